@@ -1,0 +1,304 @@
+"""Files: where they lie, how they are written whole or not at all, how they are read without trust.
+
+Every step writes through `atomic_write`, reads arrays through `load_array` and leaves a manifest, so a
+killed run leaves the old or the new file, never half of one, and a finished step is skipped.
+"""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import json
+import os
+import platform
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, is_dataclass
+from functools import lru_cache
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+REPO_ROOT = Path(__file__).resolve().parents[1]
+
+
+class InputError(Exception):
+    """Something the user can mend. The message is one line and names the remedy."""
+
+
+@dataclass(frozen=True)
+class Paths:
+    """Every folder of the pipeline, relative to one root (the checkout, unless a step is told `--root`)."""
+
+    root: Path = REPO_ROOT
+
+    @property
+    def fetched(self) -> Path:
+        return self.root / "data" / "fetched"
+
+    @property
+    def embeddings(self) -> Path:
+        return self.root / "embeddings"
+
+    def labels(self, llm: str) -> Path:
+        return self.root / "llama_exps" / f"LM{llm}"
+
+    def models(self, llm: str) -> Path:
+        return self.root / "llama_exps" / f"{llm.removesuffix('2') if llm == 'llama2' else llm}_models"
+
+    def results(self, llm: str, dataset: str, split: str) -> Path:
+        return self.root / "results" / llm / dataset / split
+
+
+# --- writing -----------------------------------------------------------------------------------------
+
+
+@contextmanager
+def atomic_write(path: Path) -> Iterator[Path]:
+    """Yield a temporary path beside `path`; on success it replaces `path` in one move, else it is removed."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".tmp", dir=path.parent)
+    except OSError as error:
+        raise InputError(f"cannot write {path}: {error.strerror}; make the folder writable or pass --root") from error
+    os.close(handle)
+    temporary = Path(name)
+    try:
+        yield temporary
+        with temporary.open("rb") as file:
+            os.fsync(file.fileno())
+        umask = os.umask(0)
+        os.umask(umask)
+        temporary.chmod(0o666 & ~umask)
+        temporary.replace(path)
+    except OSError as error:
+        raise InputError(f"cannot write {path}: {error.strerror or error}; free some space or pass --root") from error
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def write_text(path: Path, text: str) -> None:
+    with atomic_write(path) as temporary:
+        temporary.write_text(text, encoding="utf-8", newline="\n")
+
+
+def write_json(path: Path, value: Any) -> None:
+    write_text(path, json.dumps(value, indent=1, ensure_ascii=True, default=str) + "\n")
+
+
+def write_array(path: Path, array: np.ndarray) -> None:
+    with atomic_write(path) as temporary, temporary.open("wb") as file:
+        np.save(file, array, allow_pickle=False)
+
+
+def write_csv(path: Path, rows: Iterable[Mapping[str, Any]], columns: list[str]) -> None:
+    """Write rows with a fixed column order; floats as their shortest 6-digit form, None and NaN as empty."""
+    with atomic_write(path) as temporary, temporary.open("w", encoding="utf-8", newline="") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(columns)
+        for row in rows:
+            unknown = set(row) - set(columns)
+            if unknown:
+                raise KeyError(f"{path.name}: columns {sorted(unknown)} are not in the header")
+            writer.writerow([_cell(row.get(column)) for column in columns])
+
+
+def _cell(value: Any) -> Any:
+    if value is None:
+        return ""
+    if isinstance(value, float | np.floating):
+        return "" if np.isnan(value) else f"{value:.6g}"
+    return value
+
+
+def write_jsonl(path: Path, rows: Iterable[Mapping[str, Any]]) -> None:
+    with atomic_write(path) as temporary, temporary.open("w", encoding="utf-8", newline="\n") as file:
+        for row in rows:
+            file.write(json.dumps(row, ensure_ascii=True) + "\n")
+
+
+# --- reading -----------------------------------------------------------------------------------------
+
+
+def require(path: Path, remedy: str) -> Path:
+    """Return `path` if it is a readable file, else say which step makes it."""
+    if not path.is_file():
+        raise InputError(f"missing {path}: {remedy}")
+    return path
+
+
+def load_array(path: Path, *, remedy: str, ndim: int | None = None, dtype: str | None = None) -> np.ndarray:
+    """Read a .npy file that must hold plain, finite-or-labelled numbers; objects are never unpickled.
+
+    `dtype` is a NumPy kind ("f", "i", "b"); float arrays may not hold infinities. NaN is allowed only in
+    label matrices, whose readers ask for `labels=True` through `load_labels`.
+    """
+    array = _load_plain(path, remedy)
+    if ndim is not None and array.ndim != ndim:
+        raise InputError(f"{path}: {array.ndim} dimensions, expected {ndim}; {remedy}")
+    if dtype is not None and array.dtype.kind != dtype:
+        raise InputError(f"{path}: dtype {array.dtype}, expected kind '{dtype}'; {remedy}")
+    if array.dtype.kind == "f" and not np.isfinite(array).all():
+        row = int(np.argwhere(~np.isfinite(array))[0][0])
+        raise InputError(f"{path}: row {row} holds NaN or infinity; {remedy}")
+    return array
+
+
+def load_labels(path: Path, *, remedy: str) -> np.ndarray:
+    """Read a label matrix float32 (rows, prompts) with values in [0, 1]; NaN stands for "never asked"."""
+    array = _load_plain(path, remedy)
+    if array.ndim != 2 or array.dtype != np.float32:
+        raise InputError(f"{path}: {array.dtype} of shape {array.shape}, expected float32 (rows, prompts); {remedy}")
+    known = array[~np.isnan(array)]
+    if known.size and (known.min() < 0 or known.max() > 1):
+        raise InputError(f"{path}: labels outside 0..1; {remedy}")
+    return array
+
+
+def _load_plain(path: Path, remedy: str) -> np.ndarray:
+    require(path, remedy)
+    try:
+        array = np.load(path, allow_pickle=False)
+    except ValueError as error:
+        reason = "holds Python objects" if "allow_pickle" in str(error) else "is not a whole .npy file"
+        raise InputError(f"{path}: {reason} and is not loaded; {remedy}") from error
+    except (EOFError, OSError) as error:
+        raise InputError(f"{path}: cannot be read ({error}); {remedy}") from error
+    if not isinstance(array, np.ndarray) or array.dtype.kind not in "fiub":
+        raise InputError(f"{path}: holds {getattr(array, 'dtype', type(array).__name__)}, expected numbers; {remedy}")
+    return array
+
+
+def read_json(path: Path, *, remedy: str) -> Any:
+    require(path, remedy)
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (ValueError, UnicodeDecodeError) as error:
+        raise InputError(f"{path}: not valid JSON ({error}); {remedy}") from error
+
+
+def read_jsonl(path: Path, *, remedy: str) -> Iterator[dict[str, Any]]:
+    """Yield one object per line; lines end at \\n only, so odd Unicode line separators stay inside a text."""
+    require(path, remedy)
+    with path.open(encoding="utf-8", newline="\n") as file:
+        for number, line in enumerate(file, 1):
+            try:
+                row = json.loads(line)
+            except ValueError as error:
+                raise InputError(f"{path}:{number}: not valid JSON ({error}); {remedy}") from error
+            if not isinstance(row, dict):
+                raise InputError(f"{path}:{number}: expected one JSON object per line; {remedy}")
+            yield row
+
+
+def read_csv(path: Path, *, remedy: str, columns: Iterable[str] = ()) -> list[dict[str, str]]:
+    require(path, remedy)
+    with path.open(encoding="utf-8", newline="") as file:
+        reader = csv.DictReader(file)
+        missing = set(columns) - set(reader.fieldnames or ())
+        if missing:
+            raise InputError(f"{path}: columns {sorted(missing)} are missing; {remedy}")
+        return list(reader)
+
+
+# --- hashes and manifests ----------------------------------------------------------------------------
+
+
+def sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def sha256_texts(texts: Iterable[str]) -> str:
+    digest = hashlib.sha256()
+    for text in texts:
+        data = text.encode("utf-8", "surrogatepass")
+        digest.update(len(data).to_bytes(8, "little") + data)
+    return digest.hexdigest()
+
+
+def content_key(value: Any) -> str:
+    """Short hash of any JSON-like value: equal settings, equal key, whatever the order of the fields."""
+    return hashlib.sha256(json.dumps(value, sort_keys=True, default=str).encode()).hexdigest()[:16]
+
+
+@lru_cache(maxsize=1)
+def code_version() -> str:
+    """Hash of this package's sources: results made by other code are not taken for finished."""
+    digest = hashlib.sha256()
+    for path in sorted(Path(__file__).parent.rglob("*.py")):
+        digest.update(path.relative_to(REPO_ROOT).as_posix().encode() + path.read_bytes())
+    return digest.hexdigest()[:16]
+
+
+def package_versions(names: Iterable[str]) -> dict[str, str]:
+    found = {"python": platform.python_version()}
+    for name in names:
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            continue
+    return found
+
+
+class Manifest:
+    """What a step did: arguments, input and output hashes, versions, seed, wall time. One JSON per step."""
+
+    def __init__(self, path: Path, arguments: Any, inputs: Iterable[Path], root: Path):
+        self.path, self.root = path, root
+        self.arguments = asdict(arguments) if is_dataclass(arguments) and not isinstance(arguments, type) else arguments
+        self.inputs = {self._name(p): sha256(p) for p in sorted(set(inputs))}
+        self.key = content_key({"arguments": self.arguments, "inputs": self.inputs, "code": code_version()})
+        self.started = time.perf_counter()
+
+    def _name(self, path: Path) -> str:
+        path = path.resolve()
+        return path.relative_to(self.root.resolve()).as_posix() if path.is_relative_to(self.root.resolve()) else str(path)
+
+    def is_current(self) -> bool:
+        """True when an earlier run with the same key left every output unchanged."""
+        try:
+            old = json.loads(self.path.read_text(encoding="utf-8"))
+            return old["key"] == self.key and all(
+                sha256(self.root / name) == digest for name, digest in old["outputs"].items()
+            )
+        except (OSError, ValueError, KeyError):
+            return False
+
+    def finish(self, outputs: Iterable[Path]) -> None:
+        write_json(
+            self.path,
+            {
+                "key": self.key,
+                "arguments": self.arguments,
+                "inputs": self.inputs,
+                "outputs": {self._name(p): sha256(p) for p in sorted(set(outputs))},
+                "code": code_version(),
+                "versions": package_versions(["numpy", "pandas", "scikit-learn", "xgboost", "lightgbm", "torch"]),
+                "platform": platform.platform(),
+                "wall_seconds": round(time.perf_counter() - self.started, 3),
+            },
+        )
+
+
+def run_step(main: Callable[[Any], None], arguments: type) -> None:
+    """Parse the flags of a step script and run it; what the user can mend is one line on stderr, exit 1."""
+    import tyro
+
+    args = tyro.cli(arguments, config=(tyro.conf.UseUnderscores,) if hasattr(tyro.conf, "UseUnderscores") else ())
+    try:
+        main(args)
+    except InputError as error:
+        print(f"error: {error}", file=sys.stderr)
+        raise SystemExit(1) from None
+    except PermissionError as error:
+        print(f"error: cannot write {error.filename}: {error.strerror}; make it writable or pass --root", file=sys.stderr)
+        raise SystemExit(1) from None
+    except KeyboardInterrupt:
+        print("stopped; run the same command again to continue", file=sys.stderr)
+        raise SystemExit(130) from None
