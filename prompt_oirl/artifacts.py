@@ -290,7 +290,7 @@ def run_step(main: Callable[[Any], None], arguments: type) -> None:
     """Parse the flags of a step script and run it; what the user can mend is one line on stderr, exit 1."""
     import tyro
 
-    args = tyro.cli(arguments, config=(tyro.conf.UseUnderscores,) if hasattr(tyro.conf, "UseUnderscores") else ())
+    args = tyro.cli(arguments, description=sys.modules["__main__"].__doc__, use_underscores=True)
     try:
         main(args)
     except InputError as error:

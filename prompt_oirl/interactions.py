@@ -1,0 +1,128 @@
+"""The interaction log: one row per answer an LLM ever gave, the only thing the steps read and write.
+
+A row says which question met which prompt, what came back and whether it was right (ARCHITECTURE, "The
+interaction log"). `read` and `write` keep it as JSONL; `LabelTable` is the log seen as matrices.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from prompt_oirl.artifacts import InputError, read_jsonl, write_jsonl
+
+SCHEMA = 1
+
+
+@dataclass
+class Interaction:
+    """One answered (question, prompt) pair. `correct` in 0..1 is the verdict reward models learn from."""
+
+    llm: str
+    dataset: str
+    split: str
+    question_id: str
+    question: str
+    gold: str
+    prompt_id: str
+    prompt: str
+    correct: float
+    position: str = "after"
+    sample: int = 0
+    answer: str | None = None
+    finish_reason: str | None = None
+    correct_original: float | None = None
+    correct_strict: float | None = None
+    grader: str = "original"
+    temperature: float | None = None
+    top_p: float | None = None
+    max_new_tokens: int | None = None
+    seed: int | None = None
+    tokens_in: int | None = None
+    tokens_out: int | None = None
+    cost: float | None = None
+    time: float | None = None
+    schema: int = SCHEMA
+
+
+_FIELDS = {f.name for f in fields(Interaction)}
+_TEXT = ("llm", "dataset", "split", "question_id", "question", "gold", "prompt_id", "prompt")
+
+
+def write(path: Path, rows: Iterable[Interaction]) -> None:
+    write_jsonl(path, (asdict(row) for row in rows))
+
+
+def read(path: Path, *, remedy: str) -> list[Interaction]:
+    """Read and check a log; every complaint names file:line and what to do."""
+    rows = []
+    for number, row in enumerate(read_jsonl(path, remedy=remedy), 1):
+        rows.append(_checked(row, f"{path}:{number}", remedy))
+    if not rows:
+        raise InputError(f"{path}: no interactions; {remedy}")
+    return rows
+
+
+def _checked(row: dict[str, Any], where: str, remedy: str) -> Interaction:
+    if row.get("schema") != SCHEMA:
+        raise InputError(f"{where}: schema {row.get('schema')!r}, this version reads {SCHEMA}; {remedy}")
+    unknown, missing = set(row) - _FIELDS, {*_TEXT, "correct"} - set(row)
+    if unknown or missing:
+        raise InputError(f"{where}: unknown fields {sorted(unknown)}, missing fields {sorted(missing)}; {remedy}")
+    bad = [name for name in _TEXT if not isinstance(row[name], str)]
+    if bad:
+        raise InputError(f"{where}: {bad[0]} is not text; {remedy}")
+    correct = row["correct"]
+    if isinstance(correct, str) or correct is None or not 0 <= correct <= 1:
+        raise InputError(f"{where}: correct is {correct!r}, expected a number from 0 to 1; {remedy}")
+    return Interaction(**row)
+
+
+@dataclass
+class LabelTable:
+    """One split of a log as matrices: rows are questions in log order, columns prompts.
+
+    `labels` is float32 (n, P), the mean `correct` over samples, NaN where a prompt was never asked.
+    """
+
+    question_ids: list[str]
+    questions: list[str]
+    golds: list[str]
+    labels: np.ndarray
+
+
+def label_table(rows: Iterable[Interaction], split: str, prompt_ids: Sequence[str], where: str = "log") -> LabelTable:
+    """Gather one split; a (question, prompt, sample) that stands twice in the log is refused."""
+    column = {prompt: j for j, prompt in enumerate(prompt_ids)}
+    index: dict[str, int] = {}
+    texts: list[str] = []
+    golds: list[str] = []
+    cells: list[tuple[int, int, float]] = []
+    seen: set[tuple[str, str, int]] = set()
+    for row in rows:
+        if row.split != split or row.prompt_id not in column:
+            continue
+        key = (row.question_id, row.prompt_id, row.sample)
+        if key in seen:
+            raise InputError(f"{where}: question {key[0]}, prompt {key[1]}, sample {key[2]} stands twice; merge the log first")
+        seen.add(key)
+        i = index.setdefault(row.question_id, len(index))
+        if i == len(texts):
+            texts.append(row.question)
+            golds.append(row.gold)
+        elif texts[i] != row.question:
+            raise InputError(f"{where}: question_id {row.question_id} names two different questions; make ids unique")
+        cells.append((i, column[row.prompt_id], row.correct))
+    total = np.zeros((len(index), len(column)))
+    count = np.zeros((len(index), len(column)))
+    if cells:
+        i_, j_, value = (np.array(part) for part in zip(*cells))
+        np.add.at(total, (i_.astype(int), j_.astype(int)), value)
+        np.add.at(count, (i_.astype(int), j_.astype(int)), 1)
+    with np.errstate(invalid="ignore"):
+        labels = (total / count).astype(np.float32)
+    return LabelTable(list(index), texts, golds, labels)

@@ -1,0 +1,50 @@
+"""Prompts: the instruction texts that are appended to a question (Prompt-OIRL, Section 2).
+
+`data/prompts.csv` holds the six training and ten held-out prompts exactly as they were sent to LLaMA-2;
+any other file with the same columns can be named instead.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import unicodedata
+from dataclasses import dataclass
+from pathlib import Path
+
+from prompt_oirl.artifacts import REPO_ROOT, InputError, read_csv
+
+PUBLISHED = REPO_ROOT / "data" / "prompts.csv"
+POSITIONS = ("system", "before", "after", "answer_start")
+ROLES = ("train", "held_out")
+
+
+@dataclass(frozen=True)
+class Prompt:
+    """One instruction. `role` says whether reward models may see its labels in training."""
+
+    id: str
+    text: str
+    position: str = "after"
+    role: str = "train"
+
+
+def prompt_id(text: str, position: str = "after") -> str:
+    """Short stable name of a prompt that has none: a hash of its NFC text and position."""
+    data = unicodedata.normalize("NFC", text).encode("utf-8", "surrogatepass")
+    return hashlib.sha256(position.encode() + b"\0" + data).hexdigest()[:10]
+
+
+def load_prompts(path: Path = PUBLISHED) -> list[Prompt]:
+    """Read prompts from a CSV with columns prompt_id, role, position, text; training prompts come first."""
+    remedy = "see data/prompts.csv for the format"
+    prompts = []
+    for number, row in enumerate(read_csv(path, remedy=remedy, columns=["text"]), 2):
+        position, role = row.get("position") or "after", row.get("role") or "train"
+        if position not in POSITIONS or role not in ROLES:
+            raise InputError(f"{path}:{number}: position must be one of {POSITIONS}, role one of {ROLES}; {remedy}")
+        if not row["text"]:
+            raise InputError(f"{path}:{number}: empty prompt text; {remedy}")
+        prompts.append(Prompt(row.get("prompt_id") or prompt_id(row["text"], position), row["text"], position, role))
+    if len({p.id for p in prompts}) != len(prompts):
+        raise InputError(f"{path}: prompt_id values are not unique; {remedy}")
+    return sorted(prompts, key=lambda p: ROLES.index(p.role))

@@ -1,0 +1,73 @@
+"""Questions with their gold answers: GSM8K, SVAMP and MAWPS in the row order of the released logs."""
+
+from __future__ import annotations
+
+import csv
+import json
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from prompt_oirl.artifacts import InputError, Paths, require
+
+DATASETS = ("gsm8k", "svamp", "mawps")
+FETCH = "run scripts/fetch_data.py"
+
+# The released logs cut SVAMP and MAWPS by row number: the five folds' train.csv one after the other, then
+# the first rows for training and the rest for testing (Prompt-OIRL, llama_step2).
+TRAIN_ROWS = {"svamp": 15000, "mawps": 6000}
+TOTAL_ROWS = {"svamp": 19690, "mawps": 7685}
+GSM8K_TEST_ROWS = 1000
+
+
+@dataclass(frozen=True)
+class Question:
+    """One problem as the LLM saw it. `kind` is the answer's kind: number, choice, bool or text."""
+
+    id: str
+    text: str
+    gold: str
+    split: str
+    kind: str = "number"
+
+
+def load_questions(dataset: str, paths: Paths) -> list[Question]:
+    """Training questions, then test questions, in log order."""
+    if dataset == "gsm8k":
+        folder = paths.fetched / "grade-school-math" / "grade_school_math" / "data"
+        train = list(_gsm8k(folder / "train.jsonl", "train"))
+        test = list(_gsm8k(folder / "test.jsonl", "test"))[:GSM8K_TEST_ROWS]
+        return train + test
+    folder = {"svamp": "cv_svamp_augmented", "mawps": "cv_mawps"}[dataset]
+    rows = [row for fold in range(5) for row in _fold(paths.fetched / "SVAMP" / "data" / folder / f"fold{fold}" / "train.csv")]
+    if len(rows) != TOTAL_ROWS[dataset]:
+        raise InputError(f"{dataset}: the five folds hold {len(rows)} rows, expected {TOTAL_ROWS[dataset]}; {FETCH}")
+    return [
+        Question(f"{dataset}-{i:05d}", text, gold, "train" if i < TRAIN_ROWS[dataset] else "test")
+        for i, (text, gold) in enumerate(rows)
+    ]
+
+
+def _gsm8k(path: Path, split: str) -> Iterator[Question]:
+    require(path, FETCH)
+    with path.open(encoding="utf-8", newline="\n") as file:
+        for i, line in enumerate(file):
+            try:
+                row = json.loads(line)
+                gold = row["answer"].rsplit("####", 1)[1].strip()
+                yield Question(f"gsm8k-{split}-{i:04d}", row["question"], gold, split)
+            except (ValueError, KeyError, IndexError, TypeError) as error:
+                raise InputError(f"{path}:{i + 1}: not a GSM8K line ({error}); {FETCH}") from error
+
+
+def _fold(path: Path) -> Iterator[tuple[str, str]]:
+    """Question text with its `numberN` places filled, and the gold as the CSV's exact string."""
+    require(path, FETCH)
+    with path.open(encoding="utf-8", newline="") as file:
+        for number, row in enumerate(csv.DictReader(file), 2):
+            try:
+                values = row["Numbers"].split()
+                yield re.sub(r"number(\d+)", lambda m, v=values: v[int(m[1])], row["Question"]), row["Answer"]  # type: ignore[misc]
+            except (KeyError, IndexError, TypeError, AttributeError) as error:
+                raise InputError(f"{path}:{number}: not a SVAMP/MAWPS row ({error!r}); {FETCH}") from error
