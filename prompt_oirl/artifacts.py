@@ -132,31 +132,21 @@ def require(path: Path, remedy: str) -> Path:
     return path
 
 
-def load_array(path: Path, *, remedy: str, ndim: int | None = None, dtype: str | None = None) -> np.ndarray:
-    """Read a .npy file that must hold plain, finite-or-labelled numbers; objects are never unpickled.
+def load_array(path: Path, *, remedy: str, ndim: int, dtype: str = "fiub", labels: bool = False) -> np.ndarray:
+    """Read a .npy file of plain finite numbers; objects are never unpickled.
 
-    `dtype` is a NumPy kind ("f", "i", "b"); float arrays may not hold infinities. NaN is allowed only in
-    label matrices, whose readers ask for `labels=True` through `load_labels`.
+    `dtype` lists the NumPy kinds that are taken. With `labels=True` values must lie in 0..1 and NaN stands
+    for "never asked".
     """
     array = _load_plain(path, remedy)
-    if ndim is not None and array.ndim != ndim:
-        raise InputError(f"{path}: {array.ndim} dimensions, expected {ndim}; {remedy}")
-    if dtype is not None and array.dtype.kind != dtype:
-        raise InputError(f"{path}: dtype {array.dtype}, expected kind '{dtype}'; {remedy}")
-    if array.dtype.kind == "f" and not np.isfinite(array).all():
-        row = int(np.argwhere(~np.isfinite(array))[0][0])
-        raise InputError(f"{path}: row {row} holds NaN or infinity; {remedy}")
-    return array
-
-
-def load_labels(path: Path, *, remedy: str) -> np.ndarray:
-    """Read a label matrix float32 (rows, prompts) with values in [0, 1]; NaN stands for "never asked"."""
-    array = _load_plain(path, remedy)
-    if array.ndim != 2 or array.dtype != np.float32:
-        raise InputError(f"{path}: {array.dtype} of shape {array.shape}, expected float32 (rows, prompts); {remedy}")
-    known = array[~np.isnan(array)]
-    if known.size and (known.min() < 0 or known.max() > 1):
-        raise InputError(f"{path}: labels outside 0..1; {remedy}")
+    if array.ndim != ndim or array.dtype.kind not in dtype:
+        raise InputError(f"{path}: {array.dtype} of shape {array.shape}, expected {ndim} dimension(s) of kind {dtype}; {remedy}")
+    if array.dtype.kind == "f":
+        bad = ~np.isfinite(array) & ~(np.isnan(array) & labels)
+        if bad.any():
+            raise InputError(f"{path}: row {int(np.argwhere(bad)[0][0])} holds NaN or infinity; {remedy}")
+        if labels and ((array < 0) | (array > 1)).any():
+            raise InputError(f"{path}: labels outside 0..1; {remedy}")
     return array
 
 

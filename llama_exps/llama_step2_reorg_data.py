@@ -1,0 +1,167 @@
+"""Step 2: turn the released LLaMA-2 logs (or any interaction log) into labels, clusters and folds.
+
+    cd llama_exps
+    python llama_step2_reorg_data.py                       # gsm8k, svamp and mawps of LLaMA-2
+    python llama_step2_reorg_data.py --dataset gsm8k       # one of them
+
+Reads data/fetched/ (see scripts/fetch_data.py), checks every line of it, proves the row order by grading the
+stored answers again, and writes llama_exps/LMllama2/: the interaction log, label vectors under their published
+names, questions, near-duplicate clusters and folds. With another --llm it reads LM<llm>/<dataset>_interactions.jsonl.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+
+from prompt_oirl import interactions, offline_dataset, questions, released_logs, splits
+from prompt_oirl.artifacts import REPO_ROOT, InputError, Manifest, Paths, run_step, write_array, write_csv, write_json, write_jsonl
+from prompt_oirl.near_duplicates import cluster_texts, in_order_of_appearance
+from prompt_oirl.prompts import PUBLISHED, Prompt, load_prompts
+
+
+@dataclass
+class Args:
+    llm: str = released_logs.LLM
+    """Whose log. llama2 is imported from the released files."""
+    dataset: str = "all"
+    """all, or a comma list such as gsm8k,svamp."""
+    prompts: Path = PUBLISHED
+    """CSV of prompts (columns prompt_id, role, position, text)."""
+    root: Path = REPO_ROOT
+    """Folder that holds data/, llama_exps/, embeddings/ and results/."""
+    force: bool = False
+    """Redo even if nothing changed."""
+
+
+def main(args: Args) -> None:
+    paths = Paths(args.root)
+    folder = paths.labels(args.llm)
+    known = [p.name.removesuffix("_interactions.jsonl") for p in sorted(folder.glob("*_interactions.jsonl"))]
+    if args.llm == released_logs.LLM:
+        known = [*questions.DATASETS, *(name for name in known if name not in questions.DATASETS)]
+    for dataset in offline_dataset.parse_datasets(args.dataset, known):
+        released = args.llm == released_logs.LLM and dataset in questions.DATASETS
+        log = folder / f"{dataset}_interactions.jsonl"
+        inputs = [args.prompts, *(source_files(dataset, paths) if released else [log])]
+        manifest = Manifest(folder / f"{dataset}_step2.json", {"llm": args.llm, "dataset": dataset}, inputs, args.root)
+        if manifest.is_current() and not args.force:
+            print(f"{dataset}: up to date ({folder})")
+            continue
+        prompts = load_prompts(args.prompts)
+        outputs = import_released(dataset, prompts, paths) if released else []
+        outputs += reorganise(args.llm, dataset, prompts, log, paths)
+        manifest.finish(outputs)
+
+
+def source_files(dataset: str, paths: Paths) -> list[Path]:
+    """The fetched files a dataset is made from; missing ones are found again, with a remedy, when read."""
+    upstream = paths.fetched / "Prompt-OIRL"
+    sources = {"gsm8k": "grade-school-math/grade_school_math/data/*.jsonl", "svamp": "SVAMP/data/cv_svamp_augmented/*/train.csv"}
+    patterns = [sources.get(dataset, "SVAMP/data/cv_mawps/*/train.csv")]
+    found = [p for pattern in patterns for p in paths.fetched.glob(pattern)]
+    logs = list((upstream / "llama_exps" / "llama2_chat_logs" / dataset).glob("*.txt"))
+    if not logs:
+        raise InputError(f"missing the released {dataset} logs below {upstream}: {questions.FETCH}")
+    return [*found, *logs, *(upstream / "critics").glob(f"Processed_llama_{dataset}_*.npy")]
+
+
+def import_released(dataset: str, prompts: Sequence[Prompt], paths: Paths) -> list[Path]:
+    """Write the released logs as interactions, with the replay report and the self-critique scores."""
+    folder = paths.labels(released_logs.LLM)
+    asked = questions.load_questions(dataset, paths)
+    columns = released_logs.read_released(dataset, asked, prompts, paths)
+    report = list(released_logs.replay(columns, asked))
+    n_test = sum(q.split == "test" for q in asked)
+    verdicts, confidences = released_logs.read_critic_scores(dataset, prompts, n_test, paths)
+    written = [folder / f"{dataset}_{name}" for name in ("interactions.jsonl", "replay.csv", "lmsc_verdict.npy", "lmsc_confidence.npy")]
+    interactions.write(written[0], released_logs.to_interactions(dataset, columns, asked))
+    write_csv(written[1], report, ["prompt_id", "split", "answers", "agree"])
+    write_array(written[2], verdicts)
+    write_array(written[3], confidences)
+    graded, agree = (sum(int(str(row[key])) for row in report) for key in ("answers", "agree"))
+    print(f"{dataset}: the published grader repeats {agree:,} of {graded:,} labels from the stored answers")
+    return written
+
+
+def reorganise(llm: str, dataset: str, prompts: Sequence[Prompt], log: Path, paths: Paths) -> list[Path]:
+    """Write label vectors, questions, clusters and folds from an interaction log."""
+    folder = paths.labels(llm)
+    rows = interactions.read(log, remedy="run llama_step1_gen_offline.py, or give the log this name")
+    in_train = {row.prompt_id for row in rows if row.split == "train"}
+    in_test = {row.prompt_id for row in rows if row.split == "test"}
+    prompts = [p for p in prompts if p.id in in_train | in_test]
+    train_prompts = [p for p in prompts if p.role == "train"]
+    if not train_prompts or not {p.id for p in train_prompts} <= in_train:
+        raise InputError(f"{log}: no training rows for prompts {[p.id for p in train_prompts] or 'of role train'}; check --prompts")
+    tables = {
+        "train": interactions.label_table(rows, "train", [p.id for p in train_prompts], str(log)),
+        "test": interactions.label_table(rows, "test", [p.id for p in prompts], str(log)),
+    }
+    outputs = []
+    for split, columns in (("train", train_prompts), ("test", prompts)):
+        for j, prompt in enumerate(columns):
+            outputs.append(folder / f"{dataset}_{split}_{prompt.id}.npy")
+            label = tables[split].labels[:, j]
+            write_array(outputs[-1], label.astype(bool) if np.isin(label, (0, 1)).all() else label)
+
+    texts = tables["train"].questions + tables["test"].questions
+    index = in_order_of_appearance(texts)
+    distinct = list(dict.fromkeys(texts))
+    clusters = cluster_texts(distinct)
+    n_train = len(tables["train"].questions)
+    where = [folder / f"{dataset}_{name}" for name in ("questions.jsonl", "clusters.csv", "folds.csv", "overlap.csv", "names.json")]
+    write_jsonl(
+        where[0],
+        (
+            {"split": split, "row": i, "question_id": t.question_ids[i], "question": t.questions[i], "gold": t.golds[i]}
+            | {"question_index": int(index[offset + i])}
+            for split, t, offset in (("train", tables["train"], 0), ("test", tables["test"], n_train))
+            for i in range(len(t.questions))
+        ),
+    )
+    counts = [np.bincount(part, minlength=len(distinct)) for part in (index[:n_train], index[n_train:])]
+    write_csv(
+        where[1],
+        ({"question_index": i, "cluster": c, "train_rows": counts[0][i], "test_rows": counts[1][i]} for i, c in enumerate(clusters)),
+        ["question_index", "cluster", "train_rows", "test_rows"],
+    )
+    assignments = [(splits.HEADLINE_FOLDS, a) for a in range(offline_dataset.ASSIGNMENTS)] + [(splits.SUBSET_FOLDS, 0)]
+    folds = {offline_dataset.fold_column(n, a): splits.assign_folds(clusters, n, a) for n, a in assignments}
+    n_clusters = int(clusters.max()) + 1
+    write_csv(where[2], ({"cluster": c} | {name: fold[c] for name, fold in folds.items()} for c in range(n_clusters)), ["cluster", *folds])
+    report = overlap(index[:n_train], index[n_train:], clusters)
+    write_csv(where[3], ({"measure": k, "value": v} for k, v in report.items()), ["measure", "value"])
+    write_json(
+        where[4],
+        {
+            "prompts": [p.text for p in train_prompts],
+            "training_set": [f"{folder.name}/{dataset}_train_{p.id}.npy" for p in train_prompts],
+            "test_set": [f"{folder.name}/{dataset}_test_{p.id}.npy" for p in train_prompts],
+            "prompt_table": [asdict(p) for p in prompts],
+        },
+    )
+    print(
+        f"{dataset}: {n_train:,} training and {report['test_rows']:,} test rows, {len(distinct):,} distinct questions in {n_clusters:,} clusters; "
+        f"{report['test_rows_seen_in_train']:,} test rows stand in train word for word, {report['test_rows_with_cluster_in_train']:,} as a near-duplicate"
+    )
+    return [*outputs, *where]
+
+
+def overlap(train_index: np.ndarray, test_index: np.ndarray, clusters: np.ndarray) -> dict[str, int]:
+    """How much of the test part a lookup table of the training part would know."""
+    return {
+        "train_rows": len(train_index),
+        "test_rows": len(test_index),
+        "distinct_questions": len(clusters),
+        "clusters": len(np.unique(clusters)),
+        "test_rows_seen_in_train": int(np.isin(test_index, train_index).sum()),
+        "test_rows_with_cluster_in_train": int(np.isin(clusters[test_index], clusters[train_index]).sum()),
+    }
+
+
+if __name__ == "__main__":
+    run_step(main, Args)

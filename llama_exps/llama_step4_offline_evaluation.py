@@ -1,0 +1,80 @@
+"""Step 4: train the offline reward models r(question, prompt) and measure them on validation rows.
+
+    cd llama_exps
+    python llama_step4_offline_evaluation.py                          # XGBoost, fast preset, both protocols
+    python llama_step4_offline_evaluation.py --model lightgbm --subsets 6
+    python llama_step4_offline_evaluation.py --preset paper --split paper --subsets 6   # as published: hours
+
+One fit per prompt subset on the published split, two folds per subset and five folds with all prompts under
+cross-fitting by near-duplicate cluster. Stopped at any moment, the same command goes on where it was.
+Writes llama_exps/<llm>_models/: the models, a record each, and <dataset>_<model>_validation.csv.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from joblib import Parallel, delayed
+from tqdm import tqdm
+
+from prompt_oirl import fits, offline_dataset, reward_models
+from prompt_oirl.artifacts import REPO_ROOT, Paths, run_step, write_csv
+from prompt_oirl.released_logs import LLM
+
+
+@dataclass
+class Args:
+    llm: str = LLM
+    """Whose log."""
+    dataset: str = "all"
+    """all that went through step 3, or a comma list."""
+    model: Literal["xgboost", "lightgbm", "linear", "mlp", "knn"] = "xgboost"
+    """Reward model."""
+    preset: Literal["fast", "paper"] = "fast"
+    """paper: XGBoost at depth 10, eta 0.001, 2000 rounds on the plain embeddings, as published."""
+    split: Literal["both", "paper", "crossfit"] = "both"
+    """Protocol: the published row split, cross-fitting by cluster, or both."""
+    subsets: str = "all"
+    """Sizes K of the prompt subsets: all, or a comma list such as 1,2,6."""
+    assignments: int = 1
+    """Random fold assignments for the five folds with all prompts (at most 10)."""
+    jobs: int = -1
+    """Fits that run side by side; -1 is one per core."""
+    seed: int = 0
+    """Seed of the reward models."""
+    root: Path = REPO_ROOT
+    """Folder that holds llama_exps/, embeddings/ and results/."""
+
+
+def main(args: Args) -> None:
+    paths = Paths(args.root)
+    plan = fits.Plan(args.llm, args.model, args.preset, args.split, args.subsets, args.assignments, args.seed)
+    known = [p.name.removesuffix("_settings.csv") for p in sorted(paths.labels(args.llm).glob("*_settings.csv"))]
+    reward_models.make(args.model, args.preset)  # a missing library is said now, not after an hour
+    planned: list[tuple[fits.Fit, str]] = []
+    for dataset in offline_dataset.parse_datasets(args.dataset, known):
+        inputs = fits.input_hashes(args.llm, dataset, paths)
+        data = offline_dataset.load(args.llm, dataset, paths)
+        data.features("paper")
+        planned += [(fit, fits.fit_key(fit, inputs)) for fit in plan.fits(data.names)]
+    # The largest fits first, so that no core waits for a late one.
+    order = sorted(range(len(planned)), key=lambda i: -len(planned[i][0].subset))
+    tasks = (delayed(fits.run_fit)(*planned[i], paths, args.assignments) for i in order)
+    results = Parallel(n_jobs=args.jobs, return_as="generator", batch_size=1)(tasks)
+    records: dict[int, dict] = {}
+    for i, record in zip(order, tqdm(results, total=len(planned), desc="fits", disable=None, smoothing=0.05)):
+        records[i] = record
+    by_dataset: dict[str, list[int]] = {}
+    for i, (fit, _) in enumerate(planned):
+        by_dataset.setdefault(fit.dataset, []).append(i)
+    for dataset, indices in by_dataset.items():
+        path = fits.validation_path(plan, dataset, paths)
+        rows = fits.validation_rows([planned[i][0] for i in indices], [records[i] for i in indices])
+        write_csv(path, rows, fits.VALIDATION_COLUMNS)
+        print(f"{dataset}: {len(indices)} reward models, validation metrics in {path}")
+
+
+if __name__ == "__main__":
+    run_step(main, Args)

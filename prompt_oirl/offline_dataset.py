@@ -1,0 +1,157 @@
+"""One LLM's log of one dataset as steps 2 and 3 leave it: labels, features, clusters, folds.
+
+Step 2 writes the questions, names, clusters, folds and the published label vectors; step 3 the label
+matrices, the settings and the embeddings. `load` checks that all of it belongs together.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from prompt_oirl import splits
+from prompt_oirl.artifacts import InputError, Paths, load_array, read_csv, read_json, read_jsonl
+from prompt_oirl.embeddings import EmbedderInfo, load_embeddings
+from prompt_oirl.prompts import Prompt
+
+STEP2 = "run llama_step2_reorg_data.py first"
+STEP3 = "run llama_step3_data_processing.py first"
+ASSIGNMENTS = 10  # random fold assignments that step 2 draws for the headline folds
+
+
+def fold_column(n_folds: int, assignment: int) -> str:
+    return f"folds{n_folds}_seed{assignment}"
+
+
+@dataclass(frozen=True)
+class Names:
+    """What step 2 knows of one dataset. Question rows are in log order, training rows before test rows.
+
+    `question_index` (rows,) numbers distinct texts by first appearance, `clusters` (texts,) is the
+    near-duplicate cluster of each distinct text.
+    """
+
+    llm: str
+    dataset: str
+    prompts: list[Prompt]
+    texts: list[str]
+    train_index: np.ndarray
+    test_index: np.ndarray
+    clusters: np.ndarray
+    folds: dict[str, np.ndarray]
+
+    @property
+    def train_prompts(self) -> list[Prompt]:
+        return [p for p in self.prompts if p.role == "train"]
+
+    @property
+    def train_clusters(self) -> np.ndarray:
+        return self.clusters[self.train_index]
+
+    @property
+    def test_clusters(self) -> np.ndarray:
+        return self.clusters[self.test_index]
+
+    def paper_split(self) -> splits.Split:
+        return splits.paper_split(len(self.train_index), len(self.test_index))
+
+    def crossfit_splits(self, n_folds: int, assignment: int) -> list[splits.Split]:
+        name = fold_column(n_folds, assignment)
+        if name not in self.folds:
+            raise InputError(f"{self.dataset}_folds.csv has no column {name}: at most {ASSIGNMENTS} assignments are drawn")
+        return splits.crossfit_splits(self.train_clusters, self.test_clusters, self.folds[name], name, seed=assignment)
+
+
+def load_names(llm: str, dataset: str, paths: Paths) -> Names:
+    """Read what step 2 wrote; refuses rows that do not fit together."""
+    folder = paths.labels(llm)
+    header = read_json(folder / f"{dataset}_names.json", remedy=STEP2)
+    try:
+        prompts = [Prompt(**p) for p in header["prompt_table"]]
+    except (KeyError, TypeError) as error:
+        raise InputError(f"{folder / f'{dataset}_names.json'}: not written by this step 2 ({error}); {STEP2}") from error
+    texts: list[str] = []
+    index: dict[str, list[int]] = {"train": [], "test": []}
+    for row in read_jsonl(folder / f"{dataset}_questions.jsonl", remedy=STEP2):
+        if row["question_index"] == len(texts):
+            texts.append(row["question"])
+        index[row["split"]].append(row["question_index"])
+    clusters = np.array([int(r["cluster"]) for r in read_csv(folder / f"{dataset}_clusters.csv", remedy=STEP2, columns=["cluster"])])
+    rows = read_csv(folder / f"{dataset}_folds.csv", remedy=STEP2, columns=["cluster"])
+    folds = {c: np.array([int(r[c]) for r in rows]) for c in (rows[0] if rows else {}) if c != "cluster"}
+    if len(clusters) != len(texts) or len(rows) != clusters.max(initial=-1) + 1:
+        raise InputError(f"{folder}: {dataset}_clusters.csv, _folds.csv and _questions.jsonl do not belong together; {STEP2}")
+    return Names(llm, dataset, prompts, texts, np.array(index["train"], dtype=int), np.array(index["test"], dtype=int), clusters, folds)
+
+
+@dataclass(frozen=True)
+class OfflineDataset:
+    """Everything a fit or an evaluation needs. Label matrices are float32 (rows, prompts), NaN if never asked."""
+
+    names: Names
+    train_labels: np.ndarray
+    test_labels: np.ndarray
+    surface: np.ndarray
+    embedder: EmbedderInfo
+    embeddings_folder: Path
+    confidences: np.ndarray | None
+    verdicts: np.ndarray | None
+
+    def features(self, split_name: str) -> tuple[np.ndarray, np.ndarray, int]:
+        """Question features float32 (texts, d), prompt vectors (P, e) and how many columns are embedding."""
+        suffix = f"_{split_name}" if self.embedder.fitted else ""
+        (questions, prompts), _ = load_embeddings(
+            self.embeddings_folder, [f"questions{suffix}", f"prompts{suffix}"], [len(self.names.texts), len(self.names.prompts)]
+        )
+        return np.concatenate([questions, self.surface], 1), prompts, questions.shape[1]
+
+
+def load(llm: str, dataset: str, paths: Paths) -> OfflineDataset:
+    """Read what steps 2 and 3 wrote for one dataset."""
+    names = load_names(llm, dataset, paths)
+    folder, vectors = paths.labels(llm), paths.embeddings / llm / dataset
+    labels = {}
+    for split, index, width in (("train", names.train_index, len(names.train_prompts)), ("test", names.test_index, len(names.prompts))):
+        path = folder / f"{dataset}_{split}_labels.npy"
+        labels[split] = load_array(path, remedy=STEP3, ndim=2, dtype="f", labels=True)
+        if labels[split].shape != (len(index), width):
+            raise InputError(f"{path}: shape {labels[split].shape}, expected {(len(index), width)}; run step 3 again")
+    (surface,), info = load_embeddings(vectors, ["surface"], [len(names.texts)])
+    lmsc = [None, None]
+    for i, name in enumerate(("confidence", "verdict")):
+        path = folder / f"{dataset}_lmsc_{name}.npy"
+        if path.is_file():
+            lmsc[i] = load_array(path, remedy=STEP2, ndim=2)
+    return OfflineDataset(names, labels["train"], labels["test"], surface, info, vectors, lmsc[0], lmsc[1])
+
+
+def input_files(llm: str, dataset: str, paths: Paths) -> list[Path]:
+    """Files whose content decides a fit or an evaluation; their hashes go into keys and manifests."""
+    folder, vectors = paths.labels(llm), paths.embeddings / llm / dataset
+    names = ("names.json", "questions.jsonl", "clusters.csv", "folds.csv", "train_labels.npy", "test_labels.npy", "settings.csv")
+    optional = [folder / f"{dataset}_lmsc_{name}.npy" for name in ("confidence", "verdict")]
+    files = [folder / f"{dataset}_{name}" for name in names] + [vectors / "embedder.json"]
+    for path in files:
+        if not path.is_file():
+            raise InputError(f"missing {path}: {STEP2 if path.name.endswith(('names.json', 'questions.jsonl')) else STEP3}")
+    return files + [p for p in optional if p.is_file()]
+
+
+def all_splits(names: Names, assignments: int = ASSIGNMENTS) -> Iterator[splits.Split]:
+    """Every split that a fitted embedder needs its own vectors for."""
+    yield names.paper_split()
+    yield from names.crossfit_splits(splits.SUBSET_FOLDS, 0)
+    for assignment in range(assignments):
+        yield from names.crossfit_splits(splits.HEADLINE_FOLDS, assignment)
+
+
+def parse_datasets(flag: str, known: Sequence[str]) -> list[str]:
+    """`all` or a comma list; a name that is not known names the choices."""
+    chosen = list(known) if flag == "all" else [name.strip() for name in flag.split(",") if name.strip()]
+    unknown = [name for name in chosen if name not in known]
+    if unknown or not chosen:
+        raise InputError(f"--dataset {flag}: choose all or from {', '.join(known) or '(no dataset has been through step 2)'}")
+    return chosen

@@ -1,0 +1,84 @@
+"""Reward models r(question, prompt): the probability that the LLM answers right (Prompt-OIRL, Section 3).
+
+Every model has the same five verbs: `tune` chooses its settings on validation rows, `fit` trains with them,
+`predict` scores all questions x prompts, `arrays`/`restore` carry it to and from one safetensors file.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+
+from prompt_oirl.artifacts import InputError, atomic_write, require, sha256
+from prompt_oirl.reward_models.training_set import TrainingSet, merge_repeats
+
+__all__ = ["MODELS", "PRESETS", "RewardModel", "TrainingSet", "load", "make", "merge_repeats", "save"]
+
+MODELS = ("xgboost", "lightgbm", "linear", "mlp", "knn")
+PRESETS = ("fast", "paper")
+
+
+class RewardModel(Protocol):
+    """What every reward model can do; `settings` holds what `tune` chose."""
+
+    settings: dict[str, Any]
+
+    def tune(self, train: TrainingSet, validation: TrainingSet) -> None:
+        """Choose settings on `validation` and leave the model fitted on `train`."""
+
+    def fit(self, train: TrainingSet) -> None:
+        """Train on all rows with the chosen settings."""
+
+    def predict(self, questions: np.ndarray, prompts: np.ndarray) -> np.ndarray:
+        """Success probabilities float32 (n, m) for questions (n, d) and prompts (m, e)."""
+
+    def arrays(self) -> dict[str, np.ndarray]:
+        """Everything `predict` needs, as plain arrays."""
+
+    def restore(self, arrays: dict[str, np.ndarray]) -> None:
+        """Undo `arrays`."""
+
+
+def make(name: str, preset: str = "fast", seed: int = 0) -> RewardModel:
+    """A fresh, untrained reward model; `preset="paper"` is XGBoost exactly as published."""
+    if preset == "paper" and name != "xgboost":
+        raise InputError(f"--preset paper is XGBoost's; use --preset fast with --model {name}")
+    if name in ("xgboost", "lightgbm"):
+        from prompt_oirl.reward_models.boosted import LightGBM, XGBoost
+
+        return XGBoost(preset, seed) if name == "xgboost" else LightGBM(seed)
+    if name == "linear":
+        from prompt_oirl.reward_models.linear import LogisticPerPrompt
+
+        return LogisticPerPrompt()
+    if name == "mlp":
+        from prompt_oirl.reward_models.mlp import MLP
+
+        return MLP(seed)
+    if name == "knn":
+        from prompt_oirl.reward_models.neighbours import NearestQuestions
+
+        return NearestQuestions()
+    raise InputError(f"--model {name}: choose one of {', '.join(MODELS)}")
+
+
+def save(model: RewardModel, path: Path) -> str:
+    """Write the model to one safetensors file and return the file's sha256."""
+    from safetensors.numpy import save as to_bytes
+
+    with atomic_write(path) as temporary:
+        temporary.write_bytes(to_bytes({name: np.ascontiguousarray(a) for name, a in model.arrays().items()}))
+    return sha256(path)
+
+
+def load(model: RewardModel, path: Path, expected_sha256: str) -> RewardModel:
+    """Read a model that we wrote: a file whose hash differs from its record is not parsed at all."""
+    from safetensors.numpy import load_file
+
+    remedy = "run llama_step4_offline_evaluation.py again"
+    if sha256(require(path, remedy)) != expected_sha256:
+        raise InputError(f"{path} is not the file its record names (altered or copied); delete it and {remedy}")
+    model.restore(load_file(path))
+    return model

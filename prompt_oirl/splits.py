@@ -1,0 +1,78 @@
+"""Who is trained on what and judged on what: the published row split and cross-fitting by cluster."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from itertools import combinations
+
+import numpy as np
+from sklearn.model_selection import GroupKFold
+
+HEADLINE_FOLDS = 5  # all training prompts
+SUBSET_FOLDS = 2  # every subset of them
+INNER_FOLDS = 5
+
+
+@dataclass(frozen=True)
+class Split:
+    """Rows of one fit. `train` and `validation` index training rows, `test` indexes test rows.
+
+    `validation` rows decide settings (early stopping) and then join `train` for the final fit, except in the
+    published preset, which never sees them.
+    """
+
+    name: str
+    train: np.ndarray
+    validation: np.ndarray
+    test: np.ndarray
+
+
+def paper_split(n_train: int, n_test: int) -> Split:
+    """The published split: every test row; the last 20 % of the training rows validate, unshuffled."""
+    cut = int(0.8 * n_train)
+    return Split("paper", np.arange(cut), np.arange(cut, n_train), np.arange(n_test))
+
+
+def assign_folds(clusters: np.ndarray, n_folds: int, seed: int) -> np.ndarray:
+    """Fold 0..n_folds-1 of every distinct cluster id 0..C-1, int64 (C,), drawn at random from `seed`."""
+    n_clusters = int(clusters.max()) + 1
+    if n_clusters < n_folds:
+        n_folds = max(n_clusters, 1)
+    fold = np.zeros(n_clusters, dtype=np.int64)
+    ids = np.arange(n_clusters)
+    if n_folds > 1:
+        for f, (_, held_out) in enumerate(GroupKFold(n_folds, shuffle=True, random_state=seed).split(ids, groups=ids)):
+            fold[held_out] = f
+    return fold
+
+
+def crossfit_splits(train_clusters: np.ndarray, test_clusters: np.ndarray, fold_of_cluster: np.ndarray, name: str, seed: int = 0) -> list[Split]:
+    """One split per fold: train on the other folds' clusters, judge this fold's test rows.
+
+    Every test row is judged exactly once; no cluster stands on both sides, which is asserted. The inner
+    validation rows are one of five inner folds, again whole clusters.
+    """
+    splits = []
+    for fold in range(int(fold_of_cluster.max()) + 1):
+        test = np.flatnonzero(fold_of_cluster[test_clusters] == fold)
+        train = np.flatnonzero(fold_of_cluster[train_clusters] != fold)
+        shared = np.intersect1d(train_clusters[train], test_clusters[test])
+        if len(shared):
+            raise AssertionError(f"clusters {shared[:5]} stand on both sides of fold {fold}")
+        _, dense = np.unique(train_clusters[train], return_inverse=True)
+        inner = assign_folds(dense, INNER_FOLDS, seed)[dense] if len(train) else np.zeros(0, dtype=np.int64)
+        splits.append(Split(f"{name}_fold{fold}", train[inner != 0], train[inner == 0], test))
+    return splits
+
+
+def prompt_subsets(n_prompts: int) -> list[tuple[int, ...]]:
+    """Every non-empty subset of the training prompts by size (63 of 6); beyond eight only singles and all."""
+    everything = tuple(range(n_prompts))
+    if n_prompts > 8:
+        return [(i,) for i in everything] + [everything]
+    return [subset for k in range(1, n_prompts + 1) for subset in combinations(everything, k)]
+
+
+def subset_name(subset: tuple[int, ...]) -> str:
+    """Published name of a subset: its prompt indices joined by underscores."""
+    return "_".join(map(str, subset))

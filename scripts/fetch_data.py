@@ -1,0 +1,61 @@
+"""Fetch the released logs and the questions into data/fetched/ (76 MB, every file checked by sha256).
+
+    python scripts/fetch_data.py
+    python scripts/fetch_data.py --datasets gsm8k,mawps
+    python scripts/fetch_data.py --mirror /media/mirror     # no network: copies DIR/Prompt-OIRL/..., DIR/SVAMP/...
+    python scripts/fetch_data.py --root /scratch/run --jobs 2
+
+What already lies there is checked and kept, so the same command goes on after an interruption. The files, their
+licences and their hashes are listed in data/sources.toml.
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+from prompt_oirl.artifacts import REPO_ROOT, InputError, Paths, run_step
+from prompt_oirl.sources import fetch, read_sources
+
+
+@dataclass
+class Args:
+    root: Path = REPO_ROOT
+    """the files go to data/fetched/ below this folder"""
+    mirror: Path | None = None
+    """copy from this folder instead of downloading; default: the environment variable PROMPT_OIRL_MIRROR, if set"""
+    datasets: str = "all"
+    """all, or a comma list of gsm8k, svamp, mawps"""
+    jobs: int = 8
+    """files fetched at the same time"""
+
+
+def main(args: Args) -> None:
+    sources = read_sources()
+    known = list(dict.fromkeys(file.dataset for source in sources for file in source.files))
+    wanted = known if args.datasets == "all" else [name.strip() for name in args.datasets.split(",")]
+    if unknown := sorted(set(wanted) - set(known)):
+        raise InputError(
+            f"no dataset {', '.join(map(repr, unknown))}; pass --datasets all or some of {','.join(known)}"
+        )
+    files = [file for source in sources for file in source.files if file.dataset in wanted]
+    mirror = args.mirror or (
+        Path(os.environ["PROMPT_OIRL_MIRROR"]) if os.environ.get("PROMPT_OIRL_MIRROR") else None
+    )
+
+    folder = Paths(args.root).fetched
+    fetched = fetch(files, folder, mirror=mirror, jobs=args.jobs)
+
+    used = {file.repository for file in files}
+    owners = dict.fromkeys(
+        f"{s.repository} {s.licence} (c) {s.copyright}" for s in sources if s.repository in used
+    )
+    print(
+        f"{len(files)} files, {sum(file.size for file in files) / 1e6:.1f} MB in {folder}: {fetched} fetched, "
+        f"{len(files) - fetched} already there; licences: {', '.join(owners)}; notes in data/README.md"
+    )
+
+
+if __name__ == "__main__":
+    run_step(main, Args)
