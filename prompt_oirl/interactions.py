@@ -72,7 +72,9 @@ def _checked(row: dict[str, Any], where: str, remedy: str) -> Interaction:
         raise InputError(f"{where}: schema {row.get('schema')!r}, this version reads {SCHEMA}; {remedy}")
     unknown, missing = set(row) - _FIELDS, {*_TEXT, "correct"} - set(row)
     if unknown or missing:
-        raise InputError(f"{where}: unknown fields {sorted(unknown)}, missing fields {sorted(missing)}; {remedy}")
+        raise InputError(
+            f"{where}: unknown fields {sorted(unknown)}, missing fields {sorted(missing)}; {remedy}"
+        )
     bad = [name for name in _TEXT if not isinstance(row[name], str)]
     if bad:
         raise InputError(f"{where}: {bad[0]} is not text; {remedy}")
@@ -95,7 +97,9 @@ class LabelTable:
     labels: np.ndarray
 
 
-def label_table(rows: Iterable[Interaction], split: str, prompt_ids: Sequence[str], where: str = "log") -> LabelTable:
+def label_table(
+    rows: Iterable[Interaction], split: str, prompt_ids: Sequence[str], where: str = "log"
+) -> LabelTable:
     """Gather one split; a (question, prompt, sample) that stands twice in the log is refused."""
     column = {prompt: j for j, prompt in enumerate(prompt_ids)}
     index: dict[str, int] = {}
@@ -108,14 +112,18 @@ def label_table(rows: Iterable[Interaction], split: str, prompt_ids: Sequence[st
             continue
         key = (row.question_id, row.prompt_id, row.sample)
         if key in seen:
-            raise InputError(f"{where}: question {key[0]}, prompt {key[1]}, sample {key[2]} stands twice; merge the log first")
+            raise InputError(
+                f"{where}: question {key[0]}, prompt {key[1]}, sample {key[2]} stands twice; merge the log first"
+            )
         seen.add(key)
         i = index.setdefault(row.question_id, len(index))
         if i == len(texts):
             texts.append(row.question)
             golds.append(row.gold)
         elif texts[i] != row.question:
-            raise InputError(f"{where}: question_id {row.question_id} names two different questions; make ids unique")
+            raise InputError(
+                f"{where}: question_id {row.question_id} names two different questions; make ids unique"
+            )
         cells.append((i, column[row.prompt_id], row.correct))
     total = np.zeros((len(index), len(column)))
     count = np.zeros((len(index), len(column)))

@@ -11,7 +11,11 @@ def log_loss(labels: np.ndarray, scores: np.ndarray, weights: np.ndarray | None 
     """Weighted mean negative log likelihood over the known cells; labels in [0, 1], NaN is skipped."""
     weights = np.ones_like(labels) if weights is None else weights
     known = ~np.isnan(labels) & (weights > 0)
-    y, p, w = labels[known].astype(np.float64), np.clip(scores[known].astype(np.float64), 1e-7, 1 - 1e-7), weights[known]
+    y, p, w = (
+        labels[known].astype(np.float64),
+        np.clip(scores[known].astype(np.float64), 1e-7, 1 - 1e-7),
+        weights[known],
+    )
     return float(-(w * (y * np.log(p) + (1 - y) * np.log1p(-p))).sum() / w.sum())
 
 
@@ -22,7 +26,11 @@ def auc(labels: np.ndarray, scores: np.ndarray, weights: np.ndarray | None = Non
     """
     known = ~np.isnan(labels)
     y, s = labels[known].astype(np.float64), scores[known]
-    w = np.ones(len(y)) if weights is None else np.broadcast_to(weights, labels.shape)[known].astype(np.float64)
+    w = (
+        np.ones(len(y))
+        if weights is None
+        else np.broadcast_to(weights, labels.shape)[known].astype(np.float64)
+    )
     return RankedScores(y, s).auc(w)
 
 
@@ -32,7 +40,9 @@ class RankedScores:
     def __init__(self, labels: np.ndarray, scores: np.ndarray):
         self._order = np.argsort(scores, kind="stable")
         ranked = scores[self._order]
-        self._starts = np.flatnonzero(np.r_[True, ranked[1:] != ranked[:-1]]) if len(ranked) else np.zeros(0, dtype=int)
+        self._starts = (
+            np.flatnonzero(np.r_[True, ranked[1:] != ranked[:-1]]) if len(ranked) else np.zeros(0, dtype=int)
+        )
         self._labels = labels[self._order]
 
     def auc(self, weights: np.ndarray) -> float:
@@ -84,7 +94,10 @@ def precision_recall_f1(labels: np.ndarray, positive: np.ndarray) -> tuple[float
     with np.errstate(invalid="ignore", divide="ignore"):
         precision, recall = hits / positive.sum(0), hits / y.sum(0)
         f1 = 2 * precision * recall / (precision + recall)
-    means = [float(np.mean(v[~np.isnan(v)])) if (~np.isnan(v)).any() else float("nan") for v in (precision, recall, f1)]
+    means = [
+        float(np.mean(v[~np.isnan(v)])) if (~np.isnan(v)).any() else float("nan")
+        for v in (precision, recall, f1)
+    ]
     return means[0], means[1], means[2], float((y == positive).mean())
 
 
@@ -95,7 +108,9 @@ class ClusterBootstrap:
         _, self.cluster = np.unique(clusters, return_inverse=True)
         self.n_clusters = int(self.cluster.max()) + 1 if len(clusters) else 0
         rng = np.random.default_rng(seed)
-        self.weights = rng.multinomial(self.n_clusters, np.full(self.n_clusters, 1 / max(self.n_clusters, 1)), size=resamples).astype(np.float32)
+        self.weights = rng.multinomial(
+            self.n_clusters, np.full(self.n_clusters, 1 / max(self.n_clusters, 1)), size=resamples
+        ).astype(np.float32)
 
     def mean(self, values: np.ndarray) -> np.ndarray:
         """Mean, low and high (95 %) of each column of values (n, m), NaN skipped; float64 (m, 3)."""
@@ -143,7 +158,10 @@ def interval(draws: np.ndarray, level: float = 0.95) -> tuple[np.ndarray, np.nda
     if not np.isnan(draws).any():
         low, high = np.quantile(draws, [tail, 1 - tail], axis=0)
         return low, high
-    bounds = [np.quantile(c[~np.isnan(c)], [tail, 1 - tail]) if (~np.isnan(c)).any() else (np.nan, np.nan) for c in draws.T]
+    bounds = [
+        np.quantile(c[~np.isnan(c)], [tail, 1 - tail]) if (~np.isnan(c)).any() else (np.nan, np.nan)
+        for c in draws.T
+    ]
     return np.array([b[0] for b in bounds]), np.array([b[1] for b in bounds])
 
 

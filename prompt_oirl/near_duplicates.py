@@ -47,4 +47,6 @@ def cluster_texts(texts: Sequence[str], threshold: float = 0.6) -> np.ndarray:
 def in_order_of_appearance(keys: Sequence | np.ndarray) -> np.ndarray:
     """Renumber arbitrary keys 0, 1, 2, ... by first appearance, int64 (n,)."""
     seen: dict = {}
-    return np.array([seen.setdefault(key, len(seen)) for key in np.asarray(keys, dtype=object).tolist()], dtype=np.int64)
+    return np.array(
+        [seen.setdefault(key, len(seen)) for key in np.asarray(keys, dtype=object).tolist()], dtype=np.int64
+    )

@@ -31,7 +31,7 @@ class Names:
     """What step 2 knows of one dataset. Question rows are in log order, training rows before test rows.
 
     `question_index` (rows,) numbers distinct texts by first appearance, `clusters` (texts,) is the
-    near-duplicate cluster of each distinct text.
+    near-duplicate cluster of each distinct text, `answer_characters` the mean length of the logged answers.
     """
 
     llm: str
@@ -42,6 +42,8 @@ class Names:
     test_index: np.ndarray
     clusters: np.ndarray
     folds: dict[str, np.ndarray]
+    test_question_ids: list[str]
+    answer_characters: float | None
 
     @property
     def train_prompts(self) -> list[Prompt]:
@@ -61,8 +63,12 @@ class Names:
     def crossfit_splits(self, n_folds: int, assignment: int) -> list[splits.Split]:
         name = fold_column(n_folds, assignment)
         if name not in self.folds:
-            raise InputError(f"{self.dataset}_folds.csv has no column {name}: at most {ASSIGNMENTS} assignments are drawn")
-        return splits.crossfit_splits(self.train_clusters, self.test_clusters, self.folds[name], name, seed=assignment)
+            raise InputError(
+                f"{self.dataset}_folds.csv has no column {name}: at most {ASSIGNMENTS} assignments are drawn"
+            )
+        return splits.crossfit_splits(
+            self.train_clusters, self.test_clusters, self.folds[name], name, seed=assignment
+        )
 
 
 def load_names(llm: str, dataset: str, paths: Paths) -> Names:
@@ -72,19 +78,43 @@ def load_names(llm: str, dataset: str, paths: Paths) -> Names:
     try:
         prompts = [Prompt(**p) for p in header["prompt_table"]]
     except (KeyError, TypeError) as error:
-        raise InputError(f"{folder / f'{dataset}_names.json'}: not written by this step 2 ({error}); {STEP2}") from error
+        raise InputError(
+            f"{folder / f'{dataset}_names.json'}: not written by this step 2 ({error}); {STEP2}"
+        ) from error
     texts: list[str] = []
     index: dict[str, list[int]] = {"train": [], "test": []}
+    ids: list[str] = []
     for row in read_jsonl(folder / f"{dataset}_questions.jsonl", remedy=STEP2):
         if row["question_index"] == len(texts):
             texts.append(row["question"])
         index[row["split"]].append(row["question_index"])
-    clusters = np.array([int(r["cluster"]) for r in read_csv(folder / f"{dataset}_clusters.csv", remedy=STEP2, columns=["cluster"])])
+        if row["split"] == "test":
+            ids.append(row["question_id"])
+    clusters = np.array(
+        [
+            int(r["cluster"])
+            for r in read_csv(folder / f"{dataset}_clusters.csv", remedy=STEP2, columns=["cluster"])
+        ]
+    )
     rows = read_csv(folder / f"{dataset}_folds.csv", remedy=STEP2, columns=["cluster"])
     folds = {c: np.array([int(r[c]) for r in rows]) for c in (rows[0] if rows else {}) if c != "cluster"}
     if len(clusters) != len(texts) or len(rows) != clusters.max(initial=-1) + 1:
-        raise InputError(f"{folder}: {dataset}_clusters.csv, _folds.csv and _questions.jsonl do not belong together; {STEP2}")
-    return Names(llm, dataset, prompts, texts, np.array(index["train"], dtype=int), np.array(index["test"], dtype=int), clusters, folds)
+        raise InputError(
+            f"{folder}: {dataset}_clusters.csv, _folds.csv and _questions.jsonl do not belong together; {STEP2}"
+        )
+    rows_of = {split: np.array(members, dtype=int) for split, members in index.items()}
+    return Names(
+        llm,
+        dataset,
+        prompts,
+        texts,
+        rows_of["train"],
+        rows_of["test"],
+        clusters,
+        folds,
+        ids,
+        header.get("answer_characters"),
+    )
 
 
 @dataclass(frozen=True)
@@ -104,7 +134,9 @@ class OfflineDataset:
         """Question features float32 (texts, d), prompt vectors (P, e) and how many columns are embedding."""
         suffix = f"_{split_name}" if self.embedder.fitted else ""
         (questions, prompts), _ = load_embeddings(
-            self.embeddings_folder, [f"questions{suffix}", f"prompts{suffix}"], [len(self.names.texts), len(self.names.prompts)]
+            self.embeddings_folder,
+            [f"questions{suffix}", f"prompts{suffix}"],
+            [len(self.names.texts), len(self.names.prompts)],
         )
         return np.concatenate([questions, self.surface], 1), prompts, questions.shape[1]
 
@@ -114,13 +146,18 @@ def load(llm: str, dataset: str, paths: Paths) -> OfflineDataset:
     names = load_names(llm, dataset, paths)
     folder, vectors = paths.labels(llm), paths.embeddings / llm / dataset
     labels = {}
-    for split, index, width in (("train", names.train_index, len(names.train_prompts)), ("test", names.test_index, len(names.prompts))):
+    for split, index, width in (
+        ("train", names.train_index, len(names.train_prompts)),
+        ("test", names.test_index, len(names.prompts)),
+    ):
         path = folder / f"{dataset}_{split}_labels.npy"
         labels[split] = load_array(path, remedy=STEP3, ndim=2, dtype="f", labels=True)
         if labels[split].shape != (len(index), width):
-            raise InputError(f"{path}: shape {labels[split].shape}, expected {(len(index), width)}; run step 3 again")
+            raise InputError(
+                f"{path}: shape {labels[split].shape}, expected {(len(index), width)}; run step 3 again"
+            )
     (surface,), info = load_embeddings(vectors, ["surface"], [len(names.texts)])
-    lmsc = [None, None]
+    lmsc: list[np.ndarray | None] = [None, None]
     for i, name in enumerate(("confidence", "verdict")):
         path = folder / f"{dataset}_lmsc_{name}.npy"
         if path.is_file():
@@ -131,12 +168,22 @@ def load(llm: str, dataset: str, paths: Paths) -> OfflineDataset:
 def input_files(llm: str, dataset: str, paths: Paths) -> list[Path]:
     """Files whose content decides a fit or an evaluation; their hashes go into keys and manifests."""
     folder, vectors = paths.labels(llm), paths.embeddings / llm / dataset
-    names = ("names.json", "questions.jsonl", "clusters.csv", "folds.csv", "train_labels.npy", "test_labels.npy", "settings.csv")
+    names = (
+        "names.json",
+        "questions.jsonl",
+        "clusters.csv",
+        "folds.csv",
+        "train_labels.npy",
+        "test_labels.npy",
+        "settings.csv",
+    )
     optional = [folder / f"{dataset}_lmsc_{name}.npy" for name in ("confidence", "verdict")]
     files = [folder / f"{dataset}_{name}" for name in names] + [vectors / "embedder.json"]
     for path in files:
         if not path.is_file():
-            raise InputError(f"missing {path}: {STEP2 if path.name.endswith(('names.json', 'questions.jsonl')) else STEP3}")
+            raise InputError(
+                f"missing {path}: {STEP2 if path.name.endswith(('names.json', 'questions.jsonl')) else STEP3}"
+            )
     return files + [p for p in optional if p.is_file()]
 
 
@@ -153,5 +200,7 @@ def parse_datasets(flag: str, known: Sequence[str]) -> list[str]:
     chosen = list(known) if flag == "all" else [name.strip() for name in flag.split(",") if name.strip()]
     unknown = [name for name in chosen if name not in known]
     if unknown or not chosen:
-        raise InputError(f"--dataset {flag}: choose all or from {', '.join(known) or '(no dataset has been through step 2)'}")
+        raise InputError(
+            f"--dataset {flag}: choose all or from {', '.join(known) or '(no dataset has been through step 2)'}"
+        )
     return chosen

@@ -17,7 +17,9 @@ import numpy as np
 from prompt_oirl.splits import prompt_subsets, subset_name
 
 
-def published_arrays(dataset: str, train_labels: np.ndarray, test_labels: np.ndarray) -> Iterator[tuple[str, np.ndarray]]:
+def published_arrays(
+    dataset: str, train_labels: np.ndarray, test_labels: np.ndarray
+) -> Iterator[tuple[str, np.ndarray]]:
     """Yield (file name, array) of one dataset from bool labels (n_train, K) and (n_test, K)."""
     n_train, n_prompts = train_labels.shape
     correlation = np.triu(np.abs(_correlation(train_labels)) - np.eye(n_prompts))
@@ -31,7 +33,9 @@ def published_arrays(dataset: str, train_labels: np.ndarray, test_labels: np.nda
             total = np.array([correlation[subset[0], subset[0]]])
         else:
             # Added up pair by pair from the left: another order gives other last bits.
-            total = np.array(sum((correlation[a, b] for a, b in combinations(subset, 2)), start=np.float64(-0.0)))
+            total = np.array(
+                sum((correlation[a, b] for a, b in combinations(subset, 2)), start=np.float64(-0.0))
+            )
         yield f"{dataset}_corr_sum_{name}.npy", total
     n_test = len(test_labels)
     pairs = np.stack([np.repeat(np.arange(n_test), n_prompts), np.tile(np.arange(n_prompts), n_test)], 1)
@@ -49,7 +53,10 @@ def _correlation(labels: np.ndarray) -> np.ndarray:
     np.save(buffer, np.ascontiguousarray(labels.T), allow_pickle=False)
     code = "import io,sys,numpy as np; np.save(sys.stdout.buffer, np.corrcoef(np.load(io.BytesIO(sys.stdin.buffer.read()))))"
     result = subprocess.run(
-        [sys.executable, "-c", code], input=buffer.getvalue(), capture_output=True, env={**os.environ, "OPENBLAS_CORETYPE": "Haswell"}
+        [sys.executable, "-c", code],
+        input=buffer.getvalue(),
+        capture_output=True,
+        env={**os.environ, "OPENBLAS_CORETYPE": "Haswell"},
     )
     if result.returncode != 0:  # a processor without that kernel: right to 15 digits, not to the bit
         return np.corrcoef(labels.T)

@@ -41,10 +41,14 @@ def load_prompts(path: Path = PUBLISHED) -> list[Prompt]:
     for number, row in enumerate(read_csv(path, remedy=remedy, columns=["text"]), 2):
         position, role = row.get("position") or "after", row.get("role") or "train"
         if position not in POSITIONS or role not in ROLES:
-            raise InputError(f"{path}:{number}: position must be one of {POSITIONS}, role one of {ROLES}; {remedy}")
+            raise InputError(
+                f"{path}:{number}: position must be one of {POSITIONS}, role one of {ROLES}; {remedy}"
+            )
         if not row["text"]:
             raise InputError(f"{path}:{number}: empty prompt text; {remedy}")
-        prompts.append(Prompt(row.get("prompt_id") or prompt_id(row["text"], position), row["text"], position, role))
+        prompts.append(
+            Prompt(row.get("prompt_id") or prompt_id(row["text"], position), row["text"], position, role)
+        )
     if len({p.id for p in prompts}) != len(prompts):
         raise InputError(f"{path}: prompt_id values are not unique; {remedy}")
     return sorted(prompts, key=lambda p: ROLES.index(p.role))

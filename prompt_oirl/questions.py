@@ -39,10 +39,12 @@ def load_questions(dataset: str, paths: Paths) -> list[Question]:
         train = list(_gsm8k(folder / "train.jsonl", "train"))
         test = list(_gsm8k(folder / "test.jsonl", "test"))[:GSM8K_TEST_ROWS]
         return train + test
-    folder = {"svamp": "cv_svamp_augmented", "mawps": "cv_mawps"}[dataset]
-    rows = [row for fold in range(5) for row in _fold(paths.fetched / "SVAMP" / "data" / folder / f"fold{fold}" / "train.csv")]
+    folder = paths.fetched / "SVAMP" / "data" / {"svamp": "cv_svamp_augmented", "mawps": "cv_mawps"}[dataset]
+    rows = [row for fold in range(5) for row in _fold(folder / f"fold{fold}" / "train.csv")]
     if len(rows) != TOTAL_ROWS[dataset]:
-        raise InputError(f"{dataset}: the five folds hold {len(rows)} rows, expected {TOTAL_ROWS[dataset]}; {FETCH}")
+        raise InputError(
+            f"{dataset}: the five folds hold {len(rows)} rows, expected {TOTAL_ROWS[dataset]}; {FETCH}"
+        )
     return [
         Question(f"{dataset}-{i:05d}", text, gold, "train" if i < TRAIN_ROWS[dataset] else "test")
         for i, (text, gold) in enumerate(rows)

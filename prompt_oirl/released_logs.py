@@ -46,10 +46,14 @@ def read_labels(path: Path) -> np.ndarray:
     for number, line in enumerate(lines[:-1] if lines[-1] == "" else lines, 1):
         match = _LABEL.fullmatch(line)
         if not match:
-            raise InputError(f"{path}:{number}: expected '(row, True)' or '(row, False)', found {line[:40]!r}; {REMEDY}")
+            raise InputError(
+                f"{path}:{number}: expected '(row, True)' or '(row, False)', found {line[:40]!r}; {REMEDY}"
+            )
         if int(match[1]) != len(labels):
             problem = "stands twice" if int(match[1]) < len(labels) else f"follows row {len(labels) - 1}"
-            raise InputError(f"{path}:{number}: row {match[1]} {problem}, expected row {len(labels)}; {REMEDY}")
+            raise InputError(
+                f"{path}:{number}: row {match[1]} {problem}, expected row {len(labels)}; {REMEDY}"
+            )
         labels.append(match[2] == "True")
     return np.array(labels, dtype=bool)
 
@@ -64,14 +68,18 @@ def read_answers(path: Path) -> list[str]:
         try:
             row, text = ast.literal_eval(block.strip())
         except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError) as error:
-            raise InputError(f"{path}: block {len(answers)} is not a (row, text) pair ({error}); {REMEDY}") from error
+            raise InputError(
+                f"{path}: block {len(answers)} is not a (row, text) pair ({error}); {REMEDY}"
+            ) from error
         if row != len(answers) or not isinstance(text, str):
             raise InputError(f"{path}: block {len(answers)} names row {row}; {REMEDY}")
         answers.append(text)
     return answers
 
 
-def read_released(dataset: str, questions: Sequence[Question], prompts: Sequence[Prompt], paths: Paths) -> list[ReleasedColumn]:
+def read_released(
+    dataset: str, questions: Sequence[Question], prompts: Sequence[Prompt], paths: Paths
+) -> list[ReleasedColumn]:
     """Every (prompt, split) column of one dataset, cut and checked against the number of questions."""
     folder = paths.fetched / "Prompt-OIRL" / "llama_exps" / "llama2_chat_logs" / dataset
     n_train = sum(q.split == "train" for q in questions)
@@ -81,20 +89,27 @@ def read_released(dataset: str, questions: Sequence[Question], prompts: Sequence
         if prompt.role == "held_out":
             parts = [("", {"test": slice(0, n_test)}, n_test)]
         elif dataset == "gsm8k":
-            parts = [("", {"train": slice(0, n_train)}, n_train), ("test_", {"test": slice(0, n_test)}, n_test)]
+            parts = [
+                ("", {"train": slice(0, n_train)}, n_train),
+                ("test_", {"test": slice(0, n_test)}, n_test),
+            ]
         else:
             parts = [("", {"train": slice(0, n_train), "test": slice(n_train, None)}, n_train + n_test)]
         for infix, cuts, expected in parts:
             path = folder / f"llama_{dataset}_{infix}corr_{prompt.id}.txt"
             labels = read_labels(path)
             if len(labels) != expected:
-                raise InputError(f"{path}: {len(labels)} rows, expected {expected} (truncated or another dataset's); {REMEDY}")
+                raise InputError(
+                    f"{path}: {len(labels)} rows, expected {expected} (truncated or another dataset's); {REMEDY}"
+                )
             answers_path = folder / f"llama_{dataset}_{infix}answers_list_{prompt.id}.txt"
             answers = read_answers(answers_path) if answers_path.is_file() else None
             if answers is not None and len(answers) != expected:
                 raise InputError(f"{answers_path}: {len(answers)} answers, expected {expected}; {REMEDY}")
             for split, cut in cuts.items():
-                columns.append(ReleasedColumn(prompt, split, labels[cut], answers[cut] if answers else None, path))
+                columns.append(
+                    ReleasedColumn(prompt, split, labels[cut], answers[cut] if answers else None, path)
+                )
     return columns
 
 
@@ -107,7 +122,9 @@ def replay(columns: Sequence[ReleasedColumn], questions: Sequence[Question]) -> 
     for column in columns:
         if column.answers is None:
             continue
-        verdicts = np.array([grading.original(a, g) for a, g in zip(column.answers, golds[column.split])], dtype=bool)
+        verdicts = np.array(
+            [grading.original(a, g) for a, g in zip(column.answers, golds[column.split])], dtype=bool
+        )
         agree = int((verdicts == column.labels).sum())
         if agree < 0.99 * len(verdicts):
             raise InputError(
@@ -117,7 +134,9 @@ def replay(columns: Sequence[ReleasedColumn], questions: Sequence[Question]) -> 
         yield {"prompt_id": column.prompt.id, "split": column.split, "answers": len(verdicts), "agree": agree}
 
 
-def to_interactions(dataset: str, columns: Sequence[ReleasedColumn], questions: Sequence[Question]) -> Iterator[Interaction]:
+def to_interactions(
+    dataset: str, columns: Sequence[ReleasedColumn], questions: Sequence[Question]
+) -> Iterator[Interaction]:
     """The released columns as log rows; rows of one question text count as samples 0, 1, 2, ... of it."""
     by_split = {split: [q for q in questions if q.split == split] for split in ("train", "test")}
     occurrence: dict[str, int] = {}
@@ -145,12 +164,15 @@ def to_interactions(dataset: str, columns: Sequence[ReleasedColumn], questions: 
             )
 
 
-def read_critic_scores(dataset: str, prompts: Sequence[Prompt], n_test: int, paths: Paths) -> tuple[np.ndarray, np.ndarray]:
+def read_critic_scores(
+    dataset: str, prompts: Sequence[Prompt], n_test: int, paths: Paths
+) -> tuple[np.ndarray, np.ndarray]:
     """LLaMA-2's self-critique: verdicts bool (n_test, P) and confidences float64 (n_test, P), file i = prompt i.
 
     Confidences keep their released precision: LMSC picks by ties among them.
     """
-    verdicts, confidences = [], []
+    verdicts: list[np.ndarray] = []
+    confidences: list[np.ndarray] = []
     for i in range(len(prompts)):
         stem = paths.fetched / "Prompt-OIRL" / "critics" / f"Processed_llama_{dataset}_prompt_{i}"
         for name, target in (("critic", verdicts), ("confidence", confidences)):

@@ -27,7 +27,9 @@ def argmax_sound(scores: np.ndarray, train_success: np.ndarray, seed: int) -> np
     return np.where(tied, draw, -1.0).argmax(1)
 
 
-def fallback_to_held_out(seen_scores: np.ndarray, seen_pick: np.ndarray, held_out_pick: np.ndarray) -> np.ndarray:
+def fallback_to_held_out(
+    seen_scores: np.ndarray, seen_pick: np.ndarray, held_out_pick: np.ndarray
+) -> np.ndarray:
     """IRL-10: the seen pick, unless no seen prompt reaches 0.5; then the held-out pick (Section 4)."""
     return np.where(seen_scores.max(1) < FALLBACK, held_out_pick, seen_pick)
 

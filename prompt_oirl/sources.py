@@ -113,9 +113,8 @@ def fetch(
         raise InputError(f"jobs is {jobs}; pass --jobs 1 or more")
     if mirror is not None and not os.path.isdir(mirror):  # Path.is_dir raises where it may not look
         raise InputError(f"the mirror {mirror} is not a folder; correct --mirror or PROMPT_OIRL_MIRROR")
-    stop = Event()
+    stop, fetched = Event(), 0
     failures: list[str] = []
-    fetched = 0
     with (
         requests.Session() as session,
         ThreadPoolExecutor(jobs) as pool,

@@ -41,12 +41,20 @@ def assign_folds(clusters: np.ndarray, n_folds: int, seed: int) -> np.ndarray:
     fold = np.zeros(n_clusters, dtype=np.int64)
     ids = np.arange(n_clusters)
     if n_folds > 1:
-        for f, (_, held_out) in enumerate(GroupKFold(n_folds, shuffle=True, random_state=seed).split(ids, groups=ids)):
+        for f, (_, held_out) in enumerate(
+            GroupKFold(n_folds, shuffle=True, random_state=seed).split(ids, groups=ids)
+        ):
             fold[held_out] = f
     return fold
 
 
-def crossfit_splits(train_clusters: np.ndarray, test_clusters: np.ndarray, fold_of_cluster: np.ndarray, name: str, seed: int = 0) -> list[Split]:
+def crossfit_splits(
+    train_clusters: np.ndarray,
+    test_clusters: np.ndarray,
+    fold_of_cluster: np.ndarray,
+    name: str,
+    seed: int = 0,
+) -> list[Split]:
     """One split per fold: train on the other folds' clusters, judge this fold's test rows.
 
     Every test row is judged exactly once; no cluster stands on both sides, which is asserted. The inner

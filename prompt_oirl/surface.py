@@ -15,15 +15,65 @@ _NUMBER = re.compile(r"\d+(?:,\d{3})*(?:\.\d+)?")
 _TOKEN = re.compile(r"[a-z]+|\d+|[^\w\s]")
 _SENTENCE = re.compile(r"[.?!]+\s+")
 _NAME = re.compile(r"\b[A-Z][a-z]+")
-CUES = (
-    "each total more less fewer left than every per half twice times if and gave bought had still then after before "
-    "not other some of on in was were group groups equal equally"
-).split()
+CUES = [
+    "each",
+    "total",
+    "more",
+    "less",
+    "fewer",
+    "left",
+    "than",
+    "every",
+    "per",
+    "half",
+    "twice",
+    "times",
+    "if",
+    "and",
+    "gave",
+    "bought",
+    "had",
+    "still",
+    "then",
+    "after",
+    "before",
+    "not",
+    "other",
+    "some",
+    "of",
+    "on",
+    "in",
+    "was",
+    "were",
+    "group",
+    "groups",
+    "equal",
+    "equally",
+]
 ASKED = ("how many", "how much", "more", "left", "total", "altogether", "in all", "each")
 NAMES = (
-    ["characters", "tokens", "distinct_tokens", "mean_token_length", "sentences", "commas", "capitalised", "dollars", "percents"]
+    [
+        "characters",
+        "tokens",
+        "distinct_tokens",
+        "mean_token_length",
+        "sentences",
+        "commas",
+        "capitalised",
+        "dollars",
+        "percents",
+    ]
     + ["numbers", "repeated_numbers", "decimals", "largest", "second_largest", "smallest", "sum"]
-    + ["first", "second", "third", "first_divides", "second_divides", "descending", "asked_length", "asked_digits"]
+    + [
+        "first",
+        "second",
+        "third",
+        "first_divides",
+        "second_divides",
+        "descending",
+        "asked_length",
+        "asked_digits",
+    ]
     + [f"asks_{phrase.replace(' ', '_')}" for phrase in ASKED]
     + [f"word_{word}" for word in CUES]
 )
@@ -47,11 +97,26 @@ def _features(text: str) -> list[float]:
     logs = np.log1p(sizes).tolist()
     two = len(numbers) > 1
     return (
-        [len(text), len(tokens), len(set(tokens)), sum(map(len, tokens)) / max(len(tokens), 1), len(sentences)]
-        + [text.count(","), len(_NAME.findall(text)), lower.count("$") + lower.count("dollar"), lower.count("%") + lower.count("percent")]
+        [
+            len(text),
+            len(tokens),
+            len(set(tokens)),
+            sum(map(len, tokens)) / max(len(tokens), 1),
+            len(sentences),
+        ]
+        + [
+            text.count(","),
+            len(_NAME.findall(text)),
+            lower.count("$") + lower.count("dollar"),
+            lower.count("%") + lower.count("percent"),
+        ]
         + [len(numbers), len(numbers) - len(set(numbers)), sum(n != int(n) for n in numbers)]
         + logs
-        + [two and second != 0 and first % second == 0, two and first != 0 and second % first == 0, two and first > second]
+        + [
+            two and second != 0 and first % second == 0,
+            two and first != 0 and second % first == 0,
+            two and first > second,
+        ]
         + [len(asked), sum(c.isdigit() for c in asked)]
         + [phrase in asked for phrase in ASKED]
         + [tokens.count(word) for word in CUES]

@@ -15,8 +15,9 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
-from prompt_oirl.artifacts import REPO_ROOT, InputError, Paths, run_step
+from prompt_oirl.artifacts import REPO_ROOT, InputError, Paths
 from prompt_oirl.sources import fetch, read_sources
+from prompt_oirl.steps import run_step
 
 
 @dataclass

@@ -79,6 +79,8 @@ def load(model: RewardModel, path: Path, expected_sha256: str) -> RewardModel:
 
     remedy = "run llama_step4_offline_evaluation.py again"
     if sha256(require(path, remedy)) != expected_sha256:
-        raise InputError(f"{path} is not the file its record names (altered or copied); delete it and {remedy}")
+        raise InputError(
+            f"{path} is not the file its record names (altered or copied); delete it and {remedy}"
+        )
     model.restore(load_file(path))
     return model

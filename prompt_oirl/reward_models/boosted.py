@@ -18,7 +18,13 @@ XGBOOST_FAST = {"max_depth": 10, "eta": 0.1, "min_child_weight": 1, "colsample_b
 # Prompt-OIRL, llama_step4: everything else at the library's defaults, no early stopping.
 XGBOOST_PAPER = {"max_depth": 10, "eta": 0.001}
 PAPER_ROUNDS = 2000
-LIGHTGBM_FAST = {"num_leaves": 63, "learning_rate": 0.1, "feature_fraction_bynode": 0.2, "max_bin": 63, "min_data_in_leaf": 10}
+LIGHTGBM_FAST = {
+    "num_leaves": 63,
+    "learning_rate": 0.1,
+    "feature_fraction_bynode": 0.2,
+    "max_bin": 63,
+    "min_data_in_leaf": 10,
+}
 
 
 class PairFeatures:
@@ -44,14 +50,18 @@ class PairFeatures:
 
     def questions(self, questions: np.ndarray) -> np.ndarray:
         size = len(self.mean)
-        return np.concatenate([((questions[:, :size] - self.mean) @ self.axes).round(4), questions[:, size:]], 1)
+        return np.concatenate(
+            [((questions[:, :size] - self.mean) @ self.axes).round(4), questions[:, size:]], 1
+        )
 
     def prompts(self, prompts: np.ndarray) -> np.ndarray:
         return (prompts @ self.training_prompts.T).round(4)
 
     def column_weights(self, n_surface: int) -> np.ndarray:
         """How often a column is offered to a split: surface features and prompts are few, so more often."""
-        return np.concatenate([np.ones(self.axes.shape[1]), np.full(n_surface, 4.0), np.full(len(self.training_prompts), 10.0)])
+        return np.concatenate(
+            [np.ones(self.axes.shape[1]), np.full(n_surface, 4.0), np.full(len(self.training_prompts), 10.0)]
+        )
 
 
 class _Boosted:
@@ -79,7 +89,9 @@ class _Boosted:
         for start in range(0, len(q), 2048):
             block = q[start : start + 2048]
             rows = np.concatenate([np.repeat(block, len(p), 0), np.tile(p, (len(block), 1))], 1)
-            scores[start : start + 2048] = self._score(np.ascontiguousarray(rows, dtype=np.float32)).reshape(len(block), len(p))
+            scores[start : start + 2048] = self._score(np.ascontiguousarray(rows, dtype=np.float32)).reshape(
+                len(block), len(p)
+            )
         return scores
 
     def _score(self, rows: np.ndarray) -> np.ndarray:
@@ -106,14 +118,23 @@ class XGBoost(_Boosted):
         self.paper = preset == "paper"
         parameters = XGBOOST_PAPER if self.paper else XGBOOST_FAST
         self.settings: dict[str, Any] = {"rounds": PAPER_ROUNDS if self.paper else MAX_ROUNDS}
-        self._parameters = {**parameters, **overrides, "objective": "binary:logistic", "tree_method": "hist", "nthread": 1, "seed": seed}
+        self._parameters = {
+            **parameters,
+            **overrides,
+            "objective": "binary:logistic",
+            "tree_method": "hist",
+            "nthread": 1,
+            "seed": seed,
+        }
 
     def _matrix(self, data: TrainingSet, reference: Any = None) -> Any:
         import xgboost
 
         rows, label, weight = self._pairs(data)
         max_bin = self._parameters.get("max_bin", 256)
-        matrix = xgboost.QuantileDMatrix(rows, label, weight=weight, max_bin=max_bin, ref=reference, nthread=1)
+        matrix = xgboost.QuantileDMatrix(
+            rows, label, weight=weight, max_bin=max_bin, ref=reference, nthread=1
+        )
         if self.features is not None:
             n_surface = data.questions.shape[1] - len(self.features.mean)
             matrix.set_info(feature_weights=self.features.column_weights(n_surface))
@@ -150,7 +171,10 @@ class XGBoost(_Boosted):
         return self.booster.inplace_predict(rows)
 
     def arrays(self) -> dict[str, np.ndarray]:
-        return {"booster": np.frombuffer(self.booster.save_raw("ubj"), dtype=np.uint8), **self._feature_arrays()}
+        return {
+            "booster": np.frombuffer(self.booster.save_raw("ubj"), dtype=np.uint8),
+            **self._feature_arrays(),
+        }
 
     def restore(self, arrays: dict[str, np.ndarray]) -> None:
         import xgboost
@@ -181,7 +205,9 @@ class LightGBM(_Boosted):
         data = self._dataset(train)
         stop = self._library.early_stopping(PATIENCE, verbose=False)
         valid = self._dataset(validation, data)
-        self.booster = self._library.train(self._parameters, data, MAX_ROUNDS, valid_sets=[valid], callbacks=[stop])
+        self.booster = self._library.train(
+            self._parameters, data, MAX_ROUNDS, valid_sets=[valid], callbacks=[stop]
+        )
         self.settings = {"rounds": self.booster.best_iteration}
         self._text = self.booster.model_to_string(num_iteration=self.settings["rounds"])
         self.booster = self._library.Booster(model_str=self._text)

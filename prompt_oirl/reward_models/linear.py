@@ -23,7 +23,9 @@ class LogisticPerPrompt:
         for strength in GRID:
             self.settings = {"C": strength}
             self.fit(train)
-            losses[strength] = log_loss(validation.labels, self.predict(validation.questions, validation.prompts), validation.weights)
+            losses[strength] = log_loss(
+                validation.labels, self.predict(validation.questions, validation.prompts), validation.weights
+            )
         self.settings = {"C": min(losses, key=lambda c: losses[c])}
         self.fit(train)
 
@@ -52,11 +54,18 @@ class LogisticPerPrompt:
 
     def predict(self, questions: np.ndarray, prompts: np.ndarray) -> np.ndarray:
         x = (questions - self._mean) / self._scale
-        logits = (x @ self._coefficients[:, :-1].T + self._coefficients[:, -1]) @ (prompts @ self._coordinates).T
+        logits = (x @ self._coefficients[:, :-1].T + self._coefficients[:, -1]) @ (
+            prompts @ self._coordinates
+        ).T
         return (1 / (1 + np.exp(-np.clip(logits, -30, 30)))).astype(np.float32)
 
     def arrays(self) -> dict[str, np.ndarray]:
-        return {"coefficients": self._coefficients, "mean": self._mean, "scale": self._scale, "coordinates": self._coordinates}
+        return {
+            "coefficients": self._coefficients,
+            "mean": self._mean,
+            "scale": self._scale,
+            "coordinates": self._coordinates,
+        }
 
     def restore(self, arrays: dict[str, np.ndarray]) -> None:
         self._coefficients, self._mean = arrays["coefficients"], arrays["mean"]

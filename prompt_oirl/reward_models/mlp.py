@@ -22,7 +22,9 @@ class MLP:
     def tune(self, train: TrainingSet, validation: TrainingSet) -> None:
         best, best_loss = 1, np.inf
         for epoch, _ in enumerate(self._train(train, EPOCHS), 1):
-            loss = log_loss(validation.labels, self.predict(validation.questions, validation.prompts), validation.weights)
+            loss = log_loss(
+                validation.labels, self.predict(validation.questions, validation.prompts), validation.weights
+            )
             if loss < best_loss:
                 best, best_loss = epoch, loss
             elif epoch >= best + PATIENCE:
@@ -65,7 +67,9 @@ class MLP:
                 loss.backward()
                 optimizer.step()
             state = {name: value.detach().numpy().copy() for name, value in net.state_dict().items()}
-            self._w1, self._b1, self._w2, self._b2 = (state[k] for k in ("0.weight", "0.bias", "3.weight", "3.bias"))
+            self._w1, self._b1, self._w2, self._b2 = (
+                state[k] for k in ("0.weight", "0.bias", "3.weight", "3.bias")
+            )
             yield
         torch.set_num_threads(threads)
 

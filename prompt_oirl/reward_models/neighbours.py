@@ -24,7 +24,9 @@ class NearestQuestions:
         losses = {}
         for k in GRID:
             self.settings = {"k": k}
-            losses[k] = log_loss(validation.labels, self.predict(validation.questions, validation.prompts), validation.weights)
+            losses[k] = log_loss(
+                validation.labels, self.predict(validation.questions, validation.prompts), validation.weights
+            )
         self.settings = {"k": min(losses, key=lambda k: losses[k])}
 
     def fit(self, train: TrainingSet) -> None:

@@ -37,7 +37,9 @@ class TrainingSet:
         return row, column, self.labels[row, column], self.weights[row, column]
 
 
-def merge_repeats(question_index: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def merge_repeats(
+    question_index: np.ndarray, labels: np.ndarray
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Merge rows that ask the same question into one, exactly as good for any weighted log loss.
 
     Takes the distinct-question id (n,) and labels (n, K) with NaN for unknown; returns the ids (u,) in rising

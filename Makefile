@@ -1,0 +1,58 @@
+# Everything works on a machine that has Python 3.11+ and make; the first call installs into .venv, later ones don't.
+PYTHON ?= python3
+BIN := $(CURDIR)/.venv/bin
+DATASET ?= all
+SUBSETS ?= all
+# Released files are taken from here when set (a folder laid out like data/fetched); otherwise downloaded.
+export PROMPT_OIRL_MIRROR ?=
+
+.PHONY: install reproduce intervals reference test check format readme clean
+
+install: .venv/.installed
+
+.venv/.installed: requirements.txt pyproject.toml
+	$(PYTHON) -c 'import sys; sys.exit("prompt-oirl needs Python 3.11 or newer" if sys.version_info < (3, 11) else 0)'
+	$(PYTHON) -m venv .venv
+	$(BIN)/pip install -q -r requirements.txt
+	$(BIN)/pip install -q -e ".[dev]"
+	touch $@
+
+# Fetch the released logs, then steps 2 to 5: three datasets, 63 prompt subsets, both protocols.
+reproduce: install
+	$(BIN)/python scripts/fetch_data.py --datasets $(DATASET)
+	cd llama_exps && $(BIN)/python llama_step2_reorg_data.py --dataset $(DATASET)
+	cd llama_exps && $(BIN)/python llama_step3_data_processing.py --dataset $(DATASET)
+	cd llama_exps && $(BIN)/python llama_step4_offline_evaluation.py --dataset $(DATASET) --subsets $(SUBSETS)
+	cd llama_exps && $(BIN)/python llama_step5_offline_optimization.py --dataset $(DATASET) --subsets $(SUBSETS)
+
+# All six prompts, ten random fold assignments: how much a gain depends on the draw of the folds.
+intervals: install
+	$(BIN)/python scripts/fetch_data.py --datasets $(DATASET)
+	cd llama_exps && $(BIN)/python llama_step2_reorg_data.py --dataset $(DATASET)
+	cd llama_exps && $(BIN)/python llama_step3_data_processing.py --dataset $(DATASET)
+	cd llama_exps && $(BIN)/python llama_step4_offline_evaluation.py --dataset $(DATASET) --split crossfit --subsets 6 --assignments 10
+	cd llama_exps && $(BIN)/python llama_step5_offline_optimization.py --dataset $(DATASET) --split crossfit --subsets 6 --assignments 10
+
+# The committed tables that README quotes, collected from results/.
+reference: install
+	$(BIN)/python scripts/make_reference_tables.py
+
+test: install
+	$(BIN)/python -m pytest -n 2 -m "not install"
+
+check: install
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+format: install
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+# Every command of README at small size, the kill tests, and an install into an empty environment.
+readme: install
+	$(BIN)/python scripts/check_readme.py
+	$(BIN)/python -m pytest -m install
+
+clean:
+	rm -rf .venv build *.egg-info

@@ -1,0 +1,143 @@
+"""Step 5: let every selector pick a prompt for every test question and write the result tables.
+
+    cd llama_exps
+    python llama_step5_offline_optimization.py                      # what step 4 trained by default
+    python llama_step5_offline_optimization.py --split crossfit --subsets 6 --assignments 10
+    python llama_step5_offline_optimization.py --price 0.5          # dollars per million tokens in cost.csv
+
+Give step 4's flags again if you changed them. Writes results/<llm>/<dataset>/<split>/: the five published CSVs and
+figures, summary.csv (every selector with its interval), picks.csv (who chose what) and cost.csv.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from tqdm import tqdm
+
+from prompt_oirl import fits, offline_dataset
+from prompt_oirl.artifacts import REPO_ROOT, InputError, Paths, write_csv
+from prompt_oirl.evaluation import Judgement, judge
+from prompt_oirl.offline_dataset import OfflineDataset
+from prompt_oirl.released_logs import LLM
+from prompt_oirl.reports import costs, figures, published, summary, terminal
+from prompt_oirl.steps import Manifest, run_step
+
+
+@dataclass
+class Args:
+    llm: str = LLM
+    """Whose log."""
+    dataset: str = "all"
+    """all that went through step 4, or a comma list."""
+    model: Literal["xgboost", "lightgbm", "linear", "mlp", "knn"] = "xgboost"
+    """Reward model that step 4 trained."""
+    preset: Literal["fast", "paper"] = "fast"
+    """Preset that step 4 trained."""
+    split: Literal["both", "paper", "crossfit"] = "both"
+    """Protocol: the published row split, cross-fitting by cluster, or both."""
+    subsets: str = "all"
+    """Sizes K of the prompt subsets: all, or a comma list such as 1,2,6."""
+    assignments: int = 1
+    """Random fold assignments that step 4 was given."""
+    price: float = 1.0
+    """Dollars per million tokens, for cost.csv."""
+    seed: int = 0
+    """Seed of the reward models, of tie-breaking and of the bootstrap."""
+    root: Path = REPO_ROOT
+    """Folder that holds llama_exps/, embeddings/ and results/."""
+    force: bool = False
+    """Redo even if nothing changed."""
+
+
+def main(args: Args) -> None:
+    paths = Paths(args.root)
+    plan = fits.Plan(args.llm, args.model, args.preset, args.split, args.subsets, args.assignments, args.seed)
+    known = [
+        p.name.removesuffix("_settings.csv") for p in sorted(paths.labels(args.llm).glob("*_settings.csv"))
+    ]
+    for dataset in offline_dataset.parse_datasets(args.dataset, known):
+        planned, records = finished_fits(plan, dataset, paths)
+        for protocol in plan.groups():
+            chosen = {fit: record for fit, record in zip(planned, records) if fit.group.startswith(protocol)}
+            folder = paths.results(
+                args.llm, dataset, protocol if args.assignments == 1 else f"{protocol}_x{args.assignments}"
+            )
+            inputs = [
+                *offline_dataset.input_files(args.llm, dataset, paths),
+                *(paths.models(args.llm) / f"{fit.stem}.json" for fit in chosen),
+            ]
+            settings = {"plan": vars(plan), "protocol": protocol, "price": args.price}
+            manifest = Manifest(folder / "manifest.json", settings, inputs, args.root)
+            if not manifest.is_current() or args.force:
+                data = offline_dataset.load(args.llm, dataset, paths)
+                judgements = judge_all(data, chosen, paths, args.assignments, f"{dataset} {protocol}")
+                manifest.finish(write_tables(folder, data, judgements, plan, args.price))
+            terminal.print_table(folder / "summary.csv", dataset, protocol)
+
+
+def finished_fits(plan: fits.Plan, dataset: str, paths: Paths) -> tuple[list[fits.Fit], list[dict[str, Any]]]:
+    """Step 4's records for the plan; the error for a missing one says how to make it."""
+    inputs = fits.input_hashes(plan.llm, dataset, paths)
+    planned = list(plan.fits(offline_dataset.load_names(plan.llm, dataset, paths)))
+    records = [fits.finished_record(fit, fits.fit_key(fit, inputs), paths) for fit in planned]
+    missing = [fit for fit, record in zip(planned, records) if record is None]
+    if missing:
+        raise InputError(
+            f"{len(missing)} of {len(planned)} reward models of {dataset} are missing or out of date (first: {missing[0].stem}): "
+            "run llama_step4_offline_evaluation.py with the same flags first"
+        )
+    return planned, [record for record in records if record is not None]
+
+
+def judge_all(
+    data: OfflineDataset, chosen: dict[fits.Fit, dict], paths: Paths, assignments: int, label: str
+) -> list[Judgement]:
+    """One judgement per (group, subset, variant), its folds put together."""
+    splits = fits.splits_by_name(data.names, assignments)
+    members: dict[tuple, list[fits.Fit]] = {}
+    for fit in chosen:
+        members.setdefault((fit.group, fit.subset, fit.variant), []).append(fit)
+    judgements = []
+    for group in tqdm(members.values(), desc=label, disable=None):
+        judgements.append(
+            judge(data, [(fit, splits[fit.split], fits.load_fit(fit, chosen[fit], paths)) for fit in group])
+        )
+    return judgements
+
+
+def write_tables(
+    folder: Path, data: OfflineDataset, judgements: Sequence[Judgement], plan: fits.Plan, price: float
+) -> list[Path]:
+    names = data.names
+    path = folder / "summary.csv"
+    write_csv(
+        path, summary.summary_rows(data, judgements, plan.model, plan.preset, plan.seed), summary.COLUMNS
+    )
+    outputs = [path]
+    full = [j for j in judgements if len(j.subset) == len(names.train_prompts) and j.variant == "both"]
+    if full:
+        # The judgement on most training data stands for the protocol: five folds rather than two.
+        outputs += [folder / "cost.csv", folder / "picks.csv"]
+        write_csv(outputs[-2], costs.cost_rows(data, full[0], price), costs.COLUMNS)
+        write_csv(outputs[-1], summary.pick_rows(data, full[0]), summary.PICK_COLUMNS)
+    stem = f"{names.dataset.upper()}_{names.llm}"
+    # Published tables run over K, so they take the groups that hold every subset; all of them use the same folds.
+    by_k = [j for j in judgements if j.group in ("paper", "crossfit2")] or judgements
+    outputs.append(folder / f"{stem}_performance_comparison.csv")
+    write_csv(outputs[-1], published.performance_rows(by_k), published.PERFORMANCE_COLUMNS)
+    title = f"{names.dataset.upper()}, {names.llm}, {folder.name} protocol"
+    outputs.append(figures.draw_performance(outputs[-1], title))
+    metric_rows = list(published.metric_rows(data, by_k))
+    for metric, name in published.METRICS.items():
+        outputs.append(folder / f"{stem}_{metric}_comparison.csv")
+        write_csv(outputs[-1], (row[metric] for row in metric_rows), published.metric_columns(metric))
+        outputs.append(figures.draw_metric(outputs[-1], title, name))
+    return outputs
+
+
+if __name__ == "__main__":
+    run_step(main, Args)

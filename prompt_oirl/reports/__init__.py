@@ -1,0 +1,1 @@
+"""Result tables and figures, made from judgements and CSVs."""

@@ -1,0 +1,57 @@
+"""cost.csv: what a selector pays per question, and what a dollar buys."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+
+from prompt_oirl.evaluation import CALLS, Judgement
+from prompt_oirl.offline_dataset import OfflineDataset
+
+COLUMNS = [
+    "llm",
+    "dataset",
+    "split",
+    "k",
+    "selector",
+    "calls_per_question",
+    "tokens_per_question",
+    "price_per_million_tokens",
+    "dollars_per_1000_questions",
+    "success_rate",
+    "successes_per_dollar",
+]
+CHARACTERS_PER_TOKEN = (
+    4  # the released logs hold no token counts; English text runs at about four characters a token
+)
+UNKNOWN_ANSWER_CHARACTERS = 600.0  # for logs without answer texts
+
+
+def cost_rows(data: OfflineDataset, judgement: Judgement, price: float) -> Iterator[dict[str, Any]]:
+    """Calls, estimated tokens and dollars per question of every selector that was judged with all prompts."""
+    names = data.names
+    question = np.mean([len(names.texts[i]) for i in names.test_index[judgement.rows]]) / CHARACTERS_PER_TOKEN
+    prompt = np.mean([len(p.text) for p in names.prompts]) / CHARACTERS_PER_TOKEN
+    answer = (names.answer_characters or UNKNOWN_ANSWER_CHARACTERS) / CHARACTERS_PER_TOKEN
+    per_call = question + prompt + answer
+    k = len(judgement.subset)
+    for selector, success in judgement.success.items():
+        base = selector.removesuffix("_as_published")
+        calls = CALLS[base](k, len(names.prompts)) if base in CALLS else 1
+        dollars = calls * per_call * price / 1e6
+        rate = float(success.mean())
+        yield {
+            "llm": names.llm,
+            "dataset": names.dataset,
+            "split": judgement.group,
+            "k": k,
+            "selector": selector,
+            "calls_per_question": calls,
+            "tokens_per_question": round(calls * per_call),
+            "price_per_million_tokens": price,
+            "dollars_per_1000_questions": dollars * 1000,
+            "success_rate": rate,
+            "successes_per_dollar": rate / dollars if dollars else None,
+        }

@@ -1,0 +1,112 @@
+"""The five CSVs the published step 5 was meant to write, column for column, ties and all.
+
+X is K, the number of training prompts; means and standard deviations are over the subsets of that size.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import numpy as np
+
+from prompt_oirl.evaluation import Judgement
+from prompt_oirl.metrics import precision_recall_f1
+from prompt_oirl.offline_dataset import OfflineDataset
+
+SELECTORS = {
+    "Training Best": "test_best_as_published",
+    "IRL 0": "irl_0_as_published",
+    "All Mixed": "all_mixed_as_published",
+    "IRL 10": "irl_10_as_published",
+    "IRL 100": None,  # its hundred prompts' labels were never released: the columns stay empty
+}
+PERFORMANCE_COLUMNS = [
+    "X",
+    *(f"{name} {statistic}" for name in SELECTORS for statistic in ("Mean", "Std")),
+    "LLM Confidence w/ Test Prompts",
+    "LLM Confidence Train Prompts",
+    "LLM combined",
+]
+METRICS = {"precision": "Precision", "recall": "Recall", "F1": "F1", "acc": "Accuracy"}
+
+
+def metric_columns(metric: str) -> list[str]:
+    title = METRICS[metric]
+    return [
+        "X",
+        *(f"{side} {title} {s}" for side in ("Test", "Train") for s in ("Mean", "Std")),
+        "LLM Test Metric",
+        "LLM Train Metric",
+    ]
+
+
+def by_size(judgements: Sequence[Judgement]) -> dict[int, list[Judgement]]:
+    sizes: dict[int, list[Judgement]] = {}
+    for judgement in judgements:
+        if judgement.variant == "both":
+            sizes.setdefault(len(judgement.subset), []).append(judgement)
+    return dict(sorted(sizes.items()))
+
+
+def performance_rows(judgements: Sequence[Judgement]) -> Iterator[dict[str, Any]]:
+    """{DS}_{llm}_performance_comparison.csv: success rates as published, "Training Best" chosen on test."""
+    sizes = by_size(judgements)
+    full = sizes[max(sizes)][-1].success
+    for k, members in sizes.items():
+        row: dict[str, Any] = {"X": k}
+        for title, selector in SELECTORS.items():
+            values = (
+                [j.success[selector].mean() for j in members if selector in j.success] if selector else []
+            )
+            row |= {
+                f"{title} Mean": np.mean(values) if values else None,
+                f"{title} Std": np.std(values) if values else None,
+            }
+        lmsc = [j.success["lmsc_as_published"].mean() for j in members if "lmsc_as_published" in j.success]
+        row["LLM Confidence w/ Test Prompts"] = (
+            full["lmsc_16_as_published"].mean() if "lmsc_16_as_published" in full else None
+        )
+        row["LLM Confidence Train Prompts"] = (
+            full["lmsc_as_published"].mean() if "lmsc_as_published" in full else None
+        )
+        row["LLM combined"] = np.mean(lmsc) if lmsc else None
+        yield row
+
+
+def metric_rows(data: OfflineDataset, judgements: Sequence[Judgement]) -> Iterator[dict[str, dict[str, Any]]]:
+    """Rows of the four metric CSVs, one dict of rows per K: how the reward model predicts single labels.
+
+    "Test" are held-out prompts, "Train" training prompts, both on test questions; each value is a mean over prompts.
+    """
+    n_seen = len(data.names.train_prompts)
+    critic: dict[str, tuple[float, ...]] = {}
+    if data.verdicts is not None:
+        for side, columns in (("Test", slice(n_seen, None)), ("Train", slice(0, n_seen))):
+            if data.test_labels[:, columns].shape[1]:
+                critic[side] = precision_recall_f1(
+                    data.test_labels[:, columns], data.verdicts[:, columns].astype(bool)
+                )
+    for k, members in by_size(judgements).items():
+        values: dict[str, list[tuple[float, ...]]] = {"Test": [], "Train": []}
+        for judgement in members:
+            labels = data.test_labels[judgement.rows]
+            values["Train"].append(
+                precision_recall_f1(labels[:, list(judgement.subset)], judgement.seen_scores > 0.5)
+            )
+            if judgement.held_out_scores.shape[1]:
+                values["Test"].append(
+                    precision_recall_f1(labels[:, n_seen:], judgement.held_out_scores > 0.5)
+                )
+        rows: dict[str, dict[str, Any]] = {}
+        for i, (metric, title) in enumerate(METRICS.items()):
+            row: dict[str, Any] = {"X": k}
+            for side, found in values.items():
+                known = [v[i] for v in found if not np.isnan(v[i])]
+                row |= {
+                    f"{side} {title} Mean": np.mean(known) if known else None,
+                    f"{side} {title} Std": np.std(known) if known else None,
+                }
+                row[f"LLM {side} Metric"] = critic[side][i] if side in critic else None
+            rows[metric] = row
+        yield rows

@@ -1,0 +1,61 @@
+"""The short table that step 5 prints: who gained what over the best training prompt, and how sure that is."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from prompt_oirl.artifacts import read_csv
+
+SHOWN = {
+    "random": "random prompt",
+    "train_best": "best prompt (chosen on train)",
+    "test_best_as_published": "best prompt (chosen on test)",
+    "lookup": "lookup of the identical question",
+    "knn": "nearest questions",
+    "irl_0": "IRL-0",
+    "irl_10": "IRL-10",
+    "lmsc": "LLM self-critique (2K calls)",
+    "oracle": "oracle: any prompt right (K calls)",
+}
+
+
+def print_table(summary: Path, dataset: str, protocol: str) -> None:
+    rows = [r for r in read_csv(summary, remedy="run step 5 again with --force") if r["features"] == "both"]
+    k = max((int(r["k"]) for r in rows), default=0)
+    group = (
+        "paper"
+        if protocol == "paper"
+        else ("crossfit" if any(r["split"] == "crossfit" for r in rows) else "crossfit2")
+    )
+    at = {
+        (r["selector"], r["metric"]): r
+        for r in rows
+        if int(r["k"]) == k and r["split"] == group and (r["subset"] != "mean" or k == 0)
+    }
+    first = at.get(("train_best", "success_rate"))
+    if first is None:
+        return
+    print(
+        f"\n{dataset}, {protocol} protocol, K = {k}: {first['n']} test rows, {first['n_questions']} questions, {first['n_clusters']} clusters"
+    )
+    print(f"  {'':36}{'success [95 %]':>24}   {'gain over train-best, points [95 %]':>36}")
+    for selector, label in SHOWN.items():
+        success, gain = at.get((selector, "success_rate")), at.get((selector, "gain_over_train_best"))
+        if success:
+            print(f"  {label:36}{_rate(success):>24}   {_points(gain) if gain else '':>36}")
+    gain = at.get(("irl_0", "gain_over_train_best"))
+    if gain:
+        low, high = float(gain["ci_low"]), float(gain["ci_high"])
+        verdict = (
+            "a gain" if low > 0 else "a loss" if high < 0 else "no gain shown (the interval contains zero)"
+        )
+        print(f"  Picking per question with the reward model: {verdict}.")
+    print(f"  Tables and figures: {summary.parent}")
+
+
+def _rate(row: dict[str, str]) -> str:
+    return f"{float(row['value']):.3f} [{float(row['ci_low']):.3f}, {float(row['ci_high']):.3f}]"
+
+
+def _points(row: dict[str, str]) -> str:
+    return f"{100 * float(row['value']):+.1f} [{100 * float(row['ci_low']):+.1f}, {100 * float(row['ci_high']):+.1f}]"

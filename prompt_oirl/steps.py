@@ -1,0 +1,105 @@
+"""What every step script does around its work: read flags, say errors in one line, leave a manifest."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import platform
+import sys
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import asdict, is_dataclass
+from functools import lru_cache
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+from prompt_oirl.artifacts import REPO_ROOT, InputError, content_key, sha256, write_json
+
+
+@lru_cache(maxsize=1)
+def code_version() -> str:
+    """Hash of this package's sources: results made by other code are not taken for finished."""
+    digest = hashlib.sha256()
+    for path in sorted(Path(__file__).parent.rglob("*.py")):
+        digest.update(path.relative_to(REPO_ROOT).as_posix().encode() + path.read_bytes())
+    return digest.hexdigest()[:16]
+
+
+def package_versions(names: Iterable[str]) -> dict[str, str]:
+    found = {"python": platform.python_version()}
+    for name in names:
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            continue
+    return found
+
+
+class Manifest:
+    """What a step did: arguments, input and output hashes, versions, seed, wall time. One JSON per step."""
+
+    def __init__(self, path: Path, arguments: Any, inputs: Iterable[Path], root: Path):
+        self.path, self.root = path, root
+        self.arguments = (
+            asdict(arguments) if is_dataclass(arguments) and not isinstance(arguments, type) else arguments
+        )
+        self.inputs = {self._name(p): sha256(p) for p in sorted(set(inputs))}
+        self.key = content_key({"arguments": self.arguments, "inputs": self.inputs, "code": code_version()})
+        self.started = time.perf_counter()
+
+    def _name(self, path: Path) -> str:
+        path = path.resolve()
+        return (
+            path.relative_to(self.root.resolve()).as_posix()
+            if path.is_relative_to(self.root.resolve())
+            else str(path)
+        )
+
+    def is_current(self) -> bool:
+        """True when an earlier run with the same key left every output unchanged."""
+        try:
+            old = json.loads(self.path.read_text(encoding="utf-8"))
+            return old["key"] == self.key and all(
+                sha256(self.root / name) == digest for name, digest in old["outputs"].items()
+            )
+        except (OSError, ValueError, KeyError):
+            return False
+
+    def finish(self, outputs: Iterable[Path]) -> None:
+        write_json(
+            self.path,
+            {
+                "key": self.key,
+                "arguments": self.arguments,
+                "inputs": self.inputs,
+                "outputs": {self._name(p): sha256(p) for p in sorted(set(outputs))},
+                "code": code_version(),
+                "versions": package_versions(
+                    ["numpy", "pandas", "scikit-learn", "xgboost", "lightgbm", "torch"]
+                ),
+                "platform": platform.platform(),
+                "wall_seconds": round(time.perf_counter() - self.started, 3),
+            },
+        )
+
+
+def run_step(main: Callable[[Any], None], arguments: type) -> None:
+    """Parse the flags of a step script and run it; what the user can mend is one line on stderr, exit 1."""
+    import tyro
+
+    args: Any = tyro.cli(arguments, description=sys.modules["__main__"].__doc__, use_underscores=True)
+    try:
+        main(args)
+    except InputError as error:
+        print(f"error: {error}", file=sys.stderr)
+        raise SystemExit(1) from None
+    except PermissionError as error:
+        print(
+            f"error: cannot write {error.filename}: {error.strerror}; make it writable or pass --root",
+            file=sys.stderr,
+        )
+        raise SystemExit(1) from None
+    except KeyboardInterrupt:
+        print("stopped; run the same command again to continue", file=sys.stderr)
+        raise SystemExit(130) from None
