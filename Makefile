@@ -6,7 +6,7 @@ SUBSETS ?= all
 # Released files are taken from here when set (a folder laid out like data/fetched); otherwise downloaded.
 export PROMPT_OIRL_MIRROR ?=
 
-.PHONY: install reproduce intervals reference test check format readme clean
+.PHONY: install reproduce intervals models reference test check format readme clean
 
 install: .venv/.installed
 
@@ -32,6 +32,13 @@ intervals: install
 	cd llama_exps && $(BIN)/python llama_step3_data_processing.py --dataset $(DATASET)
 	cd llama_exps && $(BIN)/python llama_step4_offline_evaluation.py --dataset $(DATASET) --split crossfit --subsets 6 --assignments 10
 	cd llama_exps && $(BIN)/python llama_step5_offline_optimization.py --dataset $(DATASET) --split crossfit --subsets 6 --assignments 10
+
+# The other reward models, all six prompts, both protocols.
+models: install
+	cd llama_exps && for model in lightgbm linear mlp knn; do \
+	  $(BIN)/python llama_step4_offline_evaluation.py --dataset $(DATASET) --subsets 6 --model $$model && \
+	  $(BIN)/python llama_step5_offline_optimization.py --dataset $(DATASET) --subsets 6 --model $$model || exit 1; \
+	done
 
 # The committed tables that README quotes, collected from results/.
 reference: install

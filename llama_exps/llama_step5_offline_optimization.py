@@ -63,9 +63,7 @@ def main(args: Args) -> None:
         planned, records = finished_fits(plan, dataset, paths)
         for protocol in plan.groups():
             chosen = {fit: record for fit, record in zip(planned, records) if fit.group.startswith(protocol)}
-            folder = paths.results(
-                args.llm, dataset, protocol if args.assignments == 1 else f"{protocol}_x{args.assignments}"
-            )
+            folder = paths.results(args.llm, dataset, protocol + plan.suffix)
             inputs = [
                 *offline_dataset.input_files(args.llm, dataset, paths),
                 *(paths.models(args.llm) / f"{fit.stem}.json" for fit in chosen),

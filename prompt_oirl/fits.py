@@ -24,6 +24,8 @@ from prompt_oirl.splits import HEADLINE_FOLDS, SUBSET_FOLDS, Split, prompt_subse
 from prompt_oirl.steps import code_version
 
 PROTOCOLS = ("paper", "crossfit")
+# Modules whose change makes a finished fit out of date.
+DECIDING_CODE = ("reward_models", "fits.py", "metrics.py", "offline_dataset.py", "splits.py")
 # Sanity checks beside the real fit ("both"): no signal at all, and each half of the features alone.
 VARIANTS = ("both", "question_only", "prompt_only", "shuffled_labels")
 
@@ -64,6 +66,13 @@ class Plan:
     subsets: str = "all"
     assignments: int = 1
     seed: int = 0
+
+    @property
+    def suffix(self) -> str:
+        """Ending of result folders: nothing for the defaults, so other models never overwrite them."""
+        named = [self.model] * (self.model != "xgboost") + [self.preset] * (self.preset != "fast")
+        named += [f"x{self.assignments}"] * (self.assignments != 1) + [f"seed{self.seed}"] * bool(self.seed)
+        return "".join(f"_{part}" for part in named)
 
     def groups(self) -> list[str]:
         if self.split not in (*PROTOCOLS, "both"):
@@ -129,7 +138,7 @@ def input_hashes(llm: str, dataset: str, paths: Paths) -> dict[str, str]:
 
 
 def fit_key(fit: Fit, inputs: dict[str, str]) -> str:
-    return content_key({"fit": asdict(fit), "inputs": inputs, "code": code_version()})
+    return content_key({"fit": asdict(fit), "inputs": inputs, "code": code_version(*DECIDING_CODE)})
 
 
 def finished_record(fit: Fit, key: str, paths: Paths) -> dict[str, Any] | None:

@@ -17,11 +17,17 @@ from typing import Any
 from prompt_oirl.artifacts import REPO_ROOT, InputError, content_key, sha256, write_json
 
 
-@lru_cache(maxsize=1)
-def code_version() -> str:
-    """Hash of this package's sources: results made by other code are not taken for finished."""
+@lru_cache(maxsize=8)
+def code_version(*parts: str) -> str:
+    """Hash of this package's sources (or the named modules): results of other code are not taken for finished."""
+    package = Path(__file__).parent
+    files = [
+        f
+        for part in parts or (".",)
+        for f in ([package / part] if part.endswith(".py") else (package / part).rglob("*.py"))
+    ]
     digest = hashlib.sha256()
-    for path in sorted(Path(__file__).parent.rglob("*.py")):
+    for path in sorted(files):
         digest.update(path.relative_to(REPO_ROOT).as_posix().encode() + path.read_bytes())
     return digest.hexdigest()[:16]
 

@@ -83,3 +83,45 @@ def _draw(
         # Without the version stamp the same numbers give the same bytes.
         figure.savefig(temporary, dpi=150, format="png", metadata={"Software": None})
     return path
+
+
+def draw_gains(table: Path, path: Path) -> Path:
+    """What the leak is worth: gain over the train-best prompt under both protocols, with 95 % intervals."""
+    from matplotlib.figure import Figure
+
+    rows = {
+        (r["dataset"], r["split"], r["selector"]): r
+        for r in read_csv(table, remedy="run step 5")
+        if r["metric"] == "gain_over_train_best"
+    }
+    selectors = (
+        ("irl_0", "Prompt-OIRL (IRL-0)", BLUE),
+        ("lookup", "Lookup of the identical question", ORANGE),
+    )
+    datasets = [d for d in ("gsm8k", "svamp", "mawps") if (d, "paper", "irl_0") in rows]
+    figure = Figure(figsize=(8.4, 3.2), layout="constrained")
+    panels = figure.subplots(1, 2, sharex=True, sharey=True)
+    titles = {
+        "paper": "Published split: test questions stand in train",
+        "crossfit": "Crossfit: unseen problems only",
+    }
+    for axes, (split, title) in zip(panels, titles.items()):
+        axes.axvline(0, color=GREY, linewidth=1)
+        for i, (selector, label, colour) in enumerate(selectors):
+            shown = [rows[d, split, selector] for d in datasets]
+            value, low, high = ([100 * float(r[c]) for r in shown] for c in ("value", "ci_low", "ci_high"))
+            y = [len(datasets) - 1 - n + 0.14 - 0.28 * i for n in range(len(datasets))]
+            error = [[v - a for v, a in zip(value, low)], [b - v for v, b in zip(value, high)]]
+            axes.errorbar(value, y, xerr=error, fmt="o", markersize=5, capsize=3, color=colour, label=label)
+        axes.set_yticks(range(len(datasets)), [d.upper() for d in reversed(datasets)])
+        axes.set_ylim(-0.6, len(datasets) - 0.4)
+        axes.set_title(title, fontsize=10)
+        axes.set_xlabel("Gain over the best single prompt, points")
+        axes.spines[["top", "right"]].set_visible(False)
+        axes.grid(axis="x", alpha=0.25)
+    figure.legend(
+        *panels[0].get_legend_handles_labels(), loc="outside lower center", ncols=2, fontsize=9, frameon=False
+    )
+    with atomic_write(path) as temporary:
+        figure.savefig(temporary, dpi=150, format="png", metadata={"Software": None})
+    return path

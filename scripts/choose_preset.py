@@ -1,0 +1,91 @@
+"""Choose XGBoost's fast preset on the paper's own validation rows; no test row is read.
+
+    python scripts/choose_preset.py
+
+Each candidate trains on the first 80 % of the training rows of every dataset, stops early on the last 20 %, and
+is judged there by log loss and by the success of the prompts it picks. Writes results/reference/preset_choice.csv;
+the winner (highest mean pick success) is XGBOOST_FAST in prompt_oirl/reward_models/boosted.py.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from tqdm import tqdm
+
+from prompt_oirl import fits, offline_dataset
+from prompt_oirl.artifacts import REPO_ROOT, Paths, write_csv
+from prompt_oirl.questions import DATASETS
+from prompt_oirl.released_logs import LLM
+from prompt_oirl.reward_models.boosted import XGBoost
+from prompt_oirl.steps import run_step
+
+CANDIDATES = (
+    {"max_depth": 4, "eta": 0.1, "min_child_weight": 1, "colsample_bynode": 0.2},
+    {"max_depth": 6, "eta": 0.1, "min_child_weight": 1, "colsample_bynode": 0.2},
+    {"max_depth": 8, "eta": 0.1, "min_child_weight": 3, "colsample_bynode": 0.2},
+    {"max_depth": 10, "eta": 0.1, "min_child_weight": 1, "colsample_bynode": 0.1},
+    {"max_depth": 10, "eta": 0.1, "min_child_weight": 1, "colsample_bynode": 0.2},
+    {"max_depth": 10, "eta": 0.1, "min_child_weight": 3, "colsample_bynode": 0.2},
+    {"max_depth": 10, "eta": 0.2, "min_child_weight": 1, "colsample_bynode": 0.2},
+    {"max_depth": 12, "eta": 0.1, "min_child_weight": 1, "colsample_bynode": 0.2},
+)
+COLUMNS = [
+    "max_depth",
+    "eta",
+    "min_child_weight",
+    "colsample_bynode",
+    "dataset",
+    "rounds",
+    "log_loss",
+    "pick_success",
+    "best_prompt_success",
+]
+
+
+@dataclass
+class Args:
+    root: Path = REPO_ROOT
+    """Folder that steps 2 and 3 have filled."""
+    out: Path = REPO_ROOT / "results" / "reference" / "preset_choice.csv"
+    """Table to write."""
+
+
+def main(args: Args) -> None:
+    rows = []
+    with tqdm(total=len(CANDIDATES) * len(DATASETS), disable=None) as bar:
+        for dataset in DATASETS:
+            data = offline_dataset.load(LLM, dataset, Paths(args.root))
+            everything = tuple(range(len(data.names.train_prompts)))
+            fit = fits.Fit(LLM, dataset, "paper", "paper", everything, "xgboost", "fast")
+            train, validation, _ = fits.training_sets(fit, data, data.names.paper_split())
+            answers = validation.weights[:, 0]
+            for candidate in CANDIDATES:
+                model = XGBoost(**candidate)
+                model.tune(train, validation)
+                scores = model.predict(validation.questions, validation.prompts)
+                picked = validation.labels[np.arange(len(scores)), scores.argmax(1)]
+                rows.append(
+                    candidate
+                    | {
+                        "dataset": dataset,
+                        "rounds": model.settings["rounds"],
+                        "log_loss": fits.validation_metrics(model, train, validation)["log_loss"],
+                        "pick_success": float(np.average(picked, weights=answers)),
+                        "best_prompt_success": float(validation.prompt_means.max()),
+                    }
+                )
+                bar.update()
+    write_csv(args.out, rows, COLUMNS)
+    means = {
+        str(c): np.mean([r["pick_success"] for r in rows if all(r[k] == v for k, v in c.items())])
+        for c in CANDIDATES
+    }
+    for candidate, mean in sorted(means.items(), key=lambda item: -item[1]):
+        print(f"{mean:.4f}  {candidate}")
+
+
+if __name__ == "__main__":
+    run_step(main, Args)

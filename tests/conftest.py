@@ -1,0 +1,112 @@
+"""Shared fixtures: the released logs where they lie, and a tiny log of our own everywhere."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from prompt_oirl import interactions
+from prompt_oirl.artifacts import REPO_ROOT, Paths
+from prompt_oirl.interactions import Interaction
+from prompt_oirl.prompts import load_prompts
+
+THINGS = ("apples", "coins", "books", "shells", "stamps", "pencils", "cards", "marbles")
+NAMES = ("Ann", "Bob", "Cem", "Dora", "Eli", "Fay", "Gus", "Hana")
+STORIES = (
+    "{n} has {a} {t} and finds {b} more. How many {t} does {n} have in total?",
+    "{n} had {a} {t} and gave {b} of them away before lunch. How many {t} are left?",
+    "Each of {a} boxes holds {b} {t}. {n} counts them all. How many {t} are there?",
+    "{n} buys {b} {t} for {a} dollars each on Monday. How much does {n} pay for the {t}?",
+)
+
+
+def mirror_folder() -> Path | None:
+    """The released logs: PROMPT_OIRL_MIRROR, or ../shared/mirror beside the checkout."""
+    named = os.environ.get("PROMPT_OIRL_MIRROR")
+    folder = Path(named) if named else REPO_ROOT.parent / "shared" / "mirror"
+    return folder if (folder / "Prompt-OIRL").is_dir() else None
+
+
+@pytest.fixture(scope="session")
+def mirror() -> Path:
+    folder = mirror_folder()
+    if folder is None:
+        pytest.skip("the released logs are not here: set PROMPT_OIRL_MIRROR")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def real_root(mirror: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A root whose data/fetched/ is the mirror."""
+    root = tmp_path_factory.mktemp("real")
+    fetched = Paths(root).fetched
+    fetched.mkdir(parents=True)
+    for name in ("Prompt-OIRL", "grade-school-math", "SVAMP"):
+        (fetched / name).symlink_to(mirror / name)
+    return root
+
+
+def tiny_interactions(n_train: int = 60, n_test: int = 24, seed: int = 0) -> list[Interaction]:
+    """A log of word problems, three training and two held-out prompts, whose success depends on both."""
+    rng = np.random.default_rng(seed)
+    published = load_prompts()
+    prompts = published[:3] + published[6:8]
+    rows = []
+    for i in range(n_train + n_test):
+        split = "train" if i < n_train else "test"
+        a, b = (int(x) for x in rng.integers(2, 99, 2))
+        story = STORIES[i % len(STORIES)]
+        text = story.format(n=NAMES[i % len(NAMES)], t=THINGS[(i // 3) % len(THINGS)], a=a, b=b)
+        for j, prompt in enumerate(prompts):
+            if split == "train" and prompt.role == "held_out":
+                continue
+            chance = 0.75 - 0.1 * j - 0.004 * b + (0.2 if i % len(STORIES) == j else 0)
+            rows.append(
+                Interaction(
+                    llm="tiny",
+                    dataset="toy",
+                    split=split,
+                    question_id=f"toy-{i}",
+                    question=text,
+                    gold=str(a + b),
+                    prompt_id=prompt.id,
+                    prompt=prompt.text,
+                    correct=float(rng.random() < chance),
+                    answer=f"The answer is {a + b}.",
+                )
+            )
+    return rows
+
+
+def write_tiny_log(root: Path, **sizes: int) -> Path:
+    path = Paths(root).labels("tiny") / "toy_interactions.jsonl"
+    interactions.write(path, tiny_interactions(**sizes))
+    return path
+
+
+STEPS = {
+    2: "llama_step2_reorg_data.py",
+    3: "llama_step3_data_processing.py",
+    4: "llama_step4_offline_evaluation.py",
+    5: "llama_step5_offline_optimization.py",
+}
+# Flags that make a step quick: no sentence model, one process.
+QUICK = {2: [], 3: ["--embedder", "tfidf"], 4: ["--jobs", "1"], 5: []}
+
+
+def run_step(number: int, root: Path, *flags: str, check: bool = True) -> subprocess.CompletedProcess[str]:
+    """Run a step script as a user would, on the tiny log unless flags say otherwise."""
+    command = [sys.executable, STEPS[number], "--root", str(root)]
+    if "--llm" not in flags:
+        command += ["--llm", "tiny"]
+    result = subprocess.run(
+        [*command, *QUICK[number], *flags], cwd=REPO_ROOT / "llama_exps", capture_output=True, text=True, timeout=300
+    )
+    if check:
+        assert result.returncode == 0, result.stderr + result.stdout
+    return result
