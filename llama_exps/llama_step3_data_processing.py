@@ -36,6 +36,8 @@ class Args:
     """minilm, tfidf, openai:MODEL, or a sentence-transformers folder or hub id."""
     original_layout: bool = False
     """Also write the published step 3's per-subset arrays (about 190 MB for three datasets)."""
+    assignments: int = 1
+    """Fold assignments that tfidf, which is fitted per training part, is prepared for (at most 10)."""
     seed: int = 0
     """Seed of the tfidf embedder's SVD."""
     root: Path = REPO_ROOT
@@ -62,6 +64,7 @@ def main(args: Args) -> None:
             "dataset": dataset,
             "embedder": args.embedder,
             "seed": args.seed,
+            "assignments": args.assignments if args.embedder == "tfidf" else 1,
             "original_layout": args.original_layout,
         }
         labels = {
@@ -83,7 +86,7 @@ def main(args: Args) -> None:
             write_array(outputs[-1], matrix)
         outputs.append(write_settings(folder / f"{dataset}_settings.csv", names, labels["train"]))
         embedder = embeddings.load_embedder(args.embedder, args.seed)
-        arrays = embed(embedder, names)
+        arrays = embed(embedder, names, args.assignments)
         outputs += embeddings.save_embeddings(paths.embeddings / args.llm / dataset, arrays, embedder.info)
         if args.original_layout:
             n = len(names.train_prompts)
@@ -129,7 +132,7 @@ def write_settings(path: Path, names: Names, train_labels: np.ndarray) -> Path:
     return path
 
 
-def embed(embedder: embeddings.Embedder, names: Names) -> dict[str, np.ndarray]:
+def embed(embedder: embeddings.Embedder, names: Names, assignments: int) -> dict[str, np.ndarray]:
     """Each distinct text once. A fitted embedder gets one set of vectors per split, made from its training rows."""
     prompts = [p.text for p in names.prompts]
     arrays = {"surface": surface_features(names.texts)}
@@ -138,7 +141,7 @@ def embed(embedder: embeddings.Embedder, names: Names) -> dict[str, np.ndarray]:
             "questions": embedder.encode(names.texts),
             "prompts": embeddings.encode_distinct(embedder, prompts),
         }
-    for split in offline_dataset.all_splits(names):
+    for split in offline_dataset.all_splits(names, assignments):
         rows = names.train_index[np.concatenate([split.train, split.validation])]
         embedder.fit([names.texts[i] for i in np.unique(rows)])
         arrays |= {

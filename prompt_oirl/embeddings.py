@@ -230,7 +230,8 @@ def save_embeddings(folder: Path, arrays: dict[str, np.ndarray], info: EmbedderI
     for name, array in arrays.items():
         write_array(folder / f"{name}.npy", array)
         files[name] = {"shape": list(array.shape), "sha256": sha256(folder / f"{name}.npy")}
-    write_json(folder / "embedder.json", {**asdict(info), "files": files})
+    dimension = next(a.shape[1] for name, a in arrays.items() if name.startswith("questions"))
+    write_json(folder / "embedder.json", {**asdict(info), "dimension": dimension, "files": files})
     return [folder / f"{name}.npy" for name in arrays] + [folder / "embedder.json"]
 
 
@@ -248,9 +249,8 @@ def load_embeddings(
     for name, expected_rows in zip(names, rows):
         path = folder / f"{name}.npy"
         if name not in files:
-            raise InputError(
-                f"{path} is not named in embedder.json, so another embedder may have made it; {REMEDY}"
-            )
+            more = " with --assignments as here" if info.fitted else ""
+            raise InputError(f"{path} is not among the files {info.name} made; {REMEDY}{more}")
         array = load_array(path, remedy=REMEDY, ndim=2, dtype="f")
         if len(array) != expected_rows or array.dtype != np.float32:
             raise InputError(

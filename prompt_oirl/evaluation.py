@@ -70,7 +70,7 @@ def judge(data: OfflineDataset, fold_fits: Sequence[tuple[Fit, Split, RewardMode
     whole.held_out_scores = joined([p.held_out_scores for p in parts])
     # The paper's "Training Best" looks at the test answers of all rows; kept, and named for what it is.
     labels = data.test_labels[:, list(first.subset)]
-    best_on_test = int(np.argmax(np.nanmean(labels, 0)))
+    best_on_test = int(np.argmax(np.nan_to_num(column_means(labels), nan=-1)))
     whole.success["test_best_as_published"] = labels[whole.rows, best_on_test].astype(np.float64)
     return whole
 
@@ -79,95 +79,112 @@ def _assignment(split_name: str) -> int:
     return int(split_name.split("seed")[1].split("_")[0]) if "seed" in split_name else 0
 
 
-def judge_fold(data: OfflineDataset, fit: Fit, split: Split, model: RewardModel) -> Judgement:
-    """All selectors on the test rows of one fold; training rows are the only thing they may learn from."""
-    names = data.names
-    n_train_prompts = len(names.train_prompts)
-    seen = np.array(fit.subset)
-    held_out = np.arange(n_train_prompts, len(names.prompts))
-    questions, prompts, size = masked_features(fit, data)
-    test_index = names.test_index[split.test]
-    texts, inverse = np.unique(test_index, return_inverse=True)
-    scores = model.predict(questions[texts], prompts[np.concatenate([seen, held_out])])[inverse]
-    seen_scores, held_out_scores = scores[:, : len(seen)], scores[:, len(seen) :]
-    labels = data.test_labels[split.test].astype(np.float64)
+class FoldJudge:
+    """Collects picks and successes on the test rows of one fold; only training rows may be learned from."""
 
-    rows = np.concatenate([split.train, split.validation])
-    train_index, train_labels = names.train_index[rows], data.train_labels[np.ix_(rows, seen)]
-    train_success = np.nanmean(train_labels, 0)
-    result = Judgement(fit.group, fit.subset, fit.variant, split.test, {}, {}, seen_scores, held_out_scores)
-    best = int(np.argmax(train_success))
+    def __init__(self, data: OfflineDataset, fit: Fit, split: Split):
+        names = data.names
+        self.data, self.fit, self.split = data, fit, split
+        self.seen = np.array(fit.subset)
+        self.held_out = np.arange(len(names.train_prompts), len(names.prompts))
+        self.is_full = len(self.seen) == len(names.train_prompts)
+        self.labels = data.test_labels[split.test].astype(np.float64)
+        self.test_index = names.test_index[split.test]
+        rows = np.concatenate([split.train, split.validation])
+        self.train_index, self.train_labels = names.train_index[rows], data.train_labels[rows][:, self.seen]
+        self.train_success = column_means(self.train_labels)
+        self.best = int(np.argmax(np.nan_to_num(self.train_success, nan=-1)))
+        self.result = Judgement(fit.group, fit.subset, fit.variant, split.test)
 
-    def add(name: str, pick: np.ndarray, columns: np.ndarray) -> np.ndarray:
-        result.picks[name] = columns[pick]
-        result.success[name] = selectors.picked(labels[:, columns], pick)
+    def add(self, name: str, pick: np.ndarray, columns: np.ndarray) -> np.ndarray:
+        self.result.picks[name] = columns[pick]
+        self.result.success[name] = selectors.picked(self.labels[:, columns], pick)
         return pick
 
-    def add_both(
-        name: str, score: np.ndarray, columns: np.ndarray, prior: np.ndarray
-    ) -> tuple[np.ndarray, np.ndarray]:
-        published = add(f"{name}_as_published", selectors.argmax_published(score), columns)
-        return published, add(name, selectors.argmax_sound(score, prior, fit.seed), columns)
-
-    add(BASELINE, np.full(len(labels), best), seen)
-    seen_published, seen_sound = add_both("irl_0", seen_scores, seen, train_success)
-    if fit.variant != "both":
-        return result
-    result.success["random"] = np.nanmean(labels[:, seen], 1)
-    if len(seen) == n_train_prompts:
-        for j, column in enumerate(seen):
-            add(f"prompt_{names.prompts[column].id}", np.full(len(labels), j), seen)
-
-    lookup = selectors.lookup_scores(train_index, train_labels, test_index)
-    unseen = np.isnan(lookup).all(1)
-    lookup[unseen] = -np.inf
-    lookup[unseen, best] = 0  # a question that never stood in training falls back to the train-best prompt
-    add_both("lookup", np.where(np.isnan(lookup), -np.inf, lookup), seen, train_success)
-    ids, merged, weights = merge_repeats(train_index, train_labels)
-    neighbours = NearestQuestions()
-    neighbours.fit(TrainingSet(questions[ids], prompts[seen], merged, weights, size))
-    add(
-        "knn",
-        selectors.argmax_sound(
-            neighbours.predict(questions[texts], prompts[seen])[inverse], train_success, fit.seed
-        ),
-        seen,
-    )
-
-    result.success["oracle"] = np.nanmax(labels[:, seen], 1)
-    if len(held_out):
-        unknown = np.full(len(held_out), np.nan)
-        alone_published, alone_sound = add_both("held_out_only", held_out_scores, held_out, unknown)
-        mixed = np.concatenate([held_out, seen])  # held-out prompts stand first, as published
-        add_both(
-            "all_mixed",
-            np.concatenate([held_out_scores, seen_scores], 1),
-            mixed,
-            np.concatenate([unknown, train_success]),
+    def add_both(self, name: str, scores: np.ndarray, columns: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Add the argmax of `scores` under both tie policies."""
+        prior = np.full(len(self.data.names.prompts), np.nan)
+        prior[self.seen] = self.train_success
+        published = self.add(f"{name}_as_published", selectors.argmax_published(scores), columns)
+        return published, self.add(
+            name, selectors.argmax_sound(scores, prior[columns], self.fit.seed), columns
         )
-        for suffix, seen_pick, alone in (
-            ("_as_published", seen_published, alone_published),
-            ("", seen_sound, alone_sound),
-        ):
-            add(
-                f"irl_10{suffix}",
-                selectors.fallback_to_held_out(seen_scores, seen_pick + len(held_out), alone),
-                mixed,
+
+    def reward_model(self, scores: np.ndarray) -> None:
+        """Everyone who reads the reward model's scores (rows, K seen + H held-out prompts)."""
+        seen, held_out = self.seen, self.held_out
+        self.result.seen_scores, self.result.held_out_scores = scores[:, : len(seen)], scores[:, len(seen) :]
+        picks = self.add_both("irl_0", self.result.seen_scores, seen)
+        if not len(held_out) or self.fit.variant != "both":
+            return
+        alone = self.add_both("held_out_only", self.result.held_out_scores, held_out)
+        mixed = np.concatenate([held_out, seen])  # held-out prompts stand first, as published
+        self.add_both("all_mixed", np.concatenate([scores[:, len(seen) :], scores[:, : len(seen)]], 1), mixed)
+        for suffix, seen_pick, held_out_pick in zip(("_as_published", ""), picks, alone):
+            pick = selectors.fallback_to_held_out(
+                self.result.seen_scores, seen_pick + len(held_out), held_out_pick
             )
-        if len(seen) == n_train_prompts:
-            result.success["oracle_16"] = np.nanmax(labels, 1)
-    if data.confidences is not None:
-        confidences = data.confidences[split.test]
-        add_both("lmsc", confidences[:, seen], seen, train_success)
-        if len(seen) == n_train_prompts and len(held_out):
-            everyone = np.concatenate([seen, held_out])
-            add_both(
-                "lmsc_16",
-                confidences,
-                everyone,
-                np.concatenate([train_success, np.full(len(held_out), np.nan)]),
-            )
-    return result
+            self.add(f"irl_10{suffix}", pick, mixed)
+
+    def model_free(self, questions: np.ndarray, prompts: np.ndarray) -> None:
+        """Bounds and baselines that need no reward model."""
+        labels, seen = self.labels, self.seen
+        self.result.success["random"] = row_means(labels[:, seen])
+        self.result.success["oracle"] = row_maxima(labels[:, seen])
+        if self.is_full:
+            self.result.success["oracle_16"] = row_maxima(labels)
+            for column, prompt in enumerate(self.data.names.prompts):
+                self.add(f"prompt_{prompt.id}", np.zeros(len(labels), dtype=int), np.array([column]))
+        lookup = selectors.lookup_scores(self.train_index, self.train_labels, self.test_index)
+        lookup[np.isnan(lookup).all(1), self.best] = (
+            0  # never in training: fall back to the train-best prompt
+        )
+        self.add_both("lookup", np.where(np.isnan(lookup), -np.inf, lookup), seen)
+        ids, merged, weights = merge_repeats(self.train_index, self.train_labels)
+        size = questions.shape[1] - self.data.surface.shape[1]
+        neighbours = NearestQuestions()
+        neighbours.fit(TrainingSet(questions[ids], prompts[seen], merged, weights, size))
+        texts, inverse = np.unique(self.test_index, return_inverse=True)
+        scores = neighbours.predict(questions[texts], prompts[seen])[inverse]
+        self.add("knn", selectors.argmax_sound(scores, self.train_success, self.fit.seed), seen)
+
+    def self_critique(self, confidences: np.ndarray) -> None:
+        """LMSC: the prompt whose answer the LLM itself trusts most, among K and among all prompts."""
+        self.add_both("lmsc", confidences[:, self.seen], self.seen)
+        if self.is_full:
+            self.add_both("lmsc_16", confidences, np.arange(confidences.shape[1]))
+
+
+def judge_fold(data: OfflineDataset, fit: Fit, split: Split, model: RewardModel) -> Judgement:
+    """All selectors on the test rows of one fold; a sanity variant judges its own picks and the baseline only."""
+    judge = FoldJudge(data, fit, split)
+    questions, prompts, _ = masked_features(fit, data)
+    texts, inverse = np.unique(judge.test_index, return_inverse=True)
+    candidates = np.concatenate([judge.seen, judge.held_out])
+    judge.add(BASELINE, np.full(len(judge.labels), judge.best), judge.seen)
+    judge.reward_model(model.predict(questions[texts], prompts[candidates])[inverse])
+    if fit.variant == "both":
+        judge.model_free(questions, prompts)
+        if data.confidences is not None:
+            judge.self_critique(data.confidences[split.test])
+    return judge.result
+
+
+def column_means(labels: np.ndarray) -> np.ndarray:
+    """Mean of the known labels of each column; NaN where there is none."""
+    return row_means(labels.T)
+
+
+def row_means(labels: np.ndarray) -> np.ndarray:
+    known = ~np.isnan(labels)
+    with np.errstate(invalid="ignore"):
+        return np.where(known, labels, 0).sum(1, dtype=np.float64) / np.where(
+            known.any(1), known.sum(1), np.nan
+        )
+
+
+def row_maxima(labels: np.ndarray) -> np.ndarray:
+    return np.where(np.isnan(labels).all(1), np.nan, np.where(np.isnan(labels), -np.inf, labels).max(1))
 
 
 def note(selector: str, k: int) -> str:

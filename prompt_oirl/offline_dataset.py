@@ -187,7 +187,7 @@ def input_files(llm: str, dataset: str, paths: Paths) -> list[Path]:
     return files + [p for p in optional if p.is_file()]
 
 
-def all_splits(names: Names, assignments: int = ASSIGNMENTS) -> Iterator[splits.Split]:
+def all_splits(names: Names, assignments: int) -> Iterator[splits.Split]:
     """Every split that a fitted embedder needs its own vectors for."""
     yield names.paper_split()
     yield from names.crossfit_splits(splits.SUBSET_FOLDS, 0)

@@ -15,7 +15,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from threading import Event, Lock
+from threading import Event
 
 import requests
 import urllib3
@@ -31,8 +31,6 @@ MAX_FAILURES = 3  # after so many the rest is not tried: the network, the mirror
 # Folders and a name: not absolute, no "." or "..", no backslash, drive letter or URL syntax.
 _NAME = r"(?!\.{1,2}(/|$))[A-Za-z0-9_.-]+"
 _PATH = re.compile(rf"{_NAME}(/{_NAME})*")
-
-_writing = Lock()  # artifacts.atomic_write sets the umask to read it, which two threads must not do at once
 
 
 @dataclass(frozen=True)
@@ -164,7 +162,7 @@ def _place(file: SourceFile, target: Path, read: Callable[[SourceFile], bytes]) 
     digest = hashlib.sha256(body).hexdigest()
     if digest != file.sha256:
         raise _Unusable(f"sha256 {digest[:12]}... instead of {file.sha256[:12]}...")
-    with _writing, atomic_write(target) as temporary:
+    with atomic_write(target) as temporary:
         temporary.write_bytes(body)
     return True
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from tqdm import tqdm
@@ -22,7 +23,7 @@ from prompt_oirl.released_logs import LLM
 from prompt_oirl.reward_models.boosted import XGBoost
 from prompt_oirl.steps import run_step
 
-CANDIDATES = (
+CANDIDATES: tuple[dict[str, Any], ...] = (
     {"max_depth": 4, "eta": 0.1, "min_child_weight": 1, "colsample_bynode": 0.2},
     {"max_depth": 6, "eta": 0.1, "min_child_weight": 1, "colsample_bynode": 0.2},
     {"max_depth": 8, "eta": 0.1, "min_child_weight": 3, "colsample_bynode": 0.2},
@@ -83,8 +84,8 @@ def main(args: Args) -> None:
         str(c): np.mean([r["pick_success"] for r in rows if all(r[k] == v for k, v in c.items())])
         for c in CANDIDATES
     }
-    for candidate, mean in sorted(means.items(), key=lambda item: -item[1]):
-        print(f"{mean:.4f}  {candidate}")
+    for name, mean in sorted(means.items(), key=lambda item: -item[1]):
+        print(f"{mean:.4f}  {name}")
 
 
 if __name__ == "__main__":

@@ -58,13 +58,15 @@ def replace_table(text: str, name: str, table: str) -> str:
     return pattern.sub(lambda m: m[1] + table + m[2], text)
 
 
-def summaries(paths: Paths, protocol: str) -> Iterator[Row]:
-    """Rows of the protocol's summary.csv of every dataset that ran, all training prompts only."""
+def summaries(paths: Paths, protocol: str, all_sizes: bool = False) -> Iterator[Row]:
+    """Rows of the protocol's summary.csv of every dataset that ran: all six prompts, or the mean of each size K."""
     for dataset in DATASETS:
         path = paths.results(LLM, dataset, protocol) / "summary.csv"
         if path.is_file():
             for row in read_csv(path, remedy="run step 5"):
-                if row["k"] == "6" and row["split"] in ("paper", "crossfit"):
+                if row["split"] in ("paper", "crossfit") and (
+                    row["k"] == "6" or (all_sizes and row["subset"] == "mean")
+                ):
                     yield row
 
 
@@ -76,19 +78,29 @@ def selectors(paths: Paths) -> Iterator[Row]:
 
 
 def reproduction(paths: Paths) -> Iterator[dict]:
-    """Released numbers beside ours. The released picks are not public, so the difference takes them as fixed."""
+    """Every released LLaMA-2 number beside ours, K = 1..6, means over subsets, ties as published.
+
+    The released picks are not public as plain data, so the difference takes the released number as fixed.
+    """
     released = {
-        (r["dataset"], r["selector"]): float(r["success_rate"])
+        (r["dataset"], r["k"], r["selector"]): float(r["success_rate"])
         for r in read_csv(
             REPO_ROOT / "results" / "reference" / "released_llama2.csv", remedy="restore it from git"
         )
     }
-    for row in summaries(paths, "paper"):
-        key = (row["dataset"], row["selector"].removesuffix("_as_published"))
-        if key not in released or row["metric"] != "success_rate" or row["features"] != "both":
+    for row in summaries(paths, "paper", all_sizes=True):
+        selector = row["selector"].removesuffix("_as_published")
+        key = (row["dataset"], row["k"], selector)
+        published = row["selector"].endswith("_as_published") or selector == "oracle"
+        if (
+            key not in released
+            or not published
+            or row["metric"] != "success_rate"
+            or row["features"] != "both"
+        ):
             continue
         value, low, high = (float(row[column]) for column in INTERVAL)
-        yield {column: row[column] for column in ("dataset", "selector", *COUNTS, *INTERVAL)} | {
+        yield {column: row[column] for column in ("dataset", "k", "selector", *COUNTS, *INTERVAL)} | {
             "released": released[key],
             "difference": value - released[key],
             "difference_low": low - released[key],
@@ -148,7 +160,7 @@ def render_reproduction(rows: list[Row]) -> str:
     find = {(r["dataset"], r["split"], r["selector"], r["metric"]): r for r in others}
     out = []
     for row in rows:
-        if row["selector"] != "irl_0":
+        if (row["k"], row["selector"]) != ("6", "irl_0_as_published"):
             continue
         d = row["dataset"]
         difference = {
@@ -251,6 +263,7 @@ RANKING_COLUMNS = ["model", "dataset", "split", "selector", "metric", *INTERVAL,
 SANITY_COLUMNS = ["dataset", "split", "features", "selector", "metric", *INTERVAL, *COUNTS]
 REPRODUCTION_COLUMNS = [
     "dataset",
+    "k",
     "selector",
     *COUNTS,
     "released",
