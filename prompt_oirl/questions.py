@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from prompt_oirl.artifacts import InputError, Paths, require
+from prompt_oirl.artifacts import InputError, Paths, read_csv, read_jsonl, require
 
 DATASETS = ("gsm8k", "svamp", "mawps")
 FETCH = "run scripts/fetch_data.py"
@@ -19,6 +19,8 @@ FETCH = "run scripts/fetch_data.py"
 TRAIN_ROWS = {"svamp": 15000, "mawps": 6000}
 TOTAL_ROWS = {"svamp": 19690, "mawps": 7685}
 GSM8K_TEST_ROWS = 1000
+# What the published step 1 put between question and prompt; other data get a line break.
+SEPARATORS = {"gsm8k": "\n", "svamp": "", "mawps": ""}
 
 
 @dataclass(frozen=True)
@@ -73,3 +75,24 @@ def _fold(path: Path) -> Iterator[tuple[str, str]]:
                 yield re.sub(r"number(\d+)", lambda m, v=values: v[int(m[1])], row["Question"]), row["Answer"]  # type: ignore[misc]
             except (KeyError, IndexError, TypeError, AttributeError) as error:
                 raise InputError(f"{path}:{number}: not a SVAMP/MAWPS row ({error!r}); {FETCH}") from error
+
+
+def load_own_questions(path: Path, dataset: str) -> list[Question]:
+    """Questions of the user: JSONL or CSV with question and gold; id and split (train, test) where given."""
+    remedy = "give JSONL or CSV with the fields question and gold (and optionally id, split)"
+    rows = (
+        list(read_csv(path, remedy=remedy))
+        if path.suffix == ".csv"
+        else list(read_jsonl(path, remedy=remedy))
+    )
+    asked = []
+    for i, row in enumerate(rows):
+        text, gold, split = row.get("question"), row.get("gold"), row.get("split") or "test"
+        if not isinstance(text, str) or not text or gold in (None, "") or split not in ("train", "test"):
+            raise InputError(
+                f"{path}: row {i + 1} lacks a question, a gold answer or has an unknown split; {remedy}"
+            )
+        asked.append(Question(str(row.get("id") or f"{dataset}-{i:05d}"), text, str(gold), split))
+    if not asked or len({q.id for q in asked}) != len(asked):
+        raise InputError(f"{path}: {'ids are not unique' if asked else 'no questions'}; {remedy}")
+    return asked

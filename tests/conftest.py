@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
@@ -14,6 +16,9 @@ from prompt_oirl import interactions
 from prompt_oirl.artifacts import REPO_ROOT, Paths
 from prompt_oirl.interactions import Interaction
 from prompt_oirl.prompts import load_prompts
+
+if TYPE_CHECKING:
+    import torch
 
 THINGS = ("apples", "coins", "books", "shells", "stamps", "pencils", "cards", "marbles")
 NAMES = ("Ann", "Bob", "Cem", "Dora", "Eli", "Fay", "Gus", "Hana")
@@ -105,8 +110,81 @@ def run_step(number: int, root: Path, *flags: str, check: bool = True) -> subpro
     if "--llm" not in flags:
         command += ["--llm", "tiny"]
     result = subprocess.run(
-        [*command, *QUICK[number], *flags], cwd=REPO_ROOT / "llama_exps", capture_output=True, text=True, timeout=300
+        [*command, *QUICK[number], *flags],
+        cwd=REPO_ROOT / "llama_exps",
+        capture_output=True,
+        text=True,
+        timeout=300,
     )
     if check:
         assert result.returncode == 0, result.stderr + result.stdout
     return result
+
+
+# A tiny LLaMA with random weights, in the layout of Meta's download.
+META_SIZE = {"dim": 64, "n_layers": 2, "n_heads": 4, "norm_eps": 1e-5, "multiple_of": 32, "vocab_size": -1}
+META_FEED_FORWARD = 96
+
+
+@pytest.fixture(scope="session")
+def sentencepiece_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    import sentencepiece
+
+    folder = tmp_path_factory.mktemp("sentencepiece")
+    lines = [
+        f"Ann has {i} apples and finds {i * 7 % 90} more. The answer is: [INST] [/INST]" for i in range(500)
+    ]
+    (folder / "corpus.txt").write_text("\n".join(lines))
+    sentencepiece.SentencePieceTrainer.train(
+        input=str(folder / "corpus.txt"), model_prefix=str(folder / "tokenizer"), vocab_size=300, model_type="bpe",
+        byte_fallback=True, split_digits=True, unk_id=0, bos_id=1, eos_id=2, pad_id=-1, normalization_rule_name="identity",
+        hard_vocab_limit=False, minloglevel=2,
+    )  # fmt: skip
+    return folder / "tokenizer.model"
+
+
+@pytest.fixture(scope="session")
+def meta_state() -> dict[str, torch.Tensor]:
+    """Random weights in Meta's layout."""
+    import torch
+
+    generator = torch.Generator().manual_seed(0)
+    dim, ff = META_SIZE["dim"], META_FEED_FORWARD
+
+    def random(*shape: int) -> torch.Tensor:
+        return torch.randn(*shape, generator=generator) * 0.15
+
+    state = {
+        "tok_embeddings.weight": random(300, dim),
+        "output.weight": random(300, dim),
+        "norm.weight": 1 + random(dim),
+    }
+    for layer in range(META_SIZE["n_layers"]):
+        for name, shape in (
+            ("attention.wq", (dim, dim)), ("attention.wk", (dim, dim)), ("attention.wv", (dim, dim)), ("attention.wo", (dim, dim)),
+            ("feed_forward.w1", (ff, dim)), ("feed_forward.w2", (dim, ff)), ("feed_forward.w3", (ff, dim)),
+        ):  # fmt: skip
+            state[f"layers.{layer}.{name}.weight"] = random(*shape)
+        state[f"layers.{layer}.attention_norm.weight"] = 1 + random(dim)
+        state[f"layers.{layer}.ffn_norm.weight"] = 1 + random(dim)
+    return state
+
+
+def write_meta_folder(folder: Path, state: dict[str, torch.Tensor], shards: int, tokenizer: Path) -> Path:
+    """Cut the weights over shards as model parallelism does: by rows or by columns."""
+    import torch
+
+    by_column = ("tok_embeddings", "wo", "w2")
+    for shard in range(shards):
+        part = {}
+        for name, value in state.items():
+            if "norm" in name:
+                part[name] = value
+            else:
+                axis = 1 if name.split(".")[-2] in by_column else 0
+                part[name] = value.chunk(shards, dim=axis)[shard].clone()
+        part["rope.freqs"] = torch.zeros(8)
+        torch.save(part, folder / f"consolidated.{shard:02d}.pth")
+    (folder / "params.json").write_text(json.dumps(META_SIZE))
+    (folder / "tokenizer.model").write_bytes(tokenizer.read_bytes())
+    return folder

@@ -1,0 +1,230 @@
+"""Step 1: ask an LLM every question with every prompt, grade the answers, and keep them as the interaction log.
+
+    cd llama_exps
+    torchrun --nproc_per_node 1 llama_step1_gen_offline.py \\
+        --ckpt_dir llama-2-7b-chat/ --tokenizer_path tokenizer.model --prompt_idx 0 --dataset_eval gsm8k
+    torchrun --nproc_per_node 4 llama_step1_gen_offline.py --ckpt_dir FOLDER_OR_HUB_ID --prompt_idx all --dataset_eval svamp
+    python llama_step1_gen_offline.py --backend openai --model gpt-3.5-turbo --dataset_eval mawps --prompt_idx 0-5 --dry_run
+
+Stopped or killed at any moment, the same command goes on where it was, with any number of processes, and pays for
+nothing twice. Writes LM<llm>/<dataset>_interactions.jsonl and _labels.csv; go on with
+`python llama_step2_reorg_data.py --llm <llm> --dataset <dataset>`.
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from datetime import timedelta
+from pathlib import Path
+from typing import Literal
+
+from tqdm import tqdm
+
+from prompt_oirl import generation, questions
+from prompt_oirl.artifacts import REPO_ROOT, InputError, Paths
+from prompt_oirl.generation import Decoding, Item, LogFiles
+from prompt_oirl.interactions import Interaction
+from prompt_oirl.llms import LLM
+from prompt_oirl.llms.budget import Budget
+from prompt_oirl.prompts import PUBLISHED, Prompt, load_prompts
+from prompt_oirl.steps import run_step
+
+
+@dataclass
+class Args:
+    ckpt_dir: str = ""
+    """Model folder (Hugging Face, or Meta's with params.json) or hub id, for --backend transformers."""
+    tokenizer_path: str | None = None
+    """Tokenizer, if it does not lie in or beside the model folder."""
+    dataset_eval: str = "gsm8k"
+    """gsm8k, svamp, mawps, or any name with --questions."""
+    prompt_idx: str = "all"
+    """Prompts by their place in --prompts: all, 3, or 0-5."""
+    temperature: float = 0.6
+    """0 is greedy."""
+    top_p: float = 0.9
+    """Nucleus."""
+    max_seq_len: int = 512
+    """Tokens of question and answer together (transformers)."""
+    max_gen_len: int | None = None
+    """Tokens of an answer; none: whatever max_seq_len leaves."""
+    max_batch_size: int = 8
+    """Conversations at once; halved when memory runs out. For servers: requests at once."""
+    split: Literal["both", "train", "test"] = "both"
+    """Which questions. Held-out prompts are asked on test questions only."""
+    samples: int = 1
+    """Answers per question and prompt."""
+    limit: int | None = None
+    """Only the first so many questions of each split."""
+    questions: Path | None = None
+    """Own questions: JSONL or CSV with question, gold and optionally id, split."""
+    prompts: Path = PUBLISHED
+    """CSV of prompts (columns prompt_id, role, position, text)."""
+    llm: str | None = None
+    """Name of the log; default: the model's name."""
+    backend: Literal["transformers", "openai"] = "transformers"
+    """openai: any OpenAI-compatible server; the key comes from OPENAI_API_KEY."""
+    model: str | None = None
+    """Model name at the server."""
+    base_url: str | None = None
+    """Server other than OpenAI's."""
+    grader: Literal["strict", "original"] = "strict"
+    """Whose verdict models are trained on; both are logged."""
+    max_calls: int | None = None
+    """Stop after so many answers."""
+    max_cost: float | None = None
+    """Stop before so many dollars are spent."""
+    max_minutes: float | None = None
+    """Stop after so many minutes."""
+    price_in: float = 0.0
+    """Dollars per million tokens read."""
+    price_out: float = 0.0
+    """Dollars per million tokens written."""
+    seed: int = 0
+    """Seed of the sampling noise; each answer draws its own from it."""
+    dry_run: bool = False
+    """Print calls, tokens and cost, and stop."""
+    root: Path = REPO_ROOT
+    """Folder that holds data/ and llama_exps/."""
+
+
+def main(args: Args) -> None:
+    rank, world = int(os.environ.get("RANK", 0)), int(os.environ.get("WORLD_SIZE", 1))
+    name = args.llm or generation.run_name(
+        args.ckpt_dir if args.backend == "transformers" else args.model or ""
+    )
+    files = LogFiles(Paths(args.root).labels(name), args.dataset_eval)
+    decoding = Decoding(args.temperature, args.top_p, args.max_gen_len, args.seed)
+    order = generation.all_items(chosen_questions(args), load_prompts(args.prompts), args.samples)
+    wanted = {p.id for p in chosen_prompts(args.prompt_idx, load_prompts(args.prompts))}
+    logged = list(files.rows())
+    generation.check_decoding(logged, decoding, files.merged)
+    done = {(row.question_id, row.prompt_id, row.sample) for row in logged}
+    mine = [
+        item
+        for i, item in enumerate(order)
+        if i % world == rank and item.prompt.id in wanted and item.key not in done
+    ]
+    budget = Budget(args.max_calls, args.max_cost, args.max_minutes, args.price_in, args.price_out)
+    if args.dry_run:
+        if rank == 0:
+            owed = [item for item in order if item.prompt.id in wanted and item.key not in done]
+            print(estimate(owed, logged, budget, args.max_gen_len))
+        return
+    if world > 1:
+        import torch.distributed as dist
+
+        dist.init_process_group("gloo", timeout=timedelta(days=30))
+        dist.barrier()  # everyone has read the log before anyone writes
+    failed = 0
+    if mine:
+        llm = load_llm(args)
+        separator = questions.SEPARATORS.get(args.dataset_eval, "\n")
+        with tqdm(
+            total=len(mine),
+            desc=f"{name} {args.dataset_eval}",
+            disable=None if rank == 0 else True,
+            smoothing=0.05,
+        ) as bar:
+            failed = generation.answer_items(
+                mine,
+                llm,
+                name,
+                args.dataset_eval,
+                decoding,
+                args.grader,
+                separator,
+                args.max_batch_size,
+                budget,
+                files.part(rank),
+                bar,
+            )
+    if world > 1:
+        dist.barrier()
+    if rank == 0:
+        report(generation.merge(files, order), files)
+    if world > 1:
+        dist.barrier()
+        dist.destroy_process_group()
+    if failed:
+        raise InputError(f"{failed} answers could not be had and are still owed; run the same command again")
+
+
+def chosen_questions(args: Args) -> list[questions.Question]:
+    if args.questions:
+        asked = questions.load_own_questions(args.questions, args.dataset_eval)
+    elif args.dataset_eval in questions.DATASETS:
+        asked = questions.load_questions(args.dataset_eval, Paths(args.root))
+    else:
+        raise InputError(
+            f"--dataset_eval {args.dataset_eval}: choose {', '.join(questions.DATASETS)}, or give your own --questions FILE"
+        )
+    kept = []
+    for split in ("train", "test"):
+        if args.split in ("both", split):
+            kept += [q for q in asked if q.split == split][: args.limit]
+    return kept
+
+
+def chosen_prompts(flag: str, prompts: list[Prompt]) -> list[Prompt]:
+    """`all`, one index, or a range such as 0-5, counted from 0 in the order of the file."""
+    first, _, last = flag.partition("-")
+    try:
+        picked = prompts if flag == "all" else prompts[int(first) : int(last or first) + 1]
+    except ValueError:
+        picked = []
+    if not picked or (flag != "all" and int(last or first) >= len(prompts)):
+        raise InputError(
+            f"--prompt_idx {flag}: give all, one of 0 to {len(prompts) - 1}, or a range such as 0-5"
+        )
+    return picked
+
+
+def load_llm(args: Args) -> LLM:
+    if args.backend == "openai":
+        from prompt_oirl.llms.openai_llm import OpenAILLM
+
+        if not args.model:
+            raise InputError("--backend openai needs --model, the model's name at the server")
+        return OpenAILLM(args.model, args.base_url, args.max_batch_size)
+    if not args.ckpt_dir:
+        raise InputError(
+            "--ckpt_dir is missing: a model folder or hub id (or use --backend openai --model NAME)"
+        )
+    from prompt_oirl.llms.transformers_llm import TransformersLLM
+
+    return TransformersLLM(args.ckpt_dir, args.tokenizer_path, args.max_seq_len, args.max_batch_size)
+
+
+def estimate(owed: list[Item], logged: list[Interaction], budget: Budget, max_gen_len: int | None) -> str:
+    """What the run would ask for; answer length and speed are those of the log so far, where there is one."""
+    tokens_in = sum(len(i.question.text) + len(i.prompt.text) for i in owed) // 4
+    known = [row for row in logged if row.tokens_out]
+    per_answer = (
+        sum(row.tokens_out or 0 for row in known) / len(known) if known else float(max_gen_len or 256)
+    )
+    tokens_out = round(per_answer * len(owed))
+    seconds = sum(row.time or 0 for row in known) / len(known) * len(owed) if known else None
+    time = (
+        f"about {seconds / 60:,.0f} minutes of one process"
+        if seconds is not None
+        else "time unknown before the first answers"
+    )
+    return f"{len(owed):,} calls, about {tokens_in:,} tokens in and {tokens_out:,} out, ${budget.cost(tokens_in, tokens_out):,.2f}, {time}"
+
+
+def report(rows: list[Interaction], files: LogFiles) -> None:
+    """Per prompt: answers, success, and how many were cut by the token limit, which reads like failing."""
+    print(f"{len(rows):,} answers in {files.merged}")
+    for prompt in dict.fromkeys(row.prompt_id for row in rows):
+        of_prompt = [row for row in rows if row.prompt_id == prompt]
+        right = sum(row.correct for row in of_prompt) / len(of_prompt)
+        cut = sum(row.finish_reason == "length" for row in of_prompt) / len(of_prompt)
+        print(
+            f"  {prompt:12} {len(of_prompt):7,} answers  {right:6.1%} right  {cut:6.1%} cut by the token limit"
+        )
+
+
+if __name__ == "__main__":
+    run_step(main, Args)

@@ -1,0 +1,272 @@
+"""Making an interaction log: which answers are still owed, sharing them out, appending, merging (step 1).
+
+Every rank appends finished rows to a part file of its own and flushes after each batch, so a kill loses the
+batch in flight and nothing else. Work is shared out by an item's place in the full list, never by what is
+left, so a run may be resumed with any number of ranks. Merging goes by item key: no row is ever doubled.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from prompt_oirl import grading, interactions
+from prompt_oirl.artifacts import InputError, content_key, write_csv
+from prompt_oirl.interactions import Interaction
+from prompt_oirl.llms import LLM, Generation
+from prompt_oirl.llms.budget import Budget
+from prompt_oirl.llms.chat import conversation
+from prompt_oirl.llms.sampling import item_seed
+from prompt_oirl.prompts import Prompt
+from prompt_oirl.questions import Question
+
+Key = tuple[str, str, int]
+
+
+@dataclass(frozen=True)
+class Decoding:
+    """How answers are drawn. Rows of different decodings never share a log."""
+
+    temperature: float = 0.6
+    top_p: float = 0.9
+    max_new_tokens: int | None = None
+    seed: int = 0
+
+
+@dataclass(frozen=True)
+class Item:
+    """One answer that is owed."""
+
+    question: Question
+    prompt: Prompt
+    sample: int
+
+    @property
+    def key(self) -> Key:
+        return (self.question.id, self.prompt.id, self.sample)
+
+
+def all_items(questions: Sequence[Question], prompts: Sequence[Prompt], samples: int) -> list[Item]:
+    """Every (question, prompt, sample); held-out prompts are asked on test questions only."""
+    return [
+        Item(question, prompt, sample)
+        for prompt in prompts
+        for question in questions
+        if question.split == "test" or prompt.role == "train"
+        for sample in range(samples)
+    ]
+
+
+@dataclass
+class LogFiles:
+    """The merged log of one (llm, dataset) and the part files that ranks append to."""
+
+    folder: Path
+    dataset: str
+
+    @property
+    def merged(self) -> Path:
+        return self.folder / f"{self.dataset}_interactions.jsonl"
+
+    @property
+    def parts_folder(self) -> Path:
+        return self.folder / "parts"
+
+    def part(self, rank: int) -> Path:
+        return self.parts_folder / f"{self.dataset}.rank{rank}.jsonl"
+
+    def parts(self) -> list[Path]:
+        return sorted(self.parts_folder.glob(f"{self.dataset}.rank*.jsonl"))
+
+    def rows(self) -> Iterator[Interaction]:
+        """Merged rows, then every part's; the same key may come more than once."""
+        if self.merged.is_file():
+            yield from interactions.read(self.merged, remedy="move the log away and run step 1 again")
+        for path in self.parts():
+            yield from read_part(path)
+
+
+def read_part(path: Path) -> Iterator[Interaction]:
+    """Rows of a part file; a torn last line, left by a kill, is dropped with a note."""
+    with path.open(encoding="utf-8", newline="\n") as file:
+        for number, line in enumerate(file, 1):
+            if not line.endswith("\n"):
+                print(
+                    f"{path}: the last line is torn (a run was killed while writing it) and is dropped",
+                    file=sys.stderr,
+                )
+                return
+            try:
+                yield Interaction(**json.loads(line))
+            except (ValueError, TypeError) as error:
+                raise InputError(
+                    f"{path}:{number}: not a log row ({error}); delete that line and run step 1 again"
+                ) from error
+
+
+def cut_torn_line(path: Path) -> None:
+    """Shorten a part file to its last whole line, so that appending goes on cleanly."""
+    if not path.is_file():
+        return
+    with path.open("rb+") as file:
+        data = file.read()
+        end = data.rfind(b"\n") + 1
+        if end < len(data):
+            file.truncate(end)
+
+
+def check_decoding(rows: Sequence[Interaction], decoding: Decoding, where: Path) -> None:
+    """Refuse to mix rows of different decodings in one log."""
+    for row in rows:
+        found = Decoding(
+            row.temperature or 0.0, 1.0 if row.top_p is None else row.top_p, row.max_new_tokens, row.seed or 0
+        )
+        if found != decoding:
+            raise InputError(
+                f"{where} holds answers drawn with {asdict(found)}, not with {asdict(decoding)}: give the new run another --llm name"
+            )
+
+
+def answer_items(
+    items: Sequence[Item],
+    llm: LLM,
+    llm_name: str,
+    dataset: str,
+    decoding: Decoding,
+    grader: str,
+    separator: str,
+    batch_size: int,
+    budget: Budget,
+    part: Path,
+    progress: Any,
+) -> int:
+    """Ask for every item, batch by batch, appending rows to `part`; returns how many answers failed for good.
+
+    Items are asked in order of length, so that a batch holds texts of about one size. Stops cleanly when the
+    budget is spent.
+    """
+    part.parent.mkdir(parents=True, exist_ok=True)
+    cut_torn_line(part)
+    owed = sorted(items, key=lambda item: (-len(item.question.text) - len(item.prompt.text), item.key))
+    failed, right, done, at = 0, 0.0, 0, 0
+    started = time.monotonic()
+    with part.open("a", encoding="utf-8", newline="\n") as file:
+        while at < len(owed):
+            batch = owed[at : at + batch_size]
+            tokens_in = sum(len(i.question.text) + len(i.prompt.text) for i in batch) / 4 / len(batch)
+            tokens_out = (
+                budget.tokens_out / budget.calls if budget.calls else float(decoding.max_new_tokens or 256)
+            )
+            batch = batch[: budget.calls_left(len(batch), tokens_in, tokens_out)]
+            if not batch:
+                progress.write(f"stopped by {budget.why_stopped()}: {len(owed) - at} answers are still owed")
+                break
+            asked = time.monotonic()
+            answers = llm.generate(
+                [conversation(i.question.text, i.prompt, separator) for i in batch],
+                max_new_tokens=decoding.max_new_tokens,
+                temperature=decoding.temperature,
+                top_p=decoding.top_p,
+                seeds=[
+                    item_seed(
+                        decoding.seed, llm_name, i.question.text, i.prompt.text, i.prompt.position, i.sample
+                    )
+                    for i in batch
+                ],
+            )
+            seconds = (time.monotonic() - asked) / len(batch)
+            for item, answer in zip(batch, answers):
+                if answer.finish_reason == "error":  # not logged, so the next run asks again
+                    failed += 1
+                    continue
+                row = log_row(
+                    item, answer, llm_name, dataset, decoding, grader, budget.spend(answer), seconds
+                )
+                right, done = right + row.correct, done + 1
+                file.write(json.dumps(asdict(row), ensure_ascii=True) + "\n")
+            file.flush()
+            at += len(batch)
+            rate = budget.tokens_out / max(time.monotonic() - started, 1e-9)
+            progress.set_postfix_str(
+                f"{rate:,.0f} tokens/s, {right / max(done, 1):.1%} right, {failed} failed"
+            )
+            progress.update(len(batch))
+    return failed
+
+
+def log_row(
+    item: Item,
+    answer: Generation,
+    llm: str,
+    dataset: str,
+    decoding: Decoding,
+    grader: str,
+    cost: float,
+    seconds: float,
+) -> Interaction:
+    """One answered item as a log row, graded by both graders."""
+    question, prompt = item.question, item.prompt
+    verdicts = {name: float(grade(answer.text, question.gold)) for name, grade in grading.GRADERS.items()}
+    return Interaction(
+        llm=llm,
+        dataset=dataset,
+        split=question.split,
+        question_id=question.id,
+        question=question.text,
+        gold=question.gold,
+        prompt_id=prompt.id,
+        prompt=prompt.text,
+        position=prompt.position,
+        correct=verdicts[grader],
+        correct_original=verdicts["original"],
+        correct_strict=verdicts["strict"],
+        grader=grader,
+        sample=item.sample,
+        answer=answer.text,
+        finish_reason=answer.finish_reason,
+        temperature=decoding.temperature,
+        top_p=decoding.top_p,
+        max_new_tokens=decoding.max_new_tokens,
+        seed=decoding.seed,
+        tokens_in=answer.tokens_in,
+        tokens_out=answer.tokens_out,
+        cost=round(cost, 9),
+        time=round(seconds, 4),
+    )
+
+
+def merge(files: LogFiles, order: Sequence[Item]) -> list[Interaction]:
+    """Write merged log and labels.csv from all parts, each key once, in item order; then drop the parts."""
+    by_key: dict[Key, Interaction] = {}
+    for row in files.rows():
+        by_key.setdefault((row.question_id, row.prompt_id, row.sample), row)
+    place = {item.key: i for i, item in enumerate(order)}
+    rows = [by_key[key] for key in sorted(by_key, key=lambda key: (place.get(key, len(place)), key))]
+    if not rows:
+        return rows
+    interactions.write(files.merged, rows)
+    write_labels(files.folder / f"{files.dataset}_labels.csv", rows)
+    for path in files.parts():
+        path.unlink()
+    return rows
+
+
+def write_labels(path: Path, rows: Sequence[Interaction]) -> None:
+    """One line per question and sample, one column per prompt: 1 right, 0 wrong, empty never asked."""
+    prompts = list(dict.fromkeys(row.prompt_id for row in rows))
+    table: dict[tuple[str, str, int], dict[str, Any]] = {}
+    for row in rows:
+        key = (row.split, row.question_id, row.sample)
+        table.setdefault(key, dict(zip(("split", "question_id", "sample"), key)))[row.prompt_id] = row.correct
+    write_csv(path, table.values(), ["split", "question_id", "sample", *prompts])
+
+
+def run_name(ckpt_dir: str) -> str:
+    """Name of a log when none is given: the model folder's or hub id's last part, safe as a folder name."""
+    name = Path(ckpt_dir.rstrip("/")).name or "llm"
+    return "".join(c if c.isalnum() or c in "-_." else "_" for c in name) or content_key(ckpt_dir)

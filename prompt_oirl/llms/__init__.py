@@ -1,0 +1,36 @@
+"""Language models behind one call: conversations in, texts with token counts out.
+
+`transformers` runs a local model (also Meta's original checkpoint folder), `openai` any OpenAI-compatible
+server, `scripted` answers from a list for tests. All of them take one seed per conversation.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+Conversation = list[dict[str, str]]  # [{"role": "system" | "user" | "assistant", "content": ...}, ...]
+
+
+@dataclass(frozen=True)
+class Generation:
+    """One answer. `finish_reason` is stop, length (cut by the token limit) or error."""
+
+    text: str
+    finish_reason: str
+    tokens_in: int
+    tokens_out: int
+
+
+class LLM(Protocol):
+    def generate(
+        self,
+        conversations: Sequence[Conversation],
+        *,
+        max_new_tokens: int | None,
+        temperature: float,
+        top_p: float,
+        seeds: Sequence[int],
+    ) -> list[Generation]:
+        """Answer every conversation; the text depends on its own seed, not on its neighbours."""

@@ -1,0 +1,34 @@
+"""Where a prompt stands in a conversation, and LLaMA-2's chat format for models that bring no template."""
+
+from __future__ import annotations
+
+from prompt_oirl.artifacts import InputError
+from prompt_oirl.llms import Conversation
+from prompt_oirl.prompts import Prompt
+
+# Meta's published format for LLaMA-2-chat, one user turn (with the system text inside it) per [INST] block.
+LLAMA2_TEMPLATE = (
+    "{% if messages[0]['role'] == 'system' %}{% set system = '<<SYS>>\\n' + messages[0]['content'] + '\\n<</SYS>>\\n\\n' %}"
+    "{% set messages = messages[1:] %}{% else %}{% set system = '' %}{% endif %}"
+    "{% for message in messages %}"
+    "{% if message['role'] == 'user' %}{{ bos_token + '[INST] ' + (system if loop.first else '') + message['content'].strip() + ' [/INST]' }}"
+    "{% else %}{{ ' ' + message['content'].strip() + ' ' + eos_token }}{% endif %}"
+    "{% endfor %}"
+)
+
+
+def conversation(question: str, prompt: Prompt, separator: str = "\n") -> Conversation:
+    """One user turn with the prompt at its position; `answer_start` opens the assistant's turn instead.
+
+    `separator` stands between question and a prompt that follows it; the published SVAMP and MAWPS logs
+    have none.
+    """
+    if prompt.position == "after":
+        return [{"role": "user", "content": question + separator + prompt.text}]
+    if prompt.position == "before":
+        return [{"role": "user", "content": f"{prompt.text}\n{question}"}]
+    if prompt.position == "system":
+        return [{"role": "system", "content": prompt.text}, {"role": "user", "content": question}]
+    if prompt.position == "answer_start":
+        return [{"role": "user", "content": question}, {"role": "assistant", "content": prompt.text}]
+    raise InputError(f"prompt {prompt.id}: unknown position {prompt.position!r}")

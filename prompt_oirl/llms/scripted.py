@@ -1,0 +1,35 @@
+"""A language model that answers from a function: for tests."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from prompt_oirl.llms import Conversation, Generation
+
+
+class ScriptedLLM:
+    """Answers `reply(conversation, seed)` and remembers every conversation it was asked."""
+
+    def __init__(self, reply: Callable[[Conversation, int], str]):
+        self._reply = reply
+        self.asked: list[Conversation] = []
+
+    def generate(
+        self,
+        conversations: Sequence[Conversation],
+        *,
+        max_new_tokens: int | None,
+        temperature: float,
+        top_p: float,
+        seeds: Sequence[int],
+    ) -> list[Generation]:
+        self.asked += conversations
+        answers = []
+        for conversation, seed in zip(conversations, seeds):
+            words = self._reply(conversation, seed).split(" ")
+            kept = words[:max_new_tokens]
+            size = sum(len(turn["content"].split()) for turn in conversation)
+            answers.append(
+                Generation(" ".join(kept), "stop" if len(kept) == len(words) else "length", size, len(kept))
+            )
+        return answers

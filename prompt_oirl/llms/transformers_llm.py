@@ -1,0 +1,163 @@
+"""Any causal language model in Hugging Face format, or Meta's original LLaMA folder, run in batches."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from prompt_oirl.artifacts import InputError
+from prompt_oirl.llms import Conversation, Generation
+
+
+class TransformersLLM:
+    """bf16 on a GPU, fp32 on CPU; left-padded batches, sorted by length, halved when memory runs out."""
+
+    def __init__(
+        self,
+        model: str,
+        tokenizer: str | None = None,
+        max_seq_len: int = 512,
+        max_batch_size: int = 8,
+    ):
+        import torch
+        from transformers.utils import logging
+
+        logging.disable_progress_bar()
+        self.device = f"cuda:{os.environ.get('LOCAL_RANK', 0)}" if torch.cuda.is_available() else "cpu"
+        dtype = torch.bfloat16 if self.device.startswith("cuda") else torch.float32
+        self.max_seq_len, self.max_batch_size = max_seq_len, max_batch_size
+        if (Path(model) / "params.json").is_file():
+            from prompt_oirl.llms.meta_checkpoint import load_meta_checkpoint
+
+            self.model, self.tokenizer = load_meta_checkpoint(
+                Path(model), Path(tokenizer) if tokenizer else None, dtype
+            )
+        else:
+            self.model, self.tokenizer = _load(model, tokenizer, dtype)
+        if self.tokenizer.pad_token_id is None:
+            self.tokenizer.pad_token = self.tokenizer.eos_token
+        self.tokenizer.padding_side = "left"
+        if not self.tokenizer.chat_template:
+            from prompt_oirl.llms.chat import LLAMA2_TEMPLATE
+
+            self.tokenizer.chat_template = LLAMA2_TEMPLATE
+        self.model.eval().to(self.device)
+
+    def encode(self, conversation: Conversation) -> list[int]:
+        """Token ids; an assistant's last turn is left open for the model to go on."""
+        continued = conversation[-1]["role"] == "assistant"
+        text = self.tokenizer.apply_chat_template(
+            conversation,
+            tokenize=False,
+            add_generation_prompt=not continued,
+            continue_final_message=continued,
+        )
+        return self.tokenizer(text, add_special_tokens=False)["input_ids"]
+
+    def generate(
+        self,
+        conversations: Sequence[Conversation],
+        *,
+        max_new_tokens: int | None,
+        temperature: float,
+        top_p: float,
+        seeds: Sequence[int],
+    ) -> list[Generation]:
+        """Answer every conversation, longest first; results come back in the order asked."""
+        encoded = [self.encode(c) for c in conversations]
+        answers: list[Generation | None] = [None] * len(encoded)
+        order = sorted(range(len(encoded)), key=lambda i: (-len(encoded[i]), i))
+        at = 0
+        while at < len(order):
+            batch = order[at : at + self.max_batch_size]
+            for i, answer in zip(
+                batch,
+                self._batch(
+                    [encoded[i] for i in batch], [seeds[i] for i in batch], max_new_tokens, temperature, top_p
+                ),
+            ):
+                answers[i] = answer
+            at += len(batch)
+        return [answer for answer in answers if answer is not None]
+
+    def _batch(
+        self,
+        rows: list[list[int]],
+        seeds: Sequence[int],
+        max_new_tokens: int | None,
+        temperature: float,
+        top_p: float,
+    ) -> list[Generation]:
+        import torch
+
+        try:
+            return self._run(rows, seeds, max_new_tokens, temperature, top_p)
+        except torch.cuda.OutOfMemoryError:
+            if len(rows) == 1:
+                raise InputError(
+                    "one conversation alone does not fit into GPU memory: lower --max_seq_len, or use a smaller model"
+                ) from None
+        torch.cuda.empty_cache()
+        half = (len(rows) + 1) // 2
+        self.max_batch_size = half
+        first = self._batch(rows[:half], seeds[:half], max_new_tokens, temperature, top_p)
+        return first + self._batch(rows[half:], seeds[half:], max_new_tokens, temperature, top_p)
+
+    def _run(
+        self,
+        rows: list[list[int]],
+        seeds: Sequence[int],
+        max_new_tokens: int | None,
+        temperature: float,
+        top_p: float,
+    ) -> list[Generation]:
+        """One padded batch. Like Meta's code, question and answer share `max_seq_len` tokens, row by row."""
+        import torch
+        from transformers import GenerationConfig, LogitsProcessorList
+
+        from prompt_oirl.llms.sampling import GumbelSampler
+
+        width = max(map(len, rows))
+        room = [max(0, min(self.max_seq_len - len(row), max_new_tokens or self.max_seq_len)) for row in rows]
+        if max(room) == 0:
+            return [Generation("", "length", len(row), 0) for row in rows]
+        pad = self.tokenizer.pad_token_id
+        ids = torch.tensor([[pad] * (width - len(row)) + row for row in rows], device=self.device)
+        mask = torch.tensor([[0] * (width - len(row)) + [1] * len(row) for row in rows], device=self.device)
+        ends = self.model.generation_config.eos_token_id or self.tokenizer.eos_token_id
+        config = GenerationConfig(
+            max_new_tokens=max(room), do_sample=False, pad_token_id=pad, eos_token_id=ends, use_cache=True
+        )
+        processors: Any = LogitsProcessorList([GumbelSampler(seeds, width, temperature, top_p)])  # type: ignore[list-item]
+        with torch.inference_mode():
+            out = self.model.generate(
+                input_ids=ids, attention_mask=mask, generation_config=config, logits_processor=processors
+            )
+        return [
+            self._finish(new, limit, len(row), ends)
+            for new, limit, row in zip(out[:, width:].tolist(), room, rows)
+        ]
+
+    def _finish(self, new: list[int], limit: int, tokens_in: int, ends: int | list[int]) -> Generation:
+        stops = set(ends if isinstance(ends, list) else [ends])
+        stop = next((i for i, token in enumerate(new[:limit]) if token in stops), None)
+        kept = new[:limit] if stop is None else new[:stop]
+        text = self.tokenizer.decode(kept, skip_special_tokens=True)
+        return Generation(
+            text, "length" if stop is None else "stop", tokens_in, len(kept) + (stop is not None)
+        )
+
+
+def _load(model: str, tokenizer: str | None, dtype: Any) -> tuple[Any, Any]:
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    try:
+        weights = AutoModelForCausalLM.from_pretrained(model, dtype=dtype, use_safetensors=True)
+        return weights, AutoTokenizer.from_pretrained(tokenizer or model)
+    except (OSError, ValueError) as error:
+        reason = str(error).split("\n")[0]
+        raise InputError(
+            f"the model {model!r} cannot be loaded ({reason}): pass a model folder, a hub id, or Meta's folder with params.json"
+        ) from error

@@ -1,0 +1,221 @@
+"""Kill a step at any moment, run it again: the same bytes as without the kill, and nothing finished is redone."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from conftest import QUICK, STEPS, run_step, write_tiny_log
+from test_steps import SMALL, files, times, tiny_runs
+
+from prompt_oirl.artifacts import REPO_ROOT
+
+COMPARED = (".csv", ".npy", ".png", ".jsonl", ".safetensors")
+SCRIPTS = REPO_ROOT / "llama_exps"
+# Moments by the clock (in durations of an uninterrupted run) and by what has been written; seeded, so always the same.
+DRAW = random.Random(2024)
+CLOCK = [(step, round(DRAW.uniform(*part), 2)) for step in STEPS for part in ((0.4, 0.75), (0.75, 1.2))]
+WRITES = [(2, "first"), (2, "middle"), (2, "last"), (3, "middle")]
+WRITES += [(4, "first"), (4, "middle"), (4, "last"), (5, "middle"), (5, "last")]
+
+# Loaded by every Python process of the step. It counts the moments at which a whole temporary file is about to
+# replace its target, and at the chosen one stops the process group as a user or the kernel would. With STOP_CUT the
+# temporary loses its second half first, as if the write itself had been cut.
+STOP_AT_WRITE = """
+import os, signal, sys
+left = [int(os.environ["STOP_AT_WRITE"])]
+def stop(event, arguments):
+    if event != "os.rename" or not os.fspath(arguments[0]).endswith(".tmp"):
+        return
+    left[0] -= 1
+    if left[0] == 0:
+        if os.environ.get("STOP_CUT"):
+            os.truncate(arguments[0], os.path.getsize(arguments[0]) // 2)
+        os.killpg(0, int(os.environ["STOP_SIGNAL"]))
+sys.addaudithook(stop)
+"""
+
+
+def start(number: int, root: Path, *flags: str, **environment: str) -> subprocess.Popen[str]:
+    """A step in a process group of its own, so that its workers are hit as well."""
+    quick = [] if "--jobs" in flags else QUICK[number]
+    return subprocess.Popen(
+        [sys.executable, STEPS[number], "--llm", "tiny", "--root", str(root), *quick, *flags],
+        cwd=SCRIPTS,
+        env={**os.environ, **environment},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+
+
+@pytest.fixture
+def stop_at_write(tmp_path: Path):
+    """Run a step that gets a signal at its n-th write; returns (exit status, stderr)."""
+    hooks = tmp_path / "hooks"
+    hooks.mkdir()
+    (hooks / "sitecustomize.py").write_text(STOP_AT_WRITE)
+
+    def run(
+        number: int, root: Path, write: int, sent: signal.Signals, *flags: str, cut: bool = False
+    ) -> tuple[int, str]:
+        process = start(
+            number, root, *flags,
+            PYTHONPATH=os.pathsep.join([str(hooks), os.environ.get("PYTHONPATH", "")]),
+            STOP_AT_WRITE=str(write), STOP_SIGNAL=str(int(sent)), STOP_CUT="1" if cut else "",
+        )  # fmt: skip
+        _, stderr = process.communicate(timeout=120)
+        return process.returncode, stderr
+
+    return run
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tiny_runs(tmp_path_factory)
+
+
+def outputs(runs: Path, number: int) -> set[str]:
+    """What step `number` writes, by comparing the root before and after it."""
+    after = runs / (str(number + 1) if number < 5 else "finished")
+    return times(after).keys() - times(runs / str(number)).keys()
+
+
+def finished_fits(root: Path) -> dict[str, tuple[int, int]]:
+    """Inode and time of every model whose record stands beside it, and of the record."""
+    models = root / "llama_exps" / "tiny_models"
+    found = times(models) if models.is_dir() else {}
+    stems = {Path(p).stem for p in found if p.endswith(".json")} & {
+        Path(p).stem for p in found if p.endswith(".safetensors")
+    }
+    return {p: found[p] for p in found if Path(p).stem in stems}
+
+
+def assert_completes(number: int, root: Path, runs: Path, *flags: str) -> None:
+    """Run the step again; its outputs must be those of an uninterrupted run, to the byte."""
+    visible = [p for p in times(root) if not Path(p).name.startswith(".")]
+    assert not [p for p in visible if p.endswith(".tmp")]
+    done = finished_fits(root)
+    run_step(number, root, *flags)
+    expected = files(runs / (str(number + 1) if number < 5 else "finished"), *COMPARED)
+    found = {p: data for p, data in files(root, *COMPARED).items() if not Path(p).name.startswith(".")}
+    assert found.keys() == expected.keys()
+    assert [p for p in expected if found[p] != expected[p]] == []
+    again = times(root / "llama_exps" / "tiny_models") if done else {}
+    assert {p: again[p] for p in done} == done  # finished fits were not done again
+
+
+# --- kill -9 -----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("number", "fraction"), CLOCK)
+def test_killed_by_the_clock(number: int, fraction: float, runs: Path, tmp_path: Path):
+    root = Path(shutil.copytree(runs / str(number), tmp_path / "root"))
+    jobs = ["--jobs", "2"] if number == 4 else []
+    uninterrupted = json.loads((runs / "seconds.json").read_text())[str(number)]
+    process = start(number, root, *jobs)
+    time.sleep(uninterrupted * fraction)
+    os.killpg(process.pid, signal.SIGKILL)
+    process.communicate(timeout=60)
+    assert_completes(number, root, runs)
+
+
+@pytest.mark.parametrize(("number", "moment"), WRITES)
+def test_killed_while_writing(number: int, moment: str, runs: Path, stop_at_write, tmp_path: Path):
+    root = Path(shutil.copytree(runs / str(number), tmp_path / "root"))
+    n = len(outputs(runs, number))
+    write = {"first": 1, "middle": random.Random(number).randrange(n // 4, 3 * n // 4), "last": n}[moment]
+    status, _ = stop_at_write(number, root, write, signal.SIGKILL, cut=moment != "last")
+    assert status == -signal.SIGKILL
+    assert len([p for p in outputs(runs, number) if (root / p).exists()]) == write - 1
+    assert [
+        p for p in times(root) if Path(p).name.startswith(".") and p.endswith(".tmp")
+    ]  # and one cut in two
+    if number == 4 and moment != "first":
+        assert finished_fits(root)
+    assert_completes(number, root, runs)
+
+
+def test_killed_with_its_workers(runs: Path, stop_at_write, tmp_path: Path):
+    root = Path(shutil.copytree(runs / "4", tmp_path / "root"))
+    status, _ = stop_at_write(4, root, 12, signal.SIGKILL, "--jobs", "2")
+    assert status == -signal.SIGKILL
+    assert finished_fits(root)
+    assert_completes(4, root, runs, "--jobs", "2")
+
+
+def test_killed_again_and_again(runs: Path, stop_at_write, tmp_path: Path):
+    """Each attempt gets five writes further; step 4 still ends, with the same bytes."""
+    root = Path(shutil.copytree(runs / "4", tmp_path / "root"))
+    counts = []
+    for _ in range(4):
+        assert stop_at_write(4, root, 11, signal.SIGKILL, cut=True)[0] == -signal.SIGKILL
+        counts.append(len(finished_fits(root)))
+    assert counts == sorted(set(counts))
+    assert_completes(4, root, runs)
+
+
+@pytest.mark.parametrize(("number", "flags"), [(2, []), (5, ["--price", "2"])])
+def test_killed_over_older_results(number: int, flags: list[str], runs: Path, stop_at_write, tmp_path: Path):
+    """Every file is the old one or the new one; another run makes all of them new."""
+    base = Path(shutil.copytree(runs / "finished", tmp_path / "base"))
+    if number == 2:
+        write_tiny_log(base, **SMALL, seed=7)
+    whole, root = (Path(shutil.copytree(base, tmp_path / name)) for name in ("whole", "root"))
+    run_step(number, whole, *flags)
+    old, new = files(base, *COMPARED), files(whole, *COMPARED)
+    assert stop_at_write(number, root, 4, signal.SIGKILL, *flags, cut=True)[0] == -signal.SIGKILL
+    between = {p: d for p, d in files(root, *COMPARED).items() if not Path(p).name.startswith(".")}
+    assert between.keys() == old.keys()
+    assert all(data in (old[p], new[p]) for p, data in between.items())
+    run_step(number, root, *flags)
+    after = {p: d for p, d in files(root, *COMPARED).items() if not Path(p).name.startswith(".")}
+    assert after == new
+
+
+@pytest.mark.parametrize(("killed", "script"), [(2, STEPS[2]), (3, STEPS[3])])
+def test_the_next_step_refuses_a_mix_of_old_and_new(
+    killed: int, script: str, runs: Path, stop_at_write, tmp_path: Path
+):
+    """A step killed over an older run of itself leaves files of both; nobody may read on from there."""
+    root = Path(shutil.copytree(runs / "finished", tmp_path / "root"))
+    write_tiny_log(root, **SMALL, seed=7)
+    if killed == 3:
+        run_step(2, root)
+    assert stop_at_write(killed, root, 2, signal.SIGKILL)[0] == -signal.SIGKILL
+    before = files(root, *COMPARED, ".json")
+    result = run_step(killed + 1, root, check=False)
+    assert result.returncode == 1, result.stdout
+    assert result.stderr.startswith("error: ") and script in result.stderr
+    assert files(root, *COMPARED, ".json") == before
+
+
+def test_two_at_once_do_not_disturb_each_other(runs: Path, tmp_path: Path):
+    root = Path(shutil.copytree(runs / "4", tmp_path / "root"))
+    pair = [start(4, root) for _ in range(2)]
+    for process in pair:
+        _, stderr = process.communicate(timeout=120)
+        assert process.returncode == 0, stderr
+    assert_completes(4, root, runs)
+
+
+# --- Ctrl-C ------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("number", "jobs"), [(2, ""), (3, ""), (4, "1"), (4, "2"), (5, "")])
+def test_interrupt_is_one_clear_line(number: int, jobs: str, runs: Path, stop_at_write, tmp_path: Path):
+    root = Path(shutil.copytree(runs / str(number), tmp_path / "root"))
+    status, stderr = stop_at_write(number, root, 3, signal.SIGINT, *(["--jobs", jobs] if jobs else []))
+    assert status == 130
+    assert stderr == "stopped; run the same command again to continue\n"
+    assert not [p for p in times(root) if p.endswith(".tmp")]  # the file in the making was removed
+    assert_completes(number, root, runs)

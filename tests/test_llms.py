@@ -1,0 +1,270 @@
+"""Back ends: one text per item whatever the batch, Meta's checkpoints, misbehaving servers, budgets."""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from conftest import META_SIZE, write_meta_folder
+
+from prompt_oirl.artifacts import InputError
+from prompt_oirl.llms import Generation
+from prompt_oirl.llms.budget import Budget
+from prompt_oirl.llms.chat import conversation
+from prompt_oirl.llms.meta_checkpoint import load_meta_checkpoint
+from prompt_oirl.llms.openai_llm import OpenAILLM
+from prompt_oirl.llms.sampling import gumbel_noise, item_seed, keep_nucleus
+from prompt_oirl.llms.transformers_llm import TransformersLLM
+from prompt_oirl.prompts import Prompt
+
+
+def meta_forward(state: dict[str, torch.Tensor], tokens: torch.Tensor) -> torch.Tensor:
+    """LLaMA as Meta defines it, rotating neighbouring pairs as complex numbers: logits (length, vocabulary)."""
+    dim, heads = META_SIZE["dim"], META_SIZE["n_heads"]
+    size, length = dim // heads, len(tokens)
+    angles = torch.outer(torch.arange(length).float(), 1 / 10000 ** (torch.arange(0, size, 2).float() / size))
+    turn = torch.polar(torch.ones_like(angles), angles)[:, None, :]
+
+    def norm(x: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
+        return x * torch.rsqrt(x.pow(2).mean(-1, keepdim=True) + META_SIZE["norm_eps"]) * weight
+
+    def rotate(x: torch.Tensor) -> torch.Tensor:
+        return torch.view_as_real(torch.view_as_complex(x.view(length, heads, size // 2, 2)) * turn).flatten(
+            2
+        )
+
+    x = state["tok_embeddings.weight"][tokens]
+    mask = torch.full((length, length), float("-inf")).triu(1)
+    for layer in range(META_SIZE["n_layers"]):
+        w = {name: state[f"layers.{layer}.{name}.weight"] for name in (
+            "attention.wq", "attention.wk", "attention.wv", "attention.wo", "feed_forward.w1", "feed_forward.w2", "feed_forward.w3",
+            "attention_norm", "ffn_norm")}  # fmt: skip
+        h = norm(x, w["attention_norm"])
+        q, k = rotate(h @ w["attention.wq"].T), rotate(h @ w["attention.wk"].T)
+        v = (h @ w["attention.wv"].T).view(length, heads, size)
+        scores = torch.einsum("qhd,khd->hqk", q, k) / size**0.5 + mask
+        x = x + torch.einsum("hqk,khd->qhd", scores.softmax(-1), v).reshape(length, dim) @ w["attention.wo"].T
+        h = norm(x, w["ffn_norm"])
+        x = (
+            x
+            + (torch.nn.functional.silu(h @ w["feed_forward.w1"].T) * (h @ w["feed_forward.w3"].T))
+            @ w["feed_forward.w2"].T
+        )
+    return norm(x, state["norm.weight"]) @ state["output.weight"].T
+
+
+@pytest.mark.parametrize("shards", [1, 2])
+def test_meta_checkpoint_gives_metas_logits(
+    shards: int, tmp_path: Path, meta_state, sentencepiece_model
+) -> None:
+    folder = write_meta_folder(tmp_path, meta_state, shards, sentencepiece_model)
+    model, _ = load_meta_checkpoint(folder, None, torch.float32)
+    tokens = torch.arange(3, 40)
+    with torch.inference_mode():
+        logits = model.eval()(tokens[None]).logits[0]
+    assert torch.allclose(logits, meta_forward(meta_state, tokens), atol=1e-4)
+    assert logits.std() > 0.1
+
+
+def test_meta_chat_tokens_are_sentencepieces_own(tmp_path: Path, meta_state, sentencepiece_model) -> None:
+    import sentencepiece
+
+    llm = TransformersLLM(str(write_meta_folder(tmp_path, meta_state, 1, sentencepiece_model)))
+    processor = sentencepiece.SentencePieceProcessor(model_file=str(sentencepiece_model))
+    text = "Ann has 12 apples. The answer is:"
+    assert llm.encode([{"role": "user", "content": text}]) == [1, *processor.encode(f"[INST] {text} [/INST]")]
+
+
+def test_broken_meta_folders_are_refused(tmp_path: Path, meta_state, sentencepiece_model) -> None:
+    folder = write_meta_folder(tmp_path, meta_state, 1, sentencepiece_model)
+    (folder / "consolidated.00.pth").write_bytes(b"not a checkpoint")
+    with pytest.raises(InputError, match="consolidated|weights"):
+        load_meta_checkpoint(folder, None, torch.float32)
+    (folder / "consolidated.00.pth").unlink()
+    with pytest.raises(InputError, match=r"no consolidated"):
+        load_meta_checkpoint(folder, None, torch.float32)
+
+
+@pytest.mark.parametrize("temperature", [0.0, 0.6])
+def test_texts_do_not_depend_on_the_batch(
+    temperature: float, tmp_path: Path, meta_state, sentencepiece_model
+) -> None:
+    folder = write_meta_folder(tmp_path, meta_state, 1, sentencepiece_model)
+    asked = [[{"role": "user", "content": f"Ann has {i} apples. " * (1 + i % 4)}] for i in range(24)]
+    texts = []
+    for batch in (1, 7, 24):
+        llm = TransformersLLM(str(folder), max_batch_size=batch)
+        answers = llm.generate(asked, max_new_tokens=16, temperature=temperature, top_p=0.9, seeds=range(24))
+        texts.append([a.text for a in answers])
+        assert all(a.tokens_out == 16 or a.finish_reason == "stop" for a in answers)
+    assert texts[0] == texts[1] == texts[2]
+    assert len(set(texts[0])) > 1
+
+
+def test_gumbel_noise_is_gumbel_and_a_function_of_the_seed() -> None:
+    seeds = torch.tensor([item_seed(0, "a"), item_seed(0, "b"), 7])
+    noise = gumbel_noise(seeds, 3, 100_000)
+    assert torch.allclose(noise.mean(1), torch.full((3,), 0.5772), atol=0.02)
+    assert torch.allclose(noise.var(1), torch.full((3,), 1.6449), atol=0.05)
+    assert abs(np.corrcoef(noise.numpy())[0, 1]) < 0.02
+    assert torch.equal(noise[2:], gumbel_noise(seeds[2:], 3, 100_000))
+    assert not torch.equal(noise, gumbel_noise(seeds, 4, 100_000))
+
+
+def test_sampling_follows_the_truncated_distribution() -> None:
+    logits = torch.log(torch.tensor([0.5, 0.3, 0.15, 0.05]))
+    kept = keep_nucleus(logits[None], 0.9)
+    seeds = torch.tensor([item_seed(1, i) for i in range(20_000)])
+    drawn = (kept + gumbel_noise(seeds, 0, 4)).argmax(1)
+    share = torch.bincount(drawn, minlength=4) / len(seeds)
+    assert torch.allclose(share, torch.tensor([0.5, 0.3, 0.15, 0.0]) / 0.95, atol=0.015)
+
+
+def test_prompt_positions() -> None:
+    assert conversation("Q?", Prompt("p", "P", "after")) == [{"role": "user", "content": "Q?\nP"}]
+    assert conversation("Q?", Prompt("p", "P", "after"), "")[0]["content"] == "Q?P"
+    assert conversation("Q?", Prompt("p", "P", "before"))[0]["content"] == "P\nQ?"
+    assert [t["role"] for t in conversation("Q?", Prompt("p", "P", "system"))] == ["system", "user"]
+    assert conversation("Q?", Prompt("p", "P", "answer_start"))[-1] == {"role": "assistant", "content": "P"}
+
+
+def test_budget_stops_before_it_is_overdrawn() -> None:
+    budget = Budget(max_calls=5, max_cost=0.001, price_in=10, price_out=10)
+    assert budget.calls_left(8, 10, 10) == 5
+    for _ in range(4):
+        assert budget.spend(Generation("x", "stop", 10, 10)) == pytest.approx(0.0002)
+    assert budget.calls_left(8, 10, 10) == 1
+    assert Budget(max_cost=0.0005, price_in=10, price_out=10).calls_left(8, 10, 10) == 2
+    assert Budget(max_minutes=0).calls_left(8, 10, 10) == 0
+
+
+GOOD = {
+    "id": "1", "object": "chat.completion", "created": 0, "model": "m",
+    "choices": [{"index": 0, "finish_reason": "stop", "message": {"role": "assistant", "content": "The answer is 7."}}],
+    "usage": {"prompt_tokens": 11, "completion_tokens": 5, "total_tokens": 16},
+}  # fmt: skip
+FAULTS = ["429", "500", "cut", "empty choices", "null content", "invalid json", "stall"]
+
+
+class MisbehavingServer(ThreadingHTTPServer):
+    """Fails the first request for each conversation in a way the conversation names, then answers."""
+
+    daemon_threads = True
+
+    def __init__(self) -> None:
+        super().__init__(("127.0.0.1", 0), _Handler)
+        self.lock = threading.Lock()
+        self.requests: dict[str, int] = {}
+        self.answered: dict[str, int] = {}
+
+
+class _Handler(BaseHTTPRequestHandler):
+    server: MisbehavingServer
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+    def do_POST(self) -> None:
+        body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+        text = body["messages"][0]["content"]
+        with self.server.lock:
+            count = self.server.requests[text] = self.server.requests.get(text, 0) + 1
+        fault = text.split("|")[0] if count == 1 else ""
+        if fault in ("429", "500"):
+            self._send(int(fault), {"error": {"message": "no"}}, {"Retry-After": "0"})
+        elif fault == "cut":
+            self.send_response(200)
+            self.send_header("Content-Length", "5000")
+            self.end_headers()
+            self.wfile.write(b'{"id": ')
+            self.close_connection = True
+        elif fault == "stall":
+            threading.Event().wait(3)
+        elif fault == "empty choices":
+            self._send(200, {**GOOD, "choices": []})
+        elif fault == "null content":
+            self._send(
+                200,
+                {
+                    **GOOD,
+                    "choices": [
+                        {
+                            "index": 0,
+                            "finish_reason": "stop",
+                            "message": {"role": "assistant", "content": None},
+                        }
+                    ],
+                },
+            )
+        elif fault == "invalid json":
+            self._send(200, "{not json")
+        else:
+            with self.server.lock:
+                self.server.answered[text] = self.server.answered.get(text, 0) + 1
+            self._send(200, GOOD)
+
+    def _send(self, status: int, body: object, headers: dict[str, str] | None = None) -> None:
+        data = (body if isinstance(body, str) else json.dumps(body)).encode()
+        self.send_response(status)
+        for name, value in {
+            "Content-Type": "application/json",
+            "Content-Length": str(len(data)),
+            **(headers or {}),
+        }.items():
+            self.send_header(name, value)
+        self.end_headers()
+        self.wfile.write(data)
+
+
+@pytest.fixture
+def server() -> Iterator[MisbehavingServer]:
+    server = MisbehavingServer()
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    yield server
+    server.shutdown()
+
+
+def test_every_fault_of_a_server_ends_in_an_answer_or_is_owed(server, monkeypatch) -> None:
+    monkeypatch.setenv("OPENAI_API_KEY", "sk-secret-of-the-test")
+    llm = OpenAILLM("m", f"http://127.0.0.1:{server.server_port}/v1", concurrency=4, timeout=1.0)
+    asked = [[{"role": "user", "content": f"{fault}|{i}"}] for fault in ["", *FAULTS] for i in range(3)]
+    answers = llm.generate(asked, max_new_tokens=10, temperature=0.6, top_p=0.9, seeds=range(len(asked)))
+    owed = [c for c, a in zip(asked, answers) if a.finish_reason == "error"]
+    assert all(
+        a.text == "The answer is 7." and a.tokens_in == 11 for a in answers if a.finish_reason != "error"
+    )
+    # A broken answer inside a good HTTP reply was paid for already: it is owed, not silently retried.
+    assert {c[0]["content"].split("|")[0] for c in owed} <= {"empty choices", "null content", "invalid json"}
+    again = llm.generate(owed, max_new_tokens=10, temperature=0.6, top_p=0.9, seeds=range(len(owed)))
+    assert all(a.finish_reason == "stop" for a in again)
+    assert set(server.answered.values()) == {1}, "no answered conversation was asked again"
+
+
+def test_a_refused_key_is_one_line_without_the_key(monkeypatch) -> None:
+    class Refusing(_Handler):
+        def do_POST(self) -> None:
+            self._send(401, {"error": {"message": "bad key sk-secret-of-the-test"}})
+
+    refusing = ThreadingHTTPServer(("127.0.0.1", 0), Refusing)
+    threading.Thread(target=refusing.serve_forever, daemon=True).start()
+    monkeypatch.setenv("OPENAI_API_KEY", "sk-secret-of-the-test")
+    llm = OpenAILLM("m", f"http://127.0.0.1:{refusing.server_port}/v1")
+    with pytest.raises(InputError) as caught:
+        llm.generate(
+            [[{"role": "user", "content": "x"}]], max_new_tokens=5, temperature=0, top_p=1, seeds=[0]
+        )
+    refusing.shutdown()
+    assert "sk-secret" not in str(caught.value) and "\n" not in str(caught.value)
+
+
+def test_no_key_and_no_server_names_the_remedy(monkeypatch) -> None:
+    monkeypatch.delenv("OPENAI_API_KEY", raising=False)
+    monkeypatch.delenv("OPENAI_BASE_URL", raising=False)
+    with pytest.raises(InputError, match="OPENAI_API_KEY"):
+        OpenAILLM("m")

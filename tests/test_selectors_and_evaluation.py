@@ -1,0 +1,472 @@
+"""Who picks and how it is judged: tie policies, fallback, lookup, and no look at a test answer."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
+
+from prompt_oirl import evaluation, reward_models, selectors
+from prompt_oirl.embeddings import EmbedderInfo, save_embeddings
+from prompt_oirl.evaluation import BASELINE, NOT_IDENTIFIABLE, Judgement, judge, note
+from prompt_oirl.fits import Fit, training_sets
+from prompt_oirl.offline_dataset import Names, OfflineDataset, fold_column
+from prompt_oirl.prompts import Prompt
+from prompt_oirl.reports import costs, published
+from prompt_oirl.reports.summary import summary_rows
+from prompt_oirl.splits import Split, assign_folds, prompt_subsets
+
+EXAMPLES = settings(
+    max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+SHAPE = st.tuples(st.integers(1, 10), st.integers(1, 5))
+SCORE = st.sampled_from([0.0, 0.2, 0.5, 0.8])
+RATE = st.sampled_from([0.1, 0.4, 0.9, np.nan])
+
+
+# --- selectors ---------------------------------------------------------------------------------------
+
+
+@EXAMPLES
+@given(shape=SHAPE, data=st.data())
+def test_published_ties_go_to_the_lowest_index(shape: tuple[int, int], data: st.DataObject) -> None:
+    scores = data.draw(arrays(np.float64, shape, elements=SCORE))
+    for row, pick in zip(scores.tolist(), selectors.argmax_published(scores)):
+        assert pick == row.index(max(row))
+
+
+@EXAMPLES
+@given(shape=SHAPE, data=st.data(), seed=st.integers(0, 9))
+def test_sound_ties_go_to_training_success(shape: tuple[int, int], data: st.DataObject, seed: int) -> None:
+    scores = data.draw(arrays(np.float64, shape, elements=SCORE))
+    success = data.draw(arrays(np.float64, shape[1], elements=RATE))
+    picks = selectors.argmax_sound(scores, success, seed)
+    assert (picks == selectors.argmax_sound(scores, success, seed)).all()
+    for row, pick in zip(scores, picks):
+        tied = np.flatnonzero(row == row.max())
+        known = [success[j] for j in tied if not np.isnan(success[j])]
+        assert pick in tied
+        if known:
+            assert success[pick] == max(known)
+
+
+@EXAMPLES
+@given(shape=SHAPE, data=st.data(), seed=st.integers(0, 9))
+def test_without_ties_both_policies_agree(shape: tuple[int, int], data: st.DataObject, seed: int) -> None:
+    ranks = [data.draw(st.permutations(range(shape[1]))) for _ in range(shape[0])]
+    scores, success = np.array(ranks, dtype=float), np.zeros(shape[1])
+    assert (selectors.argmax_sound(scores, success, seed) == selectors.argmax_published(scores)).all()
+
+
+def test_the_draw_among_full_ties_is_uniform_and_seeded() -> None:
+    scores, success = np.full((6000, 4), 0.5), np.array([0.3, 0.6, 0.6, 0.6])
+    picks = selectors.argmax_sound(scores, success, 0)
+    shares = np.bincount(picks, minlength=4) / len(picks)
+    assert shares[0] == 0 and (abs(shares[1:] - 1 / 3) < 0.03).all()
+    assert (picks != selectors.argmax_sound(scores, success, 1)).mean() > 0.5
+    unknown = np.bincount(selectors.argmax_sound(scores, np.full(4, np.nan), 0)) / len(picks)
+    assert (abs(unknown - 1 / 4) < 0.03).all()
+
+
+def test_a_prompt_of_unknown_success_loses_ties_even_to_one_that_never_worked() -> None:
+    picks = selectors.argmax_sound(np.full((50, 2), 0.5), np.array([np.nan, 0.0]), 0)
+    assert (picks == 1).all()
+
+
+def test_fallback_leaves_the_seen_prompts_only_below_one_half() -> None:
+    seen_scores = np.array([[0.49, 0.1], [0.5, 0.1], [0.1, 0.9], [0.0, 0.0]])
+    picks = selectors.fallback_to_held_out(seen_scores, np.array([0, 1, 2, 3]), np.array([7, 7, 7, 7]))
+    assert picks.tolist() == [7, 1, 2, 7]
+
+
+@EXAMPLES
+@given(n=st.integers(0, 15), n_test=st.integers(0, 6), k=st.integers(1, 3), data=st.data())
+def test_lookup_equals_a_plain_loop(n: int, n_test: int, k: int, data: st.DataObject) -> None:
+    train_index = data.draw(arrays(np.int64, n, elements=st.integers(0, 5)))
+    test_index = data.draw(arrays(np.int64, n_test, elements=st.integers(0, 7)))
+    labels = data.draw(arrays(np.float32, (n, k), elements=st.sampled_from([0.0, 1.0, np.nan])))
+    scores = selectors.lookup_scores(train_index, labels, test_index)
+    assert scores.shape == (n_test, k)
+    for i, question in enumerate(test_index):
+        for j in range(k):
+            known = [y for q, y in zip(train_index, labels[:, j]) if q == question and not np.isnan(y)]
+            expected = sum(known) / len(known) if known else np.nan
+            assert scores[i, j] == pytest.approx(expected, nan_ok=True)
+
+
+def test_picked_takes_one_cell_per_row() -> None:
+    labels = np.array([[1.0, 0.0, 0.5], [0.0, np.nan, 1.0]])
+    np.testing.assert_array_equal(selectors.picked(labels, np.array([2, 1])), [0.5, np.nan])
+
+
+# --- a small dataset by hand -------------------------------------------------------------------------
+
+SEEN, HELD_OUT = 3, 2
+INFO = EmbedderInfo("by hand", "0", "0")
+
+
+class ScoreTable:
+    """A reward model that needs no training: a fixed smooth function of both vectors."""
+
+    settings: dict[str, Any] = {}
+
+    def __init__(self, offset: float = 0.0, slope: float = 1.0):
+        self.offset, self.slope = offset, slope
+
+    def predict(self, questions: np.ndarray, prompts: np.ndarray) -> np.ndarray:
+        logits = self.offset + self.slope * (questions[:, : prompts.shape[1]] @ prompts.T)
+        return (1 / (1 + np.exp(-logits))).astype(np.float32)
+
+
+def dataset(
+    folder: Path,
+    n_texts: int = 40,
+    repeats: int = 1,
+    seed: int = 0,
+    confidences: bool = True,
+    clusters: Sequence[int] | None = None,
+    n_held_out: int = HELD_OUT,
+) -> OfflineDataset:
+    """`n_texts` questions, each with a test row and `repeats` training rows (0: half train, half test)."""
+    rng = np.random.default_rng(seed)
+    texts = np.arange(n_texts)
+    if repeats:
+        train_index, test_index = np.tile(texts, repeats), texts
+    else:
+        train_index, test_index = texts[: n_texts // 2], texts[n_texts // 2 :]
+    cluster = np.array(clusters if clusters is not None else texts, dtype=np.int64)
+    folds = {fold_column(n, a): assign_folds(cluster, n, a) for n in (2, 5) for a in range(3)}
+    prompts = [Prompt(f"p{j}", f"prompt {j}") for j in range(SEEN)]
+    prompts += [Prompt(f"h{j}", f"held-out {j}", role="held_out") for j in range(n_held_out)]
+    vectors = rng.normal(size=(n_texts, 4)).astype(np.float32)
+    arrays_ = {
+        "questions": vectors,
+        "prompts": rng.normal(size=(len(prompts), 4)).astype(np.float32),
+        "surface": rng.random((n_texts, 2)).astype(np.float32),
+    }
+    save_embeddings(folder, arrays_, INFO)
+    chance = 1 / (1 + np.exp(-2 * vectors[:, :1] - np.linspace(1, -1, len(prompts))))
+    labels = (rng.random((len(train_index), len(prompts))) < chance[train_index]).astype(np.float32)
+    test_labels = (rng.random((len(test_index), len(prompts))) < chance[test_index]).astype(np.float32)
+    names = Names(
+        "tiny",
+        "toy",
+        prompts,
+        [f"text {i}" for i in texts],
+        train_index,
+        test_index,
+        cluster,
+        folds,
+        [f"q{i}" for i in test_index],
+        None,
+    )
+    certain = rng.random(test_labels.shape).round(1) if confidences else None
+    return OfflineDataset(
+        names, labels[:, :SEEN], test_labels, arrays_["surface"], INFO, folder, certain, None
+    )
+
+
+def fit_for(split: Split, subset: tuple[int, ...], group: str = "crossfit", variant: str = "both") -> Fit:
+    return Fit("tiny", "toy", group, split.name, subset, "linear", "fast", variant)
+
+
+def judged(
+    data: OfflineDataset,
+    subset: tuple[int, ...] = (0, 1, 2),
+    splits: Sequence[Split] | None = None,
+    model: Any = None,
+    variant: str = "both",
+) -> Judgement:
+    splits = splits if splits is not None else data.names.crossfit_splits(5, 0)
+    model = model or ScoreTable()
+    return judge(data, [(fit_for(split, subset, variant=variant), split, model) for split in splits])
+
+
+@pytest.fixture(scope="module")
+def toy(tmp_path_factory: pytest.TempPathFactory) -> OfflineDataset:
+    return dataset(tmp_path_factory.mktemp("toy"), repeats=2)
+
+
+# --- judging -----------------------------------------------------------------------------------------
+
+
+def test_every_test_row_is_judged_once_per_assignment(toy: OfflineDataset) -> None:
+    splits = [split for a in (2, 0, 1) for split in toy.names.crossfit_splits(5, a)]
+    result = judged(toy, splits=splits)
+    n = len(toy.names.test_index)
+    assert result.rows.tolist() == list(range(n)) * 3
+    assert {len(values) for values in (*result.success.values(), *result.picks.values())} == {3 * n}
+    assert result.seen_scores.shape == (3 * n, SEEN) and result.held_out_scores.shape == (3 * n, HELD_OUT)
+    # scores stand beside their own rows: this model is the same in every fold
+    single = judged(toy, splits=[toy.names.paper_split()])
+    np.testing.assert_allclose(result.seen_scores, np.tile(single.seen_scores, (3, 1)), rtol=1e-5)
+    for assignment in range(3):
+        part = judged(toy, splits=toy.names.crossfit_splits(5, assignment))
+        own = slice(assignment * n, (assignment + 1) * n)
+        for name, picks in part.picks.items():
+            assert (result.picks[name][own] == picks).all()
+
+
+@pytest.mark.parametrize("subset", prompt_subsets(SEEN))
+def test_success_is_the_label_of_the_pick(toy: OfflineDataset, subset: tuple[int, ...]) -> None:
+    result = judged(toy, subset)
+    for name, picks in result.picks.items():
+        np.testing.assert_array_equal(result.success[name], toy.test_labels[result.rows, picks])
+    seen = toy.test_labels[result.rows][:, list(subset)]
+    np.testing.assert_allclose(result.success["random"], seen.mean(1))
+    np.testing.assert_allclose(result.success["oracle"], seen.max(1))
+    for name in (BASELINE, "irl_0", "irl_0_as_published", "knn", "lookup", "lmsc"):
+        assert set(result.picks[name].tolist()) <= set(subset)
+        assert (result.success["oracle"] >= result.success[name]).all()
+    for name in ("held_out_only", "held_out_only_as_published"):
+        assert (result.picks[name] >= SEEN).all()
+    best_on_test = toy.test_labels[:, list(subset)].mean(0).max()
+    assert result.success["test_best_as_published"].mean() == pytest.approx(best_on_test)
+    assert best_on_test >= result.success["random"].mean() - 1e-6
+
+
+def test_the_oracle_over_all_prompts_beats_everyone(toy: OfflineDataset) -> None:
+    result = judged(toy)
+    assert (result.success["oracle_16"] >= result.success["oracle"]).all()
+    for values in result.success.values():
+        assert (result.success["oracle_16"] >= values).all()
+    for prompt in toy.names.train_prompts:
+        single = result.success[f"prompt_{prompt.id}"].mean()
+        assert result.success["test_best_as_published"].mean() >= single
+    assert "oracle_16" not in judged(toy, (0, 1)).success
+    assert "lmsc_16" not in judged(toy, (0, 1)).success
+
+
+def test_a_model_that_knows_the_answers_reaches_the_oracle(tmp_path: Path) -> None:
+    data = dataset(tmp_path)
+    labels = np.eye(5, dtype=np.float32)[np.arange(40) % 5]
+    vectors = 9 * labels[:, [0, 1, 2, 3, 4]]
+    save_embeddings(
+        tmp_path,
+        {"questions": vectors, "prompts": np.eye(5, dtype=np.float32), "surface": data.surface},
+        INFO,
+    )
+    result = judged(replace(data, test_labels=labels), model=ScoreTable(offset=-4))
+    assert result.success["irl_0"].mean() == result.success["oracle"].mean() == 3 / 5
+    assert result.success["all_mixed"].mean() == result.success["irl_10"].mean() == 1
+
+
+@EXAMPLES
+@given(data=st.data(), protocol=st.sampled_from(["crossfit", "paper"]))
+def test_no_pick_depends_on_a_test_answer(toy: OfflineDataset, data: st.DataObject, protocol: str) -> None:
+    shape = toy.test_labels.shape
+    labels = data.draw(arrays(np.float32, shape, elements=st.sampled_from([0.0, 1.0])))
+    splits = toy.names.crossfit_splits(5, 0) if protocol == "crossfit" else [toy.names.paper_split()]
+    before = judged(toy, splits=splits)
+    after = judged(replace(toy, test_labels=labels), splits=splits)
+    assert before.picks.keys() == after.picks.keys() >= {BASELINE, "irl_0", "knn", "lookup", "lmsc", "irl_10"}
+    for name, picks in before.picks.items():
+        assert (after.picks[name] == picks).all(), name
+
+
+@settings(EXAMPLES, max_examples=8)
+@given(data=st.data())
+def test_no_pick_depends_on_training_answers_of_its_own_fold(
+    toy: OfflineDataset, data: st.DataObject
+) -> None:
+    """Cross-fitting: the cluster that is judged may not speak, not even through its training rows."""
+    splits = toy.names.crossfit_splits(5, 0)
+    split = splits[data.draw(st.integers(0, 4))]
+    used = np.concatenate([split.train, split.validation])
+    other = np.setdiff1d(np.arange(len(toy.train_labels)), used)
+    labels = toy.train_labels.copy()
+    labels[other] = data.draw(
+        arrays(np.float32, (len(other), SEEN), elements=st.sampled_from([0.0, 1.0, np.nan]))
+    )
+    changed = replace(toy, train_labels=labels)
+    models = []
+    for log in (toy, changed):
+        model = reward_models.make("linear")
+        model.fit(training_sets(fit_for(split, (0, 1, 2)), log, split)[2])
+        models.append(model)
+    before = judged(toy, splits=[split], model=models[0])
+    after = judged(changed, splits=[split], model=models[1])
+    for name, picks in before.picks.items():
+        assert (after.picks[name] == picks).all(), name
+
+
+def test_train_best_is_the_best_on_the_folds_own_training_rows(toy: OfflineDataset) -> None:
+    for split in toy.names.crossfit_splits(5, 1):
+        used = np.concatenate([split.train, split.validation])
+        best = int(toy.train_labels[used].mean(0).argmax())
+        assert (judged(toy, splits=[split]).picks[BASELINE] == best).all()
+
+
+def test_without_repeats_lookup_is_train_best(tmp_path: Path, toy: OfflineDataset) -> None:
+    data = dataset(tmp_path, repeats=0)
+    for log, splits in (
+        (data, [data.names.paper_split()]),
+        (data, data.names.crossfit_splits(5, 0)),
+        (toy, toy.names.crossfit_splits(5, 0)),  # repeats, but crossfit keeps them on one side
+    ):
+        result = judged(log, splits=splits)
+        for name in ("lookup", "lookup_as_published"):
+            assert (result.picks[name] == result.picks[BASELINE]).all()
+
+
+def test_leak_probe_crossfit_sees_nothing_where_the_paper_split_sees_all(tmp_path: Path) -> None:
+    """Answers are pure noise, copied from train to test: whoever gains on them has seen the copies."""
+    rng = np.random.default_rng(0)
+    data = dataset(tmp_path, n_texts=150, repeats=2)
+    noise = (rng.random((150, SEEN + HELD_OUT)) < 0.5).astype(np.float32)
+    data = replace(data, train_labels=np.tile(noise[:, :SEEN], (2, 1)), test_labels=noise)
+    leaky, clean = judged(data, splits=[data.names.paper_split()]), judged(data)
+    oracle = noise[:, :SEEN].max(1).mean()
+    assert leaky.success["lookup"].mean() == pytest.approx(oracle)
+    assert clean.success["lookup"].mean() < oracle - 0.25
+    assert abs(clean.success["knn"].mean() - 0.5) < 0.12
+    assert (clean.success["lookup"] == clean.success[BASELINE]).all()
+
+
+def test_near_copies_in_one_cluster_do_not_leak_either(tmp_path: Path) -> None:
+    """Each test text has a twin in train: other text, same cluster, vector and answers. A neighbour tells all."""
+    data = dataset(tmp_path, n_texts=200, repeats=0, clusters=[i % 100 for i in range(200)])
+    noise = (np.random.default_rng(1).random((100, SEEN + HELD_OUT)) < 0.5).astype(np.float32)
+    questions, prompts, _ = data.features("paper")
+    twins = questions[np.arange(200) % 100, :4]
+    save_embeddings(tmp_path, {"questions": twins, "prompts": prompts, "surface": data.surface}, INFO)
+    data = replace(data, train_labels=noise[:, :SEEN], test_labels=noise)
+    success = {}
+    for protocol, splits in (
+        ("paper", [data.names.paper_split()]),
+        ("crossfit", data.names.crossfit_splits(5, 0)),
+    ):
+        fits = []
+        for split in splits:
+            fit, nearest = fit_for(split, (0, 1, 2)), reward_models.make("knn")
+            nearest.settings = {"k": 1}
+            nearest.fit(training_sets(fit, data, split)[2])
+            fits.append((fit, split, nearest))
+        success[protocol] = judge(data, fits).success
+    assert success["paper"]["irl_0"].mean() > success["paper"]["oracle"].mean() - 0.02 > 0.8
+    assert success["paper"]["knn"].mean() > success["crossfit"]["knn"].mean()
+    for selector in ("irl_0", "knn", "lookup"):
+        assert abs(success["crossfit"][selector].mean() - 0.5) < 0.15
+
+
+def test_constant_scores_fall_on_the_published_prompt(toy: OfflineDataset) -> None:
+    low, half = (judged(toy, (1, 2), model=ScoreTable(offset, slope=0)) for offset in (-1, 0))
+    assert (low.picks["irl_0_as_published"] == 1).all()
+    assert (low.picks["held_out_only_as_published"] == SEEN).all()
+    assert (low.picks["all_mixed_as_published"] == SEEN).all()  # held-out prompts stand first
+    assert (low.picks["irl_10_as_published"] == SEEN).all()
+    assert (half.picks["irl_10_as_published"] == 1).all()  # exactly one half stays
+    assert (half.picks["irl_10"] == half.picks["irl_0"]).all()
+    # sound ties: training success first; held-out prompts are unknown, so they come last and are drawn
+    assert (low.picks["irl_0"] == low.picks[BASELINE]).all()
+    assert (low.picks["all_mixed"] == low.picks[BASELINE]).all()
+    assert set(low.picks["held_out_only"].tolist()) == {SEEN, SEEN + 1}
+
+
+def test_one_training_prompt_cannot_tell_held_out_prompts_apart(toy: OfflineDataset) -> None:
+    for selector in ("irl_10", "held_out_only", "all_mixed"):
+        for name in (selector, f"{selector}_as_published"):
+            assert note(name, 1) == NOT_IDENTIFIABLE and note(name, 2) == ""
+    assert note("irl_0", 1) == note(BASELINE, 1) == ""
+    judgements = [judged(toy, subset) for subset in ((0,), (1,), (0, 1, 2))]
+    rows = list(summary_rows(toy, judgements, "linear", "fast", 0))
+    for row in rows:
+        open_choice = row["selector"].removesuffix("_as_published") in (
+            "irl_10",
+            "held_out_only",
+            "all_mixed",
+        )
+        assert row["note"] == (NOT_IDENTIFIABLE if row["k"] == 1 and open_choice else "")
+        assert row["n"] == len(toy.names.test_index)
+        assert row["ci_low"] <= row["value"] <= row["ci_high"]
+    assert {row["subset"] for row in rows if row["k"] == 1} == {"0", "1", "mean"}
+
+
+def test_gains_are_paired_against_train_best(toy: OfflineDataset) -> None:
+    result = judged(toy)
+    rows = {(r["selector"], r["metric"]): r for r in summary_rows(toy, [result], "linear", "fast", 0)}
+    for name, success in result.success.items():
+        if name != BASELINE:
+            gain = rows[name, "gain_over_train_best"]["value"]
+            assert gain == pytest.approx((success - result.success[BASELINE]).mean())
+    assert (BASELINE, "gain_over_train_best") not in rows
+
+
+@pytest.mark.parametrize("variant", ["question_only", "prompt_only", "shuffled_labels"])
+def test_a_sanity_variant_judges_only_itself(toy: OfflineDataset, variant: str) -> None:
+    result = judged(toy, variant=variant)
+    assert set(result.success) == {BASELINE, "irl_0", "irl_0_as_published", "test_best_as_published"}
+    full = judged(toy)
+    if variant == "prompt_only":  # questions are zeros: one score per prompt
+        assert len(np.unique(result.seen_scores, axis=0)) == 1
+    if variant == "question_only":  # prompts are zeros: all tie
+        assert (result.seen_scores == result.seen_scores[:, :1]).all()
+        assert (result.picks["irl_0"] == full.picks[BASELINE]).all()
+
+
+def test_a_prompt_without_training_answers_is_nobodys_best(tmp_path: Path) -> None:
+    data = dataset(tmp_path, repeats=2)
+    labels = data.train_labels.copy()
+    labels[:, 0] = np.nan
+    result = judged(replace(data, train_labels=labels))
+    assert (result.picks[BASELINE] != 0).all()
+    assert (result.picks["lookup"] != 0).all()
+
+
+def test_missing_test_answers_stay_missing_and_spoil_nothing_else(tmp_path: Path) -> None:
+    data = dataset(tmp_path, repeats=2)
+    labels = data.test_labels.copy()
+    labels[0] = np.nan
+    labels[1, 0] = np.nan
+    result = judged(replace(data, test_labels=labels))
+    whole = judged(data)
+    for name, success in result.success.items():
+        assert np.isnan(success[0]), name
+        np.testing.assert_array_equal(success[2:], whole.success[name][2:])
+    assert result.success["oracle"][1] == labels[1, 1:SEEN].max()
+    assert result.success["random"][1] == labels[1, 1:SEEN].mean()
+    rows = list(summary_rows(replace(data, test_labels=labels), [result], "linear", "fast", 0))
+    assert all(np.isfinite(row["value"]) for row in rows)
+
+
+def test_one_missing_test_answer_empties_no_table(tmp_path: Path) -> None:
+    data = dataset(tmp_path, repeats=2)
+    labels = data.test_labels.copy()
+    labels[3] = np.nan
+    data = replace(data, test_labels=labels)
+    judgements = [judged(data, subset) for subset in prompt_subsets(SEEN)]
+    for row in published.performance_rows(judgements):
+        for selector in ("Training Best", "IRL 0", "All Mixed", "IRL 10"):
+            assert np.isfinite(row[f"{selector} Mean"]), selector
+    for row in costs.cost_rows(data, judgements[-1], price=1.0):
+        assert np.isfinite(row["success_rate"]), row["selector"]
+
+
+def test_a_log_without_held_out_prompts_or_self_critique_is_judged_without_them(tmp_path: Path) -> None:
+    data = dataset(tmp_path, confidences=False, n_held_out=0)
+    result = judged(data)
+    assert result.held_out_scores.shape == (40, 0)
+    assert not {
+        name for name in result.success if name.startswith(("lmsc", "held_out", "irl_10", "all_mixed"))
+    }
+
+
+def test_a_fold_without_test_rows_is_no_trouble(tmp_path: Path) -> None:
+    data = dataset(tmp_path)
+    splits = data.names.crossfit_splits(5, 0)
+    empty = replace(splits[0], test=splits[0].test[:0])
+    whole = replace(splits[1], test=np.arange(40))
+    result = judged(data, splits=[empty, whole])
+    assert result.rows.tolist() == list(range(40))
+
+
+def test_calls_are_counted_for_whoever_asks_more_than_once() -> None:
+    calls = {name: count(6, 16) for name, count in evaluation.CALLS.items()}
+    assert calls == {"lmsc": 12, "lmsc_16": 32, "oracle": 6, "oracle_16": 16}

@@ -1,0 +1,576 @@
+"""Steps 2 to 5 as a user runs them, on a tiny log: what they write and print, and that twice is the same."""
+
+from __future__ import annotations
+
+import csv
+import dataclasses
+import fcntl
+import hashlib
+import json
+import os
+import shutil
+import subprocess
+import sys
+import time
+from collections import defaultdict
+from pathlib import Path
+
+import numpy as np
+import pytest
+from conftest import STEPS, run_step, tiny_interactions, write_tiny_log
+
+from prompt_oirl import interactions
+from prompt_oirl.artifacts import REPO_ROOT, Paths
+from prompt_oirl.fits import VALIDATION_COLUMNS
+from prompt_oirl.interactions import Interaction
+from prompt_oirl.reports import costs, summary
+
+SEEN, HELD_OUT = ["nan", "CoT", "APE"], ["gpt4_0", "gpt4_1"]
+SMALL = {"n_train": 40, "n_test": 16}
+# Header lines as Prompt-OIRL's step 5 writes them (specification of the five published tables).
+PUBLISHED = {
+    "performance": "X,Training Best Mean,Training Best Std,IRL 0 Mean,IRL 0 Std,All Mixed Mean,All Mixed Std,IRL 10 Mean,"
+    "IRL 10 Std,IRL 100 Mean,IRL 100 Std,LLM Confidence w/ Test Prompts,LLM Confidence Train Prompts,LLM combined",
+    **{
+        metric: f"X,Test {title} Mean,Test {title} Std,Train {title} Mean,Train {title} Std,LLM Test Metric,LLM Train Metric"
+        for metric, title in (
+            ("acc", "Accuracy"),
+            ("precision", "Precision"),
+            ("recall", "Recall"),
+            ("F1", "F1"),
+        )
+    },
+}
+
+
+def read(path: Path) -> list[dict[str, str]]:
+    with path.open(encoding="utf-8", newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def files(root: Path, *suffixes: str) -> dict[str, bytes]:
+    """Contents by relative path of all files with one of the suffixes."""
+    return {
+        p.relative_to(root).as_posix(): p.read_bytes()
+        for p in sorted(root.rglob("*"))
+        if p.suffix in suffixes
+    }
+
+
+def times(root: Path) -> dict[str, tuple[int, int]]:
+    """Inode and modification time of every file: both stay only if it was not written again."""
+    return {
+        p.relative_to(root).as_posix(): (p.stat().st_ino, p.stat().st_mtime_ns)
+        for p in root.rglob("*")
+        if p.is_file()
+    }
+
+
+def write_log(root: Path, rows: list[Interaction]) -> Path:
+    path = Paths(root).labels("tiny") / "toy_interactions.jsonl"
+    interactions.write(path, rows)
+    return path
+
+
+def run_all(root: Path, *flags: str) -> list[subprocess.CompletedProcess[str]]:
+    """Steps 2 to 5; `flags` go to steps 4 and 5. Nothing may be said on stderr."""
+    results = [run_step(number, root, *(flags if number > 3 else ())) for number in STEPS]
+    for result in results:
+        assert result.stderr == ""
+    return results
+
+
+def check_summary(path: Path) -> list[dict[str, str]]:
+    """Every row of summary.csv carries n, questions, clusters and an interval around its value."""
+    rows = read(path)
+    assert rows
+    for row in rows:
+        n, n_questions, n_clusters = (int(row[c]) for c in ("n", "n_questions", "n_clusters"))
+        assert 1 <= n_clusters <= n_questions <= n, row
+        if row["value"]:
+            low, value, high = (float(row[c]) for c in ("ci_low", "value", "ci_high"))
+            assert low <= value <= high, row
+        else:
+            assert not row["ci_low"] and not row["ci_high"], row
+    return rows
+
+
+def tiny_runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with the tiny root as it is before each step (2, 3, 4, 5) and at the end (finished).
+
+    Made once for all test processes; read only. seconds.json says how long each step took.
+    """
+    base = tmp_path_factory.getbasetemp()
+    runs = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "tiny_runs"
+    with open(f"{runs}.lock", "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not (runs / "finished").is_dir():
+            shutil.rmtree(runs, ignore_errors=True)
+            root = runs / "growing"
+            write_tiny_log(root, **SMALL)
+            seconds = {}
+            for number in STEPS:
+                shutil.copytree(root, runs / str(number))
+                started = time.perf_counter()
+                assert run_step(number, root).stderr == ""
+                seconds[number] = time.perf_counter() - started
+            (runs / "seconds.json").write_text(json.dumps(seconds))
+            root.rename(runs / "finished")
+    return runs
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A root in which steps 2 to 5 ran with their defaults; read only."""
+    return tiny_runs(tmp_path_factory) / "finished"
+
+
+@pytest.fixture
+def root(tmp_path_factory: pytest.TempPathFactory, tmp_path: Path) -> Path:
+    """A root of one's own that went through steps 2 and 3."""
+    return Path(shutil.copytree(tiny_runs(tmp_path_factory) / "4", tmp_path / "root"))
+
+
+# --- what is written ---------------------------------------------------------------------------------
+
+
+def test_every_documented_output_exists(finished: Path):
+    labels, vectors, models = (
+        finished / "llama_exps" / "LMtiny",
+        finished / "embeddings" / "tiny" / "toy",
+        finished / "llama_exps" / "tiny_models",
+    )
+    expected = [f"toy_train_{p}.npy" for p in SEEN] + [f"toy_test_{p}.npy" for p in SEEN + HELD_OUT]
+    expected += [
+        "toy_questions.jsonl",
+        "toy_clusters.csv",
+        "toy_folds.csv",
+        "toy_overlap.csv",
+        "toy_names.json",
+    ]
+    expected += [
+        "toy_train_labels.npy",
+        "toy_test_labels.npy",
+        "toy_settings.csv",
+        "toy_step2.json",
+        "toy_step3.json",
+    ]
+    assert {p.name for p in labels.iterdir()} == {*expected, "toy_interactions.jsonl"}
+    assert {"embedder.json", "surface.npy", "questions_paper.npy", "prompts_paper.npy"} <= {
+        p.name for p in vectors.iterdir()
+    }
+    assert [row["subset"] for row in read(labels / "toy_settings.csv")] == [
+        "0",
+        "1",
+        "2",
+        "0_1",
+        "0_2",
+        "1_2",
+        "0_1_2",
+    ]
+
+    trained = {p.stem for p in models.glob("*.safetensors")}
+    # paper: 7 subsets and 3 sanity variants; two folds: 7 subsets; five folds: all prompts and the variants
+    assert len(trained) == 7 + 3 + 2 * 7 + 5 * 4
+    assert {p.stem for p in models.glob("*.json")} == trained
+    assert len(read(models / "toy_xgboost_validation.csv")) == len(trained)
+
+    for protocol in ("paper", "crossfit"):
+        names = {p.name for p in (finished / "results" / "tiny" / "toy" / protocol).iterdir()}
+        tables = {f"TOY_tiny_{name}_comparison" for name in PUBLISHED}
+        assert names == {f"{t}{s}" for t in tables for s in (".csv", ".png")} | {
+            "summary.csv", "picks.csv", "cost.csv", "manifest.json",
+        }  # fmt: skip
+
+
+def test_csv_headers(finished: Path):
+    for protocol in ("paper", "crossfit"):
+        folder = finished / "results" / "tiny" / "toy" / protocol
+        headers = {p.name: p.read_text(encoding="utf-8").split("\n")[0] for p in folder.glob("*.csv")}
+        for name, header in PUBLISHED.items():
+            assert headers[f"TOY_tiny_{name}_comparison.csv"] == header
+        assert headers["summary.csv"] == (
+            "llm,dataset,split,k,subset,selector,metric,value,n,n_questions,n_clusters,ci_low,ci_high,seed,model,preset,features,note"
+        )
+        assert headers["summary.csv"].split(",") == summary.COLUMNS
+        assert headers["picks.csv"] == "question_id,assignment,selector,prompt_id,score,success"
+        assert headers["cost.csv"].split(",") == costs.COLUMNS
+    validation = finished / "llama_exps" / "tiny_models" / "toy_xgboost_validation.csv"
+    assert validation.read_text(encoding="utf-8").split("\n")[0].split(",") == VALIDATION_COLUMNS
+
+
+@pytest.mark.parametrize("protocol", ["paper", "crossfit"])
+def test_every_summary_row_has_n_and_interval_and_gains_are_paired(finished: Path, protocol: str):
+    rows = check_summary(finished / "results" / "tiny" / "toy" / protocol / "summary.csv")
+    assert {row["n"] for row in rows} == {"16"}
+    assert {row["split"] for row in rows} == ({"paper"} if protocol == "paper" else {"crossfit", "crossfit2"})
+    key = ("split", "k", "subset", "selector", "features")
+    success = {tuple(r[c] for c in key): r for r in rows if r["metric"] == "success_rate"}
+    gains = {tuple(r[c] for c in key): r for r in rows if r["metric"] == "gain_over_train_best"}
+    baseline = {k for k in success if k[3] == "train_best"}
+    assert baseline and gains.keys() == success.keys() - baseline
+    for (split, k, subset, selector, features), gain in gains.items():
+        own = float(success[split, k, subset, selector, features]["value"])
+        base = float(success[split, k, subset, "train_best", features]["value"])
+        assert float(gain["value"]) == pytest.approx(own - base, abs=2e-6)
+    assert {r["metric"] for r in rows} >= {
+        "auc_pooled",
+        "auc_within_prompt",
+        "auc_within_question",
+        "log_loss",
+    }
+
+
+def test_paper_numbers_repeat_from_the_log(finished: Path):
+    """Success rates, picks and the published table against a recount of the log itself."""
+    log = tiny_interactions(**SMALL)
+    correct = {(r.split, r.question_id, r.prompt_id): r.correct for r in log}
+    test_ids = list(dict.fromkeys(r.question_id for r in log if r.split == "test"))
+    train_mean = {
+        p: np.mean([c for (s, _, q), c in correct.items() if s == "train" and q == p]) for p in SEEN
+    }
+    best = max(SEEN, key=lambda p: train_mean[p])
+    test = {p: np.array([correct["test", i, p] for i in test_ids]) for p in SEEN + HELD_OUT}
+    expected = {f"prompt_{p}": test[p].mean() for p in SEEN + HELD_OUT} | {
+        "train_best": test[best].mean(),
+        "test_best_as_published": max(test[p].mean() for p in SEEN),
+        "random": np.mean([test[p] for p in SEEN]),
+        "oracle": np.max([test[p] for p in SEEN], axis=0).mean(),
+    }
+    folder = finished / "results" / "tiny" / "toy" / "paper"
+    at = {
+        r["selector"]: float(r["value"])
+        for r in read(folder / "summary.csv")
+        if r["k"] == "3" and r["metric"] == "success_rate" and r["features"] == "both"
+    }
+    for selector, value in expected.items():
+        assert at[selector] == pytest.approx(value, abs=1e-6), selector
+
+    picks = read(folder / "picks.csv")
+    by_selector: dict[str, list[float]] = defaultdict(list)
+    for pick in picks:
+        assert float(pick["success"]) == correct["test", pick["question_id"], pick["prompt_id"]]
+        by_selector[pick["selector"]].append(float(pick["success"]))
+    assert {p["prompt_id"] for p in picks if p["selector"] == "train_best"} == {best}
+    for selector, outcomes in by_selector.items():
+        assert len(outcomes) == len(test_ids)
+        assert np.mean(outcomes) == pytest.approx(at[selector], abs=1e-6)
+
+    published = {r["X"]: r for r in read(folder / "TOY_tiny_performance_comparison.csv")}
+    assert list(published) == ["1", "2", "3"]
+    assert float(published["3"]["Training Best Mean"]) == pytest.approx(
+        expected["test_best_as_published"], abs=1e-6
+    )
+    assert float(published["3"]["IRL 0 Mean"]) == pytest.approx(at["irl_0_as_published"], abs=1e-6)
+    singles = [test[p].mean() for p in SEEN]  # with one prompt there is nothing to choose
+    assert float(published["1"]["IRL 0 Mean"]) == pytest.approx(np.mean(singles), abs=1e-6)
+    assert float(published["1"]["IRL 0 Std"]) == pytest.approx(np.std(singles), abs=1e-6)
+    assert published["3"]["IRL 0 Std"] == "0" and published["3"]["IRL 100 Mean"] == ""
+
+
+def test_cross_fitting_judges_every_test_row_once(finished: Path):
+    picks = read(finished / "results" / "tiny" / "toy" / "crossfit" / "picks.csv")
+    ids = [f"toy-{i}" for i in range(40, 56)]
+    for selector in {p["selector"] for p in picks}:
+        assert [p["question_id"] for p in picks if p["selector"] == selector] == ids
+
+
+def test_figures_are_whole_pngs(finished: Path):
+    from matplotlib.image import imread
+
+    figures = sorted((finished / "results").rglob("*.png"))
+    assert len(figures) == 10
+    for figure in figures:
+        data = figure.read_bytes()
+        assert data.startswith(b"\x89PNG\r\n\x1a\n") and data[-8:-4] == b"IEND"
+        height, width, _ = imread(figure).shape
+        assert width > height > 300
+        assert len(np.unique(imread(figure)[..., :3].reshape(-1, 3), axis=0)) > 10  # more than an empty frame
+
+
+# --- twice -------------------------------------------------------------------------------------------
+
+
+def test_a_second_run_skips_and_force_redoes(finished: Path, tmp_path: Path):
+    root = Path(shutil.copytree(finished, tmp_path / "root"))
+    before, tables = times(root), files(root, ".csv", ".npy", ".png")
+    again = {number: run_step(number, root) for number in STEPS}
+    assert "up to date" in again[2].stdout and "up to date" in again[3].stdout
+    assert "IRL-0" in again[5].stdout  # the table is shown again
+    validation = "llama_exps/tiny_models/toy_xgboost_validation.csv"  # collected anew from the records
+    after = times(root)
+    assert {p for p in before if after[p] != before[p]} <= {validation}
+    assert after.keys() == before.keys()
+
+    written = {
+        2: "llama_exps/LMtiny/toy_folds.csv",
+        3: "llama_exps/LMtiny/toy_settings.csv",
+        5: "results/tiny/toy/paper/summary.csv",
+    }
+    for number, path in written.items():
+        assert "up to date" not in run_step(number, root, "--force").stdout
+        assert times(root)[path] != before[path]
+    assert files(root, ".csv", ".npy", ".png") == tables
+
+
+def test_a_changed_log_is_not_taken_for_done(finished: Path, tmp_path: Path):
+    root = Path(shutil.copytree(finished, tmp_path / "root"))
+    old = files(root, ".csv")
+    write_tiny_log(root, **SMALL, seed=5)
+    for number in (2, 3):
+        assert "up to date" not in run_step(number, root).stdout
+    refused = run_step(5, root, check=False)  # the old models belong to the old log
+    assert refused.returncode == 1 and "llama_step4_offline_evaluation.py" in refused.stderr
+    run_step(4, root, "--subsets", "3", "--split", "paper")
+    run_step(5, root, "--subsets", "3", "--split", "paper")
+    summary_csv = "results/tiny/toy/paper/summary.csv"
+    assert files(root, ".csv")[summary_csv] != old[summary_csv]
+
+
+def test_two_roots_give_the_same_bytes_whatever_the_number_of_jobs(finished: Path, tmp_path: Path):
+    write_tiny_log(tmp_path, **SMALL)
+    for number in STEPS:
+        run_step(number, tmp_path, *(["--jobs", "2"] if number == 4 else []))
+    kinds = (".csv", ".npy", ".png", ".safetensors", ".jsonl")
+    expected, found = files(finished, *kinds), files(tmp_path, *kinds)
+    assert found.keys() == expected.keys()
+    assert [p for p in expected if found[p] != expected[p]] == []
+
+
+# --- flags -------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("model", ["xgboost", "lightgbm", "linear", "mlp", "knn"])
+def test_every_model_runs(root: Path, model: str):
+    for number in (4, 5):
+        assert run_step(number, root, "--model", model, "--subsets", "1,3", "--split", "paper").stderr == ""
+    folder = (
+        "paper" if model == "xgboost" else f"paper_{model}"
+    )  # models do not overwrite each other's results
+    rows = check_summary(root / "results" / "tiny" / "toy" / folder / "summary.csv")
+    assert {r["model"] for r in rows} == {model} and {r["k"] for r in rows} == {"1", "3"}
+    validation = read(root / "llama_exps" / "tiny_models" / f"toy_{model}_validation.csv")
+    assert len(validation) == 3 + 1 + 3
+    assert all(0 <= float(r["accuracy"]) <= 1 and float(r["log_loss"]) > 0 for r in validation)
+
+
+def test_paper_preset_runs(root: Path):
+    flags = ("--preset", "paper", "--split", "paper", "--subsets", "3")
+    for number in (4, 5):
+        run_step(number, root, *flags)
+    rows = check_summary(root / "results" / "tiny" / "toy" / "paper_paper" / "summary.csv")
+    assert {r["preset"] for r in rows} == {"paper"}
+    (validation,) = {
+        r["settings"] for r in read(root / "llama_exps" / "tiny_models" / "toy_xgboost_paper_validation.csv")
+    }
+    assert validation == "rounds=2000"
+
+
+def test_subsets_and_one_split_only(root: Path):
+    for number in (4, 5):
+        run_step(number, root, "--subsets", "1,3", "--split", "paper")
+    results = root / "results" / "tiny" / "toy"
+    assert [p.name for p in results.iterdir()] == ["paper"]
+    rows = check_summary(results / "paper" / "summary.csv")
+    assert {r["k"] for r in rows} == {"1", "3"} and {r["split"] for r in rows} == {"paper"}
+    assert [r["X"] for r in read(results / "paper" / "TOY_tiny_performance_comparison.csv")] == ["1", "3"]
+    trained = {p.stem for p in (root / "llama_exps" / "tiny_models").glob("*.safetensors")}
+    assert {stem.split("_paper")[0] for stem in trained} == {
+        "toy_xgboost_0",
+        "toy_xgboost_1",
+        "toy_xgboost_2",
+        "toy_xgboost_0_1_2",
+    }
+
+
+def test_two_fold_assignments(root: Path):
+    run_step(3, root, "--assignments", "2")
+    for number in (4, 5):
+        run_step(
+            number, root, "--split", "crossfit", "--subsets", "3", "--assignments", "2", "--model", "knn"
+        )
+    folder = root / "results" / "tiny" / "toy" / "crossfit_knn_x2"
+    rows = check_summary(folder / "summary.csv")
+    assert {r["n"] for r in rows} == {"16"}  # questions count once, however often they were judged
+    picks = [p for p in read(folder / "picks.csv") if p["selector"] == "irl_0"]
+    for assignment in ("0", "1"):
+        assert [p["question_id"] for p in picks if p["assignment"] == assignment] == [
+            f"toy-{i}" for i in range(40, 56)
+        ]
+    (value,) = [r["value"] for r in rows if r["selector"] == "irl_0" and r["metric"] == "success_rate"]
+    assert float(value) == pytest.approx(np.mean([float(p["success"]) for p in picks]), abs=1e-6)
+
+
+@pytest.mark.parametrize("number", STEPS)
+def test_help_shows_an_example(number: int):
+    result = run_step(number, Path("unused"), "--help")
+    assert f"python {STEPS[number]}" in " ".join(result.stdout.split())
+    for flag in ("--llm", "--dataset", "--root"):
+        assert flag in result.stdout
+
+
+@pytest.mark.parametrize(
+    ("number", "flags", "named"),
+    [
+        (2, ["--nonsense"], "--nonsense"),
+        (3, ["--embeder", "tfidf"], "--embeder"),
+        (4, ["--model", "forest"], "xgboost"),
+        (4, ["--jobs", "many"], "many"),
+        (5, ["--split", "sideways"], "crossfit"),
+        (5, ["--price", "cheap"], "cheap"),
+    ],
+)
+def test_unknown_flags_and_values_are_refused(number: int, flags: list[str], named: str, tmp_path: Path):
+    result = run_step(number, tmp_path, *flags, check=False)
+    assert result.returncode != 0 and named in result.stderr
+    assert "Traceback" not in result.stderr
+    assert list(tmp_path.iterdir()) == []
+
+
+# --- no network --------------------------------------------------------------------------------------
+
+# Loaded by every Python process of the step, its workers too; an attempt is noted even if someone swallows the error.
+NO_NETWORK = """
+import os, socket, sys
+def refuse(event, arguments):
+    if event in ("socket.getaddrinfo", "socket.gethostbyname") or (
+        event == "socket.connect" and arguments[0].family != socket.AF_UNIX
+    ):
+        with open(os.environ["NETWORK_ATTEMPTS"], "a") as file:
+            print(event, arguments[1:], file=file)
+        raise OSError(f"network is off: {event}")
+sys.addaudithook(refuse)
+"""
+
+
+@pytest.fixture
+def no_network(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Every connection and name look-up of a child process fails and is noted in the returned file."""
+    folder = tmp_path / "hooks"
+    folder.mkdir()
+    (folder / "sitecustomize.py").write_text(NO_NETWORK)
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(folder), os.environ.get("PYTHONPATH", "")]))
+    monkeypatch.setenv("NETWORK_ATTEMPTS", str(tmp_path / "attempts"))
+    return tmp_path / "attempts"
+
+
+def test_steps_never_touch_the_network(tmp_path: Path, no_network: Path):
+    blocked = [sys.executable, "-c", "import socket; socket.create_connection(('127.0.0.1', 9))"]
+    assert "network is off" in subprocess.run(blocked, capture_output=True, text=True).stderr
+    no_network.unlink()
+    # Where the system allows it, the steps run without any network interface as well.
+    isolated = ["unshare", "-rn"] if shutil.which("unshare") else []
+    if isolated and subprocess.run([*isolated, "true"], capture_output=True).returncode:
+        isolated = []
+
+    root = tmp_path / "root"
+    write_tiny_log(root, **SMALL)
+    few = ["--subsets", "3", "--split", "paper"]
+    flags = {2: [], 3: ["--embedder", "minilm"], 4: [*few, "--jobs", "2"], 5: few}
+    for number, script in STEPS.items():
+        command = [*isolated, sys.executable, script, "--llm", "tiny", "--root", str(root), *flags[number]]
+        result = subprocess.run(command, cwd=REPO_ROOT / "llama_exps", capture_output=True, text=True)
+        assert (result.returncode, result.stderr) == (0, ""), result.stderr
+    assert not no_network.exists(), no_network.read_text()
+    assert check_summary(root / "results" / "tiny" / "toy" / "paper" / "summary.csv")
+
+
+def test_an_unknown_embedder_is_one_clear_line(root: Path, no_network: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")  # else the hub's client tries again for a minute
+    result = run_step(3, root, "--embedder", "nowhere/no-such-model", check=False)
+    assert result.returncode == 1
+    assert result.stderr.startswith("error: ") and result.stderr.count("\n") == 1, result.stderr
+    assert "nowhere/no-such-model" in result.stderr and "tfidf" in result.stderr
+
+
+# --- logs that are not complete matrices -------------------------------------------------------------
+
+
+def test_incomplete_logs_work(tmp_path: Path):
+    rng = np.random.default_rng(3)
+    rows = [r for r in tiny_interactions() if rng.random() < 0.7]
+    rows = [r for r in rows if not (r.question_id == "toy-64" and r.prompt_id in SEEN)]  # nothing known of it
+    write_log(tmp_path, rows)
+    run_all(tmp_path)
+    labels = np.load(tmp_path / "llama_exps" / "LMtiny" / "toy_train_labels.npy")
+    assert np.isnan(labels).sum() == labels.size - sum(r.split == "train" for r in rows)
+    for protocol in ("paper", "crossfit"):
+        folder = tmp_path / "results" / "tiny" / "toy" / protocol
+        check_summary(folder / "summary.csv")
+        for row in read(folder / "TOY_tiny_performance_comparison.csv"):
+            for column in ("Training Best Mean", "IRL 0 Mean", "All Mixed Mean", "IRL 10 Mean"):
+                assert row[column] and 0 <= float(row[column]) <= 1, (protocol, row["X"], column)
+
+
+def test_n_counts_the_answers_behind_a_value(tmp_path: Path):
+    """CoT was not asked on six test questions, APE on none of them."""
+    some = {f"toy-{i}" for i in range(40, 46)}
+    rows = [
+        r for r in tiny_interactions(**SMALL)
+        if r.split == "train" or not (r.prompt_id == "APE" or (r.question_id in some and r.prompt_id == "CoT"))
+    ]  # fmt: skip
+    write_log(tmp_path, rows)
+    run_all(tmp_path, "--subsets", "3", "--split", "paper")
+    summary_rows = check_summary(tmp_path / "results" / "tiny" / "toy" / "paper" / "summary.csv")
+    at = {r["selector"]: r for r in summary_rows if r["metric"] == "success_rate" and r["features"] == "both"}
+    known = [r.correct for r in rows if r.split == "test" and r.prompt_id == "CoT"]
+    assert float(at["prompt_CoT"]["value"]) == pytest.approx(np.mean(known), abs=1e-6)
+    assert float(at["test_best_as_published"]["value"]) == max(
+        float(at[f"prompt_{p}"]["value"]) for p in ("nan", "CoT")
+    )
+    assert "prompt_APE" not in at or not at["prompt_APE"]["value"]
+    assert int(at["prompt_CoT"]["n"]) == len(known) == 10
+
+
+def test_an_answer_never_given_counts_as_neither_right_nor_wrong(tmp_path: Path):
+    """With every known test answer wrong, nothing can be recalled, however many cells are missing."""
+    rows = [
+        dataclasses.replace(r, correct=0.0) if r.split == "test" else r
+        for i, r in enumerate(tiny_interactions(**SMALL))
+        if r.split == "train" or i % 3
+    ]
+    write_log(tmp_path, rows)
+    run_all(tmp_path, "--subsets", "3", "--split", "paper")
+    folder = tmp_path / "results" / "tiny" / "toy" / "paper"
+    (recall,) = read(folder / "TOY_tiny_recall_comparison.csv")
+    assert recall["Train Recall Mean"] == "" and recall["Test Recall Mean"] == ""
+    (precision,) = read(folder / "TOY_tiny_precision_comparison.csv")
+    assert all(float(precision[f"{side} Precision Mean"] or 0) == 0 for side in ("Train", "Test"))
+
+
+def test_repeated_samples_become_rates(tmp_path: Path):
+    rows = tiny_interactions(**SMALL)
+    twice = rows + [dataclasses.replace(r, sample=1, correct=1.0) for r in rows]
+    write_log(tmp_path, twice)
+    run_all(tmp_path, "--subsets", "3", "--split", "paper")
+    first = np.array([r.correct for r in rows if r.split == "train" and r.prompt_id == "CoT"])
+    assert np.array_equal(np.load(tmp_path / "llama_exps" / "LMtiny" / "toy_train_CoT.npy"), (first + 1) / 2)
+    check_summary(tmp_path / "results" / "tiny" / "toy" / "paper" / "summary.csv")
+
+
+# --- the released logs -------------------------------------------------------------------------------
+
+
+def test_released_mawps_arrays_are_the_published_ones(real_root: Path, mirror: Path):
+    flags = ("--llm", "llama2", "--dataset", "mawps")
+    imported = run_step(2, real_root, *flags)
+    assert (
+        "mawps: the published grader repeats 32,215 of 32,220 labels from the stored answers"
+        in imported.stdout
+    )
+    assert "6,000 training and 1,685 test rows, 1,744 distinct questions" in imported.stdout
+    run_step(3, real_root, *flags, "--original_layout")
+    rows = [
+        r
+        for r in read(mirror / "released_results" / "step2_step3_sha256.csv")
+        if r["file"].startswith("mawps_")
+    ]
+    assert len(rows) > 250
+    wrong = []
+    for row in rows:
+        array = np.load(real_root / "llama_exps" / "LMllama2" / row["file"], allow_pickle=False)
+        digest = hashlib.sha256(np.ascontiguousarray(array).tobytes()).hexdigest()
+        shape = "x".join(map(str, array.shape))
+        if (str(array.dtype), shape, digest) != (row["dtype"], row["shape"], row["sha256_of_raw_data"]):
+            wrong.append((row["file"], str(array.dtype), shape))
+    assert wrong == []
