@@ -13,6 +13,7 @@ import json
 import os
 import tempfile
 import time
+import zipfile
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -179,8 +180,8 @@ def _load_plain(path: Path, remedy: str) -> np.ndarray:
     except ValueError as error:
         reason = "holds Python objects" if "allow_pickle" in str(error) else "is not a whole .npy file"
         raise InputError(f"{path}: {reason} and is not loaded; {remedy}") from error
-    except (EOFError, OSError) as error:
-        raise InputError(f"{path}: cannot be read ({error}); {remedy}") from error
+    except (EOFError, OSError, MemoryError, zipfile.BadZipFile) as error:
+        raise InputError(f"{path}: cannot be read ({error or type(error).__name__}); {remedy}") from error
     if not isinstance(array, np.ndarray) or array.dtype.kind not in "fiub":
         raise InputError(
             f"{path}: holds {getattr(array, 'dtype', type(array).__name__)}, expected numbers; {remedy}"
@@ -198,26 +199,46 @@ def read_json(path: Path, *, remedy: str) -> Any:
 
 def read_jsonl(path: Path, *, remedy: str) -> Iterator[dict[str, Any]]:
     """Yield one object per line; lines end at \\n only, so odd Unicode line separators stay inside a text."""
-    require(path, remedy)
-    with path.open(encoding="utf-8", newline="\n") as file:
+    for number, line in enumerate(read_lines(path, remedy=remedy), 1):
+        try:
+            row = json.loads(line)
+        except (ValueError, RecursionError) as error:
+            raise InputError(f"{path}:{number}: not valid JSON ({error}); {remedy}") from error
+        if not isinstance(row, dict):
+            raise InputError(f"{path}:{number}: expected one JSON object per line; {remedy}")
+        yield row
+
+
+def read_lines(path: Path, *, remedy: str) -> Iterator[str]:
+    """Lines of a UTF-8 text, cut at \\n only; bytes that are no UTF-8 name their line."""
+    with require(path, remedy).open("rb") as file:
         for number, line in enumerate(file, 1):
             try:
-                row = json.loads(line)
-            except ValueError as error:
-                raise InputError(f"{path}:{number}: not valid JSON ({error}); {remedy}") from error
-            if not isinstance(row, dict):
-                raise InputError(f"{path}:{number}: expected one JSON object per line; {remedy}")
-            yield row
+                yield line.decode("utf-8")
+            except UnicodeDecodeError as error:
+                raise InputError(f"{path}:{number}: not UTF-8 ({error.reason}); {remedy}") from error
 
 
 def read_csv(path: Path, *, remedy: str, columns: Iterable[str] = ()) -> list[dict[str, str]]:
-    require(path, remedy)
-    with path.open(encoding="utf-8", newline="") as file:
+    """All records of a CSV with a header that holds at least `columns`."""
+    return [row for _, row in csv_records(path, remedy=remedy, columns=columns)]
+
+
+def csv_records(
+    path: Path, *, remedy: str, columns: Iterable[str] = ()
+) -> Iterator[tuple[int, dict[str, str]]]:
+    """Yield (line number, record); a record over several lines counts by its last."""
+    # utf-8-sig: a spreadsheet's byte order mark is not part of the first column's name.
+    with require(path, remedy).open(encoding="utf-8-sig", newline="") as file:
         reader = csv.DictReader(file)
-        missing = set(columns) - set(reader.fieldnames or ())
-        if missing:
-            raise InputError(f"{path}: columns {sorted(missing)} are missing; {remedy}")
-        return list(reader)
+        try:
+            missing = set(columns) - set(reader.fieldnames or ())
+            if missing:
+                raise InputError(f"{path}:1: columns {sorted(missing)} are missing; {remedy}")
+            for row in reader:
+                yield reader.line_num, row
+        except (UnicodeDecodeError, csv.Error) as error:
+            raise InputError(f"{path}:{reader.line_num + 1}: cannot be read ({error}); {remedy}") from error
 
 
 # --- hashes ----------------------------------------------------------------------------

@@ -154,13 +154,14 @@ class TfidfEmbedder:
         )
         try:
             width = vectorizer.fit_transform(texts).shape[1]
+            svd = TruncatedSVD(
+                max(1, min(self._dimensions, width - 1, len(texts) - 1)), random_state=self._seed
+            )
+            self._pipeline = make_pipeline(vectorizer, svd, Normalizer()).fit(texts)
         except ValueError as error:
             raise InputError(
-                f"tfidf found no words in the training questions ({error}): pass --embedder minilm"
+                f"tfidf found too few words in the training questions ({error}): pass --embedder minilm"
             ) from error
-        dimensions = max(1, min(self._dimensions, width - 1, len(texts) - 1))
-        svd = TruncatedSVD(dimensions, random_state=self._seed)
-        self._pipeline = make_pipeline(vectorizer, svd, Normalizer()).fit(texts)
 
     def encode(self, texts: Sequence[str]) -> np.ndarray:
         return self._pipeline.transform(list(texts)).astype(np.float32)
@@ -196,20 +197,25 @@ class OpenAIEmbedder:
                 answer = self._client.embeddings.create(
                     model=self._model, input=batch, encoding_format="float"
                 )
+                items = sorted(answer.data, key=lambda item: item.index)
             except OpenAIError as error:
                 raise InputError(
                     f"{self.info.revision} did not embed the texts ({type(error).__name__}); check the server and run step 3 again"
                 ) from error
-            if len(answer.data) != len(batch):
+            except (ValueError, TypeError, AttributeError) as error:  # a reply that is no embeddings answer
                 raise InputError(
-                    f"{self.info.revision} returned {len(answer.data)} vectors for {len(batch)} texts; check the server"
+                    f"{self.info.revision} returned something else than embeddings ({type(error).__name__}); check OPENAI_BASE_URL"
+                ) from error
+            if len(items) != len(batch) or len({len(item.embedding) for item in items}) != 1:
+                raise InputError(
+                    f"{self.info.revision} returned {len(items)} vectors for {len(batch)} texts, or of unequal length; check the server"
                 )
-            vectors += [item.embedding for item in sorted(answer.data, key=lambda item: item.index)]
+            vectors += [item.embedding for item in items]
+        if len({len(vector) for vector in vectors}) > 1:
+            raise InputError(f"{self.info.revision} returned vectors of unequal length; check the server")
         array = np.array(vectors, dtype=np.float32)
         if array.ndim != 2 or not np.isfinite(array).all():
-            raise InputError(
-                f"{self.info.revision} returned vectors of unequal length or with NaN; check the model name"
-            )
+            raise InputError(f"{self.info.revision} returned vectors with NaN; check the model name")
         return array
 
 
@@ -242,8 +248,8 @@ def load_embeddings(
     manifest = read_json(folder / "embedder.json", remedy="run llama_step3_data_processing.py first")
     try:
         info = EmbedderInfo(*(manifest[key] for key in ("name", "revision", "sha256", "fitted")))
-        files = manifest["files"]
-    except (KeyError, TypeError) as error:
+        files = {name: dict(entry) for name, entry in manifest["files"].items()}
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise InputError(f"{folder / 'embedder.json'}: not an embedder manifest; {REMEDY}") from error
     arrays = []
     for name, expected_rows in zip(names, rows):
@@ -256,7 +262,7 @@ def load_embeddings(
             raise InputError(
                 f"{path}: {array.dtype} of shape {array.shape}, expected float32 with {expected_rows} rows; {REMEDY}"
             )
-        if sha256(path) != files[name]["sha256"]:
+        if sha256(path) != files[name].get("sha256"):
             raise InputError(
                 f"{path} is not the file {info.name} wrote (mixing embedders is refused); {REMEDY}"
             )

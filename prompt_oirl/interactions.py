@@ -79,8 +79,10 @@ def _checked(row: dict[str, Any], where: str, remedy: str) -> Interaction:
     if bad:
         raise InputError(f"{where}: {bad[0]} is not text; {remedy}")
     correct = row["correct"]
-    if isinstance(correct, str) or correct is None or not 0 <= correct <= 1:
+    if not isinstance(correct, int | float) or not 0 <= correct <= 1:
         raise InputError(f"{where}: correct is {correct!r}, expected a number from 0 to 1; {remedy}")
+    if not isinstance(row.get("sample", 0), int) or not isinstance(row.get("answer"), str | None):
+        raise InputError(f"{where}: sample must be a whole number and answer text or null; {remedy}")
     return Interaction(**row)
 
 

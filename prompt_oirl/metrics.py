@@ -87,18 +87,20 @@ def auc_within_question(labels: np.ndarray, scores: np.ndarray) -> float:
 def precision_recall_f1(labels: np.ndarray, positive: np.ndarray) -> tuple[float, float, float, float]:
     """Precision, recall, F1 and accuracy of yes/no predictions, each the mean over prompts (columns).
 
-    As published, a prompt whose value is undefined (nothing predicted or nothing right) drops out of that mean.
+    As published, a prompt whose value is undefined (nothing predicted or nothing right) drops out of that mean. NaN labels do not count.
     """
-    y = labels.astype(bool)
+    known = ~np.isnan(labels)
+    y, positive = (labels > 0.5) & known, positive & known
     hits = (y & positive).sum(0).astype(float)
     with np.errstate(invalid="ignore", divide="ignore"):
         precision, recall = hits / positive.sum(0), hits / y.sum(0)
         f1 = 2 * precision * recall / (precision + recall)
+        accuracy = float(((y == positive) & known).sum() / known.sum())
     means = [
         float(np.mean(v[~np.isnan(v)])) if (~np.isnan(v)).any() else float("nan")
         for v in (precision, recall, f1)
     ]
-    return means[0], means[1], means[2], float((y == positive).mean())
+    return means[0], means[1], means[2], accuracy
 
 
 class ClusterBootstrap:

@@ -11,7 +11,7 @@ import unicodedata
 from dataclasses import dataclass
 from pathlib import Path
 
-from prompt_oirl.artifacts import REPO_ROOT, InputError, read_csv
+from prompt_oirl.artifacts import REPO_ROOT, InputError, csv_records
 
 PUBLISHED = REPO_ROOT / "data" / "prompts.csv"
 POSITIONS = ("system", "before", "after", "answer_start")
@@ -38,7 +38,7 @@ def load_prompts(path: Path = PUBLISHED) -> list[Prompt]:
     """Read prompts from a CSV with columns prompt_id, role, position, text; training prompts come first."""
     remedy = "see data/prompts.csv for the format"
     prompts = []
-    for number, row in enumerate(read_csv(path, remedy=remedy, columns=["text"]), 2):
+    for number, row in csv_records(path, remedy=remedy, columns=["text"]):
         position, role = row.get("position") or "after", row.get("role") or "train"
         if position not in POSITIONS or role not in ROLES:
             raise InputError(

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import csv
-import json
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from prompt_oirl.artifacts import InputError, Paths, read_csv, read_jsonl, require
+from prompt_oirl.artifacts import InputError, Paths, csv_records, read_csv, read_jsonl
 
 DATASETS = ("gsm8k", "svamp", "mawps")
 FETCH = "run scripts/fetch_data.py"
@@ -54,27 +52,26 @@ def load_questions(dataset: str, paths: Paths) -> list[Question]:
 
 
 def _gsm8k(path: Path, split: str) -> Iterator[Question]:
-    require(path, FETCH)
-    with path.open(encoding="utf-8", newline="\n") as file:
-        for i, line in enumerate(file):
-            try:
-                row = json.loads(line)
-                gold = row["answer"].rsplit("####", 1)[1].strip()
-                yield Question(f"gsm8k-{split}-{i:04d}", row["question"], gold, split)
-            except (ValueError, KeyError, IndexError, TypeError) as error:
-                raise InputError(f"{path}:{i + 1}: not a GSM8K line ({error}); {FETCH}") from error
+    for i, row in enumerate(read_jsonl(path, remedy=FETCH)):
+        try:
+            text, gold = row["question"], row["answer"].rsplit("####", 1)[1].strip()
+            if not isinstance(text, str) or not text:
+                raise TypeError("the question is not text")
+        except (KeyError, IndexError, TypeError, AttributeError) as error:
+            raise InputError(f"{path}:{i + 1}: not a GSM8K line ({error!r}); {FETCH}") from error
+        yield Question(f"gsm8k-{split}-{i:04d}", text, gold, split)
 
 
 def _fold(path: Path) -> Iterator[tuple[str, str]]:
     """Question text with its `numberN` places filled, and the gold as the CSV's exact string."""
-    require(path, FETCH)
-    with path.open(encoding="utf-8", newline="") as file:
-        for number, row in enumerate(csv.DictReader(file), 2):
-            try:
-                values = row["Numbers"].split()
-                yield re.sub(r"number(\d+)", lambda m, v=values: v[int(m[1])], row["Question"]), row["Answer"]  # type: ignore[misc]
-            except (KeyError, IndexError, TypeError, AttributeError) as error:
-                raise InputError(f"{path}:{number}: not a SVAMP/MAWPS row ({error!r}); {FETCH}") from error
+    for line, row in csv_records(path, remedy=FETCH, columns=["Question", "Numbers", "Answer"]):
+        values = (row["Numbers"] or "").split()
+        try:
+            if not row["Question"] or not row["Answer"]:
+                raise ValueError("a field is empty")
+            yield re.sub(r"number(\d+)", lambda m, v=values: v[int(m[1])], row["Question"]), row["Answer"]  # type: ignore[misc]
+        except (IndexError, ValueError) as error:
+            raise InputError(f"{path}:{line}: not a SVAMP/MAWPS row ({error}); {FETCH}") from error
 
 
 def load_own_questions(path: Path, dataset: str) -> list[Question]:

@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 
 from prompt_oirl import grading
-from prompt_oirl.artifacts import InputError, Paths, load_array, require
+from prompt_oirl.artifacts import InputError, Paths, load_array, read_lines, require
 from prompt_oirl.interactions import Interaction
 from prompt_oirl.prompts import Prompt
 from prompt_oirl.questions import FETCH, Question
@@ -40,10 +40,9 @@ class ReleasedColumn:
 
 def read_labels(path: Path) -> np.ndarray:
     """Read a `corr` file to bool (n,); ids must run 0, 1, 2, ... and every line must hold one verdict."""
-    require(path, FETCH)
     labels: list[bool] = []
-    lines = path.read_text(encoding="utf-8").split("\n")
-    for number, line in enumerate(lines[:-1] if lines[-1] == "" else lines, 1):
+    for number, line in enumerate(read_lines(require(path, FETCH), remedy=REMEDY), 1):
+        line = line.removesuffix("\n")
         match = _LABEL.fullmatch(line)
         if not match:
             raise InputError(
@@ -60,7 +59,7 @@ def read_labels(path: Path) -> np.ndarray:
 
 def read_answers(path: Path) -> list[str]:
     """Read an `answers_list` file; blocks are Python literals, read without evaluating anything."""
-    blocks = path.read_text(encoding="utf-8").split(_SEPARATOR)
+    blocks = "".join(read_lines(path, remedy=REMEDY)).split(_SEPARATOR)
     answers: list[str] = []
     for block in blocks:
         if not block.strip():

@@ -13,7 +13,7 @@ import numpy as np
 
 _NUMBER = re.compile(r"\d+(?:,\d{3})*(?:\.\d+)?")
 _TOKEN = re.compile(r"[a-z]+|\d+|[^\w\s]")
-_SENTENCE = re.compile(r"[.?!]+\s+")
+_SENTENCE = re.compile(r"(?<![.?!])[.?!]+\s+")
 _NAME = re.compile(r"\b[A-Z][a-z]+")
 CUES = [
     "each",

@@ -199,6 +199,27 @@ def test_the_next_step_refuses_a_mix_of_old_and_new(
     assert files(root, *COMPARED, ".json") == before
 
 
+WRITER = """
+import sys
+from pathlib import Path
+from prompt_oirl.artifacts import write_json
+for i in range(300):
+    write_json(Path(sys.argv[1]), {"i": i, "text": "x" * 100_000})
+"""
+
+
+def test_writers_of_one_file_do_not_disturb_each_other(tmp_path: Path):
+    path = tmp_path / "table.json"
+    writers = [
+        subprocess.Popen([sys.executable, "-c", WRITER, str(path)], stderr=subprocess.PIPE) for _ in range(4)
+    ]
+    while any(w.poll() is None for w in writers):
+        if path.exists():
+            assert len(json.loads(path.read_text())["text"]) == 100_000  # never half a file
+    assert [w.communicate()[1].decode()[-300:] for w in writers] == [""] * 4
+    assert [p.name for p in tmp_path.iterdir()] == ["table.json"]
+
+
 def test_two_at_once_do_not_disturb_each_other(runs: Path, tmp_path: Path):
     root = Path(shutil.copytree(runs / "4", tmp_path / "root"))
     pair = [start(4, root) for _ in range(2)]

@@ -20,7 +20,18 @@ def test_missing_libgomp_names_the_remedy(tmp_path: Path) -> None:
     (tmp_path / "lightgbm.py").write_text(
         "raise OSError('libgomp.so.1: cannot open shared object file: No such file or directory')\n"
     )
-    command = [sys.executable, STEPS[4], "--llm", "tiny", "--root", str(tmp_path), "--model", "lightgbm", "--jobs", "1"]
+    command = [
+        sys.executable,
+        STEPS[4],
+        "--llm",
+        "tiny",
+        "--root",
+        str(tmp_path),
+        "--model",
+        "lightgbm",
+        "--jobs",
+        "1",
+    ]
     environment = {**os.environ, "PYTHONPATH": str(tmp_path)}
     result = subprocess.run(
         command, cwd=REPO_ROOT / "llama_exps", env=environment, capture_output=True, text=True, timeout=120

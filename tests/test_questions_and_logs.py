@@ -99,7 +99,7 @@ def test_the_line_is_right_below_a_question_of_two_lines(tmp_path: Path) -> None
 
 def test_a_csv_without_its_columns_is_named(tmp_path: Path) -> None:
     path = mawps(tmp_path, [["a", "1", "+", "1"]], columns=["Question", "Values", "Equation", "Answer"])
-    refused(lambda: load_questions("mawps", Paths(tmp_path)), f"{path}:2", "Numbers")
+    refused(lambda: load_questions("mawps", Paths(tmp_path)), f"{path}:1", "Numbers")
 
 
 def test_a_csv_that_is_not_utf8_is_named(tmp_path: Path) -> None:

@@ -25,6 +25,9 @@ from prompt_oirl.fits import VALIDATION_COLUMNS
 from prompt_oirl.interactions import Interaction
 from prompt_oirl.reports import costs, summary
 
+# One BLAS thread per step: two test processes on two cores would otherwise fight for them, ten times slower.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
 SEEN, HELD_OUT = ["nan", "CoT", "APE"], ["gpt4_0", "gpt4_1"]
 SMALL = {"n_train": 40, "n_test": 16}
 # Header lines as Prompt-OIRL's step 5 writes them (specification of the five published tables).

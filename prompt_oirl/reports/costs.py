@@ -41,7 +41,7 @@ def cost_rows(data: OfflineDataset, judgement: Judgement, price: float) -> Itera
         base = selector.removesuffix("_as_published")
         calls = CALLS[base](k, len(names.prompts)) if base in CALLS else 1
         dollars = calls * per_call * price / 1e6
-        rate = float(success.mean())
+        rate = float(np.nanmean(success))
         yield {
             "llm": names.llm,
             "dataset": names.dataset,

@@ -57,18 +57,24 @@ def performance_rows(judgements: Sequence[Judgement]) -> Iterator[dict[str, Any]
         row: dict[str, Any] = {"X": k}
         for title, selector in SELECTORS.items():
             values = (
-                [j.success[selector].mean() for j in members if selector in j.success] if selector else []
+                [float(np.nanmean(j.success[selector])) for j in members if selector in j.success]
+                if selector
+                else []
             )
             row |= {
                 f"{title} Mean": np.mean(values) if values else None,
                 f"{title} Std": np.std(values) if values else None,
             }
-        lmsc = [j.success["lmsc_as_published"].mean() for j in members if "lmsc_as_published" in j.success]
+        lmsc = [
+            float(np.nanmean(j.success["lmsc_as_published"]))
+            for j in members
+            if "lmsc_as_published" in j.success
+        ]
         row["LLM Confidence w/ Test Prompts"] = (
-            full["lmsc_16_as_published"].mean() if "lmsc_16_as_published" in full else None
+            float(np.nanmean(full["lmsc_16_as_published"])) if "lmsc_16_as_published" in full else None
         )
         row["LLM Confidence Train Prompts"] = (
-            full["lmsc_as_published"].mean() if "lmsc_as_published" in full else None
+            float(np.nanmean(full["lmsc_as_published"])) if "lmsc_as_published" in full else None
         )
         row["LLM combined"] = np.mean(lmsc) if lmsc else None
         yield row

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from prompt_oirl import metrics
-from prompt_oirl.evaluation import BASELINE, Judgement, note
+from prompt_oirl.evaluation import BASELINE, Judgement, note, row_means
 from prompt_oirl.metrics import ClusterBootstrap
 from prompt_oirl.offline_dataset import OfflineDataset
 from prompt_oirl.splits import subset_name
@@ -134,7 +134,7 @@ def ranking_rows(
             "auc_pooled": bootstrap.auc(y, scores),
             "auc_within_prompt": bootstrap.auc_within_prompt(y, scores),
             "auc_within_question": bootstrap.ratio(won[:, None], pairs[:, None])[0],
-            "log_loss": bootstrap.mean(np.nanmean(loss, 1)[:, None])[0],
+            "log_loss": bootstrap.mean(row_means(loss)[:, None])[0],
             "expected_success_of_picks": bootstrap.mean(scores.max(1)[:, None].astype(np.float64))[0],
         }
         for metric, row in values.items():

@@ -55,7 +55,12 @@ class PairFeatures:
         )
 
     def prompts(self, prompts: np.ndarray) -> np.ndarray:
-        return (prompts @ self.training_prompts.T).round(4)
+        similarity = (prompts @ self.training_prompts.T).round(4)
+        # A threshold of a tree is a training value, so "is prompt j" reads "similarity >= 1", and a near twin
+        # of j would count as a stranger. The nearest training value puts the threshold half-way instead.
+        known = (self.training_prompts @ self.training_prompts.T).round(4)
+        nearest = np.abs(similarity[:, None, :] - known[None, :, :]).argmin(1)
+        return np.take_along_axis(known, nearest, 0)
 
     def column_weights(self, n_surface: int) -> np.ndarray:
         """How often a column is offered to a split: surface features and prompts are few, so more often."""

@@ -58,20 +58,24 @@ class MLP:
         )
         optimizer = torch.optim.AdamW(net.parameters(), lr=1e-3, weight_decay=1e-2)
         row_, column_ = torch.from_numpy(row), torch.from_numpy(column)
-        for _ in range(epochs):
-            net.train()
-            for batch in torch.randperm(len(row), generator=generator).split(BATCH):
-                logits = net(torch.cat([x[row_[batch]], z[column_[batch]]], 1))[:, 0]
-                loss = torch.nn.functional.binary_cross_entropy_with_logits(logits, y[batch], weight=w[batch])
-                optimizer.zero_grad()
-                loss.backward()
-                optimizer.step()
-            state = {name: value.detach().numpy().copy() for name, value in net.state_dict().items()}
-            self._w1, self._b1, self._w2, self._b2 = (
-                state[k] for k in ("0.weight", "0.bias", "3.weight", "3.bias")
-            )
-            yield
-        torch.set_num_threads(threads)
+        try:
+            for _ in range(epochs):
+                net.train()
+                for batch in torch.randperm(len(row), generator=generator).split(BATCH):
+                    logits = net(torch.cat([x[row_[batch]], z[column_[batch]]], 1))[:, 0]
+                    loss = torch.nn.functional.binary_cross_entropy_with_logits(
+                        logits, y[batch], weight=w[batch]
+                    )
+                    optimizer.zero_grad()
+                    loss.backward()
+                    optimizer.step()
+                state = {name: value.detach().numpy().copy() for name, value in net.state_dict().items()}
+                self._w1, self._b1, self._w2, self._b2 = (
+                    state[k] for k in ("0.weight", "0.bias", "3.weight", "3.bias")
+                )
+                yield
+        finally:  # also when the caller stops early
+            torch.set_num_threads(threads)
 
     def predict(self, questions: np.ndarray, prompts: np.ndarray) -> np.ndarray:
         d = questions.shape[1]
