@@ -1,0 +1,131 @@
+"""How often do the graders err? Draw released answers to be labelled by reading, then score both graders.
+
+    python scripts/evaluate_graders.py --draw sheet.jsonl      # 300 answers with question and gold, no verdict
+    python scripts/evaluate_graders.py                         # score data/grader_labels.csv
+
+The draw (fixed seed) takes 120 of all stored answers uniformly and 180 of those on which the graders disagreed when
+it was made, so errors are weighted back to all answers by stratum. Half of it, chosen by a seed, was for improving
+the strict grader; the figures are those of the other half. Only ids and labels are committed, never texts.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from prompt_oirl import grading, interactions
+from prompt_oirl.artifacts import REPO_ROOT, Paths, read_csv, write_csv, write_jsonl
+from prompt_oirl.interactions import Interaction
+from prompt_oirl.questions import DATASETS
+from prompt_oirl.released_logs import LLM
+from prompt_oirl.steps import run_step
+
+UNIFORM, DISAGREEING, SEED = 120, 180, 0
+LABELS = REPO_ROOT / "data" / "grader_labels.csv"
+LABEL_COLUMNS = ["dataset", "question_id", "prompt_id", "stratum", "stratum_size", "half", "label"]
+COLUMNS = ["grader", "half", "n", "error_rate", "ci_low", "ci_high", "wrongly_right", "wrongly_wrong"]
+
+
+@dataclass
+class Args:
+    root: Path = REPO_ROOT
+    """Folder whose llama_exps/LMllama2 step 2 has filled."""
+    draw: Path | None = None
+    """Write the answers to be labelled here instead of scoring."""
+    out: Path = REPO_ROOT / "results" / "reference" / "graders.csv"
+    """Table to write."""
+
+
+def main(args: Args) -> None:
+    stored = [row for dataset in DATASETS for row in stored_answers(dataset, Paths(args.root))]
+    if args.draw:
+        write_jsonl(
+            args.draw, (sheet_row(stored[i], stratum, size, half) for i, stratum, size, half in drawn(stored))
+        )
+        print(f"{UNIFORM + DISAGREEING} answers to read in {args.draw}")
+        return
+    found = {(row.dataset, row.question_id, row.prompt_id): row for row in stored}
+    labels = read_csv(LABELS, remedy="restore it from git", columns=LABEL_COLUMNS)
+    rows = [
+        error_row(name, half, labels, found)
+        for half in ("development", "held_out")
+        for name in grading.GRADERS
+    ]
+    write_csv(args.out, rows, COLUMNS)
+    for row in rows:
+        print(
+            f"{row['half']:12} {row['grader']:9} {row['error_rate']:.2%} [{row['ci_low']:.2%}, {row['ci_high']:.2%}] of answers, n = {row['n']}"
+        )
+
+
+def stored_answers(dataset: str, paths: Paths) -> list[Interaction]:
+    log = paths.labels(LLM) / f"{dataset}_interactions.jsonl"
+    rows = interactions.read(log, remedy="run llama_step2_reorg_data.py first")
+    return [row for row in rows if row.answer is not None]
+
+
+def drawn(stored: Sequence[Interaction]) -> list[tuple[int, str, int, str]]:
+    """(place, stratum, stratum size, half) of every drawn answer, in random order."""
+    disagree = np.array(
+        [grading.original(r.answer or "", r.gold) != grading.strict(r.answer or "", r.gold) for r in stored]
+    )
+    rng = np.random.default_rng(SEED)
+    uniform = rng.choice(len(stored), UNIFORM, replace=False)
+    more = rng.choice(np.setdiff1d(np.flatnonzero(disagree), uniform), DISAGREEING, replace=False)
+    places = rng.permutation(np.concatenate([uniform, more]))
+    halves = rng.permutation(np.arange(len(places)) % 2)
+    sizes = {True: int(disagree.sum()), False: int((~disagree).sum())}
+    names = {True: "disagree", False: "agree"}
+    return [
+        (int(i), names[bool(disagree[i])], sizes[bool(disagree[i])], ("development", "held_out")[h])
+        for i, h in zip(places, halves)
+    ]
+
+
+def sheet_row(row: Interaction, stratum: str, size: int, half: str) -> dict[str, object]:
+    ids = {"dataset": row.dataset, "question_id": row.question_id, "prompt_id": row.prompt_id}
+    return ids | {
+        "stratum": stratum,
+        "stratum_size": size,
+        "half": half,
+        "question": row.question,
+        "gold": row.gold,
+        "answer": row.answer,
+    }
+
+
+def error_row(
+    name: str, half: str, labels: Sequence[dict[str, str]], found: dict[tuple[str, str, str], Interaction]
+) -> dict[str, object]:
+    """Weighted error rate of one grader on one half, with a bootstrap interval within strata."""
+    kept = [r for r in labels if r["half"] == half]
+    answers = [found[r["dataset"], r["question_id"], r["prompt_id"]] for r in kept]
+    verdict = np.array([grading.GRADERS[name](row.answer or "", row.gold) for row in answers])
+    label = np.array([r["label"] == "1" for r in kept])
+    strata = {s: np.flatnonzero([r["stratum"] == s for r in kept]) for s in ("agree", "disagree")}
+    sizes = {s: int(kept[members[0]]["stratum_size"]) for s, members in strata.items()}
+
+    def weighted(wrong: np.ndarray, draw: np.random.Generator | None = None) -> float:
+        rates = {s: wrong[draw.choice(m, len(m)) if draw else m].mean() for s, m in strata.items()}
+        return float(sum(rates[s] * sizes[s] for s in strata) / sum(sizes.values()))
+
+    rng = np.random.default_rng(SEED)
+    draws = [weighted(verdict != label, rng) for _ in range(4000)]
+    low, high = np.quantile(draws, [0.025, 0.975])
+    return {
+        "grader": name,
+        "half": half,
+        "n": len(kept),
+        "error_rate": weighted(verdict != label),
+        "ci_low": float(low),
+        "ci_high": float(high),
+        "wrongly_right": weighted(verdict & ~label),
+        "wrongly_wrong": weighted(~verdict & label),
+    }
+
+
+if __name__ == "__main__":
+    run_step(main, Args)
