@@ -10,6 +10,7 @@ from collections.abc import Callable
 from fractions import Fraction
 
 MAX_CHARACTERS = 20_000  # the end of a longer answer is what is graded
+MAX_CUES, MAX_SENTENCE = 20, 400  # how many announcements are followed, and how far
 
 # The published grader: the last unsigned decimal number of the answer against the last one of the gold
 # string, equal as floats. It drops signs and splits thousands ("1,170" reads as 170), so it is kept for
@@ -37,10 +38,7 @@ _NUMBER = re.compile(
     r"(?:(?:(?P<mixed>\s)(?P<top>\d{1,9}))?\s?/\s?(?P<bottom>\d{1,9})(?![\d/]))?"
 )
 # Words after which a final answer stands. The last one in the text counts.
-_CUE = re.compile(
-    r"(?:final\s{1,3})?answers?\s{0,3}(?:is|are|=|:)|####|\\boxed\s{0,3}\{|\btherefore\b|\bthus\b", re.I
-)
-_STRONG = re.compile(r"answers?\s{0,3}(?:is|are|=|:)|####|\\boxed\s{0,3}\{", re.I)
+_CUE = re.compile(r"answers?\s{0,3}(?:is|are|=|:)|####|\\boxed\s{0,3}\{", re.I)
 _SENTENCE_END = re.compile(r"[.!?](?=\s|$)|\n")
 TOLERANCE = Fraction(1, 100)
 
@@ -51,9 +49,8 @@ def strict_number(text: str) -> Fraction | None:
     Behind a cue, the result of an equation comes before its terms, else the first number of the sentence.
     """
     text = text[-MAX_CHARACTERS:]
-    cues = list(_STRONG.finditer(text))
-    for cue in reversed(cues):
-        tail = text[cue.end() :].lstrip(" :*\n\t")
+    for cue in reversed(list(_CUE.finditer(text))[-MAX_CUES:]):
+        tail = text[cue.end() : cue.end() + MAX_SENTENCE].lstrip(" :*\n\t")
         end = _SENTENCE_END.search(tail)
         sentence = tail[: end.start()] if end else tail
         _, equals, result = sentence.rpartition("=")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import random
@@ -166,6 +167,14 @@ def texts(root: Path) -> dict[tuple[str, str, int], str]:
     return found
 
 
+def kill_everything_with(argument: str) -> None:
+    """SIGKILL torchrun and its workers, which are sessions of their own, by what stands on their command line."""
+    for path in Path("/proc").glob("[0-9]*/cmdline"):
+        with contextlib.suppress(OSError):
+            if argument.encode() in path.read_bytes() and int(path.parent.name) != os.getpid():
+                os.kill(int(path.parent.name), signal.SIGKILL)
+
+
 def test_killed_runs_go_on_with_another_number_of_processes(
     tmp_path: Path,
     toy_questions: Path,
@@ -192,7 +201,7 @@ def test_killed_runs_go_on_with_another_number_of_processes(
             cwd=folder, env=ENVIRONMENT, start_new_session=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
         )  # fmt: skip
         time.sleep(draw.uniform(4, 9))
-        os.killpg(run.pid, signal.SIGKILL)
+        kill_everything_with(str(tmp_path / "killed"))
         run.wait()
     subprocess.run(
         command(tmp_path / "killed", model, toy_questions, 1),
