@@ -10,7 +10,6 @@ from collections.abc import Callable
 from fractions import Fraction
 
 MAX_CHARACTERS = 20_000  # the end of a longer answer is what is graded
-MAX_CUES, MAX_SENTENCE = 20, 400  # how many announcements are followed, and how far
 
 # The published grader: the last unsigned decimal number of the answer against the last one of the gold
 # string, equal as floats. It drops signs and splits thousands ("1,170" reads as 170), so it is kept for
@@ -37,40 +36,62 @@ _NUMBER = re.compile(
     r"(?:(?P<whole>\d{1,30}(?:,\d{3}){0,9})(?!,\d{3})(?P<decimals>\.\d{1,30})?|(?P<point>\.\d{1,30}))"
     r"(?:(?:(?P<mixed>\s)(?P<top>\d{1,9}))?\s?/\s?(?P<bottom>\d{1,9})(?![\d/]))?"
 )
-# Words after which a final answer stands. The last one in the text counts.
-_CUE = re.compile(r"answers?\s{0,3}(?:is|are|=|:)|####|\\boxed\s{0,3}\{", re.I)
+# Where a text states its answer: an explicit announcement, or a sentence that concludes. "The answer:" at the
+# end of a line opens a derivation instead and does not count.
+_STATEMENT = re.compile(
+    r"answers?\s{0,3}(?:to [^.\n]{1,80} )?(?:is|are|=|:)(?!\s{0,3}\n)|####|\\boxed\s{0,3}\{"
+    r"|(?:^|(?<=[.!?:\n*]) {0,3})(?:so|therefore|thus|hence|finally|in total|in conclusion)\b",
+    re.I,
+)
 _SENTENCE_END = re.compile(r"[.!?](?=\s|$)|\n")
-TOLERANCE = Fraction(1, 100)
+_IS = re.compile(r"\b(?:is|are|was|were|be|equals)\s{1,2}(?=[-$\u20ac\u00a3\u2212]?\s?[\d.])", re.I)
+_CLOSED = tuple(".!?)]}\"'\u201d\u2019*:$")
+MAX_STATEMENTS, MAX_SENTENCE = 20, 400  # how many statements are looked at, and how far each is followed
+OPEN_END = 250  # a text cut off in mid-sentence this far behind its last statement has not settled on it
 
 
 def strict_number(text: str) -> Fraction | None:
-    """The number an answer settles on: the one an explicit cue announces, else the last one; None if none.
+    """The number an answer settles on, None if it settles on none.
 
-    Behind a cue, the result of an equation comes before its terms, else the first number of the sentence.
+    The last statement that holds a number decides: behind "=" its result, else what "is" is, else its first
+    number. Without any statement it is the last number of the text.
     """
-    text = text[-MAX_CHARACTERS:]
-    for cue in reversed(list(_CUE.finditer(text))[-MAX_CUES:]):
-        tail = text[cue.end() : cue.end() + MAX_SENTENCE].lstrip(" :*\n\t")
+    text = text[-MAX_CHARACTERS:].rstrip()
+    for statement in reversed(list(_STATEMENT.finditer(text))[-MAX_STATEMENTS:]):
+        tail = text[statement.end() : statement.end() + MAX_SENTENCE].lstrip(" :*,\t")
         end = _SENTENCE_END.search(tail)
-        sentence = tail[: end.start()] if end else tail
-        _, equals, result = sentence.rpartition("=")
-        found = _numbers(result if equals and _NUMBER.search(result) else sentence)
-        if found:
-            return found[0]
-    found = _numbers(text)
-    return found[-1] if found else None
+        found = _stated(tail[: end.start()] if end else tail)
+        if found is not None:
+            cut_off = not text.endswith(_CLOSED) and len(text) - statement.start() > OPEN_END
+            return None if cut_off else found
+    found_anywhere = _numbers(text)
+    return found_anywhere[-1] if found_anywhere else None
+
+
+def _stated(sentence: str) -> Fraction | None:
+    """The number one sentence states."""
+    _, equals, result = sentence.rpartition("=")
+    if equals and _NUMBER.search(result):
+        return next(iter(_numbers(result)), None)
+    said = list(_IS.finditer(sentence))
+    found = _numbers(sentence[said[-1].end() :] if said else sentence)
+    return found[0] if found else None
 
 
 def strict(answer: str, gold: str) -> bool:
-    """Right if the settled number equals the gold one; decimals of a repeating fraction may be rounded."""
+    """Right if the settled number is the gold one, or its rounding to the two or more decimals it is given with."""
     number, wanted = strict_number(answer), gold_number(gold)
     if number is None or wanted is None:
         return False
-    if number == wanted:
-        return True
-    # 0.67 for 2/3 is right, 3 for 2.995 of an integer question is not: rounding is for non-integers only.
-    allowed = TOLERANCE * max(Fraction(1), abs(wanted)) / 2
-    return wanted.denominator != 1 and abs(number - wanted) <= allowed
+    noise = Fraction(1, 10**9) * max(Fraction(1), abs(wanted))  # 0.4999999999999999 is a computer's one half
+    decimals = _decimals(number)
+    rounding = Fraction(1, 2 * 10**decimals) if decimals is not None and decimals >= 2 else Fraction(0)
+    return abs(number - wanted) <= max(noise, rounding)
+
+
+def _decimals(number: Fraction) -> int | None:
+    """Decimals that write `number` exactly, None if none up to twelve do."""
+    return next((d for d in range(13) if (number * 10**d).denominator == 1), None)
 
 
 def gold_number(gold: str) -> Fraction | None:
