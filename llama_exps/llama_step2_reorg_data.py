@@ -112,14 +112,16 @@ def reorganise(llm: str, dataset: str, prompts: Sequence[Prompt], log: Path, pat
     in_test = {row.prompt_id for row in rows if row.split == "test"}
     prompts = [p for p in prompts if p.id in in_train | in_test]
     train_prompts = [p for p in prompts if p.role == "train"]
-    if not train_prompts or not {p.id for p in train_prompts} <= in_train:
-        raise InputError(
-            f"{log}: no training rows for prompts {[p.id for p in train_prompts] or 'of role train'}; check --prompts"
-        )
+    unasked = [p.id for p in train_prompts if p.id not in in_train]
+    if not train_prompts or unasked:
+        raise InputError(f"{log}: no training rows for prompts {unasked or 'of role train'}; check --prompts")
     tables = {
         "train": interactions.label_table(rows, "train", [p.id for p in train_prompts], str(log)),
         "test": interactions.label_table(rows, "test", [p.id for p in prompts], str(log)),
     }
+    for split, table in tables.items():
+        if not table.questions:
+            raise InputError(f"{log}: no row of split {split}; log training and test questions")
     outputs = []
     for split, columns in (("train", train_prompts), ("test", prompts)):
         for j, prompt in enumerate(columns):

@@ -20,7 +20,7 @@ from joblib import Parallel, delayed
 from tqdm import tqdm
 
 from prompt_oirl import fits, offline_dataset, reward_models
-from prompt_oirl.artifacts import REPO_ROOT, Paths, write_csv
+from prompt_oirl.artifacts import REPO_ROOT, InputError, Paths, write_csv
 from prompt_oirl.released_logs import LLM
 from prompt_oirl.steps import run_step
 
@@ -50,6 +50,8 @@ class Args:
 
 
 def main(args: Args) -> None:
+    if args.jobs == 0:
+        raise InputError("--jobs 0: choose 1 or more, or -1 for one per core")
     paths = Paths(args.root)
     plan = fits.Plan(args.llm, args.model, args.preset, args.split, args.subsets, args.assignments, args.seed)
     known = [

@@ -11,6 +11,7 @@ figures, summary.csv (every selector with its interval), picks.csv (who chose wh
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -54,6 +55,8 @@ class Args:
 
 
 def main(args: Args) -> None:
+    if not (math.isfinite(args.price) and args.price >= 0):
+        raise InputError(f"--price {args.price}: give dollars per million tokens, 0 or more")
     paths = Paths(args.root)
     plan = fits.Plan(args.llm, args.model, args.preset, args.split, args.subsets, args.assignments, args.seed)
     known = [

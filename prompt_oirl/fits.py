@@ -67,6 +67,10 @@ class Plan:
     assignments: int = 1
     seed: int = 0
 
+    def __post_init__(self) -> None:
+        if not 1 <= self.assignments <= offline_dataset.ASSIGNMENTS:
+            raise InputError(f"--assignments {self.assignments}: choose 1 to {offline_dataset.ASSIGNMENTS}")
+
     @property
     def suffix(self) -> str:
         """Ending of result folders: nothing for the defaults, so other models never overwrite them."""
@@ -221,7 +225,7 @@ def training_sets(
         sets.append(TrainingSet(questions[ids], prompts[subset], labels, weights, size))
     if not sets[0].weights.sum() or not sets[1].weights.sum():
         raise InputError(
-            f"{fit.dataset}, {fit.split}: too few training questions to hold some out for validation; log more questions"
+            f"{fit.dataset}, {fit.split}: too few training questions to hold some out for validation; log more, or use --split paper"
         )
     return sets[0], sets[1], sets[2]
 

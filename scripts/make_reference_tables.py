@@ -17,6 +17,7 @@ from pathlib import Path
 from prompt_oirl.artifacts import REPO_ROOT, Paths, read_csv, write_csv, write_text
 from prompt_oirl.questions import DATASETS
 from prompt_oirl.released_logs import LLM
+from prompt_oirl.reports import costs
 from prompt_oirl.reports.figures import draw_gains
 from prompt_oirl.reports.terminal import SHOWN
 from prompt_oirl.reward_models import MODELS
@@ -272,7 +273,7 @@ REPRODUCTION_COLUMNS = [
     "difference_low",
     "difference_high",
 ]
-COST_COLUMNS = [
+costs.COLUMNS = [
     "llm",
     "dataset",
     "split",
@@ -291,7 +292,7 @@ TABLES: dict[str, tuple[Callable[[Paths], Iterator[dict]], list[str], Callable[[
     "ranking": (ranking, RANKING_COLUMNS, render_ranking),
     "sanity": (sanity, SANITY_COLUMNS, render_sanity),
     "intervals": (intervals, SELECTOR_COLUMNS, render_intervals),
-    "cost": (cost, COST_COLUMNS, render_cost),
+    "cost": (cost, costs.COLUMNS, render_cost),
 }
 
 
