@@ -273,19 +273,6 @@ REPRODUCTION_COLUMNS = [
     "difference_low",
     "difference_high",
 ]
-costs.COLUMNS = [
-    "llm",
-    "dataset",
-    "split",
-    "k",
-    "selector",
-    "calls_per_question",
-    "tokens_per_question",
-    "price_per_million_tokens",
-    "dollars_per_1000_questions",
-    "success_rate",
-    "successes_per_dollar",
-]
 TABLES: dict[str, tuple[Callable[[Paths], Iterator[dict]], list[str], Callable[[list[Row]], str]]] = {
     "selectors": (selectors, SELECTOR_COLUMNS, render_selectors),
     "reproduction": (reproduction, REPRODUCTION_COLUMNS, render_reproduction),
