@@ -114,18 +114,19 @@ class Plan:
                 self.llm, names.dataset, group, split, subset, self.model, self.preset, variant, self.seed
             )
 
+        # The sanity checks are about the protocol, so one model and one assignment carry them.
+        variants = VARIANTS if self.model == "xgboost" and self.assignments == 1 else VARIANTS[:1]
         for group in self.groups():
             if group == "paper":
                 yield from (
                     fit("paper", "paper", s, v)
                     for s in subsets
-                    for v in (VARIANTS if s == everything else VARIANTS[:1])
+                    for v in (variants if s == everything else VARIANTS[:1])
                 )
                 continue
             if everything in subsets:
                 for assignment in range(self.assignments):
                     for split in names.crossfit_splits(HEADLINE_FOLDS, assignment):
-                        variants = VARIANTS if self.assignments == 1 else VARIANTS[:1]
                         yield from (fit("crossfit", split.name, everything, v) for v in variants)
             if any(len(s) < n_prompts for s in subsets):
                 for split in names.crossfit_splits(SUBSET_FOLDS, 0):
