@@ -1,65 +1,84 @@
-"""Run every command of README.md at small size, in a copy of the checkout.
+"""Run every command of README.md at small size, in a copy of the checkout, and follow its links.
 
     python scripts/check_readme.py
 
-A ```bash block may follow `<!-- small: COMMANDS -->`, which says how to do the same at small size, `<!-- skip:
+Before a ```bash block may stand `<!-- small: COMMANDS -->`, which says how to do the same at small size, `<!-- skip:
 REASON -->`, or `<!-- needs: released logs -->`, which skips it where PROMPT_OIRL_MIRROR (or ../shared/mirror) is
-not there. Blocks run in order with .venv/bin first on the PATH. Relative links are checked too.
+not there. Blocks run in order, each from the root of the same copy, in the environment that runs this script.
 """
 
 from __future__ import annotations
 
 import os
 import re
-import shutil
 import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from shutil import copy2
+from typing import Any
 
-from prompt_oirl.artifacts import REPO_ROOT, InputError
+from prompt_oirl.artifacts import REPO_ROOT
 from prompt_oirl.steps import run_step
 
-_BLOCK = re.compile(
-    r"(?P<notes>(?:<!-- (?:small|skip|needs): .*?-->\n)*)```(?P<language>\w*)\n(?P<body>.*?)^```", re.S | re.M
-)
-_NOTE = re.compile(r"<!-- (small|skip|needs): (.*?) ?-->", re.S)
-_LINK = re.compile(r"\]\((?!https?:|#|mailto:)([^)#]+)")
+_BLOCK = re.compile(r"((?:<!-- (?:small|skip|needs): .*?-->\s*\n)*)^```(bash|python)\n(.*?)^```", re.S | re.M)
+_FENCE = re.compile(r"^\s*```\s*(?:bash|sh|shell|console|python)", re.M)
+_NOTE = re.compile(r"<!-- (small|skip|needs): (.*?)\s*-->", re.S)
+_LINK = re.compile(r"""(?:\]\(|(?:src|href)=")(?!https?:|#|mailto:)([^)#"\s]+)""")
+# Takes over folder and exported variables from the command before, and hands them on.
+_SHELL = 'source "$STATE"; eval "$1"; { export -p; printf "cd %q\\n" "$PWD"; } > "$STATE"'
 
 
 @dataclass
 class Args:
+    readme: Path = REPO_ROOT / "README.md"
+    """The file whose blocks are run, from the root of this checkout."""
     minutes: float = 30.0
     """Longest time for all commands together."""
 
 
 def main(args: Args) -> None:
-    readme = (REPO_ROOT / "README.md").read_text(encoding="utf-8")
-    missing = [link for link in _LINK.findall(readme) if not (REPO_ROOT / link).exists()]
-    if missing:
-        raise InputError(f"README.md links to files that are not there: {', '.join(missing)}")
+    text = args.readme.read_text(encoding="utf-8")
     mirror = find_mirror()
     deadline = time.monotonic() + 60 * args.minutes
     counts = {"passed": 0, "failed": 0, "skipped": 0}
-    with tempfile.TemporaryDirectory() as folder:
-        copy = Path(folder) / "checkout"
-        copy_checkout(copy)
-        for block in _BLOCK.finditer(readme):
-            if block["language"] not in ("bash", "python"):
-                continue
-            notes = dict(_NOTE.findall(block["notes"]))
-            commands = (notes.get("small") or str(block["body"])).strip()
-            reason = notes.get("skip") or (
-                "the released logs are not here" if "needs" in notes and mirror is None else ""
-            )
-            outcome = "skipped" if reason else run_block(commands, block["language"], copy, mirror, deadline)
-            counts[outcome] += 1
-            print(f"--- {outcome}{': ' + reason if reason else ''}\n{commands}\n", flush=True)
+    for counts["failed"], problem in enumerate(problems(text), 1):
+        print(f"FAILED  {problem}")
+    with tempfile.TemporaryDirectory(prefix="readme-") as folder:
+        checkout = Path(folder) / "checkout"
+        copy_checkout(checkout)
+        environment = environment_of(checkout, mirror) | {"STATE": f"{folder}/state"}
+        for comments, language, body in _BLOCK.findall(text):
+            notes = dict(_NOTE.findall(comments))
+            if "needs" in notes and mirror is None:
+                notes["skip"] = f"the {notes['needs']} are not here: set PROMPT_OIRL_MIRROR"
+            commands = list(split_commands(notes.get("small") or body)) if language == "bash" else [body]
+            Path(environment["STATE"]).write_text(f"cd '{checkout}'\n")
+            for command in commands:
+                if "skip" in notes:
+                    print(f"skipped {command}  ({notes['skip']})", flush=True)
+                    counts["skipped"] += 1
+                elif run(command, language, checkout, environment, deadline):
+                    counts["passed"] += 1
+                else:
+                    counts["failed"] += 1
+                    notes["skip"] = "the command before it failed"
     print(f"{counts['passed']} passed, {counts['failed']} failed, {counts['skipped']} skipped")
     if counts["failed"]:
         raise SystemExit(1)
+
+
+def problems(text: str) -> Iterator[str]:
+    """Links to files that are not there, and fences that this script would overlook."""
+    for link in dict.fromkeys(_LINK.findall(text)):
+        if not (REPO_ROOT / link).exists():
+            yield f"README.md links to {link}, which is not there"
+    found, seen = len(_FENCE.findall(text)), len(_BLOCK.findall(text))
+    if found != seen:
+        yield f"{found} blocks of commands, but only {seen} start with ```bash or ```python at the margin"
 
 
 def find_mirror() -> Path | None:
@@ -68,53 +87,62 @@ def find_mirror() -> Path | None:
 
 
 def copy_checkout(target: Path) -> None:
-    """Tracked and new files, and the checkout's .venv as a link, so that `make` installs nothing."""
-    listed = subprocess.run(
-        ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
-        cwd=REPO_ROOT,
-        capture_output=True,
-        check=True,
-    ).stdout
-    for name in listed.decode().split("\0"):
-        if name and (REPO_ROOT / name).is_file():
+    """Tracked and new files; .venv is made of links and a stamp of its own, so `make` leaves the real one alone."""
+    listed = subprocess.check_output(["git", "ls-files", "-zco", "--exclude-standard"], cwd=REPO_ROOT)
+    for name in listed.decode().split("\0")[:-1]:
+        if (REPO_ROOT / name).is_file():
             (target / name).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copy2(REPO_ROOT / name, target / name)
-    if (REPO_ROOT / ".venv").is_dir():
-        (target / ".venv").symlink_to(REPO_ROOT / ".venv")
+            copy2(REPO_ROOT / name, target / name)
+    if sys.prefix != sys.base_prefix:
+        (target / ".venv").mkdir()
+        for part in os.listdir(sys.prefix):
+            (target / ".venv" / part).symlink_to(Path(sys.prefix) / part)
+        (target / ".venv" / ".installed").unlink(missing_ok=True)
+        (target / ".venv" / ".installed").touch()
 
 
-def run_block(commands: str, language: str, copy: Path, mirror: Path | None, deadline: float) -> str:
-    """Run one block in a shell that stops at the first failure; prints the end of what a failed one said."""
-    environment = {
-        **os.environ,
-        "PYTHONPATH": str(copy),
-        "PATH": f"{copy / '.venv' / 'bin'}:{os.environ['PATH']}",
-    }
-    if mirror:
-        environment["PROMPT_OIRL_MIRROR"] = str(mirror)
-    command = (
-        ["bash", "-euo", "pipefail", "-c", commands]
-        if language == "bash"
-        else [sys.executable, "-c", commands]
-    )
+def environment_of(checkout: Path, mirror: Path | None) -> dict[str, str]:
+    """The copy's package goes before the installed one, and pip does not touch the environment behind the links."""
+    folders = [str(checkout / ".venv" / "bin"), str(Path(sys.executable).parent), os.environ["PATH"]]
+    changed = {"PYTHONPATH": str(checkout), "PATH": os.pathsep.join(folders)}
+    changed |= {"PIP_DRY_RUN": "1"} if (checkout / ".venv").exists() else {}
+    return {**os.environ, **changed} | ({"PROMPT_OIRL_MIRROR": str(mirror)} if mirror else {})
+
+
+def split_commands(block: str) -> Iterator[str]:
+    """Whole commands of a block: continued lines and loops stay together, comments are left out."""
+    command = ""
+    for line in block.splitlines():
+        if not command and (not line.strip() or line.lstrip().startswith("#")):
+            continue
+        command += line + "\n"
+        whole = subprocess.run(["bash", "-n", "-c", command], capture_output=True).returncode == 0
+        if whole and not line.endswith("\\"):
+            yield command.strip()
+            command = ""
+    yield from filter(None, [command.strip()])
+
+
+def run(command: str, language: str, checkout: Path, environment: dict[str, str], deadline: float) -> bool:
+    """Run one command; prints it, its seconds, and the end of what it said if it failed."""
+    shell = ["bash", "-eo", "pipefail", "-c", _SHELL, "bash"] if language == "bash" else ["python", "-c"]
     started = time.monotonic()
-    try:
-        result = subprocess.run(
-            command,
-            cwd=copy,
-            env=environment,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            timeout=max(deadline - started, 1),
-        )
-    except subprocess.TimeoutExpired:
-        print("the time for all commands is over")
-        return "failed"
-    if result.returncode:
-        print("\n".join(result.stdout.splitlines()[-30:]))
-    print(f"{time.monotonic() - started:.0f} s")
-    return "failed" if result.returncode else "passed"
+    limit = [
+        "timeout",
+        "-k",
+        "5",
+        f"{max(deadline - started, 0.1):.1f}",
+    ]  # ends what the command started as well
+    where: dict[str, Any] = {"cwd": checkout, "env": environment, "stdin": subprocess.DEVNULL}
+    done = subprocess.run(
+        [*limit, *shell, command], **where, capture_output=True, text=True, errors="replace"
+    )
+    said = done.stdout + done.stderr + "\nno time is left (--minutes)" * (done.returncode == 124)
+    seconds = time.monotonic() - started
+    print(f"{'FAILED ' if done.returncode else 'ok     '} {command}  ({seconds:.1f} s)", flush=True)
+    if done.returncode:
+        print("\n".join(said.splitlines()[-30:]), flush=True)
+    return done.returncode == 0
 
 
 if __name__ == "__main__":
