@@ -10,7 +10,7 @@ the strict grader; the figures are those of the other half. Only ids and labels 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -49,11 +49,7 @@ def main(args: Args) -> None:
         return
     found = {(row.dataset, row.question_id, row.prompt_id): row for row in stored}
     labels = read_csv(LABELS, remedy="restore it from git", columns=LABEL_COLUMNS)
-    rows = [
-        error_row(name, half, labels, found)
-        for half in ("development", "held_out")
-        for name in grading.GRADERS
-    ]
+    rows = [row for half in ("development", "held_out") for row in error_rows(half, labels, found)]
     write_csv(args.out, rows, COLUMNS)
     for row in rows:
         print(
@@ -97,34 +93,46 @@ def sheet_row(row: Interaction, stratum: str, size: int, half: str) -> dict[str,
     }
 
 
-def error_row(
-    name: str, half: str, labels: Sequence[dict[str, str]], found: dict[tuple[str, str, str], Interaction]
-) -> dict[str, object]:
-    """Weighted error rate of one grader on one half, with a bootstrap interval within strata."""
+def error_rows(
+    half: str, labels: Sequence[dict[str, str]], found: dict[tuple[str, str, str], Interaction]
+) -> Iterator[dict[str, object]]:
+    """Weighted error rates on one half with bootstrap intervals within strata, and the paired difference."""
     kept = [r for r in labels if r["half"] == half]
     answers = [found[r["dataset"], r["question_id"], r["prompt_id"]] for r in kept]
-    verdict = np.array([grading.GRADERS[name](row.answer or "", row.gold) for row in answers])
     label = np.array([r["label"] == "1" for r in kept])
-    strata = {s: np.flatnonzero([r["stratum"] == s for r in kept]) for s in ("agree", "disagree")}
-    sizes = {s: int(kept[members[0]]["stratum_size"]) for s, members in strata.items()}
-
-    def weighted(wrong: np.ndarray, draw: np.random.Generator | None = None) -> float:
-        rates = {s: wrong[draw.choice(m, len(m)) if draw else m].mean() for s, m in strata.items()}
-        return float(sum(rates[s] * sizes[s] for s in strata) / sum(sizes.values()))
-
-    rng = np.random.default_rng(SEED)
-    draws = [weighted(verdict != label, rng) for _ in range(4000)]
-    low, high = np.quantile(draws, [0.025, 0.975])
-    return {
-        "grader": name,
-        "half": half,
-        "n": len(kept),
-        "error_rate": weighted(verdict != label),
-        "ci_low": float(low),
-        "ci_high": float(high),
-        "wrongly_right": weighted(verdict & ~label),
-        "wrongly_wrong": weighted(~verdict & label),
+    verdicts = {
+        name: np.array([grade(r.answer or "", r.gold) for r in answers])
+        for name, grade in grading.GRADERS.items()
     }
+    strata = [np.flatnonzero([r["stratum"] == s for r in kept]) for s in ("agree", "disagree")]
+    sizes = np.array([int(kept[members[0]]["stratum_size"]) for members in strata])
+    share = sizes / sizes.sum()
+
+    def row(grader: str, errors: np.ndarray) -> dict[str, object]:
+        rng = np.random.default_rng(SEED)
+        draws = [
+            sum(w * errors[rng.choice(m, len(m))].mean() for w, m in zip(share, strata)) for _ in range(4000)
+        ]
+        low, high = np.quantile(draws, [0.025, 0.975])
+        rate = sum(w * errors[m].mean() for w, m in zip(share, strata))
+        return {
+            "grader": grader,
+            "half": half,
+            "n": len(kept),
+            "error_rate": float(rate),
+            "ci_low": float(low),
+            "ci_high": float(high),
+        }
+
+    errors = {name: (verdict != label).astype(float) for name, verdict in verdicts.items()}
+    for name, verdict in verdicts.items():
+        kinds = {"wrongly_right": verdict & ~label, "wrongly_wrong": ~verdict & label}
+        parts = {
+            kind: float(sum(w * wrong[m].mean() for w, m in zip(share, strata)))
+            for kind, wrong in kinds.items()
+        }
+        yield row(name, errors[name]) | parts
+    yield row("strict minus original", errors["strict"] - errors["original"])
 
 
 if __name__ == "__main__":
