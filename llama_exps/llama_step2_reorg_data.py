@@ -52,7 +52,9 @@ def main(args: Args) -> None:
     known = [p.name.removesuffix("_interactions.jsonl") for p in sorted(folder.glob("*_interactions.jsonl"))]
     if args.llm == released_logs.LLM:
         known = [*questions.DATASETS, *(name for name in known if name not in questions.DATASETS)]
-    for dataset in offline_dataset.parse_datasets(args.dataset, known):
+    name = "<dataset>" if args.dataset == "all" else args.dataset
+    missing = f"put a log at {folder / f'{name}_interactions.jsonl'} (llama_step1_gen_offline.py makes one)"
+    for dataset in offline_dataset.parse_datasets(args.dataset, known, missing):
         released = args.llm == released_logs.LLM and dataset in questions.DATASETS
         log = folder / f"{dataset}_interactions.jsonl"
         inputs = [args.prompts, *(source_files(dataset, paths) if released else [log])]

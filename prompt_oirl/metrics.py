@@ -125,7 +125,8 @@ class ClusterBootstrap:
         with np.errstate(invalid="ignore", divide="ignore"):
             point = tops.sum(0) / bottoms.sum(0)
             draws = (self.weights @ tops) / (self.weights @ bottoms)
-        return np.column_stack([point, *interval(draws)])
+        # Rounded, so that an exact zero is not a matter of the order of summation.
+        return np.column_stack([point, *interval(draws)]).round(12)
 
     def auc(self, labels: np.ndarray, scores: np.ndarray, resamples: int = 500) -> np.ndarray:
         """Pooled AUC over (n, m) cells with its interval, float64 (3,)."""

@@ -195,12 +195,11 @@ def all_splits(names: Names, assignments: int) -> Iterator[splits.Split]:
         yield from names.crossfit_splits(splits.HEADLINE_FOLDS, assignment)
 
 
-def parse_datasets(flag: str, known: Sequence[str]) -> list[str]:
-    """`all` or a comma list; a name that is not known names the choices."""
+def parse_datasets(flag: str, known: Sequence[str], remedy: str) -> list[str]:
+    """`all` or a comma list; a name that is not known names the choices and the step that makes it."""
     chosen = list(known) if flag == "all" else [name.strip() for name in flag.split(",") if name.strip()]
     unknown = [name for name in chosen if name not in known]
     if unknown or not chosen:
-        raise InputError(
-            f"--dataset {flag}: choose all or from {', '.join(known) or '(no dataset has been through step 2)'}"
-        )
+        choices = f"choose all or from {', '.join(known)}, or" if known else "there is none yet;"
+        raise InputError(f"--dataset {flag}: {choices} {remedy}")
     return chosen

@@ -14,7 +14,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-from prompt_oirl.artifacts import REPO_ROOT, InputError, content_key, sha256, write_json
+from prompt_oirl.artifacts import REPO_ROOT, InputError, content_key, require, sha256, write_json
 
 
 @lru_cache(maxsize=8)
@@ -50,7 +50,7 @@ class Manifest:
         self.arguments = (
             asdict(arguments) if is_dataclass(arguments) and not isinstance(arguments, type) else arguments
         )
-        self.inputs = {self._name(p): sha256(p) for p in sorted(set(inputs))}
+        self.inputs = {self._name(p): sha256(require(p, "correct the path")) for p in sorted(set(inputs))}
         self.key = content_key({"arguments": self.arguments, "inputs": self.inputs, "code": code_version()})
         self.started = time.perf_counter()
 

@@ -164,7 +164,7 @@ def test_killed_again_and_again(runs: Path, stop_at_write, tmp_path: Path):
     assert_completes(4, root, runs)
 
 
-@pytest.mark.parametrize(("number", "flags"), [(2, []), (5, ["--price", "2"])])
+@pytest.mark.parametrize(("number", "flags"), [(2, []), (5, ["--price", "2", "--split", "paper"])])
 def test_killed_over_older_results(number: int, flags: list[str], runs: Path, stop_at_write, tmp_path: Path):
     """Every file is the old one or the new one; another run makes all of them new."""
     base = Path(shutil.copytree(runs / "finished", tmp_path / "base"))
