@@ -110,6 +110,7 @@ def reorganise(llm: str, dataset: str, prompts: Sequence[Prompt], log: Path, pat
     """Write label vectors, questions, clusters and folds from an interaction log."""
     folder = paths.labels(llm)
     rows = interactions.read(log, remedy="run llama_step1_gen_offline.py, or give the log this name")
+    interactions.check_one_source(rows, llm, dataset, str(log))
     in_train = {row.prompt_id for row in rows if row.split == "train"}
     in_test = {row.prompt_id for row in rows if row.split == "test"}
     prompts = [p for p in prompts if p.id in in_train | in_test]

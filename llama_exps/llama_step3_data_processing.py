@@ -47,6 +47,10 @@ class Args:
 
 
 def main(args: Args) -> None:
+    if not 1 <= args.assignments <= offline_dataset.ASSIGNMENTS or args.seed < 0:
+        raise InputError(
+            f"--assignments {args.assignments} --seed {args.seed}: assignments run from 1 to {offline_dataset.ASSIGNMENTS}, seeds from 0"
+        )
     paths = Paths(args.root)
     folder = paths.labels(args.llm)
     known = [p.name.removesuffix("_names.json") for p in sorted(folder.glob("*_names.json"))]

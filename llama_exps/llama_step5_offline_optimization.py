@@ -19,7 +19,7 @@ from typing import Any, Literal
 
 from tqdm import tqdm
 
-from prompt_oirl import fits, offline_dataset
+from prompt_oirl import fits, offline_dataset, reward_models
 from prompt_oirl.artifacts import REPO_ROOT, InputError, Paths, write_csv
 from prompt_oirl.evaluation import Judgement, judge
 from prompt_oirl.offline_dataset import OfflineDataset
@@ -59,6 +59,7 @@ class Args:
 def main(args: Args) -> None:
     if not (math.isfinite(args.price) and args.price >= 0):
         raise InputError(f"--price {args.price}: give dollars per million tokens, 0 or more")
+    reward_models.make(args.model, args.preset)  # refuses what step 4 cannot have trained
     paths = Paths(args.root)
     plan = fits.Plan(args.llm, args.model, args.preset, args.split, args.subsets, args.assignments, args.seed)
     known = [

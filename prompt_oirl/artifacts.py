@@ -94,7 +94,8 @@ def atomic_write(path: Path) -> Iterator[Path]:
 
 
 def _cannot_write(path: Path, error: OSError) -> InputError:
-    full = error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+    # NumPy reports a short write without an error number.
+    full = error.errno in (None, errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
     remedy = "free some space" if full else "make the folder writable, or pass another --root"
     return InputError(
         f"cannot write {path}: {error.strerror or error}; {remedy} and run the same command again"

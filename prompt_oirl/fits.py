@@ -70,6 +70,8 @@ class Plan:
     def __post_init__(self) -> None:
         if not 1 <= self.assignments <= offline_dataset.ASSIGNMENTS:
             raise InputError(f"--assignments {self.assignments}: choose 1 to {offline_dataset.ASSIGNMENTS}")
+        if self.seed < 0:
+            raise InputError(f"--seed {self.seed}: give 0 or more")
 
     @property
     def suffix(self) -> str:

@@ -86,6 +86,22 @@ def _checked(row: dict[str, Any], where: str, remedy: str) -> Interaction:
     return Interaction(**row)
 
 
+def check_one_source(rows: Iterable[Interaction], llm: str, dataset: str, where: str) -> None:
+    """Refuse a log that pools rows of several models, datasets, decodings or graders."""
+    first: tuple | None = None
+    for number, row in enumerate(rows, 1):
+        if (row.llm, row.dataset) != (llm, dataset):
+            raise InputError(
+                f"{where}:{number}: a row of llm {row.llm!r}, dataset {row.dataset!r}; keep one log for each"
+            )
+        kind = (row.grader, row.temperature, row.top_p, row.max_new_tokens)
+        first = first or kind
+        if kind != first:
+            raise InputError(
+                f"{where}:{number}: grader, temperature, top_p, max_new_tokens are {kind}, above {first}; keep one log for each"
+            )
+
+
 @dataclass
 class LabelTable:
     """One split of a log as matrices: rows are questions in log order, columns prompts.

@@ -81,23 +81,28 @@ def load_names(llm: str, dataset: str, paths: Paths) -> Names:
         raise InputError(
             f"{folder / f'{dataset}_names.json'}: not written by this step 2 ({error}); {STEP2}"
         ) from error
-    texts: list[str] = []
-    index: dict[str, list[int]] = {"train": [], "test": []}
-    ids: list[str] = []
-    for row in read_jsonl(folder / f"{dataset}_questions.jsonl", remedy=STEP2):
-        if row["question_index"] == len(texts):
-            texts.append(row["question"])
-        index[row["split"]].append(row["question_index"])
-        if row["split"] == "test":
-            ids.append(row["question_id"])
-    clusters = np.array(
-        [
-            int(r["cluster"])
-            for r in read_csv(folder / f"{dataset}_clusters.csv", remedy=STEP2, columns=["cluster"])
-        ]
-    )
-    rows = read_csv(folder / f"{dataset}_folds.csv", remedy=STEP2, columns=["cluster"])
-    folds = {c: np.array([int(r[c]) for r in rows]) for c in (rows[0] if rows else {}) if c != "cluster"}
+    try:
+        texts: list[str] = []
+        index: dict[str, list[int]] = {"train": [], "test": []}
+        ids: list[str] = []
+        for row in read_jsonl(folder / f"{dataset}_questions.jsonl", remedy=STEP2):
+            if row["question_index"] == len(texts):
+                texts.append(row["question"])
+            index[row["split"]].append(row["question_index"])
+            if row["split"] == "test":
+                ids.append(row["question_id"])
+        clusters = np.array(
+            [
+                int(r["cluster"])
+                for r in read_csv(folder / f"{dataset}_clusters.csv", remedy=STEP2, columns=["cluster"])
+            ]
+        )
+        rows = read_csv(folder / f"{dataset}_folds.csv", remedy=STEP2, columns=["cluster"])
+        folds = {c: np.array([int(r[c]) for r in rows]) for c in (rows[0] if rows else {}) if c != "cluster"}
+    except (KeyError, ValueError, TypeError) as error:
+        raise InputError(
+            f"{folder}: {dataset}_questions.jsonl, _clusters.csv or _folds.csv is damaged ({error!r}); {STEP2}"
+        ) from error
     if len(clusters) != len(texts) or len(rows) != clusters.max(initial=-1) + 1:
         raise InputError(
             f"{folder}: {dataset}_clusters.csv, _folds.csv and _questions.jsonl do not belong together; {STEP2}"

@@ -7,6 +7,7 @@ any other file with the same columns can be named instead.
 from __future__ import annotations
 
 import hashlib
+import re
 import unicodedata
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +16,7 @@ from prompt_oirl.artifacts import REPO_ROOT, InputError, csv_records
 
 PUBLISHED = REPO_ROOT / "data" / "prompts.csv"
 POSITIONS = ("system", "before", "after", "answer_start")
+_NAME = re.compile(r"\w[\w.-]{0,99}", re.ASCII)
 ROLES = ("train", "held_out")
 
 
@@ -46,6 +48,10 @@ def load_prompts(path: Path = PUBLISHED) -> list[Prompt]:
             )
         if not row["text"]:
             raise InputError(f"{path}:{number}: empty prompt text; {remedy}")
+        if not _NAME.fullmatch(row.get("prompt_id") or "x"):  # it becomes part of file names
+            raise InputError(
+                f"{path}:{number}: prompt_id {row['prompt_id']!r} may hold letters, digits, _ - . only; {remedy}"
+            )
         prompts.append(
             Prompt(row.get("prompt_id") or prompt_id(row["text"], position), row["text"], position, role)
         )

@@ -69,7 +69,7 @@ class Manifest:
             return old["key"] == self.key and all(
                 sha256(self.root / name) == digest for name, digest in old["outputs"].items()
             )
-        except (OSError, ValueError, KeyError):
+        except (OSError, ValueError, KeyError, TypeError, AttributeError):
             return False
 
     def finish(self, outputs: Iterable[Path]) -> None:
