@@ -18,6 +18,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from threading import Lock
 from typing import Any
 
 import numpy as np
@@ -56,15 +57,16 @@ class Paths:
 # --- writing -----------------------------------------------------------------------------------------
 
 
-def _current_umask() -> int:
-    umask = os.umask(0)
-    os.umask(umask)
-    return umask
+_umask_lock = Lock()  # the umask cannot be asked for without setting it for all threads
 
 
-_FILE_MODE = (
-    0o666 & ~_current_umask()
-)  # read once: os.umask cannot be asked without setting it for all threads
+def _file_mode() -> int:
+    with _umask_lock:
+        umask = os.umask(0)
+        os.umask(umask)
+    return 0o666 & ~umask
+
+
 _STALE_SECONDS = 600
 
 
@@ -85,7 +87,7 @@ def atomic_write(path: Path) -> Iterator[Path]:
         yield temporary
         with temporary.open("rb") as file:
             os.fsync(file.fileno())
-        temporary.chmod(_FILE_MODE)
+        temporary.chmod(_file_mode())
         temporary.replace(path)
     except OSError as error:
         raise _cannot_write(path, error) from error
