@@ -124,7 +124,12 @@ def reorganise(llm: str, dataset: str, prompts: Sequence[Prompt], log: Path, pat
     }
     for split, table in tables.items():
         if not table.questions:
-            raise InputError(f"{log}: no row of split {split}; log training and test questions")
+            kind = "training" if split == "train" else split
+            raise InputError(f"{log}: no {kind} rows; log training and test questions")
+    if len(set(tables["train"].questions)) < splits.HEADLINE_FOLDS:
+        raise InputError(
+            f"{log}: fewer than {splits.HEADLINE_FOLDS} distinct training questions; log more of them"
+        )
     outputs = []
     for split, columns in (("train", train_prompts), ("test", prompts)):
         for j, prompt in enumerate(columns):

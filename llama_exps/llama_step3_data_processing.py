@@ -22,7 +22,7 @@ from prompt_oirl.offline_dataset import Names
 from prompt_oirl.original_layout import published_arrays
 from prompt_oirl.released_logs import LLM
 from prompt_oirl.splits import prompt_subsets, subset_name
-from prompt_oirl.steps import Manifest, run_step
+from prompt_oirl.steps import Manifest, check_finished, run_step
 from prompt_oirl.surface import surface_features
 
 
@@ -55,6 +55,7 @@ def main(args: Args) -> None:
     folder = paths.labels(args.llm)
     known = [p.name.removesuffix("_names.json") for p in sorted(folder.glob("*_names.json"))]
     for dataset in offline_dataset.parse_datasets(args.dataset, known, offline_dataset.STEP2):
+        check_finished(folder / f"{dataset}_step2.json", args.root, offline_dataset.STEP2)
         names = offline_dataset.load_names(args.llm, dataset, paths)
         vectors = {
             s: [folder / f"{dataset}_{s}_{p.id}.npy" for p in ps]

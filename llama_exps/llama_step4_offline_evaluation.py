@@ -12,6 +12,7 @@ Writes llama_exps/<llm>_models/: the models, a record each, and <dataset>_<model
 
 from __future__ import annotations
 
+import signal
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -67,7 +68,10 @@ def main(args: Args) -> None:
     # The largest fits first, so that no core waits for a late one.
     order = sorted(range(len(planned)), key=lambda i: -len(planned[i][0].subset))
     tasks = (delayed(fits.run_fit)(*planned[i], paths, args.assignments) for i in order)
+    # Workers inherit the ignored Ctrl-C: the parent alone hears it, says so in one line and ends them.
+    hears_interrupts = signal.signal(signal.SIGINT, signal.SIG_IGN)
     results = Parallel(n_jobs=args.jobs, return_as="generator", batch_size=1)(tasks)
+    signal.signal(signal.SIGINT, hears_interrupts)
     records: dict[int, dict] = {}
     for i, record in zip(order, tqdm(results, total=len(planned), desc="fits", disable=None, smoothing=0.05)):
         records[i] = record

@@ -15,7 +15,7 @@ import tempfile
 import time
 import zipfile
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from threading import Lock
@@ -76,8 +76,9 @@ def atomic_write(path: Path) -> Iterator[Path]:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         for left_behind in path.parent.glob(f".{path.name}.*.tmp"):  # by a run that was killed while writing
-            if time.time() - left_behind.stat().st_mtime > _STALE_SECONDS:
-                left_behind.unlink(missing_ok=True)
+            with suppress(FileNotFoundError):  # another writer was faster
+                if time.time() - left_behind.stat().st_mtime > _STALE_SECONDS:
+                    left_behind.unlink()
         handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".tmp", dir=path.parent)
     except OSError as error:
         raise _cannot_write(path, error) from error
@@ -196,7 +197,7 @@ def read_json(path: Path, *, remedy: str) -> Any:
     require(path, remedy)
     try:
         return json.loads(path.read_text(encoding="utf-8"))
-    except (ValueError, UnicodeDecodeError) as error:
+    except (ValueError, RecursionError) as error:
         raise InputError(f"{path}: not valid JSON ({error}); {remedy}") from error
 
 

@@ -78,6 +78,9 @@ def _checked(row: dict[str, Any], where: str, remedy: str) -> Interaction:
     bad = [name for name in _TEXT if not isinstance(row[name], str)]
     if bad:
         raise InputError(f"{where}: {bad[0]} is not text; {remedy}")
+    for name in ("question_id", "prompt_id"):
+        if not row[name].isprintable() or not row[name]:
+            raise InputError(f"{where}: {name} {row[name]!a} is empty or holds a control character; {remedy}")
     correct = row["correct"]
     if not isinstance(correct, int | float) or not 0 <= correct <= 1:
         raise InputError(f"{where}: correct is {correct!r}, expected a number from 0 to 1; {remedy}")

@@ -16,6 +16,7 @@ from prompt_oirl import splits
 from prompt_oirl.artifacts import InputError, Paths, load_array, read_csv, read_json, read_jsonl
 from prompt_oirl.embeddings import EmbedderInfo, load_embeddings
 from prompt_oirl.prompts import Prompt
+from prompt_oirl.steps import check_finished
 
 STEP2 = "run llama_step2_reorg_data.py first"
 STEP3 = "run llama_step3_data_processing.py first"
@@ -189,6 +190,8 @@ def input_files(llm: str, dataset: str, paths: Paths) -> list[Path]:
             raise InputError(
                 f"missing {path}: {STEP2 if path.name.endswith(('names.json', 'questions.jsonl')) else STEP3}"
             )
+    check_finished(folder / f"{dataset}_step2.json", paths.root, STEP2)
+    check_finished(folder / f"{dataset}_step3.json", paths.root, STEP3)
     return files + [p for p in optional if p.is_file()]
 
 

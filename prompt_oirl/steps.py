@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import platform
 import sys
 import time
@@ -14,7 +13,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-from prompt_oirl.artifacts import REPO_ROOT, InputError, content_key, require, sha256, write_json
+from prompt_oirl.artifacts import REPO_ROOT, InputError, content_key, read_json, require, sha256, write_json
 
 
 @lru_cache(maxsize=8)
@@ -65,11 +64,9 @@ class Manifest:
     def is_current(self) -> bool:
         """True when an earlier run with the same key left every output unchanged."""
         try:
-            old = json.loads(self.path.read_text(encoding="utf-8"))
-            return old["key"] == self.key and all(
-                sha256(self.root / name) == digest for name, digest in old["outputs"].items()
-            )
-        except (OSError, ValueError, KeyError, TypeError, AttributeError):
+            old = read_json(self.path, remedy="")
+            return old["key"] == self.key and not altered(old["outputs"], self.root)
+        except (InputError, KeyError, TypeError, AttributeError):
             return False
 
     def finish(self, outputs: Iterable[Path]) -> None:
@@ -88,6 +85,27 @@ class Manifest:
                 "wall_seconds": round(time.perf_counter() - self.started, 3),
             },
         )
+
+
+def altered(files: dict[str, str], root: Path) -> list[Path]:
+    """Files that are gone or whose sha256 is no longer the one given."""
+    paths = {root / name: digest for name, digest in files.items()}
+    return [path for path, digest in paths.items() if not path.is_file() or sha256(path) != digest]
+
+
+def check_finished(manifest: Path, root: Path, remedy: str) -> None:
+    """Refuse an earlier step's outputs unless all of them are of one finished run on the inputs of today.
+
+    An input that was deleted since (fetched files, say) is no reason to refuse.
+    """
+    recorded = read_json(manifest, remedy=remedy)
+    try:
+        outputs, inputs = altered(recorded["outputs"], root), altered(recorded["inputs"], root)
+    except (KeyError, TypeError, AttributeError) as error:
+        raise InputError(f"{manifest}: not a manifest; {remedy}") from error
+    changed = outputs + [path for path in inputs if path.is_file()]
+    if changed:
+        raise InputError(f"{changed[0]}: not what {manifest.name} records; {remedy}")
 
 
 def run_step(main: Callable[[Any], None], arguments: type) -> None:

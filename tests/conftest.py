@@ -188,11 +188,3 @@ def write_meta_folder(folder: Path, state: dict[str, torch.Tensor], shards: int,
     (folder / "params.json").write_text(json.dumps(META_SIZE))
     (folder / "tokenizer.model").write_bytes(tokenizer.read_bytes())
     return folder
-
-
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Tests of behaviour that is wanted but not yet shown to be there: listed in known_gaps.txt, run, reported."""
-    gaps = set((Path(__file__).parent / "known_gaps.txt").read_text(encoding="utf-8").splitlines())
-    for item in items:
-        if item.nodeid in gaps:
-            item.add_marker(pytest.mark.xfail(reason="known gap, see tests/known_gaps.txt", strict=False))

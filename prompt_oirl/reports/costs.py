@@ -41,7 +41,10 @@ def cost_rows(data: OfflineDataset, judgement: Judgement, price: float) -> Itera
         base = selector.removesuffix("_as_published")
         calls = CALLS[base](k, len(names.prompts)) if base in CALLS else 1
         dollars = calls * per_call * price / 1e6
-        rate = float(np.nanmean(success))
+        known = success[~np.isnan(success)]
+        if not len(known):
+            continue
+        rate = float(known.mean())
         yield {
             "llm": names.llm,
             "dataset": names.dataset,

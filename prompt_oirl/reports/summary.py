@@ -52,9 +52,6 @@ def summary_rows(
             "llm": data.names.llm,
             "dataset": data.names.dataset,
             "split": group,
-            "n": len(np.unique(rows)),
-            "n_questions": len(np.unique(data.names.test_index[rows])),
-            "n_clusters": bootstrap.n_clusters,
             "seed": seed,
             "model": model,
             "preset": preset,
@@ -64,12 +61,14 @@ def summary_rows(
             ("success_rate", np.stack(columns, 1)),
             ("gain_over_train_best", _gains(labels, columns)),
         ):
-            for label, row in zip(labels, bootstrap.mean(values)):
+            for label, column, row in zip(labels, values.T, bootstrap.mean(values)):
                 k, subset, selector, features = label
-                if metric != "success_rate" and selector == BASELINE:
+                known = rows[~np.isnan(column)]
+                if not len(known) or (metric != "success_rate" and selector == BASELINE):
                     continue
                 yield (
                     base
+                    | _counts(data, known)
                     | _interval(row)
                     | {
                         "k": k,
@@ -82,7 +81,7 @@ def summary_rows(
                 )
         for judgement in of_group:
             if len(judgement.subset) == len(data.names.train_prompts):
-                yield from (base | row for row in ranking_rows(data, judgement, bootstrap))
+                yield from (base | _counts(data, rows) | row for row in ranking_rows(data, judgement, bootstrap))
 
 
 def _success_columns(
@@ -146,6 +145,16 @@ def ranking_rows(
                 "features": judgement.variant,
                 "note": "",
             }
+
+
+def _counts(data: OfflineDataset, rows: np.ndarray) -> dict[str, int]:
+    """What a value rests on: judged test rows, their distinct questions, their clusters."""
+    index = data.names.test_index[rows]
+    return {
+        "n": len(np.unique(rows)),
+        "n_questions": len(np.unique(index)),
+        "n_clusters": len(np.unique(data.names.clusters[index])),
+    }
 
 
 def _interval(row: np.ndarray) -> dict[str, float]:
