@@ -25,18 +25,14 @@ from prompt_oirl import generation, questions
 from prompt_oirl.artifacts import REPO_ROOT, InputError, Paths
 from prompt_oirl.generation import Decoding, Item, LogFiles
 from prompt_oirl.interactions import Interaction
-from prompt_oirl.llms import LLM
 from prompt_oirl.llms.budget import Budget
+from prompt_oirl.llms.options import BudgetOptions, ModelOptions
 from prompt_oirl.prompts import PUBLISHED, Prompt, load_prompts
 from prompt_oirl.steps import run_step
 
 
 @dataclass
-class Args:
-    ckpt_dir: str = ""
-    """Model folder (Hugging Face, or Meta's with params.json) or hub id, for --backend transformers."""
-    tokenizer_path: str | None = None
-    """Tokenizer, if it does not lie in or beside the model folder."""
+class Args(ModelOptions, BudgetOptions):
     dataset_eval: str = "gsm8k"
     """gsm8k, svamp, mawps, or any name with --questions."""
     prompt_idx: str = "all"
@@ -45,12 +41,8 @@ class Args:
     """0 is greedy."""
     top_p: float = 0.9
     """Nucleus."""
-    max_seq_len: int = 512
-    """Tokens of question and answer together (transformers)."""
     max_gen_len: int | None = None
     """Tokens of an answer; none: whatever max_seq_len leaves."""
-    max_batch_size: int = 8
-    """Conversations at once; halved when memory runs out. For servers: requests at once."""
     split: Literal["both", "train", "test"] = "both"
     """Which questions. Held-out prompts are asked on test questions only."""
     samples: int = 1
@@ -63,24 +55,8 @@ class Args:
     """CSV of prompts (columns prompt_id, role, position, text)."""
     llm: str | None = None
     """Name of the log; default: the model's name."""
-    backend: Literal["transformers", "openai"] = "transformers"
-    """openai: any OpenAI-compatible server; the key comes from OPENAI_API_KEY."""
-    model: str | None = None
-    """Model name at the server."""
-    base_url: str | None = None
-    """Server other than OpenAI's."""
     grader: Literal["strict", "original"] = "strict"
     """Whose verdict models are trained on; both are logged."""
-    max_calls: int | None = None
-    """Stop after so many answers."""
-    max_cost: float | None = None
-    """Stop before so many dollars are spent."""
-    max_minutes: float | None = None
-    """Stop after so many minutes."""
-    price_in: float = 0.0
-    """Dollars per million tokens read."""
-    price_out: float = 0.0
-    """Dollars per million tokens written."""
     seed: int = 0
     """Seed of the sampling noise; each answer draws its own from it."""
     dry_run: bool = False
@@ -91,9 +67,7 @@ class Args:
 
 def main(args: Args) -> None:
     rank, world = int(os.environ.get("RANK", 0)), int(os.environ.get("WORLD_SIZE", 1))
-    name = args.llm or generation.run_name(
-        args.ckpt_dir if args.backend == "transformers" else args.model or ""
-    )
+    name = args.llm or args.name()
     files = LogFiles(Paths(args.root).labels(name), args.dataset_eval)
     decoding = Decoding(args.temperature, args.top_p, args.max_gen_len, args.seed)
     order = generation.all_items(chosen_questions(args), load_prompts(args.prompts), args.samples)
@@ -106,7 +80,7 @@ def main(args: Args) -> None:
         for i, item in enumerate(order)
         if i % world == rank and item.prompt.id in wanted and item.key not in done
     ]
-    budget = Budget(args.max_calls, args.max_cost, args.max_minutes, args.price_in, args.price_out)
+    budget = args.budget()
     if args.dry_run:
         if rank == 0:
             owed = [item for item in order if item.prompt.id in wanted and item.key not in done]
@@ -119,7 +93,7 @@ def main(args: Args) -> None:
         dist.barrier()  # everyone has read the log before anyone writes
     failed = 0
     if mine:
-        llm = load_llm(args)
+        llm = args.load()
         separator = questions.SEPARATORS.get(args.dataset_eval, "\n")
         with tqdm(
             total=len(mine),
@@ -135,7 +109,6 @@ def main(args: Args) -> None:
                 decoding,
                 args.grader,
                 separator,
-                args.max_batch_size,
                 budget,
                 files.part(rank),
                 bar,
@@ -179,22 +152,6 @@ def chosen_prompts(flag: str, prompts: list[Prompt]) -> list[Prompt]:
             f"--prompt_idx {flag}: give all, one of 0 to {len(prompts) - 1}, or a range such as 0-5"
         )
     return picked
-
-
-def load_llm(args: Args) -> LLM:
-    if args.backend == "openai":
-        from prompt_oirl.llms.openai_llm import OpenAILLM
-
-        if not args.model:
-            raise InputError("--backend openai needs --model, the model's name at the server")
-        return OpenAILLM(args.model, args.base_url, args.max_batch_size)
-    if not args.ckpt_dir:
-        raise InputError(
-            "--ckpt_dir is missing: a model folder or hub id (or use --backend openai --model NAME)"
-        )
-    from prompt_oirl.llms.transformers_llm import TransformersLLM
-
-    return TransformersLLM(args.ckpt_dir, args.tokenizer_path, args.max_seq_len, args.max_batch_size)
 
 
 def estimate(owed: list[Item], logged: list[Interaction], budget: Budget, max_gen_len: int | None) -> str:

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from prompt_oirl import grading, interactions
-from prompt_oirl.artifacts import InputError, content_key, write_csv
+from prompt_oirl.artifacts import InputError, write_csv
 from prompt_oirl.interactions import Interaction
 from prompt_oirl.llms import LLM, Generation
 from prompt_oirl.llms.budget import Budget
@@ -140,7 +140,6 @@ def answer_items(
     decoding: Decoding,
     grader: str,
     separator: str,
-    batch_size: int,
     budget: Budget,
     part: Path,
     progress: Any,
@@ -157,7 +156,7 @@ def answer_items(
     started = time.monotonic()
     with part.open("a", encoding="utf-8", newline="\n") as file:
         while at < len(owed):
-            batch = owed[at : at + batch_size]
+            batch = owed[at : at + llm.batch_size]
             tokens_in = sum(len(i.question.text) + len(i.prompt.text) for i in batch) / 4 / len(batch)
             tokens_out = (
                 budget.tokens_out / budget.calls if budget.calls else float(decoding.max_new_tokens or 256)
@@ -264,9 +263,3 @@ def write_labels(path: Path, rows: Sequence[Interaction]) -> None:
         key = (row.split, row.question_id, row.sample)
         table.setdefault(key, dict(zip(("split", "question_id", "sample"), key)))[row.prompt_id] = row.correct
     write_csv(path, table.values(), ["split", "question_id", "sample", *prompts])
-
-
-def run_name(ckpt_dir: str) -> str:
-    """Name of a log when none is given: the model folder's or hub id's last part, safe as a folder name."""
-    name = Path(ckpt_dir.rstrip("/")).name or "llm"
-    return "".join(c if c.isalnum() or c in "-_." else "_" for c in name) or content_key(ckpt_dir)

@@ -12,6 +12,9 @@ import numpy as np
 import pytest
 import torch
 from conftest import META_SIZE, write_meta_folder
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy.stats import chisquare, kstest
 
 from prompt_oirl.artifacts import InputError
 from prompt_oirl.llms import Generation
@@ -19,7 +22,7 @@ from prompt_oirl.llms.budget import Budget
 from prompt_oirl.llms.chat import conversation
 from prompt_oirl.llms.meta_checkpoint import load_meta_checkpoint
 from prompt_oirl.llms.openai_llm import OpenAILLM
-from prompt_oirl.llms.sampling import gumbel_noise, item_seed, keep_nucleus
+from prompt_oirl.llms.sampling import draw, exponential_noise, item_seed
 from prompt_oirl.llms.transformers_llm import TransformersLLM
 from prompt_oirl.prompts import Prompt
 
@@ -107,23 +110,44 @@ def test_texts_do_not_depend_on_the_batch(
     assert len(set(texts[0])) > 1
 
 
-def test_gumbel_noise_is_gumbel_and_a_function_of_the_seed() -> None:
+def test_noise_is_exponential_and_a_function_of_the_seed() -> None:
     seeds = torch.tensor([item_seed(0, "a"), item_seed(0, "b"), 7])
-    noise = gumbel_noise(seeds, 3, 100_000)
-    assert torch.allclose(noise.mean(1), torch.full((3,), 0.5772), atol=0.02)
-    assert torch.allclose(noise.var(1), torch.full((3,), 1.6449), atol=0.05)
+    noise = exponential_noise(seeds, 3, 100_000)
+    assert (noise > 0).all()
+    for row in noise.numpy():
+        assert kstest(row, "expon").pvalue > 1e-3
     assert abs(np.corrcoef(noise.numpy())[0, 1]) < 0.02
-    assert torch.equal(noise[2:], gumbel_noise(seeds[2:], 3, 100_000))
-    assert not torch.equal(noise, gumbel_noise(seeds, 4, 100_000))
+    assert abs(np.corrcoef(noise[0, :-1].numpy(), noise[0, 1:].numpy())[0, 1]) < 0.02
+    assert torch.equal(noise[2:], exponential_noise(seeds[2:], 3, 100_000))
+    assert not torch.equal(noise, exponential_noise(seeds, 4, 100_000))
+    across_steps = torch.stack([exponential_noise(seeds[:1], step, 1)[0, 0] for step in range(5_000)])
+    assert kstest(across_steps.numpy(), "expon").pvalue > 1e-3
 
 
 def test_sampling_follows_the_truncated_distribution() -> None:
-    logits = torch.log(torch.tensor([0.5, 0.3, 0.15, 0.05]))
-    kept = keep_nucleus(logits[None], 0.9)
     seeds = torch.tensor([item_seed(1, i) for i in range(20_000)])
-    drawn = (kept + gumbel_noise(seeds, 0, 4)).argmax(1)
-    share = torch.bincount(drawn, minlength=4) / len(seeds)
-    assert torch.allclose(share, torch.tensor([0.5, 0.3, 0.15, 0.0]) / 0.95, atol=0.015)
+    logits = (0.6 * torch.log(torch.tensor([0.05, 0.3, 0.15, 0.5]))).expand(len(seeds), -1)
+    drawn = draw(logits, exponential_noise(seeds, 0, 4), 0.6, 0.9)
+    counts = torch.bincount(drawn[:, 0], minlength=4).numpy()
+    assert counts[0] == 0
+    assert chisquare(counts[1:], len(seeds) * np.array([0.3, 0.15, 0.5]) / 0.95).pvalue > 1e-3
+
+
+@settings(deadline=None, max_examples=60)
+@given(st.integers(0, 2**32), st.floats(0.05, 1), st.floats(0.2, 3), st.integers(2, 300))
+def test_drawing_equals_sorting_out_the_nucleus_first(
+    seed: int, top_p: float, temperature: float, vocabulary: int
+) -> None:
+    logits = torch.randn(5, vocabulary, generator=torch.Generator().manual_seed(seed)) * 2
+    noise = exponential_noise(torch.arange(seed, seed + 5), 0, vocabulary)
+    ranked, order = (logits / temperature).softmax(-1).double().sort(dim=-1, descending=True)
+    ahead = ranked.cumsum(-1) - ranked
+    kept = (ahead < top_p).gather(1, order.argsort(-1))
+    plain = (logits / temperature - noise.log()).masked_fill(~kept, float("-inf")).argmax(-1)
+    # A token on the very edge of the nucleus may fall either way.
+    near = ((ahead - top_p).abs() < 1e-5).any(-1)
+    drawn = draw(logits, noise, temperature, top_p)[:, 0]
+    assert torch.equal(drawn[~near], plain[~near])
 
 
 def test_prompt_positions() -> None:
@@ -232,7 +256,7 @@ def server() -> Iterator[MisbehavingServer]:
 
 def test_every_fault_of_a_server_ends_in_an_answer_or_is_owed(server, monkeypatch) -> None:
     monkeypatch.setenv("OPENAI_API_KEY", "sk-secret-of-the-test")
-    llm = OpenAILLM("m", f"http://127.0.0.1:{server.server_port}/v1", concurrency=4, timeout=1.0)
+    llm = OpenAILLM("m", f"http://127.0.0.1:{server.server_port}/v1", batch_size=4, timeout=1.0)
     asked = [[{"role": "user", "content": f"{fault}|{i}"}] for fault in ["", *FAULTS] for i in range(3)]
     answers = llm.generate(asked, max_new_tokens=10, temperature=0.6, top_p=0.9, seeds=range(len(asked)))
     owed = [c for c, a in zip(asked, answers) if a.finish_reason == "error"]

@@ -30,7 +30,7 @@ QUESTIONS = [
 ]
 
 
-def ask(files: LogFiles, llm: ScriptedLLM, samples: int = 2, batch: int = 4, **limits: int) -> int:
+def ask(files: LogFiles, llm: ScriptedLLM, samples: int = 2, **limits: int) -> int:
     """One run of one rank over everything still owed."""
     order = all_items(QUESTIONS, PROMPTS, samples)
     done = {(r.question_id, r.prompt_id, r.sample) for r in files.rows()}
@@ -44,7 +44,6 @@ def ask(files: LogFiles, llm: ScriptedLLM, samples: int = 2, batch: int = 4, **l
             Decoding(max_new_tokens=20),
             "strict",
             "\n",
-            batch,
             Budget(**limits),
             files.part(0),
             bar,
@@ -65,7 +64,7 @@ def test_items_ask_held_out_prompts_on_test_questions_only() -> None:
 
 
 def test_budget_stops_and_a_rerun_pays_only_for_the_rest(tmp_path: Path) -> None:
-    files, llm = LogFiles(tmp_path, "toy"), ScriptedLLM(right_answers)
+    files, llm = LogFiles(tmp_path, "toy"), ScriptedLLM(right_answers, batch_size=4)
     total = len(all_items(QUESTIONS, PROMPTS, 2))
     ask(files, llm, max_calls=11)
     assert len(llm.asked) == 11
@@ -80,7 +79,7 @@ def test_budget_stops_and_a_rerun_pays_only_for_the_rest(tmp_path: Path) -> None
 
 
 def test_a_torn_line_is_dropped_with_a_note_and_asked_again(tmp_path: Path, capsys) -> None:
-    files, llm = LogFiles(tmp_path, "toy"), ScriptedLLM(right_answers)
+    files, llm = LogFiles(tmp_path, "toy"), ScriptedLLM(right_answers, batch_size=4)
     ask(files, llm)
     text = files.merged.read_text()
     lines = text.splitlines(keepends=True)
@@ -99,7 +98,7 @@ def test_a_torn_line_is_dropped_with_a_note_and_asked_again(tmp_path: Path, caps
 
 
 def test_a_doubled_row_counts_once_and_failed_answers_stay_owed(tmp_path: Path) -> None:
-    files, llm = LogFiles(tmp_path, "toy"), ScriptedLLM(right_answers)
+    files, llm = LogFiles(tmp_path, "toy"), ScriptedLLM(right_answers, batch_size=4)
     ask(files, llm)
     lines = files.merged.read_text().splitlines(keepends=True)
     files.part(3).parent.mkdir(exist_ok=True)
@@ -110,7 +109,7 @@ def test_a_doubled_row_counts_once_and_failed_answers_stay_owed(tmp_path: Path) 
 
 def test_other_decodings_are_refused(tmp_path: Path) -> None:
     files = LogFiles(tmp_path, "toy")
-    ask(files, ScriptedLLM(right_answers))
+    ask(files, ScriptedLLM(right_answers, batch_size=4))
     with pytest.raises(InputError, match="--llm"):
         generation.check_decoding(
             list(files.rows()), Decoding(temperature=0.0, max_new_tokens=20), files.merged

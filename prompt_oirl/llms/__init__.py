@@ -1,7 +1,7 @@
 """Language models behind one call: conversations in, texts with token counts out.
 
 `transformers` runs a local model (also Meta's original checkpoint folder), `openai` any OpenAI-compatible
-server, `scripted` answers from a list for tests. All of them take one seed per conversation.
+server, `vllm` the vLLM engine, `scripted` answers from a function for tests. All of them take one seed per conversation.
 """
 
 from __future__ import annotations
@@ -24,6 +24,8 @@ class Generation:
 
 
 class LLM(Protocol):
+    batch_size: int  # how many conversations it likes to be handed at once
+
     def generate(
         self,
         conversations: Sequence[Conversation],

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from prompt_oirl.artifacts import InputError
 from prompt_oirl.llms import Conversation
 from prompt_oirl.prompts import Prompt
@@ -32,3 +34,16 @@ def conversation(question: str, prompt: Prompt, separator: str = "\n") -> Conver
     if prompt.position == "answer_start":
         return [{"role": "user", "content": question}, {"role": "assistant", "content": prompt.text}]
     raise InputError(f"prompt {prompt.id}: unknown position {prompt.position!r}")
+
+
+def encode(tokenizer: Any, conversation: Conversation) -> list[int]:
+    """Token ids by the tokenizer's chat template, or LLaMA-2's; an assistant's last turn is left open."""
+    continued = conversation[-1]["role"] == "assistant"
+    text = tokenizer.apply_chat_template(
+        conversation,
+        chat_template=None if tokenizer.chat_template else LLAMA2_TEMPLATE,
+        tokenize=False,
+        add_generation_prompt=not continued,
+        continue_final_message=continued,
+    )
+    return tokenizer(text, add_special_tokens=False)["input_ids"]

@@ -24,7 +24,7 @@ class OpenAILLM:
         self,
         model: str,
         base_url: str | None = None,
-        concurrency: int = 8,
+        batch_size: int = 8,
         retries: int = 6,
         timeout: float = 120.0,
     ):
@@ -38,7 +38,7 @@ class OpenAILLM:
         self._client = OpenAI(
             api_key=key or LOCAL_KEY, base_url=base_url, max_retries=retries, timeout=timeout
         )
-        self._model, self._concurrency = model, concurrency
+        self._model, self.batch_size = model, batch_size
         self.last_error = ""
 
     def generate(
@@ -53,7 +53,7 @@ class OpenAILLM:
         def ask(conversation: Conversation, seed: int) -> Generation:
             return self._ask(conversation, seed, max_new_tokens, temperature, top_p)
 
-        with ThreadPoolExecutor(self._concurrency) as pool:
+        with ThreadPoolExecutor(self.batch_size) as pool:
             return list(pool.map(ask, conversations, seeds))
 
     def _ask(

@@ -10,8 +10,8 @@ from prompt_oirl.llms import Conversation, Generation
 class ScriptedLLM:
     """Answers `reply(conversation, seed)` and remembers every conversation it was asked."""
 
-    def __init__(self, reply: Callable[[Conversation, int], str]):
-        self._reply = reply
+    def __init__(self, reply: Callable[[Conversation, int], str], batch_size: int = 8):
+        self._reply, self.batch_size = reply, batch_size
         self.asked: list[Conversation] = []
 
     def generate(

@@ -9,17 +9,22 @@ from typing import Any
 
 from prompt_oirl.artifacts import InputError
 from prompt_oirl.llms import Conversation, Generation
+from prompt_oirl.llms.chat import encode
 
 
 class TransformersLLM:
-    """bf16 on a GPU, fp32 on CPU; left-padded batches, sorted by length, halved when memory runs out."""
+    """bf16 on a GPU, fp32 on CPU; left-padded batches, sorted by length, halved when memory runs out.
+
+    `batch_size` is how many conversations run at once: on a GPU as many as fit by estimate, at most
+    `max_batch_size`.
+    """
 
     def __init__(
         self,
         model: str,
         tokenizer: str | None = None,
         max_seq_len: int = 512,
-        max_batch_size: int = 8,
+        max_batch_size: int = 64,
     ):
         import torch
         from transformers.utils import logging
@@ -27,7 +32,7 @@ class TransformersLLM:
         logging.disable_progress_bar()
         self.device = f"cuda:{os.environ.get('LOCAL_RANK', 0)}" if torch.cuda.is_available() else "cpu"
         dtype = torch.bfloat16 if self.device.startswith("cuda") else torch.float32
-        self.max_seq_len, self.max_batch_size = max_seq_len, max_batch_size
+        self.max_seq_len = max_seq_len
         if (Path(model) / "params.json").is_file():
             from prompt_oirl.llms.meta_checkpoint import load_meta_checkpoint
 
@@ -39,22 +44,23 @@ class TransformersLLM:
         if self.tokenizer.pad_token_id is None:
             self.tokenizer.pad_token = self.tokenizer.eos_token
         self.tokenizer.padding_side = "left"
-        if not self.tokenizer.chat_template:
-            from prompt_oirl.llms.chat import LLAMA2_TEMPLATE
-
-            self.tokenizer.chat_template = LLAMA2_TEMPLATE
         self.model.eval().to(self.device)
+        self.batch_size = max_batch_size
+        if self.device != "cpu":
+            free, _ = torch.cuda.mem_get_info(self.device)
+            self.batch_size = max(1, min(max_batch_size, int(0.8 * free / self._bytes_per_row())))
+
+    def _bytes_per_row(self) -> int:
+        """GPU memory of one conversation of full length: keys and values of all layers, and the logits' copies."""
+        config = self.model.config.get_text_config()
+        heads = getattr(config, "num_key_value_heads", None) or config.num_attention_heads
+        size = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
+        cached = 2 * config.num_hidden_layers * heads * size * self.max_seq_len * self.model.dtype.itemsize
+        return cached + 10 * 4 * config.vocab_size
 
     def encode(self, conversation: Conversation) -> list[int]:
         """Token ids; an assistant's last turn is left open for the model to go on."""
-        continued = conversation[-1]["role"] == "assistant"
-        text = self.tokenizer.apply_chat_template(
-            conversation,
-            tokenize=False,
-            add_generation_prompt=not continued,
-            continue_final_message=continued,
-        )
-        return self.tokenizer(text, add_special_tokens=False)["input_ids"]
+        return encode(self.tokenizer, conversation)
 
     def generate(
         self,
@@ -71,7 +77,7 @@ class TransformersLLM:
         order = sorted(range(len(encoded)), key=lambda i: (-len(encoded[i]), i))
         at = 0
         while at < len(order):
-            batch = order[at : at + self.max_batch_size]
+            batch = order[at : at + self.batch_size]
             for i, answer in zip(
                 batch,
                 self._batch(
@@ -101,7 +107,7 @@ class TransformersLLM:
                 ) from None
         torch.cuda.empty_cache()
         half = (len(rows) + 1) // 2
-        self.max_batch_size = half
+        self.batch_size = half
         first = self._batch(rows[:half], seeds[:half], max_new_tokens, temperature, top_p)
         return first + self._batch(rows[half:], seeds[half:], max_new_tokens, temperature, top_p)
 
@@ -115,7 +121,7 @@ class TransformersLLM:
     ) -> list[Generation]:
         """One padded batch. Like Meta's code, question and answer share `max_seq_len` tokens, row by row."""
         import torch
-        from transformers import GenerationConfig, LogitsProcessorList
+        from transformers import GenerationConfig, LogitsProcessorList, StaticCache
 
         from prompt_oirl.llms.sampling import GumbelSampler
 
@@ -128,12 +134,25 @@ class TransformersLLM:
         mask = torch.tensor([[0] * (width - len(row)) + [1] * len(row) for row in rows], device=self.device)
         ends = self.model.generation_config.eos_token_id or self.tokenizer.eos_token_id
         config = GenerationConfig(
-            max_new_tokens=max(room), do_sample=False, pad_token_id=pad, eos_token_id=ends, use_cache=True
+            max_new_tokens=max(room),
+            do_sample=False,
+            pad_token_id=pad,
+            eos_token_id=ends,
+            disable_compile=True,
         )
+        # Growing a cache copies all of it at every token; one of fixed size suits any model that can be compiled.
+        # Compiling itself would take longer than a batch of yet another width lives.
+        cache = None
+        if getattr(self.model, "_can_compile_fullgraph", False):
+            cache = StaticCache(config=self.model.config, max_cache_len=width + max(room))
         processors: Any = LogitsProcessorList([GumbelSampler(seeds, width, temperature, top_p)])  # type: ignore[list-item]
         with torch.inference_mode():
             out = self.model.generate(
-                input_ids=ids, attention_mask=mask, generation_config=config, logits_processor=processors
+                input_ids=ids,
+                attention_mask=mask,
+                generation_config=config,
+                logits_processor=processors,
+                past_key_values=cache,
             )
         return [
             self._finish(new, limit, len(row), ends)

@@ -81,7 +81,9 @@ def summary_rows(
                 )
         for judgement in of_group:
             if len(judgement.subset) == len(data.names.train_prompts):
-                yield from (base | _counts(data, rows) | row for row in ranking_rows(data, judgement, bootstrap))
+                yield from (
+                    base | _counts(data, rows) | row for row in ranking_rows(data, judgement, bootstrap)
+                )
 
 
 def _success_columns(

@@ -1,0 +1,79 @@
+"""Flags that every step which asks an LLM shares: which model, how it decodes, what it may spend."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from prompt_oirl.artifacts import InputError
+from prompt_oirl.llms import LLM
+from prompt_oirl.llms.budget import Budget
+
+
+@dataclass
+class ModelOptions:
+    """A language model: a local one, or one at a server."""
+
+    ckpt_dir: str = ""
+    """Model folder (Hugging Face, or Meta's with params.json) or hub id."""
+    tokenizer_path: str | None = None
+    """Tokenizer, if it does not lie in or beside the model folder."""
+    backend: Literal["transformers", "openai", "vllm"] = "transformers"
+    """openai: any OpenAI-compatible server; the key comes from OPENAI_API_KEY."""
+    model: str | None = None
+    """Model name at the server."""
+    base_url: str | None = None
+    """Server other than OpenAI's."""
+    max_seq_len: int = 512
+    """Tokens of question and answer together (local models)."""
+    max_batch_size: int | None = None
+    """Conversations at once, at most: by default 64 and what fits a GPU; for servers 8 requests."""
+
+    def name(self) -> str:
+        """Name of its log when none is given: the folder's, hub id's or model's last part, safe as a file name."""
+        given = self.model if self.backend == "openai" else self.ckpt_dir
+        last = Path((given or "").rstrip("/")).name or "llm"
+        return "".join(c if c.isalnum() or c in "-_." else "_" for c in last)
+
+    def load(self) -> LLM:
+        if self.max_batch_size is not None and self.max_batch_size < 1:
+            raise InputError(f"--max_batch_size {self.max_batch_size}: give 1 or more")
+        if self.backend == "openai":
+            from prompt_oirl.llms.openai_llm import OpenAILLM
+
+            if not self.model:
+                raise InputError("--backend openai needs --model, the model's name at the server")
+            return OpenAILLM(self.model, self.base_url, self.max_batch_size or 8)
+        if not self.ckpt_dir:
+            raise InputError(
+                "--ckpt_dir is missing: a model folder or hub id (or use --backend openai --model NAME)"
+            )
+        if self.backend == "vllm":
+            from prompt_oirl.llms.vllm_llm import VllmLLM
+
+            return VllmLLM(self.ckpt_dir, self.tokenizer_path, self.max_seq_len)
+        from prompt_oirl.llms.transformers_llm import TransformersLLM
+
+        return TransformersLLM(
+            self.ckpt_dir, self.tokenizer_path, self.max_seq_len, self.max_batch_size or 64
+        )
+
+
+@dataclass
+class BudgetOptions:
+    """Limits of a run; it stops cleanly before it would overdraw one of them."""
+
+    max_calls: int | None = None
+    """Stop after so many answers."""
+    max_cost: float | None = None
+    """Stop before so many dollars are spent."""
+    max_minutes: float | None = None
+    """Stop after so many minutes."""
+    price_in: float = 0.0
+    """Dollars per million tokens read."""
+    price_out: float = 0.0
+    """Dollars per million tokens written."""
+
+    def budget(self) -> Budget:
+        return Budget(self.max_calls, self.max_cost, self.max_minutes, self.price_in, self.price_out)
