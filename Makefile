@@ -45,7 +45,7 @@ reference: install
 	$(BIN)/python scripts/make_reference_tables.py
 
 test: install
-	$(BIN)/python -m pytest -n 2 -m "not install"
+	$(BIN)/python -m pytest -n 2 -m "not install and not slow"
 
 check: install
 	$(BIN)/ruff check .
@@ -56,10 +56,10 @@ format: install
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-# Every command of README at small size, the kill tests, and an install into an empty environment.
+# Every command of README at small size, the long kill tests, and an install into an empty environment.
 readme: install
 	$(BIN)/python scripts/check_readme.py
-	$(BIN)/python -m pytest -m install
+	$(BIN)/python -m pytest -m "install or slow"
 
 clean:
 	rm -rf .venv build *.egg-info

@@ -74,7 +74,7 @@ def main(args: Args) -> None:
     wanted = {p.id for p in chosen_prompts(args.prompt_idx, load_prompts(args.prompts))}
     logged = list(files.rows())
     generation.check_decoding(logged, decoding, files.merged)
-    done = {(row.question_id, row.prompt_id, row.sample) for row in logged}
+    done = {generation.row_key(row) for row in logged}
     mine = [
         item
         for i, item in enumerate(order)
@@ -116,7 +116,7 @@ def main(args: Args) -> None:
     if world > 1:
         dist.barrier()
     if rank == 0:
-        report(generation.merge(files, order), files)
+        report(generation.merge(files, [item.key for item in order]), files)
     if world > 1:
         dist.barrier()
         dist.destroy_process_group()

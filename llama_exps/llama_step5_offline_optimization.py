@@ -4,24 +4,28 @@
     python llama_step5_offline_optimization.py                      # what step 4 trained by default
     python llama_step5_offline_optimization.py --split crossfit --subsets 6 --assignments 10
     python llama_step5_offline_optimization.py --price 0.5          # dollars per million tokens in cost.csv
+    python llama_step5_offline_optimization.py --llm NAME --live --lm.ckpt_dir FOLDER_OR_HUB_ID   # ask for missing picks
 
 Give step 4's flags again if you changed them. Writes results/<llm>/<dataset>/<split>/: the five published CSVs and
-figures, summary.csv (every selector with its interval), picks.csv (who chose what) and cost.csv.
+figures, summary.csv (every selector with its interval), picks.csv (who chose what) and cost.csv. With --live the LLM
+is asked for every picked (question, prompt) that the log lacks; live.csv shows live beside offline.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
 from tqdm import tqdm
 
-from prompt_oirl import fits, offline_dataset, reward_models
+from prompt_oirl import fits, generation, live, offline_dataset, reward_models
 from prompt_oirl.artifacts import REPO_ROOT, InputError, Paths, write_csv
 from prompt_oirl.evaluation import Judgement, judge
+from prompt_oirl.generation import LogFiles
+from prompt_oirl.llms.options import BudgetOptions, ModelOptions
 from prompt_oirl.offline_dataset import OfflineDataset
 from prompt_oirl.released_logs import LLM
 from prompt_oirl.reports import costs, figures, published, summary, terminal
@@ -54,6 +58,10 @@ class Args:
     """Folder that holds llama_exps/, embeddings/ and results/."""
     force: bool = False
     """Redo even if nothing changed."""
+    live: bool = False
+    """Ask the LLM for the picks that the log lacks."""
+    lm: ModelOptions = field(default_factory=ModelOptions)
+    budget: BudgetOptions = field(default_factory=BudgetOptions)
 
 
 def main(args: Args) -> None:
@@ -67,6 +75,7 @@ def main(args: Args) -> None:
     ]
     for dataset in offline_dataset.parse_datasets(args.dataset, known, STEP4):
         planned, records = finished_fits(plan, dataset, paths)
+        evaluated: list[tuple[Path, OfflineDataset, Judgement]] = []
         for protocol in plan.groups():
             chosen = {fit: record for fit, record in zip(planned, records) if fit.group.startswith(protocol)}
             folder = paths.results(args.llm, dataset, protocol + plan.suffix)
@@ -76,11 +85,14 @@ def main(args: Args) -> None:
             ]
             settings = {"plan": vars(plan), "protocol": protocol, "price": args.price}
             manifest = Manifest(folder / "manifest.json", settings, inputs, args.root)
-            if not manifest.is_current() or args.force:
+            if not manifest.is_current() or args.force or args.live:
                 data = offline_dataset.load(args.llm, dataset, paths)
                 judgements = judge_all(data, chosen, paths, args.assignments, f"{dataset} {protocol}")
                 manifest.finish(write_tables(folder, data, judgements, plan, args.price))
+                evaluated += [(folder, data, j) for j in full_judgements(data, judgements)[:1]]
             terminal.print_table(folder / "summary.csv", dataset, protocol)
+        if args.live:
+            evaluate_live(args, LogFiles(paths.labels(args.llm), dataset), evaluated)
 
 
 def finished_fits(plan: fits.Plan, dataset: str, paths: Paths) -> tuple[list[fits.Fit], list[dict[str, Any]]]:
@@ -122,7 +134,7 @@ def write_tables(
         path, summary.summary_rows(data, judgements, plan.model, plan.preset, plan.seed), summary.COLUMNS
     )
     outputs = [path]
-    full = [j for j in judgements if len(j.subset) == len(names.train_prompts) and j.variant == "both"]
+    full = full_judgements(data, judgements)
     if full:
         # The judgement on most training data stands for the protocol: five folds rather than two.
         outputs += [folder / "cost.csv", folder / "picks.csv"]
@@ -141,6 +153,32 @@ def write_tables(
         write_csv(outputs[-1], (row[metric] for row in metric_rows), published.metric_columns(metric))
         outputs.append(figures.draw_metric(outputs[-1], title, name))
     return outputs
+
+
+def full_judgements(data: OfflineDataset, judgements: Sequence[Judgement]) -> list[Judgement]:
+    """Those on all training prompts."""
+    return [j for j in judgements if len(j.subset) == len(data.names.train_prompts) and j.variant == "both"]
+
+
+def evaluate_live(
+    args: Args, files: LogFiles, evaluated: Sequence[tuple[Path, OfflineDataset, Judgement]]
+) -> None:
+    """Ask for what the picks of all protocols owe, write live.csv for each, and let the answers join the log."""
+    before = list(files.rows())
+    owed = live.owed_picks([(data, judgement) for _, data, judgement in evaluated], before)
+    print(f"\n{files.dataset}: {len(owed):,} picked (question, prompt) pairs are not in the log")
+    if owed:
+        live.ask(owed, args.lm.load(), files, before, args.budget.budget())
+    rows = list(files.rows())
+    for folder, data, judgement in evaluated:
+        table = list(live.live_rows(data, judgement, rows, owed, args.seed))
+        write_csv(folder / "live.csv", table, live.COLUMNS)
+        terminal.print_live(table, folder / "live.csv")
+    if len(rows) > len(before):
+        generation.merge(files, [generation.row_key(row) for row in before])
+        print(
+            f"  {files.merged} has grown by {len(rows) - len(before):,} rows; run steps 2 to 5 again to use them"
+        )
 
 
 if __name__ == "__main__":

@@ -228,7 +228,7 @@ def training_sets(
         sets.append(TrainingSet(questions[ids], prompts[subset], labels, weights, size))
     if not sets[0].weights.sum() or not sets[1].weights.sum():
         raise InputError(
-            f"{fit.dataset}, {fit.split}: too few training questions to hold some out for validation; log more, or use --split paper"
+            f"{fit.dataset}, {fit.split}: too few training questions, counting near-duplicates as one, to hold some out for validation; log more, or use --split paper"
         )
     return sets[0], sets[1], sets[2]
 

@@ -18,10 +18,9 @@ from typing import Any
 from prompt_oirl import grading, interactions
 from prompt_oirl.artifacts import InputError, write_csv
 from prompt_oirl.interactions import Interaction
-from prompt_oirl.llms import LLM, Generation
+from prompt_oirl.llms import LLM, Generation, item_seed
 from prompt_oirl.llms.budget import Budget
 from prompt_oirl.llms.chat import conversation
-from prompt_oirl.llms.sampling import item_seed
 from prompt_oirl.prompts import Prompt
 from prompt_oirl.questions import Question
 
@@ -239,12 +238,16 @@ def log_row(
     )
 
 
-def merge(files: LogFiles, order: Sequence[Item]) -> list[Interaction]:
-    """Write merged log and labels.csv from all parts, each key once, in item order; then drop the parts."""
+def row_key(row: Interaction) -> Key:
+    return (row.question_id, row.prompt_id, row.sample)
+
+
+def merge(files: LogFiles, order: Sequence[Key]) -> list[Interaction]:
+    """Write merged log and labels.csv from all parts, each key once, in the order given; then drop the parts."""
     by_key: dict[Key, Interaction] = {}
     for row in files.rows():
-        by_key.setdefault((row.question_id, row.prompt_id, row.sample), row)
-    place = {item.key: i for i, item in enumerate(order)}
+        by_key.setdefault(row_key(row), row)
+    place = {key: i for i, key in enumerate(order)}
     rows = [by_key[key] for key in sorted(by_key, key=lambda key: (place.get(key, len(place)), key))]
     if not rows:
         return rows

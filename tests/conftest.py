@@ -6,11 +6,14 @@ import json
 import os
 import subprocess
 import sys
+import threading
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
+from misbehaving_server import MisbehavingServer
 
 from prompt_oirl import interactions
 from prompt_oirl.artifacts import REPO_ROOT, Paths
@@ -188,3 +191,11 @@ def write_meta_folder(folder: Path, state: dict[str, torch.Tensor], shards: int,
     (folder / "params.json").write_text(json.dumps(META_SIZE))
     (folder / "tokenizer.model").write_bytes(tokenizer.read_bytes())
     return folder
+
+
+@pytest.fixture
+def server() -> Iterator[MisbehavingServer]:
+    server = MisbehavingServer()
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    yield server
+    server.shutdown()

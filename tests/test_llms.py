@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import json
 import threading
-from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import ThreadingHTTPServer
 from pathlib import Path
 
 import numpy as np
@@ -14,15 +12,16 @@ import torch
 from conftest import META_SIZE, write_meta_folder
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from misbehaving_server import FAULTS, Handler
 from scipy.stats import chisquare, kstest
 
 from prompt_oirl.artifacts import InputError
-from prompt_oirl.llms import Generation
+from prompt_oirl.llms import Generation, item_seed
 from prompt_oirl.llms.budget import Budget
 from prompt_oirl.llms.chat import conversation
 from prompt_oirl.llms.meta_checkpoint import load_meta_checkpoint
 from prompt_oirl.llms.openai_llm import OpenAILLM
-from prompt_oirl.llms.sampling import draw, exponential_noise, item_seed
+from prompt_oirl.llms.sampling import draw, exponential_noise
 from prompt_oirl.llms.transformers_llm import TransformersLLM
 from prompt_oirl.prompts import Prompt
 
@@ -168,93 +167,8 @@ def test_budget_stops_before_it_is_overdrawn() -> None:
     assert Budget(max_minutes=0).calls_left(8, 10, 10) == 0
 
 
-GOOD = {
-    "id": "1", "object": "chat.completion", "created": 0, "model": "m",
-    "choices": [{"index": 0, "finish_reason": "stop", "message": {"role": "assistant", "content": "The answer is 7."}}],
-    "usage": {"prompt_tokens": 11, "completion_tokens": 5, "total_tokens": 16},
-}  # fmt: skip
-FAULTS = ["429", "500", "cut", "empty choices", "null content", "invalid json", "stall"]
-
-
-class MisbehavingServer(ThreadingHTTPServer):
-    """Fails the first request for each conversation in a way the conversation names, then answers."""
-
-    daemon_threads = True
-
-    def __init__(self) -> None:
-        super().__init__(("127.0.0.1", 0), _Handler)
-        self.lock = threading.Lock()
-        self.requests: dict[str, int] = {}
-        self.answered: dict[str, int] = {}
-
-
-class _Handler(BaseHTTPRequestHandler):
-    server: MisbehavingServer
-
-    def log_message(self, *_: object) -> None:
-        pass
-
-    def do_POST(self) -> None:
-        body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-        text = body["messages"][0]["content"]
-        with self.server.lock:
-            count = self.server.requests[text] = self.server.requests.get(text, 0) + 1
-        fault = text.split("|")[0] if count == 1 else ""
-        if fault in ("429", "500"):
-            self._send(int(fault), {"error": {"message": "no"}}, {"Retry-After": "0"})
-        elif fault == "cut":
-            self.send_response(200)
-            self.send_header("Content-Length", "5000")
-            self.end_headers()
-            self.wfile.write(b'{"id": ')
-            self.close_connection = True
-        elif fault == "stall":
-            threading.Event().wait(3)
-        elif fault == "empty choices":
-            self._send(200, {**GOOD, "choices": []})
-        elif fault == "null content":
-            self._send(
-                200,
-                {
-                    **GOOD,
-                    "choices": [
-                        {
-                            "index": 0,
-                            "finish_reason": "stop",
-                            "message": {"role": "assistant", "content": None},
-                        }
-                    ],
-                },
-            )
-        elif fault == "invalid json":
-            self._send(200, "{not json")
-        else:
-            with self.server.lock:
-                self.server.answered[text] = self.server.answered.get(text, 0) + 1
-            self._send(200, GOOD)
-
-    def _send(self, status: int, body: object, headers: dict[str, str] | None = None) -> None:
-        data = (body if isinstance(body, str) else json.dumps(body)).encode()
-        self.send_response(status)
-        for name, value in {
-            "Content-Type": "application/json",
-            "Content-Length": str(len(data)),
-            **(headers or {}),
-        }.items():
-            self.send_header(name, value)
-        self.end_headers()
-        self.wfile.write(data)
-
-
-@pytest.fixture
-def server() -> Iterator[MisbehavingServer]:
-    server = MisbehavingServer()
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    yield server
-    server.shutdown()
-
-
 def test_every_fault_of_a_server_ends_in_an_answer_or_is_owed(server, monkeypatch) -> None:
+    server.fault_of = lambda text: text.split("|")[0]
     monkeypatch.setenv("OPENAI_API_KEY", "sk-secret-of-the-test")
     llm = OpenAILLM("m", f"http://127.0.0.1:{server.server_port}/v1", batch_size=4, timeout=1.0)
     asked = [[{"role": "user", "content": f"{fault}|{i}"}] for fault in ["", *FAULTS] for i in range(3)]
@@ -271,9 +185,9 @@ def test_every_fault_of_a_server_ends_in_an_answer_or_is_owed(server, monkeypatc
 
 
 def test_a_refused_key_is_one_line_without_the_key(monkeypatch) -> None:
-    class Refusing(_Handler):
+    class Refusing(Handler):
         def do_POST(self) -> None:
-            self._send(401, {"error": {"message": "bad key sk-secret-of-the-test"}})
+            self.send(401, {"error": {"message": "bad key sk-secret-of-the-test"}})
 
     refusing = ThreadingHTTPServer(("127.0.0.1", 0), Refusing)
     threading.Thread(target=refusing.serve_forever, daemon=True).start()

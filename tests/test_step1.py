@@ -48,7 +48,7 @@ def ask(files: LogFiles, llm: ScriptedLLM, samples: int = 2, **limits: int) -> i
             files.part(0),
             bar,
         )
-    generation.merge(files, order)
+    generation.merge(files, [item.key for item in order])
     return failed
 
 
@@ -103,7 +103,7 @@ def test_a_doubled_row_counts_once_and_failed_answers_stay_owed(tmp_path: Path) 
     lines = files.merged.read_text().splitlines(keepends=True)
     files.part(3).parent.mkdir(exist_ok=True)
     files.part(3).write_text("".join(lines[:7]))
-    rows = generation.merge(files, all_items(QUESTIONS, PROMPTS, 2))
+    rows = generation.merge(files, [item.key for item in all_items(QUESTIONS, PROMPTS, 2)])
     assert len(rows) == len(lines)
 
 
@@ -174,42 +174,47 @@ def kill_everything_with(argument: str) -> None:
                 os.kill(int(path.parent.name), signal.SIGKILL)
 
 
+@pytest.mark.parametrize("kills", [3, pytest.param(20, marks=pytest.mark.slow)])
 def test_killed_runs_go_on_with_another_number_of_processes(
-    tmp_path: Path,
-    toy_questions: Path,
-    meta_state,
-    sentencepiece_model,
+    kills: int, tmp_path: Path, toy_questions: Path, meta_state, sentencepiece_model
 ) -> None:
+    """Killed at random moments, seeded, between the first rows of a run and the last; N changes every time."""
     model = tmp_path / "model"
     model.mkdir()
     write_meta_folder(model, meta_state, 1, sentencepiece_model)
-    folder = REPO_ROOT / "llama_exps"
-    subprocess.run(
-        command(tmp_path / "whole", model, toy_questions, 1),
-        cwd=folder,
-        env=ENVIRONMENT,
-        check=True,
-        capture_output=True,
-    )
-    whole = texts(tmp_path / "whole")
-    assert len(whole) == 60
-    draw = random.Random(0)
-    for processes in (2, 1, 2):
-        run = subprocess.Popen(
-            command(tmp_path / "killed", model, toy_questions, processes),
-            cwd=folder, env=ENVIRONMENT, start_new_session=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+    samples = ("--samples", str(kills))
+
+    def start(root: str, processes: int) -> subprocess.Popen[bytes]:
+        return subprocess.Popen(
+            command(tmp_path / root, model, toy_questions, processes, *samples),
+            cwd=REPO_ROOT / "llama_exps", env=ENVIRONMENT, start_new_session=True,
+            stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
         )  # fmt: skip
-        time.sleep(draw.uniform(4, 9))
+
+    assert start("whole", 1).wait() == 0
+    whole = texts(tmp_path / "whole")
+    assert len(whole) == 60 * kills
+    draw = random.Random(kills)
+    log = tmp_path / "killed" / "llama_exps" / "LMt"
+    moments = sorted(draw.sample(range(1, len(whole)), kills))
+    for kill, moment in enumerate(moments):
+        run = start("killed", 1 + kill % 2)
+        while run.poll() is None and rows_in(log) < moment:
+            time.sleep(0.002)
+        time.sleep(draw.uniform(0, 0.05))
         kill_everything_with(str(tmp_path / "killed"))
         run.wait()
-    subprocess.run(
-        command(tmp_path / "killed", model, toy_questions, 1),
-        cwd=folder,
-        env=ENVIRONMENT,
-        check=True,
-        capture_output=True,
-    )
+    assert start("killed", 2).wait() == 0
     assert texts(tmp_path / "killed") == whole
+
+
+def rows_in(folder: Path) -> int:
+    """Rows written so far, whole or torn, merged or not."""
+    count = 0
+    for path in folder.rglob("*.jsonl"):
+        with contextlib.suppress(FileNotFoundError):
+            count += path.read_bytes().count(b"\n")
+    return count
 
 
 def test_published_command_runs_on_metas_layout(

@@ -6,6 +6,7 @@ server, `vllm` the vLLM engine, `scripted` answers from a function for tests. Al
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
@@ -21,6 +22,12 @@ class Generation:
     finish_reason: str
     tokens_in: int
     tokens_out: int
+
+
+def item_seed(*parts: object) -> int:
+    """A 63-bit seed for one item, e.g. item_seed(seed, llm, question, prompt, sample)."""
+    data = "\x1f".join(str(part) for part in parts).encode("utf-8", "surrogatepass")
+    return int.from_bytes(hashlib.sha256(data).digest()[:8], "little") >> 1
 
 
 class LLM(Protocol):

@@ -30,6 +30,9 @@ class ModelOptions:
     max_batch_size: int | None = None
     """Conversations at once, at most: by default 64 and what fits a GPU; for servers 8 requests."""
 
+    timeout: float = 120.0
+    """Seconds that a server has for one request."""
+
     def name(self) -> str:
         """Name of its log when none is given: the folder's, hub id's or model's last part, safe as a file name."""
         given = self.model if self.backend == "openai" else self.ckpt_dir
@@ -44,7 +47,7 @@ class ModelOptions:
 
             if not self.model:
                 raise InputError("--backend openai needs --model, the model's name at the server")
-            return OpenAILLM(self.model, self.base_url, self.max_batch_size or 8)
+            return OpenAILLM(self.model, self.base_url, self.max_batch_size or 8, timeout=self.timeout)
         if not self.ckpt_dir:
             raise InputError(
                 "--ckpt_dir is missing: a model folder or hub id (or use --backend openai --model NAME)"

@@ -9,19 +9,12 @@ With E exponential, -log E is Gumbel, so argmax(p / E) is the same token without
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Sequence
 
 import torch
 
 _SPLITMIX = (-4658895280553007687, -7723592293110705685)  # splitmix64's multipliers as signed numbers
 _GOLDEN64, _GOLDEN32 = 0x9E3779B97F4A7C15, -1640531527
-
-
-def item_seed(*parts: object) -> int:
-    """A 63-bit seed for one item, e.g. item_seed(seed, llm, question, prompt, sample)."""
-    data = "\x1f".join(str(part) for part in parts).encode("utf-8", "surrogatepass")
-    return int.from_bytes(hashlib.sha256(data).digest()[:8], "little") >> 1
 
 
 def exponential_noise(seeds: torch.Tensor, step: int, vocabulary: int) -> torch.Tensor:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from prompt_oirl.artifacts import read_csv
 
@@ -51,6 +53,21 @@ def print_table(summary: Path, dataset: str, protocol: str) -> None:
         )
         print(f"  Picking per question with the reward model: {verdict}.")
     print(f"  Tables and figures: {summary.parent}")
+
+
+def print_live(rows: Sequence[Mapping[str, Any]], path: Path) -> None:
+    """Success of the picks as the log had it, beside what the LLM says when asked for the rest."""
+    print(f"  {'':36}{'offline [95 %]':>24} {'n':>6}   {'live [95 %]':>24} {'n':>6}")
+    for row in rows:
+        cells = [
+            f"{row[side]:.3f} [{row[f'{side}_ci_low']:.3f}, {row[f'{side}_ci_high']:.3f}]"
+            if row[side] is not None
+            else "no answer"
+            for side in ("offline", "live")
+        ]
+        label = SHOWN.get(row["selector"], row["selector"])
+        print(f"  {label:36}{cells[0]:>24} {row['offline_n']:>6,}   {cells[1]:>24} {row['live_n']:>6,}")
+    print(f"  Table: {path}")
 
 
 def _rate(row: dict[str, str]) -> str:

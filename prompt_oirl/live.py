@@ -1,0 +1,122 @@
+"""Step 5 by interaction: ask the LLM for the picked (question, prompt) pairs that the log lacks.
+
+An offline table can judge a pick only where the log holds the answer. Live evaluation, the published
+alternative, asks for the rest; the new rows join the log, so the next run has them for nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import numpy as np
+from tqdm import tqdm
+
+from prompt_oirl import generation
+from prompt_oirl.artifacts import InputError
+from prompt_oirl.evaluation import Judgement
+from prompt_oirl.generation import Decoding, Item, LogFiles
+from prompt_oirl.interactions import Interaction
+from prompt_oirl.llms import LLM
+from prompt_oirl.llms.budget import Budget
+from prompt_oirl.metrics import ClusterBootstrap
+from prompt_oirl.offline_dataset import OfflineDataset
+from prompt_oirl.questions import SEPARATORS, Question
+from prompt_oirl.reports.summary import PICKS_SHOWN
+
+COLUMNS = [
+    "llm", "dataset", "split", "selector", "picks", "asked",
+    "offline", "offline_n", "offline_ci_low", "offline_ci_high",
+    "live", "live_n", "live_ci_low", "live_ci_high",
+]  # fmt: skip
+
+
+def owed_picks(judged: Sequence[tuple[OfflineDataset, Judgement]], rows: Sequence[Interaction]) -> list[Item]:
+    """The picks of every selector shown that stand in no row, each once, as items for the first sample."""
+    known = {(row.question_id, row.prompt_id) for row in rows}
+    asked = {
+        row.question_id: Question(row.question_id, row.question, row.gold, row.split)
+        for row in rows
+        if row.split == "test"
+    }
+    owed = {}
+    for data, judgement in judged:
+        for selector in PICKS_SHOWN:
+            for row, column in zip(judgement.rows, judgement.picks.get(selector, ())):
+                question, prompt = data.names.test_question_ids[row], data.names.prompts[column]
+                if (question, prompt.id) not in known:
+                    owed[question, prompt.id] = Item(asked[question], prompt, 0)
+    return list(owed.values())
+
+
+def ask(
+    items: Sequence[Item], llm: LLM, files: LogFiles, rows: Sequence[Interaction], budget: Budget
+) -> None:
+    """Ask with the decoding and grader of the log, and append the answers to it."""
+    first = rows[0]
+    if first.temperature is None:
+        raise InputError(
+            f"{files.merged}: its rows do not say how they were decoded, so new answers cannot join them; "
+            "make the log with llama_step1_gen_offline.py, or leave --live out"
+        )
+    decoding = Decoding(
+        first.temperature,
+        1.0 if first.top_p is None else first.top_p,
+        first.max_new_tokens,
+        first.seed or 0,
+    )
+    separator = SEPARATORS.get(files.dataset, "\n")
+    with tqdm(total=len(items), desc=f"{files.dataset} live", disable=None) as bar:
+        failed = generation.answer_items(
+            items,
+            llm,
+            first.llm,
+            files.dataset,
+            decoding,
+            first.grader,
+            separator,
+            budget,
+            files.part(0),
+            bar,
+        )
+    if failed:
+        raise InputError(f"{failed} answers could not be had and are still owed; run the same command again")
+
+
+def live_rows(
+    data: OfflineDataset, judgement: Judgement, rows: Sequence[Interaction], asked: Sequence[Item], seed: int
+) -> Iterator[dict[str, Any]]:
+    """Success of each selector's picks: offline from the log as it was, live with the answers asked since."""
+    names = data.names
+    new = {item.key[:2] for item in asked}
+    correct: dict[tuple[str, str], list[float]] = {}
+    for row in rows:
+        correct.setdefault((row.question_id, row.prompt_id), []).append(row.correct)
+    bootstrap = ClusterBootstrap(names.test_clusters[judgement.rows], seed)
+    for selector in PICKS_SHOWN:
+        if selector not in judgement.picks:
+            continue
+        keys = [
+            (names.test_question_ids[row], names.prompts[column].id)
+            for row, column in zip(judgement.rows, judgement.picks[selector])
+        ]
+        offline = judgement.success[selector].astype(np.float64)
+        live = np.array([np.mean(correct.get(key, [np.nan])) for key in keys])
+        line: dict[str, Any] = {
+            "llm": names.llm,
+            "dataset": names.dataset,
+            "split": judgement.group,
+            "selector": selector,
+            "picks": len(keys),
+            "asked": sum(key in new for key in keys),
+        }
+        for name, values in (("offline", offline), ("live", live)):
+            known = ~np.isnan(values)
+            value, low, high = bootstrap.mean(values[:, None])[0] if known.any() else (None, None, None)
+            line |= {
+                name: value,
+                f"{name}_n": int(known.sum()),
+                f"{name}_ci_low": low,
+                f"{name}_ci_high": high,
+            }
+        yield line

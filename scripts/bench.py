@@ -1,0 +1,185 @@
+"""Speed, measured side by side in one run: what users did before, and what this project does.
+
+    python scripts/bench.py                       # everything this machine can show; updates results/reference/bench.csv
+    python scripts/bench.py --parts generation
+
+Each line is the median of interleaved repeats, so that both sides see the same load. Only the ratio means anything
+on another machine.
+"""
+
+from __future__ import annotations
+
+import os
+import platform
+import statistics
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from prompt_oirl.artifacts import REPO_ROOT, InputError, read_csv, write_csv
+from prompt_oirl.steps import run_step
+
+COLUMNS = ["work", "baseline", "ours", "ratio", "unit", "n", "repeats", "machine"]
+
+
+@dataclass
+class Args:
+    parts: str = "all"
+    """all, or a comma list."""
+    repeats: int = 3
+    """Repeats of each side."""
+    out: Path = REPO_ROOT / "results" / "reference" / "bench.csv"
+    """Table to update; lines of other parts stay."""
+
+
+def main(args: Args) -> None:
+    chosen = list(PARTS) if args.parts == "all" else args.parts.split(",")
+    unknown = set(chosen) - set(PARTS)
+    if unknown or args.repeats < 1:
+        raise InputError(f"--parts {args.parts}: choose all or from {', '.join(PARTS)}; --repeats 1 or more")
+    lines = {row["work"]: row for row in read_csv(args.out, remedy="")} if args.out.is_file() else {}
+    for part in chosen:
+        for line in PARTS[part](args.repeats):
+            row = {"machine": machine(), "repeats": args.repeats, **line}
+            print(
+                f"{row['work']}: {row['baseline']:,.1f} -> {row['ours']:,.1f} {row['unit']}, ratio {row['ratio']:.1f}"
+            )
+            lines[row["work"]] = row
+            write_csv(args.out, lines.values(), COLUMNS)
+
+
+def machine() -> str:
+    import torch
+
+    device = f", {torch.cuda.get_device_name()}" if torch.cuda.is_available() else ""
+    processor = next(
+        (
+            line.split(":")[1].strip()
+            for line in (Path("/proc/cpuinfo").read_text().splitlines() if sys.platform == "linux" else [])
+            if line.startswith("model name")
+        ),
+        platform.processor(),
+    )
+    return f"{os.cpu_count()} cores {processor}{device}, Python {platform.python_version()}, torch {torch.__version__}"
+
+
+def seconds(work: Callable[[], Any]) -> float:
+    started = time.perf_counter()
+    work()
+    return time.perf_counter() - started
+
+
+def rates(
+    baseline: Callable[[], Any], n_baseline: int, ours: Callable[[], Any], n_ours: int, repeats: int
+) -> dict[str, Any]:
+    """Items per second of both sides, medians over interleaved repeats after one run to warm up."""
+    baseline(), ours()
+    times = [(seconds(baseline), seconds(ours)) for _ in range(repeats)]
+    before, after = (statistics.median(side) for side in zip(*times))
+    return {
+        "baseline": n_baseline / before,
+        "ours": n_ours / after,
+        "ratio": (n_ours / after) / (n_baseline / before),
+    }
+
+
+def generation(repeats: int) -> Iterator[dict[str, Any]]:
+    """Step 1's batches against the published loop, one dialogue at a time: 64-token prompts, 96 new tokens."""
+    from prompt_oirl.llms import random_llama as random
+    from prompt_oirl.llms.transformers_llm import TransformersLLM
+
+    for name, size in (
+        ("vocabulary 2,000", random.SMALL),
+        ("vocabulary 32,000", random.LLAMA2_VOCABULARY_SMALL),
+    ):
+        with tempfile.TemporaryDirectory() as folder:
+            llm = TransformersLLM(str(random.save_random_llama(Path(folder), **size)))
+        million = sum(p.numel() for p in llm.model.parameters()) / 1e6
+        yield _generation_line(
+            llm, f"step 1, random LLaMA of {million:.1f} M parameters, {name}", repeats, (4, 64)
+        )
+    import torch
+
+    if torch.cuda.is_available():
+        yield from _generation_7b(repeats)
+
+
+def _generation_line(llm: Any, work: str, repeats: int, n: tuple[int, int]) -> dict[str, Any]:
+    import torch
+
+    rng = np.random.default_rng(0)
+    words = rng.integers(1, llm.model.config.vocab_size, (n[1], 64))
+    asked = [[{"role": "user", "content": " ".join(f"w{w}" for w in row)}] for row in words]
+
+    def one_at_a_time() -> None:
+        with torch.inference_mode():
+            for conversation in asked[: n[0]]:
+                ids = torch.tensor([llm.encode(conversation)], device=llm.device)
+                llm.model.generate(
+                    ids, attention_mask=torch.ones_like(ids), do_sample=True, temperature=0.6, top_p=0.9,
+                    max_new_tokens=96, pad_token_id=0,
+                )  # fmt: skip
+
+    def batched() -> None:
+        answers = llm.generate(asked, max_new_tokens=96, temperature=0.6, top_p=0.9, seeds=range(n[1]))
+        assert all(answer.tokens_out == 96 for answer in answers)
+
+    return {
+        "work": work,
+        "unit": "questions per second",
+        "n": n[1],
+        **rates(one_at_a_time, n[0], batched, n[1], repeats),
+    }
+
+
+def _generation_7b(repeats: int) -> Iterator[dict[str, Any]]:
+    """LLaMA-2 7B with random weights in bf16; and how near one token at a time comes to reading all weights once."""
+    import torch
+
+    from prompt_oirl.llms import random_llama as random
+    from prompt_oirl.llms.transformers_llm import TransformersLLM
+
+    with tempfile.TemporaryDirectory() as folder:
+        tiny = {"hidden_size": 64, "num_hidden_layers": 1, "num_attention_heads": 4, "intermediate_size": 64}
+        path = random.save_random_llama(Path(folder), vocab_size=32000, **tiny)
+        llm = TransformersLLM(str(path), max_batch_size=64)
+    torch.set_default_dtype(torch.bfloat16)
+    with torch.device("cuda"):
+        llm.model = random.random_llama(**random.LLAMA2_7B)
+    torch.set_default_dtype(torch.float32)
+    line = _generation_line(llm, "step 1, random LLaMA-2 7B, bf16", repeats, (2, 64))
+    for side in ("baseline", "ours"):
+        line[side] *= 96
+    yield line | {"unit": "tokens per second"}
+    block = torch.empty(2**30, dtype=torch.uint8, device="cuda")
+    target = torch.empty_like(block)
+
+    def copy() -> None:
+        for _ in range(20):
+            target.copy_(block)
+        torch.cuda.synchronize()
+
+    copy()
+    bandwidth = 2 * 20 * block.numel() / min(seconds(copy) for _ in range(5))
+    weights = sum(p.numel() * p.element_size() for p in llm.model.parameters())
+    limit = bandwidth / weights
+    yield {
+        "work": "share of the memory-bandwidth limit, 7B: one at a time, and passes over the weights in batches",
+        "unit": "share",
+        "n": 64,
+        "baseline": line["baseline"] / limit,
+        "ours": line["ours"] / llm.batch_size / limit,
+        "ratio": line["ours"] / line["baseline"] / llm.batch_size,
+    }
+
+
+PARTS: dict[str, Callable[[int], Iterator[dict[str, Any]]]] = {"generation": generation}
+
+if __name__ == "__main__":
+    run_step(main, Args)
