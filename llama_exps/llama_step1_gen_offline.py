@@ -66,6 +66,10 @@ class Args(ModelOptions, BudgetOptions):
 
 
 def main(args: Args) -> None:
+    for flag in ("samples", "limit"):
+        value = getattr(args, flag)
+        if value is not None and value < 1:
+            raise InputError(f"--{flag} {value}: give 1 or more")
     rank, world = int(os.environ.get("RANK", 0)), int(os.environ.get("WORLD_SIZE", 1))
     name = args.llm or args.name()
     files = LogFiles(Paths(args.root).labels(name), args.dataset_eval)

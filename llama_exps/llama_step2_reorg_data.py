@@ -111,6 +111,7 @@ def reorganise(llm: str, dataset: str, prompts: Sequence[Prompt], log: Path, pat
     folder = paths.labels(llm)
     rows = interactions.read(log, remedy="run llama_step1_gen_offline.py, or give the log this name")
     interactions.check_one_source(rows, llm, dataset, str(log))
+    check_prompts(rows, prompts, log)
     in_train = {row.prompt_id for row in rows if row.split == "train"}
     in_test = {row.prompt_id for row in rows if row.split == "test"}
     prompts = [p for p in prompts if p.id in in_train | in_test]
@@ -198,6 +199,21 @@ def reorganise(llm: str, dataset: str, prompts: Sequence[Prompt], log: Path, pat
         f"{report['test_rows_seen_in_train']:,} test rows stand in train word for word, {report['test_rows_with_cluster_in_train']:,} as a near-duplicate"
     )
     return [*outputs, *where]
+
+
+def check_prompts(rows: Sequence[interactions.Interaction], prompts: Sequence[Prompt], log: Path) -> None:
+    """Refuse rows that would be left out without a word: of an unlisted prompt, or one with another text."""
+    listed = {p.id: (p.text, p.position) for p in prompts}
+    for number, row in enumerate(rows, 1):
+        if row.prompt_id not in listed:
+            raise InputError(
+                f"{log}:{number}: prompt_id {row.prompt_id!r} is not in --prompts; pass the CSV that lists it"
+            )
+        if listed[row.prompt_id] != (row.prompt, row.position):
+            raise InputError(
+                f"{log}:{number}: prompt {row.prompt_id!r} has another text or position than in --prompts; "
+                "pass the CSV that the log was made with"
+            )
 
 
 def overlap(train_index: np.ndarray, test_index: np.ndarray, clusters: np.ndarray) -> dict[str, int]:

@@ -218,7 +218,8 @@ def read_lines(path: Path, *, remedy: str) -> Iterator[str]:
     with require(path, remedy).open("rb") as file:
         for number, line in enumerate(file, 1):
             try:
-                yield line.decode("utf-8")
+                # utf-8-sig: an editor's byte order mark is not part of the first line.
+                yield line.decode("utf-8-sig" if number == 1 else "utf-8")
             except UnicodeDecodeError as error:
                 raise InputError(f"{path}:{number}: not UTF-8 ({error.reason}); {remedy}") from error
 

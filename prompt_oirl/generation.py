@@ -8,6 +8,7 @@ left, so a run may be resumed with any number of ranks. Merging goes by item key
 from __future__ import annotations
 
 import json
+import math
 import sys
 import time
 from collections.abc import Iterator, Sequence
@@ -35,6 +36,14 @@ class Decoding:
     top_p: float = 0.9
     max_new_tokens: int | None = None
     seed: int = 0
+
+    def __post_init__(self) -> None:
+        if not (math.isfinite(self.temperature) and self.temperature >= 0 and 0 < self.top_p <= 1):
+            raise InputError(
+                f"temperature {self.temperature} and top_p {self.top_p}: give 0 or more, and above 0 up to 1"
+            )
+        if self.max_new_tokens is not None and self.max_new_tokens < 1:
+            raise InputError(f"--max_gen_len {self.max_new_tokens}: give 1 or more")
 
 
 @dataclass(frozen=True)

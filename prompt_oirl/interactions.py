@@ -16,6 +16,7 @@ import numpy as np
 from prompt_oirl.artifacts import InputError, read_jsonl, write_jsonl
 
 SCHEMA = 1
+SPLITS = ("train", "validation", "test")
 
 
 @dataclass
@@ -81,6 +82,8 @@ def _checked(row: dict[str, Any], where: str, remedy: str) -> Interaction:
     for name in ("question_id", "prompt_id"):
         if not row[name].isprintable() or not row[name]:
             raise InputError(f"{where}: {name} {row[name]!a} is empty or holds a control character; {remedy}")
+    if row["split"] not in SPLITS:
+        raise InputError(f"{where}: split is {row['split']!r}, expected one of {', '.join(SPLITS)}; {remedy}")
     correct = row["correct"]
     if not isinstance(correct, int | float) or not 0 <= correct <= 1:
         raise InputError(f"{where}: correct is {correct!r}, expected a number from 0 to 1; {remedy}")

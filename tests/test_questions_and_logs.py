@@ -471,9 +471,10 @@ TEXTS = st.lists(st.characters(exclude_categories=()) | st.sampled_from(ODD), ma
     lambda parts: joined_surrogates("".join(parts))
 )
 FRACTIONS = st.floats(0, 1) | st.sampled_from([0, 1])
+IDS = TEXTS.map(lambda text: "".join(c for c in text if c.isprintable()) + "x")
 ROWS = st.builds(
     Interaction,
-    *[TEXTS] * 8,
+    *[TEXTS, TEXTS, st.sampled_from(interactions.SPLITS), IDS, TEXTS, TEXTS, IDS, TEXTS],
     correct=FRACTIONS,
     sample=st.integers(0, 2**40),
     answer=st.none() | TEXTS,
@@ -486,7 +487,15 @@ ROWS = st.builds(
 
 @settings(max_examples=50, deadline=None)
 @given(rows=st.lists(ROWS, min_size=1, max_size=4))
-@example(rows=[Interaction(*["x".join(ODD)] * 8, correct=0.5, answer="a\u2028b\nc\r\nd\x00\ud800")])
+@example(
+    rows=[
+        Interaction(
+            *(o := "x".join(ODD), o, "test", "=id", o, o, 'p,"q', o),
+            correct=0.5,
+            answer="a\u2028b\nc\r\nd\x00\ud800",
+        )
+    ]
+)
 def test_any_log_survives_writing_and_reading(scratch: Path, rows: list[Interaction]) -> None:
     interactions.write(scratch, rows)
     assert interactions.read(scratch, remedy="-") == rows

@@ -40,8 +40,10 @@ class ModelOptions:
         return "".join(c if c.isalnum() or c in "-_." else "_" for c in last)
 
     def load(self) -> LLM:
-        if self.max_batch_size is not None and self.max_batch_size < 1:
-            raise InputError(f"--max_batch_size {self.max_batch_size}: give 1 or more")
+        for flag in ("max_batch_size", "max_seq_len", "timeout"):
+            value = getattr(self, flag)
+            if value is not None and not value > 0:
+                raise InputError(f"--{flag} {value}: give a number above 0")
         if self.backend == "openai":
             from prompt_oirl.llms.openai_llm import OpenAILLM
 

@@ -49,8 +49,8 @@ def draw(logits: torch.Tensor, noise: torch.Tensor, temperature: float, top_p: f
     race = probability / noise
     while True:
         drawn = race.argmax(-1, keepdim=True)
-        ahead = probability > probability.gather(1, drawn)
-        mass = (probability * ahead).sum(-1)
+        ahead = torch.gt(probability, probability.gather(1, drawn), out=torch.empty_like(probability))
+        mass = torch.linalg.vecdot(ahead, probability)
         outside = (mass >= top_p) & (mass > 0)  # the most probable token always stays
         if top_p >= 1 or not outside.any():
             return drawn
