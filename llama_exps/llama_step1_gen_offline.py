@@ -34,7 +34,7 @@ from prompt_oirl.steps import run_step
 @dataclass
 class Args(ModelOptions, BudgetOptions):
     dataset_eval: str = "gsm8k"
-    """gsm8k, svamp, mawps, or any name with --questions."""
+    """gsm8k, svamp, mawps, arith, or any name with --questions."""
     prompt_idx: str = "all"
     """Prompts by their place in --prompts: all, 3, or 0-5."""
     temperature: float = 0.6
@@ -43,14 +43,14 @@ class Args(ModelOptions, BudgetOptions):
     """Nucleus."""
     max_gen_len: int | None = None
     """Tokens of an answer; none: whatever max_seq_len leaves."""
-    split: Literal["both", "train", "test"] = "both"
-    """Which questions. Held-out prompts are asked on test questions only."""
+    split: Literal["both", "train", "test", "validation"] = "both"
+    """Which questions; both is train and test. Held-out prompts are not asked on training questions."""
     samples: int = 1
     """Answers per question and prompt."""
     limit: int | None = None
     """Only the first so many questions of each split."""
     questions: Path | None = None
-    """Own questions: JSONL or CSV with question, gold and optionally id, split."""
+    """Own questions: JSONL or CSV with question, gold and optionally id, split, group."""
     prompts: Path = PUBLISHED
     """CSV of prompts (columns prompt_id, role, position, text)."""
     llm: str | None = None
@@ -84,7 +84,7 @@ def main(args: Args) -> None:
         for i, item in enumerate(order)
         if i % world == rank and item.prompt.id in wanted and item.key not in done
     ]
-    budget = args.budget()
+    budget = args.budget(rank, world)
     if args.dry_run:
         if rank == 0:
             owed = [item for item in order if item.prompt.id in wanted and item.key not in done]
@@ -138,8 +138,8 @@ def chosen_questions(args: Args) -> list[questions.Question]:
             f"--dataset_eval {args.dataset_eval}: choose {', '.join(questions.DATASETS)}, or give your own --questions FILE"
         )
     kept = []
-    for split in ("train", "test"):
-        if args.split in ("both", split):
+    for split in questions.SPLITS:
+        if args.split == split or (args.split == "both" and split != "validation"):
             kept += [q for q in asked if q.split == split][: args.limit]
     return kept
 

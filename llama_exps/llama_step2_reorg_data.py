@@ -50,13 +50,21 @@ def main(args: Args) -> None:
     paths = Paths(args.root)
     folder = paths.labels(args.llm)
     known = [p.name.removesuffix("_interactions.jsonl") for p in sorted(folder.glob("*_interactions.jsonl"))]
+    known += [
+        p.stem
+        for p in sorted(paths.committed_log(args.llm, "x").parent.glob("*.parquet"))
+        if p.stem not in known
+    ]
     if args.llm == released_logs.LLM:
-        known = [*questions.DATASETS, *(name for name in known if name not in questions.DATASETS)]
+        known = [*questions.RELEASED, *(name for name in known if name not in questions.RELEASED)]
     name = "<dataset>" if args.dataset == "all" else args.dataset
     missing = f"put a log at {folder / f'{name}_interactions.jsonl'} (llama_step1_gen_offline.py makes one)"
     for dataset in offline_dataset.parse_datasets(args.dataset, known, missing):
-        released = args.llm == released_logs.LLM and dataset in questions.DATASETS
+        released = args.llm == released_logs.LLM and dataset in questions.RELEASED
         log = folder / f"{dataset}_interactions.jsonl"
+        committed = paths.committed_log(args.llm, dataset)
+        if not released and not log.is_file() and committed.is_file():
+            log = committed
         inputs = [args.prompts, *(source_files(dataset, paths) if released else [log])]
         manifest = Manifest(
             folder / f"{dataset}_step2.json", {"llm": args.llm, "dataset": dataset}, inputs, args.root
@@ -114,7 +122,7 @@ def reorganise(llm: str, dataset: str, prompts: Sequence[Prompt], log: Path, pat
     check_prompts(rows, prompts, log)
     in_train = {row.prompt_id for row in rows if row.split == "train"}
     in_test = {row.prompt_id for row in rows if row.split == "test"}
-    prompts = [p for p in prompts if p.id in in_train | in_test]
+    prompts = [p for p in prompts if p.id in in_train | in_test and p.role != "unseen"]
     train_prompts = [p for p in prompts if p.role == "train"]
     unasked = [p.id for p in train_prompts if p.id not in in_train]
     if not train_prompts or unasked:
@@ -141,7 +149,11 @@ def reorganise(llm: str, dataset: str, prompts: Sequence[Prompt], log: Path, pat
     texts = tables["train"].questions + tables["test"].questions
     index = in_order_of_appearance(texts)
     distinct = list(dict.fromkeys(texts))
-    clusters = cluster_texts(distinct)
+    text_clusters = cluster_texts(distinct)
+    groups = dict(zip(texts, tables["train"].groups + tables["test"].groups))
+    own = [groups[text] for text in distinct]
+    # Variants of one problem as the data name them, else near-duplicates by their texts.
+    clusters = text_clusters if None in own else in_order_of_appearance([str(group) for group in own])
     n_train = len(tables["train"].questions)
     where = [
         folder / f"{dataset}_{name}"
@@ -183,6 +195,9 @@ def reorganise(llm: str, dataset: str, prompts: Sequence[Prompt], log: Path, pat
     )
     lengths = [len(row.answer) for row in rows if row.answer is not None]
     report = overlap(index[:n_train], index[n_train:], clusters)
+    if clusters is not text_clusters:
+        by_text = overlap(index[:n_train], index[n_train:], text_clusters)
+        report |= {f"{name}_by_text": value for name, value in by_text.items() if "cluster" in name}
     write_csv(where[3], ({"measure": k, "value": v} for k, v in report.items()), ["measure", "value"])
     write_json(
         where[4],

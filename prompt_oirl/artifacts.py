@@ -47,6 +47,10 @@ class Paths:
     def labels(self, llm: str) -> Path:
         return self.root / "llama_exps" / f"LM{llm}"
 
+    def committed_log(self, llm: str, dataset: str) -> Path:
+        """A log that comes with the project."""
+        return self.root / "data" / f"{llm}_log" / f"{dataset}.parquet"
+
     def models(self, llm: str) -> Path:
         return self.root / "llama_exps" / f"{llm.removesuffix('2') if llm == 'llama2' else llm}_models"
 

@@ -60,12 +60,12 @@ class Item:
 
 
 def all_items(questions: Sequence[Question], prompts: Sequence[Prompt], samples: int) -> list[Item]:
-    """Every (question, prompt, sample); held-out prompts are asked on test questions only."""
+    """Every (question, prompt, sample); prompts that are not for training are not asked on training questions."""
     return [
         Item(question, prompt, sample)
         for prompt in prompts
         for question in questions
-        if question.split == "test" or prompt.role == "train"
+        if question.split != "train" or prompt.role == "train"
         for sample in range(samples)
     ]
 
@@ -154,12 +154,12 @@ def answer_items(
 ) -> int:
     """Ask for every item, batch by batch, appending rows to `part`; returns how many answers failed for good.
 
-    Items are asked in order of length, so that a batch holds texts of about one size. Stops cleanly when the
-    budget is spent.
+    Items are asked prompt by prompt, longest questions first: a batch then holds questions of about one length, and
+    answers too. Stops cleanly when the budget is spent.
     """
     part.parent.mkdir(parents=True, exist_ok=True)
     cut_torn_line(part)
-    owed = sorted(items, key=lambda item: (-len(item.question.text) - len(item.prompt.text), item.key))
+    owed = sorted(items, key=lambda item: (item.prompt.id, -len(item.question.text), item.key))
     failed, right, done, at = 0, 0.0, 0, 0
     started = time.monotonic()
     with part.open("a", encoding="utf-8", newline="\n") as file:
@@ -229,6 +229,7 @@ def log_row(
         prompt_id=prompt.id,
         prompt=prompt.text,
         position=prompt.position,
+        group=question.group,
         correct=verdicts[grader],
         correct_original=verdicts["original"],
         correct_strict=verdicts["strict"],

@@ -6,17 +6,17 @@ interaction log"). `read` and `write` keep it as JSONL; `LabelTable` is the log 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from prompt_oirl.artifacts import InputError, read_jsonl, write_jsonl
+from prompt_oirl.artifacts import InputError, atomic_write, read_jsonl, require, write_jsonl
+from prompt_oirl.questions import SPLITS
 
 SCHEMA = 1
-SPLITS = ("train", "validation", "test")
 
 
 @dataclass
@@ -33,6 +33,7 @@ class Interaction:
     prompt: str
     correct: float
     position: str = "after"
+    group: str | None = None
     sample: int = 0
     answer: str | None = None
     finish_reason: str | None = None
@@ -55,17 +56,41 @@ _TEXT = ("llm", "dataset", "split", "question_id", "question", "gold", "prompt_i
 
 
 def write(path: Path, rows: Iterable[Interaction]) -> None:
-    write_jsonl(path, (asdict(row) for row in rows))
+    """Write a log as JSONL, or as Parquet if `path` ends in .parquet."""
+    if path.suffix != ".parquet":
+        write_jsonl(path, (asdict(row) for row in rows))
+        return
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    with atomic_write(path) as temporary:
+        table = pa.Table.from_pylist([asdict(row) for row in rows])
+        pq.write_table(table, temporary, compression="zstd", compression_level=19)
 
 
 def read(path: Path, *, remedy: str) -> list[Interaction]:
-    """Read and check a log; every complaint names file:line and what to do."""
+    """Read and check a log, JSONL or Parquet; every complaint names file:row and what to do."""
+    records = _parquet_records if path.suffix == ".parquet" else read_jsonl
     rows = []
-    for number, row in enumerate(read_jsonl(path, remedy=remedy), 1):
+    for number, row in enumerate(records(path, remedy=remedy), 1):
         rows.append(_checked(row, f"{path}:{number}", remedy))
     if not rows:
         raise InputError(f"{path}: no interactions; {remedy}")
     return rows
+
+
+def _parquet_records(path: Path, *, remedy: str) -> Iterator[dict[str, Any]]:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    try:
+        with pq.ParquetFile(require(path, remedy)) as file:
+            for batch in file.iter_batches():
+                yield from batch.to_pylist()
+    except (pa.ArrowException, OSError) as error:
+        raise InputError(
+            f"{path}: not a readable Parquet file ({str(error).splitlines()[0]}); {remedy}"
+        ) from error
 
 
 def _checked(row: dict[str, Any], where: str, remedy: str) -> Interaction:
@@ -118,6 +143,7 @@ class LabelTable:
     question_ids: list[str]
     questions: list[str]
     golds: list[str]
+    groups: list[str | None]
     labels: np.ndarray
 
 
@@ -129,6 +155,7 @@ def label_table(
     index: dict[str, int] = {}
     texts: list[str] = []
     golds: list[str] = []
+    groups: list[str | None] = []
     cells: list[tuple[int, int, float]] = []
     seen: set[tuple[str, str, int]] = set()
     for row in rows:
@@ -144,6 +171,7 @@ def label_table(
         if i == len(texts):
             texts.append(row.question)
             golds.append(row.gold)
+            groups.append(row.group)
         elif texts[i] != row.question:
             raise InputError(
                 f"{where}: question_id {row.question_id} names two different questions; make ids unique"
@@ -157,4 +185,4 @@ def label_table(
         np.add.at(count, (i_.astype(int), j_.astype(int)), 1)
     with np.errstate(invalid="ignore"):
         labels = (total / count).astype(np.float32)
-    return LabelTable(list(index), texts, golds, labels)
+    return LabelTable(list(index), texts, golds, groups, labels)

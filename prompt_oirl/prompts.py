@@ -17,12 +17,13 @@ from prompt_oirl.artifacts import REPO_ROOT, InputError, csv_records
 PUBLISHED = REPO_ROOT / "data" / "prompts.csv"
 POSITIONS = ("system", "before", "after", "answer_start")
 _NAME = re.compile(r"\w[\w.-]{0,99}", re.ASCII)
-ROLES = ("train", "held_out")
+ROLES = ("train", "held_out", "unseen")
 
 
 @dataclass(frozen=True)
 class Prompt:
-    """One instruction. `role` says whether reward models may see its labels in training."""
+    """One instruction. `role`: reward models learn from `train` prompts only and are tried on `held_out` ones;
+    `unseen` prompts are logged for other uses, and steps 2 to 5 leave them out."""
 
     id: str
     text: str

@@ -9,7 +9,9 @@ from pathlib import Path
 
 from prompt_oirl.artifacts import InputError, Paths, csv_records, read_csv, read_jsonl
 
-DATASETS = ("gsm8k", "svamp", "mawps")
+DATASETS = ("gsm8k", "svamp", "mawps", "arith")
+RELEASED = DATASETS[:3]  # those with published LLaMA-2 logs
+SPLITS = ("train", "validation", "test")
 FETCH = "run scripts/fetch_data.py"
 
 # The released logs cut SVAMP and MAWPS by row number: the five folds' train.csv one after the other, then
@@ -23,17 +25,22 @@ SEPARATORS = {"gsm8k": "\n", "svamp": "", "mawps": ""}
 
 @dataclass(frozen=True)
 class Question:
-    """One problem as the LLM saw it. `kind` is the answer's kind: number, choice, bool or text."""
+    """One problem as the LLM saw it. `kind` is the answer's kind: number, choice, bool or text; `group` names
+    problems that are variants of one another, where the data say so."""
 
     id: str
     text: str
     gold: str
     split: str
     kind: str = "number"
+    group: str | None = None
 
 
 def load_questions(dataset: str, paths: Paths) -> list[Question]:
-    """Training questions, then test questions, in log order."""
+    """Training questions, then (arith only) validation questions, then test questions, in log order."""
+    if dataset == "arith":
+        folder = paths.root / "data" / "arith"
+        return [q for split in SPLITS for q in load_own_questions(folder / f"{split}.jsonl", "arith")]
     if dataset == "gsm8k":
         folder = paths.fetched / "grade-school-math" / "grade_school_math" / "data"
         train = list(_gsm8k(folder / "train.jsonl", "train"))
@@ -75,8 +82,8 @@ def _fold(path: Path) -> Iterator[tuple[str, str]]:
 
 
 def load_own_questions(path: Path, dataset: str) -> list[Question]:
-    """Questions of the user: JSONL or CSV with question and gold; id and split (train, test) where given."""
-    remedy = "give JSONL or CSV with the fields question and gold (and optionally id, split)"
+    """Questions of the user: JSONL or CSV with question and gold; id, split and group where given."""
+    remedy = "give JSONL or CSV with the fields question and gold (and optionally id, split, group)"
     rows = (
         list(read_csv(path, remedy=remedy))
         if path.suffix == ".csv"
@@ -85,11 +92,20 @@ def load_own_questions(path: Path, dataset: str) -> list[Question]:
     asked = []
     for i, row in enumerate(rows):
         text, gold, split = row.get("question"), row.get("gold"), row.get("split") or "test"
-        if not isinstance(text, str) or not text or gold in (None, "") or split not in ("train", "test"):
+        if not isinstance(text, str) or not text or gold in (None, "") or split not in SPLITS:
             raise InputError(
                 f"{path}: row {i + 1} lacks a question, a gold answer or has an unknown split; {remedy}"
             )
-        asked.append(Question(str(row.get("id") or f"{dataset}-{i:05d}"), text, str(gold), split))
+        group = row.get("group")
+        asked.append(
+            Question(
+                str(row.get("id") or f"{dataset}-{i:05d}"),
+                text,
+                str(gold),
+                split,
+                group=None if group in (None, "") else str(group),
+            )
+        )
     if not asked or len({q.id for q in asked}) != len(asked):
         raise InputError(f"{path}: {'ids are not unique' if asked else 'no questions'}; {remedy}")
     return asked

@@ -18,7 +18,7 @@ from tqdm import tqdm
 
 from prompt_oirl import fits, offline_dataset
 from prompt_oirl.artifacts import REPO_ROOT, Paths, write_csv
-from prompt_oirl.questions import DATASETS
+from prompt_oirl.questions import RELEASED
 from prompt_oirl.released_logs import LLM
 from prompt_oirl.reward_models.boosted import XGBoost
 from prompt_oirl.steps import run_step
@@ -56,8 +56,8 @@ class Args:
 
 def main(args: Args) -> None:
     rows = []
-    with tqdm(total=len(CANDIDATES) * len(DATASETS), disable=None) as bar:
-        for dataset in DATASETS:
+    with tqdm(total=len(CANDIDATES) * len(RELEASED), disable=None) as bar:
+        for dataset in RELEASED:
             data = offline_dataset.load(LLM, dataset, Paths(args.root))
             everything = tuple(range(len(data.names.train_prompts)))
             fit = fits.Fit(LLM, dataset, "paper", "paper", everything, "xgboost", "fast")

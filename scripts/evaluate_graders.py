@@ -19,7 +19,7 @@ import numpy as np
 from prompt_oirl import grading, interactions
 from prompt_oirl.artifacts import REPO_ROOT, Paths, read_csv, write_csv, write_jsonl
 from prompt_oirl.interactions import Interaction
-from prompt_oirl.questions import DATASETS
+from prompt_oirl.questions import RELEASED
 from prompt_oirl.released_logs import LLM
 from prompt_oirl.steps import run_step
 
@@ -40,7 +40,7 @@ class Args:
 
 
 def main(args: Args) -> None:
-    stored = [row for dataset in DATASETS for row in stored_answers(dataset, Paths(args.root))]
+    stored = [row for dataset in RELEASED for row in stored_answers(dataset, Paths(args.root))]
     if args.draw:
         write_jsonl(
             args.draw, (sheet_row(stored[i], stratum, size, half) for i, stratum, size, half in drawn(stored))

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from prompt_oirl.artifacts import REPO_ROOT, Paths, read_csv, write_csv, write_text
-from prompt_oirl.questions import DATASETS
+from prompt_oirl.questions import RELEASED
 from prompt_oirl.released_logs import LLM
 from prompt_oirl.reports import costs
 from prompt_oirl.reports.figures import draw_gains
@@ -61,7 +61,7 @@ def replace_table(text: str, name: str, table: str) -> str:
 
 def summaries(paths: Paths, protocol: str, all_sizes: bool = False) -> Iterator[Row]:
     """Rows of the protocol's summary.csv of every dataset that ran: all six prompts, or the mean of each size K."""
-    for dataset in DATASETS:
+    for dataset in RELEASED:
         path = paths.results(LLM, dataset, protocol) / "summary.csv"
         if path.is_file():
             for row in read_csv(path, remedy="run step 5"):
@@ -137,7 +137,7 @@ def intervals(paths: Paths) -> Iterator[Row]:
 
 
 def cost(paths: Paths) -> Iterator[Row]:
-    for dataset in DATASETS:
+    for dataset in RELEASED:
         path = paths.results(LLM, dataset, "crossfit") / "cost.csv"
         if path.is_file():
             yield from read_csv(path, remedy="run step 5")
@@ -197,12 +197,12 @@ def render_selectors(rows: list[Row]) -> str:
     out = []
     for selector, label in SHOWN.items():
         cells = []
-        for dataset in DATASETS:
+        for dataset in RELEASED:
             metric = "success_rate" if selector == "train_best" else "gain_over_train_best"
             row = find.get((dataset, "crossfit", selector, metric))
             cells.append("" if row is None else percent(row) if selector == "train_best" else points(row))
         out.append([label, *cells])
-    return markdown(["crossfit, K = 6", *(d.upper() for d in DATASETS)], out)
+    return markdown(["crossfit, K = 6", *(d.upper() for d in RELEASED)], out)
 
 
 def render_ranking(rows: list[Row]) -> str:
@@ -211,14 +211,14 @@ def render_ranking(rows: list[Row]) -> str:
     for model in MODELS:
         for split in ("paper", "crossfit"):
             cells = []
-            for dataset in DATASETS:
+            for dataset in RELEASED:
                 found = [
                     find.get((model, dataset, split, "reward_model_seen_prompts", f"auc_{m}"))
                     for m in ("pooled", "within_prompt", "within_question")
                 ]
                 cells.append(" / ".join(f"{float(r['value']):.3f}" for r in found if r))
             out.append([model, split, *cells])
-    return markdown(["reward model", "protocol", *(d.upper() for d in DATASETS)], out)
+    return markdown(["reward model", "protocol", *(d.upper() for d in RELEASED)], out)
 
 
 def render_sanity(rows: list[Row]) -> str:
@@ -229,34 +229,34 @@ def render_sanity(rows: list[Row]) -> str:
         [
             features.replace("_", " "),
             split,
-            *(points(find[d, split, features]) if (d, split, features) in find else "" for d in DATASETS),
+            *(points(find[d, split, features]) if (d, split, features) in find else "" for d in RELEASED),
         ]
         for features in ("both", "question_only", "prompt_only", "shuffled_labels")
         for split in ("paper", "crossfit")
     ]
-    return markdown(["features", "protocol", *(d.upper() for d in DATASETS)], out)
+    return markdown(["features", "protocol", *(d.upper() for d in RELEASED)], out)
 
 
 def render_intervals(rows: list[Row]) -> str:
     find = {(r["dataset"], r["selector"], r["metric"]): r for r in rows}
     shown = [(s, SHOWN[s]) for s in ("knn", "irl_0", "irl_10", "lmsc", "oracle")]
-    out = [[label, *(points(find[d, s, "gain_over_train_best"]) for d in DATASETS)] for s, label in shown]
-    return markdown(["gain over best prompt, ten fold assignments", *(d.upper() for d in DATASETS)], out)
+    out = [[label, *(points(find[d, s, "gain_over_train_best"]) for d in RELEASED)] for s, label in shown]
+    return markdown(["gain over best prompt, ten fold assignments", *(d.upper() for d in RELEASED)], out)
 
 
 def render_cost(rows: list[Row]) -> str:
     find = {(r["dataset"], r["selector"]): r for r in rows}
     out = []
     for selector in ("train_best", "irl_0", "lmsc", "oracle"):
-        calls = find[DATASETS[0], selector]["calls_per_question"]
+        calls = find[RELEASED[0], selector]["calls_per_question"]
         out.append(
             [
                 SHOWN[selector],
                 calls,
-                *(f"{float(find[d, selector]['successes_per_dollar']):,.0f}" for d in DATASETS),
+                *(f"{float(find[d, selector]['successes_per_dollar']):,.0f}" for d in RELEASED),
             ]
         )
-    return markdown(["right answers per dollar", "calls per question", *(d.upper() for d in DATASETS)], out)
+    return markdown(["right answers per dollar", "calls per question", *(d.upper() for d in RELEASED)], out)
 
 
 SELECTOR_COLUMNS = ["dataset", "split", "k", "selector", "metric", *INTERVAL, *COUNTS]

@@ -22,7 +22,7 @@ from prompt_oirl.near_duplicates import in_order_of_appearance
 from prompt_oirl.offline_dataset import Names, OfflineDataset
 from prompt_oirl.original_layout import published_arrays
 from prompt_oirl.prompts import Prompt, load_prompts
-from prompt_oirl.questions import DATASETS, load_questions
+from prompt_oirl.questions import RELEASED, load_questions
 from prompt_oirl.released_logs import read_critic_scores, read_released
 from prompt_oirl.reports.published import metric_rows, performance_rows
 from prompt_oirl.splits import prompt_subsets
@@ -99,9 +99,9 @@ def to_four(value: float) -> float:
     return round(float(value), 4)
 
 
-@pytest.mark.parametrize("i", range(3), ids=DATASETS)
+@pytest.mark.parametrize("i", range(3), ids=RELEASED)
 def test_success_of_every_prompt(log: Callable[[str], Log], i: int) -> None:
-    data = log(DATASETS[i])
+    data = log(RELEASED[i])
     assert [p.id for p in data.prompts] == list(SUCCESS)
     train = [row[2 * i] for row in SUCCESS.values() if row[2 * i] is not None]
     assert [to_four(v) for v in data.train.mean(0)] == train
@@ -214,7 +214,7 @@ def released_rows(mirror: Path, dataset: str, selector: str) -> list[tuple[float
     return [(mean, std) for _, mean, std in rows]
 
 
-@pytest.mark.parametrize("dataset", DATASETS)
+@pytest.mark.parametrize("dataset", RELEASED)
 def test_selectors_without_a_reward_model_equal_the_released_table(
     log: Callable[[str], Log], mirror: Path, dataset: str
 ) -> None:
@@ -304,7 +304,7 @@ CRITIC = {  # accuracy, precision, recall, F1 over the 6 training prompts, then 
 SAYS_RIGHT = {"gsm8k": 0.950, "svamp": 0.950, "mawps": 0.948}
 
 
-@pytest.mark.parametrize("dataset", DATASETS)
+@pytest.mark.parametrize("dataset", RELEASED)
 def test_self_critique_as_a_label_predictor(log: Callable[[str], Log], tmp_path: Path, dataset: str) -> None:
     data = log(dataset)
     for columns, expected in zip((slice(0, 6), slice(6, 16)), CRITIC[dataset]):
@@ -328,7 +328,7 @@ def test_self_critique_as_a_label_predictor(log: Callable[[str], Log], tmp_path:
 # --- arrays of steps 2 and 3 -------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("dataset", DATASETS)
+@pytest.mark.parametrize("dataset", RELEASED)
 def test_every_published_array_byte_for_byte(log: Callable[[str], Log], mirror: Path, dataset: str) -> None:
     data = log(dataset)
     made = dict(published_arrays(dataset, data.train, data.test[:, :6]))

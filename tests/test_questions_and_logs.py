@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from conftest import tiny_interactions
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
@@ -19,7 +20,7 @@ from prompt_oirl import interactions, released_logs
 from prompt_oirl.artifacts import InputError, Paths
 from prompt_oirl.interactions import Interaction, label_table
 from prompt_oirl.prompts import Prompt, load_prompts
-from prompt_oirl.questions import DATASETS, TOTAL_ROWS, Question, load_questions
+from prompt_oirl.questions import RELEASED, TOTAL_ROWS, Question, load_questions
 from prompt_oirl.released_logs import read_answers, read_critic_scores, read_labels, read_released, replay
 
 COLUMNS = ["Question", "Numbers", "Equation", "Answer"]
@@ -365,7 +366,7 @@ def test_replaying_every_released_answer_agrees_but_for_six(real_root: Path) -> 
     paths, prompts = Paths(real_root), load_prompts()
     agree = {}
     answers = 0
-    for dataset in DATASETS:
+    for dataset in RELEASED:
         questions = load_questions(dataset, paths)
         for row in replay(read_released(dataset, questions, prompts, paths), questions):
             answers += int(str(row["answers"]))
@@ -614,3 +615,14 @@ def test_a_row_has_every_field_of_the_architecture() -> None:
         *ROW, "position", "sample", "answer", "finish_reason", "correct_original", "correct_strict", "grader",
         "temperature", "top_p", "max_new_tokens", "seed", "tokens_in", "tokens_out", "cost", "time",
     }  # fmt: skip
+
+
+def test_a_log_in_parquet_is_the_same_log(tmp_path: Path) -> None:
+    rows = [replace(row, group=f"g{i % 3}", seed=i) for i, row in enumerate(tiny_interactions())]
+    interactions.write(tmp_path / "log.parquet", rows)
+    interactions.write(tmp_path / "log.jsonl", rows)
+    assert interactions.read(tmp_path / "log.parquet", remedy="-") == rows
+    assert (tmp_path / "log.parquet").stat().st_size < (tmp_path / "log.jsonl").stat().st_size / 10
+    (tmp_path / "log.parquet").write_bytes((tmp_path / "log.parquet").read_bytes()[:-100])
+    with pytest.raises(InputError, match=r"log\.parquet: not a readable Parquet file"):
+        interactions.read(tmp_path / "log.parquet", remedy="-")

@@ -605,3 +605,26 @@ def test_released_mawps_arrays_are_the_published_ones(real_root: Path, mirror: P
         if (str(array.dtype), shape, digest) != (row["dtype"], row["shape"], row["sha256_of_raw_data"]):
             wrong.append((row["file"], str(array.dtype), shape))
     assert wrong == []
+
+
+def test_groups_of_the_data_stand_in_for_near_duplicates_and_a_committed_log_is_found(tmp_path: Path):
+    """Folds follow the groups; unseen prompts are logged and left out; the log is the Parquet file under data/."""
+    rows = [
+        dataclasses.replace(r, group=f"{r.split}-{int(r.question_id.split('-')[1]) // 3}", llm="tiny")
+        for r in tiny_interactions(**SMALL)
+    ]
+    unseen = [dataclasses.replace(r, prompt_id="u1", prompt="Go on.") for r in rows if r.prompt_id == "nan"]
+    prompts = (REPO_ROOT / "data" / "prompts.csv").read_text(encoding="utf-8") + "u1,unseen,after,Go on.\n"
+    (tmp_path / "prompts.csv").write_text(prompts, encoding="utf-8")
+    interactions.write(Paths(tmp_path).committed_log("tiny", "toy"), rows + unseen)
+    printed = run_step(2, tmp_path, "--prompts", str(tmp_path / "prompts.csv")).stdout
+    folder = tmp_path / "llama_exps" / "LMtiny"
+    clusters = [int(r["cluster"]) for r in read(folder / "toy_clusters.csv")]
+    texts = list(dict.fromkeys(r.question for r in rows))
+    group_of = {r.question: r.group for r in rows}
+    for text, cluster in zip(texts, clusters):
+        assert {group_of[t] for t, c in zip(texts, clusters) if c == cluster} == {group_of[text]}
+    assert not (folder / "toy_test_u1.npy").exists()
+    overlap = {r["measure"]: int(r["value"]) for r in read(folder / "toy_overlap.csv")}
+    assert overlap["test_rows_with_cluster_in_train"] == 0 < overlap["test_rows_with_cluster_in_train_by_text"]
+    assert "0 as a near-duplicate" in printed

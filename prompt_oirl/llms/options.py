@@ -80,5 +80,13 @@ class BudgetOptions:
     price_out: float = 0.0
     """Dollars per million tokens written."""
 
-    def budget(self) -> Budget:
-        return Budget(self.max_calls, self.max_cost, self.max_minutes, self.price_in, self.price_out)
+    def budget(self, rank: int = 0, world: int = 1) -> Budget:
+        """The share of one of `world` processes."""
+        calls, cost = self.max_calls, self.max_cost
+        return Budget(
+            None if calls is None else calls // world + (rank < calls % world),
+            None if cost is None else cost / world,
+            self.max_minutes,
+            self.price_in,
+            self.price_out,
+        )
