@@ -3,10 +3,11 @@ PYTHON ?= python3
 BIN := $(CURDIR)/.venv/bin
 DATASET ?= all
 SUBSETS ?= all
+DEMO_SUBSETS ?= 6
 # Released files are taken from here when set (a folder laid out like data/fetched); otherwise downloaded.
 export PROMPT_OIRL_MIRROR ?=
 
-.PHONY: install reproduce intervals models reference test check format readme clean
+.PHONY: install demo nano-log reproduce intervals models reference test check format readme clean
 
 install: .venv/.installed
 
@@ -32,6 +33,26 @@ intervals: install
 	cd llama_exps && $(BIN)/python llama_step3_data_processing.py --dataset $(DATASET)
 	cd llama_exps && $(BIN)/python llama_step4_offline_evaluation.py --dataset $(DATASET) --split crossfit --subsets 6 --assignments 10
 	cd llama_exps && $(BIN)/python llama_step5_offline_optimization.py --dataset $(DATASET) --split crossfit --subsets 6 --assignments 10
+
+# The whole method on a laptop: the tiny model answers 60 training and 40 test questions live, its answers are compared
+# with the committed log, and steps 2 to 5 run on that log.
+NANO = --llm nano --dataset_eval $(1) --ckpt_dir ../data/nano_llama --prompts ../data/arith/prompts.csv --max_gen_len 96
+TORCHRUN = OMP_NUM_THREADS=1 $(BIN)/torchrun --standalone --nproc_per_node 2 llama_step1_gen_offline.py
+demo: install
+	cd llama_exps && $(TORCHRUN) $(call NANO,arith_live) --questions ../data/arith/train.jsonl --limit 60 --prompt_idx 0-5
+	cd llama_exps && $(TORCHRUN) $(call NANO,arith_live) --questions ../data/arith/test.jsonl --limit 40 --prompt_idx 0-15
+	$(BIN)/python scripts/compare_logs.py --fresh llama_exps/LMnano/arith_live_interactions.jsonl --known data/nano_log/arith.parquet
+	cd llama_exps && $(BIN)/python llama_step2_reorg_data.py --llm nano --dataset arith --prompts ../data/arith/prompts.csv
+	cd llama_exps && $(BIN)/python llama_step3_data_processing.py --llm nano --dataset arith
+	cd llama_exps && $(BIN)/python llama_step4_offline_evaluation.py --llm nano --dataset arith --subsets $(DEMO_SUBSETS)
+	cd llama_exps && $(BIN)/python llama_step5_offline_optimization.py --llm nano --dataset arith --subsets $(DEMO_SUBSETS)
+
+# The committed log of the tiny model, made again from nothing (about an hour on two cores).
+nano-log: install
+	cd llama_exps && $(TORCHRUN) $(call NANO,arith) --split train --prompt_idx 0-5
+	cd llama_exps && $(TORCHRUN) $(call NANO,arith) --split validation
+	cd llama_exps && $(TORCHRUN) $(call NANO,arith) --split test --samples 2
+	$(BIN)/python scripts/pack_nano_log.py
 
 # The other reward models, all six prompts, both protocols.
 models: install

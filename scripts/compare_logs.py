@@ -1,0 +1,50 @@
+"""Compare a fresh log with one that comes with the project: the same answers to the same questions?
+
+    python scripts/compare_logs.py --fresh llama_exps/LMnano/arith_live_interactions.jsonl --known data/nano_log/arith.parquet
+
+Sums in floating point differ in their last bits between processors and libraries, so a few answers in a thousand
+may part; more than --allowed ends with exit status 1.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from prompt_oirl import interactions
+from prompt_oirl.artifacts import InputError
+from prompt_oirl.generation import row_key
+from prompt_oirl.steps import run_step
+
+
+@dataclass
+class Args:
+    fresh: Path
+    """Log just made."""
+    known: Path
+    """Log to compare with."""
+    allowed: float = 0.01
+    """Share of answers that may differ."""
+
+
+def main(args: Args) -> None:
+    fresh = interactions.read(args.fresh, remedy="run step 1")
+    known = {row_key(row): row for row in interactions.read(args.known, remedy="check the path")}
+    both = [(row, known[row_key(row)]) for row in fresh if row_key(row) in known]
+    if not both:
+        raise InputError(f"{args.fresh} and {args.known} have no answer in common")
+    same = sum(a.answer == b.answer for a, b in both)
+    verdicts = sum(a.correct == b.correct for a, b in both)
+    print(
+        f"{len(both):,} fresh answers: {same:,} are those of {args.known.name} letter by letter ({same / len(both):.2%}), "
+        f"{verdicts:,} have the same verdict"
+    )
+    if 1 - same / len(both) > args.allowed:
+        raise InputError(
+            f"more than {args.allowed:.0%} of the answers differ: another model file, or a platform on which the committed "
+            "log does not stand for this model; make your own with `make nano-log`"
+        )
+
+
+if __name__ == "__main__":
+    run_step(main, Args)
