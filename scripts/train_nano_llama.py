@@ -1,0 +1,81 @@
+"""Train the tiny language model from scratch and write data/nano_llama/ (LLaMA in Hugging Face format).
+
+    python scripts/train_nano_llama.py
+    python scripts/train_nano_llama.py --steps 300 --out /tmp/small --checkpoint /tmp/small/checkpoint.safetensors
+
+Needs data/arith/, whose questions it leaves out. Stopped or killed, the same command goes on from the last
+checkpoint and ends in the same bytes. Number of threads and kind of arithmetic are fixed, so that the same machine
+gives the same file.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from tqdm import tqdm
+
+from prompt_oirl.artifacts import REPO_ROOT, sha256
+from prompt_oirl.steps import run_step
+
+
+@dataclass
+class Args:
+    out: Path = REPO_ROOT / "data" / "nano_llama"
+    """folder of the model"""
+    arith: Path = REPO_ROOT / "data" / "arith"
+    """benchmark whose questions are left out"""
+    checkpoint: Path | None = None
+    """where to go on from; default: build/nano_llama.checkpoint.safetensors"""
+    seed: int = 0
+    """of weights and examples; the benchmark's seed deals the groups"""
+    steps: int = 6000
+    """training steps"""
+    batch: int = 64
+    """average number of examples in a step"""
+    threads: int = 2
+    """processor threads; another number gives other last digits"""
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    """auto: a GPU if there is one"""
+    save_every: int = 250
+    """steps between checkpoints"""
+
+
+def main(args: Args) -> None:
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+    import torch
+
+    from prompt_oirl.arith import benchmark, tokenizer, training
+
+    torch.set_num_threads(args.threads)
+    device = args.device if args.device != "auto" else "cuda" if torch.cuda.is_available() else "cpu"
+    half = device == "cuda" or torch.ops.mkldnn._is_mkldnn_bf16_supported()
+    recipe = training.Recipe(seed=args.seed, steps=args.steps, batch=args.batch, half=half)
+    forbidden = benchmark.benchmark_keys(args.arith)
+    tokens = tokenizer.train_tokenizer(recipe.shape.vocabulary, recipe.vocabulary_texts, recipe.seed)
+    checkpoint = args.checkpoint or REPO_ROOT / "build" / "nano_llama.checkpoint.safetensors"
+    started, seen = time.monotonic(), 0
+    with tqdm(total=recipe.steps, mininterval=10, disable=None) as bar:
+
+        def report(step: int, loss: float, n: int) -> None:
+            nonlocal seen
+            seen += n
+            bar.update(step + 1 - bar.n)
+            if (step + 1) % 50 == 0:
+                rate = seen / (time.monotonic() - started)
+                tqdm.write(f"step {step + 1:6,}  loss {loss:.4f}  {rate:,.0f} tokens/s")
+
+        weights = training.train(
+            recipe, tokens, forbidden, checkpoint, args.save_every, report=report, device=device
+        )
+    training.export(args.out, weights, recipe, tokens)
+    file = args.out / "model.safetensors"
+    minutes = (time.monotonic() - started) / 60
+    print(f"{file}: {file.stat().st_size / 1e6:.1f} MB, sha256 {sha256(file)}, {minutes:.1f} minutes")
+
+
+if __name__ == "__main__":
+    run_step(main, Args)
