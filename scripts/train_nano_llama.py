@@ -1,7 +1,7 @@
 """Train the tiny language model from scratch and write data/nano_llama/ (LLaMA in Hugging Face format).
 
     python scripts/train_nano_llama.py
-    python scripts/train_nano_llama.py --steps 300 --out /tmp/small --checkpoint /tmp/small/checkpoint.safetensors
+    python scripts/train_nano_llama.py --pools 20 --out /tmp/small --checkpoint /tmp/small/checkpoint.safetensors
 
 Needs data/arith/, whose questions it leaves out. Stopped or killed, the same command goes on from the last
 checkpoint and ends in the same bytes. Number of threads and kind of arithmetic are fixed, so that the same machine
@@ -32,20 +32,19 @@ class Args:
     """where to go on from; default: build/nano_llama.checkpoint.safetensors"""
     seed: int = 0
     """of weights and examples; the benchmark's seed deals the groups"""
-    steps: int = 6000
-    """training steps"""
-    batch: int = 64
-    """average number of examples in a step"""
+    pools: int = 260
+    """length of the training, in pools of 1,024 examples (about 122,000 tokens, 20 steps)"""
     threads: int = 2
     """processor threads; another number gives other last digits"""
     device: Literal["auto", "cpu", "cuda"] = "auto"
     """auto: a GPU if there is one"""
-    save_every: int = 250
-    """steps between checkpoints"""
+    save_every: int = 10
+    """pools between checkpoints"""
 
 
 def main(args: Args) -> None:
-    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # without it a GPU's sums are not repeatable
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # threads that wait leave the core to others
     import torch
 
     from prompt_oirl.arith import benchmark, tokenizer, training
@@ -53,20 +52,22 @@ def main(args: Args) -> None:
     torch.set_num_threads(args.threads)
     device = args.device if args.device != "auto" else "cuda" if torch.cuda.is_available() else "cpu"
     half = device == "cuda" or torch.ops.mkldnn._is_mkldnn_bf16_supported()
-    recipe = training.Recipe(seed=args.seed, steps=args.steps, batch=args.batch, half=half)
+    recipe = training.Recipe(seed=args.seed, pools=args.pools, half=half)
     forbidden = benchmark.benchmark_keys(args.arith)
     tokens = tokenizer.train_tokenizer(recipe.shape.vocabulary, recipe.vocabulary_texts, recipe.seed)
     checkpoint = args.checkpoint or REPO_ROOT / "build" / "nano_llama.checkpoint.safetensors"
-    started, seen = time.monotonic(), 0
-    with tqdm(total=recipe.steps, mininterval=10, disable=None) as bar:
+    started, losses, seen = time.monotonic(), list[float](), 0
+    with tqdm(total=recipe.pools, unit="pool", mininterval=10, disable=None) as bar:
 
-        def report(step: int, loss: float, n: int) -> None:
+        def report(pool: int, loss: float, n: int) -> None:
             nonlocal seen
             seen += n
-            bar.update(step + 1 - bar.n)
-            if (step + 1) % 50 == 0:
+            losses.append(loss)
+            if pool >= bar.n:
+                bar.update(pool + 1 - bar.n)
+                mean = sum(losses[-100:]) / len(losses[-100:])
                 rate = seen / (time.monotonic() - started)
-                tqdm.write(f"step {step + 1:6,}  loss {loss:.4f}  {rate:,.0f} tokens/s")
+                tqdm.write(f"pool {pool + 1:4}  loss {mean:.4f}  {rate:,.0f} tokens/s")
 
         weights = training.train(
             recipe, tokens, forbidden, checkpoint, args.save_every, report=report, device=device

@@ -22,7 +22,8 @@ Row = dict[str, Any]
 def draw_families(rng: random.Random, n: int) -> list[str]:
     """Family names in proportion to their weights, each as often as its share says, in random order."""
     total = sum(f.weight for f in BY_NAME.values())
-    names, due = [], 0.0
+    names: list[str] = []
+    due = 0.0
     for name, family in BY_NAME.items():
         due += n * family.weight / total
         names += [name] * (round(due) - len(names))

@@ -129,9 +129,8 @@ def train(
     and the number of tokens. `stop_at` ends after so many pools.
     """
     torch.use_deterministic_algorithms(True)
-    torch.utils.deterministic.fill_uninitialized_memory = (
-        False  # no kernel here reads what it has not written
-    )
+    # Every kernel here writes all that it reads; filling memory first would only cost time.
+    setattr(torch.utils.deterministic, "fill_uninitialized_memory", False)  # noqa: B010
     key = content_key({"recipe": asdict(recipe), "forbidden": sorted(forbidden), "tokens": tokens.to_str()})
     state = _load(checkpoint, key) or _begin(recipe)
     weights = {name: value.to(device).requires_grad_() for name, value in state.weights.items()}
