@@ -24,8 +24,8 @@ class Args:
     """the files go to data/arith/ below this folder"""
     seed: int = 0
     """of the train and validation questions"""
-    test_seed: int = 0
-    """of the test questions"""
+    test_seed: int = 73605
+    """of the test questions; the default was drawn when the design was frozen"""
 
 
 def main(args: Args) -> None:

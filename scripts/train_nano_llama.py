@@ -32,7 +32,7 @@ class Args:
     """where to go on from; default: build/nano_llama.checkpoint.safetensors"""
     seed: int = 0
     """of weights and examples; the benchmark's seed deals the groups"""
-    pools: int = 260
+    pools: int = 200
     """length of the training, in pools of 1,024 examples (about 122,000 tokens, 20 steps)"""
     threads: int = 2
     """processor threads; another number gives other last digits"""

@@ -97,7 +97,7 @@ FAMILIES = (
         "{A} counts {items} {place} for {h} hours and {m} minutes.",
         "Sorting the {items} {place} takes {A} {h} hours and {m} minutes.",
         "{place}, {A} draws {items} for {m} minutes after {h} hours of reading.",
-    ), ("How many minutes is that?", "What is the time in minutes?")),
+    ), ("How many minutes is that in all?", "What is the time in minutes?")),
     Family("cheaper", equations.cheaper, (
         "{n} {items} {place} cost {N} dollars. {A} gets {c} dollars off each.",
         "{place}, {A} pays {N} dollars for {n} {items}. Today each is {c} dollars cheaper.",
@@ -135,7 +135,7 @@ FAMILIES = (
     ), ("How many dollars are missing?", "How much does {A} still need?")),
     Family("four_changes", equations.four_changes, (
         "A cart starts {place} with {a} {items}. At stop one {b} are added, at stop two {c} are taken, at stop three {e} are added, and {f} fall off.",
-        "{A} drives {a} {items} from {B} {place}: {b} join, {c} leave, {e} join, {f} leave.",
+        "{A} drives {a} {items} for {B} {place}: {b} join, {c} leave, {e} join, {f} leave.",
         "{place}, {A} loads {a} {items}, then {b}, unloads {c}, loads {e} and unloads {f}.",
     ), ("How many {items} are on it at the end?", "What is the number of {items} at the end?")),
     Family("shop", equations.shop, (

@@ -15,41 +15,42 @@ from prompt_oirl.arith.families import BY_NAME
 from prompt_oirl.arith.phrasings import trained_prompts
 from prompt_oirl.arith.problems import Problem, draw_problem, groups_by_family, text_key
 
-DRILL_RATE = 0.3  # share of sequences that are bare equations
+DRILL_RATE = 0.25  # share of sequences that are bare equations
 DRILL_LENGTH = 10  # equations in such a sequence
-PLAIN_PROMPT_RATE = 0.4  # share of the six training prompts' own wording among the prompts of their style
+PLAIN_RATE = 0.4  # share of the six training prompts' own wording among the prompts of their style
+PROMPT_FIRST_RATE = 0.08  # share of word problems with the prompt before the question
 PLAIN = {
     "direct": "nan", "chain": "CoT", "check": "APE", "panel": "Dis", "tree": "ToT", "parts": "Decomp",
 }  # fmt: skip
 
 # Weights of the styles within each family; a style that is not named is never practised there.
 MIX: dict[str, dict[str, float]] = {
-    "gain": {"direct": 1, "panel": 1, "tree": 1},
-    "lose": {"direct": 1, "check": 1, "panel": 1},
-    "equal_groups": {"direct": 1, "check": 1, "tree": 1, "role": 1},
-    "share": {"direct": 1, "panel": 1, "tree": 1},
-    "compare": {"direct": 2, "parts": 1, "role": 1},
-    "part": {"direct": 2, "role": 1},
+    "gain": {"direct": 3, "panel": 1, "tree": 1},
+    "lose": {"direct": 3, "check": 1, "panel": 1},
+    "equal_groups": {"direct": 3, "check": 1, "tree": 1, "role": 1},
+    "share": {"direct": 3, "panel": 1, "tree": 1},
+    "compare": {"direct": 3, "parts": 1, "role": 1},
+    "part": {"direct": 3, "role": 1},
     "gain_lose": {"chain": 1, "panel": 1, "tree": 1},
     "groups_more": {"chain": 1, "panel": 1, "role": 1},
-    "change": {"check": 1, "panel": 1, "tree": 1},
+    "change": {"chain": 0.5, "check": 1, "panel": 1, "tree": 1},
     "more_together": {"parts": 1, "panel": 1, "role": 1},
     "times_together": {"parts": 1, "panel": 1, "tree": 1},
     "rate": {"chain": 1, "check": 1},
     "fraction_left": {"chain": 1, "check": 1},
-    "minutes": {"direct": 1, "parts": 1, "panel": 1, "role": 1},
-    "cheaper": {"check": 1, "tree": 1},
+    "minutes": {"direct": 4, "role": 1},
+    "cheaper": {"chain": 1, "check": 1, "tree": 1},
     "two_kinds": {"chain": 1, "parts": 1},
-    "three_changes": {"chain": 2, "role": 1},
-    "pool_share": {"parts": 1},
+    "three_changes": {"chain": 1, "panel": 0.4, "tree": 0.3, "role": 1},
+    "pool_share": {"parts": 1, "tree": 0.3},
     "relation_chain": {"parts": 1},
     "fraction_chain": {"chain": 1, "check": 1},
     "week": {"chain": 1, "parts": 1},
-    "four_changes": {"chain": 1, "role": 1},
+    "four_changes": {"chain": 1, "panel": 0.3, "role": 1},
     "shop": {"chain": 1, "check": 1, "role": 1},
     "relations_together": {"parts": 1},
-    "shop_discount": {"chain": 1},
-    "work_day": {"chain": 1},
+    "shop_discount": {"chain": 1, "parts": 0.3},
+    "work_day": {"chain": 1, "check": 0.3},
 }
 
 
@@ -62,9 +63,9 @@ class Example:
     prompt: str = ""
 
 
-def model_input(question: str, prompt: str) -> str:
-    """What the model reads: the chat template writes the same."""
-    return f"{question.strip()}\n{prompt.strip()}\n"
+def model_input(first: str, second: str) -> str:
+    """What the model reads, mostly question and prompt: the chat template writes the same."""
+    return f"{first.strip()}\n{second.strip()}\n"
 
 
 @cache
@@ -91,10 +92,12 @@ def draw_example(rng: random.Random, forbidden: frozenset[str]) -> Example:
     (style,) = rng.choices(list(styles), list(styles.values()))
     prompts = trained_prompts(style)
     prompt = rng.choice(prompts).text
-    if style in PLAIN and rng.random() < PLAIN_PROMPT_RATE:
+    if style in PLAIN and rng.random() < PLAIN_RATE:
         prompt = next(p.text for p in prompts if p.id == PLAIN[style])
     answer = write_answer(style, problem, rng, prompt)
-    return Example(((model_input(problem.text, prompt), False), (answer, True)), problem.text, prompt)
+    first = rng.random() < PROMPT_FIRST_RATE
+    asked = model_input(prompt, problem.text) if first else model_input(problem.text, prompt)
+    return Example(((asked, False), (answer, True)), problem.text, prompt)
 
 
 def draw_drill(rng: random.Random, forbidden: frozenset[str]) -> Example:

@@ -27,7 +27,7 @@ class Recipe:
     """
 
     seed: int = 0
-    pools: int = 400
+    pools: int = 200
     pool: int = 1024  # examples in a pool
     tokens: int = 6144  # in a batch, padding included
     shape: Shape = field(default_factory=Shape)
