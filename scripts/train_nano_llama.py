@@ -56,18 +56,20 @@ def main(args: Args) -> None:
     forbidden = benchmark.benchmark_keys(args.arith)
     tokens = tokenizer.train_tokenizer(recipe.shape.vocabulary, recipe.vocabulary_texts, recipe.seed)
     checkpoint = args.checkpoint or REPO_ROOT / "build" / "nano_llama.checkpoint.safetensors"
-    started, losses, seen = time.monotonic(), list[float](), 0
+    losses: list[float] = []
+    started, seen, at = time.monotonic(), 0, 0
     with tqdm(total=recipe.pools, unit="pool", mininterval=10, disable=None) as bar:
 
         def report(pool: int, loss: float, n: int) -> None:
-            nonlocal seen
+            nonlocal seen, at
             seen += n
             losses.append(loss)
-            if pool >= bar.n:
-                bar.update(pool + 1 - bar.n)
-                mean = sum(losses[-100:]) / len(losses[-100:])
+            if pool + 1 > at:
+                bar.update(pool + 1 - at)
+                at = pool + 1
                 rate = seen / (time.monotonic() - started)
-                tqdm.write(f"pool {pool + 1:4}  loss {mean:.4f}  {rate:,.0f} tokens/s")
+                mean = sum(losses[-100:]) / len(losses[-100:])
+                tqdm.write(f"pool {at:4}  loss {mean:.4f}  {rate:,.0f} tokens/s")
 
         weights = training.train(
             recipe, tokens, forbidden, checkpoint, args.save_every, report=report, device=device

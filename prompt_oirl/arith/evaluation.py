@@ -59,31 +59,52 @@ def ask(
 
 
 def headroom(right: np.ndarray) -> dict[str, float]:
-    """What choosing among the prompts can bring, without luck: one sample chooses, the other judges.
+    """What choosing among the prompts can bring, without luck; `right` is (questions, prompts, 2).
 
-    `right` is (questions, prompts, 2). `any_of_n` counts a question as solvable by the prompts that sample 1
-    solved, judged by sample 2 averaged over those prompts; where none did, over all prompts.
+    `any_of_n`: one sample says which prompts solve a question (all of them, if none does), the other says how
+    often these solve it; averaged over both directions. `any_of_n_raw` counts lucky hits as well.
     """
-    best = right.mean((0, 2))
     judged = []
     for chooser, judge in ((0, 1), (1, 0)):
         good = right[:, :, chooser] > 0
-        good = np.where(good.any(1, keepdims=True), good, True)
+        good |= ~good.any(1, keepdims=True)
         judged.append((right[:, :, judge] * good).sum(1) / good.sum(1))
     return {
-        "best_single": float(best.max()),
+        "best_single": float(right.mean((0, 2)).max()),
         "any_of_n": float(np.mean(judged)),
-        "any_of_n_raw": float((right[:, :, 0].max(1)).mean()),
+        "any_of_n_raw": float(right[:, :, 0].max(1).mean()),
         "repeat_agreement": float((right[:, :, 0] == right[:, :, 1]).mean()),
     }
 
 
-def beyond_noise(right: np.ndarray) -> float:
-    """Standard deviation of the prompts' true accuracies: (questions, prompts, 2) -> covariance of the samples."""
-    first, second = right[:, :, 0].mean(0), right[:, :, 1].mean(0)
-    # Both samples share the questions, which hit all prompts alike; what is left of them is estimated by halves.
-    half = np.arange(len(right)) % 2 == 0
-    a, b = first * 0 + right[half][:, :, 0].mean(0), second * 0 + right[~half][:, :, 1].mean(0)
-    c, d = right[~half][:, :, 0].mean(0), right[half][:, :, 1].mean(0)
-    covariance = (np.cov(a, b)[0, 1] + np.cov(c, d)[0, 1]) / 2
-    return float(np.sqrt(max(0.0, covariance)))
+def spread_beyond_noise(right: np.ndarray) -> float:
+    """Standard deviation over prompts of their true accuracy; `right` is (questions, prompts, samples).
+
+    The covariance of the accuracies on two disjoint halves of the questions holds no sampling noise.
+    """
+    halves = right[::2].mean((0, 2)), right[1::2].mean((0, 2))
+    return float(np.sqrt(max(0.0, np.cov(*halves)[0, 1])))
+
+
+def learned_pick(
+    texts: Sequence[str], right: np.ndarray, new_texts: Sequence[str], new_right: np.ndarray
+) -> tuple[np.ndarray, int]:
+    """Success (new questions,) of the prompt that a simple model picks, and the prompt that is best in training.
+
+    One logistic regression per prompt on TF-IDF of words; `right` is (questions, prompts) of 0 and 1, `new_right`
+    success rates of the same prompts on the new questions.
+    """
+    from sklearn.feature_extraction.text import TfidfVectorizer
+    from sklearn.linear_model import LogisticRegression
+
+    words = TfidfVectorizer(ngram_range=(1, 2), sublinear_tf=True)
+    seen, new = words.fit_transform(texts), words.transform(new_texts)
+    scores = np.column_stack(
+        [
+            LogisticRegression(C=10, max_iter=1000).fit(seen, column).predict_proba(new)[:, 1]
+            if 0 < column.mean() < 1
+            else np.full(len(new_texts), column.mean())
+            for column in right.T
+        ]
+    )
+    return new_right[np.arange(len(new_right)), scores.argmax(1)], int(right.mean(0).argmax())
