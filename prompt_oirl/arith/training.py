@@ -1,0 +1,205 @@
+"""Training of the tiny model: examples drawn by step number, so that a killed run goes on to the same bytes."""
+
+from __future__ import annotations
+
+import json
+import random
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+
+from prompt_oirl.arith import mix, network, optimiser, tokenizer
+from prompt_oirl.arith.network import Shape, Weights
+from prompt_oirl.artifacts import InputError, atomic_write, content_key, write_json, write_text
+
+WIDTH = 16  # lengths are padded to multiples of this
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """Everything the weights depend on, beside the code and the forbidden questions.
+
+    Examples come in pools; each is sorted by length and cut into batches of about `tokens` tokens, one step each.
+    """
+
+    seed: int = 0
+    pools: int = 200
+    pool: int = 1024  # examples in a pool
+    tokens: int = 6144  # in a batch, padding included
+    shape: Shape = field(default_factory=Shape)
+    matrix_rate: float = 0.02
+    vector_rate: float = 0.004
+    decay: float = 0.01
+    warmup: float = 0.01  # share of the run
+    vocabulary_texts: int = 20_000
+    half: bool = False  # matrix products in bfloat16
+
+    def rate(self, done: float) -> float:
+        """Share of the learning rate when a share `done` of the run is over: up, then straight down to zero."""
+        return min((done + 1e-3) / self.warmup, 1 - done)
+
+
+@dataclass(frozen=True)
+class Batch:
+    """ids and targets int64 (rows, length); a target of -1 is not counted."""
+
+    ids: torch.Tensor
+    targets: torch.Tensor
+
+
+Row = tuple[list[int], list[int]]
+
+
+def encode(example: mix.Example, tokens: Any) -> tuple[list[int], list[int]]:
+    """Token ids and, for every one, the next token where the loss counts it, else -1."""
+    ids: list[int] = []
+    counted: list[bool] = []
+    for text, counts in example.pieces:
+        piece = tokens.encode(text).ids
+        ids += piece
+        counted += [counts] * len(piece)
+    ids.append(tokenizer.END_ID)
+    counted.append(True)
+    targets = [token if counts else -1 for token, counts in zip(ids[1:], counted[1:])]
+    return ids[:-1], targets
+
+
+def examples(pool: int, recipe: Recipe, forbidden: frozenset[str]) -> Iterator[mix.Example]:
+    """The examples of a pool; each is a function of seed and place alone."""
+    for i in range(recipe.pool):
+        yield mix.draw_example(random.Random(f"train/{recipe.seed}/{pool}/{i}"), forbidden)
+
+
+def batches(pool: int, recipe: Recipe, tokens: Any, forbidden: frozenset[str]) -> list[Batch]:
+    """A pool's batches in random order. Few shapes occur: the width decides the number of rows."""
+    rows = [encode(e, tokens) for e in examples(pool, recipe, forbidden)]
+    rows.sort(key=lambda row: -len(row[0]))
+    found = []
+    while rows:
+        width = -(-len(rows[0][0]) // WIDTH) * WIDTH
+        n = max(1, recipe.tokens // width)
+        found.append(_padded(rows[:n], n, width))
+        rows = rows[n:]
+    random.Random(f"order/{recipe.seed}/{pool}").shuffle(found)
+    return found
+
+
+def _padded(rows: list[Row], n: int, width: int) -> Batch:
+    ids = torch.full((n, width), tokenizer.PAD_ID)
+    targets = torch.full((n, width), -1)
+    for i, (row, wanted) in enumerate(rows):
+        ids[i, : len(row)] = torch.tensor(row)
+        targets[i, : len(row)] = torch.tensor(wanted)
+    return Batch(ids, targets)
+
+
+def loss_of(weights: Weights, recipe: Recipe, batch: Batch) -> torch.Tensor:
+    keep = batch.targets >= 0
+    found = network.logits(weights, recipe.shape, batch.ids, keep, recipe.half)
+    return F.cross_entropy(found, batch.targets[keep])
+
+
+@dataclass
+class State:
+    """Where a run stands: pools and steps done, weights, and what the optimiser remembers."""
+
+    pools: int
+    steps: int
+    weights: Weights
+    memory: Weights
+
+
+def train(
+    recipe: Recipe,
+    tokens: Any,
+    forbidden: frozenset[str],
+    checkpoint: Path,
+    save_every: int = 20,
+    report: Callable[[int, float, int], None] = lambda pool, loss, tokens: None,
+    device: str = "cpu",
+    stop_at: int | None = None,
+) -> Weights:
+    """Train from `checkpoint`, where there is one of this recipe, to the last pool; returns the weights.
+
+    A checkpoint is written every `save_every` pools. After every step `report` is told the pools done, the loss
+    and the number of tokens. `stop_at` ends after so many pools.
+    """
+    torch.use_deterministic_algorithms(True)
+    # Every kernel here writes all that it reads; filling memory first would only cost time.
+    setattr(torch.utils.deterministic, "fill_uninitialized_memory", False)  # noqa: B010
+    key = content_key({"recipe": asdict(recipe), "forbidden": sorted(forbidden), "tokens": tokens.to_str()})
+    state = _load(checkpoint, key) or _begin(recipe)
+    weights = {name: value.to(device).requires_grad_() for name, value in state.weights.items()}
+    memory = {name: value.to(device) for name, value in state.memory.items()}
+    step = state.steps
+    for pool in range(state.pools, recipe.pools if stop_at is None else stop_at):
+        found = batches(pool, recipe, tokens, forbidden)
+        for i, batch in enumerate(found):
+            batch = Batch(batch.ids.to(device), batch.targets.to(device))
+            loss = loss_of(weights, recipe, batch)
+            gradients = dict(zip(weights, torch.autograd.grad(loss, list(weights.values()))))
+            share = recipe.rate((pool + i / len(found)) / recipe.pools)
+            optimiser.update(
+                weights,
+                gradients,
+                memory,
+                step,
+                recipe.matrix_rate * share,
+                recipe.vector_rate * share,
+                recipe.decay,
+            )
+            step += 1
+            report(pool, loss.item(), batch.ids.numel())
+        if (pool + 1) % save_every == 0 or pool + 1 in (recipe.pools, stop_at):
+            _save(checkpoint, key, State(pool + 1, step, weights, memory))
+    return {name: value.detach() for name, value in weights.items()}
+
+
+def _begin(recipe: Recipe) -> State:
+    weights = network.initial_weights(recipe.shape, recipe.seed)
+    return State(0, 0, weights, optimiser.initial_state(weights))
+
+
+def _save(path: Path, key: str, state: State) -> None:
+    from safetensors.torch import save_file
+
+    tensors = {f"weight.{n}": v.detach().cpu() for n, v in state.weights.items()}
+    tensors |= {f"memory.{n}": v.cpu() for n, v in state.memory.items()}
+    about = {"key": key, "pools": str(state.pools), "steps": str(state.steps)}
+    with atomic_write(path) as temporary:
+        save_file(tensors, temporary, metadata=about)
+
+
+def _load(path: Path, key: str) -> State | None:
+    from safetensors import SafetensorError, safe_open
+
+    if not path.is_file():
+        return None
+    try:
+        with safe_open(path, framework="pt") as file:
+            about = file.metadata() or {}
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    except SafetensorError as error:
+        raise InputError(f"{path}: not a whole checkpoint ({error}); delete it and train again") from error
+    if about.get("key") != key:
+        raise InputError(f"{path} belongs to another recipe: delete it, or name another --checkpoint")
+    weights = {n.removeprefix("weight."): v for n, v in tensors.items() if n.startswith("weight.")}
+    memory = {n.removeprefix("memory."): v for n, v in tensors.items() if n.startswith("memory.")}
+    return State(int(about["pools"]), int(about["steps"]), weights, memory)
+
+
+def export(folder: Path, weights: Weights, recipe: Recipe, tokens: Any) -> None:
+    """Write the folder that `AutoModelForCausalLM` and `AutoTokenizer` read."""
+    from safetensors.torch import save_file
+
+    ends = {"eos_token_id": tokenizer.END_ID, "pad_token_id": tokenizer.PAD_ID}
+    write_json(folder / "config.json", recipe.shape.config(tokenizer.END_ID, tokenizer.PAD_ID))
+    write_json(folder / "generation_config.json", ends)
+    write_json(folder / "tokenizer_config.json", tokenizer.TOKENIZER_CONFIG)
+    write_text(folder / "tokenizer.json", json.dumps(json.loads(tokens.to_str()), ensure_ascii=True) + "\n")
+    with atomic_write(folder / "model.safetensors") as temporary:
+        save_file(network.to_hugging_face(weights, recipe.shape), temporary, metadata={"format": "pt"})
