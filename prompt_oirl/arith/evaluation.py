@@ -10,9 +10,8 @@ import numpy as np
 
 from prompt_oirl import grading
 from prompt_oirl.generation import Decoding
-from prompt_oirl.llms import LLM
+from prompt_oirl.llms import LLM, item_seed
 from prompt_oirl.llms.chat import conversation
-from prompt_oirl.llms.sampling import item_seed
 from prompt_oirl.prompts import Prompt
 
 DECODING = Decoding(temperature=0.6, top_p=0.9, max_new_tokens=96)

@@ -179,7 +179,7 @@ def _drawn(style: Style) -> list[Phrasing]:
 
 
 def _prompt(text: str, unseen: bool) -> Prompt:
-    return Prompt(("u_" if unseen else "p_") + prompt_id(text), text, "after", "held_out")
+    return Prompt(("u_" if unseen else "p_") + prompt_id(text), text, "after", "unseen")
 
 
 @cache
