@@ -118,9 +118,10 @@ def run_step(main: Callable[[Any], None], arguments: type) -> None:
     except InputError as error:
         print(f"error: {error}", file=sys.stderr)
         raise SystemExit(1) from None
-    except PermissionError as error:
+    except OSError as error:
         print(
-            f"error: cannot write {error.filename}: {error.strerror}; make it writable or pass --root",
+            f"error: {error.filename or 'a file'}: {error.strerror or error}; mend the path or its permissions, free some space, "
+            "or pass another --root",
             file=sys.stderr,
         )
         raise SystemExit(1) from None
