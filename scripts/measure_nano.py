@@ -18,10 +18,11 @@ import numpy as np
 from prompt_oirl import interactions
 from prompt_oirl.arith.benchmark import read_rows
 from prompt_oirl.arith.evaluation import any_prompt_without_luck, spread_beyond_noise
-from prompt_oirl.artifacts import REPO_ROOT, Paths, read_csv, write_csv
+from prompt_oirl.artifacts import REPO_ROOT, Paths, read_csv, write_csv, write_text
 from prompt_oirl.interactions import Interaction
 from prompt_oirl.metrics import ClusterBootstrap
 from prompt_oirl.prompts import Prompt, load_prompts
+from prompt_oirl.reports.readme import markdown, replace_table
 from prompt_oirl.steps import run_step
 
 MODELS = ("xgboost", "lightgbm", "linear", "mlp", "knn")
@@ -39,6 +40,8 @@ PROMPT_COLUMNS = [
 ]
 CHOICE_COLUMNS = ["measure", "value", "ci_low", "ci_high", "questions", "groups", "note"]
 
+INTERVAL = ("value", "ci_low", "ci_high")
+
 
 @dataclass
 class Args:
@@ -50,13 +53,19 @@ def main(args: Args) -> None:
     paths = Paths(args.root)
     log = interactions.read(paths.committed_log("nano", "arith"), remedy="run make nano-log")
     prompts = load_prompts(args.root / "data" / "arith" / "prompts.csv")
-    test = TestAnswers([row for row in log if row.split == "test"], prompts, args.root / "data" / "arith")
+    asked = {row.prompt_id for row in log if row.split == "test"}
+    test = TestAnswers(
+        [row for row in log if row.split == "test"],
+        [prompt for prompt in prompts if prompt.id in asked],
+        args.root / "data" / "arith",
+    )
     reference = args.root / "results" / "reference"
     write_csv(reference / "nano_prompts.csv", prompt_rows(test), PROMPT_COLUMNS)
     write_csv(reference / "nano_choice.csv", choice_rows(test, paths), CHOICE_COLUMNS)
-    for row in read_csv(reference / "nano_choice.csv", remedy=""):
-        interval = f" [{row['ci_low']}, {row['ci_high']}]" if row["ci_low"] else ""
-        print(f"{row['measure']:44} {row['value']}{interval}  {row['note']}")
+    readme = args.root / "README.md"
+    table = render_choice(read_csv(reference / "nano_choice.csv", remedy="run this script again"))
+    write_text(readme, replace_table(readme.read_text(encoding="utf-8"), "nano_choice", table))
+    print(table)
 
 
 class TestAnswers:
@@ -122,12 +131,13 @@ def choice_rows(test: TestAnswers, paths: Paths) -> Iterator[dict[str, Any]]:
     agree = (right[:, :, 0] == right[:, :, 1]).mean(1)
     yield line("two samples of a cell agree", agree)
     unseen = test.right[:, test.columns("unseen")]
-    yield {
-        "measure": "standard deviation over unseen phrasings",
-        "value": spread_beyond_noise(unseen),
-        "note": f"{unseen.shape[1]} phrasings, sampling noise taken out",
-        **size,
-    }
+    if unseen.shape[1]:
+        yield {
+            "measure": "standard deviation over unseen phrasings",
+            "value": spread_beyond_noise(unseen),
+            "note": f"{unseen.shape[1]} phrasings, sampling noise taken out",
+            **size,
+        }
     ranked = {model: auc for model in MODELS if (auc := validation_auc(model, paths)) is not None}
     chosen = max(ranked, key=lambda model: ranked[model], default=None)
     for model in ranked:
@@ -177,6 +187,19 @@ def gain_rows(model: str, paths: Paths, note: str) -> Iterator[dict[str, Any]]:
             "groups": row["n_clusters"],
             "note": said,
         }
+
+
+def render_choice(rows: Sequence[dict[str, str]]) -> str:
+    """README's table: accuracies as shares, gains in points."""
+    lines = []
+    for row in rows:
+        gain = row["measure"].startswith("gain") or "above" in row["measure"]
+        value, *interval = (
+            f"{100 * float(row[c]):+.1f}" if gain else f"{float(row[c]):.3f}" for c in INTERVAL if row[c]
+        )
+        said = f"{value} [{', '.join(interval)}]" if interval else value
+        lines.append([row["measure"] + (", points" if gain else ""), said, row["note"]])
+    return markdown(["1,000 test questions in 520 groups, crossfit", "value [95 %]", ""], lines)
 
 
 if __name__ == "__main__":
