@@ -115,7 +115,7 @@ def test_prompt_table() -> None:
     assert prompts[:16] == load_prompts()
     unseen = [p for p in phrasings.all_phrasings() if p.unseen]
     assert prompts[16:] == [p.prompt for p in unseen] and len(unseen) == 60
-    assert {p.role for p in prompts[16:]} == {"held_out"}
+    assert {p.role for p in prompts[16:]} == {"unseen"}
     texts = [p.prompt.text for p in phrasings.all_phrasings()]
     assert len(set(texts)) == len(texts) > 400
     trained = {p.text for style in phrasings.BY_NAME for p in phrasings.trained_prompts(style)}
