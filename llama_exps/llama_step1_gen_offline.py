@@ -150,6 +150,9 @@ def chosen_questions(args: Args) -> list[questions.Question]:
     for split in questions.SPLITS:
         if args.split == split or (args.split == "both" and split != "validation"):
             kept += [q for q in asked if q.split == split][: args.limit]
+    if not kept:
+        found = ", ".join(sorted({q.split for q in asked}))
+        raise InputError(f"--split {args.split}: no such questions; these are of split {found}")
     return kept
 
 

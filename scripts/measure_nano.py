@@ -18,7 +18,7 @@ import numpy as np
 from prompt_oirl import interactions
 from prompt_oirl.arith.benchmark import read_rows
 from prompt_oirl.arith.evaluation import any_prompt_without_luck, spread_beyond_noise
-from prompt_oirl.artifacts import REPO_ROOT, Paths, read_csv, write_csv, write_text
+from prompt_oirl.artifacts import REPO_ROOT, InputError, Paths, read_csv, write_csv, write_text
 from prompt_oirl.interactions import Interaction
 from prompt_oirl.metrics import ClusterBootstrap
 from prompt_oirl.prompts import Prompt, load_prompts
@@ -53,45 +53,53 @@ def main(args: Args) -> None:
     paths = Paths(args.root)
     log = interactions.read(paths.committed_log("nano", "arith"), remedy="run make nano-log")
     prompts = load_prompts(args.root / "data" / "arith" / "prompts.csv")
-    asked = {row.prompt_id for row in log if row.split == "test"}
-    test = TestAnswers(
-        [row for row in log if row.split == "test"],
-        [prompt for prompt in prompts if prompt.id in asked],
-        args.root / "data" / "arith",
-    )
+    arith = args.root / "data" / "arith"
+    test, validation = (Answers.of(split, log, prompts, arith) for split in ("test", "validation"))
     reference = args.root / "results" / "reference"
     write_csv(reference / "nano_prompts.csv", prompt_rows(test), PROMPT_COLUMNS)
-    write_csv(reference / "nano_choice.csv", choice_rows(test, paths), CHOICE_COLUMNS)
+    write_csv(reference / "nano_choice.csv", choice_rows(test, validation, paths), CHOICE_COLUMNS)
     readme = args.root / "README.md"
     table = render_choice(read_csv(reference / "nano_choice.csv", remedy="run this script again"))
     write_text(readme, replace_table(readme.read_text(encoding="utf-8"), "nano_choice", table))
     print(table)
 
 
-class TestAnswers:
-    """Test rows as arrays (questions, prompts, samples): `right`, `cut` and `tokens`."""
+@dataclass(frozen=True)
+class Answers:
+    """Answers to one split as arrays (questions, prompts, samples), of the prompts that were asked there."""
 
-    def __init__(self, rows: Sequence[Interaction], prompts: Sequence[Prompt], arith: Path):
-        self.prompts = prompts
-        questions = read_rows("test", arith)
+    prompts: list[Prompt]
+    right: np.ndarray
+    cut: np.ndarray
+    tokens: np.ndarray
+    steps: np.ndarray
+    groups: np.ndarray
+
+    @classmethod
+    def of(cls, split: str, log: Sequence[Interaction], prompts: Sequence[Prompt], arith: Path) -> Answers:
+        """Gather a split of the log; a gap in it is an error."""
+        rows = [row for row in log if row.split == split]
+        questions = read_rows(split, arith)
+        asked = {row.prompt_id for row in rows}
+        kept = [prompt for prompt in prompts if prompt.id in asked]
         row_of = {q["id"]: i for i, q in enumerate(questions)}
-        column_of = {p.id: j for j, p in enumerate(prompts)}
-        shape = (len(questions), len(prompts), 1 + max(row.sample for row in rows))
-        self.right, self.cut, self.tokens = (np.full(shape, np.nan) for _ in range(3))
+        column_of = {p.id: j for j, p in enumerate(kept)}
+        shape = (len(questions), len(kept), 1 + max(row.sample for row in rows))
+        right, cut, tokens = (np.full(shape, np.nan) for _ in range(3))
         for row in rows:
             at = (row_of[row.question_id], column_of[row.prompt_id], row.sample)
-            self.right[at], self.tokens[at] = row.correct, row.tokens_out or 0
-            self.cut[at] = row.finish_reason == "length"
-        if np.isnan(self.right).any():
-            raise ValueError("the committed log has gaps on test")
-        self.steps = np.array([q["steps"] for q in questions])
-        self.groups = np.unique([q["group"] for q in questions], return_inverse=True)[1]
+            right[at], tokens[at] = row.correct, row.tokens_out or 0
+            cut[at] = row.finish_reason == "length"
+        if np.isnan(right).any():
+            raise InputError(f"data/nano_log lacks {split} answers; run make nano-log")
+        groups = np.unique([q["group"] for q in questions], return_inverse=True)[1]
+        return cls(kept, right, cut, tokens, np.array([q["steps"] for q in questions]), groups)
 
     def columns(self, role: str) -> list[int]:
         return [j for j, prompt in enumerate(self.prompts) if prompt.role == role]
 
 
-def prompt_rows(test: TestAnswers) -> Iterator[dict[str, Any]]:
+def prompt_rows(test: Answers) -> Iterator[dict[str, Any]]:
     """Per prompt, and per number of steps for the sixteen published ones."""
     for j, prompt in enumerate(test.prompts):
         for steps in ("all", *(() if prompt.role == "unseen" else sorted(set(test.steps.tolist())))):
@@ -112,7 +120,7 @@ def prompt_rows(test: TestAnswers) -> Iterator[dict[str, Any]]:
             }
 
 
-def choice_rows(test: TestAnswers, paths: Paths) -> Iterator[dict[str, Any]]:
+def choice_rows(test: Answers, validation: Answers, paths: Paths) -> Iterator[dict[str, Any]]:
     bootstrap = ClusterBootstrap(test.groups)
     size = {"questions": len(test.groups), "groups": bootstrap.n_clusters}
 
@@ -130,14 +138,14 @@ def choice_rows(test: TestAnswers, paths: Paths) -> Iterator[dict[str, Any]]:
     yield line("any of six, without luck, above best single", without_luck - success[:, best])
     agree = (right[:, :, 0] == right[:, :, 1]).mean(1)
     yield line("two samples of a cell agree", agree)
-    unseen = test.right[:, test.columns("unseen")]
-    if unseen.shape[1]:
-        yield {
-            "measure": "standard deviation over unseen phrasings",
-            "value": spread_beyond_noise(unseen),
-            "note": f"{unseen.shape[1]} phrasings, sampling noise taken out",
-            **size,
-        }
+    unseen = validation.right[:, validation.columns("unseen")]
+    yield {
+        "measure": "standard deviation over unseen phrasings",
+        "value": spread_beyond_noise(unseen),
+        "questions": len(validation.steps),
+        "groups": len(np.unique(validation.groups)),
+        "note": f"{unseen.shape[1]} phrasings on the validation questions, sampling noise taken out",
+    }
     ranked = {model: auc for model in MODELS if (auc := validation_auc(model, paths)) is not None}
     chosen = max(ranked, key=lambda model: ranked[model], default=None)
     for model in ranked:
@@ -193,6 +201,8 @@ def render_choice(rows: Sequence[dict[str, str]]) -> str:
     """README's table: accuracies as shares, gains in points."""
     lines = []
     for row in rows:
+        if row["measure"].startswith(("train-best prompt", "success of")):
+            continue
         gain = row["measure"].startswith("gain") or "above" in row["measure"]
         value, *interval = (
             f"{100 * float(row[c]):+.1f}" if gain else f"{float(row[c]):.3f}" for c in INTERVAL if row[c]
