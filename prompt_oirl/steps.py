@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import hashlib
+import multiprocessing
+import os
 import platform
+import signal
 import sys
 import time
 from collections.abc import Callable, Iterable
@@ -126,5 +129,8 @@ def run_step(main: Callable[[Any], None], arguments: type) -> None:
         )
         raise SystemExit(1) from None
     except KeyboardInterrupt:
+        for worker in multiprocessing.active_children():  # else leaving would wait for idle ones
+            if worker.pid:
+                os.kill(worker.pid, signal.SIGKILL)
         print("stopped; run the same command again to continue", file=sys.stderr)
         raise SystemExit(130) from None
