@@ -23,12 +23,13 @@ from typing import Literal
 
 from tqdm import tqdm
 
-from prompt_oirl import generation, questions
+from prompt_oirl import generation, log_files, questions
 from prompt_oirl.artifacts import REPO_ROOT, InputError, Paths, is_file_name
-from prompt_oirl.generation import Decoding, Item, LogFiles
+from prompt_oirl.generation import Decoding, Item
 from prompt_oirl.interactions import Interaction
 from prompt_oirl.llms.budget import Budget
 from prompt_oirl.llms.options import BudgetOptions, ModelOptions
+from prompt_oirl.log_files import LogFiles
 from prompt_oirl.prompts import PUBLISHED, Prompt, load_prompts
 from prompt_oirl.steps import run_step
 
@@ -86,11 +87,12 @@ def main(args: Args) -> None:
 def generate(args: Args, name: str, files: LogFiles, rank: int, world: int) -> None:
     """Ask for what this rank owes; rank 0 then merges what all have appended."""
     decoding = Decoding(args.temperature, args.top_p, args.max_gen_len, args.seed)
-    order = generation.all_items(chosen_questions(args), load_prompts(args.prompts), args.samples)
-    wanted = {p.id for p in chosen_prompts(args.prompt_idx, load_prompts(args.prompts))}
+    prompts = load_prompts(args.prompts)
+    order = generation.all_items(chosen_questions(args), prompts, args.samples)
+    wanted = {p.id for p in chosen_prompts(args.prompt_idx, prompts)}
     logged = list(files.rows())
     generation.check_log(logged, decoding, args.grader, order, files.merged)
-    done = {generation.row_key(row) for row in logged}
+    done = {log_files.row_key(row) for row in logged}
     mine = [
         item
         for i, item in enumerate(order)
@@ -130,7 +132,7 @@ def generate(args: Args, name: str, files: LogFiles, rank: int, world: int) -> N
     if world > 1:
         dist.barrier()
     if rank == 0:
-        report(generation.merge(files, [item.key for item in order]), files, name, args.prompts)
+        report(log_files.merge(files, [item.key for item in order]), files, name, args.prompts)
     if world > 1:
         dist.barrier()
         dist.destroy_process_group()
