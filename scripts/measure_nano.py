@@ -54,14 +54,17 @@ def main(args: Args) -> None:
     log = interactions.read(paths.committed_log("nano", "arith"), remedy="run make nano-log")
     prompts = load_prompts(args.root / "data" / "arith" / "prompts.csv")
     arith = args.root / "data" / "arith"
-    test, validation = (Answers.of(split, log, prompts, arith) for split in ("test", "validation"))
+    test = Answers.of("test", log, prompts, arith)
     reference = args.root / "results" / "reference"
     write_csv(reference / "nano_prompts.csv", prompt_rows(test), PROMPT_COLUMNS)
-    write_csv(reference / "nano_choice.csv", choice_rows(test, validation, paths), CHOICE_COLUMNS)
+    write_csv(reference / "nano_choice.csv", choice_rows(test, paths), CHOICE_COLUMNS)
     readme = args.root / "README.md"
     table = render_choice(read_csv(reference / "nano_choice.csv", remedy="run this script again"))
     write_text(readme, replace_table(readme.read_text(encoding="utf-8"), "nano_choice", table))
     print(table)
+    recipe = args.root / "data" / "nano_llama" / "README.md"
+    per_prompt = render_prompts(read_csv(reference / "nano_prompts.csv", remedy="run this script again"))
+    write_text(recipe, replace_table(recipe.read_text(encoding="utf-8"), "nano_prompts", per_prompt))
 
 
 @dataclass(frozen=True)
@@ -120,7 +123,7 @@ def prompt_rows(test: Answers) -> Iterator[dict[str, Any]]:
             }
 
 
-def choice_rows(test: Answers, validation: Answers, paths: Paths) -> Iterator[dict[str, Any]]:
+def choice_rows(test: Answers, paths: Paths) -> Iterator[dict[str, Any]]:
     bootstrap = ClusterBootstrap(test.groups)
     size = {"questions": len(test.groups), "groups": bootstrap.n_clusters}
 
@@ -138,13 +141,12 @@ def choice_rows(test: Answers, validation: Answers, paths: Paths) -> Iterator[di
     yield line("any of six, without luck, above best single", without_luck - success[:, best])
     agree = (right[:, :, 0] == right[:, :, 1]).mean(1)
     yield line("two samples of a cell agree", agree)
-    unseen = validation.right[:, validation.columns("unseen")]
+    unseen = test.right[:, test.columns("unseen")]
     yield {
         "measure": "standard deviation over unseen phrasings",
         "value": spread_beyond_noise(unseen),
-        "questions": len(validation.steps),
-        "groups": len(np.unique(validation.groups)),
-        "note": f"{unseen.shape[1]} phrasings on the validation questions, sampling noise taken out",
+        "note": f"{unseen.shape[1]} phrasings, sampling noise taken out",
+        **size,
     }
     ranked = {model: auc for model in MODELS if (auc := validation_auc(model, paths)) is not None}
     chosen = max(ranked, key=lambda model: ranked[model], default=None)
@@ -195,6 +197,17 @@ def gain_rows(model: str, paths: Paths, note: str) -> Iterator[dict[str, Any]]:
             "groups": row["n_clusters"],
             "note": said,
         }
+
+
+def render_prompts(rows: Sequence[dict[str, str]]) -> str:
+    """The model's README: one line per published prompt, one column per number of steps."""
+    cells: dict[str, dict[str, str]] = {}
+    for row in rows:
+        if row["role"] != "unseen":
+            said = f"{float(row['accuracy']):.2f} / {float(row['cut']):.2f} / {float(row['tokens']):.0f}"
+            cells.setdefault(row["prompt_id"], {})[row["steps"]] = said
+    columns = list(next(iter(cells.values())))
+    return markdown(["prompt", *columns], [[prompt, *said.values()] for prompt, said in cells.items()])
 
 
 def render_choice(rows: Sequence[dict[str, str]]) -> str:
