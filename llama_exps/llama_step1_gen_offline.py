@@ -14,6 +14,7 @@ nothing twice. Writes LM<llm>/<dataset>_interactions.jsonl and _labels.csv; go o
 from __future__ import annotations
 
 import os
+import re
 from collections import Counter
 from contextlib import nullcontext
 from dataclasses import dataclass
@@ -39,7 +40,7 @@ class Args(ModelOptions, BudgetOptions):
     dataset_eval: str = "gsm8k"
     """gsm8k, svamp, mawps, arith, or any name with --questions."""
     prompt_idx: str = "all"
-    """all, or places counted from 0 such as 3 or 0-5; training prompts come first, then in the order of --prompts."""
+    """all, or places counted from 0 such as 3, 0-5 or 1,3; training prompts come first, then in the order of --prompts."""
     temperature: float = 0.6
     """0 is greedy."""
     top_p: float = 0.9
@@ -159,17 +160,19 @@ def chosen_questions(args: Args) -> list[questions.Question]:
 
 
 def chosen_prompts(flag: str, prompts: list[Prompt]) -> list[Prompt]:
-    """`all`, one index, or a range such as 0-5, counted from 0 in the order of the file."""
-    first, _, last = flag.partition("-")
-    try:
-        picked = prompts if flag == "all" else prompts[int(first) : int(last or first) + 1]
-    except ValueError:
-        picked = []
-    if not picked or (flag != "all" and int(last or first) >= len(prompts)):
-        raise InputError(
-            f"--prompt_idx {flag}: give all, one of 0 to {len(prompts) - 1}, or a range such as 0-5"
-        )
-    return picked
+    """`all`, or places and ranges such as 0-5 or 1,3, counted from 0 in the order of the file."""
+    if flag == "all":
+        return prompts
+    places: dict[int, None] = {}
+    for part in flag.split(","):
+        found = re.fullmatch(r"(\d+)(?:-(\d+))?", part.strip())
+        first, last = (int(found[1]), int(found[2] or found[1])) if found else (1, 0)
+        if not first <= last < len(prompts):
+            raise InputError(
+                f"--prompt_idx {flag}: give all, or places from 0 to {len(prompts) - 1} such as 3, 0-5 or 1,3"
+            )
+        places |= dict.fromkeys(range(first, last + 1))
+    return [prompts[place] for place in sorted(places)]
 
 
 def estimate(owed: list[Item], logged: list[Interaction], budget: Budget, max_gen_len: int | None) -> str:

@@ -276,6 +276,9 @@ def test_published_command_runs_on_metas_layout(
     [
         (["--prompt_idx", "99"], "--prompt_idx"),
         (["--prompt_idx", "x"], "--prompt_idx"),
+        (["--prompt_idx", "0-"], "--prompt_idx"),
+        (["--prompt_idx", "3-1"], "--prompt_idx"),
+        (["--prompt_idx", "1,99"], "--prompt_idx"),
         (["--dataset_eval", "nosuch"], "--dataset_eval"),
         ([], "there is no folder"),
         (["--ckpt_dir", ""], "--ckpt_dir"),
