@@ -20,7 +20,8 @@ from prompt_oirl.reward_models.question_features import QuestionFeatures
 from prompt_oirl.reward_models.training_set import TrainingSet, prompt_coordinates
 from prompt_oirl.splits import INNER_FOLDS, assign_folds
 
-RIDGES = 10.0 ** np.arange(0.0, 4.6, 0.5)
+RIDGES = 10.0 ** np.arange(-0.5, 4.1, 0.5)
+CONTENDS = 0.02  # share of questions on which a prompt must look best to be one that might be chosen
 GATE = 2.0  # standard errors by which s must exceed 0
 LEAST_CLUSTERS = 20  # with fewer there is nothing to cross-fit; prompts are ranked by their means
 PRIOR_ANSWERS = 2.0  # answers at the pooled rate that every prompt starts with
@@ -97,14 +98,15 @@ class Interaction:
             return
         residual, information = interaction
         paths = path.held_out(residual, information)
-        paths -= paths.mean(2, keepdims=True)
-        explained = []
-        for m in paths:
-            along = (information * residual * m).sum()
-            explained.append(along * abs(along) / max((information * m**2).sum(), 1e-12))
-        chosen = int(np.argmax(explained))
-        b, (slope, share), errors = cells.regress([wide, paths[chosen]])
-        support = share / max(errors[1], 1e-12)
+        # Evidence counts only among prompts that might be chosen: that bad prompts are bad in different ways is easy to
+        # show and worth nothing.
+        everyone = np.ones(len(self._b), bool)
+        chosen, b, slope, share, support = _weigh(cells, wide, residual, information, paths, everyone)
+        picks = np.bincount((b + max(share, 0) * paths[chosen]).argmax(1), minlength=len(b))
+        contends = (picks >= CONTENDS * picks.sum()) | (np.arange(len(b)) == b.argmax())
+        if 1 < contends.sum() < len(b):
+            chosen, _, _, share, support = _weigh(cells, wide, residual, information, paths, contends)
+            b, (slope, share_of_all), _ = cells.regress([wide, paths[chosen]])
         self.settings |= {"interaction_ridge": float(RIDGES[chosen]), "support": round(float(support), 3)}
         if share <= 0 or support < GATE:
             return
@@ -154,6 +156,22 @@ class Interaction:
 
 
 _SETTINGS = ("difficulty_ridge", "interaction_ridge", "interaction", "support")
+
+
+def _weigh(
+    cells: _Cells, d: np.ndarray, residual: np.ndarray, information: np.ndarray, paths: np.ndarray, among: np.ndarray
+) -> tuple[int, np.ndarray, float, float, float]:
+    """Penalty that explains most among some prompts (K,), then intercepts, weights of d and m, and m's weight in errors."""
+    explained = []
+    for m in paths:
+        m = m[:, among] - m[:, among].mean(1, keepdims=True)
+        along = (information[:, among] * residual[:, among] * m).sum()
+        explained.append(along * abs(along) / max((information[:, among] * m**2).sum(), 1e-12))
+    chosen = int(np.argmax(explained))
+    m = paths[chosen][:, among]
+    some = _Cells(cells.y[:, among], cells.a[:, among], cells.clusters)
+    b, (slope, share), errors = some.regress([d[:, among], m - m.mean(1, keepdims=True)])
+    return chosen, b, float(slope), float(share), float(share / max(errors[1], 1e-12))
 
 
 class _Cells:
@@ -221,35 +239,37 @@ class _RidgePath:
     """Ridge regressions on phi (u, D) for all penalties at once: one eigendecomposition per fold and weighting."""
 
     def __init__(self, phi: np.ndarray, folds: np.ndarray):
-        self.phi, self.folds = phi, folds
+        self.phi = phi
+        self.rows = [np.flatnonzero(folds == fold) for fold in range(int(folds.max()) + 1)]
 
     def held_out(self, targets: np.ndarray, weights: np.ndarray) -> np.ndarray:
         """Held-out predictions (penalties, u, m) of targets (u, m) under weights (u, m)."""
         out = np.zeros((len(RIDGES), *targets.shape))
-        for fold in range(int(self.folds.max()) + 1):
-            inside, held = self.folds != fold, self.folds == fold
-            for columns, shape, scales in _same_weights(weights):
-                axes, spectrum, right = self._decompose(inside, shape, targets[:, columns], scales)
-                view = self.phi[held] @ axes
+        for columns, shape, scales in _same_weights(weights):
+            blocks = [self._products(rows, shape, targets[:, columns]) for rows in self.rows]
+            gram, moment = sum(b[0] for b in blocks), sum(b[1] for b in blocks)
+            for rows, (own_gram, own_moment) in zip(self.rows, blocks):
+                spectrum, axes = np.linalg.eigh(gram - own_gram)
+                spectrum = np.maximum(spectrum, 0)
+                right = axes.T @ (moment - own_moment) * scales
+                view = self.phi[rows] @ axes
                 for i, ridge in enumerate(RIDGES):
-                    out[i][np.ix_(held, columns)] = view @ (right / (np.outer(spectrum, scales) + ridge))
+                    out[i][np.ix_(rows, columns)] = view @ (right / (np.outer(spectrum, scales) + ridge))
         return out
 
     def fit(self, targets: np.ndarray, weights: np.ndarray, ridge: int) -> np.ndarray:
         """Coefficients (D, m) on all rows at penalty number `ridge`."""
         coefficients = np.zeros((self.phi.shape[1], targets.shape[1]))
-        everywhere = np.ones(len(self.phi), bool)
         for columns, shape, scales in _same_weights(weights):
-            axes, spectrum, right = self._decompose(everywhere, shape, targets[:, columns], scales)
-            coefficients[:, columns] = axes @ (right / (np.outer(spectrum, scales) + RIDGES[ridge]))
+            gram, moment = self._products(np.arange(len(self.phi)), shape, targets[:, columns])
+            for j, scale in enumerate(scales):
+                penalised = scale * gram + RIDGES[ridge] * np.eye(len(gram))
+                coefficients[:, columns[j]] = np.linalg.solve(penalised, scale * moment[:, j])
         return coefficients
 
-    def _decompose(
-        self, rows: np.ndarray, weight: np.ndarray, targets: np.ndarray, scales: np.ndarray
-    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    def _products(self, rows: np.ndarray, weight: np.ndarray, targets: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         weighted = self.phi[rows] * weight[rows, None]
-        spectrum, axes = np.linalg.eigh(weighted.T @ self.phi[rows])
-        return axes, np.maximum(spectrum, 0), axes.T @ (weighted.T @ targets[rows]) * scales
+        return weighted.T @ self.phi[rows], weighted.T @ targets[rows]
 
 
 def _same_weights(weights: np.ndarray) -> list[tuple[list[int], np.ndarray, np.ndarray]]:
