@@ -133,10 +133,7 @@ def read_log(log: pd.DataFrame | str | Path | PromptLog, llm: str | None = None)
 def read_table(path: str | Path) -> tuple[pd.DataFrame, int]:
     """A CSV, JSONL or Parquet file (`-`: CSV or JSONL on stdin) as text columns, and the number of its first row."""
     if str(path) == "-":
-        data = sys.stdin.buffer.read()
-        if data.lstrip(b"\xef\xbb\xbf \r\n\t").startswith(b"{"):
-            return pd.DataFrame(read_jsonl_bytes(data)), 1
-        return _read_csv(io.BytesIO(data), "stdin"), 2
+        return _from_bytes(sys.stdin.buffer.read())
     path = Path(path)
     kind = path.suffix.lower()
     if kind not in (".csv", ".jsonl", ".parquet"):
@@ -151,6 +148,39 @@ def read_table(path: str | Path) -> tuple[pd.DataFrame, int]:
     except Exception as error:  # Arrow raises many kinds for a damaged file
         reason = (str(error) or type(error).__name__).splitlines()[0]
         raise InputError(f"{path}: not a readable Parquet file ({reason}); {REMEDY}") from error
+
+
+def _from_bytes(data: bytes) -> tuple[pd.DataFrame, int]:
+    if data.lstrip(b"\xef\xbb\xbf \r\n\t").startswith(b"{"):
+        return pd.DataFrame(read_jsonl_bytes(data)), 1
+    return _read_csv(io.BytesIO(data), "stdin"), 2
+
+
+def read_texts(path: str, column: str, lines: bool) -> list[str]:
+    """Texts of one column of a CSV, JSONL or Parquet file (`-`: stdin), or with `lines` plain text, one a line."""
+    remedy = f"give a CSV or JSONL with a column {column}" + ", or plain text with one a line" * lines
+    if path == "-":
+        data = sys.stdin.buffer.read()
+        first = data.removeprefix(b"\xef\xbb\xbf").lstrip().split(b"\n", 1)[0]
+        header = [c.strip(b' "\r') for c in first.split(b",")]
+        if lines and not first.startswith(b"{") and column.encode() not in header:
+            return _lines(data, "stdin", remedy)
+        frame, first_row = _from_bytes(data)
+    elif lines and Path(path).suffix.lower() not in (".csv", ".jsonl", ".parquet"):
+        return _lines(require(Path(path), "correct the path").read_bytes(), path, remedy)
+    else:
+        frame, first_row = read_table(path)
+    if column not in frame:
+        raise InputError(f"{path}: the column {column} is missing; {remedy}")
+    return _texts(frame.set_axis(range(first_row, first_row + len(frame))), column, f"{path}:")
+
+
+def _lines(data: bytes, name: str, remedy: str) -> list[str]:
+    try:
+        text = data.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise InputError(f"{name}: not UTF-8 ({error.reason}); {remedy}") from error
+    return [line.strip() for line in text.split("\n") if line.strip()]
 
 
 def read_jsonl_bytes(data: bytes) -> list[dict[str, Any]]:
@@ -337,6 +367,12 @@ def _groups(frame: pd.DataFrame, question: np.ndarray, n: int) -> np.ndarray | N
     names = in_order_of_appearance([g for _, g in rows]) + n
     index = np.array([i for i, _ in rows])
     return _components(n, int(names.max()) + 1, index, names, own)
+
+
+def join_groups(a: PromptLog, b: PromptLog) -> np.ndarray:
+    """Groups of the questions of two logs together, int64 (len(a) + len(b),)."""
+    own = np.r_[a.groups, b.groups + a.groups.max() + 1]
+    return _joined(cluster_texts(a.questions + b.questions), own)
 
 
 def _joined(a: np.ndarray, b: np.ndarray) -> np.ndarray:

@@ -69,12 +69,13 @@ class PromptSelector(BaseEstimator):
         self._check_settings(log.prompt_cost)
         self.embedder_ = load_embedder(self.embedder, self.seed) if isinstance(self.embedder, str) else self.embedder
         self.embedder_.fit(log.questions)
-        self.prompts_, self.names_ = list(log.prompts), list(log.names)
-        self.success_, self.cost_ = log.prompt_success, log.prompt_cost
+        asked = np.flatnonzero(log.counts.any(0))  # a part of a log may lack a prompt: then it is one never seen
+        self.prompts_, self.names_ = [log.prompts[j] for j in asked], [log.names[j] for j in asked]
+        self.success_, self.cost_ = log.prompt_success[asked], log.prompt_cost[asked]
         self.best_ = int(np.argmax(self.success_))
         questions, size = self._question_features(log.questions)
-        prompts = encode_distinct(self.embedder_, log.prompts)
-        everything = TrainingSet(questions, prompts, log.labels, log.counts, size)
+        prompts = encode_distinct(self.embedder_, self.prompts_)
+        everything = TrainingSet(questions, prompts, log.labels[:, asked], log.counts[:, asked], size)
         self.model_name_, self.model_ = self._fit_model(everything, log)
         return self
 
