@@ -156,9 +156,11 @@ def check(fine: bool, problem: str) -> None:
 
 
 def picture(tab: Any, folder: Path, name: str) -> None:
+    """The parts of the page as they stand on the screen."""
     folder.mkdir(parents=True, exist_ok=True)
-    tab.screenshot(path=folder / f"{name}_top.png")
-    tab.screenshot(path=folder / f"{name}.png", full_page=True)
+    for part, selector in {"top": "header", "figures": ".charts >> nth=1", "questions": "#questions"}.items():
+        tab.eval_on_selector(selector, "part => part.scrollIntoView()")
+        tab.screenshot(path=folder / f"{name}_{part}.png")
 
 
 if __name__ == "__main__":

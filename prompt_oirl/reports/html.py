@@ -98,14 +98,14 @@ def _text(text: str, longest: int = LONGEST) -> str:
 
 
 def _data(evaluation: Evaluation) -> dict[str, Any]:
-    """prompts: names; questions: [text, pick, best, scores, success or null, answers] each."""
+    """prompts: names, whole and short; questions: [text, pick, best, scores, success or null, answers] each."""
     log = evaluation.log
     longest = int(min(LONGEST, max(SHORTEST, TEXT_BUDGET / len(log.questions))))
     scores = evaluation.probabilities.astype(float).round(3).tolist()
     labels = [[None if math.isnan(v) else round(v, 3) for v in row] for row in log.labels.astype(float).tolist()]
     counts = log.counts.astype(int).tolist()
     return {
-        "prompts": [{"name": shown(name, LONGEST_NAME)} for name in _prompt_names(evaluation)],
+        "prompts": [{"name": _short(name, LONGEST_NAME), "short": _short(name)} for name in _prompt_names(evaluation)],
         "questions": [
             [shown(text, longest), int(pick), int(best), s, y, c]
             for text, pick, best, s, y, c in zip(log.questions, evaluation.picks, evaluation.best, scores, labels, counts)
@@ -169,7 +169,7 @@ def _worth(evaluation: Evaluation) -> str:
     for row in rows:
         gain = "" if row["policy"] == "best prompt" else _points(row["gain"], row["gain_low"], row["gain_high"])
         cells = [
-            f"<td><bdi>{_text(names.get(row['policy'], row['policy']), LONGEST_NAME)}</bdi></td>",
+            f"<td><bdi>{escape(_short(names.get(row['policy'], row['policy']), 90))}</bdi></td>",
             f'<td class="number" data-label="right">{_rate(row["success"], row["success_low"], row["success_high"])}</td>',
             f'<td class="number"{" data-label=gain" if gain else ""}>{gain}</td>',
             f'<td class="number extra">{row["n"]:,}</td>',
@@ -247,7 +247,7 @@ def _learning(report: Report) -> str:
 
 def _prompt_texts(evaluation: Evaluation) -> str:
     items = "".join(
-        f'<tr><td><bdi>{_text(name, LONGEST_NAME)}</bdi></td><td dir="auto">{_text(text) or "(no prompt)"}</td></tr>'
+        f'<tr><td><bdi>{escape(_short(name))}</bdi></td><td dir="auto">{_text(text) or "(no prompt)"}</td></tr>'
         for name, text in zip(evaluation.log.names, evaluation.log.prompts)
     )
     return f'<details><summary>The prompts in full</summary><div class="wide" tabindex="0" role="region" aria-label="Prompts"><table><tbody>{items}</tbody></table></div></details>'
@@ -266,8 +266,8 @@ def _table(columns: Sequence[str], rows: Sequence[dict[str, Any]]) -> str:
 
 
 def _short(text: str, longest: int = 46) -> str:
-    text = shown(" ".join(text.split()), LONGEST_NAME)
-    return text if len(text) <= longest else text[: longest - 1] + "…"
+    text = " ".join(text.split())
+    return shown(text if len(text) <= longest else text[: longest - 1] + "…")
 
 
 def _rate(value: float, low: float, high: float) -> str:

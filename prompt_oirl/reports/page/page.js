@@ -120,7 +120,7 @@ function show() {
     });
     text.append(button);
     const prompt = element("td");
-    prompt.append(element("bdi", data.prompts[row.pick].name));
+    prompt.append(element("bdi", data.prompts[row.pick].short));
     const right = element("td");
     right.append(verdict(outcome(row, row.pick)));
     line.append(element("td", String(row.number + 1)), text, prompt, element("td", (100 * row.scores[row.pick]).toFixed(1) + " %"), right);
