@@ -38,8 +38,9 @@ class Learning:
 
     embedder: str = "minilm"
     """minilm (offline), tfidf (quick, offline), openai:MODEL, or a sentence-transformers folder or hub id."""
-    model: str = "linear"
-    """The reward model: xgboost, lightgbm, linear, mlp or knn."""
+    model: str = "interaction"
+    """The reward model: interaction (leaves the best prompt only where that is supported), xgboost, lightgbm, linear,
+    mlp or knn."""
     cost_weight: float = 0.0
     """Success that one unit of cost must bring: the choice maximises success - cost_weight * cost."""
     llm: str | None = None

@@ -142,7 +142,7 @@ def read_table(path: str | Path) -> tuple[pd.DataFrame, int]:
     if kind == ".csv":
         return _read_csv(path, str(path)), 2
     if kind == ".jsonl":
-        return pd.DataFrame(list(read_jsonl(path, remedy=REMEDY))), 1
+        return pd.DataFrame(list(read_jsonl(path, remedy=REMEDY)), dtype=object), 1
     try:
         return pd.read_parquet(path), 1
     except Exception as error:  # Arrow raises many kinds for a damaged file
@@ -152,7 +152,7 @@ def read_table(path: str | Path) -> tuple[pd.DataFrame, int]:
 
 def _from_bytes(data: bytes) -> tuple[pd.DataFrame, int]:
     if data.lstrip(b"\xef\xbb\xbf \r\n\t").startswith(b"{"):
-        return pd.DataFrame(read_jsonl_bytes(data)), 1
+        return pd.DataFrame(read_jsonl_bytes(data), dtype=object), 1
     return _read_csv(io.BytesIO(data), "stdin"), 2
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -22,14 +22,14 @@ from prompt_oirl.artifacts import InputError, atomic_write, is_file_name, read_j
 from prompt_oirl.embeddings import Embedder, TfidfEmbedder, encode_distinct, load_embedder
 from prompt_oirl.prompt_log import PromptLog, check_text, read_log
 from prompt_oirl.reward_models import RewardModel, TrainingSet
-from prompt_oirl.reward_models.prompt_means import PromptMeans
 from prompt_oirl.splits import INNER_FOLDS, assign_folds
 from prompt_oirl.surface import surface_features
 
 SCHEMA = 1
-DEFAULT_MODEL = "linear"
-MEANS = "prompt means"  # the model of logs that are too small or too uniform to learn more from
+DEFAULT_MODEL = "interaction"  # ranks prompts by their means unless held-out folds support more
 LEAST_GROUPS = 20
+PRIOR_ANSWERS = 2.0  # at the mean of all: a prompt that was asked once and right is not the best one yet
+OWN_AXIS = 0.3  # length of a logged prompt's own axis beside its embedding: equal embeddings stay two prompts
 HEADER = "selector.json"
 FIT_FIRST = "save a fitted PromptSelector there first (prompt-oirl fit LOG --out DIR)"
 
@@ -72,10 +72,10 @@ class PromptSelector(BaseEstimator):
         asked = np.flatnonzero(log.counts.any(0))  # a part of a log may lack a prompt: then it is one never seen
         self.prompts_, self.names_ = [log.prompts[j] for j in asked], [log.names[j] for j in asked]
         self.success_, self.cost_ = log.prompt_success[asked], log.prompt_cost[asked]
-        self.best_ = int(np.argmax(self.success_))
+        self.best_ = int(np.argmax(shrunken_success(log)[asked]))
         questions, size = self._question_features(log.questions)
-        prompts = encode_distinct(self.embedder_, self.prompts_)
-        everything = TrainingSet(questions, prompts, log.labels[:, asked], log.counts[:, asked], size)
+        prompts = self._prompt_features(self.prompts_)
+        everything = TrainingSet(questions, prompts, log.labels[:, asked], log.counts[:, asked], size, log.groups)
         self.model_name_, self.model_ = self._fit_model(everything, log)
         return self
 
@@ -98,14 +98,19 @@ class PromptSelector(BaseEstimator):
                 return self.model, model
             reason = "answers stand on too few questions"
         warnings.warn(f"{reason}: every question gets the prompt that is best overall", stacklevel=3)
-        means = PromptMeans()
-        means.fit(data)
-        return MEANS, means
+        model = reward_models.make(DEFAULT_MODEL, seed=self.seed)
+        model.fit(replace(data, clusters=np.zeros(len(data.labels), dtype=int)))  # one cluster: prompt means only
+        return DEFAULT_MODEL, model
 
     def _question_features(self, texts: Sequence[str]) -> tuple[np.ndarray, int]:
         """Embedding and surface features float32 (n, d), and how many columns are embedding."""
         vectors = encode_distinct(self.embedder_, texts)
         return np.concatenate([vectors, surface_features(texts)], 1), vectors.shape[1]
+
+    def _prompt_features(self, texts: Sequence[str]) -> np.ndarray:
+        """Embedding, and an axis of its own for each logged prompt; float32 (m, e + K)."""
+        own = np.array([[text == known for known in self.prompts_] for text in texts], dtype=np.float32)
+        return np.concatenate([encode_distinct(self.embedder_, texts), OWN_AXIS * own], 1)
 
     # --- choosing ---------------------------------------------------------------------------------------
 
@@ -121,7 +126,7 @@ class PromptSelector(BaseEstimator):
         if not questions or not prompts:
             return np.zeros((len(questions), len(prompts)), dtype=np.float32)
         features, _ = self._question_features(questions)
-        return self.model_.predict(features, encode_distinct(self.embedder_, prompts))
+        return self.model_.predict(features, self._prompt_features(prompts))
 
     def rank(self, questions: Sequence[str], prompts: Sequence[str] | None = None) -> tuple[np.ndarray, np.ndarray]:
         """Prompt indices best first, int64 (n, m), and the probabilities (n, m) behind them.
@@ -139,6 +144,7 @@ class PromptSelector(BaseEstimator):
         if self.cost_weight:
             score = score - self.cost_weight * self._of_prompts(prompts, self.cost_, np.nanmean(self.cost_))
         prior = self._of_prompts(prompts, self.success_, -1.0)
+        prior[[text == self.prompts_[self.best_] for text in prompts]] = 1.0
         return np.lexsort((np.broadcast_to(-prior, score.shape), -score), axis=1)
 
     def _of_prompts(self, prompts: Sequence[str], values: np.ndarray, unknown: float) -> np.ndarray:
@@ -185,6 +191,7 @@ class PromptSelector(BaseEstimator):
             "embedder_info": asdict(self.embedder_.info),
             "model": self.model_name_,
             "settings": self.model_.settings,
+            "best": self.best_,
             "prompts": [
                 {"name": n, "text": t, "success": float(s), "cost": None if np.isnan(c) else float(c)}
                 for n, t, s, c in zip(self.names_, self.prompts_, self.success_, self.cost_)
@@ -226,10 +233,9 @@ class PromptSelector(BaseEstimator):
             selector.prompts_, selector.names_ = [p["text"] for p in prompts], [p["name"] for p in prompts]
             selector.success_ = np.array([p["success"] for p in prompts], dtype=np.float64)
             selector.cost_ = np.array([np.nan if p["cost"] is None else p["cost"] for p in prompts], dtype=np.float64)
-            selector.best_ = int(np.argmax(selector.success_))
+            selector.best_ = int(header["best"])
             selector.model_name_ = header["model"]
-            means = selector.model_name_ == MEANS
-            selector.model_ = PromptMeans() if means else reward_models.make(selector.model_name_, seed=selector.seed)
+            selector.model_ = reward_models.make(selector.model_name_, seed=selector.seed)
             selector.model_.restore(_read_tensors(folder, header["files"]["model"]))
             selector.model_.settings = header["settings"]
         except (KeyError, TypeError, ValueError, AttributeError) as error:
@@ -254,6 +260,13 @@ class RememberingEmbedder:
         return np.stack([self._vectors[t] for t in texts])
 
 
+def shrunken_success(log: PromptLog) -> np.ndarray:
+    """Success of each prompt with a few answers at the mean of all added, float64 (K,)."""
+    asked = log.counts.sum(0, dtype=np.float64)
+    pooled = (log.correct.sum() + 0.5) / (len(log.correct) + 1)
+    return (log.prompt_success * asked + PRIOR_ANSWERS * pooled) / (asked + PRIOR_ANSWERS)
+
+
 def _too_little(log: PromptLog) -> str | None:
     """Why nothing about single questions can be learned from a log, or None if it can."""
     if len(log.prompts) == 1:
@@ -268,7 +281,14 @@ def _too_little(log: PromptLog) -> str | None:
 
 
 def _rows(data: TrainingSet, keep: np.ndarray) -> TrainingSet:
-    return TrainingSet(data.questions[keep], data.prompts, data.labels[keep], data.weights[keep], data.embedding_size)
+    assert data.clusters is not None
+    return replace(
+        data,
+        questions=data.questions[keep],
+        labels=data.labels[keep],
+        weights=data.weights[keep],
+        clusters=data.clusters[keep],
+    )
 
 
 def _checked_texts(texts: Sequence[str] | Mapping | Any, what: str) -> list[str]:

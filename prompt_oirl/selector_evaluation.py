@@ -108,8 +108,8 @@ def _joint_groups(log: PromptLog, source: PromptLog) -> tuple[np.ndarray, np.nda
 
 
 def _best_of(selector: PromptSelector, prompts: list[str]) -> int:
-    """The prompt of most success in training among those that the judged log has too."""
-    known = dict(zip(selector.prompts_, selector.success_))
+    """The best prompt of the training part, or if the judged log lacks it the one of most success that it has."""
+    known = dict(zip(selector.prompts_, selector.success_)) | {selector.prompts_[selector.best_]: 1.0}
     return int(np.argmax([known.get(text, -1.0) for text in prompts]))
 
 

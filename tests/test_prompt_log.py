@@ -25,7 +25,7 @@ ROWS: dict[str, list[Any]] = {
 
 
 def frame(**changed: Any) -> pd.DataFrame:
-    return pd.DataFrame({**ROWS, **changed})
+    return pd.DataFrame({**ROWS, **changed}, dtype=object)
 
 
 def test_matrices() -> None:

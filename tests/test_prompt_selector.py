@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import warnings
 from pathlib import Path
 
 import numpy as np
@@ -22,15 +21,15 @@ PROMPTS = ("Think step by step.", "Answer:", "Draw a picture first.")
 
 
 def made_log(n: int = 160, missing: float = 0.3, depends: bool = True, seed: int = 0, samples: int = 1) -> pd.DataFrame:
-    """Stories of four kinds; each kind is answered by one prompt (`depends`), or all prompts are alike on it."""
+    """Stories of four kinds, three of which one prompt each answers and the last none; or `depends` on the prompt alone."""
     rng = np.random.default_rng(seed)
     rows = []
     for i in range(n):
         kind = i % len(STORIES)
         text = STORIES[kind].format(n=NAMES[i % 8], t=THINGS[(i // 4) % 8], a=rng.integers(2, 99), b=rng.integers(2, 99))
-        text += " " + " ".join(f"tag{rng.integers(10**6)}" for _ in range(10))  # no near-duplicates
+        text += " " + " ".join("".join(rng.choice(list("abcdefghij"), 5)) for _ in range(12))  # no near-duplicates
         for j, prompt in enumerate(PROMPTS):
-            chance = (0.9 if kind % 3 == j else 0.2) if depends else 0.3 + 0.2 * j
+            chance = (0.9 if kind == j else 0.2) * (kind < 3) if depends else 0.3 + 0.2 * j
             for s in range(samples):
                 if rng.random() >= missing:
                     rows.append({"question": text, "prompt": prompt, "correct": int(rng.random() < chance), "sample": s, "cost": 1 + j, "kind": kind})
@@ -63,8 +62,8 @@ def test_it_follows_scikit_learn(log: pd.DataFrame) -> None:
 
 
 def test_it_learns_what_is_there_to_learn(fitted: PromptSelector) -> None:
-    new = made_log(seed=1).drop_duplicates("question")
-    right = np.array([PROMPTS[kind % 3] for kind in new.kind])
+    new = made_log(seed=1).drop_duplicates("question").query("kind < 3")
+    right = np.array([PROMPTS[kind] for kind in new.kind])
     assert (fitted.select(list(new.question)) == right).mean() > 0.9
 
 
@@ -163,7 +162,7 @@ def test_little_is_said_and_picks_the_best_overall() -> None:
         assert set(selector.select(["a", "b"])) == {selector.prompts_[selector.best_]}
 
 
-@pytest.mark.parametrize("model", ["interaction", "linear", "knn", "mlp", "xgboost", "lightgbm"])
+@pytest.mark.parametrize("model", ["interaction", "linear", "knn", "xgboost", "lightgbm"])
 def test_saving_keeps_every_bit(log: pd.DataFrame, model: str, tmp_path: Path) -> None:
     selector = quick(model=model, cost_weight=0.01, seed=2).fit(log)
     again = PromptSelector.load(selector.save(tmp_path / "s"))
@@ -215,9 +214,9 @@ def test_a_damaged_selector_is_refused(fitted: PromptSelector, name: str, tmp_pa
 
 
 def test_evaluation_finds_a_gain_where_there_is_one_and_none_elsewhere() -> None:
-    low, high = evaluate(quick(), read_log(made_log(240))).gain[1:]
-    assert low > 0.2 and high < 0.7
-    gain, low, high = evaluate(quick(), read_log(made_log(240, depends=False))).gain
+    low, high = evaluate(quick(), read_log(made_log(200))).gain[1:]
+    assert low > 0.15 and high < 0.6
+    gain, low, high = evaluate(quick(), read_log(made_log(200, depends=False))).gain
     assert low <= 0 <= high and gain > -0.05
 
 
@@ -226,7 +225,7 @@ def test_no_group_is_judged_by_a_selector_that_saw_it(monkeypatch: pytest.Monkey
     log, seen = read_log(made), []
 
     def spy(self: PromptSelector, part: PromptLog) -> PromptSelector:
-        seen.append((self, {t: g for t, g in zip(part.questions, part.groups)}))
+        seen.append((self, part.questions))
         return original(self, part)
 
     original = PromptSelector.fit
@@ -235,8 +234,8 @@ def test_no_group_is_judged_by_a_selector_that_saw_it(monkeypatch: pytest.Monkey
 
     def check(self: PromptSelector, questions: list[str], prompts: list[str]) -> tuple[np.ndarray, np.ndarray]:
         group_of = dict(zip(log.questions, log.groups))
-        trained = next(groups for selector, groups in seen if selector is self)
-        assert not {group_of[q] for q in questions} & set(trained.values())
+        trained = next(texts for selector, texts in seen if selector is self)
+        assert not {group_of[q] for q in questions} & {group_of[q] for q in trained}
         return rank(self, questions, prompts)
 
     monkeypatch.setattr(PromptSelector, "rank", check)
@@ -285,8 +284,7 @@ def test_the_same_evaluation_twice() -> None:
 
 
 def test_sure_questions_are_answered_better() -> None:
-    rows = evaluate(quick(), read_log(made_log(240))).coverage
-    assert rows[5]["success"] >= rows[-1]["success"] - 0.02 and [r["coverage"] for r in rows] == sorted(r["coverage"] for r in rows)
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")
-        assert evaluate(quick(), read_log(made_log(240))).measures["auc"] > 0.6
+    judged = evaluate(quick(), read_log(made_log(160)))
+    rows = judged.coverage
+    assert rows[9]["success"] > rows[-1]["success"] + 0.1 and [r["coverage"] for r in rows] == sorted(r["coverage"] for r in rows)
+    assert judged.measures["auc"] > 0.6

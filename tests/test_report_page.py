@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from prompt_oirl import selector_evaluation
@@ -119,6 +119,7 @@ def test_hostile_text_stays_text(text: str) -> None:
     assert made.count("<script") == 2 and len(made) < 3_000_000
 
 
+@settings(max_examples=40, deadline=None)
 @given(st.text(max_size=50), st.text(min_size=1, max_size=50).filter(str.strip))
 def test_any_text_stays_text(text: str, question: str) -> None:
     question = question.encode("utf-8", "replace").decode()
