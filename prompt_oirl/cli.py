@@ -104,6 +104,22 @@ class Evaluate(Learning):
 
 
 @dataclass(kw_only=True)
+class Vote(Learning):
+    """Measure what asking several prompts and voting brings, from the stored answers (column answer).
+
+    example: prompt-oirl vote log.csv
+    """
+
+    log: tyro.conf.Positional[str]
+    """CSV, JSONL or Parquet file, or - for stdin."""
+    parser: Literal["auto", "strict", "original", "text"] = "auto"
+    """What counts as the same answer: strict and original compare the number stated last, text the whole answer;
+    auto takes strict where nearly all answers hold a number."""
+    format: Format = "table"
+    """How the result is written."""
+
+
+@dataclass(kw_only=True)
 class ReportPage(Learning):
     """Write everything known about a log as one HTML page that opens from disk.
 
@@ -122,6 +138,7 @@ Command = (
     Annotated[Fit, tyro.conf.subcommand("fit")]
     | Annotated[Select, tyro.conf.subcommand("select")]
     | Annotated[Evaluate, tyro.conf.subcommand("evaluate")]
+    | Annotated[Vote, tyro.conf.subcommand("vote")]
     | Annotated[ReportPage, tyro.conf.subcommand("report")]
 )
 
@@ -129,7 +146,7 @@ Command = (
 def main(arguments: Sequence[str] | None = None) -> None:
     """The command line; ends the process with an exit status if it is not 0."""
     args: Any = tyro.cli(Command, prog="prompt-oirl", description=__doc__, args=arguments, use_underscores=True)  # type: ignore[call-overload]
-    work: dict[type, Callable[[Any], None]] = {Fit: fit, Select: select, Evaluate: evaluate, ReportPage: report}
+    work: dict[type, Callable[[Any], None]] = {Fit: fit, Select: select, Evaluate: evaluate, Vote: vote, ReportPage: report}
     with warnings.catch_warnings():
         warnings.showwarning = _say_warning
         run_reporting(lambda: work[type(args)](args), "choose another --out", "nothing was written")
@@ -180,8 +197,25 @@ def evaluate(args: Evaluate) -> None:
     _say(f"choosing per question gains {gain:+.1f} points [{low:+.1f}, {high:+.1f}] over the best single prompt")
 
 
+def vote(args: Vote) -> None:
+    from prompt_oirl.log_voting import COLUMNS, voting_rows
+
+    log = _read(args.log, args)
+    rows = voting_rows(_selector(args), log, args.parser, args.seed)
+    _write(rows, COLUMNS, args.format)
+    if (log.counts == 0).any():
+        _say("note: some answers are not in the log; only logged ones were asked, so the first call is not always the best prompt")
+
+
 def report(args: ReportPage) -> None:
-    raise NotImplementedError
+    from prompt_oirl.reports.html import write_page
+    from prompt_oirl.reports.own_log import make_report
+
+    log = _read(args.log, args)
+    name = "log from stdin" if args.log == "-" else Path(args.log).name
+    made = make_report(_selector(args), log, args.title or name, args.seed, _say)
+    write_page(args.out, made)
+    _say(f"{made.verdict}: {' '.join(made.sentences)}\n{args.out} opens in any browser")
 
 
 # --- reading and writing -----------------------------------------------------------------------------------

@@ -260,6 +260,15 @@ class RememberingEmbedder:
         return np.stack([self._vectors[t] for t in texts])
 
 
+def shared_embedder(selector: PromptSelector) -> Any:
+    """One embedder for all folds, unless it is fitted, which every fold must do for itself."""
+    spec = selector.embedder
+    embedder = load_embedder(spec, selector.seed) if isinstance(spec, str) else spec
+    if embedder.info.fitted or isinstance(embedder, RememberingEmbedder):
+        return spec
+    return RememberingEmbedder(embedder)
+
+
 def shrunken_success(log: PromptLog) -> np.ndarray:
     """Success of each prompt with a few answers at the mean of all added, float64 (K,)."""
     asked = log.counts.sum(0, dtype=np.float64)

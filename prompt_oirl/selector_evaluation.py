@@ -18,10 +18,9 @@ from sklearn.base import clone
 
 from prompt_oirl import metrics
 from prompt_oirl.artifacts import InputError
-from prompt_oirl.embeddings import load_embedder
 from prompt_oirl.metrics import ClusterBootstrap
 from prompt_oirl.prompt_log import PromptLog, join_groups
-from prompt_oirl.prompt_selector import PromptSelector, RememberingEmbedder
+from prompt_oirl.prompt_selector import PromptSelector, shared_embedder
 from prompt_oirl.splits import HEADLINE_FOLDS, assign_folds
 
 BINS = 15
@@ -65,7 +64,7 @@ def evaluate(selector: PromptSelector, log: PromptLog, train: PromptLog | None =
     n_folds = min(HEADLINE_FOLDS, len(np.unique(groups))) if shared.any() else 1
     if train is None and n_folds < 2:
         raise InputError("all questions are near-duplicates of each other: log more different questions")
-    embedder = _shared_embedder(selector)
+    embedder = shared_embedder(selector)
     fold_of = assign_folds(np.r_[groups, source_groups], n_folds, seed) if n_folds > 1 else np.zeros(groups.max() + 1, dtype=int)
     probabilities = np.empty((len(log.questions), len(log.prompts)), dtype=np.float32)
     picks, best = np.zeros(len(probabilities), dtype=np.int64), np.zeros(len(probabilities), dtype=np.int64)
@@ -93,13 +92,6 @@ def evaluate(selector: PromptSelector, log: PromptLog, train: PromptLog | None =
         _coverage_rows(log, groups, probabilities, picks, seed),
         _measures(log, probabilities),
     )
-
-
-def _shared_embedder(selector: PromptSelector) -> Any:
-    """One embedder for all folds, unless it is fitted, which every fold must do for itself."""
-    spec = selector.embedder
-    embedder = load_embedder(spec, selector.seed) if isinstance(spec, str) else spec
-    return spec if embedder.info.fitted else RememberingEmbedder(embedder)
 
 
 def _joint_groups(log: PromptLog, source: PromptLog) -> tuple[np.ndarray, np.ndarray]:
