@@ -17,7 +17,7 @@ from prompt_oirl.reward_models.interaction import Interaction, WeighedInteractio
 from prompt_oirl.reward_models.training_set import TrainingSet
 from prompt_oirl.splits import HEADLINE_FOLDS, assign_folds
 
-WORTH = 0.005  # a gain below half a point is not worth a reward model
+WORTH = 0.003  # a gain below that is not worth a reward model, however sure
 MATTERS = 0.01  # a gain that the log must be able to rule out before "not shown" is said
 SURE = 1.96  # standard errors: 95 % intervals
 CURVE = (0.25, 0.5, 1.0)
