@@ -45,9 +45,9 @@ class Args:
     parts: str = "real,mawps,gsm8k,diagnosis,variance"
     """Comma list of parts."""
     logs: int = 100
-    """Simulated logs per setting (gsm8k: half of it)."""
+    """Simulated logs per setting (half of it at the size and rates of GSM8K)."""
     assignments: int = 10
-    """Fold assignments on the real logs (per-prompt logistic regression: at most 3)."""
+    """Fold assignments on the real logs (per-prompt logistic regression: at most 2)."""
     jobs: int = 1
     """Processes side by side; -1 is one per core."""
     root: Path = REPO_ROOT
@@ -86,7 +86,7 @@ def each(task: Callable[..., Any], calls: Sequence[tuple], jobs: int, label: str
 def real_rows(args: Args) -> Iterator[dict[str, Any]]:
     for llm, dataset in [*((LLM, name) for name in RELEASED), ("nano", "arith")]:
         data = offline_dataset.load(llm, dataset, Paths(args.root))
-        for model, assignments in (("interaction", args.assignments), ("linear", min(args.assignments, 3))):
+        for model, assignments in (("interaction", args.assignments), ("linear", min(args.assignments, 2))):
             if dataset == "arith" and model == "linear":
                 continue  # nano_choice.csv has the other models there
             yield from judged_rows(data, model, assignments, args.jobs)
@@ -226,24 +226,21 @@ def verdict(rates: Sequence[float], attainable: float, seed: int) -> tuple[str, 
 
 
 def variance_rows(args: Args) -> list[dict[str, Any]]:
-    rates = np.linspace(0.2, 0.6, 8)
-    rows = []
-    for samples in (2, 1):
-        found = each(variance, [(rates, samples, seed) for seed in range(args.logs)], args.jobs, f"variance x{samples}")
-        true, estimated = (np.array([f[i] for f in found]).mean(0) for i in range(2))
-        for i, component in enumerate(("prompt", "difficulty", "interaction", "noise")):
-            rows.append(
-                {
-                    "component": component,
-                    "samples": samples,
-                    "logs": args.logs,
-                    "true_share": round(true[i] / true.sum(), 4),
-                    "estimated_share": round(estimated[i] / true.sum(), 4),
-                    "relative_error": round(estimated[i] / true[i] - 1, 4),
-                    "points_of_total": round(100 * (estimated[i] - true[i]) / true.sum(), 3),
-                }
-            )
-    return rows
+    calls = [(np.linspace(0.2, 0.6, 8), 2, seed) for seed in range(args.logs)]
+    found = each(variance, calls, args.jobs, "variance")
+    true, estimated = (np.array([f[i] for f in found]).mean(0) for i in range(2))
+    return [
+        {
+            "component": component,
+            "samples": 2,
+            "logs": args.logs,
+            "true_share": round(true[i] / true.sum(), 4),
+            "estimated_share": round(estimated[i] / true.sum(), 4),
+            "relative_error": round(estimated[i] / true[i] - 1, 4),
+            "points_of_total": round(100 * (estimated[i] - true[i]) / true.sum(), 3),
+        }
+        for i, component in enumerate(("prompt", "difficulty", "interaction", "noise"))
+    ]
 
 
 def variance(rates: np.ndarray, samples: int, seed: int) -> tuple[list[float], list[float]]:
@@ -251,7 +248,7 @@ def variance(rates: np.ndarray, samples: int, seed: int) -> tuple[list[float], l
     answers = log.prompt_log()
     split = diagnosis.variance_split(answers.question, answers.prompt, answers.correct.astype(float), (2000, 8))
     assert split is not None
-    return list(log.components().values()), [split.prompt, split.difficulty, split.interaction[1], split.noise[1]]
+    return list(log.components().values()), [split.prompt, split.difficulty[1], split.interaction[1], split.noise[1]]
 
 
 if __name__ == "__main__":
