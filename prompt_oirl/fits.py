@@ -225,7 +225,9 @@ def training_sets(
         if fit.variant == "shuffled_labels":  # whole rows move, so each prompt keeps its mean success
             order = np.random.default_rng(fit.seed).permutation(len(ids))
             labels, weights = labels[order], weights[order]
-        sets.append(TrainingSet(questions[ids], prompts[subset], labels, weights, size))
+        sets.append(
+            TrainingSet(questions[ids], prompts[subset], labels, weights, size, data.names.clusters[ids])
+        )
     if not sets[0].weights.sum() or not sets[1].weights.sum():
         raise InputError(
             f"{fit.dataset}, {fit.split}: too few training questions, counting near-duplicates as one, to hold some out for validation; log more, or use --split paper"

@@ -16,7 +16,7 @@ from prompt_oirl.reward_models.training_set import TrainingSet, merge_repeats
 
 __all__ = ["MODELS", "PRESETS", "RewardModel", "TrainingSet", "load", "make", "merge_repeats", "save"]
 
-MODELS = ("xgboost", "lightgbm", "linear", "mlp", "knn")
+MODELS = ("xgboost", "lightgbm", "interaction", "linear", "mlp", "knn")
 PRESETS = ("fast", "paper")
 
 
@@ -49,6 +49,10 @@ def make(name: str, preset: str = "fast", seed: int = 0) -> RewardModel:
         from prompt_oirl.reward_models.boosted import LightGBM, XGBoost
 
         return XGBoost(preset, seed) if name == "xgboost" else LightGBM(seed)
+    if name == "interaction":
+        from prompt_oirl.reward_models.interaction import Interaction
+
+        return Interaction(seed)
     if name == "linear":
         from prompt_oirl.reward_models.linear import LogisticPerPrompt
 

@@ -13,7 +13,8 @@ class TrainingSet:
 
     `labels` float32 (u, K) is the mean success of a cell, NaN if never asked; `weights` float32 (u, K) how
     many answers stand behind it. The first `embedding_size` columns of `questions` are the embedding, the
-    rest surface features.
+    rest surface features. `clusters` (u,) are near-duplicate clusters, for models that fold their own training
+    questions; without them every question is a cluster of its own.
     """
 
     questions: np.ndarray
@@ -21,6 +22,7 @@ class TrainingSet:
     labels: np.ndarray
     weights: np.ndarray
     embedding_size: int
+    clusters: np.ndarray | None = None
 
     @property
     def prompt_means(self) -> np.ndarray:
