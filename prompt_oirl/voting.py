@@ -78,7 +78,10 @@ def vote_table(
 
 
 def vote_cells(
-    rows: Iterable[Interaction], question_ids: Sequence[str], prompt_ids: Sequence[str], grader: str | None = None
+    rows: Iterable[Interaction],
+    question_ids: Sequence[str],
+    prompt_ids: Sequence[str],
+    grader: str | None = None,
 ) -> Iterator[tuple[int, int, int, str | None, float]]:
     """Cells of `vote_table` from a log; rows of other questions and prompts are skipped.
 

@@ -66,8 +66,7 @@ def render(rows: list[dict[str, str]]) -> str:
         cells = []
         for test in names:
             picked, gain, auc = (
-                find[train, test, m]
-                for m in ("success_picked", "gain_over_target_best", "auc_within_prompt")
+                find[train, test, m] for m in ("success_picked", "gain_over_target_best", "auc_within_prompt")
             )
             points = (
                 f"{100 * float(gain['value']):+.1f} [{100 * float(gain['ci_low']):+.1f}, "

@@ -47,7 +47,12 @@ class Interaction:
         self._b = cells.prompt_logits()
         self._difficulty = np.zeros(phi.shape[1])
         self._interaction = np.zeros((phi.shape[1], len(self._b)))
-        self.settings = {"difficulty_ridge": 0.0, "interaction_ridge": 0.0, "interaction": 0.0, "support": 0.0}
+        self.settings = {
+            "difficulty_ridge": 0.0,
+            "interaction_ridge": 0.0,
+            "interaction": 0.0,
+            "support": 0.0,
+        }
         n_clusters = len(np.unique(train.clusters)) if train.clusters is not None else len(phi)
         if n_clusters >= LEAST_CLUSTERS:
             self._fit_effects(phi, cells, _inner_folds(train, self.seed))
@@ -166,7 +171,9 @@ class _Cells:
     def of(cls, train: TrainingSet) -> _Cells:
         n = np.where(np.isnan(train.labels), 0, train.weights).astype(np.float64)
         y = np.where(n > 0, np.nan_to_num(train.labels), 0).astype(np.float64)
-        clusters = np.arange(len(y)) if train.clusters is None else np.unique(train.clusters, return_inverse=True)[1]
+        clusters = (
+            np.arange(len(y)) if train.clusters is None else np.unique(train.clusters, return_inverse=True)[1]
+        )
         return cls(y, n / (1 + _sameness(y, n) * np.maximum(n - 1, 0)), clusters)
 
     def prompt_logits(self) -> np.ndarray:
@@ -198,7 +205,10 @@ class _Cells:
             residual, v = self.a * (self.y - p), self.a * p * (1 - p)
             prior = _sigmoid(theta[:k])
             gradient = np.concatenate(
-                [residual.sum(0) + PRIOR_ANSWERS * (pooled - prior), np.einsum("cuk,uk->c", x, residual) - theta[k:]]
+                [
+                    residual.sum(0) + PRIOR_ANSWERS * (pooled - prior),
+                    np.einsum("cuk,uk->c", x, residual) - theta[k:],
+                ]
             )
             hessian = np.zeros((k + c, k + c))
             hessian[:k, :k] = np.diag(v.sum(0) + PRIOR_ANSWERS * prior * (1 - prior) + 1e-9)
@@ -279,7 +289,11 @@ def _sameness(y: np.ndarray, n: np.ndarray) -> float:
 
 
 def _inner_folds(train: TrainingSet, seed: int) -> np.ndarray:
-    clusters = np.arange(len(train.questions)) if train.clusters is None else np.unique(train.clusters, return_inverse=True)[1]
+    clusters = (
+        np.arange(len(train.questions))
+        if train.clusters is None
+        else np.unique(train.clusters, return_inverse=True)[1]
+    )
     return assign_folds(clusters, INNER_FOLDS, seed)[clusters]
 
 
