@@ -246,6 +246,8 @@ def test_logs_without_answers_and_folds_that_leak_are_refused() -> None:
     empty = VoteTable(np.full((10, 3), NOT_LOGGED), np.full((10, 3), np.nan))
     with pytest.raises(InputError, match="answer texts"):
         evaluate_voting(empty, np.arange(10), [folds_of(10)])
+    with pytest.raises(InputError, match="two clusters"):
+        evaluate_voting(random_table(0, n=10), np.zeros(10, dtype=int), [np.zeros(10, dtype=int)])
     with pytest.raises(AssertionError, match="shares a cluster"):
         evaluate_voting(random_table(0, n=10), np.zeros(10, dtype=int), [folds_of(10)])
 
