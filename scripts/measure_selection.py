@@ -47,7 +47,7 @@ class Args:
     logs: int = 100
     """Simulated logs per setting (half of it at the size and rates of GSM8K)."""
     assignments: int = 10
-    """Fold assignments on the real logs (per-prompt logistic regression: at most 2)."""
+    """Fold assignments on the real logs (per-prompt logistic regression: one)."""
     jobs: int = 1
     """Processes side by side; -1 is one per core."""
     root: Path = REPO_ROOT
@@ -86,7 +86,7 @@ def each(task: Callable[..., Any], calls: Sequence[tuple], jobs: int, label: str
 def real_rows(args: Args) -> Iterator[dict[str, Any]]:
     for llm, dataset in [*((LLM, name) for name in RELEASED), ("nano", "arith")]:
         data = offline_dataset.load(llm, dataset, Paths(args.root))
-        for model, assignments in (("interaction", args.assignments), ("linear", min(args.assignments, 2))):
+        for model, assignments in (("interaction", args.assignments), ("linear", min(args.assignments, 1))):
             if dataset == "arith" and model == "linear":
                 continue  # nano_choice.csv has the other models there
             yield from judged_rows(data, model, assignments, args.jobs)
