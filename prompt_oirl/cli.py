@@ -156,6 +156,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 def fit(args: Fit) -> None:
+    if args.out.is_file():
+        raise InputError(f"{args.out} is a file: choose a folder for the selector")
     log, selector = _read(args.log, args), _selector(args)
     selector.fit(log)
     folder = selector.save(args.out)
@@ -211,6 +213,8 @@ def report(args: ReportPage) -> None:
     from prompt_oirl.reports.html import write_page
     from prompt_oirl.reports.own_log import make_report
 
+    if args.out.is_dir():
+        raise InputError(f"{args.out} is a folder: name the page, such as {args.out / 'report.html'}")
     log = _read(args.log, args)
     name = "log from stdin" if args.log == "-" else Path(args.log).name
     made = make_report(_selector(args), log, args.title or name, args.seed, _say)

@@ -134,7 +134,8 @@ def _policy_rows(
         top = np.where(complete, np.where(np.isnan(log.labels), -1, log.labels).max(1), np.nan)
         values[names[-1]], gains[names[-1]] = top, top - base
     bootstrap = ClusterBootstrap(groups, seed)
-    success = bootstrap.mean(np.stack([values[name] for name in names], 1))
+    # An estimate with missing cells may leave 0..1; a success rate cannot.
+    success = np.clip(bootstrap.mean(np.stack([values[name] for name in names], 1)), 0, 1)
     gain = bootstrap.mean(np.stack([gains[name] for name in names], 1))
     cost = log.prompt_cost
     for name, s, g in zip(names, success, gain):
@@ -191,7 +192,7 @@ def _coverage_rows(
         kept = order[: max(1, round(share * len(order)))]
         masked[kept, column] = values[kept]
         thresholds.append(float(sure[kept[-1]]))
-    means = bootstrap.mean(masked)
+    means = np.clip(bootstrap.mean(masked), 0, 1)
     return [
         {"coverage": share, "threshold": t, "success": m[0], "success_low": m[1], "success_high": m[2]}
         for share, t, m in zip(COVERAGES, thresholds, means)
