@@ -17,7 +17,7 @@ from pathlib import Path
 
 import numpy as np
 
-from prompt_oirl import interactions, offline_dataset, questions, released_logs, splits
+from prompt_oirl import interactions, offline_dataset, questions, released_logs, splits, voting
 from prompt_oirl.artifacts import (
     REPO_ROOT,
     InputError,
@@ -145,6 +145,7 @@ def reorganise(llm: str, dataset: str, prompts: Sequence[Prompt], log: Path, pat
             outputs.append(folder / f"{dataset}_{split}_{prompt.id}.npy")
             label = tables[split].labels[:, j]
             write_array(outputs[-1], label.astype(bool) if np.isin(label, (0, 1)).all() else label)
+    outputs += write_votes(folder, dataset, rows, tables["test"], prompts)
 
     texts = tables["train"].questions + tables["test"].questions
     index = in_order_of_appearance(texts)
@@ -214,6 +215,28 @@ def reorganise(llm: str, dataset: str, prompts: Sequence[Prompt], log: Path, pat
         f"{report['test_rows_seen_in_train']:,} test rows stand in train word for word, {report['test_rows_with_cluster_in_train']:,} as a near-duplicate"
     )
     return [*outputs, *where]
+
+
+def write_votes(
+    folder: Path,
+    dataset: str,
+    rows: Sequence[interactions.Interaction],
+    table: interactions.LabelTable,
+    prompts: Sequence[Prompt],
+) -> list[Path]:
+    """Write the parsed answers to the test rows, read as the log's grader reads them; nothing if there are no texts."""
+    paths = [folder / f"{dataset}_test_votes.npy", folder / f"{dataset}_test_votes_right.npy"]
+    test = [row for row in rows if row.split == "test" and row.answer is not None]
+    if not test or len(prompts) > voting.MAX_PROMPTS:
+        for path in paths:
+            path.unlink(missing_ok=True)
+        return []
+    parser = test[0].grader if test[0].grader in voting.PARSERS else "strict"
+    cells = voting.vote_cells(test, table.question_ids, [p.id for p in prompts])
+    votes = voting.vote_table(cells, table.labels.shape, parser)
+    write_array(paths[0], votes.answers.astype(np.int16))
+    write_array(paths[1], votes.right.astype(np.float32))
+    return paths
 
 
 def check_prompts(rows: Sequence[interactions.Interaction], prompts: Sequence[Prompt], log: Path) -> None:

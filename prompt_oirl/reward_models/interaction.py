@@ -20,7 +20,8 @@ from prompt_oirl.reward_models.question_features import QuestionFeatures
 from prompt_oirl.reward_models.training_set import TrainingSet, prompt_coordinates
 from prompt_oirl.splits import INNER_FOLDS, assign_folds
 
-RIDGES = 10.0 ** np.arange(0.0, 4.6, 0.5)
+RIDGES = 10.0 ** np.arange(-0.5, 4.1, 0.5)
+CONTENDS = 0.02  # share of questions on which a prompt must look best to be one that might be chosen
 GATE = 2.0  # standard errors by which s must exceed 0
 LEAST_CLUSTERS = 20  # with fewer there is nothing to cross-fit; prompts are ranked by their means
 PRIOR_ANSWERS = 2.0  # answers at the pooled rate that every prompt starts with
@@ -47,7 +48,12 @@ class Interaction:
         self._b = cells.prompt_logits()
         self._difficulty = np.zeros(phi.shape[1])
         self._interaction = np.zeros((phi.shape[1], len(self._b)))
-        self.settings = {"difficulty_ridge": 0.0, "interaction_ridge": 0.0, "interaction": 0.0, "support": 0.0}
+        self.settings = {
+            "difficulty_ridge": 0.0,
+            "interaction_ridge": 0.0,
+            "interaction": 0.0,
+            "support": 0.0,
+        }
         n_clusters = len(np.unique(train.clusters)) if train.clusters is not None else len(phi)
         if n_clusters >= LEAST_CLUSTERS:
             self._fit_effects(phi, cells, _inner_folds(train, self.seed))
@@ -97,14 +103,15 @@ class Interaction:
             return
         residual, information = interaction
         paths = path.held_out(residual, information)
-        paths -= paths.mean(2, keepdims=True)
-        explained = []
-        for m in paths:
-            along = (information * residual * m).sum()
-            explained.append(along * abs(along) / max((information * m**2).sum(), 1e-12))
-        chosen = int(np.argmax(explained))
-        b, (slope, share), errors = cells.regress([wide, paths[chosen]])
-        support = share / max(errors[1], 1e-12)
+        # Evidence counts only among prompts that might be chosen: that bad prompts are bad in different ways is easy to
+        # show and worth nothing.
+        everyone = np.ones(len(self._b), bool)
+        chosen, b, slope, share, support = _weigh(cells, wide, residual, information, paths, everyone)
+        picks = np.bincount((b + max(share, 0) * paths[chosen]).argmax(1), minlength=len(b))
+        contends = (picks >= CONTENDS * picks.sum()) | (np.arange(len(b)) == b.argmax())
+        if 1 < contends.sum() < len(b):
+            chosen, _, _, share, support = _weigh(cells, wide, residual, information, paths, contends)
+            b, (slope, share_of_all), _ = cells.regress([wide, paths[chosen]])
         self.settings |= {"interaction_ridge": float(RIDGES[chosen]), "support": round(float(support), 3)}
         if share <= 0 or support < GATE:
             return
@@ -156,6 +163,22 @@ class Interaction:
 _SETTINGS = ("difficulty_ridge", "interaction_ridge", "interaction", "support")
 
 
+def _weigh(
+    cells: _Cells, d: np.ndarray, residual: np.ndarray, information: np.ndarray, paths: np.ndarray, among: np.ndarray
+) -> tuple[int, np.ndarray, float, float, float]:
+    """Penalty that explains most among some prompts (K,), then intercepts, weights of d and m, and m's weight in errors."""
+    explained = []
+    for m in paths:
+        m = m[:, among] - m[:, among].mean(1, keepdims=True)
+        along = (information[:, among] * residual[:, among] * m).sum()
+        explained.append(along * abs(along) / max((information[:, among] * m**2).sum(), 1e-12))
+    chosen = int(np.argmax(explained))
+    m = paths[chosen][:, among]
+    some = _Cells(cells.y[:, among], cells.a[:, among], cells.clusters)
+    b, (slope, share), errors = some.regress([d[:, among], m - m.mean(1, keepdims=True)])
+    return chosen, b, float(slope), float(share), float(share / max(errors[1], 1e-12))
+
+
 class _Cells:
     """Labels (u, K) with the weight `a` of each cell and the cluster of each question."""
 
@@ -166,7 +189,9 @@ class _Cells:
     def of(cls, train: TrainingSet) -> _Cells:
         n = np.where(np.isnan(train.labels), 0, train.weights).astype(np.float64)
         y = np.where(n > 0, np.nan_to_num(train.labels), 0).astype(np.float64)
-        clusters = np.arange(len(y)) if train.clusters is None else np.unique(train.clusters, return_inverse=True)[1]
+        clusters = (
+            np.arange(len(y)) if train.clusters is None else np.unique(train.clusters, return_inverse=True)[1]
+        )
         return cls(y, n / (1 + _sameness(y, n) * np.maximum(n - 1, 0)), clusters)
 
     def prompt_logits(self) -> np.ndarray:
@@ -198,7 +223,10 @@ class _Cells:
             residual, v = self.a * (self.y - p), self.a * p * (1 - p)
             prior = _sigmoid(theta[:k])
             gradient = np.concatenate(
-                [residual.sum(0) + PRIOR_ANSWERS * (pooled - prior), np.einsum("cuk,uk->c", x, residual) - theta[k:]]
+                [
+                    residual.sum(0) + PRIOR_ANSWERS * (pooled - prior),
+                    np.einsum("cuk,uk->c", x, residual) - theta[k:],
+                ]
             )
             hessian = np.zeros((k + c, k + c))
             hessian[:k, :k] = np.diag(v.sum(0) + PRIOR_ANSWERS * prior * (1 - prior) + 1e-9)
@@ -221,35 +249,37 @@ class _RidgePath:
     """Ridge regressions on phi (u, D) for all penalties at once: one eigendecomposition per fold and weighting."""
 
     def __init__(self, phi: np.ndarray, folds: np.ndarray):
-        self.phi, self.folds = phi, folds
+        self.phi = phi
+        self.rows = [np.flatnonzero(folds == fold) for fold in range(int(folds.max()) + 1)]
 
     def held_out(self, targets: np.ndarray, weights: np.ndarray) -> np.ndarray:
         """Held-out predictions (penalties, u, m) of targets (u, m) under weights (u, m)."""
         out = np.zeros((len(RIDGES), *targets.shape))
-        for fold in range(int(self.folds.max()) + 1):
-            inside, held = self.folds != fold, self.folds == fold
-            for columns, shape, scales in _same_weights(weights):
-                axes, spectrum, right = self._decompose(inside, shape, targets[:, columns], scales)
-                view = self.phi[held] @ axes
+        for columns, shape, scales in _same_weights(weights):
+            blocks = [self._products(rows, shape, targets[:, columns]) for rows in self.rows]
+            gram, moment = sum(b[0] for b in blocks), sum(b[1] for b in blocks)
+            for rows, (own_gram, own_moment) in zip(self.rows, blocks):
+                spectrum, axes = np.linalg.eigh(gram - own_gram)
+                spectrum = np.maximum(spectrum, 0)
+                right = axes.T @ (moment - own_moment) * scales
+                view = self.phi[rows] @ axes
                 for i, ridge in enumerate(RIDGES):
-                    out[i][np.ix_(held, columns)] = view @ (right / (np.outer(spectrum, scales) + ridge))
+                    out[i][np.ix_(rows, columns)] = view @ (right / (np.outer(spectrum, scales) + ridge))
         return out
 
     def fit(self, targets: np.ndarray, weights: np.ndarray, ridge: int) -> np.ndarray:
         """Coefficients (D, m) on all rows at penalty number `ridge`."""
         coefficients = np.zeros((self.phi.shape[1], targets.shape[1]))
-        everywhere = np.ones(len(self.phi), bool)
         for columns, shape, scales in _same_weights(weights):
-            axes, spectrum, right = self._decompose(everywhere, shape, targets[:, columns], scales)
-            coefficients[:, columns] = axes @ (right / (np.outer(spectrum, scales) + RIDGES[ridge]))
+            gram, moment = self._products(np.arange(len(self.phi)), shape, targets[:, columns])
+            for j, scale in enumerate(scales):
+                penalised = scale * gram + RIDGES[ridge] * np.eye(len(gram))
+                coefficients[:, columns[j]] = np.linalg.solve(penalised, scale * moment[:, j])
         return coefficients
 
-    def _decompose(
-        self, rows: np.ndarray, weight: np.ndarray, targets: np.ndarray, scales: np.ndarray
-    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    def _products(self, rows: np.ndarray, weight: np.ndarray, targets: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         weighted = self.phi[rows] * weight[rows, None]
-        spectrum, axes = np.linalg.eigh(weighted.T @ self.phi[rows])
-        return axes, np.maximum(spectrum, 0), axes.T @ (weighted.T @ targets[rows]) * scales
+        return weighted.T @ self.phi[rows], weighted.T @ targets[rows]
 
 
 def _same_weights(weights: np.ndarray) -> list[tuple[list[int], np.ndarray, np.ndarray]]:
@@ -279,7 +309,11 @@ def _sameness(y: np.ndarray, n: np.ndarray) -> float:
 
 
 def _inner_folds(train: TrainingSet, seed: int) -> np.ndarray:
-    clusters = np.arange(len(train.questions)) if train.clusters is None else np.unique(train.clusters, return_inverse=True)[1]
+    clusters = (
+        np.arange(len(train.questions))
+        if train.clusters is None
+        else np.unique(train.clusters, return_inverse=True)[1]
+    )
     return assign_folds(clusters, INNER_FOLDS, seed)[clusters]
 
 
