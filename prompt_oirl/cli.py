@@ -145,10 +145,18 @@ Command = (
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """The command line; ends the process with an exit status if it is not 0."""
-    args: Any = tyro.cli(Command, prog="prompt-oirl", description=__doc__, args=arguments, use_underscores=True)  # type: ignore[call-overload]
-    work: dict[type, Callable[[Any], None]] = {Fit: fit, Select: select, Evaluate: evaluate, Vote: vote, ReportPage: report}
+    args: Any = tyro.cli(
+        Command, prog="prompt-oirl", description=__doc__, args=arguments, use_underscores=True
+    )  # type: ignore[call-overload]
+    work: dict[type, Callable[[Any], None]] = {
+        Fit: fit,
+        Select: select,
+        Evaluate: evaluate,
+        Vote: vote,
+        ReportPage: report,
+    }
     with warnings.catch_warnings():
-        warnings.showwarning = _say_warning
+        warnings.showwarning = _say_warning  # type: ignore[assignment]
         run_reporting(lambda: work[type(args)](args), "choose another --out", "nothing was written")
 
 
@@ -177,7 +185,12 @@ def select(args: Select) -> None:
     picks = selector.select(questions, prompts, args.k, args.abstain_below).reshape(len(questions), args.k)
     order, probabilities = selector.rank(questions, prompts)
     rows = [
-        {"question": question, "rank": rank + 1, "prompt": picks[i, rank], "probability": round(float(probabilities[i, order[i, rank]]), 6)}
+        {
+            "question": question,
+            "rank": rank + 1,
+            "prompt": picks[i, rank],
+            "probability": round(float(probabilities[i, order[i, rank]]), 6),
+        }
         for i, question in enumerate(questions)
         for rank in range(args.k)
     ]
@@ -196,7 +209,9 @@ def evaluate(args: Evaluate) -> None:
         result = judge(_selector(args), _read(args.test, args), _read(args.train, args), seed=args.seed)
     _write(result.policies, POLICY_COLUMNS, args.format)
     gain, low, high = (100 * value for value in result.gain)
-    _say(f"choosing per question gains {gain:+.1f} points [{low:+.1f}, {high:+.1f}] over the best single prompt")
+    _say(
+        f"choosing per question gains {gain:+.1f} points [{low:+.1f}, {high:+.1f}] over the best single prompt"
+    )
 
 
 def vote(args: Vote) -> None:
@@ -206,7 +221,9 @@ def vote(args: Vote) -> None:
     rows = voting_rows(_selector(args), log, args.parser, args.seed)
     _write(rows, COLUMNS, args.format)
     if (log.counts == 0).any():
-        _say("note: some answers are not in the log; only logged ones were asked, so the first call is not always the best prompt")
+        _say(
+            "note: some answers are not in the log; only logged ones were asked, so the first call is not always the best prompt"
+        )
 
 
 def report(args: ReportPage) -> None:
@@ -242,18 +259,20 @@ def _read(path: str | None, args: Learning) -> Any:
 
 def _read_questions(path: str) -> list[str]:
     """Questions of a file: a table with a column question, or plain lines."""
-    from prompt_oirl.prompt_log import read_texts
+    from prompt_oirl.user_tables import read_texts
 
     return read_texts(path, "question", lines=True)
 
 
 def _read_prompts(path: Path) -> list[str]:
-    from prompt_oirl.prompt_log import read_texts
+    from prompt_oirl.user_tables import read_texts
 
     return list(dict.fromkeys(read_texts(str(path), "prompt", lines=False)))
 
 
-def _write(rows: Iterable[Mapping[str, Any]], columns: Sequence[str], form: Format, excel_safe: bool = False) -> None:
+def _write(
+    rows: Iterable[Mapping[str, Any]], columns: Sequence[str], form: Format, excel_safe: bool = False
+) -> None:
     """Rows to stdout, always as UTF-8 with plain line ends."""
     out = io.StringIO(newline="")
     if form == "jsonl":
@@ -264,7 +283,12 @@ def _write(rows: Iterable[Mapping[str, Any]], columns: Sequence[str], form: Form
         writer.writerow(columns)
         for row in rows:
             cells = [_cell(row.get(c)) for c in columns]
-            writer.writerow([f"'{c}" if excel_safe and isinstance(row.get(k), str) and c.startswith(_FORMULA) else c for k, c in zip(columns, cells)])
+            writer.writerow(
+                [
+                    f"'{c}" if excel_safe and isinstance(row.get(k), str) and c.startswith(_FORMULA) else c
+                    for k, c in zip(columns, cells)
+                ]
+            )
     else:
         table = [list(columns), *([_cell(row.get(c), 4) for c in columns] for row in rows)]
         widths = [max(len(_clip(line[i])) for line in table) for i in range(len(columns))]

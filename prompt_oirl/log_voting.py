@@ -28,7 +28,19 @@ WAYS = {
     "adaptive_predicted": "the same, stopping early",
     "any_right": "any of them right (bound)",
 }
-COLUMNS = ["way", "budget", "calls", "success", "success_low", "success_high", "gain", "gain_low", "gain_high", "n", "groups"]
+COLUMNS = [
+    "way",
+    "budget",
+    "calls",
+    "success",
+    "success_low",
+    "success_high",
+    "gain",
+    "gain_low",
+    "gain_high",
+    "n",
+    "groups",
+]
 
 
 def guess_parser(log: PromptLog) -> str:
@@ -53,7 +65,9 @@ def vote_table(log: PromptLog, parser: str) -> VoteTable:
     return VoteTable(voting.in_column_order(answers), right)
 
 
-def voting_rows(selector: PromptSelector, log: PromptLog, parser: str = "auto", seed: int = 0) -> list[dict[str, Any]]:
+def voting_rows(
+    selector: PromptSelector, log: PromptLog, parser: str = "auto", seed: int = 0
+) -> list[dict[str, Any]]:
     """Success and mean calls of each way of voting at budgets 1..16, and the gain over one answer of the best prompt.
 
     Only prompts whose answer to a question is logged can be asked; questions without any answer are left out.
@@ -67,7 +81,9 @@ def voting_rows(selector: PromptSelector, log: PromptLog, parser: str = "auto", 
     part, table = log.take(asked), table.rows(asked)
     _, dense = np.unique(part.groups, return_inverse=True)
     if dense.max() + 1 < 2 * HEADLINE_FOLDS:
-        raise InputError(f"voting is judged across folds: the log needs {2 * HEADLINE_FOLDS} different questions with answers, it has {dense.max() + 1}")
+        raise InputError(
+            f"voting is judged across folds: the log needs {2 * HEADLINE_FOLDS} different questions with answers, it has {dense.max() + 1}"
+        )
     folds = assign_folds(dense, HEADLINE_FOLDS, seed)[dense]
     embedder = shared_embedder(selector)
 
@@ -85,6 +101,19 @@ def voting_rows(selector: PromptSelector, log: PromptLog, parser: str = "auto", 
         success, gain = bootstrap.mean(curves[name].right), bootstrap.mean(curves[name].right - one)
         for m in range(min(MOST_CALLS, len(part.prompts))):
             rows.append(
-                dict(zip(COLUMNS, (label, m + 1, float(curves[name].calls[:, m].mean()), *success[m], *gain[m], len(asked), bootstrap.n_clusters)))
+                dict(
+                    zip(
+                        COLUMNS,
+                        (
+                            label,
+                            m + 1,
+                            float(curves[name].calls[:, m].mean()),
+                            *success[m],
+                            *gain[m],
+                            len(asked),
+                            bootstrap.n_clusters,
+                        ),
+                    )
+                )
             )
     return rows

@@ -58,15 +58,23 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     log["answer"] = ["The answer is " + str(5 if c else 7) for c in log.correct]
     log.to_csv(folder / "log.csv", index=False)
     result = run("fit", str(folder / "log.csv"), "--out", str(folder / "selector"), *QUICK)
-    assert result.status == 0 and result.stdout == "" and "79 questions, 3 prompts" in result.stderr, result.stderr
+    assert result.status == 0 and result.stdout == "" and "79 questions, 3 prompts" in result.stderr, (
+        result.stderr
+    )
     return folder
 
 
 def test_select_reads_stdin_and_writes_csv_or_jsonl(folder: Path) -> None:
     selector = str(folder / "selector")
-    rows = list(csv.DictReader(io.StringIO(done("select", selector, stdin="What is 2 + 3?\n=1+1, \u202ereally\n"))))
-    assert [r["question"] for r in rows] == ["What is 2 + 3?", "=1+1, \u202ereally"] and {r["prompt"] for r in rows} <= set(PROMPTS)
-    lines = done("select", selector, "--k", "3", "--format", "jsonl", stdin='{"question": "a\\nb"}\n').splitlines()
+    rows = list(
+        csv.DictReader(io.StringIO(done("select", selector, stdin="What is 2 + 3?\n=1+1, \u202ereally\n")))
+    )
+    assert [r["question"] for r in rows] == ["What is 2 + 3?", "=1+1, \u202ereally"] and {
+        r["prompt"] for r in rows
+    } <= set(PROMPTS)
+    lines = done(
+        "select", selector, "--k", "3", "--format", "jsonl", stdin='{"question": "a\\nb"}\n'
+    ).splitlines()
     found = [json.loads(line) for line in lines]
     assert [r["rank"] for r in found] == [1, 2, 3] and {r["prompt"] for r in found} == set(PROMPTS)
     assert sorted((r["probability"] for r in found), reverse=True) == [r["probability"] for r in found]
@@ -79,7 +87,9 @@ def test_select_reads_stdin_and_writes_csv_or_jsonl(folder: Path) -> None:
 
 def test_select_among_other_prompts(folder: Path) -> None:
     (folder / "prompts.csv").write_text("prompt\nNew one\nNew one\nAnswer:\n")
-    out = done("select", str(folder / "selector"), "--prompts", str(folder / "prompts.csv"), "--k", "2", stdin="a\n")
+    out = done(
+        "select", str(folder / "selector"), "--prompts", str(folder / "prompts.csv"), "--k", "2", stdin="a\n"
+    )
     assert {r["prompt"] for r in csv.DictReader(io.StringIO(out))} == {"New one", "Answer:"}
 
 
@@ -134,17 +144,25 @@ def test_bad_input_is_one_line_and_status_1(folder: Path, name: str) -> None:
 
 
 def test_wrong_flags_are_status_2_and_help_shows_examples() -> None:
-    assert run("fit").status == 2 and run("nonsense").status == 2 and run("fit", "a.csv", "--out", "b", "--k", "1").status == 2
+    assert (
+        run("fit").status == 2
+        and run("nonsense").status == 2
+        and run("fit", "a.csv", "--out", "b", "--k", "1").status == 2
+    )
     for command in ("fit", "select", "evaluate", "vote", "report"):
         text = done(command, "--help")
         assert f"prompt-oirl {command} " in text and "example" in text
-    own = subprocess.run([sys.executable, "-m", "prompt_oirl", "--help"], capture_output=True, text=True, cwd=REPO_ROOT)
+    own = subprocess.run(
+        [sys.executable, "-m", "prompt_oirl", "--help"], capture_output=True, text=True, cwd=REPO_ROOT
+    )
     assert own.returncode == 0 and "examples:" in own.stdout
 
 
 def test_a_reader_that_stops_early_is_no_error(folder: Path) -> None:
     questions = "".join(f"question {i}\n" for i in range(20_000))
     shell = f'"{sys.executable}" -m prompt_oirl select "{folder / "selector"}" | head -1; exit "${{PIPESTATUS[0]}}"'
-    result = subprocess.run(["bash", "-c", shell], input=questions, capture_output=True, text=True, cwd=REPO_ROOT)
+    result = subprocess.run(
+        ["bash", "-c", shell], input=questions, capture_output=True, text=True, cwd=REPO_ROOT
+    )
     assert result.stdout == "question,rank,prompt,probability\n" and "Traceback" not in result.stderr
     assert result.returncode in (0, 141), result.stderr

@@ -18,7 +18,11 @@ WAYS_SHOWN = 4  # without the bound, which no one can reach
 
 
 def make_report(
-    selector: PromptSelector, log: PromptLog, title: str, seed: int = 0, say: Callable[[str], None] = lambda text: None
+    selector: PromptSelector,
+    log: PromptLog,
+    title: str,
+    seed: int = 0,
+    say: Callable[[str], None] = lambda text: None,
 ) -> Report:
     """Evaluate, diagnose and, where answers are stored, vote; `say` is told what is being done."""
     selector = clone(selector).set_params(embedder=shared_embedder(selector))
@@ -51,7 +55,13 @@ def make_report(
 def _vote_lines(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
     ways = list(dict.fromkeys(row["way"] for row in rows))[:WAYS_SHOWN]
     return [
-        {"policy": r["way"], "calls": r["calls"], "success": r["success"], "low": r["success_low"], "high": r["success_high"]}
+        {
+            "policy": r["way"],
+            "calls": r["calls"],
+            "success": r["success"],
+            "low": r["success_low"],
+            "high": r["success_high"],
+        }
         for r in rows
         if r["way"] in ways
     ]
