@@ -19,7 +19,7 @@ import json
 import sys
 import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -33,20 +33,26 @@ _FORMULA = ("=", "+", "-", "@", "\t", "\r")
 
 
 @dataclass(kw_only=True)
-class Learning:
-    """Settings of the selector."""
+class Reading:
+    """How a log is read."""
 
     embedder: str = "minilm"
     """minilm (offline), tfidf (quick, offline), openai:MODEL, or a sentence-transformers folder or hub id."""
+    llm: str | None = None
+    """Use the rows of this LLM only; needed where the log has several."""
+    seed: int = 0
+    """Seed of everything random."""
+
+
+@dataclass(kw_only=True)
+class Learning(Reading):
+    """Settings of the selector."""
+
     model: str = "interaction"
     """The reward model: interaction (leaves the best prompt only where that is supported), xgboost, lightgbm, linear,
     mlp or knn."""
     cost_weight: float = 0.0
     """Success that one unit of cost must bring: the choice maximises success - cost_weight * cost."""
-    llm: str | None = None
-    """Use the rows of this LLM only; needed where the log has several."""
-    seed: int = 0
-    """Seed of everything random."""
 
 
 @dataclass(kw_only=True)
@@ -104,6 +110,19 @@ class Evaluate(Learning):
 
 
 @dataclass(kw_only=True)
+class Diagnose(Reading):
+    """Say whether choosing per question is worth it on this log: worth it, not shown, or not enough data.
+
+    example: prompt-oirl diagnose log.csv
+    """
+
+    log: tyro.conf.Positional[str]
+    """CSV, JSONL or Parquet file, or - for stdin."""
+    format: Literal["text", "jsonl"] = "text"
+    """Sentences, verdict first; or one JSON object with every number."""
+
+
+@dataclass(kw_only=True)
 class Vote(Learning):
     """Measure what asking several prompts and voting brings, from the stored answers (column answer).
 
@@ -138,6 +157,7 @@ Command = (
     Annotated[Fit, tyro.conf.subcommand("fit")]
     | Annotated[Select, tyro.conf.subcommand("select")]
     | Annotated[Evaluate, tyro.conf.subcommand("evaluate")]
+    | Annotated[Diagnose, tyro.conf.subcommand("diagnose")]
     | Annotated[Vote, tyro.conf.subcommand("vote")]
     | Annotated[ReportPage, tyro.conf.subcommand("report")]
 )
@@ -152,6 +172,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         Fit: fit,
         Select: select,
         Evaluate: evaluate,
+        Diagnose: diagnose,
         Vote: vote,
         ReportPage: report,
     }
@@ -214,6 +235,20 @@ def evaluate(args: Evaluate) -> None:
     )
 
 
+def diagnose(args: Diagnose) -> None:
+    from prompt_oirl.diagnosis import diagnose as examine
+    from prompt_oirl.diagnosis import report_lines
+    from prompt_oirl.prompt_selector import PromptSelector
+
+    log = _read(args.log, args)
+    train = PromptSelector(args.embedder, seed=args.seed).training_set(log)
+    found = examine(log, train, args.seed)
+    if args.format == "jsonl":
+        _put(json.dumps(_plain(asdict(found))) + "\n")
+    else:
+        _put("".join(f"{line}\n" for line in report_lines(found)))
+
+
 def vote(args: Vote) -> None:
     from prompt_oirl.log_voting import COLUMNS, voting_rows
 
@@ -248,7 +283,7 @@ def _selector(args: Learning) -> Any:
     return PromptSelector(args.embedder, args.model, args.cost_weight, args.seed)
 
 
-def _read(path: str | None, args: Learning) -> Any:
+def _read(path: str | None, args: Reading) -> Any:
     from prompt_oirl.prompt_log import read_log
 
     log = read_log(path or "-", args.llm)
@@ -294,12 +329,21 @@ def _write(
         widths = [max(len(_clip(line[i])) for line in table) for i in range(len(columns))]
         for line in table:
             out.write("  ".join(_clip(c).ljust(w) for c, w in zip(line, widths)).rstrip() + "\n")
+    _put(out.getvalue())
+
+
+def _put(text: str) -> None:
     sys.stdout.flush()
-    sys.stdout.buffer.write(out.getvalue().encode("utf-8"))
+    sys.stdout.buffer.write(text.encode("utf-8"))
     sys.stdout.buffer.flush()
 
 
 def _plain(value: Any) -> Any:
+    """What JSON can hold: NumPy's numbers as Python's, NaN as null."""
+    if isinstance(value, Mapping):
+        return {key: _plain(v) for key, v in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(v) for v in value]
     value = value.item() if hasattr(value, "item") else value
     return None if isinstance(value, float) and value != value else value
 

@@ -67,24 +67,24 @@ class PromptSelector(BaseEstimator):
     def fit(self, log: pd.DataFrame | str | Path | PromptLog) -> PromptSelector:
         """Learn from a log (see `prompt_log.read_log`); raises InputError on one that cannot be used."""
         log = read_log(log)
+        self.model_name_, self.model_ = self._fit_model(self.training_set(log), log)
+        return self
+
+    def training_set(self, log: PromptLog) -> TrainingSet:
+        """What `fit` trains on: features of the log's questions and prompts, labels and weights of its cells."""
         self._check_settings(log.prompt_cost)
         self.embedder_ = (
             load_embedder(self.embedder, self.seed) if isinstance(self.embedder, str) else self.embedder
         )
         self.embedder_.fit(log.questions)
-        asked = np.flatnonzero(
-            log.counts.any(0)
-        )  # a part of a log may lack a prompt: then it is one never seen
+        # A part of a log may lack a prompt, which is then one never seen.
+        asked = np.flatnonzero(log.counts.any(0))
         self.prompts_, self.names_ = [log.prompts[j] for j in asked], [log.names[j] for j in asked]
         self.success_, self.cost_ = log.prompt_success[asked], log.prompt_cost[asked]
         self.best_ = int(np.argmax(shrunken_success(log)[asked]))
         questions, size = self._question_features(log.questions)
         prompts = self._prompt_features(self.prompts_)
-        everything = TrainingSet(
-            questions, prompts, log.labels[:, asked], log.counts[:, asked], size, log.groups
-        )
-        self.model_name_, self.model_ = self._fit_model(everything, log)
-        return self
+        return TrainingSet(questions, prompts, log.labels[:, asked], log.counts[:, asked], size, log.groups)
 
     def _check_settings(self, costs: np.ndarray) -> None:
         if not np.isfinite(self.cost_weight) or self.cost_weight < 0:

@@ -185,7 +185,9 @@ def _policy_rows(
             else float(np.mean(cost))
             if name == "random prompt"
             else float(np.sum(cost)),
-            "picked_logged": float((log.counts[np.arange(n), chosen] > 0).mean()) if chosen is not None else None,
+            "picked_logged": float((log.counts[np.arange(n), chosen] > 0).mean())
+            if chosen is not None
+            else None,
             "n": int(known.sum()),
             "groups": len(np.unique(groups[known])),
         }
