@@ -49,7 +49,9 @@ def make_report(
         [found.reason],
         evaluation,
         [*found.facts.lines()[2:], *warnings],  # before them: sizes, which the page shows in any case
-        variance=None if found.variance is None else variance_shares(found.variance, float(log.correct.var())),
+        variance=None
+        if found.variance is None
+        else variance_shares(found.variance, float(log.correct.var())),
         variance_note=VARIANCE_NOTE
         if found.variance is None or found.variance.repeated
         else f"{VARIANCE_NOTE} {ONE_SAMPLE}",
@@ -69,7 +71,10 @@ def variance_shares(split: VarianceSplit, total: float) -> list[tuple[str, float
             ("question x prompt: what choosing can use", split.interaction[1]),
             ("luck of sampling", split.noise[1]),
         ]
-    return [*parts, ("question x prompt, or luck of sampling", max(total - split.prompt - split.difficulty, 0))]
+    return [
+        *parts,
+        ("question x prompt, or luck of sampling", max(total - split.prompt - split.difficulty, 0)),
+    ]
 
 
 def _vote_lines(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:

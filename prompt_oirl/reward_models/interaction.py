@@ -12,19 +12,19 @@ Since a, s and b are fitted to held-out predictions by maximum likelihood, they 
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
+from prompt_oirl.reward_models.cells import RIDGES, Cells, RidgePath, sigmoid
 from prompt_oirl.reward_models.question_features import QuestionFeatures
 from prompt_oirl.reward_models.training_set import TrainingSet, prompt_coordinates
 from prompt_oirl.splits import INNER_FOLDS, assign_folds
 
-RIDGES = 10.0 ** np.arange(-0.5, 4.1, 0.5)
 CONTENDS = 0.02  # share of questions on which a prompt must look best to be one that might be chosen
 GATE = 2.0  # standard errors by which s must exceed 0
 LEAST_CLUSTERS = 20  # with fewer there is nothing to cross-fit; prompts are ranked by their means
-PRIOR_ANSWERS = 2.0  # answers at the pooled rate that every prompt starts with
 
 
 class Interaction:
@@ -42,92 +42,84 @@ class Interaction:
         """Closed-form fit on all rows; (u, D) features, (u, K) labels with NaN where never asked."""
         self._prompts = train.prompts.astype(np.float32)
         self._coordinates = prompt_coordinates(train.prompts)
-        cells = _Cells.of(train)
+        cells = Cells.of(train)
         self._features = QuestionFeatures(self.seed).fit(train.questions, train.embedding_size)
         phi = self._features(train.questions)
         self._b = cells.prompt_logits()
         self._difficulty = np.zeros(phi.shape[1])
         self._interaction = np.zeros((phi.shape[1], len(self._b)))
+<<<<<<< HEAD
         self.settings = {
             "difficulty_ridge": 0.0,
             "interaction_ridge": 0.0,
             "interaction": 0.0,
             "support": 0.0,
         }
+=======
+        self._supported = False
+        self.settings = {"difficulty_ridge": 0.0, "interaction_ridge": 0.0, "interaction": 0.0, "support": 0.0}
+>>>>>>> origin/interaction
         n_clusters = len(np.unique(train.clusters)) if train.clusters is not None else len(phi)
         if n_clusters >= LEAST_CLUSTERS:
-            self._fit_effects(phi, cells, _inner_folds(train, self.seed))
+            self._fit_effects(phi, cells, inner_folds(train, self.seed))
 
-    def _fit_effects(self, phi: np.ndarray, cells: _Cells, folds: np.ndarray) -> None:
-        path = _RidgePath(phi, folds)
+    def _fit_effects(self, phi: np.ndarray, cells: Cells, folds: np.ndarray) -> None:
+        path = RidgePath(phi, folds)
         # Difficulty: one working residual per question, pooled over its prompts.
         score, information = cells.by_question(np.broadcast_to(self._b, cells.y.shape))
         target, weight = score / np.maximum(information, 1e-9), information
         held_out = path.held_out(target[:, None], weight[:, None])[:, :, 0]
         ridge = int(np.argmin([(weight * (target - d) ** 2).sum() for d in held_out]))
         d = held_out[ridge]
+        wide = np.repeat(d[:, None], cells.y.shape[1], 1)
+        self._b, (slope,), _ = cells.regress([wide])
         self.settings["difficulty_ridge"] = float(RIDGES[ridge])
-        if self._b.shape[0] == 1:
-            self._finish(path, cells, d, None, target, weight, ridge)
-            return
-        self._finish(path, cells, d, self._interaction_targets(cells, d), target, weight, ridge)
+        if len(self._b) > 1:
+            residual, information = self._interaction_targets(cells, d, slope)
+            paths = path.held_out(residual, information)
+            chosen, weighed = choose_weight(cells, d, paths, residual, information)
+            m = path.fit(residual, information, chosen)
+            # Never less than a standard error, so that `effects` of an unsupported interaction can still be tested.
+            self._interaction = max(weighed.share, weighed.error) * (m - m.mean(1, keepdims=True))
+            self._supported = weighed.share > GATE * weighed.error
+            if self._supported:
+                self._b, slope = weighed.b, weighed.slope
+            self.settings |= {
+                "interaction_ridge": float(RIDGES[chosen]),
+                "interaction": round(weighed.share, 4) if self._supported else 0.0,
+                "support": round(weighed.share / max(weighed.error, 1e-12), 3),
+            }
+        self._difficulty = max(float(slope), 0.0) * path.fit(target[:, None], weight[:, None], ridge)[:, 0]
 
-    def _interaction_targets(self, cells: _Cells, d: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    def _interaction_targets(self, cells: Cells, d: np.ndarray, slope: float) -> tuple[np.ndarray, np.ndarray]:
         """Working residuals (u, K) and weights once prompt, predicted difficulty and each question's own luck are out."""
-        b, coefficients, _ = cells.regress([np.repeat(d[:, None], cells.y.shape[1], 1)])
-        logits = b + coefficients[0] * d[:, None]
+        logits = self._b + slope * d[:, None]
         own = np.zeros(len(d))
         for _ in range(2):
             score, information = cells.by_question(logits + own[:, None])
             spread = max(((score**2).sum() - information.sum()) / max((information**2).sum(), 1e-9), 0.0)
             own = own + (score - own / spread) / (information + 1 / spread) if spread > 1e-4 else own
-        p = _sigmoid(logits + own[:, None])
+        p = sigmoid(logits + own[:, None])
         variance = (cells.a * p * (1 - p)).sum(0) / np.maximum(cells.a.sum(0), 1e-9)  # per prompt
         return np.where(cells.a > 0, cells.y - p, 0) / np.maximum(variance, 1e-3), cells.a * variance
 
-    def _finish(
-        self,
-        path: _RidgePath,
-        cells: _Cells,
-        d: np.ndarray,
-        interaction: tuple[np.ndarray, np.ndarray] | None,
-        target: np.ndarray,
-        weight: np.ndarray,
-        ridge: int,
-    ) -> None:
-        """Weigh the two held-out predictors, then refit both on all rows."""
-        wide = np.repeat(d[:, None], cells.y.shape[1], 1)
-        self._b, (slope,), _ = cells.regress([wide])
-        self._difficulty = max(slope, 0.0) * path.fit(target[:, None], weight[:, None], ridge)[:, 0]
-        if interaction is None:
-            return
-        residual, information = interaction
-        paths = path.held_out(residual, information)
-        # Evidence counts only among prompts that might be chosen: that bad prompts are bad in different ways is easy to
-        # show and worth nothing.
-        everyone = np.ones(len(self._b), bool)
-        chosen, b, slope, share, support = _weigh(cells, wide, residual, information, paths, everyone)
-        picks = np.bincount((b + max(share, 0) * paths[chosen]).argmax(1), minlength=len(b))
-        contends = (picks >= CONTENDS * picks.sum()) | (np.arange(len(b)) == b.argmax())
-        if 1 < contends.sum() < len(b):
-            chosen, _, _, share, support = _weigh(cells, wide, residual, information, paths, contends)
-            b, (slope, share_of_all), _ = cells.regress([wide, paths[chosen]])
-        self.settings |= {"interaction_ridge": float(RIDGES[chosen]), "support": round(float(support), 3)}
-        if share <= 0 or support < GATE:
-            return
-        self.settings["interaction"] = round(float(share), 4)
-        self._b = b
-        self._difficulty = max(slope, 0.0) * path.fit(target[:, None], weight[:, None], ridge)[:, 0]
-        m = path.fit(residual, information, chosen)
-        self._interaction = share * (m - m.mean(1, keepdims=True))
+    @property
+    def prompt_effects(self) -> np.ndarray:
+        """How good each training prompt is, logits (K,); the largest is the prompt that is best on train."""
+        return self._b
+
+    def effects(self, questions: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Difficulty (n,) and interaction (n, K) in logits, the latter whether or not it is supported."""
+        phi = self._features(questions)
+        return phi @ self._difficulty, phi @ self._interaction
 
     def predict(self, questions: np.ndarray, prompts: np.ndarray) -> np.ndarray:
         """Calibrated success probabilities float32 (n, m); a prompt never seen mixes its relatives' advantages."""
         phi = self._features(questions)
         known = self._b.mean()
-        relative = (self._b - known) + phi @ self._interaction  # (n, K)
+        relative = (self._b - known) + (phi @ self._interaction) * self._supported  # (n, K)
         logits = known + (phi @ self._difficulty)[:, None] + relative @ self._mixture(prompts).T
-        return _sigmoid(logits).astype(np.float32)
+        return sigmoid(logits).astype(np.float32)
 
     def _mixture(self, prompts: np.ndarray) -> np.ndarray:
         """How much of each training prompt (K) is in each asked prompt (m): exactly one-hot for a known one."""
@@ -148,6 +140,7 @@ class Interaction:
             "b": self._b,
             "difficulty": self._difficulty,
             "interaction": self._interaction,
+            "supported": np.array([self._supported]),
             "settings": np.array([self.settings[k] for k in _SETTINGS], dtype=np.float64),
         }
 
@@ -156,29 +149,33 @@ class Interaction:
         self._features.restore(arrays)
         self._prompts, self._coordinates = arrays["prompts"], arrays["coordinates"]
         self._b, self._difficulty = arrays["b"], arrays["difficulty"]
-        self._interaction = arrays["interaction"]
+        self._interaction, self._supported = arrays["interaction"], bool(arrays["supported"][0])
         self.settings = dict(zip(_SETTINGS, arrays["settings"].tolist()))
 
 
 _SETTINGS = ("difficulty_ridge", "interaction_ridge", "interaction", "support")
 
 
-def _weigh(
-    cells: _Cells, d: np.ndarray, residual: np.ndarray, information: np.ndarray, paths: np.ndarray, among: np.ndarray
-) -> tuple[int, np.ndarray, float, float, float]:
-    """Penalty that explains most among some prompts (K,), then intercepts, weights of d and m, and m's weight in errors."""
-    explained = []
-    for m in paths:
-        m = m[:, among] - m[:, among].mean(1, keepdims=True)
-        along = (information[:, among] * residual[:, among] * m).sum()
-        explained.append(along * abs(along) / max((information[:, among] * m**2).sum(), 1e-12))
-    chosen = int(np.argmax(explained))
-    m = paths[chosen][:, among]
-    some = _Cells(cells.y[:, among], cells.a[:, among], cells.clusters)
-    b, (slope, share), errors = some.regress([d[:, among], m - m.mean(1, keepdims=True)])
-    return chosen, b, float(slope), float(share), float(share / max(errors[1], 1e-12))
+@dataclass(frozen=True)
+class WeighedInteraction:
+    """logit P = b (K,) + a d (u,) + s m (u, K) fitted to held-out d and m.
+
+    a is `slope`, s is `share` and `error` its standard error, robust to clusters.
+    """
+
+    b: np.ndarray
+    d: np.ndarray
+    m: np.ndarray
+    slope: float
+    share: float
+    error: float
+
+    def probabilities(self, share: float) -> np.ndarray:
+        """Success probabilities (u, K) if the interaction counts `share`."""
+        return sigmoid(self.b + self.slope * self.d[:, None] + share * self.m)
 
 
+<<<<<<< HEAD
 class _Cells:
     """Labels (u, K) with the weight `a` of each cell and the cluster of each question."""
 
@@ -243,45 +240,47 @@ class _Cells:
         inverse = np.linalg.inv(hessian)
         errors = np.sqrt(np.maximum(np.diag(inverse @ (by_cluster.T @ by_cluster) @ inverse), 0))
         return theta[:k], theta[k:] / scale, errors[k:] / scale
+=======
+def weigh_interaction(train: TrainingSet, difficulty: np.ndarray, interaction: np.ndarray) -> WeighedInteraction:
+    """Weigh held-out difficulty (u,) and interaction (u, K) against the answers of `train`."""
+    return choose_weight(Cells.of(train), difficulty, interaction[None], None, None)[1]
+>>>>>>> origin/interaction
 
 
-class _RidgePath:
-    """Ridge regressions on phi (u, D) for all penalties at once: one eigendecomposition per fold and weighting."""
+def choose_weight(
+    cells: Cells, d: np.ndarray, paths: np.ndarray, residual: np.ndarray | None, information: np.ndarray | None
+) -> tuple[int, WeighedInteraction]:
+    """The held-out interaction of `paths` (c, u, K) that explains most, and its weight.
 
-    def __init__(self, phi: np.ndarray, folds: np.ndarray):
-        self.phi = phi
-        self.rows = [np.flatnonzero(folds == fold) for fold in range(int(folds.max()) + 1)]
-
-    def held_out(self, targets: np.ndarray, weights: np.ndarray) -> np.ndarray:
-        """Held-out predictions (penalties, u, m) of targets (u, m) under weights (u, m)."""
-        out = np.zeros((len(RIDGES), *targets.shape))
-        for columns, shape, scales in _same_weights(weights):
-            blocks = [self._products(rows, shape, targets[:, columns]) for rows in self.rows]
-            gram, moment = sum(b[0] for b in blocks), sum(b[1] for b in blocks)
-            for rows, (own_gram, own_moment) in zip(self.rows, blocks):
-                spectrum, axes = np.linalg.eigh(gram - own_gram)
-                spectrum = np.maximum(spectrum, 0)
-                right = axes.T @ (moment - own_moment) * scales
-                view = self.phi[rows] @ axes
-                for i, ridge in enumerate(RIDGES):
-                    out[i][np.ix_(rows, columns)] = view @ (right / (np.outer(spectrum, scales) + ridge))
-        return out
-
-    def fit(self, targets: np.ndarray, weights: np.ndarray, ridge: int) -> np.ndarray:
-        """Coefficients (D, m) on all rows at penalty number `ridge`."""
-        coefficients = np.zeros((self.phi.shape[1], targets.shape[1]))
-        for columns, shape, scales in _same_weights(weights):
-            gram, moment = self._products(np.arange(len(self.phi)), shape, targets[:, columns])
-            for j, scale in enumerate(scales):
-                penalised = scale * gram + RIDGES[ridge] * np.eye(len(gram))
-                coefficients[:, columns[j]] = np.linalg.solve(penalised, scale * moment[:, j])
-        return coefficients
-
-    def _products(self, rows: np.ndarray, weight: np.ndarray, targets: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        weighted = self.phi[rows] * weight[rows, None]
-        return weighted.T @ self.phi[rows], weighted.T @ targets[rows]
+    Evidence counts only among prompts that might be chosen: that bad prompts are bad in different ways is easy to show and
+    worth nothing. So everything is done twice, first among all prompts, then among those that look best somewhere.
+    """
+    among = np.ones(cells.y.shape[1], bool)
+    for _ in range(2):
+        some = Cells(cells.y[:, among], cells.a[:, among], cells.clusters)
+        chosen = 0
+        if residual is not None and information is not None:
+            explained = []
+            for m in paths:
+                m = m[:, among] - m[:, among].mean(1, keepdims=True)
+                along = (information[:, among] * residual[:, among] * m).sum()
+                explained.append(along * abs(along) / max((information[:, among] * m**2).sum(), 1e-12))
+            chosen = int(np.argmax(explained))
+        m = paths[chosen] - paths[chosen].mean(1, keepdims=True)
+        inner = m[:, among] - m[:, among].mean(1, keepdims=True)
+        wide = np.repeat(d[:, None], len(among), 1)
+        _, (_, share), (_, error) = some.regress([wide[:, among], inner])
+        b, (slope, _), _ = cells.regress([wide, m], fixed={1: max(share, 0.0)})
+        weighed = WeighedInteraction(b, d, m, float(slope), float(share), float(error))
+        picks = np.bincount(weighed.probabilities(max(share, error)).argmax(1), minlength=len(b))
+        looks_best = (picks >= CONTENDS * picks.sum()) | (np.arange(len(b)) == b.argmax())
+        if not 1 < looks_best.sum() < len(b):
+            break
+        among = looks_best
+    return chosen, weighed
 
 
+<<<<<<< HEAD
 def _same_weights(weights: np.ndarray) -> list[tuple[list[int], np.ndarray, np.ndarray]]:
     """Columns whose weights are multiples of one another share a decomposition: (columns, shape (u,), multiples)."""
     groups: list[tuple[list[int], np.ndarray, list[float]]] = []
@@ -314,12 +313,8 @@ def _inner_folds(train: TrainingSet, seed: int) -> np.ndarray:
         if train.clusters is None
         else np.unique(train.clusters, return_inverse=True)[1]
     )
+=======
+def inner_folds(train: TrainingSet, seed: int) -> np.ndarray:
+    clusters = np.arange(len(train.questions)) if train.clusters is None else np.unique(train.clusters, return_inverse=True)[1]
+>>>>>>> origin/interaction
     return assign_folds(clusters, INNER_FOLDS, seed)[clusters]
-
-
-def _sigmoid(x: np.ndarray) -> np.ndarray:
-    return 1 / (1 + np.exp(-np.clip(x, -30, 30)))
-
-
-def _logit(p: np.ndarray) -> np.ndarray:
-    return np.log(p) - np.log1p(-p)
