@@ -104,6 +104,16 @@ def test_evaluate_a_log_and_from_one_log_to_another(folder: Path) -> None:
     assert done("evaluate", log, *QUICK).splitlines()[0].split()[:2] == ["policy", "success"]
 
 
+def test_diagnose(folder: Path) -> None:
+    log = str(folder / "log.csv")
+    said = done("diagnose", log, "--embedder", "tfidf").splitlines()
+    assert said[0].split(":")[0] in ("WORTH IT", "NOT SHOWN", "NOT ENOUGH DATA") and "79 questions" in said[1]
+    found = json.loads(done("diagnose", "-", "--embedder", "tfidf", "--format", "jsonl", stdin=Path(log).read_text()))
+    assert found["verdict"].upper() == said[0].split(":")[0] and found["facts"]["questions"] == 79
+    few = pd.read_csv(log).iloc[:9].to_csv(index=False)
+    assert done("diagnose", "-", "--embedder", "tfidf", stdin=few).startswith("NOT ENOUGH DATA: ")
+
+
 def test_vote(folder: Path) -> None:
     rows = list(csv.DictReader(io.StringIO(done("vote", str(folder / "log.csv"), *QUICK, "--format", "csv"))))
     assert {r["budget"] for r in rows} == {"1", "2", "3"} and all(0 <= float(r["success"]) <= 1 for r in rows)
@@ -149,7 +159,7 @@ def test_wrong_flags_are_status_2_and_help_shows_examples() -> None:
         and run("nonsense").status == 2
         and run("fit", "a.csv", "--out", "b", "--k", "1").status == 2
     )
-    for command in ("fit", "select", "evaluate", "vote", "report"):
+    for command in ("fit", "select", "evaluate", "diagnose", "vote", "report"):
         text = done(command, "--help")
         assert f"prompt-oirl {command} " in text and "example" in text
     own = subprocess.run(

@@ -48,17 +48,8 @@ class Interaction:
         self._b = cells.prompt_logits()
         self._difficulty = np.zeros(phi.shape[1])
         self._interaction = np.zeros((phi.shape[1], len(self._b)))
-<<<<<<< HEAD
-        self.settings = {
-            "difficulty_ridge": 0.0,
-            "interaction_ridge": 0.0,
-            "interaction": 0.0,
-            "support": 0.0,
-        }
-=======
         self._supported = False
         self.settings = {"difficulty_ridge": 0.0, "interaction_ridge": 0.0, "interaction": 0.0, "support": 0.0}
->>>>>>> origin/interaction
         n_clusters = len(np.unique(train.clusters)) if train.clusters is not None else len(phi)
         if n_clusters >= LEAST_CLUSTERS:
             self._fit_effects(phi, cells, inner_folds(train, self.seed))
@@ -175,76 +166,9 @@ class WeighedInteraction:
         return sigmoid(self.b + self.slope * self.d[:, None] + share * self.m)
 
 
-<<<<<<< HEAD
-class _Cells:
-    """Labels (u, K) with the weight `a` of each cell and the cluster of each question."""
-
-    def __init__(self, y: np.ndarray, a: np.ndarray, clusters: np.ndarray):
-        self.y, self.a, self.clusters = y, a, clusters
-
-    @classmethod
-    def of(cls, train: TrainingSet) -> _Cells:
-        n = np.where(np.isnan(train.labels), 0, train.weights).astype(np.float64)
-        y = np.where(n > 0, np.nan_to_num(train.labels), 0).astype(np.float64)
-        clusters = (
-            np.arange(len(y)) if train.clusters is None else np.unique(train.clusters, return_inverse=True)[1]
-        )
-        return cls(y, n / (1 + _sameness(y, n) * np.maximum(n - 1, 0)), clusters)
-
-    def prompt_logits(self) -> np.ndarray:
-        """logit of each prompt's mean success, float64 (K,), a few answers at the pooled rate added."""
-        asked = self.a.sum(0)
-        right = (self.a * self.y).sum(0)
-        pooled = (right.sum() + 0.5) / (asked.sum() + 1)
-        return _logit((right + PRIOR_ANSWERS * pooled) / (asked + PRIOR_ANSWERS))
-
-    def by_question(self, logits: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Score and information of a shift of each question's logit, (u,) each."""
-        p = _sigmoid(logits)
-        return (self.a * (self.y - p)).sum(1), (self.a * p * (1 - p)).sum(1)
-
-    def regress(self, columns: list[np.ndarray]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Logistic regression on prompt indicators and `columns` (u, K) each, by Newton's method.
-
-        Returns the intercepts (K,), coefficients and their standard errors, robust to clusters (sandwich).
-        """
-        k, c = self.y.shape[1], len(columns)
-        x = np.stack(columns)
-        scale = np.sqrt((self.a * x**2).sum((1, 2)) / max(self.a.sum(), 1e-9)) + 1e-12
-        x = x / scale[:, None, None]
-        asked = self.a.sum(0)
-        pooled = ((self.a * self.y).sum() + 0.5) / (asked.sum() + 1)
-        theta = np.concatenate([self.prompt_logits(), np.zeros(c)])
-        for _ in range(50):
-            p = _sigmoid(theta[:k] + np.tensordot(theta[k:], x, 1))
-            residual, v = self.a * (self.y - p), self.a * p * (1 - p)
-            prior = _sigmoid(theta[:k])
-            gradient = np.concatenate(
-                [
-                    residual.sum(0) + PRIOR_ANSWERS * (pooled - prior),
-                    np.einsum("cuk,uk->c", x, residual) - theta[k:],
-                ]
-            )
-            hessian = np.zeros((k + c, k + c))
-            hessian[:k, :k] = np.diag(v.sum(0) + PRIOR_ANSWERS * prior * (1 - prior) + 1e-9)
-            hessian[:k, k:] = np.einsum("cuk,uk->kc", x, v)
-            hessian[k:, :k] = hessian[:k, k:].T
-            hessian[k:, k:] = np.einsum("cuk,duk,uk->cd", x, x, v) + np.eye(c)
-            step = np.linalg.solve(hessian, gradient)
-            theta = theta + step * min(1.0, 4 / max(np.abs(step).max(), 1e-12))
-            if np.abs(step).max() < 1e-10:
-                break
-        scores = np.concatenate([residual[:, :, None] * np.eye(k), np.moveaxis(residual * x, 0, 2)], 2).sum(1)
-        by_cluster = np.zeros((int(self.clusters.max(initial=0)) + 1, k + c))
-        np.add.at(by_cluster, self.clusters, scores)
-        inverse = np.linalg.inv(hessian)
-        errors = np.sqrt(np.maximum(np.diag(inverse @ (by_cluster.T @ by_cluster) @ inverse), 0))
-        return theta[:k], theta[k:] / scale, errors[k:] / scale
-=======
 def weigh_interaction(train: TrainingSet, difficulty: np.ndarray, interaction: np.ndarray) -> WeighedInteraction:
     """Weigh held-out difficulty (u,) and interaction (u, K) against the answers of `train`."""
     return choose_weight(Cells.of(train), difficulty, interaction[None], None, None)[1]
->>>>>>> origin/interaction
 
 
 def choose_weight(
@@ -280,41 +204,6 @@ def choose_weight(
     return chosen, weighed
 
 
-<<<<<<< HEAD
-def _same_weights(weights: np.ndarray) -> list[tuple[list[int], np.ndarray, np.ndarray]]:
-    """Columns whose weights are multiples of one another share a decomposition: (columns, shape (u,), multiples)."""
-    groups: list[tuple[list[int], np.ndarray, list[float]]] = []
-    for column, weight in enumerate(weights.T):
-        total = max(weight.mean(), 1e-12)
-        for columns, shape, scales in groups:
-            if np.allclose(weight / total, shape, rtol=1e-6, atol=1e-9):
-                columns.append(column)
-                scales.append(total)
-                break
-        else:
-            groups.append(([column], weight / total, [total]))
-    return [(columns, shape, np.array(scales)) for columns, shape, scales in groups]
-
-
-def _sameness(y: np.ndarray, n: np.ndarray) -> float:
-    """Correlation of two answers to one cell beyond what its prompt's mean says, in 0..1; 0.3 if nothing was repeated."""
-    repeated = n > 1.5
-    if repeated.sum() < 50:
-        return 0.3
-    mean = (n * y).sum(0) / np.maximum(n.sum(0), 1e-9)
-    total = (mean * (1 - mean))[None, :].repeat(len(y), 0)[repeated]
-    within = (y * (1 - y) * n / np.maximum(n - 1, 1))[repeated]
-    return float(np.clip(1 - within.mean() / max(total.mean(), 1e-9), 0, 1))
-
-
-def _inner_folds(train: TrainingSet, seed: int) -> np.ndarray:
-    clusters = (
-        np.arange(len(train.questions))
-        if train.clusters is None
-        else np.unique(train.clusters, return_inverse=True)[1]
-    )
-=======
 def inner_folds(train: TrainingSet, seed: int) -> np.ndarray:
     clusters = np.arange(len(train.questions)) if train.clusters is None else np.unique(train.clusters, return_inverse=True)[1]
->>>>>>> origin/interaction
     return assign_folds(clusters, INNER_FOLDS, seed)[clusters]
