@@ -122,7 +122,7 @@ def direct_method(log: LoggedRewards, target: np.ndarray, predicted: CrossFit) -
     error = np.sqrt((groups - 1) / groups * ((np.array(kept) - np.mean(kept)) ** 2).sum())
     reach = student.ppf(0.975, groups - 1) * error
     value = float(parts.mean())
-    return Estimate(value, value - reach, value + reach, float(log.logged.sum()))
+    return Estimate(value, float(value - reach), float(value + reach), float(log.logged.sum()))
 
 
 def doubly_robust(log: LoggedRewards, target: np.ndarray, predicted: CrossFit) -> Estimate:
@@ -160,7 +160,7 @@ def _estimate(
     freedom = 2 * square**2 / max(fourth - square**2 / clusters, 1e-300) if square > 0 else clusters
     reach = student.ppf(0.975, np.clip(freedom, 1, clusters - 1)) * np.sqrt(widen * square) / n
     answers = weights.sum() ** 2 / max((weights**2).sum(), 1e-300)
-    return Estimate(value, value - reach, value + reach, float(answers))
+    return Estimate(value, float(value - reach), float(value + reach), float(answers))
 
 
 @dataclass(frozen=True)

@@ -120,6 +120,11 @@ def transfer(
         for name, success in (("source_best", source_success), ("target_best", target_success)):
             result.success[name][split.test] = truth[:, int(np.nan_to_num(success, nan=-1).argmax())]
         result.train_rows += len(rows) / HEADLINE_FOLDS
+    if np.isnan(result.scores).any():
+        raise InputError(
+            f"{source.names.dataset} and {target.names.dataset} are so alike (near-duplicates of one another) that no fold "
+            "leaves questions to train on; give logs of more varied questions"
+        )
     return result
 
 

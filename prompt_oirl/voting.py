@@ -255,5 +255,7 @@ def _fit_logistic(x: np.ndarray, y: np.ndarray) -> np.ndarray:
     if y.all() or not y.any():
         rate = (y.sum() + 0.5) / (len(y) + 1)
         return np.append(np.zeros(x.shape[1]), np.log(rate / (1 - rate)))
-    model = LogisticRegression(C=10.0, max_iter=500).fit(x, y)
-    return np.append(model.coef_[0], model.intercept_)
+    mean, scale = x.mean(0), x.std(0) + 1e-9
+    model = LogisticRegression(C=10.0, max_iter=500).fit((x - mean) / scale, y)
+    slope = model.coef_[0] / scale
+    return np.append(slope, model.intercept_ - slope @ mean)
