@@ -17,7 +17,7 @@ from prompt_oirl.metrics import ClusterBootstrap
 from prompt_oirl.prompt_log import PromptLog
 from prompt_oirl.prompt_selector import PromptSelector, shared_embedder
 from prompt_oirl.splits import HEADLINE_FOLDS, assign_folds
-from prompt_oirl.voting import NO_ANSWER, NOT_LOGGED, PARSERS, VoteTable
+from prompt_oirl.voting import PARSERS, VoteTable
 from prompt_oirl.voting_evaluation import evaluate_voting
 
 MOST_CALLS = 16
@@ -51,18 +51,8 @@ def guess_parser(log: PromptLog) -> str:
 
 def vote_table(log: PromptLog, parser: str) -> VoteTable:
     """The first stored answer of each cell as a vote."""
-    if parser not in PARSERS:
-        raise InputError(f"--parser {parser}: choose auto, {', '.join(PARSERS)}")
-    answers = np.full(log.labels.shape, NOT_LOGGED, dtype=np.int64)
-    right, sample = np.full(answers.shape, np.nan), np.full(answers.shape, np.iinfo(np.int64).max)
-    ids: list[dict[Any, int]] = [{} for _ in log.questions]
-    for i, j, text, verdict, s in zip(log.question, log.prompt, log.answer, log.correct, log.sample):
-        if text is None or s >= sample[i, j]:
-            continue
-        found = PARSERS[parser](text[-grading.MAX_CHARACTERS :])
-        answers[i, j] = NO_ANSWER if found is None else ids[i].setdefault(found, len(ids[i]))
-        right[i, j], sample[i, j] = verdict, s
-    return VoteTable(voting.in_column_order(answers), right)
+    cells = zip(log.question.tolist(), log.prompt.tolist(), log.sample.tolist(), log.answer, log.correct.tolist())
+    return voting.vote_table(cells, (len(log.questions), len(log.prompts)), parser)
 
 
 def voting_rows(
