@@ -51,7 +51,9 @@ def guess_parser(log: PromptLog) -> str:
 
 def vote_table(log: PromptLog, parser: str) -> VoteTable:
     """The first stored answer of each cell as a vote."""
-    cells = zip(log.question.tolist(), log.prompt.tolist(), log.sample.tolist(), log.answer, log.correct.tolist())
+    cells = zip(
+        log.question.tolist(), log.prompt.tolist(), log.sample.tolist(), log.answer, log.correct.tolist()
+    )
     return voting.vote_table(cells, (len(log.questions), len(log.prompts)), parser)
 
 

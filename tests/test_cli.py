@@ -108,7 +108,9 @@ def test_diagnose(folder: Path) -> None:
     log = str(folder / "log.csv")
     said = done("diagnose", log, "--embedder", "tfidf").splitlines()
     assert said[0].split(":")[0] in ("WORTH IT", "NOT SHOWN", "NOT ENOUGH DATA") and "79 questions" in said[1]
-    found = json.loads(done("diagnose", "-", "--embedder", "tfidf", "--format", "jsonl", stdin=Path(log).read_text()))
+    found = json.loads(
+        done("diagnose", "-", "--embedder", "tfidf", "--format", "jsonl", stdin=Path(log).read_text())
+    )
     assert found["verdict"].upper() == said[0].split(":")[0] and found["facts"]["questions"] == 79
     few = pd.read_csv(log).iloc[:9].to_csv(index=False)
     assert done("diagnose", "-", "--embedder", "tfidf", stdin=few).startswith("NOT ENOUGH DATA: ")
