@@ -7,7 +7,7 @@ DEMO_SUBSETS ?= 6
 # Released files are taken from here when set (a folder laid out like data/fetched); otherwise downloaded.
 export PROMPT_OIRL_MIRROR ?=
 
-.PHONY: install demo nano-log nano-tables reproduce intervals models reference test check format readme clean
+.PHONY: install demo nano-log nano-tables reproduce intervals models voting transfer off-policy reference test check format readme clean
 
 install: .venv/.installed
 
@@ -68,6 +68,15 @@ models: install
 	  $(BIN)/python llama_step4_offline_evaluation.py --dataset $(DATASET) --subsets 6 --model $$model && \
 	  $(BIN)/python llama_step5_offline_optimization.py --dataset $(DATASET) --subsets 6 --model $$model || exit 1; \
 	done
+
+# What votes over several prompts bring, how off-policy intervals hold, and what carries over from log to log.
+voting transfer off-policy: install
+	$(BIN)/python scripts/fetch_data.py --datasets $(DATASET)
+	cd llama_exps && $(BIN)/python llama_step2_reorg_data.py --dataset $(DATASET)
+	cd llama_exps && $(BIN)/python llama_step3_data_processing.py --dataset $(DATASET)
+	cd llama_exps && $(BIN)/python llama_step2_reorg_data.py --llm nano --dataset arith --prompts ../data/arith/prompts.csv
+	cd llama_exps && $(BIN)/python llama_step3_data_processing.py --llm nano --dataset arith
+	$(BIN)/python scripts/measure_$(subst -,_,$@).py
 
 # The committed tables that README quotes, collected from results/.
 reference: install
