@@ -3,7 +3,7 @@
     make selection-tables                                   # all parts; the logs come from make reproduce and make demo
     python scripts/measure_selection.py --parts diagnosis --logs 20
 
-Parts: real, mawps, gsm8k (simulated logs of these sizes), diagnosis, variance. A part that is finished is skipped;
+Parts: real_gsm8k, real_svamp, real_mawps, real_arith, mawps and gsm8k (simulated logs of these sizes), diagnosis, variance. A part that is finished is skipped;
 --force redoes it. Writes results/reference/selection_*.csv. About 20 minutes on one core.
 """
 
@@ -19,7 +19,7 @@ from joblib import Parallel, delayed
 from tqdm import tqdm
 
 from prompt_oirl import diagnosis, fits, metrics, offline_dataset, reward_models
-from prompt_oirl.artifacts import REPO_ROOT, Paths, write_csv
+from prompt_oirl.artifacts import REPO_ROOT, InputError, Paths, write_csv
 from prompt_oirl.metrics import ClusterBootstrap
 from prompt_oirl.offline_dataset import OfflineDataset
 from prompt_oirl.questions import RELEASED
@@ -42,12 +42,14 @@ VARIANCE = ["component", "samples", "logs", "true_share", "estimated_share", "re
 
 @dataclass
 class Args:
-    parts: str = "real,mawps,gsm8k,diagnosis,variance"
+    parts: str = "real_gsm8k,real_svamp,real_mawps,real_arith,mawps,gsm8k,diagnosis,variance"
     """Comma list of parts."""
     logs: int = 100
     """Simulated logs per setting (half of it at the size and rates of GSM8K)."""
     assignments: int = 10
-    """Fold assignments on the real logs (per-prompt logistic regression: one)."""
+    """Fold assignments on the real logs."""
+    logistic_assignments: int = 1
+    """Fold assignments of one logistic regression per prompt, which takes longer."""
     jobs: int = 1
     """Processes side by side; -1 is one per core."""
     root: Path = REPO_ROOT
@@ -63,14 +65,16 @@ def main(args: Args) -> None:
         if path.is_file() and not args.force:
             print(f"{path} is there; --force redoes it")
             continue
-        if part == "real":
-            rows, columns = list(real_rows(args)), REAL
+        if part.startswith("real_"):
+            rows, columns = list(real_rows(part.removeprefix("real_"), args)), REAL
         elif part in ("mawps", "gsm8k"):
             rows, columns = simulated_rows(part, args), SIMULATED
         elif part == "diagnosis":
             rows, columns = verdict_rows(args), VERDICTS
-        else:
+        elif part == "variance":
             rows, columns = variance_rows(args), VARIANCE
+        else:
+            raise InputError(f"--parts {part}: choose from {', '.join(Args.parts.split(','))}")
         write_csv(path, rows, columns)
         print(path.read_text())
 
@@ -83,13 +87,10 @@ def each(task: Callable[..., Any], calls: Sequence[tuple], jobs: int, label: str
 # --- the released logs and the tiny model's -----------------------------------------------------------------
 
 
-def real_rows(args: Args) -> Iterator[dict[str, Any]]:
-    for llm, dataset in [*((LLM, name) for name in RELEASED), ("nano", "arith")]:
-        data = offline_dataset.load(llm, dataset, Paths(args.root))
-        for model, assignments in (("interaction", args.assignments), ("linear", min(args.assignments, 1))):
-            if dataset == "arith" and model == "linear":
-                continue  # nano_choice.csv has the other models there
-            yield from judged_rows(data, model, assignments, args.jobs)
+def real_rows(dataset: str, args: Args) -> Iterator[dict[str, Any]]:
+    data = offline_dataset.load(LLM if dataset in RELEASED else "nano", dataset, Paths(args.root))
+    yield from judged_rows(data, "interaction", args.assignments, args.jobs)
+    yield from judged_rows(data, "linear", args.logistic_assignments, args.jobs)
 
 
 def judged_rows(data: OfflineDataset, model: str, assignments: int, jobs: int) -> Iterator[dict[str, Any]]:

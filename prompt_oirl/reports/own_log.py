@@ -63,8 +63,9 @@ def make_report(
 
 
 def variance_shares(split: VarianceSplit, total: float) -> list[tuple[str, float]]:
-    """Parts of the variance `total`; with one answer per cell, interaction and luck are one part."""
-    parts = [("which prompt", split.prompt), ("how hard the question is", split.difficulty)]
+    """Parts of the variance `total`; with one answer per cell, interaction and luck are one part, difficulty a lower bound."""
+    difficulty = split.difficulty[1] if split.repeated else split.difficulty[0]
+    parts = [("which prompt", split.prompt), ("how hard the question is", difficulty)]
     if split.repeated:
         return [
             *parts,
@@ -73,7 +74,7 @@ def variance_shares(split: VarianceSplit, total: float) -> list[tuple[str, float
         ]
     return [
         *parts,
-        ("question x prompt, or luck of sampling", max(total - split.prompt - split.difficulty, 0)),
+        ("question x prompt, or luck of sampling", max(total - split.prompt - difficulty, 0)),
     ]
 
 
