@@ -284,7 +284,13 @@ def test_facts_name_what_is_wrong():
 
 def test_measure_selection_runs(tmp_path: Path):
     script = Path(__file__).parents[1] / "scripts" / "measure_selection.py"
-    command = [sys.executable, str(script), "--parts", "variance,diagnosis", "--logs", "1", "--root", str(tmp_path)]
+    command = [sys.executable, str(script), "--parts", "variance", "--logs", "1", "--root", str(tmp_path)]
+    page = tmp_path / "docs" / "selection.md"
+    page.parent.mkdir()
+    page.write_text("<!-- table: selection_variance -->\n<!-- end -->\n")
     done = subprocess.run(command, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stderr
-    assert (tmp_path / "results/reference/selection_diagnosis.csv").read_text().startswith("rates,attainable")
+    assert (tmp_path / "results/reference/selection_variance.csv").read_text().startswith("component,samples")
+    assert "| difficulty | 2 | 1 |" in page.read_text()
+    done = subprocess.run([*command, "--parts", "variants"], capture_output=True, text=True, timeout=60)
+    assert done.returncode != 0 and done.stderr.startswith("error: --parts variants: choose from"), done.stderr
