@@ -17,7 +17,7 @@ from prompt_oirl.reward_models.interaction import Interaction, WeighedInteractio
 from prompt_oirl.reward_models.training_set import TrainingSet
 from prompt_oirl.splits import HEADLINE_FOLDS, assign_folds
 
-WORTH = 0.005  # a gain below half a point is not worth a reward model
+WORTH = 0.003  # a gain below that is not worth a reward model, however sure
 MATTERS = 0.01  # a gain that the log must be able to rule out before "not shown" is said
 SURE = 1.96  # standard errors: 95 % intervals
 CURVE = (0.25, 0.5, 1.0)
@@ -71,19 +71,20 @@ class DataFacts:
 class VarianceSplit:
     """Variance of one answer's correctness: between these prompts, between questions, their interaction, sampling noise.
 
-    Each is (low, value, high); with one answer per cell interaction and noise cannot be told apart, so their values
-    are NaN and only the bounds are known.
+    The last three are (low, value, high). With one answer per cell interaction and noise cannot be told apart (nor,
+    with K prompts, 1/K of them from difficulty): their values are NaN and only the bounds are known.
     """
 
     prompt: float
-    difficulty: float
+    difficulty: tuple[float, float, float]
     interaction: tuple[float, float, float]
     noise: tuple[float, float, float]
     repeated: bool
 
     @property
     def total(self) -> float:
-        return self.prompt + self.difficulty + self.interaction[0] + self.noise[2]
+        """Variance of one answer; the same wherever between the bounds the truth lies."""
+        return self.prompt + self.difficulty[0] + self.interaction[0] + self.noise[2]
 
 
 @dataclass(frozen=True)
@@ -226,11 +227,10 @@ def variance_split(
     low, high = parts(values[0]), parts(values[1])
     if len(values) == 3:
         i, e, d = parts(values[2])
-        return VarianceSplit(prompts, d, (i, i, i), (e, e, e), True)
-    # Between the extremes a cell's second moment moves difficulty by 1/K of itself; the middle is reported.
+        return VarianceSplit(prompts, (d, d, d), (i, i, i), (e, e, e), True)
     nan = float("nan")
     return VarianceSplit(
-        prompts, (low[2] + high[2]) / 2, (low[0], nan, high[0]), (high[1], nan, low[1]), False
+        prompts, (low[2], nan, high[2]), (low[0], nan, high[0]), (high[1], nan, low[1]), False
     )
 
 
@@ -393,10 +393,7 @@ def report_lines(d: Diagnosis) -> Sequence[str]:
     lines = [f"{d.verdict.upper()}: {d.reason}", *d.facts.lines()]
     if d.variance is not None:
         v, total = d.variance, max(d.variance.total, 1e-12)
-        lines.append(
-            f"Variance of correctness: prompt {v.prompt / total:.0%}, difficulty {v.difficulty / total:.0%}, "
-            + _uncertain(v, total)
-        )
+        lines.append(f"Variance of correctness: prompt {v.prompt / total:.0%}, " + _rest(v, total))
     if not np.isnan(d.oracle):
         lines.append(
             f"Any prompt right: {d.oracle:.3f}, luck included"
@@ -410,10 +407,10 @@ def report_lines(d: Diagnosis) -> Sequence[str]:
     return lines
 
 
-def _uncertain(v: VarianceSplit, total: float) -> str:
+def _rest(v: VarianceSplit, total: float) -> str:
     if v.repeated:
-        return f"question x prompt {v.interaction[1] / total:.0%}, sampling noise {v.noise[1] / total:.0%}."
+        return f"difficulty {v.difficulty[1] / total:.0%}, question x prompt {v.interaction[1] / total:.0%}, sampling noise {v.noise[1] / total:.0%}."
     return (
-        f"question x prompt {v.interaction[0] / total:.0%} to {v.interaction[2] / total:.0%}, the rest sampling noise: "
-        "with one answer per cell the two cannot be told apart; ask some questions twice."
+        f"difficulty {v.difficulty[0] / total:.0%} to {v.difficulty[2] / total:.0%}, question x prompt {v.interaction[0] / total:.0%} to "
+        f"{v.interaction[2] / total:.0%}, the rest sampling noise: with one answer per cell they cannot be told apart; ask some questions twice."
     )

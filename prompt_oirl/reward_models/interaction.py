@@ -23,7 +23,7 @@ from prompt_oirl.reward_models.training_set import TrainingSet, prompt_coordinat
 from prompt_oirl.splits import INNER_FOLDS, assign_folds
 
 CONTENDS = 0.02  # share of questions on which a prompt must look best to be one that might be chosen
-GATE = 2.0  # standard errors by which s must exceed 0
+GATE = 2.3  # standard errors by which s must exceed 0; 2 would do if the penalty were not chosen by the same evidence
 LEAST_CLUSTERS = 20  # with fewer there is nothing to cross-fit; prompts are ranked by their means
 
 
@@ -49,12 +49,7 @@ class Interaction:
         self._difficulty = np.zeros(phi.shape[1])
         self._interaction = np.zeros((phi.shape[1], len(self._b)))
         self._supported = False
-        self.settings = {
-            "difficulty_ridge": 0.0,
-            "interaction_ridge": 0.0,
-            "interaction": 0.0,
-            "support": 0.0,
-        }
+        self.settings = dict.fromkeys(_SETTINGS, 0.0)
         n_clusters = len(np.unique(train.clusters)) if train.clusters is not None else len(phi)
         if n_clusters >= LEAST_CLUSTERS:
             self._fit_effects(phi, cells, inner_folds(train, self.seed))
@@ -85,7 +80,8 @@ class Interaction:
                 "interaction": round(weighed.share, 4) if self._supported else 0.0,
                 "support": round(weighed.share / max(weighed.error, 1e-12), 3),
             }
-        self._difficulty = max(float(slope), 0.0) * path.fit(target[:, None], weight[:, None], ridge)[:, 0]
+        self.settings["slope"] = round(max(float(slope), 0.0), 4)
+        self._difficulty = self.settings["slope"] * path.fit(target[:, None], weight[:, None], ridge)[:, 0]
 
     def _interaction_targets(
         self, cells: Cells, d: np.ndarray, slope: float
@@ -151,7 +147,7 @@ class Interaction:
         self.settings = dict(zip(_SETTINGS, arrays["settings"].tolist()))
 
 
-_SETTINGS = ("difficulty_ridge", "interaction_ridge", "interaction", "support")
+_SETTINGS = ("difficulty_ridge", "slope", "interaction_ridge", "interaction", "support")
 
 
 @dataclass(frozen=True)
