@@ -229,10 +229,10 @@ def evaluate_policy(
 ) -> dict[str, Estimate]:
     """All estimators on one target policy (n, P); those that need a reward model only with `predicted`.
 
-    Doubly robust is the one to start with: it is the only one here that stays right under wrong propensities and
-    under a poor reward model. It is not the best (scripts/measure_off_policy.py) where the target picks what was seldom logged:
-    weights are then large, and the direct method errs less, if its model is any good. Nor where rewards are hard
-    to predict: self-normalised IPS is as good and needs no model. Where both propensities and model are wrong, nothing helps.
+    Doubly robust is the one to start with: it stays right if either the propensities or the reward model are. It is
+    not the best (scripts/measure_off_policy.py) where the target picks what was seldom logged: weights are large then, and
+    the direct method errs less if its model is any good. Nor where rewards are hard to predict: self-normalised
+    IPS is as good then and needs no model. Where both propensities and model are wrong, it is wrong as well.
     """
     found = {"ips": inverse_propensity(log, target), "snips": self_normalised(log, target)}
     if predicted is not None:

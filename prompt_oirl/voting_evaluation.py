@@ -58,6 +58,8 @@ def evaluate_voting(
         raise InputError("no question has the answers of two prompts; voting needs a log with answer texts")
     curves: dict[str, Curve] = {}
     for number, folds in enumerate(assignments):
+        if folds.max() < 1:
+            raise InputError("voting is judged on other questions than it learns from; log two clusters or more")
         for fold in range(int(folds.max()) + 1):
             train, test = np.flatnonzero(folds != fold), np.flatnonzero(folds == fold)
             if np.intersect1d(clusters[train], clusters[test]).size:

@@ -63,13 +63,14 @@ class Args:
 def main(args: Args) -> None:
     paths = Paths(args.root)
     known = [p.name.removesuffix("_settings.csv") for p in paths.labels(args.llm).glob("*_settings.csv")]
-    for dataset in offline_dataset.parse_datasets(args.dataset, known, offline_dataset.STEP3):
+    datasets = offline_dataset.parse_datasets(args.dataset, known, offline_dataset.STEP3)
+    for dataset in datasets:
         rows = list(measure(args, dataset, paths))
         write_csv(paths.results(args.llm, dataset, f"voting_{args.grader}.csv"), rows, COLUMNS)
         print(render(as_text(rows), args.grader))
     collected = [
         row
-        for llm, dataset in MEASURED
+        for llm, dataset in dict.fromkeys([*MEASURED, *((args.llm, name) for name in datasets)])
         for grader in ("strict", "original")
         if (path := paths.results(llm, dataset, f"voting_{grader}.csv")).is_file()
         for row in read_csv(path, remedy="run this script again", columns=COLUMNS)
@@ -134,7 +135,7 @@ def as_text(rows: list[dict[str, Any]]) -> list[dict[str, str]]:
 def render(rows: list[dict[str, str]], grader: str) -> str:
     """Success at some budgets; for adaptive stopping the mean calls that were really made."""
     out = []
-    for dataset in dict.fromkeys(r["dataset"] for r in rows):
+    for dataset in dict.fromkeys(r["dataset"] for r in rows if r["grader"] == grader):
         for policy in SHOWN:
             found = {
                 int(r["budget"]): r

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from collections import defaultdict
+from pathlib import Path
 
 import numpy as np
 import pytest
+from conftest import run_step, tiny_interactions
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from prompt_oirl import voting
-from prompt_oirl.artifacts import InputError
+from prompt_oirl import interactions, voting
+from prompt_oirl.artifacts import REPO_ROOT, InputError, Paths, read_csv
 from prompt_oirl.splits import assign_folds
 from prompt_oirl.voting import NO_ANSWER, NOT_LOGGED, VoteTable, count_votes, order_by
-from prompt_oirl.voting_evaluation import curve_rows, evaluate_voting, reward_predictor
+from prompt_oirl.voting_evaluation import POLICIES, curve_rows, evaluate_voting, reward_predictor
 
 seeds = st.integers(0, 10_000)
 
@@ -242,5 +246,45 @@ def test_logs_without_answers_and_folds_that_leak_are_refused() -> None:
     empty = VoteTable(np.full((10, 3), NOT_LOGGED), np.full((10, 3), np.nan))
     with pytest.raises(InputError, match="answer texts"):
         evaluate_voting(empty, np.arange(10), [folds_of(10)])
+    with pytest.raises(InputError, match="two clusters"):
+        evaluate_voting(random_table(0, n=10), np.zeros(10, dtype=int), [np.zeros(10, dtype=int)])
     with pytest.raises(AssertionError, match="shares a cluster"):
         evaluate_voting(random_table(0, n=10), np.zeros(10, dtype=int), [folds_of(10)])
+
+
+# --- the measurement ---------------------------------------------------------------------------------
+
+
+def test_measuring_scripts_run_on_a_log_of_ones_own(tmp_path: Path) -> None:
+    rows = tiny_interactions(n_train=40, n_test=60)
+    for row in rows:  # a wrong answer names a wrong number
+        row.answer = row.answer if row.correct else f"The answer is {int(row.gold) + len(row.prompt_id)}."
+        row.grader = "strict"
+    interactions.write(Paths(tmp_path).labels("tiny") / "toy_interactions.jsonl", rows)
+    run_step(2, tmp_path)
+    run_step(3, tmp_path)
+
+    def run(script: str, *flags: str) -> subprocess.CompletedProcess[str]:
+        command = [sys.executable, str(REPO_ROOT / "scripts" / script), "--root", str(tmp_path)]
+        return subprocess.run(
+            [*command, "--out", str(tmp_path), *flags], capture_output=True, text=True, timeout=300
+        )
+
+    flags = ["--llm", "tiny", "--dataset", "toy", "--assignments", "2"]
+    tables = []
+    for _ in range(2):
+        done = run("measure_voting.py", *flags)
+        assert done.returncode == 0, done.stderr
+        tables.append((tmp_path / "results" / "reference" / "voting.csv").read_bytes())
+    assert tables[0] == tables[1]
+    found = read_csv(tmp_path / "results" / "reference" / "voting.csv", remedy="")
+    assert len(found) == len(POLICIES) * 5
+    assert all(float(r["low"]) <= float(r["success"]) <= float(r["high"]) for r in found)
+    assert (tmp_path / "results" / "reference" / "voting.png").read_bytes().startswith(b"\x89PNG")
+    for script, wrong, said in (
+        ("measure_transfer.py", ["--logs", "tiny/toy"], "--embedder minilm"),  # TF-IDF vectors do not compare
+        ("measure_off_policy.py", ["--logs", "1"], "2 or more"),
+    ):
+        refused = run(script, *wrong)
+        assert refused.returncode == 1 and said in refused.stderr, refused.stderr
+        assert refused.stderr.count("\n") == 1 and "Traceback" not in refused.stderr

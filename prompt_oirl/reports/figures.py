@@ -150,11 +150,12 @@ def draw_voting(table: Path, path: Path, policies: Sequence[str]) -> Path:
                 axes.fill_between(x, low, high, color=colour, alpha=0.15, linewidth=0)
         axes.set_title(dataset.upper(), fontsize=10)
         axes.set_xlabel("Calls per question")
+        axes.xaxis.get_major_locator().set_params(integer=True)
         axes.spines[["top", "right"]].set_visible(False)
         axes.grid(axis="y", alpha=0.25)
     panels[0].set_ylabel("Success rate")
     figure.legend(
-        *panels[0].get_legend_handles_labels(), fontsize=8, frameon=False, loc="outside lower center", ncols=4
+        *panels[0].get_legend_handles_labels(), fontsize=8, frameon=False, loc="outside lower center", ncols=max(len(datasets), 1)
     )
     with atomic_write(path) as temporary:
         figure.savefig(temporary, dpi=150, format="png", metadata={"Software": None})
