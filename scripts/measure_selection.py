@@ -35,10 +35,49 @@ from prompt_oirl.steps import run_step
 BINS = 15
 LOGISTIC_C = 0.0003  # what step 4's validation rows choose most often on these logs
 GAINS = (0, 1, 3, 5)
-REAL = ["llm", "dataset", "model", "assignments", "measure", "value", "low", "high", "questions", "clusters", "note"]
-SIMULATED = ["size", "samples", "attainable", "logs", "mean_gain", "standard_error", "share_losing_half_a_point", "moved", "fallback"]
-VERDICTS = ["rates", "attainable", "logs", "worth_it", "not_shown", "not_enough_data", "expected_gain", "standard_error"]
-VARIANCE = ["component", "samples", "logs", "true_share", "estimated_share", "relative_error", "points_of_total"]
+REAL = [
+    "llm",
+    "dataset",
+    "model",
+    "assignments",
+    "measure",
+    "value",
+    "low",
+    "high",
+    "questions",
+    "clusters",
+    "note",
+]
+SIMULATED = [
+    "size",
+    "samples",
+    "attainable",
+    "logs",
+    "mean_gain",
+    "standard_error",
+    "share_losing_half_a_point",
+    "moved",
+    "fallback",
+]
+VERDICTS = [
+    "rates",
+    "attainable",
+    "logs",
+    "worth_it",
+    "not_shown",
+    "not_enough_data",
+    "expected_gain",
+    "standard_error",
+]
+VARIANCE = [
+    "component",
+    "samples",
+    "logs",
+    "true_share",
+    "estimated_share",
+    "relative_error",
+    "points_of_total",
+]
 
 
 @dataclass
@@ -251,7 +290,10 @@ def verdict_rows(args: Args) -> list[dict[str, Any]]:
             rows.append(
                 {"rates": name, "attainable": attainable, "logs": logs}
                 | {w.replace(" ", "_"): s for w, s in share.items()}
-                | {"expected_gain": round(values.mean(), 3), "standard_error": round(values.std() / np.sqrt(logs), 3)}
+                | {
+                    "expected_gain": round(values.mean(), 3),
+                    "standard_error": round(values.std() / np.sqrt(logs), 3),
+                }
             )
     return rows
 
@@ -283,9 +325,16 @@ def variance_rows(args: Args) -> list[dict[str, Any]]:
 def variance(rates: np.ndarray, samples: int, seed: int) -> tuple[list[float], list[float]]:
     log = simulate(3, train=2000, test=1, rates=tuple(rates), samples=samples, seed=seed)
     answers = log.prompt_log()
-    split = diagnosis.variance_split(answers.question, answers.prompt, answers.correct.astype(float), (2000, 8))
+    split = diagnosis.variance_split(
+        answers.question, answers.prompt, answers.correct.astype(float), (2000, 8)
+    )
     assert split is not None
-    return list(log.components().values()), [split.prompt, split.difficulty[1], split.interaction[1], split.noise[1]]
+    return list(log.components().values()), [
+        split.prompt,
+        split.difficulty[1],
+        split.interaction[1],
+        split.noise[1],
+    ]
 
 
 if __name__ == "__main__":

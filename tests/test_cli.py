@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import os
 import subprocess
 import sys
 from contextlib import redirect_stderr, redirect_stdout
@@ -13,7 +14,7 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
-from test_prompt_selector import PROMPTS, made_log
+from test_prompt_selector import ODD, PROMPTS, made_log
 
 from prompt_oirl import cli
 from prompt_oirl.artifacts import REPO_ROOT
@@ -128,6 +129,44 @@ def test_report_from_stdin(folder: Path, tmp_path: Path) -> None:
     assert result.status == 0 and result.stdout == "", result.stderr
     page = (tmp_path / "page.html").read_text()
     assert page.startswith("<!doctype html>") and "log from stdin" in page
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning")
+@pytest.mark.parametrize(
+    "name",
+    ["one prompt", "all right", "few questions", "each question with one prompt", "a prompt never right"],
+)
+def test_report_of_an_odd_log(name: str, tmp_path: Path) -> None:
+    result = run(
+        "report", "-", "--out", str(tmp_path / "page.html"), *QUICK, stdin=ODD[name].to_csv(index=False)
+    )
+    assert result.status == 0 and (tmp_path / "page.html").stat().st_size > 10_000, result.stderr
+    if name in ("one prompt", "all right", "few questions"):
+        assert "Not enough data" in (tmp_path / "page.html").read_text()
+
+
+def test_same_bytes_whatever_the_hash_seed(folder: Path, tmp_path: Path) -> None:
+    for seed in ("0", "1"):
+        command = [
+            sys.executable,
+            "-m",
+            "prompt_oirl",
+            "fit",
+            str(folder / "log.csv"),
+            "--out",
+            str(tmp_path / seed),
+            "--embedder",
+            "tfidf",
+        ]
+        subprocess.run(
+            command,
+            check=True,
+            capture_output=True,
+            env={**os.environ, "PYTHONHASHSEED": seed},
+            cwd=REPO_ROOT,
+        )
+    first, second = ({p.name: p.read_bytes() for p in (tmp_path / seed).iterdir()} for seed in "01")
+    assert first == second and len(first) == 3
 
 
 BAD = {

@@ -152,6 +152,7 @@ def test_any_text_stays_text(text: str, question: str) -> None:
 def test_long_texts_are_cut_and_say_so() -> None:
     assert shown("x" * (LONGEST + 5)) == "x" * LONGEST + " … (5 more characters)"
     assert shown("a\x00b\x1b\u202ec\ud800") == "a\u2400b\u241b⟨U+202E⟩c⟨U+D800⟩"
+    assert shown("e" + "\u0301" * 500) == "e" + "\u0301" * 4
     assert shown("tab\there\nand there") == "tab\there\nand there"
 
 

@@ -35,6 +35,9 @@ LONGEST_NAME = 120
 _ODD = re.compile(
     "[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ufeff\ud800-\udfff\ufff9-\ufffb]"
 )
+# More marks on one letter than any script has: they would tower over their neighbours.
+_MARK = "[\u0300-\u036f\u0483-\u0489\u1ab0-\u1aff\u20d0-\u20ff\ufe20-\ufe2f]"
+_PILE = re.compile(f"({_MARK}{{4}}){_MARK}+")
 
 
 @dataclass(frozen=True)
@@ -64,6 +67,7 @@ class Report:
 def shown(text: str, longest: int = LONGEST) -> str:
     """Text as it may be displayed: controls made visible, cut at `longest` characters."""
     cut = text if len(text) <= longest else f"{text[:longest]} … ({len(text) - longest:,} more characters)"
+    cut = _PILE.sub(r"\1", cut)
     return _ODD.sub(lambda m: chr(0x2400 + ord(m[0])) if ord(m[0]) < 32 else f"⟨U+{ord(m[0]):04X}⟩", cut)
 
 

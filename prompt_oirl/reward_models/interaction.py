@@ -84,7 +84,9 @@ class Interaction:
         self.settings["slope"] = round(max(float(slope), 0.0), 4)
         self._difficulty = self.settings["slope"] * path.fit(target[:, None], weight[:, None], ridge)[:, 0]
 
-    def _interaction_targets(self, cells: Cells, d: np.ndarray, slope: float) -> tuple[np.ndarray, np.ndarray]:
+    def _interaction_targets(
+        self, cells: Cells, d: np.ndarray, slope: float
+    ) -> tuple[np.ndarray, np.ndarray]:
         """Working residuals (u, K) and weights once prompt, predicted difficulty and each question's own luck are out."""
         logits = self._b + slope * d[:, None]
         own = np.zeros(len(d))
@@ -168,13 +170,19 @@ class WeighedInteraction:
         return sigmoid(self.b + self.slope * self.d[:, None] + share * self.m)
 
 
-def weigh_interaction(train: TrainingSet, difficulty: np.ndarray, interaction: np.ndarray) -> WeighedInteraction:
+def weigh_interaction(
+    train: TrainingSet, difficulty: np.ndarray, interaction: np.ndarray
+) -> WeighedInteraction:
     """Weigh held-out difficulty (u,) and interaction (u, K) against the answers of `train`."""
     return choose_weight(Cells.of(train), difficulty, interaction[None], None, None)[1]
 
 
 def choose_weight(
-    cells: Cells, d: np.ndarray, paths: np.ndarray, residual: np.ndarray | None, information: np.ndarray | None
+    cells: Cells,
+    d: np.ndarray,
+    paths: np.ndarray,
+    residual: np.ndarray | None,
+    information: np.ndarray | None,
 ) -> tuple[int, WeighedInteraction]:
     """The held-out interaction of `paths` (c, u, K) that explains most, and its weight.
 
@@ -210,5 +218,9 @@ def choose_weight(
 
 
 def inner_folds(train: TrainingSet, seed: int) -> np.ndarray:
-    clusters = np.arange(len(train.questions)) if train.clusters is None else np.unique(train.clusters, return_inverse=True)[1]
+    clusters = (
+        np.arange(len(train.questions))
+        if train.clusters is None
+        else np.unique(train.clusters, return_inverse=True)[1]
+    )
     return assign_folds(clusters, INNER_FOLDS, seed)[clusters]
