@@ -248,7 +248,7 @@ def save_embeddings(folder: Path, arrays: dict[str, np.ndarray], info: EmbedderI
 def load_embeddings(
     folder: Path, names: Sequence[str], rows: Sequence[int]
 ) -> tuple[list[np.ndarray], EmbedderInfo]:
-    """Read arrays that one embedder made; a foreign, altered, wrong-shaped or non-finite file is refused."""
+    """Map arrays that one embedder made into memory; a foreign, altered, wrong-shaped or non-finite file is refused."""
     manifest = read_json(folder / "embedder.json", remedy="run llama_step3_data_processing.py first")
     try:
         info = EmbedderInfo(*(manifest[key] for key in ("name", "revision", "sha256", "fitted")))
@@ -261,7 +261,7 @@ def load_embeddings(
         if name not in files:
             more = " with --assignments as here" if info.fitted else ""
             raise InputError(f"{path} is not among the files {info.name} made; {REMEDY}{more}")
-        array = load_array(path, remedy=REMEDY, ndim=2, dtype="f")
+        array = load_array(path, remedy=REMEDY, ndim=2, dtype="f", mapped=True)
         if len(array) != expected_rows or array.dtype != np.float32:
             raise InputError(
                 f"{path}: {array.dtype} of shape {array.shape}, expected float32 with {expected_rows} rows; {REMEDY}"

@@ -61,7 +61,8 @@ def main(args: Args) -> None:
             data = offline_dataset.load(LLM, dataset, Paths(args.root))
             everything = tuple(range(len(data.names.train_prompts)))
             fit = fits.Fit(LLM, dataset, "paper", "paper", everything, "xgboost", "fast")
-            train, validation, _ = fits.training_sets(fit, data, data.names.paper_split())
+            shared = fits.fit_data(data, [data.names.paper_split()], {})["paper"]
+            train, validation, _ = fits.training_sets(fit, shared)
             answers = validation.weights[:, 0]
             for candidate in CANDIDATES:
                 model = XGBoost(**candidate)
