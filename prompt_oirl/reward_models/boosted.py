@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import atexit
-import shutil
 import tempfile
-import weakref
 from collections.abc import Iterator
+from contextlib import suppress
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -166,12 +165,11 @@ class QuantisedPairs:
         import xgboost
 
         mapped = isinstance(data.questions, MappedQuestions)
-        folder = tempfile.mkdtemp(prefix="pairs-") if mapped else None
         blocks = self._blocks
 
         class Blocks(xgboost.DataIter):
             def __init__(self) -> None:
-                super().__init__(cache_prefix=str(Path(folder) / "pairs") if folder else None)
+                super().__init__(cache_prefix=str(page_folder() / "pairs") if mapped else None)
                 self.reset()
 
             def reset(self) -> None:
@@ -185,8 +183,6 @@ class QuantisedPairs:
 
         kind = xgboost.ExtMemQuantileDMatrix if mapped else xgboost.QuantileDMatrix
         matrix = kind(Blocks(), max_bin=self.max_bin, ref=reference, nthread=self.threads)
-        if folder:  # the files live as long as the matrix
-            weakref.finalize(matrix, shutil.rmtree, folder, ignore_errors=True).atexit = False
         if features is not None:
             n_surface = data.questions.shape[1] - len(features.mean)
             matrix.set_info(feature_weights=features.column_weights(n_surface))
@@ -199,7 +195,18 @@ def quantised_pairs(whole: TrainingSet, max_bin: int, threads: int) -> Quantised
     return QuantisedPairs(PairFeatures().fit(whole), whole, max_bin, threads)
 
 
-atexit.register(quantised_pairs.cache_clear)  # so that files of matrices are gone before their folders
+@lru_cache(maxsize=1)
+def page_folder() -> Path:
+    """Where this process keeps pages of external memory; XGBoost removes each with its matrix."""
+    folder = Path(tempfile.mkdtemp(prefix="prompt_oirl_pages_"))
+
+    def remove() -> None:
+        quantised_pairs.cache_clear()
+        with suppress(OSError):  # not empty: a matrix is still in use
+            folder.rmdir()
+
+    atexit.register(remove)
+    return folder
 
 
 class XGBoost(_Boosted):
