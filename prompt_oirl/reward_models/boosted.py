@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import atexit
+import gc
 import tempfile
 from collections.abc import Iterator
 from contextlib import suppress
@@ -202,6 +203,7 @@ def page_folder() -> Path:
 
     def remove() -> None:
         quantised_pairs.cache_clear()
+        gc.collect()
         with suppress(OSError):  # not empty: a matrix is still in use
             folder.rmdir()
 
