@@ -5,6 +5,7 @@ from __future__ import annotations
 import atexit
 import gc
 import tempfile
+from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from contextlib import suppress
 from functools import lru_cache
@@ -92,7 +93,7 @@ class PairFeatures:
         return other
 
 
-class _Boosted:
+class _Boosted(ABC):
     """What both libraries share: feature rows in, probabilities out, in blocks that bound the memory."""
 
     features: PairFeatures | None
@@ -114,8 +115,8 @@ class _Boosted:
                 ).reshape(len(block), len(p))
         return scores
 
-    def _score(self, rows: np.ndarray) -> np.ndarray:
-        raise NotImplementedError
+    @abstractmethod
+    def _score(self, rows: np.ndarray) -> np.ndarray: ...
 
     def _feature_arrays(self) -> dict[str, np.ndarray]:
         if self.features is None:
