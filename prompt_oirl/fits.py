@@ -181,7 +181,8 @@ class FitData:
     """What all fits of one dataset and split learn from: arrays and nothing else, so it can go to any worker.
 
     `questions` (texts, d) are features of distinct questions, `train_index` (rows,) says which of them a
-    training row asks, `train_labels` (rows, P) how each training prompt did there. Equal `key`, equal content:
+    training row asks, `train_labels` (rows, P) how each training prompt did there, `clusters` (texts,) which
+    texts are near-duplicates. Equal `key`, equal content:
     a worker that gets the same data with every task recognises it.
     """
 
@@ -191,6 +192,7 @@ class FitData:
     embedding_size: int
     train_index: np.ndarray
     train_labels: np.ndarray
+    clusters: np.ndarray
     split: Split
     embedder: EmbedderInfo
 
@@ -216,9 +218,11 @@ def fit_data(
             features[name] = data.features(split.name, memory_gb)
         questions, prompts, size = features[name]
         key = content_key([data.names.llm, data.names.dataset, split.name, inputs])
+        names = data.names
         found[split.name] = FitData(
-            key, questions, prompts, size, data.names.train_index, data.train_labels, split, data.embedder
-        )
+            key, questions, prompts, size,
+            names.train_index, data.train_labels, names.clusters, split, data.embedder,
+        )  # fmt: skip
     return found
 
 
@@ -287,7 +291,7 @@ def _whole_sets(data: FitData, variant: str, seed: int) -> list[TrainingSet]:
             order = np.random.default_rng(seed).permutation(len(ids))
             labels, weights = labels[order], weights[order]
         chosen = questions.select(ids) if isinstance(questions, MappedQuestions) else questions[ids]
-        sets.append(TrainingSet(chosen, prompts, labels, weights, data.embedding_size))
+        sets.append(TrainingSet(chosen, prompts, labels, weights, data.embedding_size, data.clusters[ids]))
     return sets
 
 

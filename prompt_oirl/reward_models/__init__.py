@@ -26,7 +26,7 @@ __all__ = [
     "to_bytes",
 ]
 
-MODELS = ("xgboost", "lightgbm", "linear", "mlp", "knn")
+MODELS = ("xgboost", "lightgbm", "interaction", "linear", "mlp", "knn")
 PRESETS = ("fast", "paper")
 
 
@@ -59,6 +59,10 @@ def make(name: str, preset: str = "fast", seed: int = 0, **overrides: Any) -> Re
         from prompt_oirl.reward_models.boosted import LightGBM, XGBoost
 
         return XGBoost(preset, seed, **overrides) if name == "xgboost" else LightGBM(seed)
+    if name == "interaction":
+        from prompt_oirl.reward_models.interaction import Interaction
+
+        return Interaction(seed)
     if name == "linear":
         from prompt_oirl.reward_models.linear import LogisticPerPrompt
 
