@@ -173,7 +173,10 @@ def finished_record(fit: Fit, key: str, paths: Paths) -> dict[str, Any] | None:
 
 
 def available_cores() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    """Cores that this process may use; OMP_NUM_THREADS says fewer, as it does to every library."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    asked = os.environ.get("OMP_NUM_THREADS", "")
+    return min(cores, int(asked)) if asked.isdigit() and int(asked) else cores
 
 
 @dataclass(frozen=True, eq=False)

@@ -3,8 +3,9 @@
     python scripts/bench.py                       # everything this machine can show; updates results/reference/bench.csv
     python scripts/bench.py --parts generation
 
-Each line is the median of interleaved repeats, so that both sides see the same load. Only the ratio means anything
-on another machine.
+Each line is the median of interleaved repeats, so that both sides see the same load (`repeats` 1: once). Only the
+ratio means anything on another machine. Parts: generation, step4_one, step4_sweep, embedding, selection, scale, cluster;
+all but the first and `scale` need the released logs after steps 2 and 3.
 """
 
 from __future__ import annotations
@@ -20,6 +21,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import bench_serving
+import bench_training
 import numpy as np
 
 from prompt_oirl.artifacts import REPO_ROOT, InputError, read_csv, write_csv
@@ -43,14 +46,18 @@ def main(args: Args) -> None:
     unknown = set(chosen) - set(PARTS)
     if unknown or args.repeats < 1:
         raise InputError(f"--parts {args.parts}: choose all or from {', '.join(PARTS)}; --repeats 1 or more")
-    lines = {row["work"]: row for row in read_csv(args.out, remedy="")} if args.out.is_file() else {}
+    lines = (
+        {row["work"] + row["unit"]: row for row in read_csv(args.out, remedy="")}
+        if args.out.is_file()
+        else {}
+    )
     for part in chosen:
         for line in PARTS[part](args.repeats):
             row = {"machine": machine(), "repeats": args.repeats, **line}
             print(
                 f"{row['work']}: {row['baseline']:,.1f} -> {row['ours']:,.1f} {row['unit']}, ratio {row['ratio']:.1f}"
             )
-            lines[row["work"]] = row
+            lines[row["work"] + row["unit"]] = row
             write_csv(args.out, lines.values(), COLUMNS)
 
 
@@ -179,7 +186,15 @@ def _generation_7b(repeats: int) -> Iterator[dict[str, Any]]:
     }
 
 
-PARTS: dict[str, Callable[[int], Iterator[dict[str, Any]]]] = {"generation": generation}
+PARTS: dict[str, Callable[[int], Iterator[dict[str, Any]]]] = {
+    "generation": generation,
+    "step4_one": bench_training.step4_one,
+    "step4_sweep": bench_training.step4_sweep,
+    "embedding": bench_serving.embedding,
+    "selection": bench_serving.selection,
+    "scale": bench_training.scale,
+    "cluster": bench_training.cluster,
+}
 
 if __name__ == "__main__":
     run_step(main, Args)
