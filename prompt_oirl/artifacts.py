@@ -61,6 +61,10 @@ class Paths:
         """A log that comes with the project."""
         return self.root / "data" / f"{llm}_log" / f"{dataset}.parquet"
 
+    def partitioned_log(self, llm: str, dataset: str) -> Path:
+        """A log as a folder of Parquet files (scripts/convert_log.py)."""
+        return self.root / "data" / "logs" / f"llm={llm}" / f"dataset={dataset}"
+
     def models(self, llm: str) -> Path:
         return self.root / "llama_exps" / f"{llm.removesuffix('2') if llm == 'llama2' else llm}_models"
 
