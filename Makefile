@@ -7,7 +7,7 @@ DEMO_SUBSETS ?= 6
 # Released files are taken from here when set (a folder laid out like data/fetched); otherwise downloaded.
 export PROMPT_OIRL_MIRROR ?=
 
-.PHONY: install demo nano-log nano-tables reproduce intervals models reference test check format readme clean
+.PHONY: install demo nano-log nano-tables reproduce intervals models reference bench test check format readme clean
 
 install: .venv/.installed
 
@@ -72,6 +72,11 @@ models: install
 # The committed tables that README quotes, collected from results/.
 reference: install
 	$(BIN)/python scripts/make_reference_tables.py
+
+# Every figure of results/reference/bench.csv, measured here (an hour on two cores; PARTS=selection,embedding for some).
+PARTS ?= all
+bench: install
+	$(BIN)/python scripts/bench.py --parts $(PARTS)
 
 test: install
 	$(BIN)/python -m pytest -n 2 -m "not install and not slow"

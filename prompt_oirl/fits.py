@@ -29,7 +29,14 @@ from prompt_oirl.steps import code_version
 
 PROTOCOLS = ("paper", "crossfit")
 # Modules whose change makes a finished fit out of date.
-DECIDING_CODE = ("reward_models", "fits.py", "metrics.py", "offline_dataset.py", "splits.py")
+DECIDING_CODE = (
+    "reward_models",
+    "mapped_questions.py",
+    "fits.py",
+    "metrics.py",
+    "offline_dataset.py",
+    "splits.py",
+)
 MEMORY_GB = 2.0  # question features beyond this stay in memory-mapped files
 # Sanity checks beside the real fit ("both"): no signal at all, and each half of the features alone.
 VARIANTS = ("both", "question_only", "prompt_only", "shuffled_labels")

@@ -4,7 +4,7 @@
     python scripts/bench.py --parts generation
 
 Each line is the median of interleaved repeats, so that both sides see the same load (`repeats` 1: once). Only the
-ratio means anything on another machine. Parts: generation, step4_one, step4_sweep, embedding, selection, scale, cluster;
+ratio means anything on another machine. Parts: generation, step4_one, step4_profile, step4_sweep, embedding, selection, scale, cluster;
 all but the first and `scale` need the released logs after steps 2 and 3.
 """
 
@@ -189,6 +189,7 @@ def _generation_7b(repeats: int) -> Iterator[dict[str, Any]]:
 PARTS: dict[str, Callable[[int], Iterator[dict[str, Any]]]] = {
     "generation": generation,
     "step4_one": bench_training.step4_one,
+    "step4_profile": bench_training.step4_profile,
     "step4_sweep": bench_training.step4_sweep,
     "embedding": bench_serving.embedding,
     "selection": bench_serving.selection,

@@ -42,7 +42,7 @@ def measured(command: list[str], **more: Any) -> dict[str, float]:
             peak = max(peak, sum(p.memory_full_info().pss for p in family) / 1e9)
         except psutil.Error:
             pass  # one of them has just ended
-        time.sleep(0.25)
+        time.sleep(2)
     after = os.times()
     if process.returncode:
         raise InputError(
@@ -114,6 +114,49 @@ def step4_one(repeats: int) -> Iterator[dict[str, Any]]:
             "work": f"step 4, {name} of that model on the 1,000 unseen GSM8K questions; published settings at eta 0.02 x 100",
             "unit": name, "n": labels.size, "baseline": before, "ours": after, "ratio": after / before, "repeats": 1,
         }  # fmt: skip
+
+
+def step4_profile(repeats: int) -> Iterator[dict[str, Any]]:
+    """Where a GSM8K fit spends its time, by itself and as one of the 63 that share bins."""
+    from prompt_oirl.reward_models.boosted import quantised_pairs
+
+    data = offline_dataset.load(LLM, "gsm8k", Paths())
+    shared = fits.fit_data(data, [data.names.paper_split()], {})["paper"]
+    for subset in ((0, 1, 2, 3, 4, 5), (0, 1, 2), (0,)):
+        fit = fits.Fit(LLM, "gsm8k", "paper", "paper", subset, "xgboost", "fast")
+        found: dict[str, list[tuple[float, float]]] = {}
+        for _ in range(repeats):
+            quantised_pairs.cache_clear()
+            fits._whole_sets.cache_clear()
+            alone = profiled(fit, shared)
+            for part, seconds in profiled(fit, shared).items():
+                found.setdefault(part, []).append((alone[part], seconds))
+        for part, pairs in found.items():
+            before, after = (statistics.median(side) for side in zip(*pairs))
+            yield {
+                "work": f"step 4, GSM8K, {len(subset)} prompts: {part}; baseline: nothing shared with other subsets",
+                "unit": "CPU seconds", "n": 1, "baseline": before, "ours": after, "ratio": before / max(after, 1e-4),
+            }  # fmt: skip
+
+
+def profiled(fit: fits.Fit, shared: fits.FitData) -> dict[str, float]:
+    """CPU seconds of the parts of one fit."""
+    import cProfile
+    import pstats
+
+    profile = cProfile.Profile(time.process_time)
+    profile.runcall(fits.train, fit, "", shared)
+    seconds: dict[str, float] = {}
+    for (file, _, function), row in pstats.Stats(profile).stats.items():  # type: ignore[attr-defined]
+        seconds[f"{Path(file).name}:{function}"] = seconds.get(f"{Path(file).name}:{function}", 0) + row[3]
+    whole = seconds["fits.py:train"]
+    parts = {
+        "gathering labels": seconds.get("fits.py:_whole_sets", 0.0),
+        "axes": seconds.get("boosted.py:fit", 0.0) - seconds["training.py:train"],
+        "bins": seconds.get("boosted.py:matrix_of", 0.0),
+        "boosting rounds": seconds["training.py:train"],
+    }
+    return {"everything": whole, **parts}
 
 
 def step4_sweep(repeats: int) -> Iterator[dict[str, Any]]:
