@@ -74,8 +74,15 @@ def cluster(address: str, shared: Sequence[FitData]) -> Iterator[None]:
                 )
                 raise InputError(f"--dask {address}: worker {worker} has {what}; install the same there")
         distinct = list({id(data): data for data in shared}.values())
-        with parallel_config(backend="dask", scatter=distinct):
-            yield
+        # Else the scheduler thins out the copies, and with a worker that dies the only one left may be lost.
+        thins_out = client.amm.running()
+        client.amm.stop()
+        try:
+            with parallel_config(backend="dask", scatter=distinct):
+                yield
+        finally:
+            if thins_out:
+                client.amm.start()
 
 
 def versions() -> dict[str, str]:
