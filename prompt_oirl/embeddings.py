@@ -153,30 +153,42 @@ class TfidfEmbedder:
             fitted=True,
         )
         self._seed, self._dimensions = seed, dimensions
-        self._pipeline: Any = None
+        self._vectorizer: Any = None
 
     def fit(self, texts: Sequence[str]) -> None:
         from sklearn.decomposition import TruncatedSVD
-        from sklearn.feature_extraction.text import TfidfVectorizer
-        from sklearn.pipeline import make_pipeline
-        from sklearn.preprocessing import Normalizer
 
-        vectorizer = TfidfVectorizer(
-            ngram_range=(1, 2), sublinear_tf=True, min_df=2 if len(texts) > 50 else 1, dtype=np.float32
-        )
+        vectorizer = self._new_vectorizer(min_df=2 if len(texts) > 50 else 1)
         try:
-            width = vectorizer.fit_transform(texts).shape[1]
-            svd = TruncatedSVD(
-                max(1, min(self._dimensions, width - 1, len(texts) - 1)), random_state=self._seed
-            )
-            self._pipeline = make_pipeline(vectorizer, svd, Normalizer()).fit(texts)
+            counts = vectorizer.fit_transform(texts)
+            size = max(1, min(self._dimensions, counts.shape[1] - 1, len(texts) - 1))
+            svd = TruncatedSVD(size, random_state=self._seed).fit(counts)
         except ValueError as error:
             raise InputError(
                 f"tfidf found too few words in the training questions ({error}): pass --embedder minilm"
             ) from error
+        self._vectorizer, self._components = vectorizer, svd.components_
+
+    def _new_vectorizer(self, **settings: Any) -> Any:
+        from sklearn.feature_extraction.text import TfidfVectorizer
+
+        return TfidfVectorizer(ngram_range=(1, 2), sublinear_tf=True, dtype=np.float32, **settings)
 
     def encode(self, texts: Sequence[str]) -> np.ndarray:
-        return self._pipeline.transform(list(texts)).astype(np.float32)
+        from sklearn.preprocessing import normalize
+
+        return normalize(self._vectorizer.transform(list(texts)) @ self._components.T).astype(np.float32)
+
+    def state(self) -> tuple[list[str], dict[str, np.ndarray]]:
+        """What `fit` learned: the words in column order, their inverse document frequencies, the SVD's axes."""
+        words = self._vectorizer.get_feature_names_out().tolist()
+        return words, {"idf": self._vectorizer.idf_, "components": self._components}
+
+    def restore(self, words: Sequence[str], arrays: dict[str, np.ndarray]) -> None:
+        """Undo `state`."""
+        self._vectorizer = self._new_vectorizer(vocabulary=list(words))
+        self._vectorizer.idf_ = arrays["idf"]
+        self._components = arrays["components"]
 
 
 class OpenAIEmbedder:
@@ -232,6 +244,14 @@ class OpenAIEmbedder:
 
 
 # --- the store: embeddings/<llm>/<dataset>/ ------------------------------------------------------------
+
+
+def encode_distinct(embedder: Embedder, texts: Sequence[str]) -> np.ndarray:
+    """Encode each distinct text once; float32 (len(texts), d)."""
+    distinct = list(dict.fromkeys(texts))
+    row = {text: i for i, text in enumerate(distinct)}
+    vectors = embedder.encode(distinct)
+    return vectors if len(distinct) == len(texts) else vectors[[row[text] for text in texts]]
 
 
 def save_embeddings(folder: Path, arrays: dict[str, np.ndarray], info: EmbedderInfo) -> list[Path]:

@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 
 from prompt_oirl.embeddings import EmbedderInfo
+from prompt_oirl.prompt_log import PromptLog
 from prompt_oirl.reward_models.training_set import TrainingSet
 
 # Success of the six training prompts on the released LLaMA-2 logs; sizes as there.
@@ -76,6 +77,28 @@ class SimulatedLog:
             for s in range(self.correct.shape[2])
             if not np.isnan(self.correct[q, p, s])
         ]
+
+    def prompt_log(self, which: np.ndarray | None = None) -> PromptLog:
+        """The answers to questions `which` (default: train) as a checked log; every question is a group of its own."""
+        chosen = np.flatnonzero(self.train if which is None else which)
+        correct = self.correct[chosen]
+        question, prompt, sample = np.nonzero(~np.isnan(correct))
+        names = [f"prompt {p}" for p in range(correct.shape[1])]
+        texts = self.questions()
+        log = PromptLog(
+            questions=[texts[i] for i in chosen],
+            prompts=names,
+            names=names,
+            question=question,
+            prompt=prompt,
+            correct=correct[question, prompt, sample],
+            cost=np.full(len(question), np.nan),
+            answer=[None] * len(question),
+            sample=sample,
+            own_groups=chosen,
+        )
+        log.__dict__["groups"] = chosen  # known here, so no near-duplicates are looked for
+        return log
 
     def embedder(self) -> LookupEmbedder:
         """An embedder that knows the vectors of exactly these questions and prompts."""

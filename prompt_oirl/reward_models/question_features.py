@@ -9,15 +9,16 @@ import numpy as np
 from prompt_oirl.mapped_questions import BLOCK, MappedQuestions
 from prompt_oirl.reward_models.training_set import TrainingSet
 
-AXES = 64
-LANDMARKS = 150
+AXES = 96
+LANDMARKS = 200
+SURFACE = 2.0  # variance of the surface features beside the embedding's 1
 CLIP = 4.0  # standard deviations; an odd text must not stretch a linear model
 
 
 class QuestionFeatures:
     """phi(q), float64 (n, D): the linear part (axes and surface) beside a Nystroem map of a Gaussian kernel on it.
 
-    Embedding and surface features have total variance 1 each; columns are centred on the training questions, so that a
+    The embedding has total variance 1, the surface features SURFACE; columns are centred on the training questions, so that a
     ridge penalty pulls towards the average question.
     """
 
@@ -36,9 +37,7 @@ class QuestionFeatures:
         surface = questions[:, embedding_size:].astype(np.float64)
         self._surface_mean, spread = surface.mean(0), surface.std(0)
         varies = spread > 1e-6
-        self._surface_scale = np.where(
-            varies, 1 / np.maximum(spread, 1e-6) / np.sqrt(max(varies.sum(), 1)), 0
-        )
+        self._surface_scale = np.where(varies, 1 / np.maximum(spread, 1e-6) * np.sqrt(SURFACE / max(varies.sum(), 1)), 0)
         linear = self._linear(questions)
         rng = np.random.default_rng(self.seed)
         distinct = np.unique(linear.round(6), axis=0)
@@ -67,10 +66,8 @@ class QuestionFeatures:
     def _linear(self, questions: np.ndarray) -> np.ndarray:
         size = len(self._mean)
         surface = (questions[:, size:] - self._surface_mean) * self._surface_scale
-        bound = CLIP / np.sqrt(max((self._surface_scale > 0).sum(), 1))
-        return np.concatenate(
-            [(questions[:, :size] - self._mean) @ self._axes, np.clip(surface, -bound, bound)], 1
-        )
+        bound = CLIP * np.sqrt(SURFACE / max((self._surface_scale > 0).sum(), 1))
+        return np.concatenate([(questions[:, :size] - self._mean) @ self._axes, np.clip(surface, -bound, bound)], 1)
 
     def _kernel(self, linear: np.ndarray) -> np.ndarray:
         squares = (linear**2).sum(1)[:, None] + (self._landmarks**2).sum(1) - 2 * linear @ self._landmarks.T

@@ -1,0 +1,128 @@
+"""The command line as a user meets it: subprocesses, stdin, formats, exit statuses."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pandas as pd
+import pytest
+from test_prompt_selector import PROMPTS, made_log
+
+QUICK = ("--embedder", "tfidf", "--model", "linear")
+
+
+def run(*arguments: str, stdin: str = "", cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "prompt_oirl", *arguments], input=stdin, capture_output=True, text=True, encoding="utf-8", cwd=cwd, timeout=300
+    )
+
+
+def done(*arguments: str, stdin: str = "") -> str:
+    result = run(*arguments, stdin=stdin)
+    assert result.returncode == 0, result.stderr
+    assert "\r" not in result.stderr and "it/s" not in result.stderr  # no progress bar outside a terminal
+    return result.stdout
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """log.csv with answers and selector/ learned from it."""
+    folder = tmp_path_factory.mktemp("cli")
+    log = made_log(80)
+    log["answer"] = ["The answer is " + str(5 if c else 7) for c in log.correct]
+    log.to_csv(folder / "log.csv", index=False)
+    result = run("fit", str(folder / "log.csv"), "--out", str(folder / "selector"), *QUICK)
+    assert result.returncode == 0 and result.stdout == "" and "80 questions, 3 prompts" in result.stderr, result.stderr
+    return folder
+
+
+def test_select_reads_stdin_and_writes_csv_or_jsonl(folder: Path) -> None:
+    selector = str(folder / "selector")
+    rows = list(csv.DictReader(io.StringIO(done("select", selector, stdin="What is 2 + 3?\n=1+1, \u202ereally\n"))))
+    assert [r["question"] for r in rows] == ["What is 2 + 3?", "=1+1, \u202ereally"] and {r["prompt"] for r in rows} <= set(PROMPTS)
+    lines = done("select", selector, "--k", "3", "--format", "jsonl", stdin='{"question": "a\\nb"}\n').splitlines()
+    found = [json.loads(line) for line in lines]
+    assert [r["rank"] for r in found] == [1, 2, 3] and {r["prompt"] for r in found} == set(PROMPTS)
+    assert sorted((r["probability"] for r in found), reverse=True) == [r["probability"] for r in found]
+    safe = done("select", selector, "--excel_safe", stdin="=1+1\n")
+    assert list(csv.DictReader(io.StringIO(safe)))[0]["question"] == "'=1+1"
+    nothing = done("select", selector, "--abstain_below", "1.1", "--format", "jsonl", stdin="a\n")
+    assert json.loads(nothing)["prompt"] is None
+    assert done("select", selector, stdin="") == "question,rank,prompt,probability\n"
+
+
+def test_select_among_other_prompts(folder: Path) -> None:
+    (folder / "prompts.csv").write_text("prompt\nNew one\nNew one\nAnswer:\n")
+    out = done("select", str(folder / "selector"), "--prompts", str(folder / "prompts.csv"), "--k", "2", stdin="a\n")
+    assert {r["prompt"] for r in csv.DictReader(io.StringIO(out))} == {"New one", "Answer:"}
+
+
+def test_evaluate_a_log_and_from_one_log_to_another(folder: Path) -> None:
+    log = str(folder / "log.csv")
+    out = done("evaluate", log, *QUICK, "--format", "csv")
+    rows = {r["policy"]: r for r in csv.DictReader(io.StringIO(out))}
+    assert float(rows["best prompt"]["gain"]) == 0 and rows["selector"]["n"] == "80"
+    assert done("evaluate", "-", *QUICK, "--format", "csv", stdin=Path(log).read_text()) == out
+    lines = done("evaluate", "--train", log, "--test", log, *QUICK, "--format", "jsonl").splitlines()
+    assert {json.loads(line)["policy"] for line in lines} == set(rows)
+    assert done("evaluate", log, *QUICK).splitlines()[0].split()[:2] == ["policy", "success"]
+
+
+def test_vote(folder: Path) -> None:
+    rows = list(csv.DictReader(io.StringIO(done("vote", str(folder / "log.csv"), *QUICK, "--format", "csv"))))
+    assert {r["budget"] for r in rows} == {"1", "2", "3"} and all(0 <= float(r["success"]) <= 1 for r in rows)
+    assert all(float(r["calls"]) <= float(r["budget"]) for r in rows)
+
+
+def test_report_from_stdin(folder: Path, tmp_path: Path) -> None:
+    log = pd.read_csv(folder / "log.csv").to_json(orient="records", lines=True)
+    result = run("report", "-", "--out", str(tmp_path / "page.html"), *QUICK, stdin=log)
+    assert result.returncode == 0 and result.stdout == "", result.stderr
+    page = (tmp_path / "page.html").read_text()
+    assert page.startswith("<!doctype html>") and "log from stdin" in page
+
+
+BAD = {
+    "no file": (["fit", "nowhere.csv", "--out", "x"], "missing nowhere.csv: correct the path"),
+    "no selector": (["select", "nowhere"], "save a fitted PromptSelector there first"),
+    "two logs and one": (["evaluate", "a.csv", "--train", "b.csv"], "give one log to cross-fit on, or both"),
+    "half a pair": (["evaluate", "--train", "b.csv"], "give one log to cross-fit on, or both"),
+    "no log": (["evaluate"], "give one log to cross-fit on, or both"),
+    "model": (["evaluate", "{log}", "--model", "magic", "--embedder", "tfidf"], "--model magic: choose one of"),
+    "embedder": (["evaluate", "{log}", "--embedder", "magic"], "--embedder magic: choose minilm, tfidf"),
+    "questions": (["select", "{selector}", "{log}x.csv"], "missing"),
+    "k": (["select", "{selector}", "--k", "9"], "k=9: choose 1 to 3"),
+    "output is a folder": (["report", "{log}", "--out", "{selector}", "--embedder", "tfidf", "--model", "linear"], "cannot write"),
+    "selector is a file": (["fit", "{log}", "--out", "{log}", "--embedder", "tfidf"], "is a file: choose a folder"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", BAD)
+def test_bad_input_is_one_line_and_status_1(folder: Path, name: str, tmp_path: Path) -> None:
+    arguments, message = BAD[name]
+    filled = [a.format(log=folder / "log.csv", selector=folder / "selector") for a in arguments]
+    result = run(*filled, stdin="a\n", cwd=tmp_path)
+    errors = [line for line in result.stderr.splitlines() if line.startswith("error: ")]
+    assert result.returncode == 1 and result.stdout == "", result.stderr
+    assert len(errors) == 1 and message in errors[0] and "Traceback" not in result.stderr, result.stderr
+
+
+def test_wrong_flags_are_status_2_and_help_shows_examples() -> None:
+    assert run("fit").returncode == 2 and run("nonsense").returncode == 2
+    for command in ("fit", "select", "evaluate", "vote", "report"):
+        text = done(command, "--help")
+        assert f"prompt-oirl {command} " in text and "example" in text
+    assert "examples:" in done("--help")
+
+
+def test_a_reader_that_stops_early_is_no_error(folder: Path) -> None:
+    questions = "".join(f"question {i}\n" for i in range(20_000))
+    shell = f'"{sys.executable}" -m prompt_oirl select "{folder / "selector"}" | head -1; exit "${{PIPESTATUS[0]}}"'
+    result = subprocess.run(["bash", "-c", shell], input=questions, capture_output=True, text=True)
+    assert result.stdout == "question,rank,prompt,probability\n" and "Traceback" not in result.stderr
+    assert result.returncode in (0, 141), result.stderr
