@@ -77,7 +77,7 @@ def main(args: Args) -> None:
         todo = [i for i, record in enumerate(finished) if record is None]
         needed = {wanted[i].split for i in todo}
         splits = [s for s in fits.splits_by_name(data.names, args.assignments).values() if s.name in needed]
-        shared = fits.fit_data(data, splits, inputs, args.memory_gb)
+        shared = fits.fit_data(data, splits, args.memory_gb)
         # Fits that share their data follow each other, and the largest go first, so that no core waits for a late one.
         todo.sort(key=lambda i: (wanted[i].split, wanted[i].variant != "both", -len(wanted[i].subset)))
         tasks += [(len(planned) + i, keys[i], shared[wanted[i].split]) for i in todo]

@@ -217,23 +217,33 @@ class FitData:
 
 
 def fit_data(
-    data: OfflineDataset, splits: Iterable[Split], inputs: dict[str, str], memory_gb: float = MEMORY_GB
+    data: OfflineDataset, splits: Iterable[Split], memory_gb: float = MEMORY_GB
 ) -> dict[str, FitData]:
     """Features and labels of each split by its name; features beyond `memory_gb` stay in their files."""
     features: dict[str, tuple] = {}
     found = {}
+    names = data.names
     for split in splits:
         name = split.name if data.embedder.fitted else ""  # one set of vectors serves all splits
         if name not in features:
             features[name] = data.features(split.name, memory_gb)
         questions, prompts, size = features[name]
-        key = content_key([data.names.llm, data.names.dataset, split.name, inputs])
-        names = data.names
-        found[split.name] = FitData(
-            key, questions, prompts, size,
-            names.train_index, data.train_labels, names.clusters, split, data.embedder,
-        )  # fmt: skip
+        shared = (names.train_index, data.train_labels, names.clusters)
+        key = content_hash(questions, prompts, *shared, split.train, split.validation)
+        found[split.name] = FitData(key, questions, prompts, size, *shared, split, data.embedder)
     return found
+
+
+def content_hash(*arrays: np.ndarray | MappedQuestions) -> str:
+    """sha256 of arrays; memory-mapped files count by name and time of change."""
+    digest = hashlib.sha256()
+    for array in arrays:
+        if isinstance(array, MappedQuestions):
+            files = [Path(getattr(part, "filename", "")) for part in array.parts]
+            digest.update(repr([(str(file), file.stat().st_mtime_ns) for file in files]).encode())
+        else:
+            digest.update(f"{array.dtype} {array.shape}".encode() + np.ascontiguousarray(array).tobytes())
+    return digest.hexdigest()
 
 
 def train(fit: Fit, key: str, data: FitData) -> tuple[dict[str, Any], bytes]:

@@ -81,7 +81,7 @@ def library_unit(vectors: np.ndarray) -> np.ndarray:
 def selection(repeats: int) -> Iterator[dict[str, Any]]:
     """One GSM8K question among 16 prompts end to end, and scoring alone."""
     data = offline_dataset.load(LLM, "gsm8k", Paths())
-    shared = fits.fit_data(data, [data.names.paper_split()], {})["paper"]
+    shared = fits.fit_data(data, [data.names.paper_split()])["paper"]
     for name in ("xgboost", "interaction"):
         fit = fits.Fit(LLM, "gsm8k", "paper", "paper", tuple(range(6)), name, "fast")
         train, validation, _ = fits.training_sets(fit, shared)

@@ -66,7 +66,7 @@ def step4_one(repeats: int) -> Iterator[dict[str, Any]]:
 
     data = offline_dataset.load(LLM, "gsm8k", Paths())
     split = data.names.paper_split()
-    shared = fits.fit_data(data, [split], {})["paper"]
+    shared = fits.fit_data(data, [split])["paper"]
     everything = tuple(range(len(data.names.train_prompts)))
     fit = fits.Fit(LLM, "gsm8k", "paper", "paper", everything, "xgboost", "fast")
     questions, prompts, size = data.features("paper")
@@ -121,7 +121,7 @@ def step4_profile(repeats: int) -> Iterator[dict[str, Any]]:
     from prompt_oirl.reward_models.boosted import quantised_pairs
 
     data = offline_dataset.load(LLM, "gsm8k", Paths())
-    shared = fits.fit_data(data, [data.names.paper_split()], {})["paper"]
+    shared = fits.fit_data(data, [data.names.paper_split()])["paper"]
     for subset in ((0, 1, 2, 3, 4, 5), (0, 1, 2), (0,)):
         fit = fits.Fit(LLM, "gsm8k", "paper", "paper", subset, "xgboost", "fast")
         found: dict[str, list[tuple[float, float]]] = {}

@@ -68,7 +68,7 @@ def main(args: Args) -> None:
                 ("paper", data.names.paper_split()),
                 ("clusters", cluster_split(data.names)),
             ):
-                shared = fits.fit_data(data, [split], {"inner": inner})[split.name]
+                shared = fits.fit_data(data, [split])[split.name]
                 train, validation, _ = fits.training_sets(fit, shared)
                 answers = validation.weights[:, 0]
                 for candidate in CANDIDATES:
