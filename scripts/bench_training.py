@@ -93,12 +93,21 @@ def step4_one(repeats: int) -> Iterator[dict[str, Any]]:
     for _ in range(repeats):
         start, rounds = cpu_seconds(lambda: published(1)), cpu_seconds(lambda: published(1 + TIMED_ROUNDS))
         per_round = (rounds - start) / TIMED_ROUNDS
-        sides.append(((start + PAPER_ROUNDS * per_round) / 2, cpu_seconds(ours)))
+        sides.append((start + PAPER_ROUNDS * per_round, cpu_seconds(ours)))
     baseline, mine = (statistics.median(side) for side in zip(*sides))
+    work = f"step 4, one GSM8K model of six prompts; published: {PAPER_ROUNDS} rounds extrapolated from {TIMED_ROUNDS}"
+    n = len(index) * k
     yield {
-        "work": f"step 4, one GSM8K model of six prompts; published: {PAPER_ROUNDS} rounds extrapolated from {TIMED_ROUNDS}, two threads",
-        "unit": "seconds (CPU seconds per thread)", "n": len(index) * k,
-        "baseline": baseline, "ours": mine, "ratio": baseline / mine,
+        "work": work,
+        "unit": "CPU seconds",
+        "n": n,
+        "baseline": baseline,
+        "ours": mine,
+        "ratio": baseline / mine,
+    }
+    yield {
+        "work": f"{work}, as if its two threads never waited; ours on one",
+        "unit": "seconds", "n": n, "baseline": baseline / 2, "ours": mine, "ratio": baseline / 2 / mine,
     }  # fmt: skip
     # As published but 20 times coarser: the same shrinkage in total, and an hour less.
     coarse = published(PAPER_ROUNDS // 20, eta=20 * XGBOOST_PAPER["eta"])
