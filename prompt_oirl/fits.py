@@ -310,7 +310,7 @@ def _whole_sets(data: FitData, variant: str, seed: int) -> list[TrainingSet]:
         if variant == "shuffled_labels":  # whole rows move, so each prompt keeps its mean success
             order = np.random.default_rng(seed).permutation(len(ids))
             labels, weights = labels[order], weights[order]
-        chosen = questions.select(ids) if isinstance(questions, MappedQuestions) else questions[ids]
+        chosen: Any = questions.select(ids) if isinstance(questions, MappedQuestions) else questions[ids]
         sets.append(TrainingSet(chosen, prompts, labels, weights, data.embedding_size, data.clusters[ids]))
     return sets
 

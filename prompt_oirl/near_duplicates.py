@@ -72,14 +72,15 @@ def _likely_close_pairs(
             f'{len(masked):,} questions are too many to compare all pairs: pip install "prompt-oirl[large]"'
         ) from error
     buckets: dict[bytes, int] = {}
-    rows, columns = [], []
+    rows: list[int] = []
+    columns: list[int] = []
     hashes = MinHash(num_perm=HASHES, seed=1)
     for i, text in enumerate(masked):
         words = _WORD.findall(text)
         sketch = hashes.copy()
         sketch.clear()
         sketch.update_batch([w.encode() for w in [*words, *map(" ".join, zip(words, words[1:]))]] or [b""])
-        found = set()
+        found: set[int] = set()
         for band in range(0, HASHES, BAND):
             key = band.to_bytes(2, "little") + sketch.hashvalues[band : band + BAND].tobytes()
             found.add(buckets.setdefault(key, i))

@@ -17,6 +17,7 @@ from prompt_oirl.artifacts import InputError
 from prompt_oirl.fits import Fit, FitData
 from prompt_oirl.steps import code_version, package_versions
 
+FROM_FILES = ("xgboost", "interaction")  # models that train on memory-mapped features
 MUST_AGREE = ("numpy", "scikit-learn", "xgboost", "lightgbm")  # what decides the bits of a model
 
 
@@ -32,6 +33,10 @@ def run_fits(
         if dask:
             raise InputError(
                 "--dask sends features to the workers' memory: raise --memory_gb, or leave it out"
+            )
+        for model in {fit.model for fit, _, _ in tasks} - set(FROM_FILES):
+            raise InputError(
+                f"--model {model} needs its features in memory: raise --memory_gb, or choose {' or '.join(FROM_FILES)}"
             )
         jobs = 1  # each fit uses all cores and as much memory as is meant to be used at all
     calls = (delayed(fits.train)(*task) for task in tasks)

@@ -159,14 +159,13 @@ def profiled(fit: fits.Fit, shared: fits.FitData) -> dict[str, float]:
     seconds: dict[str, float] = {}
     for (file, _, function), row in pstats.Stats(profile).stats.items():  # type: ignore[attr-defined]
         seconds[f"{Path(file).name}:{function}"] = seconds.get(f"{Path(file).name}:{function}", 0) + row[3]
-    whole = seconds["fits.py:train"]
     parts = {
         "gathering labels": seconds.get("fits.py:_whole_sets", 0.0),
-        "axes": seconds.get("boosted.py:fit", 0.0) - seconds["training.py:train"],
         "bins": seconds.get("boosted.py:matrix_of", 0.0),
         "boosting rounds": seconds["training.py:train"],
     }
-    return {"everything": whole, **parts}
+    whole = seconds["fits.py:train"]
+    return {"everything": whole, **parts, "axes, prediction, metrics": whole - sum(parts.values())}
 
 
 def step4_sweep(repeats: int) -> Iterator[dict[str, Any]]:

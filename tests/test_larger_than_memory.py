@@ -102,6 +102,14 @@ def test_step4_writes_the_same_tables_from_files(prepared: Path, monkeypatch: py
     assert tables[0] == tables[1]
 
 
+def test_step4_names_the_models_that_train_from_files(prepared: Path) -> None:
+    result = run_step(4, prepared, "--memory_gb", "0", "--model", "linear", check=False)
+    assert result.returncode == 1
+    assert (
+        "needs its features in memory: raise --memory_gb, or choose xgboost or interaction" in result.stderr
+    )
+
+
 def test_step4_refuses_to_send_files_to_a_cluster(prepared: Path) -> None:
     result = run_step(4, prepared, "--memory_gb", "0", "--dask", "tcp://127.0.0.1:9", check=False)
     assert result.returncode == 1 and "raise --memory_gb" in result.stderr

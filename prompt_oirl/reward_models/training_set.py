@@ -7,12 +7,13 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from prompt_oirl.mapped_questions import BLOCK, MappedQuestions
+from prompt_oirl.mapped_questions import BLOCK
 
 
 @dataclass(frozen=True, eq=False)
 class TrainingSet:
-    """Distinct questions (u, d) with a label per prompt (K, e).
+    """Distinct questions (u, d) with a label per prompt (K, e); XGBoost and the interaction model also take them
+    as `MappedQuestions`, block by block.
 
     `labels` float32 (u, K) is the mean success of a cell, NaN if never asked; `weights` float32 (u, K) how
     many answers stand behind it. The first `embedding_size` columns of `questions` are the embedding, the
@@ -21,7 +22,7 @@ class TrainingSet:
     all of them and `columns` the places of the subset there, so that subsets share what does not depend on them.
     """
 
-    questions: np.ndarray | MappedQuestions
+    questions: np.ndarray
     prompts: np.ndarray
     labels: np.ndarray
     weights: np.ndarray
