@@ -7,7 +7,7 @@ DEMO_SUBSETS ?= 6
 # Released files are taken from here when set (a folder laid out like data/fetched); otherwise downloaded.
 export PROMPT_OIRL_MIRROR ?=
 
-.PHONY: install demo nano-log nano-tables reproduce intervals models voting transfer off-policy reference selection-tables test check format readme clean
+.PHONY: install demo nano-log nano-tables reproduce intervals models voting transfer off-policy reference selection-tables bench test check format readme clean
 
 install: .venv/.installed
 
@@ -85,6 +85,11 @@ reference: install
 # The interaction model and the diagnosis on real and simulated logs; needs what reproduce and demo leave behind.
 selection-tables: install
 	$(BIN)/python scripts/measure_selection.py --force
+
+# Every figure of results/reference/bench.csv, measured here (an hour on two cores; PARTS=selection,embedding for some).
+PARTS ?= all
+bench: install
+	$(BIN)/python scripts/bench.py --parts $(PARTS)
 
 test: install
 	$(BIN)/python -m pytest -n 2 -m "not install and not slow"

@@ -211,7 +211,7 @@ def judge_fold(data: OfflineDataset, split: Split, model: str) -> tuple[np.ndarr
     """Gain of the picks, predictions, uncalibrated predictions and labels on the test rows of one fold."""
     everyone = tuple(range(len(data.names.train_prompts)))
     fit = fits.Fit(data.names.llm, data.names.dataset, "crossfit", split.name, everyone, model, "fast")
-    train = fits.training_sets(fit, data, split)[2]
+    train = fits.training_sets(fit, fits.fit_data(data, [split])[split.name])[2]
     learner = reward_models.make(model)
     if model == "linear":
         learner.settings = {"C": LOGISTIC_C}

@@ -17,6 +17,7 @@ from typing import Any
 
 import numpy as np
 
+from prompt_oirl.mapped_questions import BLOCK
 from prompt_oirl.reward_models.cells import RIDGES, Cells, RidgePath, sigmoid
 from prompt_oirl.reward_models.question_features import QuestionFeatures
 from prompt_oirl.reward_models.training_set import TrainingSet, prompt_coordinates
@@ -45,7 +46,7 @@ class Interaction:
         self._coordinates = prompt_coordinates(train.prompts)
         cells = Cells.of(train)
         self._features = QuestionFeatures(self.seed).fit(train.questions, train.embedding_size)
-        phi = self._features(train.questions)
+        phi = self._features.of_all(train)
         self._b = cells.prompt_logits()
         self._difficulty = np.zeros(phi.shape[1])
         self._interaction = np.zeros((phi.shape[1], len(self._b)))
@@ -110,11 +111,13 @@ class Interaction:
 
     def predict(self, questions: np.ndarray, prompts: np.ndarray) -> np.ndarray:
         """Calibrated success probabilities float32 (n, m); a prompt never seen mixes its relatives' advantages."""
-        phi = self._features(questions)
-        known = self._b.mean()
-        relative = (self._b - known) + (phi @ self._interaction) * self._supported  # (n, K)
-        logits = known + (phi @ self._difficulty)[:, None] + relative @ self._mixture(prompts).T
-        return sigmoid(logits).astype(np.float32)
+        known, mixture = self._b.mean(), self._mixture(prompts).T
+        scores = np.empty((len(questions), len(prompts)), dtype=np.float32)
+        for start in range(0, len(questions), BLOCK):
+            phi = self._features(questions[start : start + BLOCK])
+            relative = (self._b - known) + (phi @ self._interaction) * self._supported  # (n, K)
+            scores[start : start + BLOCK] = sigmoid(known + (phi @ self._difficulty)[:, None] + relative @ mixture)
+        return scores
 
     def _mixture(self, prompts: np.ndarray) -> np.ndarray:
         """How much of each training prompt (K) is in each asked prompt (m): exactly one-hot for a known one."""
