@@ -11,12 +11,12 @@ import json
 import math
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from prompt_oirl import grading, interactions
+from prompt_oirl import graders, interactions
 from prompt_oirl.artifacts import InputError, write_csv
 from prompt_oirl.interactions import Interaction
 from prompt_oirl.llms import LLM, Generation, item_seed
@@ -151,10 +151,11 @@ def answer_items(
     budget: Budget,
     part: Path,
     progress: Any,
+    on_row: Callable[[Interaction], None] = lambda row: None,
 ) -> int:
     """Ask for every item, batch by batch, appending rows to `part`; returns how many answers failed for good.
 
-    Items are asked prompt by prompt, longest questions first: a batch then holds questions of about one length, and
+    `on_row` is handed every row too. Items are asked prompt by prompt, longest questions first: a batch then holds questions of about one length, and
     answers too. Stops cleanly when the budget is spent.
     """
     part.parent.mkdir(parents=True, exist_ok=True)
@@ -196,6 +197,7 @@ def answer_items(
                 )
                 right, done = right + row.correct, done + 1
                 file.write(json.dumps(asdict(row), ensure_ascii=True) + "\n")
+                on_row(row)
             file.flush()
             at += len(batch)
             rate = budget.tokens_out / max(time.monotonic() - started, 1e-9)
@@ -216,9 +218,12 @@ def log_row(
     cost: float,
     seconds: float,
 ) -> Interaction:
-    """One answered item as a log row, graded by both graders."""
+    """One answered item as a log row, graded by `strict`, by `original` and by the grader in charge."""
     question, prompt = item.question, item.prompt
-    verdicts = {name: float(grade(answer.text, question.gold)) for name, grade in grading.GRADERS.items()}
+    verdicts = {
+        name: float(graders.verdict(name, answer.text, question.gold, question.kind, question.text))
+        for name in {"original", "strict", grader}
+    }
     return Interaction(
         llm=llm,
         dataset=dataset,

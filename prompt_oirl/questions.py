@@ -12,6 +12,7 @@ from prompt_oirl.artifacts import InputError, Paths, csv_records, read_csv, read
 DATASETS = ("gsm8k", "svamp", "mawps", "arith")
 RELEASED = DATASETS[:3]  # those with published LLaMA-2 logs
 SPLITS = ("train", "validation", "test")
+KINDS = ("number", "choice", "bool", "text")
 FETCH = "run scripts/fetch_data.py"
 
 # The released logs cut SVAMP and MAWPS by row number: the five folds' train.csv one after the other, then
@@ -82,8 +83,8 @@ def _fold(path: Path) -> Iterator[tuple[str, str]]:
 
 
 def load_own_questions(path: Path, dataset: str) -> list[Question]:
-    """Questions of the user: JSONL or CSV with question and gold; id, split and group where given."""
-    remedy = "give JSONL or CSV with the fields question and gold (and optionally id, split, group)"
+    """Questions of the user: JSONL or CSV with question and gold; id, split, kind and group where given."""
+    remedy = "give JSONL or CSV with the fields question and gold (and optionally id, split, kind, group)"
     rows = (
         list(read_csv(path, remedy=remedy))
         if path.suffix == ".csv"
@@ -92,10 +93,13 @@ def load_own_questions(path: Path, dataset: str) -> list[Question]:
     asked = []
     for i, row in enumerate(rows):
         text, gold, split = row.get("question"), row.get("gold"), row.get("split") or "test"
+        kind = row.get("kind") or "number"
         if not isinstance(text, str) or not text or gold in (None, "") or split not in SPLITS:
             raise InputError(
                 f"{path}: row {i + 1} lacks a question, a gold answer or has an unknown split; {remedy}"
             )
+        if kind not in KINDS:
+            raise InputError(f"{path}: row {i + 1} has kind {kind!r}, choose {', '.join(KINDS)}; {remedy}")
         group = row.get("group")
         asked.append(
             Question(
@@ -103,7 +107,8 @@ def load_own_questions(path: Path, dataset: str) -> list[Question]:
                 text,
                 str(gold),
                 split,
-                group=None if group in (None, "") else str(group),
+                kind,
+                None if group in (None, "") else str(group),
             )
         )
     if not asked or len({q.id for q in asked}) != len(asked):
