@@ -75,8 +75,8 @@ def _number(text: str, indicated: bool) -> str:
     try:
         return f"{round(float(token)):.0f}"
     except (ValueError, OverflowError):
-        digits = re.findall(r"\d+", token)
-        return digits[-1] if digits else token
+        found = re.findall(r"\d+", token)
+        return found[-1] if found else token
 
 
 def correct(prediction: str, gold: str, kind: str, question: str = "") -> bool:

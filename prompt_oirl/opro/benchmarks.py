@@ -93,7 +93,7 @@ def _mmlu_subject(subject: str, paths: Paths) -> Iterator[Question]:
             if len(row) != 6 or row[5] not in LETTERS[:4]:
                 raise InputError(f"{path}:{i + 1}: not a question, four options and a letter; {REMEDY}")
             text = multiple_choice(row[0], row[1:5])
-            yield Question(f"mmlu-{subject}-{i:04d}", text, f"({row[5]})", "test", "choice")
+            yield Question(f"mmlu-{subject}-{i:04d}", text, row[5], "test", "choice")
 
 
 def load_aqua(paths: Paths) -> list[Question]:
@@ -104,7 +104,7 @@ def load_aqua(paths: Paths) -> list[Question]:
 def _aqua(row: dict[str, Any], i: int, path: Path) -> Question:
     try:
         options = [re.sub(r"^[A-E]\)\s*", "", str(option)) for option in row["options"]]
-        text, gold = multiple_choice(str(row["question"]), options), f"({row['correct']})"
+        text, gold = multiple_choice(str(row["question"]), options), str(row["correct"])
     except (KeyError, TypeError) as error:
         raise InputError(f"{path}:{i + 1}: not an AQuA line ({error!r}); {REMEDY}") from error
     return Question(f"aqua-{i:03d}", text, gold, "test", "choice")

@@ -1,0 +1,190 @@
+"""Step 1 of OPRO: let an optimizer write instructions from the scored history of earlier ones.
+
+    cd opro_exps
+    python opro_step1_optimize_prompts.py --task gsm8k --scorer.ckpt_dir FOLDER_OR_HUB_ID \\
+        --optimizer.backend openai --optimizer.model gpt-4
+    python opro_step1_optimize_prompts.py --task arith --scorer.ckpt_dir ../data/nano_llama --proposer search --seeds 3
+    python opro_step1_optimize_prompts.py --task mine --questions mine.jsonl --scorer.ckpt_dir ... --optimizer.ckpt_dir ... \\
+        --meta.task_description "questions on tax law" --meta.solution_description "polite and at most 15 words" --dry_run
+
+Stopped or killed at any moment, the same command goes on where it was and pays for nothing twice: answers lie in
+opro_exps/LM<llm>/<task>_interactions.jsonl, outputs of the optimizer in proposals.jsonl. Writes
+results/opro/<task>/<run>/seed<k>/ (report.md, candidates.csv, trajectory.csv, steps.csv, result.csv, instructions.csv)
+and, over all seeds, result.csv and accuracy_per_step.png one level up. `--proposer search` needs no second model: it is a
+stated search over phrases, and every output says so.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+from prompt_oirl import interactions
+from prompt_oirl.artifacts import REPO_ROOT, InputError, Paths
+from prompt_oirl.generation import Decoding, LogFiles
+from prompt_oirl.llms import LLM
+from prompt_oirl.llms.options import BudgetOptions, ModelOptions
+from prompt_oirl.opro import report, runs, search_proposer, tasks
+from prompt_oirl.opro.loop import LoopSettings, Run, optimise
+from prompt_oirl.opro.meta_prompt import MetaPromptSettings
+from prompt_oirl.opro.proposals import Proposer
+from prompt_oirl.opro.scorers import LLMScorer, SharedLog, Spending, run_key
+from prompt_oirl.steps import run_step
+
+
+@dataclass
+class Args:
+    task: str = "arith"
+    """gsm8k, svamp, mawps, arith, multiarith, aqua, bbh_<task>, mmlu_<category or subject>, or any name with --questions."""
+    questions: Path | None = None
+    """Own questions: JSONL or CSV with question and gold and optionally id, split, kind (number, choice, bool, text), group."""
+    initial: tuple[str, ...] = ("Let's solve the problem.",)
+    """Initial instructions; "" is none."""
+    position: Literal["after", "before", "system", "answer_start"] = "after"
+    """Where the instruction goes: behind the question, before it, in the system message, or opening the answer."""
+    proposer: Literal["llm", "search"] = "llm"
+    """llm: --optimizer writes the instructions; search: a stated search over phrases, no second model."""
+    grader: Literal["strict", "original", "opro"] = "strict"
+    """opro is the published, lenient one: for comparison only."""
+    train_size: int = 50
+    """Questions that score every instruction."""
+    validation_size: int = 50
+    """Questions that choose the winner."""
+    test_size: int = 200
+    """Questions that judge the winner."""
+    temperature: float = 0.0
+    """Of the scorer; 0 is greedy."""
+    max_gen_len: int | None = 256
+    """Tokens of a scorer's answer."""
+    optimizer_max_gen_len: int = 512
+    """Tokens of an optimizer's answer."""
+    llm: str | None = None
+    """Name of the scorer's log; default: the model's name."""
+    known_log: tuple[Path, ...] = ()
+    """More logs, JSONL or Parquet, whose answers count if they are of the same llm and decoding."""
+    run: str = "default"
+    """Name of the run's folder."""
+    seed: int = 0
+    """Seed of parts, exemplars and proposals; the scorer's own noise has seed 0."""
+    seeds: int = 1
+    """Do so many runs, with seeds counting up from --seed."""
+    dry_run: bool = False
+    """Print the most calls that the run can need, and stop."""
+    root: Path = REPO_ROOT
+    """Folder that holds data/, opro_exps/ and results/."""
+    loop: LoopSettings = field(default_factory=LoopSettings)
+    meta: MetaPromptSettings = field(default_factory=MetaPromptSettings)
+    scorer: ModelOptions = field(default_factory=ModelOptions)
+    optimizer: ModelOptions = field(default_factory=lambda: ModelOptions(max_seq_len=4096))
+    scorer_budget: BudgetOptions = field(default_factory=BudgetOptions)
+    optimizer_budget: BudgetOptions = field(default_factory=BudgetOptions)
+
+
+def main(args: Args) -> None:
+    if args.seeds < 1 or not args.initial or "/" in args.run or args.run in ("", ".", ".."):
+        raise InputError("--seeds: give 1 or more; --initial: give a text; --run: give a plain name")
+    paths = Paths(args.root)
+    task = tasks.load_task(args.task, paths, args.questions)
+    if args.dry_run:
+        print(worst_case(args, task))
+        return
+    scorer_name = args.llm or args.scorer.name()
+    proposer_name = search_proposer.NAME if args.proposer == "search" else args.optimizer.name()
+    models: dict[str, LLM] = {}  # loaded when first needed, shared by the seeds
+    budgets = args.scorer_budget.budget(), args.optimizer_budget.budget()
+    parent = paths.opro_results(task.name, args.run)
+    for seed in range(args.seed, args.seed + args.seeds):
+        folder = parent / f"seed{seed}"
+        log = SharedLog(LogFiles(paths.opro_log(scorer_name), task.name), run_key(folder.resolve()))
+        with runs.held_folder(folder), log.held():
+            runs.check_settings(folder / "run.json", settings_of(args, seed, scorer_name, proposer_name))
+            spending = Spending(folder / "spent.jsonl")
+            decoding = Decoding(args.temperature, 1.0, args.max_gen_len, 0)
+            known = [
+                row
+                for path in args.known_log
+                for row in interactions.read(path, remedy="correct --known_log")
+            ]
+            scorer = LLMScorer(
+                once(models, "scorer", args.scorer.load), scorer_name, task, decoding, args.grader, log, budgets[0],
+                spending, known,
+            )  # fmt: skip
+            proposer = Proposer(
+                once(models, "optimizer", lambda: load_optimizer(args)), proposer_name, folder / "proposals.jsonl", seed,
+                budgets[1], args.optimizer_max_gen_len,
+            )  # fmt: skip
+            parts = tasks.divide(task, args.train_size, args.validation_size, args.test_size, seed)
+            run = Run(
+                task, parts, args.loop, args.meta, args.position, args.initial, proposer, scorer, scorer, seed
+            )
+            optimise(run)
+            report.write_tables(run, folder, proposer_name, scorer_name)
+            print(
+                report.write_report(run, folder, proposer_name, scorer_name, spending).read_text(
+                    encoding="utf-8"
+                )
+            )
+        if run.stopped:
+            print(f"stopped by {run.stopped}; the same command with a larger limit goes on")
+            break
+    runs.summarise(parent, f"{task.name}: proposer {proposer_name}, scorer {scorer_name}")
+
+
+def once(models: dict[str, LLM], name: str, load: Callable[[], LLM]) -> Callable[[], LLM]:
+    """Load a model at its first use and keep it."""
+
+    def get() -> LLM:
+        if name not in models:
+            models[name] = load()
+        return models[name]
+
+    return get
+
+
+def load_optimizer(args: Args) -> LLM:
+    if args.proposer == "search":
+        return search_proposer.PhraseSearch(args.meta.layout)
+    return args.optimizer.load()
+
+
+def worst_case(args: Args, task: tasks.Task) -> str:
+    """The most calls a run can need; rejected and logged ones come off."""
+    parts = tasks.divide(task, args.train_size, args.validation_size, args.test_size, args.seed)
+    first, found = len(args.initial), args.loop.steps * args.loop.samples
+    train = len(parts.train) * (first + found)
+    validation = len(parts.validation) * (first + min(args.loop.finalists, found))
+    test = len(parts.test) * (first + 1)
+    calls = train + validation + test
+    optimizer = "none (search)" if args.proposer == "search" else f"{found * args.seeds:,}"
+    return (
+        f"scorer calls, at most: {calls * args.seeds:,} ({train:,} train, {validation:,} validation, {test:,} test, "
+        f"{args.seeds} run(s)); optimizer calls: {optimizer}"
+    )
+
+
+def settings_of(args: Args, seed: int, scorer: str, proposer: str) -> dict[str, Any]:
+    """What decides a run's results: it must not change when the run goes on. Steps may, where nothing hangs on them."""
+    loop = asdict(args.loop)
+    if args.loop.end_temperature is None:
+        loop.pop("steps")
+    names = (
+        "task", "position", "grader", "train_size", "validation_size", "test_size", "temperature", "max_gen_len",
+        "optimizer_max_gen_len", "initial",
+    )  # fmt: skip
+    chosen: dict[str, Any] = {name: getattr(args, name) for name in names} | {"initial": list(args.initial)}
+    own = str(args.questions) if args.questions else None
+    return {
+        **chosen,
+        "questions": own,
+        "loop": loop,
+        "meta": asdict(args.meta),
+        "seed": seed,
+        "scorer": scorer,
+        "proposer": proposer,
+    }
+
+
+if __name__ == "__main__":
+    run_step(main, Args)

@@ -1,0 +1,50 @@
+"""A run's folder: one process at a time, settings that stay what they were, and the table over all seeds."""
+
+from __future__ import annotations
+
+import fcntl
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from prompt_oirl.artifacts import InputError, read_csv, read_json, write_csv, write_json
+from prompt_oirl.opro import report
+from prompt_oirl.opro.proposals import REMEDY
+
+
+@contextmanager
+def held_folder(folder: Path) -> Iterator[None]:
+    """One process at a time works on a run."""
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / ".lock").open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise InputError(
+                f"{folder}: this run is going on in another process; wait, or give --run another name"
+            ) from None
+        yield
+
+
+def check_settings(path: Path, settings: dict[str, Any]) -> None:
+    """Write the settings of a run, or refuse to go on with others."""
+    if path.is_file():
+        old = read_json(path, remedy=REMEDY)
+        if not isinstance(old, dict):
+            raise InputError(f"{path}: not the settings of a run; {REMEDY}")
+        changed = sorted(name for name in settings if old.get(name) != settings[name])
+        if changed:
+            raise InputError(f"{path}: this run was started with another {', '.join(changed)}; {REMEDY}")
+    write_json(path, settings)
+
+
+def summarise(parent: Path, title: str) -> None:
+    """result.csv and accuracy_per_step.png over all seeds of a run."""
+    folders = sorted(parent.glob("seed*"), key=lambda path: int(path.name.removeprefix("seed")))
+    done = [f for f in folders if (f / "steps.csv").is_file() and (f / "result.csv").is_file()]
+    remedy = "run opro_step1_optimize_prompts.py again"
+    rows = [row for f in done for row in read_csv(f / "result.csv", remedy=remedy)]
+    write_csv(parent / "result.csv", rows, report.RESULT)
+    tables = [read_csv(f / "steps.csv", remedy=remedy) for f in done]
+    report.draw_steps(tables, f"{title}, {len(tables)} run(s)", parent / "accuracy_per_step.png")
