@@ -16,13 +16,12 @@ stated search over phrases, and every output says so.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
 from prompt_oirl import interactions
-from prompt_oirl.artifacts import REPO_ROOT, InputError, Paths
+from prompt_oirl.artifacts import REPO_ROOT, InputError, Paths, sha256
 from prompt_oirl.generation import Decoding, LogFiles
 from prompt_oirl.llms import LLM
 from prompt_oirl.llms.options import BudgetOptions, ModelOptions
@@ -30,7 +29,7 @@ from prompt_oirl.opro import report, runs, search_proposer, tasks
 from prompt_oirl.opro.loop import LoopSettings, Run, optimise
 from prompt_oirl.opro.meta_prompt import MetaPromptSettings
 from prompt_oirl.opro.proposals import Proposer
-from prompt_oirl.opro.scorers import LLMScorer, SharedLog, Spending, run_key
+from prompt_oirl.opro.scorers import LLMScorer, SharedLog, Spending, once, run_key
 from prompt_oirl.steps import run_step
 
 
@@ -92,55 +91,37 @@ def main(args: Args) -> None:
         return
     scorer_name = args.llm or args.scorer.name()
     proposer_name = search_proposer.NAME if args.proposer == "search" else args.optimizer.name()
-    models: dict[str, LLM] = {}  # loaded when first needed, shared by the seeds
+    scorer_llm, optimizer_llm = once(args.scorer.load), once(lambda: load_optimizer(args))
+    decoding = Decoding(args.temperature, 1.0, args.max_gen_len, 0)
+    known = [row for path in args.known_log for row in interactions.read(path, remedy="correct --known_log")]
     budgets = args.scorer_budget.budget(), args.optimizer_budget.budget()
     parent = paths.opro_results(task.name, args.run)
     for seed in range(args.seed, args.seed + args.seeds):
+        parts = tasks.divide(task, args.train_size, args.validation_size, args.test_size, seed)
         folder = parent / f"seed{seed}"
         log = SharedLog(LogFiles(paths.opro_log(scorer_name), task.name), run_key(folder.resolve()))
         with runs.held_folder(folder), log.held():
             runs.check_settings(folder / "run.json", settings_of(args, seed, scorer_name, proposer_name))
             spending = Spending(folder / "spent.jsonl")
-            decoding = Decoding(args.temperature, 1.0, args.max_gen_len, 0)
-            known = [
-                row
-                for path in args.known_log
-                for row in interactions.read(path, remedy="correct --known_log")
-            ]
             scorer = LLMScorer(
-                once(models, "scorer", args.scorer.load), scorer_name, task, decoding, args.grader, log, budgets[0],
+                scorer_llm, scorer_name, task, decoding, args.grader, log, budgets[0],
                 spending, known,
             )  # fmt: skip
             proposer = Proposer(
-                once(models, "optimizer", lambda: load_optimizer(args)), proposer_name, folder / "proposals.jsonl", seed,
+                optimizer_llm, proposer_name, folder / "proposals.jsonl", seed,
                 budgets[1], args.optimizer_max_gen_len,
             )  # fmt: skip
-            parts = tasks.divide(task, args.train_size, args.validation_size, args.test_size, seed)
             run = Run(
                 task, parts, args.loop, args.meta, args.position, args.initial, proposer, scorer, scorer, seed
             )
             optimise(run)
             report.write_tables(run, folder, proposer_name, scorer_name)
-            print(
-                report.write_report(run, folder, proposer_name, scorer_name, spending).read_text(
-                    encoding="utf-8"
-                )
-            )
+            written = report.write_report(run, folder, proposer_name, scorer_name, spending)
+        print(written.read_text(encoding="utf-8"))
         if run.stopped:
             print(f"stopped by {run.stopped}; the same command with a larger limit goes on")
             break
     runs.summarise(parent, f"{task.name}: proposer {proposer_name}, scorer {scorer_name}")
-
-
-def once(models: dict[str, LLM], name: str, load: Callable[[], LLM]) -> Callable[[], LLM]:
-    """Load a model at its first use and keep it."""
-
-    def get() -> LLM:
-        if name not in models:
-            models[name] = load()
-        return models[name]
-
-    return get
 
 
 def load_optimizer(args: Args) -> LLM:
@@ -174,7 +155,7 @@ def settings_of(args: Args, seed: int, scorer: str, proposer: str) -> dict[str, 
         "optimizer_max_gen_len", "initial",
     )  # fmt: skip
     chosen: dict[str, Any] = {name: getattr(args, name) for name in names} | {"initial": list(args.initial)}
-    own = str(args.questions) if args.questions else None
+    own = sha256(args.questions) if args.questions else None
     return {
         **chosen,
         "questions": own,

@@ -112,8 +112,8 @@ def run_step(main: Callable[[Any], None], arguments: type) -> None:
     """Parse the flags of a step script and run it; what the user can mend is one line on stderr, exit 1."""
     import tyro
 
-    args: Any = tyro.cli(arguments, description=sys.modules["__main__"].__doc__, use_underscores=True)
     try:
+        args: Any = tyro.cli(arguments, description=sys.modules["__main__"].__doc__, use_underscores=True)
         main(args)
     except InputError as error:
         print(f"error: {error}", file=sys.stderr)

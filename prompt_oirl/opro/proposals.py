@@ -13,9 +13,8 @@ from prompt_oirl.generation import cut_torn_line
 from prompt_oirl.llms import LLM, Generation, item_seed
 from prompt_oirl.llms.budget import Budget
 from prompt_oirl.opro.candidates import MAX_OUTPUT
-from prompt_oirl.opro.scorers import BudgetSpent
+from prompt_oirl.opro.scorers import ATTEMPTS, BudgetSpent
 
-ATTEMPTS = 3  # for a sample that the optimizer's server fails to answer
 REMEDY = "delete the run's folder, or give --run another name"
 
 

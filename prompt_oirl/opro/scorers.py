@@ -29,6 +29,8 @@ from prompt_oirl.opro.tasks import Task
 from prompt_oirl.prompts import Prompt
 from prompt_oirl.questions import Question
 
+ATTEMPTS = 3  # for answers that the server fails to give
+
 
 class BudgetSpent(Exception):
     """A limit was reached; the message names it. What was paid for is in the log."""
@@ -61,17 +63,17 @@ class Scorer(Protocol):
 
 @dataclass
 class Spending:
-    """`spent.jsonl`: how many answers each stage needed, how many the log held, how many had to be asked for.
+    """`spent.jsonl`: how many answers each stage needed, and how many of them had to be asked for; no path, no file.
 
     A stage is written down before its first call and only once, so a run that was killed and resumed tells the same.
     """
 
-    path: Path
+    path: Path | None
     rows: dict[tuple[int, str], dict[str, int | str]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        generation.cut_torn_line(self.path)
-        if self.path.is_file():
+        if self.path is not None and self.path.is_file():
+            generation.cut_torn_line(self.path)
             for row in read_jsonl(self.path, remedy="delete the run's folder and run the same command again"):
                 self.rows[row["step"], row["part"]] = row
 
@@ -80,6 +82,8 @@ class Spending:
             return
         row: dict[str, int | str] = {"step": step, "part": part, "needed": needed, "asked": owed}
         self.rows[step, part] = row
+        if self.path is None:
+            return
         self.path.parent.mkdir(parents=True, exist_ok=True)
         with self.path.open("a", encoding="utf-8", newline="\n") as file:
             file.write(json.dumps(row) + "\n")
@@ -188,16 +192,22 @@ class LLMScorer:
     def _ask(self, owed: Sequence[Item], label: str) -> None:
         if self._llm is None:
             self._llm = self._load()
-        with tqdm(total=len(owed), desc=label, disable=None, leave=False) as bar:
-            failed = generation.answer_items(
-                owed, self._llm, self._llm_name, self._task.name, self._decoding, self._grader, self._task.separator,
-                self._budget, self._log.part, bar, lambda row: self._learn(row, self._log.part),
-            )  # fmt: skip
+        failed = 0
+        for _ in range(ATTEMPTS):
+            with tqdm(total=len(owed), desc=label, disable=None, leave=False) as bar:
+                failed = generation.answer_items(
+                    owed, self._llm, self._llm_name, self._task.name, self._decoding, self._grader, self._task.separator,
+                    self._budget, self._log.part, bar, lambda row: self._learn(row, self._log.part),
+                )  # fmt: skip
+            answered = len(owed)
+            owed = [item for item in owed if _key(item) not in self._values]
+            if not failed or len(owed) == answered:
+                break
         if failed:
             raise InputError(
                 f"{failed} answers could not be had and are still owed; run the same command again"
             )
-        if any(_key(item) not in self._values for item in owed):
+        if owed:
             raise BudgetSpent(f"the scorer's {self._budget.why_stopped()}")
 
 
@@ -213,6 +223,18 @@ def _decoding(row: Interaction) -> Decoding:
     return Decoding(
         row.temperature or 0.0, 1.0 if row.top_p is None else row.top_p, row.max_new_tokens, row.seed or 0
     )
+
+
+def once(load: Callable[[], LLM]) -> Callable[[], LLM]:
+    """Load a model at its first use and keep it."""
+    loaded: list[LLM] = []
+
+    def get() -> LLM:
+        if not loaded:
+            loaded.append(load())
+        return loaded[0]
+
+    return get
 
 
 def run_key(*parts: object) -> str:

@@ -16,7 +16,6 @@ import numpy as np
 from prompt_oirl import questions
 from prompt_oirl.artifacts import InputError, Paths
 from prompt_oirl.llms import item_seed
-from prompt_oirl.near_duplicates import cluster_texts, in_order_of_appearance
 from prompt_oirl.opro import benchmarks
 from prompt_oirl.questions import Question
 
@@ -149,8 +148,16 @@ def question_groups(asked: Sequence[Question]) -> list[int]:
     identical texts are one group.
     """
     if all(q.group is not None for q in asked):
-        return in_order_of_appearance([q.group for q in asked]).tolist()
+        return _numbered([str(q.group) for q in asked])
+    from prompt_oirl.near_duplicates import cluster_texts  # scikit-learn takes a while to load
+
     clusters = cluster_texts([q.text for q in asked])
     if np.bincount(clusters).max() > len(asked) / 5:
-        clusters = in_order_of_appearance([q.text for q in asked])
+        return _numbered([q.text for q in asked])
     return clusters.tolist()
+
+
+def _numbered(keys: Sequence[str]) -> list[int]:
+    """0, 1, 2, ... by first appearance."""
+    seen: dict[str, int] = {}
+    return [seen.setdefault(key, len(seen)) for key in keys]
