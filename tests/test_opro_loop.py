@@ -350,3 +350,17 @@ def test_meta_prompt_of_a_step_can_be_made_again(tmp_path: Path) -> None:
     again = Run(**{**vars(run), "candidates": [c for c in run.candidates if c.step < 1]})
     assert step_meta_prompt(again, 1) == run.meta_prompts[1]
     assert toy_answer(run.parts.train[0].text + "\n").startswith("The answer is")
+
+
+def test_pooled_gain_is_the_mean_over_runs_and_questions() -> None:
+    tables = [
+        [
+            {"question_id": str(i), "group": str(i // 2), "initial": "0", "winner": str((i + run) % 2)}
+            for i in range(40)
+        ]
+        for run in range(3)
+    ]
+    gain = report.pooled_gain(tables)
+    assert gain and gain["value"] == pytest.approx(0.5) and (gain["n"], gain["groups"]) == (40, 20)
+    assert gain["ci_low"] == gain["ci_high"] == gain["value"], "every group has the same gain"
+    assert report.pooled_gain([[], []]) is None

@@ -23,12 +23,13 @@ STEPS = ["step", "temperature", "proposed", "accepted", "mean", "sd", "best", "b
 RESULT = [
     "task", "seed", "proposer", "scorer", "what", "prompt_id", "value", "ci_low", "ci_high", "n", "groups", "instruction",
 ]  # fmt: skip
+TEST = ["question_id", "group", "initial", "winner"]
 POOL = ["prompt_id", "role", "position", "text"]  # the columns of data/prompts.csv
 
 
 def write_tables(run: Run, folder: Path, proposer: str, scorer: str) -> list[Path]:
-    """candidates.csv (everything proposed), trajectory.csv (what was scored), steps.csv, result.csv, instructions.csv,
-    meta_prompts.txt."""
+    """candidates.csv (everything proposed), trajectory.csv (what was scored), steps.csv, result.csv, test_questions.csv,
+    instructions.csv, meta_prompts.txt."""
     bootstrap = ClusterBootstrap(run.parts.clusters(run.parts.train), 0)
     rows = [candidate_row(c, bootstrap, run) for c in run.candidates]
     write_csv(folder / "candidates.csv", rows, CANDIDATES)
@@ -36,21 +37,14 @@ def write_tables(run: Run, folder: Path, proposer: str, scorer: str) -> list[Pat
     write_csv(folder / "trajectory.csv", scored, CANDIDATES)
     write_csv(folder / "steps.csv", step_rows(run, proposer), STEPS)
     write_csv(folder / "result.csv", result_rows(run, proposer, scorer), RESULT)
+    write_csv(folder / "test_questions.csv", test_rows(run), TEST)
     pool = [c.prompt for c in run.scored if c.prompt and c.prompt.text]
     write_csv(folder / "instructions.csv", [pool_row(p) for p in pool], POOL)
     write_text(
         folder / "meta_prompts.txt",
         "".join(f"===== step {i} =====\n{t}\n\n" for i, t in enumerate(run.meta_prompts)),
     )
-    names = (
-        "candidates.csv",
-        "trajectory.csv",
-        "steps.csv",
-        "result.csv",
-        "instructions.csv",
-        "meta_prompts.txt",
-    )
-    return [folder / name for name in names]
+    return sorted(folder.glob("*.csv"))
 
 
 def pool_row(prompt: Any) -> dict[str, Any]:
@@ -119,6 +113,36 @@ def result_rows(run: Run, proposer: str, scorer: str) -> Iterator[dict[str, Any]
             **about, "what": what, "prompt_id": c.prompt.id, "value": value, "ci_low": low, "ci_high": high,
             "n": len(values), "groups": bootstrap.n_clusters, "instruction": c.prompt.text,
         }  # fmt: skip
+
+
+def test_rows(run: Run) -> Iterator[dict[str, Any]]:
+    """Verdicts of the first initial instruction and of the winner on every test question."""
+    first, winner = run.candidates[0] if run.candidates else None, run.winner
+    if first is None or first.test is None or winner is None or winner.test is None:
+        return
+    for q, before, after in zip(run.parts.test, first.test.values, winner.test.values):
+        yield {
+            "question_id": q.id,
+            "group": run.parts.groups[q.id],
+            "initial": before,
+            "winner": after,
+        }
+
+
+def pooled_gain(tables: Sequence[Sequence[dict[str, str]]]) -> dict[str, Any] | None:
+    """The winners' mean test gain over several runs: every run's test questions count alike, resampled by group."""
+    gains: dict[tuple[str, int], list[float]] = {}
+    for table in tables:
+        for row in table:
+            gain = float(row["winner"]) - float(row["initial"])
+            gains.setdefault((row["question_id"], int(row["group"])), []).append(gain)
+    if not gains:
+        return None
+    bootstrap = ClusterBootstrap(np.array([group for _, group in gains]), 0)
+    value, low, high = bootstrap.ratio(
+        np.array([[sum(g)] for g in gains.values()]), np.array([[float(len(g))] for g in gains.values()])
+    )[0]
+    return {"value": value, "ci_low": low, "ci_high": high, "n": len(gains), "groups": bootstrap.n_clusters}
 
 
 def write_report(run: Run, folder: Path, proposer: str, scorer: str, spending: Spending) -> Path:

@@ -44,7 +44,17 @@ def summarise(parent: Path, title: str) -> None:
     folders = sorted(parent.glob("seed*"), key=lambda path: int(path.name.removeprefix("seed")))
     done = [f for f in folders if (f / "steps.csv").is_file() and (f / "result.csv").is_file()]
     remedy = "run opro_step1_optimize_prompts.py again"
-    rows = [row for f in done for row in read_csv(f / "result.csv", remedy=remedy)]
+    rows: list[dict[str, Any]] = [
+        dict(row) for f in done for row in read_csv(f / "result.csv", remedy=remedy)
+    ]
+    gain = report.pooled_gain([read_csv(f / "test_questions.csv", remedy=remedy) for f in done])
+    if gain is not None and len(done) > 1:
+        about = {name: rows[0][name] for name in ("task", "proposer", "scorer")}
+        rows.append({**about, "seed": "all", "what": f"test gain, mean of {len(done)} runs", **gain})
+        print(
+            f"gain over {len(done)} runs: {gain['value']:+.1%} ({gain['ci_low']:+.1%} to {gain['ci_high']:+.1%}), "
+            f"{gain['n']} test questions in {gain['groups']} groups"
+        )
     write_csv(parent / "result.csv", rows, report.RESULT)
     tables = [read_csv(f / "steps.csv", remedy=remedy) for f in done]
     report.draw_steps(tables, f"{title}, {len(tables)} run(s)", parent / "accuracy_per_step.png")
