@@ -168,11 +168,11 @@ def write_report(run: Run, folder: Path, proposer: str, scorer: str, spending: S
         reasons[c.verdict] = reasons.get(c.verdict, 0) + 1
     counts = ", ".join(f"{n} {reason}" for reason, n in sorted(reasons.items()))
     lines += ["", f"Proposals: {len(asked)} ({counts})." if asked else "Proposals: none."]
+    unscored = [c for c in asked if c.verdict != ACCEPTED and c.prompt and c.prompt.text]
     needed, paid = spending.total("needed"), spending.total("asked")
     lines += [
         f"Scorer calls: {paid:,} of {needed:,} answers had to be asked for; {needed - paid:,} stood in the log already. "
-        f"Rejected before scoring: {len(asked) - reasons.get(ACCEPTED, 0)} proposals, "
-        f"which saved {(len(asked) - reasons.get(ACCEPTED, 0)) * len(run.parts.train):,} more.",
+        f"Rejected before scoring: {len(unscored)} instructions, which saved {len(unscored) * len(run.parts.train):,} more.",
         "",
         f"Questions: {len(run.parts.train)} train, {len(run.parts.validation)} validation, {len(run.parts.test)} test; "
         f"{run.parts.left_out} left out because a near-duplicate stands in another part.",
