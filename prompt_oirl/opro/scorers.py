@@ -10,6 +10,7 @@ from __future__ import annotations
 import fcntl
 import json
 import unicodedata
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -148,8 +149,12 @@ class LLMScorer:
         self._values: dict[tuple[str, str, str], float] = {}
         self._questions = {q.id: q for q in task.questions}
         logged = list(log.files.rows())
-        generation.check_decoding(logged, decoding, log.files.merged)
         for row in logged:
+            if _decoding(row) != decoding:
+                raise InputError(
+                    f"{log.files.merged} holds answers drawn with {_decoding(row)}, not with {decoding}: "
+                    "give --llm another name"
+                )
             self._learn(row, log.files.merged)
         for row in known:
             if row.llm == llm_name and _decoding(row) == decoding and row.sample == 0:
@@ -192,21 +197,18 @@ class LLMScorer:
     def _ask(self, owed: Sequence[Item], label: str) -> None:
         if self._llm is None:
             self._llm = self._load()
-        failed = 0
+        failures: Counter[str] = Counter()
         for _ in range(ATTEMPTS):
             with tqdm(total=len(owed), desc=label, disable=None, leave=False) as bar:
-                failed = generation.answer_items(
+                failures = generation.answer_items(
                     owed, self._llm, self._llm_name, self._task.name, self._decoding, self._grader, self._task.separator,
                     self._budget, self._log.part, bar, lambda row: self._learn(row, self._log.part),
                 )  # fmt: skip
             answered = len(owed)
             owed = [item for item in owed if _key(item) not in self._values]
-            if not failed or len(owed) == answered:
+            if not failures or len(owed) == answered:
                 break
-        if failed:
-            raise InputError(
-                f"{failed} answers could not be had and are still owed; run the same command again"
-            )
+        generation.check_complete(failures)
         if owed:
             raise BudgetSpent(f"the scorer's {self._budget.why_stopped()}")
 
