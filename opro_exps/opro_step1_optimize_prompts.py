@@ -6,12 +6,15 @@
     python opro_step1_optimize_prompts.py --task arith --scorer.ckpt_dir ../data/nano_llama --proposer search --seeds 3
     python opro_step1_optimize_prompts.py --task mine --questions mine.jsonl --scorer.ckpt_dir ... --optimizer.ckpt_dir ... \\
         --meta.task_description "questions on tax law" --meta.solution_description "polite and at most 15 words" --dry_run
+    python opro_step1_optimize_prompts.py --task arith --scorer.ckpt_dir ../data/nano_llama --proposer search --run hybrid \
+        --score_by hybrid --loop.samples 32 --loop.max_scored 41
 
 Stopped or killed at any moment, the same command goes on where it was and pays for nothing twice: answers lie in
 opro_exps/LM<llm>/<task>_interactions.jsonl, outputs of the optimizer in proposals.jsonl. Writes
 results/opro/<task>/<run>/seed<k>/ (report.md, candidates.csv, trajectory.csv, steps.csv, result.csv, instructions.csv)
 and, over all seeds, result.csv and accuracy_per_step.png one level up. `--proposer search` needs no second model: it is a
-stated search over phrases, and every output says so.
+stated search over phrases, and every output says so. `--score_by hybrid` measures only what a reward model ranks best and
+some at random; `--score_by reward_model` measures nothing in the search, and is refused where it cannot rank.
 """
 
 from __future__ import annotations
@@ -28,8 +31,10 @@ from prompt_oirl.llms.options import BudgetOptions, ModelOptions
 from prompt_oirl.opro import report, runs, search_proposer, tasks
 from prompt_oirl.opro.loop import LoopSettings, Run, optimise
 from prompt_oirl.opro.meta_prompt import MetaPromptSettings
+from prompt_oirl.opro.predicting_scorers import load_scorer
+from prompt_oirl.opro.prompt_rewards import PromptRewards, RewardSettings, TextVectors
 from prompt_oirl.opro.proposals import Proposer
-from prompt_oirl.opro.scorers import LLMScorer, SharedLog, Spending, once, run_key
+from prompt_oirl.opro.scorers import LLMScorer, Scorer, SharedLog, Spending, once, run_key
 from prompt_oirl.steps import run_step
 
 
@@ -41,6 +46,13 @@ class Args:
     """Own questions: JSONL or CSV with question and gold and optionally id, split, kind (number, choice, bool, text), group."""
     initial: tuple[str, ...] = ("Let's solve the problem.",)
     """Initial instructions; "" is none."""
+    score_by: Literal["llm", "reward_model", "hybrid"] = "llm"
+    """llm: every instruction is measured; reward_model: none is, predictions stand in, learned from --reward_log; hybrid:
+    predictions choose which are measured."""
+    judge: Literal["llm", "reward_model"] = "llm"
+    """What chooses the winner and tests it; reward_model, with --score_by reward_model, needs no call at all."""
+    reward_log: tuple[Path, ...] = ()
+    """Logs, JSONL or Parquet, that predictions learn from; questions near validation or test are left out."""
     position: Literal["after", "before", "system", "answer_start"] = "after"
     """Where the instruction goes: behind the question, before it, in the system message, or opening the answer."""
     proposer: Literal["llm", "search"] = "llm"
@@ -75,6 +87,7 @@ class Args:
     """Folder that holds data/, opro_exps/ and results/."""
     loop: LoopSettings = field(default_factory=LoopSettings)
     meta: MetaPromptSettings = field(default_factory=MetaPromptSettings)
+    reward: RewardSettings = field(default_factory=RewardSettings)
     scorer: ModelOptions = field(default_factory=ModelOptions)
     optimizer: ModelOptions = field(default_factory=lambda: ModelOptions(max_seq_len=4096))
     scorer_budget: BudgetOptions = field(default_factory=BudgetOptions)
@@ -84,6 +97,8 @@ class Args:
 def main(args: Args) -> None:
     if args.seeds < 1 or not args.initial or "/" in args.run or args.run in ("", ".", ".."):
         raise InputError("--seeds: give 1 or more; --initial: give a text; --run: give a plain name")
+    if args.judge == "reward_model" and args.score_by != "reward_model":
+        raise InputError("--judge reward_model needs --score_by reward_model")
     paths = Paths(args.root)
     task = tasks.load_task(args.task, paths, args.questions)
     if args.dry_run:
@@ -94,6 +109,10 @@ def main(args: Args) -> None:
     scorer_llm, optimizer_llm = once(args.scorer.load), once(lambda: load_optimizer(args))
     decoding = Decoding(args.temperature, 1.0, args.max_gen_len, 0)
     known = [row for path in args.known_log for row in interactions.read(path, remedy="correct --known_log")]
+    learned = [
+        row for path in args.reward_log for row in interactions.read(path, remedy="correct --reward_log")
+    ]
+    vectors = None if args.score_by == "llm" else TextVectors.load(args.reward.embedder)
     budgets = args.scorer_budget.budget(), args.optimizer_budget.budget()
     parent = paths.opro_results(task.name, args.run)
     for seed in range(args.seed, args.seed + args.seeds):
@@ -103,7 +122,7 @@ def main(args: Args) -> None:
         with runs.held_folder(folder), log.held():
             runs.check_settings(folder / "run.json", settings_of(args, seed, scorer_name, proposer_name))
             spending = Spending(folder / "spent.jsonl")
-            scorer = LLMScorer(
+            measure = LLMScorer(
                 scorer_llm, scorer_name, task, decoding, args.grader, log, budgets[0],
                 spending, known,
             )  # fmt: skip
@@ -111,8 +130,13 @@ def main(args: Args) -> None:
                 optimizer_llm, proposer_name, folder / "proposals.jsonl", seed,
                 budgets[1], args.optimizer_max_gen_len,
             )  # fmt: skip
+            scorer: Scorer = measure
+            if vectors is not None:
+                rewards = PromptRewards(args.reward, vectors, seed)
+                scorer = load_scorer(args.score_by, measure, rewards, learned, scorer_name, task, parts, seed)
+            judge = scorer if args.judge == "reward_model" else measure
             run = Run(
-                task, parts, args.loop, args.meta, args.position, args.initial, proposer, scorer, scorer, seed
+                task, parts, args.loop, args.meta, args.position, args.initial, proposer, scorer, judge, seed
             )
             optimise(run)
             report.write_tables(run, folder, proposer_name, scorer_name)
@@ -134,7 +158,11 @@ def worst_case(args: Args, task: tasks.Task) -> str:
     """The most calls a run can need; rejected and logged ones come off."""
     parts = tasks.divide(task, args.train_size, args.validation_size, args.test_size, args.seed)
     first, found = len(args.initial), args.loop.steps * args.loop.samples
-    train = len(parts.train) * (first + found)
+    scored = {
+        "llm": first + found, "reward_model": 0,
+        "hybrid": first + args.loop.steps * (args.reward.top + args.reward.explore),
+    }[args.score_by]  # fmt: skip
+    train = len(parts.train) * min(scored, first + found, args.loop.max_scored or scored)
     validation = len(parts.validation) * (first + min(args.loop.finalists, found))
     test = len(parts.test) * (first + 1)
     calls = train + validation + test
@@ -152,7 +180,7 @@ def settings_of(args: Args, seed: int, scorer: str, proposer: str) -> dict[str, 
         loop.pop("steps")
     names = (
         "task", "position", "grader", "train_size", "validation_size", "test_size", "temperature", "max_gen_len",
-        "optimizer_max_gen_len", "initial",
+        "optimizer_max_gen_len", "initial", "score_by", "judge",
     )  # fmt: skip
     chosen: dict[str, Any] = {name: getattr(args, name) for name in names} | {"initial": list(args.initial)}
     own = sha256(args.questions) if args.questions else None
@@ -161,6 +189,8 @@ def settings_of(args: Args, seed: int, scorer: str, proposer: str) -> dict[str, 
         "questions": own,
         "loop": loop,
         "meta": asdict(args.meta),
+        "reward": None if args.score_by == "llm" else asdict(args.reward),
+        "reward_log": [sha256(path) for path in args.reward_log],
         "seed": seed,
         "scorer": scorer,
         "proposer": proposer,

@@ -327,7 +327,9 @@ class Predicting:
 
     name = "hybrid"
 
-    def score(self, prompts: Any, asked: Any, step: int, part: str) -> list[Score | None]:
+    def score(
+        self, prompts: Any, asked: Any, step: int, part: str, limit: int | None = None
+    ) -> list[Score | None]:
         values = [np.full(len(asked), quality(p.text) / len(HELPFUL)) for p in prompts]
         return [None if i % 4 == 3 else Score(v, "predicted", 0.1) for i, v in enumerate(values)]
 

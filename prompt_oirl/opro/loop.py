@@ -47,9 +47,11 @@ class LoopSettings:
     """Stop after so many steps without a better train score."""
     finalists: int = 8
     """So many of the best on train are measured on validation, besides the initial instructions."""
+    max_scored: int | None = None
+    """Stop after so many scored instructions, initial ones included: the same scorer calls whatever else differs."""
 
     def __post_init__(self) -> None:
-        for name in ("steps", "samples", "finalists", "patience"):
+        for name in ("steps", "samples", "finalists", "patience", "max_scored"):
             value = getattr(self, name)
             if value is not None and value < 1:
                 raise InputError(f"--loop.{name} {value}: give 1 or more")
@@ -74,6 +76,7 @@ class Candidate:
     prompt: Prompt | None
     verdict: str
     train: Score | None = None
+    scored_at: int | None = None  # the step; later than `step` where a hybrid scorer came back to it
     validation: Score | None = None
     test: Score | None = None
 
@@ -124,6 +127,8 @@ def _search(run: Run) -> None:
     _score_train(run, run.candidates, START)
     best, since = run.best(), 0
     for step in range(run.settings.steps):
+        if run.settings.max_scored is not None and len(run.scored) >= run.settings.max_scored:
+            return
         text = step_meta_prompt(run, step)
         run.meta_prompts.append(text)
         proposals = run.proposer.propose(text, step, run.settings.samples, run.settings.temperature_at(step))
@@ -136,7 +141,8 @@ def _search(run: Run) -> None:
             prompt = None if instruction is None else _prompt(instruction, run.position)
             new.append(Candidate(step, proposal.sample, prompt, verdict))
         run.candidates += new
-        _score_train(run, [c for c in new if c.verdict == ACCEPTED], step)
+        # A hybrid scorer leaves candidates without a score; they stay in its pool.
+        _score_train(run, [c for c in run.candidates if c.verdict == ACCEPTED and c.train is None], step)
         since = 0 if run.best() > best else since + 1
         best = max(best, run.best())
         if run.settings.patience is not None and since >= run.settings.patience:
@@ -147,12 +153,14 @@ def _prompt(text: str, position: str) -> Prompt:
     return Prompt(prompt_id(text, position), text, position)
 
 
-def _score_train(run: Run, new: Sequence[Candidate], step: int) -> None:
-    if not new:
+def _score_train(run: Run, pending: Sequence[Candidate], step: int) -> None:
+    if not pending:
         return
-    scores = run.scorer.score([c.prompt for c in new if c.prompt], run.parts.train, step, "train")
-    for candidate, score in zip(new, scores):
-        candidate.train = score
+    limit = None if run.settings.max_scored is None else run.settings.max_scored - len(run.scored)
+    scores = run.scorer.score([c.prompt for c in pending if c.prompt], run.parts.train, step, "train", limit)
+    for candidate, score in zip(pending, scores):
+        if score is not None:
+            candidate.train, candidate.scored_at = score, step
 
 
 def step_meta_prompt(run: Run, step: int) -> str:

@@ -12,6 +12,7 @@ from prompt_oirl.artifacts import InputError, atomic_write, write_csv, write_tex
 from prompt_oirl.metrics import ClusterBootstrap
 from prompt_oirl.opro.candidates import ACCEPTED
 from prompt_oirl.opro.loop import START, Candidate, Run
+from prompt_oirl.opro.predicting_scorers import HybridScorer, RewardModelScorer
 from prompt_oirl.opro.scorers import Spending
 from prompt_oirl.reports.figures import BLUE, GREY, ORANGE
 
@@ -23,13 +24,14 @@ STEPS = ["step", "temperature", "proposed", "accepted", "mean", "sd", "best", "b
 RESULT = [
     "task", "seed", "proposer", "scorer", "what", "prompt_id", "value", "ci_low", "ci_high", "n", "groups", "instruction",
 ]  # fmt: skip
+PREDICTIONS = ["step", "prompt_id", "picked", "predicted", "lower_bound", "measured", "instruction"]
 TEST = ["question_id", "group", "initial", "winner"]
 POOL = ["prompt_id", "role", "position", "text"]  # the columns of data/prompts.csv
 
 
 def write_tables(run: Run, folder: Path, proposer: str, scorer: str) -> list[Path]:
     """candidates.csv (everything proposed), trajectory.csv (what was scored), steps.csv, result.csv, test_questions.csv,
-    instructions.csv, meta_prompts.txt."""
+    instructions.csv, meta_prompts.txt; predictions.csv where a hybrid scorer predicted."""
     bootstrap = ClusterBootstrap(run.parts.clusters(run.parts.train), 0)
     rows = [candidate_row(c, bootstrap, run) for c in run.candidates]
     write_csv(folder / "candidates.csv", rows, CANDIDATES)
@@ -38,6 +40,8 @@ def write_tables(run: Run, folder: Path, proposer: str, scorer: str) -> list[Pat
     write_csv(folder / "steps.csv", step_rows(run, proposer), STEPS)
     write_csv(folder / "result.csv", result_rows(run, proposer, scorer), RESULT)
     write_csv(folder / "test_questions.csv", test_rows(run), TEST)
+    if isinstance(run.scorer, HybridScorer):
+        write_csv(folder / "predictions.csv", prediction_rows(run, run.scorer), PREDICTIONS)
     pool = [c.prompt for c in run.scored if c.prompt and c.prompt.text]
     write_csv(folder / "instructions.csv", [pool_row(p) for p in pool], POOL)
     write_text(
@@ -54,6 +58,16 @@ def pool_row(prompt: Any) -> dict[str, Any]:
         "position": prompt.position,
         "text": prompt.text,
     }
+
+
+def prediction_rows(run: Run, scorer: HybridScorer) -> Iterator[dict[str, Any]]:
+    """What was predicted of each instruction when it was picked, and what measuring it gave."""
+    measured = {c.prompt.id: c.train.mean for c in run.scored if c.prompt and c.train}
+    for p in scorer.predictions:
+        yield {
+            "step": p.step, "prompt_id": p.prompt.id, "picked": p.picked, "predicted": p.value,
+            "lower_bound": p.lower_bound, "measured": measured.get(p.prompt.id), "instruction": p.prompt.text,
+        }  # fmt: skip
 
 
 def candidate_row(c: Candidate, bootstrap: ClusterBootstrap, run: Run) -> dict[str, Any]:
@@ -74,7 +88,7 @@ def step_rows(run: Run, proposer: str) -> Iterator[dict[str, Any]]:
     best = 0.0
     for step in sorted({c.step for c in run.candidates}):
         here = [c for c in run.candidates if c.step == step]
-        scores = [c.train.mean for c in here if c.train]
+        scores = [c.train.mean for c in run.scored if c.train and c.scored_at == step]
         best = max([best, *scores])
         yield {
             "step": step,
@@ -110,7 +124,7 @@ def result_rows(run: Run, proposer: str, scorer: str) -> Iterator[dict[str, Any]
         value, low, high = bootstrap.mean(values[:, None])[0]
         assert c.prompt is not None
         yield {
-            **about, "what": what, "prompt_id": c.prompt.id, "value": value, "ci_low": low, "ci_high": high,
+            **about, "what": what + (" (predicted)" if c.test and c.test.kind == "predicted" else ""), "prompt_id": c.prompt.id, "value": value, "ci_low": low, "ci_high": high,
             "n": len(values), "groups": bootstrap.n_clusters, "instruction": c.prompt.text,
         }  # fmt: skip
 
@@ -173,6 +187,7 @@ def write_report(run: Run, folder: Path, proposer: str, scorer: str, spending: S
     lines += [
         f"Scorer calls: {paid:,} of {needed:,} answers had to be asked for; {needed - paid:,} stood in the log already. "
         f"Rejected before scoring: {len(unscored)} instructions, which saved {len(unscored) * len(run.parts.train):,} more.",
+        *_prediction_lines(run),
         "",
         f"Questions: {len(run.parts.train)} train, {len(run.parts.validation)} validation, {len(run.parts.test)} test; "
         f"{run.parts.left_out} left out because a near-duplicate stands in another part.",
@@ -180,6 +195,23 @@ def write_report(run: Run, folder: Path, proposer: str, scorer: str, spending: S
     path = folder / "report.md"
     write_text(path, "\n".join(lines) + "\n")
     return path
+
+
+def _prediction_lines(run: Run) -> list[str]:
+    if isinstance(run.scorer, RewardModelScorer):
+        value, low, high = run.scorer.correlation
+        return [
+            f"Train scores are predicted, no answer was asked for; rank correlation on left-out instructions {value:.2f} "
+            f"({low:.2f} to {high:.2f})."
+        ]
+    if isinstance(run.scorer, HybridScorer):
+        left = sum(c.verdict == ACCEPTED and c.train is None for c in run.candidates)
+        ranks = ", ".join(f"{v:.2f} at step {s}" for s, v in run.scorer.correlations.items()) or "never tried"
+        return [
+            f"Accepted but never measured: {left} instructions, which saved {left * len(run.parts.train):,} more. Rank "
+            f"correlation on left-out instructions: {ranks}."
+        ]
+    return []
 
 
 def _result_lines(run: Run, proposer: str, scorer: str) -> list[str]:

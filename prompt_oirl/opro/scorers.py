@@ -7,6 +7,7 @@ by prediction and measures a few. Predicted scores never enter the log.
 
 from __future__ import annotations
 
+import copy
 import fcntl
 import json
 import unicodedata
@@ -57,9 +58,14 @@ class Scorer(Protocol):
     name: str
 
     def score(
-        self, prompts: Sequence[Prompt], asked: Sequence[Question], step: int, part: str
+        self,
+        prompts: Sequence[Prompt],
+        asked: Sequence[Question],
+        step: int,
+        part: str,
+        limit: int | None = None,
     ) -> list[Score | None]:
-        """A score of every prompt on these questions, None for one that was not scored. `part` is what they are for."""
+        """Scores of at most `limit` prompts on these questions, None for the others. `part` is what they are for."""
 
 
 @dataclass
@@ -176,19 +182,30 @@ class LLMScorer:
             value = float(verdict)
         self._values.setdefault((row.question_id, _nfc(row.prompt), row.position), value)
 
+    def with_spending(self, spending: Spending) -> LLMScorer:
+        """The same scorer for another run: what one learns the other knows."""
+        other = copy.copy(self)
+        other._spending = spending
+        return other
+
     def score(
-        self, prompts: Sequence[Prompt], asked: Sequence[Question], step: int, part: str
+        self,
+        prompts: Sequence[Prompt],
+        asked: Sequence[Question],
+        step: int,
+        part: str,
+        limit: int | None = None,
     ) -> list[Score | None]:
-        items = [Item(question, prompt, 0) for prompt in prompts for question in asked]
+        items = [Item(question, prompt, 0) for prompt in prompts[:limit] for question in asked]
         owed = [item for item in items if _key(item) not in self._values]
         self._spending.begin(step, part, len(items), len(owed))
         if owed:
             self._ask(owed, f"step {step}, {part}")
         scores: list[Score | None] = []
-        for prompt in prompts:
+        for prompt in prompts[:limit]:
             values = [self._values[_key(Item(question, prompt, 0))] for question in asked]
             scores.append(Score(np.array(values, dtype=np.float64), "measured"))
-        return scores
+        return scores + [None] * (len(prompts) - len(scores))
 
     def owed(self, prompts: Sequence[Prompt], asked: Sequence[Question]) -> int:
         """How many answers the log lacks."""

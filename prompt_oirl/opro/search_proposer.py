@@ -7,9 +7,11 @@ replaces or crosses clauses, new ones coming from the list below. Every output o
 
 from __future__ import annotations
 
+import itertools
 import random
 import re
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 from prompt_oirl.llms import Conversation, Generation, item_seed
 from prompt_oirl.opro.meta_prompt import Layout
@@ -29,6 +31,27 @@ CLAUSES = (
     "Give the bare result", "Answer at once", "Be brief", "State the answer clearly",
 )  # fmt: skip
 ENDINGS = (".", ":", "!", "")
+
+
+@dataclass(frozen=True)
+class SearchSpace:
+    """Instructions that the search can write: up to `longest` of the clauses in any order, and an ending."""
+
+    clauses: tuple[str, ...] = CLAUSES
+    longest: int = 6
+    endings: tuple[str, ...] = ENDINGS
+
+    def instructions(self) -> list[str]:
+        """All of them; small spaces only."""
+        orders = (
+            order for n in range(1, self.longest + 1) for order in itertools.permutations(self.clauses, n)
+        )
+        return [". ".join(order) + ending for order in orders for ending in self.endings]
+
+
+FULL = SearchSpace()
+# Two thirds of the clauses, one or two at a time: 784 instructions, few enough to be measured once and for all.
+SMALL = SearchSpace(("Let's solve the problem", *(c for i, c in enumerate(CLAUSES) if i % 3 != 2)), 2, (".",))
 _SPLIT = re.compile(r"(?<=[.,;:!?])\s+")
 _PAIR = {
     "chat": re.compile(r"^text:\n(.*)(?:\nscore:\n([\d.]+))?$", re.M),
@@ -55,8 +78,9 @@ class PhraseSearch:
 
     batch_size = 64
 
-    def __init__(self, layout: Layout):
+    def __init__(self, layout: Layout, space: SearchSpace = FULL):
         self.layout: Layout = layout
+        self.space = space
 
     def generate(
         self,
@@ -91,11 +115,11 @@ class PhraseSearch:
             while edits < 6 and rng.random() < temperature / (1 + temperature) / 1.5:
                 edits += 1
             for _ in range(edits):
-                clauses = _edit(clauses, _clauses(_pick(parents, temperature, rng)), rng)
-            proposal = _sentence(clauses, rng)
+                clauses = _edit(clauses, _clauses(_pick(parents, temperature, rng)), self.space, rng)
+            proposal = _sentence(clauses, self.space, rng)
             if proposal not in shown:
                 return proposal
-        return _sentence([rng.choice(CLAUSES)], rng)
+        return _sentence([rng.choice(self.space.clauses)], self.space, rng)
 
 
 def _pick(parents: Sequence[str], temperature: float, rng: random.Random) -> str:
@@ -110,9 +134,9 @@ def _clauses(text: str) -> list[str]:
     return [clause.rstrip(".,;:!?") for clause in _SPLIT.split(text.strip()) if clause.rstrip(".,;:!?")]
 
 
-def _edit(clauses: list[str], other: list[str], rng: random.Random) -> list[str]:
+def _edit(clauses: list[str], other: list[str], space: SearchSpace, rng: random.Random) -> list[str]:
     """One change; `clauses` is left alone."""
-    fresh = [clause for clause in CLAUSES if clause.casefold() not in {c.casefold() for c in clauses}]
+    fresh = [clause for clause in space.clauses if clause.casefold() not in {c.casefold() for c in clauses}]
     what = rng.choice(("add", "add", "drop", "replace", "cross", "swap"))
     at = rng.randrange(len(clauses) + 1)
     if what == "drop" and len(clauses) > 1:
@@ -121,13 +145,13 @@ def _edit(clauses: list[str], other: list[str], rng: random.Random) -> list[str]
         at = min(at, len(clauses) - 1)
         return [*clauses[:at], rng.choice(fresh), *clauses[at + 1 :]]
     if what == "cross" and other:
-        return list(dict.fromkeys(clauses[:at] + other[rng.randrange(len(other)) :]))[:6]
+        return list(dict.fromkeys(clauses[:at] + other[rng.randrange(len(other)) :]))[: space.longest]
     if what == "swap" and len(clauses) > 1:
         return [*clauses[1:], clauses[0]]
-    return [*clauses[:at], rng.choice(fresh), *clauses[at:]][:6]
+    return [*clauses[:at], rng.choice(fresh), *clauses[at:]][: space.longest]
 
 
-def _sentence(clauses: Sequence[str], rng: random.Random) -> str:
+def _sentence(clauses: Sequence[str], space: SearchSpace, rng: random.Random) -> str:
     """Clauses as sentences, the last one with any ending."""
     capitals = [clause[0].upper() + clause[1:] for clause in clauses if clause]
-    return ". ".join(capitals) + rng.choice(ENDINGS)
+    return ". ".join(capitals) + rng.choice(space.endings)

@@ -81,7 +81,7 @@ def load_task(name: str, paths: Paths, own_questions: Path | None = None) -> Tas
 
 @dataclass(frozen=True)
 class Parts:
-    """The questions of a run. `groups` (question id -> group) is what intervals resample; `left_out` counts questions
+    """The questions of a run. `groups` (id of any of the task's questions -> group) is what intervals resample; `left_out` counts questions
     that were not taken because a near-duplicate stands in an earlier part."""
 
     train: tuple[Question, ...]
@@ -136,8 +136,7 @@ def divide(task: Task, train: int, validation: int, test: int, seed: int) -> Par
             )
         used |= set(kept)
         parts[split] = tuple(replace(task.questions[i], split=split) for i in sorted(kept))
-    ids = {q.id for asked in parts.values() for q in asked}
-    groups = {q.id: group[i] for i, q in enumerate(task.questions) if q.id in ids}
+    groups = {q.id: group[i] for i, q in enumerate(task.questions)}
     return Parts(parts["train"], parts["validation"], parts["test"], groups, len(left_out - used))
 
 
