@@ -15,7 +15,7 @@ from typing import Any
 from prompt_oirl.artifacts import InputError, Paths, read_json, read_jsonl, require
 from prompt_oirl.questions import Question
 
-REMEDY = "put the data folder of google-deepmind/opro at data/fetched/opro/data"
+REMEDY = "run scripts/fetch_data.py --datasets aqua,bbh,mmlu,multiarith"
 LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
 
 # Answer kinds of the 27 BIG-Bench Hard tasks; those not named are choices.
