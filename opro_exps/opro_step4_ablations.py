@@ -50,7 +50,7 @@ class Args:
     instructions: int = 160
     """Instructions that every arm scores, besides the initial one."""
     proposer: Literal["llm", "search"] = "search"
-    """llm: --optimizer writes the instructions; search: a stated search over 784 instructions, no second model."""
+    """llm: --optimizer writes the instructions; search: a stated search over 484 instructions, no second model."""
     initial: str = "Let's solve the problem."
     """Initial instruction of the arms that do not vary it."""
     train_size: int = 40

@@ -58,3 +58,11 @@ def summarise(parent: Path, title: str) -> None:
     write_csv(parent / "result.csv", rows, report.RESULT)
     tables = [read_csv(f / "steps.csv", remedy=remedy) for f in done]
     report.draw_steps(tables, f"{title}, {len(tables)} run(s)", parent / "accuracy_per_step.png")
+
+
+def read_settings(path: Path) -> dict[str, Any]:
+    """The settings of a run of step 1."""
+    settings = read_json(path, remedy="run opro_step1_optimize_prompts.py")
+    if not isinstance(settings, dict) or "position" not in settings:
+        raise InputError(f"{path}: not the settings of a run; {REMEDY}")
+    return settings

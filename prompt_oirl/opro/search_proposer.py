@@ -50,8 +50,8 @@ class SearchSpace:
 
 
 FULL = SearchSpace()
-# Two thirds of the clauses, one or two at a time: 784 instructions, few enough to be measured once and for all.
-SMALL = SearchSpace(("Let's solve the problem", *(c for i, c in enumerate(CLAUSES) if i % 3 != 2)), 2, (".",))
+# Half of the clauses, one or two at a time: 484 instructions, few enough to be measured once and for all.
+SMALL = SearchSpace(("Let's solve the problem", *(c for i, c in enumerate(CLAUSES) if i % 6 in (0, 1, 3))), 2, (".",))
 _SPLIT = re.compile(r"(?<=[.,;:!?])\s+")
 _PAIR = {
     "chat": re.compile(r"^text:\n(.*)(?:\nscore:\n([\d.]+))?$", re.M),
