@@ -8,7 +8,7 @@
 With the phrase search all arms search a small space of instructions on one fixed set of questions, so that most answers
 stand in the log after the first arms and the others replay them; the table tells how many were asked for. A known log
 (--known_log) that holds the whole space makes every arm a replay. Stopped or killed, the same command goes on. Writes
-results/opro/<task>/<run>/: ablations.csv (means, intervals), runs.csv, curves.csv and ablations.png.
+results/opro/<task>/<run>/: ablations.csv (means, intervals), hybrid.csv, runs.csv, curves.csv and ablations.png.
 """
 
 from __future__ import annotations
@@ -175,11 +175,12 @@ def write(outcomes: Sequence[Outcome], parts: tasks.Parts, shared: Shared, folde
             f"{row['axis']:22} {row['value'][:24]:24} best train {row['best_train']:6.1%}  test {row['test']:6.1%} "
             f"({row['test_ci_low']:.1%} to {row['test_ci_high']:.1%})  {row['search_calls']:,.0f} calls"
         )
-    by_arm = {name: [o for o in outcomes if o.arm == name] for name in {o.arm for o in outcomes}}
-    if (difference := ablations.paired(by_arm, "hybrid", ablations.DEFAULT)) is not None:
-        value, low, high = ablations.mean_over_runs_and_groups(difference, clusters, level=0.9)
+    comparisons = list(ablations.hybrid_rows(outcomes, clusters))
+    write_csv(folder / "hybrid.csv", comparisons, ablations.HYBRID)
+    for row in comparisons:
         print(
-            f"hybrid - all measured: {value:+.1%} (90 % interval {low:+.1%} to {high:+.1%}), {len(difference)} seeds"
+            f"{row['comparison']}: {row['value']:+.1%} (90 % interval {row['ci90_low']:+.1%} to {row['ci90_high']:+.1%}), "
+            f"{row['seeds']} seeds, {row['calls']:,.0f} against {row['calls_other']:,.0f} calls"
         )
     total = sum(o.search_calls + o.test.size + o.start_test.size for o in outcomes)
     print(f"{total:,} answers needed, {shared.asked:,} asked for, the others replayed from the log; {folder}")

@@ -23,6 +23,7 @@ COLUMNS = [
 ]  # fmt: skip
 RUNS = ["arm", "seed", "scored", "search_calls", "start_train", "best_train", "winner_validation", "start_test", "test",
         "winner"]  # fmt: skip
+HYBRID = ["comparison", "value", "ci90_low", "ci90_high", "seeds", "calls", "calls_other"]
 CURVE = ["arm", "seed", "scored", "best_train"]
 
 
@@ -192,6 +193,21 @@ def paired(by_arm: dict[str, list[Outcome]], a: str, b: str) -> np.ndarray | Non
     of_b = {o.seed: o for o in by_arm.get(b, [])}
     rows = [o.test - of_b[o.seed].test for o in by_arm.get(a, []) if o.seed in of_b]
     return np.array(rows) if rows else None
+
+
+def hybrid_rows(outcomes: Sequence[Outcome], clusters: np.ndarray) -> Iterator[dict[str, Any]]:
+    """Test accuracy of the hybrid's winners against those of other arms, 90 % intervals; calls of the search, test not counted."""
+    by_arm = {name: [o for o in outcomes if o.arm == name] for name in {o.arm for o in outcomes}}
+    for other, said in ((DEFAULT, "all measured"), ("quarter", "all measured at as many calls")):
+        difference = paired(by_arm, "hybrid", other)
+        if difference is None:
+            continue
+        value, low, high = mean_over_runs_and_groups(difference, clusters, level=0.9)
+        calls = [np.mean([o.search_calls for o in by_arm[name]]) for name in ("hybrid", other)]
+        yield {
+            "comparison": f"hybrid - {said}", "value": value, "ci90_low": low, "ci90_high": high,
+            "seeds": len(difference), "calls": calls[0], "calls_other": calls[1],
+        }  # fmt: skip
 
 
 def curve_rows(outcomes: Sequence[Outcome]) -> Iterator[dict[str, Any]]:

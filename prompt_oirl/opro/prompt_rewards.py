@@ -136,19 +136,19 @@ class AdditiveRidge:
 
 
 def _ridge(x: np.ndarray, y: np.ndarray, weights: np.ndarray) -> np.ndarray:
-    """Coefficients float64 (d,) of y (n,) on x (n, d), rows weighted; solved over rows, which are few."""
+    """Coefficients float64 (d,) of y (n,) on x (n, d), rows weighted."""
     used = weights > 0
     root = np.sqrt(weights[used] / weights[used].mean())
-    rows, target = x[used].astype(np.float64) * root[:, None], y[used] * root
-    values, vectors = np.linalg.eigh(rows @ rows.T)
-    rotated = vectors.T @ target
+    left, values, right = np.linalg.svd(x[used].astype(np.float64) * root[:, None], full_matrices=False)
+    target = y[used] * root
+    rotated = left.T @ target
     errors, solutions = [], []
     for penalty in PENALTIES:
-        shrunk = 1 / (np.maximum(values, 0) + penalty)
-        dual = vectors @ (shrunk * rotated)
-        errors.append(((dual / ((vectors**2) @ shrunk)) ** 2).sum())  # leave-one-out residuals
-        solutions.append(dual)
-    return rows.T @ solutions[int(np.argmin(errors))]
+        kept = values**2 / (values**2 + penalty)
+        residual = (target - left @ (kept * rotated)) / (1 - left**2 @ kept)  # leave-one-out
+        errors.append((residual**2).sum())
+        solutions.append(right.T @ (values / (values**2 + penalty) * rotated))
+    return solutions[int(np.argmin(errors))]
 
 
 class PromptRewards:

@@ -51,7 +51,9 @@ class SearchSpace:
 
 FULL = SearchSpace()
 # Half of the clauses, one or two at a time: 484 instructions, few enough to be measured once and for all.
-SMALL = SearchSpace(("Let's solve the problem", *(c for i, c in enumerate(CLAUSES) if i % 6 in (0, 1, 3))), 2, (".",))
+SMALL = SearchSpace(
+    ("Let's solve the problem", *(c for i, c in enumerate(CLAUSES) if i % 6 in (0, 1, 3))), 2, (".",)
+)
 _SPLIT = re.compile(r"(?<=[.,;:!?])\s+")
 _PAIR = {
     "chat": re.compile(r"^text:\n(.*)(?:\nscore:\n([\d.]+))?$", re.M),
