@@ -12,7 +12,7 @@
 Stopped or killed at any moment, the same command goes on where it was and pays for nothing twice: answers lie in
 opro_exps/LM<llm>/<task>_interactions.jsonl, outputs of the optimizer in proposals.jsonl. Writes
 results/opro/<task>/<run>/seed<k>/ (report.md, candidates.csv, trajectory.csv, steps.csv, result.csv, instructions.csv)
-and, over all seeds, result.csv and accuracy_per_step.png one level up. `--proposer search` needs no second model: it is a
+and, over all seeds, result.csv, winners.csv and accuracy_per_step.png one level up. `--proposer search` needs no second model: it is a
 stated search over phrases, and every output says so. `--score_by hybrid` measures only what a reward model ranks best and
 some at random; `--score_by reward_model` measures nothing in the search, and is refused where it cannot rank.
 """
@@ -57,6 +57,8 @@ class Args:
     """Where the instruction goes: behind the question, before it, in the system message, or opening the answer."""
     proposer: Literal["llm", "search"] = "llm"
     """llm: --optimizer writes the instructions; search: a stated search over phrases, no second model."""
+    search_space: Literal["full", "small"] = "full"
+    """What the search can write: up to six of forty clauses; small: one or two of twenty-two, 484 instructions in all."""
     grader: Literal["strict", "original", "opro"] = "strict"
     """opro is the published, lenient one: for comparison only."""
     train_size: int = 50
@@ -79,6 +81,8 @@ class Args:
     """Name of the run's folder."""
     seed: int = 0
     """Seed of parts, exemplars and proposals; the scorer's own noise has seed 0."""
+    parts_seed: int | None = None
+    """Seed of the parts of all runs; default: each run's own."""
     seeds: int = 1
     """Do so many runs, with seeds counting up from --seed."""
     dry_run: bool = False
@@ -116,7 +120,9 @@ def main(args: Args) -> None:
     budgets = args.scorer_budget.budget(), args.optimizer_budget.budget()
     parent = paths.opro_results(task.name, args.run)
     for seed in range(args.seed, args.seed + args.seeds):
-        parts = tasks.divide(task, args.train_size, args.validation_size, args.test_size, seed)
+        parts = tasks.divide(
+            task, args.train_size, args.validation_size, args.test_size, parts_seed(args, seed)
+        )
         folder = parent / f"seed{seed}"
         log = SharedLog(LogFiles(paths.opro_log(scorer_name), task.name), run_key(folder.resolve()))
         with runs.held_folder(folder), log.held():
@@ -148,15 +154,21 @@ def main(args: Args) -> None:
     runs.summarise(parent, f"{task.name}: proposer {proposer_name}, scorer {scorer_name}")
 
 
+def parts_seed(args: Args, seed: int) -> int:
+    return seed if args.parts_seed is None else args.parts_seed
+
+
 def load_optimizer(args: Args) -> LLM:
     if args.proposer == "search":
-        return search_proposer.PhraseSearch(args.meta.layout)
+        return search_proposer.PhraseSearch(args.meta.layout, search_proposer.SPACES[args.search_space])
     return args.optimizer.load()
 
 
 def worst_case(args: Args, task: tasks.Task) -> str:
     """The most calls a run can need; rejected and logged ones come off."""
-    parts = tasks.divide(task, args.train_size, args.validation_size, args.test_size, args.seed)
+    parts = tasks.divide(
+        task, args.train_size, args.validation_size, args.test_size, parts_seed(args, args.seed)
+    )
     first, found = len(args.initial), args.loop.steps * args.loop.samples
     scored = {
         "llm": first + found, "reward_model": 0,
@@ -180,7 +192,7 @@ def settings_of(args: Args, seed: int, scorer: str, proposer: str) -> dict[str, 
         loop.pop("steps")
     names = (
         "task", "position", "grader", "train_size", "validation_size", "test_size", "temperature", "max_gen_len",
-        "optimizer_max_gen_len", "initial", "score_by", "judge",
+        "optimizer_max_gen_len", "initial", "score_by", "judge", "search_space",
     )  # fmt: skip
     chosen: dict[str, Any] = {name: getattr(args, name) for name in names} | {"initial": list(args.initial)}
     own = sha256(args.questions) if args.questions else None
@@ -192,6 +204,7 @@ def settings_of(args: Args, seed: int, scorer: str, proposer: str) -> dict[str, 
         "reward": None if args.score_by == "llm" else asdict(args.reward),
         "reward_log": [sha256(path) for path in args.reward_log],
         "seed": seed,
+        "parts_seed": parts_seed(args, seed),
         "scorer": scorer,
         "proposer": proposer,
     }

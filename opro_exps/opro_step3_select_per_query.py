@@ -77,8 +77,9 @@ def main(args: Args) -> None:
         raise InputError("--pool: give 2 or more; --fit_size: give 10 or more")
     paths = Paths(args.root)
     task = tasks.load_task(args.task, paths, args.questions)
-    parts = tasks.divide(task, args.fit_size, args.validation_size, args.test_size, args.seed)
     folder = paths.opro_results(task.name, args.run) / f"seed{args.seed}"
+    seed = runs.read_settings(folder / "run.json")["parts_seed"]
+    parts = tasks.divide(task, args.fit_size, args.validation_size, args.test_size, seed)
     pool = best_instructions(folder / "trajectory.csv", args.pool)
     name = args.llm or args.scorer.name()
     log = SharedLog(LogFiles(paths.opro_log(name), task.name), run_key(folder.resolve(), "select"))

@@ -53,11 +53,11 @@ class Args:
     """llm: --optimizer writes the instructions; search: a stated search over 484 instructions, no second model."""
     initial: str = "Let's solve the problem."
     """Initial instruction of the arms that do not vary it."""
-    train_size: int = 40
+    train_size: int = 32
     """Questions that score every instruction."""
     validation_size: int = 50
     """Questions that choose the winner."""
-    test_size: int = 400
+    test_size: int = 200
     """Questions that judge the winner."""
     parts_seed: int = 0
     """Seed of the parts, the same for all runs."""
@@ -75,7 +75,7 @@ class Args:
     """Folder that holds data/, opro_exps/ and results/."""
     loop: LoopSettings = field(default_factory=LoopSettings)
     meta: MetaPromptSettings = field(default_factory=MetaPromptSettings)
-    reward: RewardSettings = field(default_factory=RewardSettings)
+    reward: RewardSettings = field(default_factory=lambda: RewardSettings(threshold=0.0))
     scorer: ModelOptions = field(default_factory=ModelOptions)
     optimizer: ModelOptions = field(default_factory=lambda: ModelOptions(max_seq_len=4096))
     scorer_budget: BudgetOptions = field(default_factory=BudgetOptions)

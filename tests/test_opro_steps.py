@@ -19,9 +19,11 @@ from opro_toy import mutate_last, pick, toy_answer, toy_questions
 
 from prompt_oirl import interactions
 from prompt_oirl.artifacts import REPO_ROOT
+from prompt_oirl.opro import search_proposer
 
 KEY = "sk-secret-of-the-test"
 STEP1, STEP2 = "opro_step1_optimize_prompts.py", "opro_step2_evaluate_prompts.py"
+STEP3, STEP4 = "opro_step3_select_per_query.py", "opro_step4_ablations.py"
 SIZES = ["--train_size", "12", "--validation_size", "10", "--test_size", "30"]
 SMALL = [*SIZES, "--loop.steps", "3", "--loop.samples", "4", "--loop.finalists", "3", "--max_gen_len", "60"]
 
@@ -223,3 +225,71 @@ def test_flags_that_cannot_work_are_refused_in_one_line(runner: Runner, server: 
     assert done.returncode == 1 and "was started with another loop" in done.stderr
     done = runner.run(runner.command(STEP2, "--instructions", str(runner.root / "none.txt")))
     assert done.returncode == 1 and "missing" in done.stderr.splitlines()[-1]
+
+
+def test_select_per_query_and_ablations_replay_the_log(runner: Runner, server: MisbehavingServer) -> None:
+    search = ["--proposer", "search", "--search_space", "small", "--parts_seed", "0"]
+    assert runner.run(runner.step1(*search)).returncode == 0
+    sizes = ["--validation_size", "10", "--test_size", "30", "--max_gen_len", "60"]
+    step3 = runner.command(
+        STEP3, *sizes, "--fit_size", "24", "--pool", "3", "--model", "linear", "--embedder", "tfidf"
+    )
+    done = runner.run(step3)
+    assert done.returncode == 0, done.stderr
+    folder = runner.folder / "seed0"
+    table = {r["what"]: float(r["value"]) for r in csv.DictReader((folder / "selection.csv").open())}
+    gain = table["picked per question"] - table["single best of the pool"]
+    assert table["gain of picking"] == pytest.approx(gain) and table[
+        "any of the pool (lucky hits count)"
+    ] >= max(table["picked per question"], table["single best of the pool"])
+    picks = list(csv.DictReader((folder / "picks.csv").open()))
+    assert len(picks) == 30 and len({p["pick"] for p in picks}) <= 3
+    before = sum(server.answered.values())
+    assert runner.run(step3).returncode == 0 and sum(server.answered.values()) == before
+
+    step4 = runner.command(
+        STEP4, *SIZES, "--max_gen_len", "60", "--instructions", "12", "--seeds", "2",
+        "--arms", "default", "samples=2", "order=descending", "one step", "quarter",
+    )  # fmt: skip
+    done = runner.run(step4, PYTHONHASHSEED="1")
+    assert done.returncode == 0, done.stderr
+    out = runner.root / "results" / "opro" / "toy" / "ablations"
+    rows = list(csv.DictReader((out / "ablations.csv").open()))
+    scored = {row["arm"]: float(row["scored"]) for row in rows}
+    assert scored["default"] == scored["samples=2"] == scored["one step"] == 13 > scored["quarter"]
+    assert {row["proposer"] for row in rows} == {"phrase-search"} and (out / "ablations.png").is_file()
+    found = {p.name: p.read_bytes() for p in out.iterdir() if p.is_file()}
+    before = sum(server.answered.values())
+    done = runner.run(step4, PYTHONHASHSEED="2")
+    assert done.returncode == 0 and " 0 asked for" in done.stdout, "a second time is a replay"
+    assert sum(server.answered.values()) == before
+    assert {p.name: p.read_bytes() for p in out.iterdir() if p.is_file()} == found
+    done = runner.run(runner.command(STEP4, "--arms", "nonsense"))
+    assert done.returncode == 1 and "choose from default" in done.stderr
+    done = runner.run(runner.command(STEP3, "--run", "none"))
+    assert done.returncode == 1 and "run opro_step1_optimize_prompts.py" in done.stderr
+
+
+def test_without_any_scorer_call_an_instruction_is_found(runner: Runner, server: MisbehavingServer) -> None:
+    """Instructions measured in step 2 teach the reward model; the search on its predictions asks nobody."""
+    texts = runner.root / "texts.txt"
+    texts.write_text("\n".join(search_proposer.SMALL.instructions()[:22]) + "\n")
+    done = runner.run(
+        runner.command(STEP2, *SIZES, "--max_gen_len", "60", "--instructions", str(texts), "--part", "train")
+    )
+    assert done.returncode == 0, done.stderr
+    log = runner.root / "opro_exps" / "LMm" / "toy_interactions.jsonl"
+    asked = len(server.requests)
+    predict = [
+        "--proposer", "search", "--score_by", "reward_model", "--judge", "reward_model", "--run", "predicted",
+        "--reward_log", str(log), "--reward.threshold",
+    ]  # fmt: skip
+    done = runner.run(runner.step1(*predict, "-1"))
+    assert done.returncode == 0, done.stderr
+    assert len(server.requests) == asked, "a predicting run called the server"
+    assert "no answer was asked for; rank correlation on left-out instructions" in done.stdout
+    assert "(predicted)" in done.stdout
+    done = runner.run(runner.step1(*predict[:-2], str(log), "--reward.threshold", "1", "--run", "refused"))
+    assert (
+        done.returncode == 1 and "below --reward.threshold 1" in done.stderr and len(server.requests) == asked
+    )

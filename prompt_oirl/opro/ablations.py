@@ -16,7 +16,7 @@ from prompt_oirl.opro.meta_prompt import MetaPromptSettings
 
 DEFAULT = "default"
 QUARTER_FINALISTS = 4
-POOL = 32  # instructions that a hybrid run proposes per step
+POOL = 64  # instructions that a hybrid run proposes per step
 COLUMNS = [
     "axis", "value", "arm", "seeds", "scored", "search_calls", "start_train", "best_train", "start_test", "test", "test_ci_low",
     "test_ci_high", "over_default", "over_default_ci_low", "over_default_ci_high", "proposer", "scorer",

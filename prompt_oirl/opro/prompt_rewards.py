@@ -38,11 +38,11 @@ class RewardSettings:
     """A predicted score is the mean minus so many times the members' spread."""
     threshold: float = 0.3
     """Predictions count only where their rank correlation on left-out instructions reaches this."""
-    top: int = 1
+    top: int = 3
     """hybrid: so many of the best predicted are measured in each step."""
     explore: int = 1
     """hybrid: and so many at random."""
-    refit_every: int = 2
+    refit_every: int = 1
     """hybrid: steps after which the ensemble learns what was measured since."""
 
     def __post_init__(self) -> None:

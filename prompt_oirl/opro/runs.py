@@ -11,6 +11,7 @@ from typing import Any
 from prompt_oirl.artifacts import InputError, read_csv, read_json, write_csv, write_json
 from prompt_oirl.opro import report
 from prompt_oirl.opro.proposals import REMEDY
+from prompt_oirl.prompts import Prompt
 
 
 @contextmanager
@@ -40,7 +41,7 @@ def check_settings(path: Path, settings: dict[str, Any]) -> None:
 
 
 def summarise(parent: Path, title: str) -> None:
-    """result.csv and accuracy_per_step.png over all seeds of a run."""
+    """result.csv, winners.csv (initial instructions and winners, for step 2) and accuracy_per_step.png over all seeds."""
     folders = sorted(parent.glob("seed*"), key=lambda path: int(path.name.removeprefix("seed")))
     done = [f for f in folders if (f / "steps.csv").is_file() and (f / "result.csv").is_file()]
     remedy = "run opro_step1_optimize_prompts.py again"
@@ -56,6 +57,10 @@ def summarise(parent: Path, title: str) -> None:
             f"{gain['n']} test questions in {gain['groups']} groups"
         )
     write_csv(parent / "result.csv", rows, report.RESULT)
+    tested = {row["prompt_id"]: row["instruction"] for row in rows if "accuracy" in row["what"]}
+    position = read_settings(done[0] / "run.json")["position"] if done else "after"
+    pool = [report.pool_row(Prompt(i, text or "", position)) for i, text in tested.items()]
+    write_csv(parent / "winners.csv", pool, report.POOL)
     tables = [read_csv(f / "steps.csv", remedy=remedy) for f in done]
     report.draw_steps(tables, f"{title}, {len(tables)} run(s)", parent / "accuracy_per_step.png")
 

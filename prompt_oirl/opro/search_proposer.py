@@ -54,6 +54,7 @@ FULL = SearchSpace()
 SMALL = SearchSpace(
     ("Let's solve the problem", *(c for i, c in enumerate(CLAUSES) if i % 6 in (0, 1, 3))), 2, (".",)
 )
+SPACES = {"full": FULL, "small": SMALL}
 _SPLIT = re.compile(r"(?<=[.,;:!?])\s+")
 _PAIR = {
     "chat": re.compile(r"^text:\n(.*)(?:\nscore:\n([\d.]+))?$", re.M),
