@@ -67,13 +67,13 @@ nano-tables: demo
 # `make opro OPRO_KNOWN=` asks the tiny model itself (about half an hour on two idle cores).
 OPRO_KNOWN ?= --known_log ../data/nano_opro_log/arith.parquet
 OPRO = --scorer.ckpt_dir ../data/nano_llama --llm nano --max_gen_len 96
-OPRO_SIZES = --train_size 40 --validation_size 50 --test_size 300
+OPRO_SIZES = --search_space small --parts_seed 0 --train_size 32 --validation_size 100 --test_size 600
 opro: install
 	cd opro_exps && $(BIN)/python opro_step1_optimize_prompts.py --task arith $(OPRO) $(OPRO_KNOWN) $(OPRO_SIZES) --proposer search --run nano --seeds 3
 	cd opro_exps && $(BIN)/python opro_step4_ablations.py --task arith $(OPRO) $(OPRO_KNOWN)
-	cd opro_exps && $(BIN)/python opro_step3_select_per_query.py --task arith $(OPRO) $(OPRO_KNOWN) --run nano --seed 0
-	$(BIN)/python scripts/fetch_data.py --datasets svamp,mawps,gsm8k,multiarith
-	cd opro_exps && for task in arith svamp mawps multiarith; do $(BIN)/python opro_step2_evaluate_prompts.py --task $$task $(OPRO) \
+	cd opro_exps && $(BIN)/python opro_step3_select_per_query.py --task arith $(OPRO) $(OPRO_KNOWN) --run nano --seed 0 --fit_size 200 --test_size 200 --validation_size 100
+	$(BIN)/python scripts/fetch_data.py --datasets mawps,multiarith
+	cd opro_exps && for task in multiarith mawps; do $(BIN)/python opro_step2_evaluate_prompts.py --task $$task $(OPRO) \
 	  $(OPRO_KNOWN) --instructions ../results/opro/arith/nano/winners.csv --run transfer --test_size 200 || exit 1; done
 	cd opro_exps && $(BIN)/python opro_linear_regression.py && $(BIN)/python opro_traveling_salesman.py
 	$(BIN)/python scripts/measure_opro.py
