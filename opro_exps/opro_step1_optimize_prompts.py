@@ -25,9 +25,10 @@ from typing import Any, Literal
 
 from prompt_oirl import interactions
 from prompt_oirl.artifacts import REPO_ROOT, InputError, Paths, sha256
-from prompt_oirl.generation import Decoding, LogFiles
+from prompt_oirl.generation import Decoding
 from prompt_oirl.llms import LLM
 from prompt_oirl.llms.options import BudgetOptions, ModelOptions
+from prompt_oirl.log_files import LogFiles
 from prompt_oirl.opro import report, runs, search_proposer, tasks
 from prompt_oirl.opro.loop import LoopSettings, Run, optimise
 from prompt_oirl.opro.meta_prompt import MetaPromptSettings

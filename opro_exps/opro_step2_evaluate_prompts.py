@@ -19,8 +19,9 @@ from typing import Any, Literal
 
 from prompt_oirl import interactions
 from prompt_oirl.artifacts import REPO_ROOT, Paths, write_csv
-from prompt_oirl.generation import Decoding, LogFiles
+from prompt_oirl.generation import Decoding
 from prompt_oirl.llms.options import BudgetOptions, ModelOptions
+from prompt_oirl.log_files import LogFiles
 from prompt_oirl.metrics import ClusterBootstrap
 from prompt_oirl.opro import runs, tasks
 from prompt_oirl.opro.scorers import BudgetSpent, LLMScorer, Score, SharedLog, Spending, once, run_key

@@ -21,8 +21,9 @@ import numpy as np
 from prompt_oirl import interactions, reward_models, selectors
 from prompt_oirl.artifacts import REPO_ROOT, InputError, Paths, read_csv, write_csv
 from prompt_oirl.embeddings import load_embedder
-from prompt_oirl.generation import Decoding, LogFiles
+from prompt_oirl.generation import Decoding
 from prompt_oirl.llms.options import BudgetOptions, ModelOptions
+from prompt_oirl.log_files import LogFiles
 from prompt_oirl.metrics import ClusterBootstrap, auc_within_question
 from prompt_oirl.opro import runs, tasks
 from prompt_oirl.opro.scorers import BudgetSpent, LLMScorer, SharedLog, Spending, once, run_key

@@ -22,8 +22,9 @@ from tqdm import tqdm
 
 from prompt_oirl import interactions
 from prompt_oirl.artifacts import REPO_ROOT, InputError, Paths, content_key, write_csv
-from prompt_oirl.generation import Decoding, LogFiles
+from prompt_oirl.generation import Decoding
 from prompt_oirl.llms.options import BudgetOptions, ModelOptions
+from prompt_oirl.log_files import LogFiles
 from prompt_oirl.opro import ablations, runs, search_proposer, tasks
 from prompt_oirl.opro.ablations import Arm, Outcome
 from prompt_oirl.opro.loop import LoopSettings, Run, optimise

@@ -14,11 +14,12 @@ from opro_toy import HELPFUL, mutate_last, pick, quality, toy_answer, toy_parts,
 
 from prompt_oirl import interactions
 from prompt_oirl.artifacts import InputError, read_csv
-from prompt_oirl.generation import Decoding, LogFiles
+from prompt_oirl.generation import Decoding
 from prompt_oirl.interactions import Interaction
 from prompt_oirl.llms import LLM, Generation
 from prompt_oirl.llms.budget import Budget
 from prompt_oirl.llms.scripted import ScriptedLLM
+from prompt_oirl.log_files import LogFiles
 from prompt_oirl.opro import report
 from prompt_oirl.opro.loop import START, LoopSettings, Run, optimise, step_meta_prompt
 from prompt_oirl.opro.meta_prompt import MetaPromptSettings

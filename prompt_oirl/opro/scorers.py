@@ -21,12 +21,13 @@ from typing import Literal, Protocol
 import numpy as np
 from tqdm import tqdm
 
-from prompt_oirl import generation, graders
+from prompt_oirl import generation, graders, log_files
 from prompt_oirl.artifacts import InputError, content_key, read_jsonl
-from prompt_oirl.generation import Decoding, Item, LogFiles
+from prompt_oirl.generation import Decoding, Item
 from prompt_oirl.interactions import Interaction
 from prompt_oirl.llms import LLM
 from prompt_oirl.llms.budget import Budget
+from prompt_oirl.log_files import LogFiles
 from prompt_oirl.opro.tasks import Task
 from prompt_oirl.prompts import Prompt
 from prompt_oirl.questions import Question
@@ -80,7 +81,7 @@ class Spending:
 
     def __post_init__(self) -> None:
         if self.path is not None and self.path.is_file():
-            generation.cut_torn_line(self.path)
+            log_files.cut_torn_line(self.path)
             for row in read_jsonl(self.path, remedy="delete the run's folder and run the same command again"):
                 self.rows[row["step"], row["part"]] = row
 
@@ -128,7 +129,7 @@ class SharedLog:
                     pass
                 else:
                     if self.files.parts():
-                        generation.merge(self.files, [])
+                        log_files.merge(self.files, [])
 
 
 class LLMScorer:
@@ -156,14 +157,14 @@ class LLMScorer:
         self._questions = {q.id: q for q in task.questions}
         logged = list(log.files.rows())
         for row in logged:
-            if _decoding(row) != decoding:
+            if Decoding.of(row) != decoding:
                 raise InputError(
-                    f"{log.files.merged} holds answers drawn with {_decoding(row)}, not with {decoding}: "
+                    f"{log.files.merged} holds answers drawn with {Decoding.of(row)}, not with {decoding}: "
                     "give --llm another name"
                 )
             self._learn(row, log.files.merged)
         for row in known:
-            if row.llm == llm_name and _decoding(row) == decoding and row.sample == 0:
+            if row.llm == llm_name and Decoding.of(row) == decoding and row.sample == 0:
                 self._learn(row, Path("the known log"))
 
     def _learn(self, row: Interaction, where: Path) -> None:
@@ -236,12 +237,6 @@ def _key(item: Item) -> tuple[str, str, str]:
 
 def _nfc(text: str) -> str:
     return unicodedata.normalize("NFC", text)
-
-
-def _decoding(row: Interaction) -> Decoding:
-    return Decoding(
-        row.temperature or 0.0, 1.0 if row.top_p is None else row.top_p, row.max_new_tokens, row.seed or 0
-    )
 
 
 def once(load: Callable[[], LLM]) -> Callable[[], LLM]:
