@@ -3,7 +3,7 @@
     python scripts/measure_opro.py
 
 Reads data/nano_log/ and, where fetched, the released logs, then results/opro/ as `make opro` leaves it. Writes
-results/reference/opro_*.csv and .png and the tables of README. In every ranking an instruction is predicted only by models
+results/reference/opro_*.csv and .png and the tables of README and docs/opro.md. In every ranking an instruction is predicted only by models
 that never saw an answer to it.
 """
 
@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 
 from prompt_oirl import interactions
-from prompt_oirl.artifacts import REPO_ROOT, InputError, Paths, read_csv, write_csv, write_text
+from prompt_oirl.artifacts import REPO_ROOT, InputError, Paths, read_csv, write_csv
 from prompt_oirl.interactions import Interaction
 from prompt_oirl.opro.prompt_rewards import (
     Measured,
@@ -30,7 +30,7 @@ from prompt_oirl.opro.prompt_rewards import (
 from prompt_oirl.prompts import load_prompts
 from prompt_oirl.questions import RELEASED, load_questions
 from prompt_oirl.released_logs import read_released, to_interactions
-from prompt_oirl.reports.readme import markdown, replace_table
+from prompt_oirl.reports.readme import fill_tables, markdown
 from prompt_oirl.steps import run_step
 
 RANKING = [
@@ -76,12 +76,8 @@ def main(args: Args) -> None:
     for name, source in FIGURES.items():
         if (path := args.root / "results" / "opro" / source).is_file():
             shutil.copyfile(path, reference / f"{name}.png")
-    readme = args.root / "README.md"
-    text = readme.read_text(encoding="utf-8")
-    for name, render in RENDER.items():
-        if (path := reference / f"{name}.csv").is_file():
-            text = replace_table(text, name, render(read_csv(path, remedy="run this script")))
-    write_text(readme, text)
+    known = {name: reference / f"{name}.csv" for name in RENDER if (reference / f"{name}.csv").is_file()}
+    fill_tables(args.root, {n: RENDER[n](read_csv(p, remedy="run this script")) for n, p in known.items()})
 
 
 # --- ranking ---------------------------------------------------------------------------------------------
@@ -276,7 +272,53 @@ def render_selection(rows: Sequence[Row]) -> str:
     return markdown(["seed", "what", "value [95 %]"], lines)
 
 
+def render_hybrid(rows: Sequence[Row]) -> str:
+    lines = [
+        [
+            r["comparison"], points(r, "value", "ci90_low", "ci90_high"), r["seeds"],
+            f"{float(r['calls']):,.0f}", f"{float(r['calls_other']):,.0f}",
+        ]
+        for r in rows
+    ]  # fmt: skip
+    return markdown(["test accuracy", "points [90 %]", "seeds", "search calls, hybrid", "the other"], lines)
+
+
+def render_regression(rows: Sequence[Row]) -> str:
+    lines = [
+        [
+            f"{r['w']}, {r['b']}", f"{r['solved']} of {r['reps']}", f"{float(r['steps_mean']):.1f} ± {float(r['steps_sd']):.1f}",
+            f"{float(r['explored_mean']):.1f} ± {float(r['explored_sd']):.1f}", r["paper_gpt4_steps"], r["paper_gpt4_explored"],
+        ]
+        for r in rows
+    ]  # fmt: skip
+    head = ["w, b", "solved", "steps to the optimum", "explored pairs", "paper's gpt-4: steps", "pairs"]
+    return markdown(head, lines)
+
+
+def render_tours(rows: Sequence[Row]) -> str:
+    lines = []
+    for n in dict.fromkeys(r["n"] for r in rows):
+        of_n = [r for r in rows if r["n"] == n]
+        gaps, library = (np.array([float(r[c]) for r in of_n]) for c in ("gap", "gap_to_library"))
+        explored = np.mean([float(r["explored"]) for r in of_n])
+        cells = [f"{100 * gaps.mean():.1f}", f"{100 * gaps.max():.1f}", f"{100 * library.mean():+.1f}"]
+        lines.append([n, str(len(of_n)), of_n[0]["reference_kind"], *cells, f"{explored:.0f}"])
+    head = [
+        "points",
+        "problems",
+        "gap against",
+        "mean gap, %",
+        "largest, %",
+        "against networkx, %",
+        "explored tours",
+    ]
+    return markdown(head, lines)
+
+
 RENDER = {
+    "opro_hybrid": render_hybrid,
+    "opro_regression": render_regression,
+    "opro_tours": render_tours,
     "opro_ranking": render_ranking,
     "opro_runs": render_runs,
     "opro_ablations": render_ablations,

@@ -12,6 +12,7 @@ from prompt_oirl.reports.readme import pages, replace_table
 
 REFERENCE = REPO_ROOT / "results" / "reference"
 SCRIPT = runpy.run_path(str(REPO_ROOT / "scripts" / "make_reference_tables.py"))
+OPRO = runpy.run_path(str(REPO_ROOT / "scripts" / "measure_opro.py"))
 
 
 @pytest.mark.parametrize("name", SCRIPT["TABLES"])
@@ -20,6 +21,13 @@ def test_quoted_table_is_the_rendered_csv(name: str) -> None:
     quoted = "".join(path.read_text(encoding="utf-8") for path in pages(REPO_ROOT))
     _, _, render = SCRIPT["TABLES"][name]
     assert f"<!-- table: {name} -->\n{render(rows)}<!-- end -->" in quoted
+
+
+@pytest.mark.parametrize("name", OPRO["RENDER"])
+def test_quoted_table_on_opro_is_the_rendered_csv(name: str) -> None:
+    rows = read_csv(REFERENCE / f"{name}.csv", remedy="run scripts/measure_opro.py")
+    quoted = "".join(path.read_text(encoding="utf-8") for path in pages(REPO_ROOT))
+    assert f"<!-- table: {name} -->\n{OPRO['RENDER'][name](rows)}<!-- end -->" in quoted
 
 
 @pytest.mark.parametrize("name", [n for n in SCRIPT["TABLES"] if n != "cost"])
