@@ -20,6 +20,8 @@ import numpy as np
 from prompt_oirl import interactions
 from prompt_oirl.artifacts import REPO_ROOT, InputError, Paths, read_csv, write_csv
 from prompt_oirl.interactions import Interaction
+from prompt_oirl.opro import tasks
+from prompt_oirl.opro.predicting_scorers import cells_for
 from prompt_oirl.opro.prompt_rewards import (
     Measured,
     PromptRewards,
@@ -27,6 +29,7 @@ from prompt_oirl.opro.prompt_rewards import (
     TextVectors,
     rank_correlation,
 )
+from prompt_oirl.opro.search_proposer import SMALL
 from prompt_oirl.prompts import load_prompts
 from prompt_oirl.questions import RELEASED, load_questions
 from prompt_oirl.released_logs import read_released, to_interactions
@@ -66,6 +69,7 @@ def main(args: Args) -> None:
         vectors = TextVectors.load("minilm")
         rows = [
             *arith_ranking(args.models, vectors, paths),
+            *space_ranking(args.models[0], vectors, paths),
             *released_ranking(args.models[0], vectors, paths),
         ]
         write_csv(reference / "opro_ranking.csv", rows, RANKING)
@@ -117,6 +121,37 @@ def arith_ranking(models: Sequence[str], vectors: TextVectors, paths: Paths) -> 
     value = rank_correlation(measured.labels[:, unseen], predicted[:, unseen], clusters)
     learned = "six training prompts, training questions"
     yield line(about, learned, "the sixty in no training row", models[0], value, int(unseen.sum()), clusters)
+
+
+def space_ranking(model: str, vectors: TextVectors, paths: Paths) -> Iterator[dict[str, Any]]:
+    """The small search space on the train questions of step 4, learned from each other or from data/nano_log/."""
+    path = paths.committed_log("nano_opro", "arith")
+    if not path.is_file():
+        print(f"{path} is missing; run make opro-log")
+        return
+    arith = tasks.load_task("arith", paths)
+    parts = tasks.divide(arith, 32, 50, 200, 0)
+    train, space = {q.id for q in parts.train}, set(SMALL.instructions())
+    rows = [
+        row
+        for row in interactions.read(path, remedy="run make opro-log")
+        if row.question_id in train and row.prompt in space
+    ]
+    measured = Measured.of((row.question, row.prompt, row.correct) for row in rows)
+    whole = ~np.isnan(measured.labels).any(0)  # a killed batch may have left an instruction half measured
+    kept = [p for p, w in zip(measured.prompts, whole) if w]
+    measured = Measured(measured.questions, kept, measured.labels[:, whole])
+    group = {q.text: parts.groups[q.id] for q in parts.train}
+    clusters = np.array([group[q] for q in measured.questions])
+    about, ranked = {"log": "nano on arith"}, f"{len(kept)} of the small search space"
+    value = rank_correlation(measured.labels, PromptRewards(settings(model), vectors).fit(measured), clusters)
+    yield line(about, "other instructions, the same questions", ranked, model, value, len(kept), clusters)
+    other = interactions.read(paths.committed_log("nano", "arith"), remedy="run make nano-log")
+    rewards = PromptRewards(settings(model), vectors)
+    rewards.fit(Measured.of(cells_for(parts, [r for r in other if r.split == "validation"], "nano")))
+    predicted, _ = rewards.predict(measured.questions, measured.prompts)
+    value = rank_correlation(measured.labels, predicted, clusters)
+    yield line(about, "76 other phrasings, other questions", ranked, model, value, len(kept), clusters)
 
 
 def released_ranking(model: str, vectors: TextVectors, paths: Paths) -> Iterator[dict[str, Any]]:
