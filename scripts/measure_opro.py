@@ -271,6 +271,7 @@ def render_ablations(rows: Sequence[Row]) -> str:
     lines = [
         [
             r["axis"], r["value"], f"{float(r['search_calls']):,.0f}", f"{100 * float(r['best_train']):.1f}",
+            share(r, "early", "early_ci_low", "early_ci_high"),
             share(r, "test", "test_ci_low", "test_ci_high"),
             points(r, "over_default", "over_default_ci_low", "over_default_ci_high"),
         ]
@@ -281,6 +282,7 @@ def render_ablations(rows: Sequence[Row]) -> str:
         "value",
         "search calls",
         "best train, %",
+        "best so far, mean of the first 40",
         "test of the winner, % [95 %]",
         "over the default, points",
     ]

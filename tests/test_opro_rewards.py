@@ -273,6 +273,7 @@ def test_table_pairs_by_seed_and_question() -> None:
     table = {(r["axis"], r["value"]): r for r in ablations.table(outcomes, np.array([0, 1]), "p", "s")}
     row = table["instructions per step", "1"]
     assert (row["over_default"], row["seeds"], row["best_train"], row["test"]) == (0.5, 1, 0.5, 1.0)
+    assert row["early"] == row["early_ci_low"] == 0.5
     assert "over_default" not in table["instructions per step", "8"]
     curve = list(ablations.curve_rows(outcomes[:1]))
     assert [(r["scored"], r["best_train"]) for r in curve] == [(1, 0.2), (2, 0.5), (3, 0.5)]

@@ -16,9 +16,10 @@ from prompt_oirl.opro.meta_prompt import MetaPromptSettings
 
 DEFAULT = "default"
 QUARTER_FINALISTS = 4
+EARLY = 40  # scored instructions after which the curves are mostly flat on easy tasks
 POOL = 64  # instructions that a hybrid run proposes per step
 COLUMNS = [
-    "axis", "value", "arm", "seeds", "scored", "search_calls", "start_train", "best_train", "start_test", "test", "test_ci_low",
+    "axis", "value", "arm", "seeds", "scored", "search_calls", "start_train", "best_train", "early", "early_ci_low", "early_ci_high", "start_test", "test", "test_ci_low",
     "test_ci_high", "over_default", "over_default_ci_low", "over_default_ci_high", "proposer", "scorer",
 ]  # fmt: skip
 RUNS = ["arm", "seed", "scored", "search_calls", "start_train", "best_train", "winner_validation", "start_test", "test",
@@ -131,12 +132,26 @@ class Outcome:
             first.test.values,
         )  # fmt: skip
 
+    @property
+    def early(self) -> float:
+        """Mean over the first EARLY scored instructions of the best train accuracy so far: how soon it was found."""
+        shown = self.curve[1 : EARLY + 1] or self.curve
+        return float(np.mean(shown + [shown[-1]] * (EARLY - len(shown))))
+
     def row(self) -> dict[str, Any]:
         return {
             "arm": self.arm, "seed": self.seed, "scored": len(self.curve), "search_calls": self.search_calls,
             "start_train": self.curve[0], "best_train": self.curve[-1], "winner_validation": self.winner_validation,
             "start_test": self.start_test.mean(), "test": self.test.mean(), "winner": self.winner,
         }  # fmt: skip
+
+
+def mean_over_runs(values: np.ndarray, seed: int = 0) -> tuple[float, float, float]:
+    """Mean of one value per run with its 95 % interval over runs."""
+    rng = np.random.default_rng(seed)
+    draws = values[rng.integers(0, len(values), size=(2000, len(values)))].mean(1)
+    low, high = interval(draws[:, None])
+    return float(values.mean().round(12)), float(low[0].round(12)), float(high[0].round(12))
 
 
 def mean_over_runs_and_groups(
@@ -172,6 +187,12 @@ def table(
                 "start_train": np.mean([o.curve[0] for o in runs]), "best_train": np.mean([o.curve[-1] for o in runs]),
                 "start_test": np.mean([o.start_test.mean() for o in runs]),
             }  # fmt: skip
+            row |= dict(
+                zip(
+                    ("early", "early_ci_low", "early_ci_high"),
+                    mean_over_runs(np.array([o.early for o in runs])),
+                )
+            )
             row |= dict(
                 zip(
                     ("test", "test_ci_low", "test_ci_high"),

@@ -234,6 +234,7 @@ def _code(text: str) -> str:
 def draw_steps(tables: Sequence[Sequence[dict[str, str]]], title: str, path: Path) -> Path:
     """Train accuracy per step of one or several runs: best so far, mean over runs and spread; mean of the new ones."""
     from matplotlib.figure import Figure
+    from matplotlib.ticker import MaxNLocator
 
     if not tables:
         raise InputError("no run to draw; run opro_step1_optimize_prompts.py")
@@ -257,7 +258,7 @@ def draw_steps(tables: Sequence[Sequence[dict[str, str]]], title: str, path: Pat
         axes.fill_between(x, 100 * low, 100 * high, color=colour, alpha=0.15, linewidth=0)
     axes.axvline(START + 0.5, color=GREY, linewidth=0.8, linestyle=":")
     axes.set_xlabel("Step (left of the line: initial instruction)")
-    axes.xaxis.get_major_locator().set_params(integer=True)
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.set_ylabel("Train accuracy, %")
     axes.set_title(title, fontsize=10)
     axes.spines[["top", "right"]].set_visible(False)
