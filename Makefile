@@ -64,7 +64,7 @@ nano-tables: demo
 
 # OPRO with the tiny model as scorer and the stated phrase search as proposer: three runs, ablations, transfer, selection
 # per query, regression, tours, and the committed tables. With the committed log of its answers all scoring is a replay;
-# `make opro OPRO_KNOWN=` asks the tiny model itself (about half an hour on two idle cores).
+# `make opro OPRO_KNOWN=` asks the tiny model itself (28,000 answers, some ten minutes of one processor).
 OPRO_KNOWN ?= --known_log ../data/nano_opro_log/arith.parquet
 OPRO = --scorer.ckpt_dir ../data/nano_llama --llm nano --max_gen_len 96
 OPRO_SIZES = --search_space small --parts_seed 0 --train_size 32 --validation_size 100 --test_size 600
