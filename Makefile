@@ -7,7 +7,7 @@ DEMO_SUBSETS ?= 6
 # Released files are taken from here when set (a folder laid out like data/fetched); otherwise downloaded.
 export PROMPT_OIRL_MIRROR ?=
 
-.PHONY: install demo nano-log nano-tables reproduce intervals models voting transfer off-policy reference selection-tables bench test check format readme clean
+.PHONY: install demo nano-log nano-tables opro opro-log reproduce intervals models voting transfer off-policy reference selection-tables bench test check format readme clean
 
 install: .venv/.installed
 
@@ -61,6 +61,27 @@ nano-tables: demo
 	  $(BIN)/python llama_step5_offline_optimization.py --llm nano --dataset arith --split crossfit --subsets 6 --model $$model || exit 1; \
 	done
 	$(BIN)/python scripts/measure_nano.py
+
+# OPRO with the tiny model as scorer and the stated phrase search as proposer: three runs, ablations, transfer, selection
+# per query, regression, tours, and the committed tables. With the committed log of its answers all scoring is a replay;
+# `make opro OPRO_KNOWN=` asks the tiny model itself (28,000 answers, some ten minutes of one processor).
+OPRO_KNOWN ?= --known_log ../data/nano_opro_log/arith.parquet
+OPRO = --scorer.ckpt_dir ../data/nano_llama --llm nano --max_gen_len 96
+OPRO_SIZES = --search_space small --parts_seed 0 --train_size 32 --validation_size 100 --test_size 600
+opro: install
+	cd opro_exps && $(BIN)/python opro_step1_optimize_prompts.py --task arith $(OPRO) $(OPRO_KNOWN) $(OPRO_SIZES) --proposer search --run nano --seeds 3
+	cd opro_exps && $(BIN)/python opro_step4_ablations.py --task arith $(OPRO) $(OPRO_KNOWN)
+	cd opro_exps && $(BIN)/python opro_step3_select_per_query.py --task arith $(OPRO) $(OPRO_KNOWN) --run nano --seed 0 --fit_size 200 --test_size 200 --validation_size 100
+	$(BIN)/python scripts/fetch_data.py --datasets mawps,multiarith
+	cd opro_exps && for task in multiarith mawps; do $(BIN)/python opro_step2_evaluate_prompts.py --task $$task $(OPRO) \
+	  $(OPRO_KNOWN) --instructions ../results/opro/arith/nano/winners.csv --run transfer --test_size 200 || exit 1; done
+	cd opro_exps && $(BIN)/python opro_linear_regression.py && $(BIN)/python opro_traveling_salesman.py
+	$(BIN)/python scripts/measure_opro.py
+
+# The committed log of those answers, made again from nothing.
+opro-log:
+	$(MAKE) opro OPRO_KNOWN=
+	$(BIN)/python scripts/pack_opro_log.py
 
 # The other reward models, all six prompts, both protocols.
 models: install

@@ -57,6 +57,13 @@ class Paths:
     def labels(self, llm: str) -> Path:
         return self.root / "llama_exps" / f"LM{llm}"
 
+    def opro_log(self, llm: str) -> Path:
+        """Folder of the interaction log that OPRO's runs extend."""
+        return self.root / "opro_exps" / f"LM{llm}"
+
+    def opro_results(self, task: str, run: str) -> Path:
+        return self.root / "results" / "opro" / task / run
+
     def committed_log(self, llm: str, dataset: str) -> Path:
         """A log that comes with the project."""
         return self.root / "data" / f"{llm}_log" / f"{dataset}.parquet"

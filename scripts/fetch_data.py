@@ -2,6 +2,7 @@
 
     python scripts/fetch_data.py
     python scripts/fetch_data.py --datasets gsm8k,mawps
+    python scripts/fetch_data.py --datasets aqua,bbh,mmlu,multiarith    # tasks of OPRO (9 MB)
     python scripts/fetch_data.py --mirror /media/mirror     # no network: copies DIR/Prompt-OIRL/..., DIR/SVAMP/...
     python scripts/fetch_data.py --root /scratch/run --jobs 2
 
@@ -16,6 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from prompt_oirl.artifacts import REPO_ROOT, InputError, Paths
+from prompt_oirl.questions import RELEASED
 from prompt_oirl.sources import fetch, read_sources
 from prompt_oirl.steps import run_step
 
@@ -27,7 +29,7 @@ class Args:
     mirror: Path | None = None
     """copy from this folder instead of downloading; default: the environment variable PROMPT_OIRL_MIRROR, if set"""
     datasets: str = "all"
-    """all, or a comma list of gsm8k, svamp, mawps"""
+    """all (those of the released logs), or a comma list of gsm8k, svamp, mawps, aqua, bbh, mmlu, multiarith"""
     jobs: int = 8
     """files fetched at the same time"""
 
@@ -35,7 +37,7 @@ class Args:
 def main(args: Args) -> None:
     sources = read_sources()
     known = list(dict.fromkeys(file.dataset for source in sources for file in source.files))
-    wanted = known if args.datasets == "all" else [name.strip() for name in args.datasets.split(",")]
+    wanted = list(RELEASED) if args.datasets == "all" else [name.strip() for name in args.datasets.split(",")]
     if unknown := sorted(set(wanted) - set(known)):
         raise InputError(
             f"no dataset {', '.join(map(repr, unknown))}; pass --datasets all or some of {','.join(known)}"
