@@ -626,5 +626,7 @@ def test_groups_of_the_data_stand_in_for_near_duplicates_and_a_committed_log_is_
         assert {group_of[t] for t, c in zip(texts, clusters) if c == cluster} == {group_of[text]}
     assert not (folder / "toy_test_u1.npy").exists()
     overlap = {r["measure"]: int(r["value"]) for r in read(folder / "toy_overlap.csv")}
-    assert overlap["test_rows_with_cluster_in_train"] == 0 < overlap["test_rows_with_cluster_in_train_by_text"]
+    assert (
+        overlap["test_rows_with_cluster_in_train"] == 0 < overlap["test_rows_with_cluster_in_train_by_text"]
+    )
     assert "0 as a near-duplicate" in printed

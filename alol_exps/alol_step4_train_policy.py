@@ -1,0 +1,167 @@
+"""Step 4 of A-LoL: train a policy from the reference on the rows that beat expectation, or by a baseline's loss.
+
+    cd alol_exps
+    python alol_step4_train_policy.py --algorithm a_lol
+    python alol_step4_train_policy.py --algorithm a_lol_seq --sampling_strategy good_priority --ppo_clip 0.9 --seed 1
+    python alol_step4_train_policy.py --algorithm a_lol_kl --kl_beta 0.2 --task_name arith
+
+Algorithms (formulas: prompt_oirl/alol/losses.py): nll, wbc, r_gold, r_lol, a_lol, a_lol_ref_free, a_lol_seq, a_lol_kl.
+Writes alol_exps/<task>/<run>/policies/<policy>/: model/, policy.json, curve.csv and .png, and a checkpoint from which
+the same command goes on. nll, wbc and r_gold need no step 3 unless a strategy asks for advantages. The number of
+updates is as given: it is not multiplied by the share of rows kept, as published, so that algorithms get equal work.
+"""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import asdict, dataclass, replace
+from typing import Annotated, Any
+
+import numpy as np
+from tqdm import tqdm
+from tyro.conf import arg
+
+from prompt_oirl.alol import advantages, evaluation
+from prompt_oirl.alol.advantages import Advantages
+from prompt_oirl.alol.checkpoints import device_name, load_model, model_hash, save_model
+from prompt_oirl.alol.figures import draw_curve
+from prompt_oirl.alol.log_probabilities import Tokens
+from prompt_oirl.alol.losses import Algorithm, Loss, choose_loss
+from prompt_oirl.alol.options import LengthOptions, RunOptions, TrainingOptions
+from prompt_oirl.alol.rows import FINAL, Row, encode_rows, rows_hash
+from prompt_oirl.alol.sampling import RowSampler, Strategy, make_sampler
+from prompt_oirl.alol.tasks import Task
+from prompt_oirl.alol.training import CURVE, TrainingRows, train
+from prompt_oirl.artifacts import InputError, sha256, write_csv, write_json
+from prompt_oirl.steps import Manifest, run_step
+
+
+@dataclass
+class Args(RunOptions, LengthOptions, TrainingOptions):
+    algorithm: Annotated[Algorithm, arg(aliases=["-algo", "--learning_algorithm"])] = "a_lol"
+    """The loss."""
+    sampling_strategy: Strategy = "none"
+    """Which rows are drawn; good_priority: positive weights only, in proportion."""
+    ppo_clip: Annotated[float, arg(aliases=["-c"])] = 0.9
+    """Ratios are held within 1 - this and 1 + this; 0: no clip."""
+    kl_beta: Annotated[float, arg(aliases=["-b"])] = 0.0
+    """Weight of the KL term of a_lol_kl (0.2, say)."""
+    model_name_or_path: Annotated[str | None, arg(aliases=["-m", "--model_name"])] = None
+    """The reference, as in step 3."""
+    policy: str | None = None
+    """Name of the policy's folder; by default <algorithm>-seed<seed>."""
+    validation_prompts: int = 200
+    """Validation prompts that a validation answers, once each."""
+
+
+def main(args: Args) -> None:
+    task, device = args.task, device_name()
+    loss = choose_loss(args.algorithm, args.ppo_clip, args.kl_beta)
+    if args.algorithm == "a_lol" and args.ppo_clip == 0 and not args.kl_beta:
+        print(
+            "warning: a_lol without a clip: ratios of whole responses overflow or vanish soon",
+            file=sys.stderr,
+        )
+    rows, validation = args.rows("train"), args.rows("validation")
+    name = args.reference(args.model_name_or_path)
+    model_id, limits = model_hash(name), args.limits(task)
+    policy = args.policy or f"{args.algorithm}-seed{args.seed}"
+    folder = args.folder / "policies" / policy
+    weighted = loss.weight == "advantage" or (loss.weight == "none" and args.sampling_strategy != "none")
+    head = args.folder / "advantages" / "value_head.safetensors"
+    inputs = [args.data_file(split) for split in ("train", "validation")]
+    key = None
+    if weighted or loss.needs_reference:
+        if not head.is_file():
+            raise InputError(f"missing {head}: {advantages.STEP3}")
+        key = advantages.cache_key(model_id, sha256(head), rows_hash(rows), limits, args.precision)
+    manifest = Manifest(
+        folder / "step4.json", args.arguments(model=model_id, advantages=key), inputs, args.root
+    )
+    if manifest.is_current() and not args.force:
+        print(f"{policy}: up to date ({folder})")
+        return
+    model, tokenizer = load_model(name, device)
+    tokens = encode_rows(rows, tokenizer, limits)
+    cached = advantages.load(head.with_name(f"advantages.{key}.safetensors"), key, tokens) if key else None
+    weights, sampler = choose_rows(args, loss, rows, cached)
+    settings = task.settings
+    recipe = args.recipe(
+        settings.steps, settings.rate, settings.batch_size, settings.validations, len(sampler.rows), args.seed
+    )
+    with tqdm(total=recipe.steps, desc=f"{task.name} {policy}", disable=None) as bar:
+        outcome = train(
+            model,
+            TrainingRows(tokens, weights, cached if loss.needs_reference else None),
+            loss,
+            sampler,
+            recipe,
+            folder / "training",
+            tokenizer.pad_token_id,
+            {"model": model_id, "rows": rows_hash(rows), "advantages": key, "limits": repr(limits),
+             "strategy": args.sampling_strategy, "validation": [rows_hash(validation), args.validation_prompts]},
+            lambda trained: mean_reward(args, task, trained, tokenizer, validation),
+            bar,
+        )  # fmt: skip
+    outputs = save_model(folder / "model", model, tokenizer)
+    files = [folder / n for n in ("curve.csv", "policy.json")]
+    write_csv(files[0], outcome.curve, CURVE)
+    about = {
+        "task": task.name,
+        "run": args.run,
+        "seed": args.seed,
+        "policy": policy,
+        "algorithm": args.algorithm,
+    }
+    about |= {"sampling_strategy": args.sampling_strategy, "ppo_clip": loss.clip, "kl_beta": loss.kl_beta}
+    about |= {
+        "recipe": asdict(recipe),
+        "rows": len(sampler.rows),
+        "share_of_rows": len(sampler.rows) / len(rows),
+    }
+    about |= {"steps": outcome.step, "best_step": outcome.best_step or outcome.step}
+    about |= {
+        "validation": outcome.best_score if outcome.best_step else None,
+        "validation_of_reference": outcome.start_score,
+    }
+    write_json(files[1], about)
+    figure = draw_curve(outcome.curve, f"{task.name}: {policy}", files[0].with_suffix(".png"))
+    manifest.finish([*outputs, *files, figure])
+    if outcome.start_score is not None and outcome.best_score <= outcome.start_score:
+        print(f"warning: no validation beat the reference's {outcome.start_score:.4f}", file=sys.stderr)
+    scored = (
+        f", validation {outcome.best_score:.4f} at update {outcome.best_step}" if outcome.best_step else ""
+    )
+    print(
+        f"{policy}: {outcome.step} updates on {len(sampler.rows):,} of {len(rows):,} rows{scored}; in {folder}"
+    )
+
+
+def choose_rows(
+    args: Args, loss: Loss, rows: list[Row], cached: Advantages | None
+) -> tuple[np.ndarray | None, RowSampler]:
+    """The rows' weights in the loss (n,), None for nll, and the sampler that draws them."""
+    chosen = np.array([row.chosen for row in rows])
+    if loss.weight == "reward":
+        weights: np.ndarray | None = np.array([row.reward for row in rows], dtype=np.float32)
+    else:
+        weights = None if cached is None else cached.advantages
+    sampler = make_sampler(args.sampling_strategy, weights, chosen, args.seed)
+    return (None if loss.weight == "none" else weights), sampler
+
+
+def mean_reward(args: Args, task: Task, model: Any, tokenizer: Any, validation: list[Row]) -> float:
+    """Validation score: mean of the task's metric over sampled responses, with the same noise every time."""
+    prompts = list({row.prompt: row for row in validation}.values())
+    order = np.random.default_rng([args.seed, 2]).permutation(len(prompts))[: args.validation_prompts]
+    asked = [prompts[i] for i in sorted(order.tolist())]
+    limits = replace(args.limits(task), long_responses="cut")
+    tokens: list[Tokens] = encode_rows(asked, tokenizer, limits)
+    llm = evaluation.llm_of(model, tokenizer, limits, args.eval_batch_size)
+    decoding = task.decoding(args.seed, limits.max_response_length)
+    components = evaluation.reward_responses(task, asked, evaluation.respond(llm, asked, tokens, decoding))
+    return float(np.mean([found[0][FINAL] for found in components]))
+
+
+if __name__ == "__main__":
+    run_step(main, Args)

@@ -1,0 +1,104 @@
+"""The arith task: answers of the tiny LLaMA to word problems, from its interaction log; reward = strictly correct."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from prompt_oirl import interactions, questions
+from prompt_oirl.alol.rows import FINAL, Row
+from prompt_oirl.alol.tasks import Settings, Task
+from prompt_oirl.artifacts import InputError, Paths
+from prompt_oirl.grading import strict
+from prompt_oirl.llms.chat import conversation, render
+from prompt_oirl.prompts import Prompt
+
+LLM, DATASET = "nano", "arith"
+SIZES = {"validation": 500, "test": 1000}
+
+
+def rewards(rows: Sequence[Row], responses: Sequence[str]) -> list[dict[str, float]]:
+    """1 for a response whose stated number is the gold one, else 0."""
+    return [{FINAL: float(strict(text, row.meta["gold"]))} for row, text in zip(rows, responses)]
+
+
+def log_file(paths: Paths) -> Path:
+    return paths.committed_log(LLM, DATASET)
+
+
+def model_folder(paths: Paths) -> Path:
+    return paths.root / "data" / "nano_llama"
+
+
+def make_rows(log: Path, tokenizer: Any, sizes: dict[str, int], seed: int) -> dict[str, list[Row]]:
+    """Rows of each split; `sizes` limits a split to so many (question, prompt) pairs, drawn at random.
+
+    Training rows are all logged answers. Validation and test rows are one per pair, of the prompts that training
+    questions were asked with.
+    """
+    logged = interactions.read(log, remedy="pass --log FILE, or run llama_step1_gen_offline.py")
+    interactions.check_one_source(logged, logged[0].llm, logged[0].dataset, str(log))
+    asked = {row.prompt_id for row in logged if row.split == "train"}
+    splits: dict[str, list[Row]] = {}
+    separator = questions.SEPARATORS.get(DATASET, "\n")
+    for split in questions.SPLITS:
+        kept = [
+            row
+            for row in logged
+            if row.split == split
+            and row.prompt_id in asked
+            and (row.answer or "").strip()
+            and (split == "train" or row.sample == 0)
+        ]
+        if not kept:
+            raise InputError(f"{log}: no answered {split} questions; pass --log FILE with all three splits")
+        n = sizes.get(split, len(kept))
+        if n < len(kept):
+            drawn = np.random.default_rng([seed, questions.SPLITS.index(split)])
+            kept = [kept[i] for i in np.sort(drawn.choice(len(kept), n, replace=False))]
+        texts = {
+            (row.question_id, row.prompt_id): render(
+                tokenizer,
+                conversation(row.question, Prompt(row.prompt_id, row.prompt, row.position), separator),
+            )
+            for row in kept
+        }
+        splits[split] = [
+            Row(
+                f"{row.question_id}/{row.prompt_id}/{row.sample}",
+                texts[row.question_id, row.prompt_id],
+                row.answer or "",
+                {FINAL: float(strict(row.answer or "", row.gold))},
+                group=row.group or row.question_id,
+                ended=row.finish_reason != "length",
+                meta={"gold": row.gold, "question_id": row.question_id, "prompt_id": row.prompt_id},
+            )
+            for row in kept
+        ]
+    return splits
+
+
+TASK = Task(
+    name="arith",
+    max_reward=1.0,
+    metric=FINAL,
+    reward=rewards,
+    max_prompt_length=400,
+    max_response_length=97,  # 96 tokens were logged at most, and the end of text
+    temperature=0.6,
+    top_p=0.9,
+    settings=Settings(
+        reference_steps=200,
+        reference_rate=1e-4,
+        steps=200,
+        rate=3e-4,
+        batch_size=32,
+        validations=5,
+        value_epochs=15,
+        value_rate=1e-3,
+        value_samples=4,
+    ),  # fmt: skip
+)

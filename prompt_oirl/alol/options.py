@@ -1,0 +1,155 @@
+"""Flags that the steps of A-LoL share, with the published scripts' spellings as aliases, and where files lie."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from tyro.conf import arg
+
+from prompt_oirl.alol import arith_log
+from prompt_oirl.alol.rows import Limits, Row, read_rows
+from prompt_oirl.alol.tasks import Task, get_task
+from prompt_oirl.alol.training import Recipe
+from prompt_oirl.artifacts import REPO_ROOT, InputError, Paths
+
+SPLITS = ("train", "validation", "test")
+
+
+@dataclass
+class RunOptions:
+    """Which task, and where its files are kept: alol_exps/<task>/<run>/."""
+
+    task_name: Annotated[str, arg(aliases=["-tn"])] = "toy"
+    """toy or arith."""
+    run: str = "main"
+    """Folder of this run: data, reference and advantages that its policies share."""
+    seed: Annotated[int, arg(aliases=["-seed"])] = 0
+    """Seed of everything random in this step."""
+    eval_batch_size: Annotated[int, arg(aliases=["-v_bs", "--per_device_eval_batch_size"])] = 128
+    """Rows at once without gradients."""
+    root: Path = REPO_ROOT
+    """Folder that holds data/, alol_exps/ and results/."""
+    force: bool = False
+    """Redo even if nothing changed."""
+
+    @property
+    def task(self) -> Task:
+        if not self.run or Path(self.run).name != self.run:
+            raise InputError(f"--run {self.run!r}: give a plain folder name")
+        if self.seed < 0:
+            raise InputError(f"--seed {self.seed}: give 0 or more")
+        if self.eval_batch_size < 1:
+            raise InputError(f"--eval_batch_size {self.eval_batch_size}: give 1 or more")
+        return get_task(self.task_name)
+
+    @property
+    def folder(self) -> Path:
+        return self.root / "alol_exps" / self.task.name / self.run
+
+    @property
+    def results(self) -> Path:
+        return self.root / "results" / "alol" / self.task.name / self.run
+
+    def data_file(self, split: str) -> Path:
+        return self.folder / "data" / f"{split}.jsonl"
+
+    def rows(self, split: str) -> list[Row]:
+        return read_rows(self.data_file(split), self.task.name, self.task.max_reward)
+
+    def reference(self, given: str | None) -> str:
+        """The frozen policy: the one given, the one step 2 trained, or the model that answered the log."""
+        trained = self.folder / "reference"
+        if given:
+            return given
+        if trained.is_dir():
+            return str(trained)
+        if self.task.name == arith_log.TASK.name:
+            return str(arith_log.model_folder(Paths(self.root)))
+        raise InputError(f"missing {trained}: run alol_step2_train_reference.py")
+
+    def arguments(self, **more: Any) -> dict[str, Any]:
+        """What a manifest compares: the flags, but for those that cannot change a result."""
+        flags = {k: v for k, v in asdict(self).items() if k not in ("root", "force", "eval_batch_size")}
+        return flags | more
+
+
+@dataclass
+class LengthOptions:
+    """Token limits; by default the task's."""
+
+    max_prompt_length: int | None = None
+    """Tokens of a prompt; its beginning is cut off."""
+    max_response_length: Annotated[int | None, arg(aliases=["-ml", "--max_resp_length"])] = None
+    """Tokens of a response with its end of text."""
+    long_responses: Literal["refuse", "cut"] = "refuse"
+    """What becomes of responses beyond the limit; the published scripts cut them."""
+
+    def limits(self, task: Task) -> Limits:
+        found = Limits(
+            task.max_prompt_length if self.max_prompt_length is None else self.max_prompt_length,
+            task.max_response_length if self.max_response_length is None else self.max_response_length,
+            self.long_responses,
+        )
+        if found.max_prompt_length < 1 or found.max_response_length < 1:
+            raise InputError("--max_prompt_length and --max_response_length: give 1 or more")
+        return found
+
+
+@dataclass
+class TrainingOptions:
+    """How a model is trained; settings left out are the task's."""
+
+    max_steps: Annotated[int | None, arg(aliases=["--steps"])] = None
+    """Updates."""
+    num_train_epochs: Annotated[float | None, arg(aliases=["-e"])] = None
+    """Updates as passes over the training rows, instead of --max_steps."""
+    batch_size: Annotated[int | None, arg(aliases=["-bs", "--per_device_train_batch_size"])] = None
+    """Rows at once."""
+    accumulation: Annotated[int, arg(aliases=["-as", "--gradient_accumulation_steps"])] = 1
+    """Batches per update."""
+    learning_rate: Annotated[float | None, arg(aliases=["-lr"])] = None
+    """Largest learning rate."""
+    schedule: Annotated[Literal["linear", "constant"], arg(aliases=["--lr_scheduler_type"])] = "linear"
+    """Course of the learning rate after the warm-up."""
+    warmup: Annotated[int, arg(aliases=["--warmup_steps"])] = 0
+    """Updates of warm-up."""
+    max_grad_norm: float = 1.0
+    """Gradients are scaled down to this norm; 0: never."""
+    precision: Literal["fp32", "bf16"] = "fp32"
+    """bf16: matrix products in bfloat16 (autocast); step 3 must have had the same."""
+    eval_every: Annotated[int | None, arg(aliases=["--eval_steps"])] = None
+    """Updates between validations; the best validated weights are kept. 0: no validation, the last weights."""
+    patience: int = 0
+    """Validations without a better score that end training; 0: none do."""
+    save_every: Annotated[int, arg(aliases=["--save_steps"])] = 100
+    """Updates between checkpoints."""
+
+    def recipe(
+        self, steps: int, rate: float, batch_size: int, validations: int, rows: int, seed: int
+    ) -> Recipe:
+        """The recipe, from the flags and the task's settings."""
+        size = batch_size if self.batch_size is None else self.batch_size
+        if self.max_steps is not None:
+            steps = self.max_steps
+        if self.num_train_epochs is not None:
+            if self.max_steps is not None or not 0 < self.num_train_epochs < 1e6:
+                raise InputError(f"--num_train_epochs {self.num_train_epochs}: give it alone, and above 0")
+            steps = math.ceil(self.num_train_epochs * rows / max(1, size * self.accumulation))
+        every = (steps // validations if validations else 0) if self.eval_every is None else self.eval_every
+        return Recipe(
+            steps=steps,
+            batch_size=size,
+            accumulation=self.accumulation,
+            learning_rate=rate if self.learning_rate is None else self.learning_rate,
+            schedule=self.schedule,
+            warmup=self.warmup,
+            max_grad_norm=self.max_grad_norm,
+            precision=self.precision,
+            seed=seed,
+            eval_every=max(1, every) if validations and self.eval_every is None else every,
+            patience=self.patience,
+            save_every=self.save_every,
+        )
