@@ -11,9 +11,11 @@ the same command goes on where it was.
 
 from __future__ import annotations
 
+import shutil
 from dataclasses import dataclass
 from typing import Annotated, Any
 
+import numpy as np
 from tqdm import tqdm
 from tyro.conf import arg
 
@@ -36,8 +38,6 @@ class Args(RunOptions, LengthOptions, TrainingOptions):
 
 
 def main(args: Args) -> None:
-    import numpy as np
-
     task, device = args.task, device_name()
     name = args.model_name_or_path or (str(args.folder / "model") if task.name == "toy" else None)
     if name is None:
@@ -49,6 +49,8 @@ def main(args: Args) -> None:
     if manifest.is_current() and not args.force:
         print(f"{task.name}: up to date ({args.folder / 'reference'})")
         return
+    if args.force:
+        shutil.rmtree(args.folder / "reference_training", ignore_errors=True)
     model, tokenizer = load_model(name, device)
     limits = args.limits(task)
     tokens, held = encode_rows(rows, tokenizer, limits), encode_rows(validation, tokenizer, limits)

@@ -13,6 +13,7 @@ updates is as given: it is not multiplied by the share of rows kept, as publishe
 
 from __future__ import annotations
 
+import shutil
 import sys
 from dataclasses import asdict, dataclass, replace
 from typing import Annotated, Any
@@ -81,6 +82,8 @@ def main(args: Args) -> None:
     if manifest.is_current() and not args.force:
         print(f"{policy}: up to date ({folder})")
         return
+    if args.force:
+        shutil.rmtree(folder / "training", ignore_errors=True)
     model, tokenizer = load_model(name, device)
     tokens = encode_rows(rows, tokenizer, limits)
     cached = advantages.load(head.with_name(f"advantages.{key}.safetensors"), key, tokens) if key else None
@@ -112,15 +115,14 @@ def main(args: Args) -> None:
         "seed": args.seed,
         "policy": policy,
         "algorithm": args.algorithm,
-    }
-    about |= {"sampling_strategy": args.sampling_strategy, "ppo_clip": loss.clip, "kl_beta": loss.kl_beta}
-    about |= {
+        "sampling_strategy": args.sampling_strategy,
+        "ppo_clip": loss.clip,
+        "kl_beta": loss.kl_beta,
         "recipe": asdict(recipe),
         "rows": len(sampler.rows),
         "share_of_rows": len(sampler.rows) / len(rows),
-    }
-    about |= {"steps": outcome.step, "best_step": outcome.best_step or outcome.step}
-    about |= {
+        "steps": outcome.step,
+        "best_step": outcome.best_step or outcome.step,
         "validation": outcome.best_score if outcome.best_step else None,
         "validation_of_reference": outcome.start_score,
     }

@@ -24,6 +24,7 @@ from prompt_oirl.alol.log_probabilities import Tokens, collate, mixed_precision,
 from prompt_oirl.alol.losses import Diagnostics, Loss, policy_loss
 from prompt_oirl.alol.sampling import RowSampler
 from prompt_oirl.artifacts import InputError, content_key
+from prompt_oirl.steps import code_version
 
 CURVE = ["step", "loss", "nll", "weight", "ratio", "clipped_low", "clipped_high", "kl", "gradient_norm",
          "learning_rate", "score"]  # fmt: skip
@@ -109,7 +110,10 @@ def train(
     refused otherwise. `evaluate` gives a validation score, the higher the better; it must not depend on anything but
     the weights. `bar` is a tqdm bar. `stop_at` ends after so many steps, as a kill would, with a checkpoint.
     """
-    key = content_key({"recipe": asdict(recipe), "loss": asdict(loss), "inputs": inputs})
+    code = code_version(
+        *(f"alol/{name}.py" for name in ("training", "losses", "log_probabilities", "sampling"))
+    )
+    key = content_key({"recipe": asdict(recipe), "loss": asdict(loss), "inputs": inputs, "code": code})
     weights = {name: p for name, p in model.named_parameters() if p.requires_grad}
     optimiser = torch.optim.AdamW(
         weights.values(), lr=recipe.learning_rate, weight_decay=recipe.weight_decay, foreach=False
@@ -226,7 +230,7 @@ def _resume(
     tensors, about = read_tensors(path, remedy)
     if about.get("key") != key:
         raise InputError(
-            f"{path} belongs to a run with other settings, model or data: delete {path.parent}, or choose another --policy or --run"
+            f"{path} belongs to a run with other settings, model, data or code: delete {path.parent}, or choose another --policy or --run"
         )
     _put(weights, {n.removeprefix("weight."): v for n, v in tensors.items() if n.startswith("weight.")}, path)
     for name, p in weights.items():
