@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import importlib.util
 import json
+import resource
 import subprocess
 import sys
 from pathlib import Path
@@ -196,6 +197,25 @@ def test_what_is_missing_or_damaged_is_said(root, tmp_path):
     (folder / "data" / "train.jsonl").write_text("\n".join(rows) + "\n")
     with pytest.raises(InputError, match="train.jsonl:5: final_reward"):
         call(4, copy, **flags)
+
+
+def test_a_full_disk_is_one_line_and_loses_nothing(root, tmp_path):
+    """A file-size limit stands in for a full disk; the same command then goes on."""
+    flags = ["--algorithm", "nll", "--steps", "2", "--policy", "full", "--save_every", "1"]
+    result = subprocess.run(
+        [sys.executable, f"{STEPS[4]}.py", "--root", str(root), *flags],
+        cwd=REPO_ROOT / "alol_exps",
+        capture_output=True,
+        text=True,
+        timeout=120,
+        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000)),
+    )
+    assert result.returncode == 1 and result.stderr.startswith("error: cannot write"), result.stderr
+    assert len(result.stderr.strip().split("\n")) == 1 and "free some space" in result.stderr
+    folder = root / "alol_exps" / "toy" / "main" / "policies" / "full"
+    assert not list(folder.rglob("*.tmp")) and not list(folder.rglob("*.safetensors"))
+    call(4, root, algorithm="nll", max_steps=2, policy="full", save_every=1)
+    assert (folder / "model" / "model.safetensors").is_file()
 
 
 def test_arith_from_a_small_log(tmp_path, capsys):

@@ -104,7 +104,8 @@ def save_model(folder: Path, model: Any, tokenizer: Any) -> list[Path]:
 
 
 def _cannot_save(folder: Path, error: Exception) -> InputError:
-    return InputError(f"cannot write {folder}: {error}; free some space and run the same command again")
+    reason = (str(error).splitlines() or [type(error).__name__])[0]
+    return InputError(f"cannot write {folder}: {reason}; free some space and run the same command again")
 
 
 def device_name() -> str:
