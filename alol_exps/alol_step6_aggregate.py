@@ -30,7 +30,7 @@ class Args:
     split: Literal["validation", "test"] = "test"
     """Whose evaluations."""
     baselines: str = "wbc"
-    """Algorithms, or `reference`, that the others are compared with; a comma list."""
+    """Algorithms, or `reference`, that the others are compared with; a comma list. nll:good_random names a strategy."""
     output_csv: Annotated[Path | None, arg(aliases=["-o", "--output_csv_file"])] = None
     """Where the first table goes; the second gets the ending _differences.csv."""
     root: Path = REPO_ROOT
@@ -50,7 +50,7 @@ def main(args: Args) -> None:
     for row in rows:
         if row["metric"] == task.metric:
             print(
-                f"{row['algorithm']:16} {row['segment']:8} {row['value']:.3f} [{row['ci_low']:.3f}, {row['ci_high']:.3f}]  {row['seeds']} seed(s)"
+                f"{row['algorithm']:16} {row['sampling_strategy'] or '':14} {row['segment']:8} {row['value']:.3f} [{row['ci_low']:.3f}, {row['ci_high']:.3f}]  {row['seeds']} seed(s)"
             )
     print(f"tables in {table} and {other.name}")
 

@@ -251,3 +251,25 @@ def test_intervals_cover_seeds_and_questions():
     assert 0.93 <= hits / 300 <= 1.0
     value, low, high, *_ = aggregation.interval(["a", "b", "c"], [{"q": v} for v in (1.0, 2.0, 3.0)])
     assert value == 2 and high - value == pytest.approx(4.303 / np.sqrt(3), rel=1e-3)
+
+
+def test_differences_are_paired_by_run_and_seed():
+    def evaluated(algorithm: str, strategy: str, seed: int, value: float) -> aggregation.Evaluated:
+        settings = (algorithm, strategy, 0.9, 0.0, 1e-3, 80)
+        scores = {"all": {"match": {"q1": value, "q2": value + 0.2}}}
+        return aggregation.Evaluated(settings, "main", seed, scores, {"all": {"distinct_1": value}})
+
+    found = [
+        evaluated(name, strategy, seed, level + seed)
+        for name, strategy, level in (
+            ("wbc", "none", 0.1),
+            ("wbc", "good_priority", 0.4),
+            ("a_lol", "none", 0.3),
+        )
+        for seed in range(3)
+    ]
+    rows = aggregation.differences([*found, evaluated("a_lol", "none", 9, 99.0)], ["wbc:none"])
+    (row,) = (r for r in rows if r["algorithm"] == "a_lol" and r["metric"] == "match")
+    assert row["seeds"] == 3 and row["value"] == pytest.approx(0.2) and row["ci_low"] == pytest.approx(0.2)
+    with pytest.raises(InputError, match="2 different settings.*wbc:good_priority"):
+        aggregation.differences(found, ["wbc"])

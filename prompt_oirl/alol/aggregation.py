@@ -99,13 +99,21 @@ def levels(found: Sequence[Evaluated]) -> list[dict[str, Any]]:
 
 
 def differences(found: Sequence[Evaluated], baselines: Sequence[str]) -> list[dict[str, Any]]:
-    """Every settings minus each baseline algorithm, paired by run and seed, question by question."""
+    """Every settings minus each baseline, paired by run and seed, question by question.
+
+    A baseline is an algorithm, with its sampling strategy behind a colon where it was tried with several.
+    """
     rows = []
     for baseline in baselines:
-        bases = {settings: of for settings, of in _by_settings(found).items() if settings[0] == baseline}
+        bases = {
+            settings: of
+            for settings, of in _by_settings(found).items()
+            if baseline in (settings[0], f"{settings[0]}:{settings[1]}")
+        }
         if len(bases) != 1:
+            known = sorted({f"{settings[0]}:{settings[1]}" for settings in _by_settings(found)})
             raise InputError(
-                f"--baselines {baseline}: evaluated with {len(bases)} different settings, exactly one is needed"
+                f"--baselines {baseline}: evaluated with {len(bases)} different settings, exactly one is needed of {', '.join(known)}"
             )
         ((base_settings, base),) = bases.items()
         # The reference is one model per run, whatever the seed of the policies.
