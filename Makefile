@@ -7,7 +7,7 @@ DEMO_SUBSETS ?= 6
 # Released files are taken from here when set (a folder laid out like data/fetched); otherwise downloaded.
 export PROMPT_OIRL_MIRROR ?=
 
-.PHONY: install demo nano-log reproduce intervals models reference test check format readme clean
+.PHONY: install demo nano-log nano-tables reproduce intervals models reference test check format readme clean
 
 install: .venv/.installed
 
@@ -53,6 +53,14 @@ nano-log: install
 	cd llama_exps && $(TORCHRUN) $(call NANO,arith) --split validation
 	cd llama_exps && $(TORCHRUN) $(call NANO,arith) --split test --samples 2
 	$(BIN)/python scripts/pack_nano_log.py
+
+# The other reward models on the tiny model's log, and the committed tables.
+nano-tables: demo
+	cd llama_exps && for model in lightgbm linear mlp knn; do \
+	  $(BIN)/python llama_step4_offline_evaluation.py --llm nano --dataset arith --split crossfit --subsets 6 --model $$model && \
+	  $(BIN)/python llama_step5_offline_optimization.py --llm nano --dataset arith --split crossfit --subsets 6 --model $$model || exit 1; \
+	done
+	$(BIN)/python scripts/measure_nano.py
 
 # The other reward models, all six prompts, both protocols.
 models: install

@@ -14,6 +14,8 @@ nothing twice. Writes LM<llm>/<dataset>_interactions.jsonl and _labels.csv; go o
 from __future__ import annotations
 
 import os
+from collections import Counter
+from contextlib import nullcontext
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
@@ -22,7 +24,7 @@ from typing import Literal
 from tqdm import tqdm
 
 from prompt_oirl import generation, questions
-from prompt_oirl.artifacts import REPO_ROOT, InputError, Paths
+from prompt_oirl.artifacts import REPO_ROOT, InputError, Paths, is_file_name
 from prompt_oirl.generation import Decoding, Item, LogFiles
 from prompt_oirl.interactions import Interaction
 from prompt_oirl.llms.budget import Budget
@@ -36,7 +38,7 @@ class Args(ModelOptions, BudgetOptions):
     dataset_eval: str = "gsm8k"
     """gsm8k, svamp, mawps, arith, or any name with --questions."""
     prompt_idx: str = "all"
-    """Prompts by their place in --prompts: all, 3, or 0-5."""
+    """all, or places counted from 0 such as 3 or 0-5; training prompts come first, then in the order of --prompts."""
     temperature: float = 0.6
     """0 is greedy."""
     top_p: float = 0.9
@@ -50,7 +52,7 @@ class Args(ModelOptions, BudgetOptions):
     limit: int | None = None
     """Only the first so many questions of each split."""
     questions: Path | None = None
-    """Own questions: JSONL or CSV with question, gold and optionally id, split, group."""
+    """Own questions: JSONL or CSV with question, gold and optionally id, split (default test), group."""
     prompts: Path = PUBLISHED
     """CSV of prompts (columns prompt_id, role, position, text)."""
     llm: str | None = None
@@ -66,18 +68,28 @@ class Args(ModelOptions, BudgetOptions):
 
 
 def main(args: Args) -> None:
-    for flag in ("samples", "limit"):
+    for flag, most in (("samples", 1000), ("limit", 10**9)):
         value = getattr(args, flag)
-        if value is not None and value < 1:
-            raise InputError(f"--{flag} {value}: give 1 or more")
-    rank, world = int(os.environ.get("RANK", 0)), int(os.environ.get("WORLD_SIZE", 1))
+        if value is not None and not 1 <= value <= most:
+            raise InputError(f"--{flag} {value}: give 1 to {most}")
+    args.check()
     name = args.llm or args.name()
+    for flag, given in (("llm", name), ("dataset_eval", args.dataset_eval)):
+        if not is_file_name(given):
+            raise InputError(f"--{flag} {given!r}: give letters, digits, _ - . only, and not 'all'")
+    rank, world = int(os.environ.get("RANK", 0)), int(os.environ.get("WORLD_SIZE", 1))
     files = LogFiles(Paths(args.root).labels(name), args.dataset_eval)
+    with files.lock() if rank == 0 and not args.dry_run else nullcontext():
+        generate(args, name, files, rank, world)
+
+
+def generate(args: Args, name: str, files: LogFiles, rank: int, world: int) -> None:
+    """Ask for what this rank owes; rank 0 then merges what all have appended."""
     decoding = Decoding(args.temperature, args.top_p, args.max_gen_len, args.seed)
     order = generation.all_items(chosen_questions(args), load_prompts(args.prompts), args.samples)
     wanted = {p.id for p in chosen_prompts(args.prompt_idx, load_prompts(args.prompts))}
     logged = list(files.rows())
-    generation.check_decoding(logged, decoding, files.merged)
+    generation.check_log(logged, decoding, args.grader, order, files.merged)
     done = {generation.row_key(row) for row in logged}
     mine = [
         item
@@ -90,22 +102,20 @@ def main(args: Args) -> None:
             owed = [item for item in order if item.prompt.id in wanted and item.key not in done]
             print(estimate(owed, logged, budget, args.max_gen_len))
         return
+    if rank == 0:
+        files.check_model(args.identity())
     if world > 1:
         import torch.distributed as dist
 
         dist.init_process_group("gloo", timeout=timedelta(days=30))
         dist.barrier()  # everyone has read the log before anyone writes
-    failed = 0
+    failures: Counter[str] = Counter()
     if mine:
         llm = args.load()
         separator = questions.SEPARATORS.get(args.dataset_eval, "\n")
-        with tqdm(
-            total=len(mine),
-            desc=f"{name} {args.dataset_eval}",
-            disable=None if rank == 0 else True,
-            smoothing=0.05,
-        ) as bar:
-            failed = generation.answer_items(
+        hidden = None if rank == 0 else True
+        with tqdm(total=len(mine), desc=f"{name} {args.dataset_eval}", disable=hidden, smoothing=0.05) as bar:
+            failures = generation.answer_items(
                 mine,
                 llm,
                 name,
@@ -120,12 +130,11 @@ def main(args: Args) -> None:
     if world > 1:
         dist.barrier()
     if rank == 0:
-        report(generation.merge(files, [item.key for item in order]), files)
+        report(generation.merge(files, [item.key for item in order]), files, name, args.prompts)
     if world > 1:
         dist.barrier()
         dist.destroy_process_group()
-    if failed:
-        raise InputError(f"{failed} answers could not be had and are still owed; run the same command again")
+    generation.check_complete(failures)
 
 
 def chosen_questions(args: Args) -> list[questions.Question]:
@@ -141,6 +150,9 @@ def chosen_questions(args: Args) -> list[questions.Question]:
     for split in questions.SPLITS:
         if args.split == split or (args.split == "both" and split != "validation"):
             kept += [q for q in asked if q.split == split][: args.limit]
+    if not kept:
+        found = ", ".join(sorted({q.split for q in asked}))
+        raise InputError(f"--split {args.split}: no such questions; these are of split {found}")
     return kept
 
 
@@ -175,8 +187,11 @@ def estimate(owed: list[Item], logged: list[Interaction], budget: Budget, max_ge
     return f"{len(owed):,} calls, about {tokens_in:,} tokens in and {tokens_out:,} out, ${budget.cost(tokens_in, tokens_out):,.2f}, {time}"
 
 
-def report(rows: list[Interaction], files: LogFiles) -> None:
+def report(rows: list[Interaction], files: LogFiles, name: str, prompts: Path) -> None:
     """Per prompt: answers, success, and how many were cut by the token limit, which reads like failing."""
+    if not rows:
+        print(f"no answers yet in {files.merged}")
+        return
     print(f"{len(rows):,} answers in {files.merged}")
     for prompt in dict.fromkeys(row.prompt_id for row in rows):
         of_prompt = [row for row in rows if row.prompt_id == prompt]
@@ -184,6 +199,19 @@ def report(rows: list[Interaction], files: LogFiles) -> None:
         cut = sum(row.finish_reason == "length" for row in of_prompt) / len(of_prompt)
         print(
             f"  {prompt:12} {len(of_prompt):7,} answers  {right:6.1%} right  {cut:6.1%} cut by the token limit"
+        )
+    no_room = sum(row.tokens_out == 0 and row.finish_reason == "length" for row in rows)
+    if no_room:
+        print(
+            f"  {no_room:,} questions left no room for an answer: use a larger --max_seq_len and another --llm name"
+        )
+    splits = {row.split for row in rows}
+    if "train" in splits and "test" in splits:
+        own = "" if prompts == PUBLISHED else f" --prompts {prompts}"
+        print(f"Next: python llama_step2_reorg_data.py --llm {name} --dataset {files.dataset}{own}")
+    else:
+        print(
+            "Steps 2 to 5 need questions of split train and of split test; these are all " + ", ".join(splits)
         )
 
 

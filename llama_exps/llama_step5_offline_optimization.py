@@ -67,6 +67,8 @@ class Args:
 def main(args: Args) -> None:
     if not (math.isfinite(args.price) and args.price >= 0):
         raise InputError(f"--price {args.price}: give dollars per million tokens, 0 or more")
+    if args.live:
+        args.lm.check("lm.")
     reward_models.make(args.model, args.preset)  # refuses what step 4 cannot have trained
     paths = Paths(args.root)
     plan = fits.Plan(args.llm, args.model, args.preset, args.split, args.subsets, args.assignments, args.seed)
@@ -164,21 +166,30 @@ def evaluate_live(
     args: Args, files: LogFiles, evaluated: Sequence[tuple[Path, OfflineDataset, Judgement]]
 ) -> None:
     """Ask for what the picks of all protocols owe, write live.csv for each, and let the answers join the log."""
-    before = list(files.rows())
-    owed = live.owed_picks([(data, judgement) for _, data, judgement in evaluated], before)
-    print(f"\n{files.dataset}: {len(owed):,} picked (question, prompt) pairs are not in the log")
-    if owed:
-        live.ask(owed, args.lm.load(), files, before, args.budget.budget())
-    rows = list(files.rows())
+    if not evaluated:
+        raise InputError("--live judges the picks among all training prompts: add their number to --subsets")
+    with files.lock():
+        before = list(files.rows())
+        owed = live.owed_picks([(data, judgement) for _, data, judgement in evaluated], before)
+        print(f"\n{files.dataset}: {len(owed):,} picked (question, prompt) pairs are not in the log")
+        if not owed:
+            return
+        decoding = live.decoding_of(before, files.merged)
+        files.check_model(args.lm.identity())
+        try:
+            failures = live.ask(owed, args.lm.load(), decoding, files, before, args.budget.budget())
+        finally:
+            rows = generation.merge(files, [generation.row_key(row) for row in before])
+    known = {generation.row_key(row) for row in before}
+    asked = {(row.question_id, row.prompt_id) for row in rows if generation.row_key(row) not in known}
     for folder, data, judgement in evaluated:
-        table = list(live.live_rows(data, judgement, rows, owed, args.seed))
+        table = list(live.live_rows(data, judgement, rows, asked, args.seed))
         write_csv(folder / "live.csv", table, live.COLUMNS)
         terminal.print_live(table, folder / "live.csv")
-    if len(rows) > len(before):
-        generation.merge(files, [generation.row_key(row) for row in before])
-        print(
-            f"  {files.merged} has grown by {len(rows) - len(before):,} rows; run steps 2 to 5 again to use them"
-        )
+    print(
+        f"  {files.merged} has grown by {len(asked):,} rows; before the next step 5, run steps 2 to 4 again with their flags"
+    )
+    generation.check_complete(failures)
 
 
 if __name__ == "__main__":

@@ -11,6 +11,7 @@ import errno
 import hashlib
 import json
 import os
+import re
 import tempfile
 import time
 import zipfile
@@ -28,6 +29,15 @@ REPO_ROOT = Path(__file__).resolve().parents[1]
 
 class InputError(Exception):
     """Something the user can mend. The message is one line and names the remedy."""
+
+
+_NAME = re.compile(r"\w[\w.-]{0,99}", re.ASCII)
+_RESERVED = ("all", "labels")  # flags and file names of the steps
+
+
+def is_file_name(name: str) -> bool:
+    """Whether a name given by the user may become part of file names."""
+    return bool(_NAME.fullmatch(name)) and name not in _RESERVED
 
 
 @dataclass(frozen=True)

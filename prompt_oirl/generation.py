@@ -11,13 +11,15 @@ import json
 import math
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from prompt_oirl import grading, interactions
-from prompt_oirl.artifacts import InputError, write_csv
+from prompt_oirl.artifacts import InputError, read_json, read_lines, write_csv, write_json
 from prompt_oirl.interactions import Interaction
 from prompt_oirl.llms import LLM, Generation, item_seed
 from prompt_oirl.llms.budget import Budget
@@ -26,6 +28,7 @@ from prompt_oirl.prompts import Prompt
 from prompt_oirl.questions import Question
 
 Key = tuple[str, str, int]
+HOPELESS = 24  # failures without a single answer after which a run gives up
 
 
 @dataclass(frozen=True)
@@ -91,30 +94,58 @@ class LogFiles:
     def parts(self) -> list[Path]:
         return sorted(self.parts_folder.glob(f"{self.dataset}.rank*.jsonl"))
 
+    @contextmanager
+    def lock(self) -> Iterator[None]:
+        """Hold the log for one run; a second one is refused, and a killed one lets go by itself."""
+        import fcntl
+
+        try:
+            self.parts_folder.mkdir(parents=True, exist_ok=True)
+            file = (self.parts_folder / f"{self.dataset}.lock").open("w")
+        except OSError as error:
+            raise InputError(f"cannot write below {self.parts_folder}: {error.strerror}") from error
+        with file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except OSError as error:
+                raise InputError(
+                    f"another run is writing {self.merged}: wait for it, or give this one another --llm name"
+                ) from error
+            yield
+
+    def check_model(self, model: dict[str, Any]) -> None:
+        """Note whose answers the log holds; refuse another model's, or the same under another limit."""
+        path = self.folder / f"{self.dataset}_model.json"
+        if not path.is_file():
+            write_json(path, model)
+        elif (known := read_json(path, remedy="delete it")) != model:
+            raise InputError(
+                f"{self.merged} holds answers of {known}, not of {model}: give the new run another --llm name"
+            )
+
     def rows(self) -> Iterator[Interaction]:
         """Merged rows, then every part's; the same key may come more than once."""
         if self.merged.is_file():
-            yield from interactions.read(self.merged, remedy="move the log away and run step 1 again")
+            yield from interactions.read(self.merged, remedy="delete that line and run step 1 again")
         for path in self.parts():
             yield from read_part(path)
 
 
 def read_part(path: Path) -> Iterator[Interaction]:
     """Rows of a part file; a torn last line, left by a kill, is dropped with a note."""
-    with path.open(encoding="utf-8", newline="\n") as file:
-        for number, line in enumerate(file, 1):
-            if not line.endswith("\n"):
-                print(
-                    f"{path}: the last line is torn (a run was killed while writing it) and is dropped",
-                    file=sys.stderr,
-                )
-                return
-            try:
-                yield Interaction(**json.loads(line))
-            except (ValueError, TypeError) as error:
-                raise InputError(
-                    f"{path}:{number}: not a log row ({error}); delete that line and run step 1 again"
-                ) from error
+    remedy = "delete that line and run step 1 again"
+    for number, line in enumerate(read_lines(path, remedy=remedy), 1):
+        if not line.endswith("\n"):
+            print(
+                f"{path}: the last line is torn (a run was killed while writing it) and is dropped",
+                file=sys.stderr,
+            )
+            return
+        try:
+            row = json.loads(line)
+        except (ValueError, RecursionError) as error:
+            raise InputError(f"{path}:{number}: not valid JSON ({error}); {remedy}") from error
+        yield interactions.checked(row, f"{path}:{number}", remedy)
 
 
 def cut_torn_line(path: Path) -> None:
@@ -128,15 +159,29 @@ def cut_torn_line(path: Path) -> None:
             file.truncate(end)
 
 
-def check_decoding(rows: Sequence[Interaction], decoding: Decoding, where: Path) -> None:
-    """Refuse to mix rows of different decodings in one log."""
+def check_log(
+    rows: Sequence[Interaction], decoding: Decoding, grader: str, items: Iterable[Item], where: Path
+) -> None:
+    """Refuse to add to a log of another decoding or grader, or one that knows a question or prompt otherwise."""
+    questions = {item.question.id: item.question for item in items}
+    prompts = {item.prompt.id: item.prompt for item in items}
     for row in rows:
         found = Decoding(
             row.temperature or 0.0, 1.0 if row.top_p is None else row.top_p, row.max_new_tokens, row.seed or 0
         )
-        if found != decoding:
+        if (found, row.grader) != (decoding, grader):
             raise InputError(
-                f"{where} holds answers drawn with {asdict(found)}, not with {asdict(decoding)}: give the new run another --llm name"
+                f"{where} holds answers drawn with {asdict(found)} and graded by {row.grader}, not with {asdict(decoding)} "
+                f"and {grader}: give the new run another --llm name"
+            )
+        question, prompt = questions.get(row.question_id), prompts.get(row.prompt_id)
+        if question and (question.text, question.gold, question.split) != (row.question, row.gold, row.split):
+            raise InputError(
+                f"{where}: question {row.question_id} has another text, gold or split there; give changed questions another id"
+            )
+        if prompt and (prompt.text, prompt.position) != (row.prompt, row.position):
+            raise InputError(
+                f"{where}: prompt {row.prompt_id} has another text or position there; give changed prompts another id"
             )
 
 
@@ -151,16 +196,17 @@ def answer_items(
     budget: Budget,
     part: Path,
     progress: Any,
-) -> int:
-    """Ask for every item, batch by batch, appending rows to `part`; returns how many answers failed for good.
+) -> Counter[str]:
+    """Ask for every item, batch by batch, appending rows to `part`; returns why answers could not be had, counted.
 
     Items are asked prompt by prompt, longest questions first: a batch then holds questions of about one length, and
-    answers too. Stops cleanly when the budget is spent.
+    answers too. Stops cleanly when the budget is spent, and when nothing but failures comes back.
     """
     part.parent.mkdir(parents=True, exist_ok=True)
     cut_torn_line(part)
     owed = sorted(items, key=lambda item: (item.prompt.id, -len(item.question.text), item.key))
-    failed, right, done, at = 0, 0.0, 0, 0
+    failures: Counter[str] = Counter()
+    right, done, at = 0.0, 0, 0
     started = time.monotonic()
     with part.open("a", encoding="utf-8", newline="\n") as file:
         while at < len(owed):
@@ -189,7 +235,8 @@ def answer_items(
             seconds = (time.monotonic() - asked) / len(batch)
             for item, answer in zip(batch, answers):
                 if answer.finish_reason == "error":  # not logged, so the next run asks again
-                    failed += 1
+                    failures[answer.text] += 1
+                    budget.spend_for_nothing()
                     continue
                 row = log_row(
                     item, answer, llm_name, dataset, decoding, grader, budget.spend(answer), seconds
@@ -200,10 +247,12 @@ def answer_items(
             at += len(batch)
             rate = budget.tokens_out / max(time.monotonic() - started, 1e-9)
             progress.set_postfix_str(
-                f"{rate:,.0f} tokens/s, {right / max(done, 1):.1%} right, {failed} failed"
+                f"{rate:,.0f} tokens/s, {right / max(done, 1):.1%} right, {failures.total()} failed"
             )
             progress.update(len(batch))
-    return failed
+            if not done and failures.total() >= HOPELESS:
+                break
+    return failures
 
 
 def log_row(
@@ -276,3 +325,12 @@ def write_labels(path: Path, rows: Sequence[Interaction]) -> None:
         key = (row.split, row.question_id, row.sample)
         table.setdefault(key, dict(zip(("split", "question_id", "sample"), key)))[row.prompt_id] = row.correct
     write_csv(path, table.values(), ["split", "question_id", "sample", *prompts])
+
+
+def check_complete(failures: Counter[str]) -> None:
+    """Say in one line what could not be had and why."""
+    if failures:
+        reasons = ", ".join(f"{reason} ({count})" for reason, count in failures.most_common(5))
+        raise InputError(
+            f"{failures.total():,} answers could not be had and are still owed: {reasons}; run the same command again"
+        )

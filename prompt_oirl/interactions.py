@@ -52,6 +52,7 @@ class Interaction:
 
 
 _FIELDS = {f.name for f in fields(Interaction)}
+_NUMBERS = ("temperature", "top_p", "max_new_tokens", "seed", "tokens_in", "tokens_out", "cost", "time")
 _TEXT = ("llm", "dataset", "split", "question_id", "question", "gold", "prompt_id", "prompt")
 
 
@@ -73,7 +74,7 @@ def read(path: Path, *, remedy: str) -> list[Interaction]:
     records = _parquet_records if path.suffix == ".parquet" else read_jsonl
     rows = []
     for number, row in enumerate(records(path, remedy=remedy), 1):
-        rows.append(_checked(row, f"{path}:{number}", remedy))
+        rows.append(checked(row, f"{path}:{number}", remedy))
     if not rows:
         raise InputError(f"{path}: no interactions; {remedy}")
     return rows
@@ -93,7 +94,10 @@ def _parquet_records(path: Path, *, remedy: str) -> Iterator[dict[str, Any]]:
         ) from error
 
 
-def _checked(row: dict[str, Any], where: str, remedy: str) -> Interaction:
+def checked(row: Any, where: str, remedy: str) -> Interaction:
+    """A row as an Interaction, or an error that says what is wrong with it."""
+    if not isinstance(row, dict):
+        raise InputError(f"{where}: expected one JSON object per line; {remedy}")
     if row.get("schema") != SCHEMA:
         raise InputError(f"{where}: schema {row.get('schema')!r}, this version reads {SCHEMA}; {remedy}")
     unknown, missing = set(row) - _FIELDS, {*_TEXT, "correct"} - set(row)
@@ -114,6 +118,9 @@ def _checked(row: dict[str, Any], where: str, remedy: str) -> Interaction:
         raise InputError(f"{where}: correct is {correct!r}, expected a number from 0 to 1; {remedy}")
     if not isinstance(row.get("sample", 0), int) or not isinstance(row.get("answer"), str | None):
         raise InputError(f"{where}: sample must be a whole number and answer text or null; {remedy}")
+    for name in _NUMBERS:
+        if isinstance(row.get(name), bool) or not isinstance(row.get(name), int | float | None):
+            raise InputError(f"{where}: {name} is {row[name]!r}, expected a number or null; {remedy}")
     return Interaction(**row)
 
 

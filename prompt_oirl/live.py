@@ -6,7 +6,9 @@ alternative, asks for the rest; the new rows join the log, so the next run has t
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -49,25 +51,31 @@ def owed_picks(judged: Sequence[tuple[OfflineDataset, Judgement]], rows: Sequenc
     return list(owed.values())
 
 
-def ask(
-    items: Sequence[Item], llm: LLM, files: LogFiles, rows: Sequence[Interaction], budget: Budget
-) -> None:
-    """Ask with the decoding and grader of the log, and append the answers to it."""
+def decoding_of(rows: Sequence[Interaction], where: Path) -> Decoding:
+    """How the log's answers were drawn; refused where the rows do not say."""
     first = rows[0]
     if first.temperature is None:
         raise InputError(
-            f"{files.merged}: its rows do not say how they were decoded, so new answers cannot join them; "
+            f"{where}: its rows do not say how they were decoded, so new answers cannot join them; "
             "make the log with llama_step1_gen_offline.py, or leave --live out"
         )
-    decoding = Decoding(
-        first.temperature,
-        1.0 if first.top_p is None else first.top_p,
-        first.max_new_tokens,
-        first.seed or 0,
-    )
+    top_p = 1.0 if first.top_p is None else first.top_p
+    return Decoding(first.temperature, top_p, first.max_new_tokens, first.seed or 0)
+
+
+def ask(
+    items: Sequence[Item],
+    llm: LLM,
+    decoding: Decoding,
+    files: LogFiles,
+    rows: Sequence[Interaction],
+    budget: Budget,
+) -> Counter[str]:
+    """Ask with the decoding and grader of the log, and append the answers to it; returns failures by reason."""
     separator = SEPARATORS.get(files.dataset, "\n")
+    first = rows[0]
     with tqdm(total=len(items), desc=f"{files.dataset} live", disable=None) as bar:
-        failed = generation.answer_items(
+        return generation.answer_items(
             items,
             llm,
             first.llm,
@@ -79,16 +87,17 @@ def ask(
             files.part(0),
             bar,
         )
-    if failed:
-        raise InputError(f"{failed} answers could not be had and are still owed; run the same command again")
 
 
 def live_rows(
-    data: OfflineDataset, judgement: Judgement, rows: Sequence[Interaction], asked: Sequence[Item], seed: int
+    data: OfflineDataset,
+    judgement: Judgement,
+    rows: Sequence[Interaction],
+    asked: set[tuple[str, str]],
+    seed: int,
 ) -> Iterator[dict[str, Any]]:
     """Success of each selector's picks: offline from the log as it was, live with the answers asked since."""
     names = data.names
-    new = {item.key[:2] for item in asked}
     correct: dict[tuple[str, str], list[float]] = {}
     for row in rows:
         correct.setdefault((row.question_id, row.prompt_id), []).append(row.correct)
@@ -108,7 +117,7 @@ def live_rows(
             "split": judgement.group,
             "selector": selector,
             "picks": len(keys),
-            "asked": sum(key in new for key in keys),
+            "asked": sum(key in asked for key in keys),
         }
         for name, values in (("offline", offline), ("live", live)):
             known = ~np.isnan(values)

@@ -7,16 +7,14 @@ any other file with the same columns can be named instead.
 from __future__ import annotations
 
 import hashlib
-import re
 import unicodedata
 from dataclasses import dataclass
 from pathlib import Path
 
-from prompt_oirl.artifacts import REPO_ROOT, InputError, csv_records
+from prompt_oirl.artifacts import REPO_ROOT, InputError, csv_records, is_file_name
 
 PUBLISHED = REPO_ROOT / "data" / "prompts.csv"
 POSITIONS = ("system", "before", "after", "answer_start")
-_NAME = re.compile(r"\w[\w.-]{0,99}", re.ASCII)
 ROLES = ("train", "held_out", "unseen")
 
 
@@ -47,15 +45,20 @@ def load_prompts(path: Path = PUBLISHED) -> list[Prompt]:
             raise InputError(
                 f"{path}:{number}: position must be one of {POSITIONS}, role one of {ROLES}; {remedy}"
             )
+        if None in row:
+            raise InputError(
+                f"{path}:{number}: more cells than columns; put a text that holds commas in quotes; {remedy}"
+            )
         if not row["text"]:
             raise InputError(f"{path}:{number}: empty prompt text; {remedy}")
-        if not _NAME.fullmatch(row.get("prompt_id") or "x"):  # it becomes part of file names
+        if not is_file_name(row.get("prompt_id") or "x"):  # it becomes part of file names
             raise InputError(
-                f"{path}:{number}: prompt_id {row['prompt_id']!r} may hold letters, digits, _ - . only; {remedy}"
+                f"{path}:{number}: prompt_id {row['prompt_id']!r} may hold letters, digits, _ - . only, and not be 'labels'; {remedy}"
             )
         prompts.append(
             Prompt(row.get("prompt_id") or prompt_id(row["text"], position), row["text"], position, role)
         )
-    if len({p.id for p in prompts}) != len(prompts):
-        raise InputError(f"{path}: prompt_id values are not unique; {remedy}")
+    if not prompts or len({p.id.casefold() for p in prompts}) != len(prompts):
+        what = "prompt_id values are not unique (capitals do not count)" if prompts else "no prompts"
+        raise InputError(f"{path}: {what}; {remedy}")
     return sorted(prompts, key=lambda p: ROLES.index(p.role))

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from prompt_oirl.artifacts import InputError, Paths, csv_records, read_csv, read_jsonl
+from prompt_oirl.artifacts import InputError, Paths, content_key, csv_records, read_jsonl
 
 DATASETS = ("gsm8k", "svamp", "mawps", "arith")
 RELEASED = DATASETS[:3]  # those with published LLaMA-2 logs
@@ -82,30 +82,42 @@ def _fold(path: Path) -> Iterator[tuple[str, str]]:
 
 
 def load_own_questions(path: Path, dataset: str) -> list[Question]:
-    """Questions of the user: JSONL or CSV with question and gold; id, split and group where given."""
+    """Questions of the user: JSONL or CSV with question and gold; id, split and group where given.
+
+    Without an id a question is named by its text, so that a file may grow or be sorted anew.
+    """
     remedy = "give JSONL or CSV with the fields question and gold (and optionally id, split, group)"
-    rows = (
-        list(read_csv(path, remedy=remedy))
-        if path.suffix == ".csv"
-        else list(read_jsonl(path, remedy=remedy))
-    )
+    if path.suffix.lower() == ".csv":
+        rows: Iterator[tuple[int, dict]] = csv_records(path, remedy=remedy, columns=["question", "gold"])
+    else:
+        rows = enumerate(read_jsonl(path, remedy=remedy), 1)
     asked = []
-    for i, row in enumerate(rows):
+    for number, row in rows:
+        where = f"{path}:{number}"
         text, gold, split = row.get("question"), row.get("gold"), row.get("split") or "test"
-        if not isinstance(text, str) or not text or gold in (None, "") or split not in SPLITS:
-            raise InputError(
-                f"{path}: row {i + 1} lacks a question, a gold answer or has an unknown split; {remedy}"
-            )
+        if not isinstance(text, str) or not text.strip() or not _is_unicode(text):
+            raise InputError(f"{where}: the question is missing, empty, or no valid text; {remedy}")
+        if isinstance(gold, bool) or not isinstance(gold, str | int | float) or not str(gold).strip():
+            raise InputError(f"{where}: the gold answer is missing or neither text nor number; {remedy}")
+        if split not in SPLITS:
+            raise InputError(f"{where}: split is {split!r}, expected one of {', '.join(SPLITS)}; {remedy}")
+        name = str(row.get("id") or f"{dataset}-{content_key(text)}")
+        if not name.isprintable():
+            raise InputError(f"{where}: id {name!a} holds a control character; {remedy}")
         group = row.get("group")
         asked.append(
-            Question(
-                str(row.get("id") or f"{dataset}-{i:05d}"),
-                text,
-                str(gold),
-                split,
-                group=None if group in (None, "") else str(group),
-            )
+            Question(name, text, str(gold), split, group=None if group in (None, "") else str(group))
         )
     if not asked or len({q.id for q in asked}) != len(asked):
-        raise InputError(f"{path}: {'ids are not unique' if asked else 'no questions'}; {remedy}")
+        reason = "ids (without ids: texts) are not unique" if asked else "no questions"
+        raise InputError(f"{path}: {reason}; {remedy}")
     return asked
+
+
+def _is_unicode(text: str) -> bool:
+    """False for lone surrogates, which no tokenizer and no server takes."""
+    try:
+        text.encode("utf-8")
+    except UnicodeEncodeError:
+        return False
+    return True

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import hashlib
+import multiprocessing
+import os
 import platform
+import signal
 import sys
 import time
 from collections.abc import Callable, Iterable
@@ -118,12 +121,16 @@ def run_step(main: Callable[[Any], None], arguments: type) -> None:
     except InputError as error:
         print(f"error: {error}", file=sys.stderr)
         raise SystemExit(1) from None
-    except PermissionError as error:
+    except OSError as error:
         print(
-            f"error: cannot write {error.filename}: {error.strerror}; make it writable or pass --root",
+            f"error: {error.filename or 'a file'}: {error.strerror or error}; mend the path or its permissions, free some space, "
+            "or pass another --root",
             file=sys.stderr,
         )
         raise SystemExit(1) from None
     except KeyboardInterrupt:
+        for worker in multiprocessing.active_children():  # else leaving would wait for idle ones
+            if worker.pid:
+                os.kill(worker.pid, signal.SIGKILL)
         print("stopped; run the same command again to continue", file=sys.stderr)
         raise SystemExit(130) from None

@@ -1,6 +1,6 @@
 """Do texts depend on batch size or number of processes? Step 1 at batch sizes 1, 8, 64 and on 1 and 2 processes.
 
-    python scripts/check_generation.py --ckpt_dir data/nano_llama --questions data/arith/validation.jsonl
+    python scripts/check_generation.py --ckpt_dir data/nano_llama --prompts data/arith/prompts.csv --questions data/arith/train.jsonl
     python scripts/check_generation.py                      # a LLaMA with random weights
 
 Floating point sums of other shapes differ in the last bits, so a few texts may part ways where two tokens are all

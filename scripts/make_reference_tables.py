@@ -9,7 +9,6 @@ its `<!-- table: NAME -->` and `<!-- end -->` lines. Tables whose runs are not t
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +18,7 @@ from prompt_oirl.questions import RELEASED
 from prompt_oirl.released_logs import LLM
 from prompt_oirl.reports import costs
 from prompt_oirl.reports.figures import draw_gains
+from prompt_oirl.reports.readme import markdown, replace_table
 from prompt_oirl.reports.terminal import SHOWN
 from prompt_oirl.reward_models import MODELS
 from prompt_oirl.steps import run_step
@@ -52,11 +52,6 @@ def main(args: Args) -> None:
         if path.is_file():
             text = replace_table(text, name, render(read_csv(path, remedy="run this script")))
     write_text(readme, text)
-
-
-def replace_table(text: str, name: str, table: str) -> str:
-    pattern = re.compile(rf"(<!-- table: {name} -->\n).*?(<!-- end -->)", re.S)
-    return pattern.sub(lambda m: m[1] + table + m[2], text)
 
 
 def summaries(paths: Paths, protocol: str, all_sizes: bool = False) -> Iterator[Row]:
@@ -149,11 +144,6 @@ def percent(row: Row) -> str:
 
 def points(row: Row) -> str:
     return f"{100 * float(row['value']):+.1f} [{100 * float(row['ci_low']):+.1f}, {100 * float(row['ci_high']):+.1f}]"
-
-
-def markdown(header: list[str], rows: list[list[str]]) -> str:
-    lines = [header, ["---"] * len(header), *rows]
-    return "".join("| " + " | ".join(line) + " |\n" for line in lines)
 
 
 def render_reproduction(rows: list[Row]) -> str:

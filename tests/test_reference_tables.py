@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from prompt_oirl.artifacts import REPO_ROOT, read_csv
+from prompt_oirl.reports.readme import replace_table
 
 REFERENCE = REPO_ROOT / "results" / "reference"
 SCRIPT = runpy.run_path(str(REPO_ROOT / "scripts" / "make_reference_tables.py"))
@@ -31,4 +32,4 @@ def test_every_reference_row_has_n_and_an_interval_around_its_value(name: str) -
 def test_replace_table_leaves_the_rest_alone(tmp_path: Path) -> None:
     text = "a\n<!-- table: x -->\nold\n<!-- end -->\nb\n<!-- table: y -->\nkept\n<!-- end -->\n"
     expected = text.replace("old\n", "| new |\n")
-    assert SCRIPT["replace_table"](text, "x", "| new |\n") == expected
+    assert replace_table(text, "x", "| new |\n") == expected

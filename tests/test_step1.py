@@ -6,10 +6,13 @@ import contextlib
 import json
 import os
 import random
+import re
 import signal
 import subprocess
 import sys
 import time
+from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -19,10 +22,12 @@ from tqdm import tqdm
 from prompt_oirl import generation, interactions
 from prompt_oirl.artifacts import REPO_ROOT, InputError
 from prompt_oirl.generation import Decoding, LogFiles, all_items
+from prompt_oirl.llms import Generation
 from prompt_oirl.llms.budget import Budget
+from prompt_oirl.llms.options import BudgetOptions
 from prompt_oirl.llms.scripted import ScriptedLLM
 from prompt_oirl.prompts import load_prompts
-from prompt_oirl.questions import Question
+from prompt_oirl.questions import Question, load_own_questions
 
 PROMPTS = load_prompts()[:2] + load_prompts()[6:7]
 QUESTIONS = [
@@ -30,7 +35,7 @@ QUESTIONS = [
 ]
 
 
-def ask(files: LogFiles, llm: ScriptedLLM, samples: int = 2, **limits: int) -> int:
+def ask(files: LogFiles, llm: ScriptedLLM, samples: int = 2, **limits: int) -> Counter[str]:
     """One run of one rank over everything still owed."""
     order = all_items(QUESTIONS, PROMPTS, samples)
     done = {(r.question_id, r.prompt_id, r.sample) for r in files.rows()}
@@ -111,8 +116,8 @@ def test_other_decodings_are_refused(tmp_path: Path) -> None:
     files = LogFiles(tmp_path, "toy")
     ask(files, ScriptedLLM(right_answers, batch_size=4))
     with pytest.raises(InputError, match="--llm"):
-        generation.check_decoding(
-            list(files.rows()), Decoding(temperature=0.0, max_new_tokens=20), files.merged
+        generation.check_log(
+            list(files.rows()), Decoding(temperature=0.0, max_new_tokens=20), "strict", [], files.merged
         )
 
 
@@ -271,12 +276,16 @@ def test_published_command_runs_on_metas_layout(
         (["--prompt_idx", "99"], "--prompt_idx"),
         (["--prompt_idx", "x"], "--prompt_idx"),
         (["--dataset_eval", "nosuch"], "--dataset_eval"),
-        (["--ckpt_dir", "/no/such/folder"], "cannot be loaded"),
+        ([], "there is no folder"),
+        (["--ckpt_dir", ""], "--ckpt_dir"),
         (["--backend", "openai"], "--model"),
+        (["--llm", "../evil"], "--llm"),
+        (["--samples", "0"], "--samples"),
+        (["--max_cost", "1"], "--price_in"),
     ],
 )
 def test_wrong_flags_are_one_line(flags: list[str], said: str, tmp_path: Path, toy_questions: Path) -> None:
-    base = ["--root", str(tmp_path), "--llm", "t"]
+    base = ["--root", str(tmp_path), "--llm", "t", "--ckpt_dir", "/no/such/folder"]
     if "--dataset_eval" not in flags:
         base += ["--dataset_eval", "toy", "--questions", str(toy_questions)]
     environment = {k: v for k, v in ENVIRONMENT.items() if not k.startswith("OPENAI")} | {
@@ -289,3 +298,116 @@ def test_wrong_flags_are_one_line(flags: list[str], said: str, tmp_path: Path, t
     assert done.returncode == 1
     last = done.stderr.strip().splitlines()[-1]
     assert last.startswith("error:") and said in last and "Traceback" not in done.stderr
+
+
+def test_a_log_is_not_mixed(tmp_path: Path) -> None:
+    """Another grader, or other texts under known ids, are refused before anything is asked."""
+    files = LogFiles(tmp_path, "toy")
+    ask(files, ScriptedLLM(right_answers, batch_size=4))
+    rows, decoding = list(files.rows()), Decoding(max_new_tokens=20)
+    items = all_items(QUESTIONS, PROMPTS, 1)
+    generation.check_log(rows, decoding, "strict", items, files.merged)
+    with pytest.raises(InputError, match="graded by strict"):
+        generation.check_log(rows, decoding, "original", items, files.merged)
+    for changed in (replace(QUESTIONS[0], text="Other?"), replace(QUESTIONS[0], gold="9")):
+        with pytest.raises(InputError, match="question q0 has another"):
+            generation.check_log(rows, decoding, "strict", all_items([changed], PROMPTS, 1), files.merged)
+    other = all_items(QUESTIONS, [replace(PROMPTS[0], text="Guess:")], 1)
+    with pytest.raises(InputError, match="prompt nan has another"):
+        generation.check_log(rows, decoding, "strict", other, files.merged)
+    files.check_model({"model": "a", "max_seq_len": 512})
+    files.check_model({"model": "a", "max_seq_len": 512})
+    with pytest.raises(InputError, match="--llm"):
+        files.check_model({"model": "b", "max_seq_len": 512})
+
+
+def test_one_run_at_a_time(tmp_path: Path) -> None:
+    files = LogFiles(tmp_path, "toy")
+    with files.lock(), pytest.raises(InputError, match="another run"), files.lock():
+        pass
+    with files.lock():
+        pass
+
+
+@pytest.mark.parametrize(
+    "line", [b"[1]", b'{"schema": 1}', b"\xff\xfe", b"[" * 100_000, b'{"correct": 5}', b"null"]
+)
+def test_damaged_part_rows_name_their_line(line: bytes, tmp_path: Path) -> None:
+    files = LogFiles(tmp_path, "toy")
+    ask(files, ScriptedLLM(right_answers))
+    files.part(0).write_bytes(line + b"\n")
+    with pytest.raises(InputError, match=r"toy\.rank0\.jsonl:1: "):
+        list(files.rows())
+
+
+@pytest.mark.parametrize(
+    "field", [{"temperature": "0.6"}, {"question_id": ["x"]}, {"correct": "x"}, {"sample": None}]
+)
+def test_part_rows_of_odd_types_are_refused(field: dict, tmp_path: Path) -> None:
+    files = LogFiles(tmp_path, "toy")
+    ask(files, ScriptedLLM(right_answers))
+    row = json.loads(files.merged.read_text().splitlines()[0]) | field
+    files.part(0).write_text(json.dumps(row) + "\n")
+    with pytest.raises(InputError, match=r"toy\.rank0\.jsonl:1: "):
+        list(files.rows())
+
+
+def test_a_run_that_only_fails_gives_up_and_says_why(tmp_path: Path) -> None:
+    class Failing(ScriptedLLM):
+        def generate(self, conversations, **_):  # type: ignore[no-untyped-def]
+            self.asked += conversations
+            return [Generation("HTTP 500", "error", 0, 0) for _ in conversations]
+
+    llm = Failing(right_answers, batch_size=4)
+    failures = ask(LogFiles(tmp_path, "toy"), llm, samples=20)
+    assert failures == {"HTTP 500": generation.HOPELESS} and len(llm.asked) == generation.HOPELESS
+    with pytest.raises(InputError, match=r"24 answers .* owed: HTTP 500 \(24\)"):
+        generation.check_complete(failures)
+    limited = Failing(right_answers, batch_size=4)
+    ask(LogFiles(tmp_path, "toy"), limited, max_calls=6)
+    assert len(limited.asked) == 6  # calls that brought nothing count
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("question;gold\na;1\n", "columns"),
+        ("question,gold\n   ,1\n", ":2: the question"),
+        ("question,gold\na?,\n", ":2: the gold"),
+        ("question,gold,split\na?,1,dev\n", ":2: split is 'dev'"),
+        ("question,gold\na?,1\na?,2\n", "not unique"),
+        ("question,gold\n", "no questions"),
+        ('{"question": "a\\ud800?", "gold": "1"}\n', ":1: the question"),
+        ('{"question": "a?", "gold": false}\n', ":1: the gold"),
+        ('{"question": "a?", "gold": "1", "id": "x\\ny"}\n', ":1: id"),
+    ],
+)
+def test_question_files_are_checked(text: str, said: str, tmp_path: Path) -> None:
+    path = tmp_path / ("q.CSV" if text.startswith("question") else "q.jsonl")
+    path.write_text(text)
+    with pytest.raises(InputError, match=re.escape(said)):
+        load_own_questions(path, "toy")
+
+
+def test_questions_without_ids_keep_their_names_when_the_file_grows(tmp_path: Path) -> None:
+    path = tmp_path / "q.csv"
+    path.write_text("question,gold\na?,1\nb?,2\n")
+    before = {q.text: q.id for q in load_own_questions(path, "toy")}
+    path.write_text("question,gold\nnew?,3\nb?,2\na?,1\n")
+    after = {q.text: q.id for q in load_own_questions(path, "toy")}
+    assert before == {text: after[text] for text in before} and len(set(after.values())) == 3
+
+
+@pytest.mark.parametrize(
+    "limits", [{"max_cost": 1.0}, {"max_calls": -1}, {"max_minutes": float("nan")}, {"price_in": -1.0}]
+)
+def test_impossible_budgets_are_refused(limits: dict) -> None:
+    with pytest.raises(InputError, match="--"):
+        BudgetOptions(**limits).budget()
+
+
+def test_processes_share_a_budget() -> None:
+    options = BudgetOptions(max_calls=7, max_cost=9.0, price_in=1.0)
+    shares = [options.budget(rank, 3) for rank in range(3)]
+    assert [share.max_calls for share in shares] == [3, 2, 2]
+    assert sum(share.max_cost or 0 for share in shares) == 9.0

@@ -57,20 +57,25 @@ def ask(
     return Answers(right, cut, tokens, texts)
 
 
-def headroom(right: np.ndarray) -> dict[str, float]:
-    """What choosing among the prompts can bring, without luck; `right` is (questions, prompts, 2).
+def any_prompt_without_luck(right: np.ndarray) -> np.ndarray:
+    """Success (questions,) of knowing which prompts solve a question; `right` is (questions, prompts, 2).
 
-    `any_of_n`: one sample says which prompts solve a question (all of them, if none does), the other says how
-    often these solve it; averaged over both directions. `any_of_n_raw` counts lucky hits as well.
+    One sample says which prompts solve it (all of them, if none does), the other says how often these do;
+    averaged over both directions. Counting a question as solved if any answer is right counts lucky hits too.
     """
     judged = []
     for chooser, judge in ((0, 1), (1, 0)):
         good = right[:, :, chooser] > 0
         good |= ~good.any(1, keepdims=True)
         judged.append((right[:, :, judge] * good).sum(1) / good.sum(1))
+    return np.mean(judged, 0)
+
+
+def headroom(right: np.ndarray) -> dict[str, float]:
+    """What choosing among the prompts can bring; `right` is (questions, prompts, 2)."""
     return {
         "best_single": float(right.mean((0, 2)).max()),
-        "any_of_n": float(np.mean(judged)),
+        "any_of_n": float(any_prompt_without_luck(right).mean()),
         "any_of_n_raw": float(right[:, :, 0].max(1).mean()),
         "repeat_agreement": float((right[:, :, 0] == right[:, :, 1]).mean()),
     }

@@ -16,7 +16,8 @@ Conversation = list[dict[str, str]]  # [{"role": "system" | "user" | "assistant"
 
 @dataclass(frozen=True)
 class Generation:
-    """One answer. `finish_reason` is stop, length (cut by the token limit) or error."""
+    """One answer. `finish_reason` is stop, length (cut by the token limit), content_filter, or error: then `text` is
+    the reason why there is no answer."""
 
     text: str
     finish_reason: str

@@ -32,6 +32,10 @@ class Budget:
         self.tokens_out += generation.tokens_out
         return self.cost(generation.tokens_in, generation.tokens_out)
 
+    def spend_for_nothing(self) -> None:
+        """Book a call that brought no answer; it may have been billed all the same."""
+        self.calls += 1
+
     def calls_left(self, wanted: int, tokens_in: float, tokens_out: float) -> int:
         """How many of `wanted` calls of about this size may still be made."""
         left = wanted if self.max_calls is None else min(wanted, self.max_calls - self.calls)

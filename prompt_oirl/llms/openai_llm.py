@@ -30,6 +30,8 @@ class OpenAILLM:
     ):
         from openai import OpenAI
 
+        if base_url and not base_url.startswith(("http://", "https://")):
+            raise InputError(f"base_url {base_url}: give a URL such as http://localhost:8000/v1")
         key = os.environ.get("OPENAI_API_KEY")
         if not key and not base_url and not os.environ.get("OPENAI_BASE_URL"):
             raise InputError(
@@ -39,7 +41,6 @@ class OpenAILLM:
             api_key=key or LOCAL_KEY, base_url=base_url, max_retries=retries, timeout=timeout
         )
         self._model, self.batch_size = model, batch_size
-        self.last_error = ""
 
     def generate(
         self,
@@ -64,7 +65,14 @@ class OpenAILLM:
         temperature: float,
         top_p: float,
     ) -> Generation:
-        from openai import APIConnectionError, APIStatusError, AuthenticationError, NotFoundError, OpenAIError
+        from openai import (
+            APIConnectionError,
+            APIStatusError,
+            AuthenticationError,
+            NotFoundError,
+            OpenAIError,
+            PermissionDeniedError,
+        )
 
         request: dict[str, Any] = {
             "model": self._model,
@@ -78,24 +86,35 @@ class OpenAILLM:
             answer = self._client.chat.completions.create(**request, seed=seed % 2**31)
             choice = answer.choices[0]
             text, reason, usage = choice.message.content, choice.finish_reason, answer.usage
-        except (AuthenticationError, NotFoundError) as error:  # no retry will mend these
+        except (
+            AuthenticationError,
+            NotFoundError,
+            PermissionDeniedError,
+        ) as error:  # no retry will mend these
             raise InputError(
                 f"{self._client.base_url} refused: HTTP {error.status_code}; check OPENAI_API_KEY, --model and --base_url"
             ) from None
-        except (APIStatusError, APIConnectionError, OpenAIError) as error:
-            return self._failed(type(error).__name__)
+        except APIStatusError as error:
+            return _no_answer(f"HTTP {error.status_code}")
+        except (APIConnectionError, OpenAIError) as error:
+            return _no_answer(type(error).__name__)
         except (ValueError, TypeError, IndexError, AttributeError):
-            return self._failed("an answer that is not a chat completion")
-        if text is None:
-            return self._failed("an answer without text")
-        tokens_in = usage.prompt_tokens if usage else 0
+            return _no_answer("a reply that is no chat completion")
+        if not isinstance(text, str):
+            return _no_answer("a reply without text")
+        # Servers that count no tokens are taken at four characters a token.
+        asked = sum(len(turn["content"]) for turn in conversation)
         return Generation(
             text,
-            "length" if reason == "length" else "stop",
-            tokens_in,
-            usage.completion_tokens if usage else 0,
+            reason if reason in ("length", "content_filter") else "stop",
+            _count(getattr(usage, "prompt_tokens", None), asked),
+            _count(getattr(usage, "completion_tokens", None), len(text)),
         )
 
-    def _failed(self, reason: str) -> Generation:
-        self.last_error = reason
-        return Generation("", "error", 0, 0)
+
+def _count(tokens: object, characters: int) -> int:
+    return tokens if isinstance(tokens, int) and tokens >= 0 else -(-characters // 4)
+
+
+def _no_answer(reason: str) -> Generation:
+    return Generation(reason, "error", 0, 0)

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from prompt_oirl.artifacts import InputError
 from prompt_oirl.llms import LLM
@@ -39,21 +40,33 @@ class ModelOptions:
         last = Path((given or "").rstrip("/")).name or "llm"
         return "".join(c if c.isalnum() or c in "-_." else "_" for c in last)
 
-    def load(self) -> LLM:
+    def identity(self) -> dict[str, Any]:
+        """What a log's answers depend on, beside the decoding."""
+        limit = None if self.backend == "openai" else self.max_seq_len
+        return {"model": self.name(), "max_seq_len": limit}
+
+    def check(self, prefix: str = "") -> None:
+        """Refuse flags that cannot work, before anything is loaded; `prefix` is that of the flags, such as lm."""
         for flag in ("max_batch_size", "max_seq_len", "timeout"):
             value = getattr(self, flag)
-            if value is not None and not value > 0:
-                raise InputError(f"--{flag} {value}: give a number above 0")
+            if value is not None and not 0 < value < 1e6:
+                raise InputError(f"--{prefix}{flag} {value}: give a number above 0 (and below a million)")
+        if self.backend == "openai" and not self.model:
+            raise InputError(
+                f"--{prefix}backend openai needs --{prefix}model, the model's name at the server"
+            )
+        if self.backend != "openai" and not self.ckpt_dir:
+            raise InputError(
+                f"--{prefix}ckpt_dir is missing: a model folder or hub id "
+                f"(or use --{prefix}backend openai --{prefix}model NAME)"
+            )
+
+    def load(self) -> LLM:
+        self.check()
         if self.backend == "openai":
             from prompt_oirl.llms.openai_llm import OpenAILLM
 
-            if not self.model:
-                raise InputError("--backend openai needs --model, the model's name at the server")
-            return OpenAILLM(self.model, self.base_url, self.max_batch_size or 8, timeout=self.timeout)
-        if not self.ckpt_dir:
-            raise InputError(
-                "--ckpt_dir is missing: a model folder or hub id (or use --backend openai --model NAME)"
-            )
+            return OpenAILLM(self.model or "", self.base_url, self.max_batch_size or 8, timeout=self.timeout)
         if self.backend == "vllm":
             from prompt_oirl.llms.vllm_llm import VllmLLM
 
@@ -82,6 +95,14 @@ class BudgetOptions:
 
     def budget(self, rank: int = 0, world: int = 1) -> Budget:
         """The share of one of `world` processes."""
+        for flag in ("max_calls", "max_cost", "max_minutes", "price_in", "price_out"):
+            value = getattr(self, flag)
+            if value is not None and not (math.isfinite(value) and value >= 0):
+                raise InputError(f"--{flag} {value}: give a number, 0 or more")
+        if self.max_cost is not None and not self.price_in + self.price_out > 0:
+            raise InputError(
+                "--max_cost needs prices: give --price_in and --price_out, dollars per million tokens"
+            )
         calls, cost = self.max_calls, self.max_cost
         return Budget(
             None if calls is None else calls // world + (rank < calls % world),

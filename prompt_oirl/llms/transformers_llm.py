@@ -32,7 +32,6 @@ class TransformersLLM:
         logging.disable_progress_bar()
         self.device = f"cuda:{os.environ.get('LOCAL_RANK', 0)}" if torch.cuda.is_available() else "cpu"
         dtype = torch.bfloat16 if self.device.startswith("cuda") else torch.float32
-        self.max_seq_len = max_seq_len
         if (Path(model) / "params.json").is_file():
             from prompt_oirl.llms.meta_checkpoint import load_meta_checkpoint
 
@@ -45,6 +44,11 @@ class TransformersLLM:
             self.tokenizer.pad_token = self.tokenizer.eos_token
         self.tokenizer.padding_side = "left"
         self.model.eval().to(self.device)
+        if self.device == "cpu":
+            # One new token at a time is no work for the fused kernel, which is slower there than plain products.
+            self.model.set_attn_implementation("eager")
+        longest = getattr(self.model.config.get_text_config(), "max_position_embeddings", None)
+        self.max_seq_len = min(max_seq_len, longest or max_seq_len)
         self.batch_size = max_batch_size
         if self.device != "cpu":
             free, _ = torch.cuda.mem_get_info(self.device)
@@ -93,8 +97,9 @@ class TransformersLLM:
         seeds: Sequence[int],
     ) -> list[Generation]:
         """Go on from given token ids, in the same way."""
-        answers: list[Generation | None] = [None] * len(encoded)
-        order = sorted(range(len(encoded)), key=lambda i: (-len(encoded[i]), i))
+        answers: list[Generation] = [Generation("", "length", len(row), 0) for row in encoded]
+        fitting = [i for i, row in enumerate(encoded) if len(row) < self.max_seq_len]
+        order = sorted(fitting, key=lambda i: (-len(encoded[i]), i))
         at = 0
         while at < len(order):
             batch = order[at : at + self.batch_size]
@@ -106,7 +111,7 @@ class TransformersLLM:
             ):
                 answers[i] = answer
             at += len(batch)
-        return [answer for answer in answers if answer is not None]
+        return answers
 
     def _batch(
         self,
@@ -146,9 +151,7 @@ class TransformersLLM:
         from prompt_oirl.llms.sampling import GumbelSampler
 
         width = max(map(len, rows))
-        room = [max(0, min(self.max_seq_len - len(row), max_new_tokens or self.max_seq_len)) for row in rows]
-        if max(room) == 0:
-            return [Generation("", "length", len(row), 0) for row in rows]
+        room = [min(self.max_seq_len - len(row), max_new_tokens or self.max_seq_len) for row in rows]
         pad = self.tokenizer.pad_token_id
         ids = torch.tensor([[pad] * (width - len(row)) + row for row in rows], device=self.device)
         mask = torch.tensor([[0] * (width - len(row)) + [1] * len(row) for row in rows], device=self.device)
@@ -190,13 +193,25 @@ class TransformersLLM:
 
 
 def _load(model: str, tokenizer: str | None, dtype: Any) -> tuple[Any, Any]:
+    import torch
+    from safetensors import SafetensorError
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
+    remedy = "pass a model folder, a hub id, or Meta's folder with params.json"
+    looks_like_a_path = model.startswith((".", "/", "~")) or model.count("/") > 1
+    if looks_like_a_path and not Path(model).is_dir():
+        raise InputError(f"there is no folder {model}: {remedy}")
     try:
-        weights = AutoModelForCausalLM.from_pretrained(model, dtype=dtype, use_safetensors=True)
-        return weights, AutoTokenizer.from_pretrained(tokenizer or model)
-    except (OSError, ValueError) as error:
-        reason = str(error).split("\n")[0]
-        raise InputError(
-            f"the model {model!r} cannot be loaded ({reason}): pass a model folder, a hub id, or Meta's folder with params.json"
-        ) from error
+        loaded: Any = AutoModelForCausalLM.from_pretrained(
+            model, dtype=dtype, use_safetensors=True, output_loading_info=True
+        )
+        reader = AutoTokenizer.from_pretrained(tokenizer or model)
+    except (OSError, ValueError, RuntimeError, SafetensorError) as error:
+        reason = str(error).strip().split("\n")[0]
+        raise InputError(f"the model {model!r} cannot be loaded ({reason}): {remedy}") from error
+    weights, report = loaded
+    lost = [*report["missing_keys"], *report["mismatched_keys"]]
+    if lost or not all(torch.isfinite(weight).all() for weight in weights.parameters()):
+        reason = f"no weights for {lost[0]}" if lost else "weights that are not numbers"
+        raise InputError(f"the model {model!r} is damaged ({reason}): download it again")
+    return weights, reader

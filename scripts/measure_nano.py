@@ -1,0 +1,216 @@
+"""The committed tables on the tiny model's log: each prompt, what choosing can bring, and what step 4's models gain.
+
+    make nano-tables
+
+Reads data/nano_log/ and results/nano/arith/crossfit*/, writes results/reference/nano_prompts.csv and nano_choice.csv.
+The model whose gain counts is chosen by its within-question AUC on validation rows, never by its gain.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from prompt_oirl import interactions
+from prompt_oirl.arith.benchmark import read_rows
+from prompt_oirl.arith.evaluation import any_prompt_without_luck, spread_beyond_noise
+from prompt_oirl.artifacts import REPO_ROOT, InputError, Paths, read_csv, write_csv, write_text
+from prompt_oirl.interactions import Interaction
+from prompt_oirl.metrics import ClusterBootstrap
+from prompt_oirl.prompts import Prompt, load_prompts
+from prompt_oirl.reports.readme import markdown, replace_table
+from prompt_oirl.steps import run_step
+
+MODELS = ("xgboost", "lightgbm", "linear", "mlp", "knn")
+PROMPT_COLUMNS = [
+    "prompt_id",
+    "role",
+    "steps",
+    "questions",
+    "groups",
+    "accuracy",
+    "ci_low",
+    "ci_high",
+    "cut",
+    "tokens",
+]
+CHOICE_COLUMNS = ["measure", "value", "ci_low", "ci_high", "questions", "groups", "note"]
+
+INTERVAL = ("value", "ci_low", "ci_high")
+
+
+@dataclass
+class Args:
+    root: Path = REPO_ROOT
+    """Folder that holds data/, llama_exps/ and results/."""
+
+
+def main(args: Args) -> None:
+    paths = Paths(args.root)
+    log = interactions.read(paths.committed_log("nano", "arith"), remedy="run make nano-log")
+    prompts = load_prompts(args.root / "data" / "arith" / "prompts.csv")
+    arith = args.root / "data" / "arith"
+    test, validation = (Answers.of(split, log, prompts, arith) for split in ("test", "validation"))
+    reference = args.root / "results" / "reference"
+    write_csv(reference / "nano_prompts.csv", prompt_rows(test), PROMPT_COLUMNS)
+    write_csv(reference / "nano_choice.csv", choice_rows(test, validation, paths), CHOICE_COLUMNS)
+    readme = args.root / "README.md"
+    table = render_choice(read_csv(reference / "nano_choice.csv", remedy="run this script again"))
+    write_text(readme, replace_table(readme.read_text(encoding="utf-8"), "nano_choice", table))
+    print(table)
+
+
+@dataclass(frozen=True)
+class Answers:
+    """Answers to one split as arrays (questions, prompts, samples), of the prompts that were asked there."""
+
+    prompts: list[Prompt]
+    right: np.ndarray
+    cut: np.ndarray
+    tokens: np.ndarray
+    steps: np.ndarray
+    groups: np.ndarray
+
+    @classmethod
+    def of(cls, split: str, log: Sequence[Interaction], prompts: Sequence[Prompt], arith: Path) -> Answers:
+        """Gather a split of the log; a gap in it is an error."""
+        rows = [row for row in log if row.split == split]
+        questions = read_rows(split, arith)
+        asked = {row.prompt_id for row in rows}
+        kept = [prompt for prompt in prompts if prompt.id in asked]
+        row_of = {q["id"]: i for i, q in enumerate(questions)}
+        column_of = {p.id: j for j, p in enumerate(kept)}
+        shape = (len(questions), len(kept), 1 + max(row.sample for row in rows))
+        right, cut, tokens = (np.full(shape, np.nan) for _ in range(3))
+        for row in rows:
+            at = (row_of[row.question_id], column_of[row.prompt_id], row.sample)
+            right[at], tokens[at] = row.correct, row.tokens_out or 0
+            cut[at] = row.finish_reason == "length"
+        if np.isnan(right).any():
+            raise InputError(f"data/nano_log lacks {split} answers; run make nano-log")
+        groups = np.unique([q["group"] for q in questions], return_inverse=True)[1]
+        return cls(kept, right, cut, tokens, np.array([q["steps"] for q in questions]), groups)
+
+    def columns(self, role: str) -> list[int]:
+        return [j for j, prompt in enumerate(self.prompts) if prompt.role == role]
+
+
+def prompt_rows(test: Answers) -> Iterator[dict[str, Any]]:
+    """Per prompt, and per number of steps for the sixteen published ones."""
+    for j, prompt in enumerate(test.prompts):
+        for steps in ("all", *(() if prompt.role == "unseen" else sorted(set(test.steps.tolist())))):
+            of = np.ones(len(test.steps), bool) if steps == "all" else test.steps == steps
+            bootstrap = ClusterBootstrap(test.groups[of])
+            value, low, high = bootstrap.mean(test.right[of, j].mean(1)[:, None])[0]
+            yield {
+                "prompt_id": prompt.id,
+                "role": prompt.role,
+                "steps": steps,
+                "questions": int(of.sum()),
+                "groups": bootstrap.n_clusters,
+                "accuracy": value,
+                "ci_low": low,
+                "ci_high": high,
+                "cut": test.cut[of, j].mean(),
+                "tokens": test.tokens[of, j].mean(),
+            }
+
+
+def choice_rows(test: Answers, validation: Answers, paths: Paths) -> Iterator[dict[str, Any]]:
+    bootstrap = ClusterBootstrap(test.groups)
+    size = {"questions": len(test.groups), "groups": bootstrap.n_clusters}
+
+    def line(measure: str, values: np.ndarray, note: str = "") -> dict[str, Any]:
+        value, low, high = bootstrap.mean(values[:, None])[0]
+        return {"measure": measure, "value": value, "ci_low": low, "ci_high": high, "note": note, **size}
+
+    right = test.right[:, test.columns("train")]
+    success = right.mean(2)
+    best = int(success.mean(0).argmax())
+    without_luck = any_prompt_without_luck(right)
+    yield line("best single prompt", success[:, best], test.prompts[test.columns("train")[best]].id)
+    yield line("any of six", right[:, :, 0].max(1), "lucky hits count")
+    yield line("any of six, without luck", without_luck, "one sample chooses, the other judges")
+    yield line("any of six, without luck, above best single", without_luck - success[:, best])
+    agree = (right[:, :, 0] == right[:, :, 1]).mean(1)
+    yield line("two samples of a cell agree", agree)
+    unseen = validation.right[:, validation.columns("unseen")]
+    yield {
+        "measure": "standard deviation over unseen phrasings",
+        "value": spread_beyond_noise(unseen),
+        "questions": len(validation.steps),
+        "groups": len(np.unique(validation.groups)),
+        "note": f"{unseen.shape[1]} phrasings on the validation questions, sampling noise taken out",
+    }
+    ranked = {model: auc for model in MODELS if (auc := validation_auc(model, paths)) is not None}
+    chosen = max(ranked, key=lambda model: ranked[model], default=None)
+    for model in ranked:
+        note = f"within-question AUC on validation {ranked[model]:.3f}" + (
+            ", chosen" if model == chosen else ""
+        )
+        yield from gain_rows(model, paths, note)
+
+
+def validation_auc(model: str, paths: Paths) -> float | None:
+    """Mean over the five folds; None if the model was not trained."""
+    path = paths.models("nano") / f"arith_{model}_validation.csv"
+    if not path.is_file():
+        return None
+    rows = [
+        r
+        for r in read_csv(path, remedy="run step 4")
+        if r["split"].startswith("folds5") and r["k"] == "6" and r["features"] == "both"
+    ]
+    return float(np.mean([float(r["auc_within_question"]) for r in rows])) if rows else None
+
+
+def gain_rows(model: str, paths: Paths, note: str) -> Iterator[dict[str, Any]]:
+    folder = paths.results("nano", "arith", "crossfit" + ("" if model == "xgboost" else f"_{model}"))
+    for row in read_csv(folder / "summary.csv", remedy="run step 5 for this model"):
+        at = (row["selector"], row["metric"])
+        if row["k"] != "6" or row["split"] != "crossfit":
+            continue
+        if at == ("irl_0", "gain_over_train_best"):
+            name = f"gain of {model}'s picks"
+            said = note
+            if row["features"] != "both":
+                name, said = f"{name}, {row['features'].replace('_', ' ')}", "sanity"
+        elif at == ("reward_model_held_out_prompts", "auc_within_question") and row["features"] == "both":
+            name, said = f"within-question AUC of {model} on GPT-4's prompts", ""
+        elif at in (("train_best", "success_rate"), ("irl_0", "success_rate")) and row["features"] == "both":
+            name, said = (
+                f"success of {model}'s picks" if at[0] == "irl_0" else f"train-best prompt ({model} folds)",
+                "",
+            )
+        else:
+            continue
+        yield {
+            "measure": name,
+            **{column: row[column] for column in ("value", "ci_low", "ci_high")},
+            "questions": row["n_questions"],
+            "groups": row["n_clusters"],
+            "note": said,
+        }
+
+
+def render_choice(rows: Sequence[dict[str, str]]) -> str:
+    """README's table: accuracies as shares, gains in points."""
+    lines = []
+    for row in rows:
+        if row["measure"].startswith(("train-best prompt", "success of")):
+            continue
+        gain = row["measure"].startswith("gain") or "above" in row["measure"]
+        value, *interval = (
+            f"{100 * float(row[c]):+.1f}" if gain else f"{float(row[c]):.3f}" for c in INTERVAL if row[c]
+        )
+        said = f"{value} [{', '.join(interval)}]" if interval else value
+        lines.append([row["measure"] + (", points" if gain else ""), said, row["note"]])
+    return markdown(["1,000 test questions in 520 groups, crossfit", "value [95 %]", ""], lines)
+
+
+if __name__ == "__main__":
+    run_step(main, Args)
