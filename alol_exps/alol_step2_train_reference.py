@@ -27,21 +27,19 @@ from prompt_oirl.alol.options import LengthOptions, RunOptions, TrainingOptions
 from prompt_oirl.alol.rows import encode_rows, rows_hash
 from prompt_oirl.alol.sampling import RowSampler
 from prompt_oirl.alol.training import CURVE, TrainingRows, train
-from prompt_oirl.artifacts import InputError, write_csv
+from prompt_oirl.artifacts import write_csv
 from prompt_oirl.steps import Manifest, run_step
 
 
 @dataclass
 class Args(RunOptions, LengthOptions, TrainingOptions):
     model_name_or_path: Annotated[str | None, arg(aliases=["-m", "--model_name"])] = None
-    """Model to begin with, a folder or hub id; for toy the one step 1 made."""
+    """Model to begin with, a folder or hub id; by default the one step 1 made (toy) or the task's published one."""
 
 
 def main(args: Args) -> None:
     task, device = args.task, device_name()
-    name = args.model_name_or_path or (str(args.folder / "model") if task.name == "toy" else None)
-    if name is None:
-        raise InputError(f"--model_name_or_path is missing: a folder or hub id to begin {task.name} with")
+    name = args.base_model(args.model_name_or_path)
     rows, validation = args.rows("train"), args.rows("validation")
     inputs = [args.data_file(split) for split in ("train", "validation")]
     model_id = model_hash(name)
