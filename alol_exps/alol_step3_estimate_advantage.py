@@ -64,7 +64,9 @@ def main(args: Args) -> None:
         return
     model, tokenizer = load_model(name, device)
     limits = args.limits(task)
-    head_file, outputs = folder / "value_head.safetensors", []
+    head_file = folder / "value_head.safetensors"
+    head: value_estimate.ValueHead | np.ndarray
+    outputs: list[Path] = []
     if args.value == "head":
         head, outputs = learn_value(args, task, model, tokenizer, prompts, device, head_file)
     else:

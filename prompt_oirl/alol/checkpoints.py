@@ -58,6 +58,16 @@ def load_model(name: str, device: str, dtype: torch.dtype = torch.float32) -> tu
     return model.eval().to(device), tokenizer
 
 
+def load_tokenizer(name: str) -> Any:
+    """A tokenizer alone, where no model is needed."""
+    from transformers import AutoTokenizer
+
+    try:
+        return AutoTokenizer.from_pretrained(name)
+    except (OSError, ValueError) as error:
+        raise _cannot_load(name, error) from error
+
+
 def _cannot_load(name: str, error: Exception) -> InputError:
     reason = str(error).split("\n")[0]
     return InputError(

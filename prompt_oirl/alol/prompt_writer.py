@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from functools import lru_cache
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 
@@ -79,7 +79,7 @@ def make_rows(
         for i, row in enumerate(rows):
             verdict = float(row.correct)
             reward = float(fit.cross_fitted[i]) if split == "train" and train_reward == "model" else verdict
-            meta = {"question_id": row.question_id, "prompt_id": row.prompt_id, "gold": row.gold}
+            meta: dict[str, Any] = {"question_id": row.question_id, "prompt_id": row.prompt_id, "gold": row.gold}
             if split == "train":
                 meta[EXPECTED] = float(fit.expected[i])
             made.append(
