@@ -79,7 +79,11 @@ def make_rows(
         for i, row in enumerate(rows):
             verdict = float(row.correct)
             reward = float(fit.cross_fitted[i]) if split == "train" and train_reward == "model" else verdict
-            meta: dict[str, Any] = {"question_id": row.question_id, "prompt_id": row.prompt_id, "gold": row.gold}
+            meta: dict[str, Any] = {
+                "question_id": row.question_id,
+                "prompt_id": row.prompt_id,
+                "gold": row.gold,
+            }
             if split == "train":
                 meta[EXPECTED] = float(fit.expected[i])
             made.append(
