@@ -3,6 +3,7 @@
     cd alol_exps
     python alol_step1_prepare_data.py                            # toy: rows and a tiny model to begin with
     python alol_step1_prepare_data.py --task_name arith          # from data/nano_log/arith.parquet
+    python alol_step1_prepare_data.py --task_name arith --prompt nan --train_rows 700    # 700 questions, one prompt
 
 Writes alol_exps/<task>/<run>/data/{train,validation,test}.jsonl (schema: prompt_oirl/alol/rows.py) and, for toy, the
 untrained model/. Rewards of arith are strict correctness of the logged answers.
@@ -32,6 +33,8 @@ class Args(RunOptions):
     """Test rows at most; by default 600 (toy), 1000 (arith)."""
     log: Path | None = None
     """Interaction log of arith, JSONL or Parquet."""
+    prompt: str | None = None
+    """arith: put all logged answers to a question under this one prompt, nan say; sizes then count questions."""
     model_name_or_path: str | None = None
     """Model whose chat template writes arith's prompts; by default data/nano_llama."""
 
@@ -42,8 +45,10 @@ def main(args: Args) -> None:
         n = getattr(args, f"{split}_rows")
         if n is not None and n < 1:
             raise InputError(f"--{split}_rows {n}: give 1 or more")
-    if task.name == "toy" and (args.log or args.model_name_or_path):
-        raise InputError("--log and --model_name_or_path are for arith: toy makes its own rows and model")
+    if task.name == "toy" and (args.log or args.model_name_or_path or args.prompt):
+        raise InputError(
+            "--log, --prompt and --model_name_or_path are for arith: toy makes its own rows and model"
+        )
     log = args.log or arith_log.log_file(paths)
     inputs = [log] if task.name == "arith" else []
     manifest = Manifest(args.folder / "step1.json", args.arguments(), inputs, args.root)
@@ -58,7 +63,7 @@ def main(args: Args) -> None:
         from prompt_oirl.alol.checkpoints import load_model
 
         _, tokenizer = load_model(args.model_name_or_path or str(arith_log.model_folder(paths)), "cpu")
-        splits = arith_log.make_rows(log, tokenizer, sizes(args, arith_log.SIZES), args.seed)
+        splits = arith_log.make_rows(log, tokenizer, sizes(args, arith_log.SIZES), args.seed, args.prompt)
     for split in SPLITS:
         path = args.data_file(split)
         write_rows(path, splits[split], task.name)
