@@ -128,7 +128,7 @@ def train(
     if validate and outcome.start_score is None and evaluate is not None:
         outcome.start_score = processes.from_main(lambda: evaluate(model))
     while outcome.step < recipe.steps and not outcome.finished:
-        row = _step(model, weights, rows, loss, sampler, recipe, pad_id, optimiser, outcome.step)
+        row = one_step(model, weights, rows, loss, sampler, recipe, pad_id, optimiser, outcome.step)
         outcome.step += 1
         last = outcome.step == recipe.steps
         if validate and evaluate is not None and (outcome.step % recipe.eval_every == 0 or last):
@@ -159,7 +159,7 @@ def train(
     return outcome
 
 
-def _step(
+def one_step(
     model: Any,
     weights: dict[str, torch.Tensor],
     rows: TrainingRows,
