@@ -4,78 +4,97 @@
     python alol_step1_prepare_data.py                            # toy: rows and a tiny model to begin with
     python alol_step1_prepare_data.py --task_name arith          # from data/nano_log/arith.parquet
     python alol_step1_prepare_data.py --task_name arith --prompt nan --train_rows 700    # 700 questions, one prompt
+    python alol_step1_prepare_data.py --task_name prompt_writer  # from the same log: question -> prompt
+    python alol_step1_prepare_data.py --task_name reddit_pos     # says which files to put where, if they are missing
+    python alol_step1_prepare_data.py --task_name wow --reward_models depth=FOLDER,faithdial=FOLDER_OR_HUB_ID
 
-Writes alol_exps/<task>/<run>/data/{train,validation,test}.jsonl (schema: prompt_oirl/alol/rows.py) and, for toy, the
-untrained model/. Rewards of arith are strict correctness of the logged answers.
+Writes alol_exps/<task>/<run>/data/{train,validation,test}.jsonl (schema: prompt_oirl/alol/rows.py) and beside them
+what later steps judge with: rewards.json and tfidf.json (published tasks), judge/ (prompt_writer), model/ (toy).
+Rewards of arith are strict correctness of the logged answers. Rewards of the published tasks come from their reward
+models, component by component; a stopped run goes on with the next component.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Annotated, Literal
 
 import numpy as np
+from tyro.conf import arg
 
-from prompt_oirl.alol import arith_log, toy
 from prompt_oirl.alol.options import SPLITS, RunOptions
 from prompt_oirl.alol.rows import Row, read_rows, write_rows
-from prompt_oirl.artifacts import InputError, Paths
+from prompt_oirl.alol.tasks import Request, module_of
+from prompt_oirl.artifacts import InputError
 from prompt_oirl.steps import Manifest, run_step
 
 
 @dataclass
 class Args(RunOptions):
     train_rows: int | None = None
-    """Training rows at most, drawn at random; by default 3000 (toy) or all that are logged (arith)."""
+    """Training rows at most, drawn at random; by default 3000 (toy) or all there are."""
     validation_rows: int | None = None
-    """Validation rows at most; by default 400 (toy), 500 (arith)."""
+    """Validation rows at most; by default 400 (toy), 500 (arith), 10000 (comet)."""
     test_rows: int | None = None
-    """Test rows at most; by default 600 (toy), 1000 (arith)."""
+    """Test rows at most; by default 600 (toy), 1000 (arith, prompt_writer)."""
+    input_dir: Annotated[Path | None, arg(aliases=["-i"])] = None
+    """Published tasks: folder of the raw files; by default data/fetched/."""
     log: Path | None = None
-    """Interaction log of arith, JSONL or Parquet."""
+    """arith, prompt_writer: the interaction log, JSONL or Parquet; by default data/nano_log/arith.parquet."""
     prompt: str | None = None
     """arith: put all logged answers to a question under this one prompt, nan say; sizes then count questions."""
-    model_name_or_path: str | None = None
-    """Model whose chat template writes arith's prompts; by default data/nano_llama."""
+    model_name_or_path: Annotated[str | None, arg(aliases=["-m"])] = None
+    """Model whose chat template (arith) or tokenizer (reddit, wow, faithdial) is needed; by default the task's."""
+    reward_models: str | None = None
+    """Published tasks: other reward models, as component=FOLDER_OR_HUB_ID,...; later steps use them too."""
+    reward_model: Literal["linear", "xgboost", "lightgbm", "mlp"] = "linear"
+    """prompt_writer, arith: the reward model of Prompt-OIRL that is learned from the log."""
+    embedder: str = "minilm"
+    """Its embedder: minilm, a sentence-transformers folder or hub id, or openai:MODEL."""
+    train_reward: Literal["correct", "model"] = "correct"
+    """prompt_writer: a training row's reward, the logged verdict or its cross-fitted expectation."""
+    expected_reward: bool = False
+    """arith: note what each row deserved to expect by that reward model, for step 3 --value reward_model."""
 
 
 def main(args: Args) -> None:
-    task, paths = args.task, Paths(args.root)
-    for split in SPLITS:
-        n = getattr(args, f"{split}_rows")
+    sizes = {split: getattr(args, f"{split}_rows") for split in SPLITS}
+    for split, n in sizes.items():
         if n is not None and n < 1:
             raise InputError(f"--{split}_rows {n}: give 1 or more")
-    if task.name == "toy" and (args.log or args.model_name_or_path or args.prompt):
-        raise InputError(
-            "--log, --prompt and --model_name_or_path are for arith: toy makes its own rows and model"
-        )
-    log = args.log or arith_log.log_file(paths)
-    inputs = [log] if task.name == "arith" else []
-    manifest = Manifest(args.folder / "step1.json", args.arguments(), inputs, args.root)
+    task, module = args.task, module_of(args.task_name)
+    request = Request(
+        task=task.name,
+        root=args.root,
+        folder=args.folder,
+        sizes={split: n for split, n in sizes.items() if n is not None},
+        seed=args.seed,
+        input_dir=args.input_dir,
+        log=args.log,
+        prompt=args.prompt,
+        model=args.model_name_or_path,
+        reward_models=args.reward_models,
+        reward_model=args.reward_model,
+        embedder=args.embedder,
+        train_reward=args.train_reward,
+        expected_reward=args.expected_reward,
+    )
+    manifest = Manifest(args.folder / "step1.json", args.arguments(), module.inputs(request), args.root)
     if manifest.is_current() and not args.force:
         print(f"{task.name}: up to date ({args.folder / 'data'})")
         return
-    outputs = []
-    if task.name == "toy":
-        splits = toy.make_rows(sizes(args, toy.SIZES), args.seed)
-        outputs += toy.write_model(args.folder / "model", args.seed)
-    else:
-        from prompt_oirl.alol.checkpoints import load_model
-
-        _, tokenizer = load_model(args.model_name_or_path or str(arith_log.model_folder(paths)), "cpu")
-        splits = arith_log.make_rows(log, tokenizer, sizes(args, arith_log.SIZES), args.seed, args.prompt)
+    prepared = module.prepare(request)
+    if prepared.note:
+        print(prepared.note)
+    outputs = list(prepared.files)
     for split in SPLITS:
         path = args.data_file(split)
-        write_rows(path, splits[split], task.name)
+        write_rows(path, prepared.splits[split], task.name)
         report(split, read_rows(path, task.name, task.max_reward))
         outputs.append(path)
     manifest.finish(outputs)
     print(f"rows in {args.folder / 'data'}")
-
-
-def sizes(args: Args, defaults: dict[str, int]) -> dict[str, int]:
-    given = {split: getattr(args, f"{split}_rows") for split in SPLITS}
-    return defaults | {split: n for split, n in given.items() if n is not None}
 
 
 def report(split: str, rows: list[Row]) -> None:

@@ -27,20 +27,18 @@ from prompt_oirl.alol.options import LengthOptions, ModelOptions, TrainingOption
 from prompt_oirl.alol.rows import encode_rows, rows_hash
 from prompt_oirl.alol.sampling import RowSampler
 from prompt_oirl.alol.training import CURVE, TrainingRows, train
-from prompt_oirl.artifacts import InputError, write_csv
+from prompt_oirl.artifacts import write_csv
 from prompt_oirl.steps import Manifest, run_step
 
 
 @dataclass
 class Args(ModelOptions, LengthOptions, TrainingOptions):
-    """Without --model_name_or_path toy begins with the model of step 1."""
+    """Without --model_name_or_path, the model that step 1 made (toy) or the task's published one."""
 
 
 def main(args: Args) -> None:
     task, device = args.task, processes.device_name()
-    name = args.model_name_or_path or (str(args.folder / "model") if task.name == "toy" else None)
-    if name is None:
-        raise InputError(f"--model_name_or_path is missing: a folder or hub id to begin {task.name} with")
+    name = args.base_model(args.model_name_or_path)
     rows, validation = args.rows("train"), args.rows("validation")
     inputs = [args.data_file(split) for split in ("train", "validation")]
     source = ModelSource(name, args.adapter_path, args.load_in_4bit)

@@ -3,15 +3,19 @@
     cd alol_exps
     python alol_step3_estimate_advantage.py                                     # toy
     python alol_step3_estimate_advantage.py --task_name arith --value_samples 8
+    python alol_step3_estimate_advantage.py --task_name prompt_writer --value reward_model
 
 The reference answers the validation prompts several times; a value head on its frozen states learns the rewards; then
-one pass over the training rows gives V(x), A = R - V(x) and the reference's log-probabilities. Writes
+one pass over the training rows gives V(x), A = R - V(x) and the reference's log-probabilities. With --value reward_model
+(prompt_writer, and arith after step 1 --expected_reward) V(x) is what the cross-fitted reward model of Prompt-OIRL
+expects, and no response is drawn. Writes
 alol_exps/<task>/<run>/advantages/: generations, head, its course, statistics, and a cache filed by content.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import numpy as np
@@ -37,6 +41,8 @@ class Args(ModelOptions, LengthOptions):
     """Passes of the value head over the validation prompts, at most."""
     value_rate: float | None = None
     """Its learning rate."""
+    value: Literal["head", "reward_model"] = "head"
+    """head: learned from the reference's responses; reward_model: what step 1 noted from Prompt-OIRL's reward model."""
     precision: Literal["fp32", "bf16"] = "fp32"
     """Of the reference's pass; that of step 4, or ratios begin away from one."""
 
@@ -55,24 +61,43 @@ def main(args: Args) -> None:
         return
     model, tokenizer = source.load(device)
     limits = args.limits(task)
-    responses, scores = answer(args, task, model, tokenizer, prompts)
-    fit = fit_head(args, task, model, tokenizer, prompts, scores, device)
     head_file = folder / "value_head.safetensors"
-    value_estimate.save_head(head_file, fit.head)
+    head: value_estimate.ValueHead | np.ndarray
+    outputs: list[Path] = []
+    if args.value == "head":
+        head, outputs = learn_value(args, task, model, tokenizer, prompts, device, head_file)
+    else:
+        head = value_estimate.expected_rewards(rows)
+        value_estimate.save_values(head_file, head)
     tokens = encode_rows(rows, tokenizer, limits)
     rewards = np.array([row.reward for row in rows])
     with tqdm(total=len(rows), desc=f"{task.name} advantages", disable=None) as bar:
         found = advantages.compute(
-            model, fit.head, tokens, rewards, tokenizer.pad_token_id, device, args.eval_batch_size, args.precision, bar.update
+            model, head, tokens, rewards, tokenizer.pad_token_id, device, args.eval_batch_size, args.precision, bar.update
         )  # fmt: skip
     key = advantages.cache_key(model_id, sha256(head_file), rows_hash(rows), limits, args.precision)
     cache = folder / f"advantages.{key}.safetensors"
     advantages.save(cache, key, found)
     statistics = advantages.statistics(found, rewards, [row.segment for row in rows])
-    outputs = [
-        folder / n
-        for n in ("generations.jsonl", "value_curve.csv", "value_summary.json", "advantage_stats.csv")
-    ]
+    table = folder / "advantage_stats.csv"
+    write_csv(table, statistics, advantages.STATISTICS)
+    for row in statistics:
+        if row["quantity"] == "advantage":
+            print(
+                f"  {row['segment']:10} {row['n']:7,} rows, advantage {row['mean']:+.3f} ± {row['std']:.3f}, {row['share_kept']:.1%} above 0"
+            )
+    print(f"advantages in {cache}")
+    manifest.finish([*outputs, table, head_file, cache])
+
+
+def learn_value(
+    args: Args, task: Task, model: Any, tokenizer: Any, prompts: list[Row], device: str, head_file: Path
+) -> tuple[value_estimate.ValueHead, list[Path]]:
+    """The value head, learned and written, and the files that say how."""
+    responses, scores = answer(args, task, model, tokenizer, prompts)
+    fit = fit_head(args, task, model, tokenizer, prompts, scores, device)
+    value_estimate.save_head(head_file, fit.head)
+    outputs = [head_file.with_name(n) for n in ("generations.jsonl", "value_curve.csv", "value_summary.json")]
     write_jsonl(
         outputs[0],
         ({"id": row.id, "prompt": row.prompt, "responses": texts, "rewards": list(found)}
@@ -80,14 +105,7 @@ def main(args: Args) -> None:
     )  # fmt: skip
     write_csv(outputs[1], fit.curve, ["epoch", "train_mse", "held_out_mse"])
     write_json(outputs[2], fit.summary)
-    write_csv(outputs[3], statistics, advantages.STATISTICS)
-    for row in statistics:
-        if row["quantity"] == "advantage":
-            print(
-                f"  {row['segment']:10} {row['n']:7,} rows, advantage {row['mean']:+.3f} ± {row['std']:.3f}, {row['share_kept']:.1%} above 0"
-            )
-    print(f"advantages in {cache}")
-    manifest.finish([*outputs, head_file, cache])
+    return fit.head, outputs
 
 
 def answer(

@@ -43,7 +43,9 @@ def main(args: Args) -> None:
     seconds = timed(args)
     context = multiprocessing.get_context("spawn")
     with context.Pool(1, maxtasksperchild=1) as pool:
-        peaks = dict(zip(ALGORITHMS, pool.map(peak_megabytes, [(args, name) for name in ALGORITHMS], chunksize=1)))
+        peaks = dict(
+            zip(ALGORITHMS, pool.map(peak_megabytes, [(args, name) for name in ALGORITHMS], chunksize=1))
+        )
     rows = []
     for name in ALGORITHMS:
         ratios = np.array(seconds[name]) / np.array(seconds["nll"])
@@ -61,7 +63,9 @@ def main(args: Args) -> None:
                 "steps": args.steps,
             }
         )
-        print(f"{name:16} {rows[-1]['seconds']:.4f} s, {middle:.3f} times nll [{low:.3f}, {high:.3f}], {peaks[name]:.0f} MB")
+        print(
+            f"{name:16} {rows[-1]['seconds']:.4f} s, {middle:.3f} times nll [{low:.3f}, {high:.3f}], {peaks[name]:.0f} MB"
+        )
     write_csv(args.output, rows, COLUMNS)
 
 

@@ -54,7 +54,7 @@ def cache_key(model: str, head: str, rows: str, limits: Any, precision: str) -> 
 
 def compute(
     model: Any,
-    head: ValueHead,
+    head: ValueHead | np.ndarray,
     rows: Sequence[Tokens],
     rewards: np.ndarray,
     pad_id: int,
@@ -63,17 +63,19 @@ def compute(
     precision: str = "fp32",
     report: Callable[[int], Any] = lambda n: None,
 ) -> Advantages:
-    """One pass of the frozen reference over all rows, without dropout."""
+    """One pass of the frozen reference over all rows, without dropout. `head` may be V itself, float32 (n,)."""
     model.eval()
-    head.eval().to(device)
-    values = np.zeros(len(rows), dtype=np.float32)
+    if isinstance(head, ValueHead):
+        head.eval().to(device)
+    values = np.zeros(len(rows), dtype=np.float32) if isinstance(head, ValueHead) else head
     log_probs: list[torch.Tensor] = [torch.empty(0)] * len(rows)
     for places in by_length(rows, batch_size):
         batch = collate([rows[i] for i in places], pad_id, device)
         with mixed_precision(device, precision):
             found, states = log_probs_and_states(model, batch)
-        with torch.no_grad():
-            values[places] = head(states, batch.prompt_mask).cpu().numpy()
+        if isinstance(head, ValueHead):
+            with torch.no_grad():
+                values[places] = head(states, batch.prompt_mask).cpu().numpy()
         for i, row, mask in zip(places, found.cpu(), batch.mask.cpu()):
             log_probs[i] = row[mask].clone()
         report(len(places))

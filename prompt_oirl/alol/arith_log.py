@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from prompt_oirl import interactions, questions
-from prompt_oirl.alol.rows import FINAL, Row
-from prompt_oirl.alol.tasks import Settings, Task
+from prompt_oirl.alol.rows import EXPECTED, FINAL, Row
+from prompt_oirl.alol.tasks import Prepared, Request, Settings, Task
 from prompt_oirl.artifacts import InputError, Paths
 from prompt_oirl.grading import strict
 from prompt_oirl.interactions import Interaction
@@ -121,3 +122,43 @@ TASK = Task(
         value_samples=4,
     ),  # fmt: skip
 )
+
+
+def make_task(name: str, data: Path) -> Task:
+    return TASK
+
+
+def inputs(request: Request) -> list[Path]:
+    return [request.log or log_file(Paths(request.root))]
+
+
+def prepare(request: Request) -> Prepared:
+    """Rows from the log; with `expected_reward`, each training row knows what its (question, prompt) earns elsewhere."""
+    from prompt_oirl.alol.checkpoints import load_model
+
+    paths = Paths(request.root)
+    _, tokenizer = load_model(request.model or str(model_folder(paths)), "cpu")
+    log = request.log or log_file(paths)
+    splits = make_rows(log, tokenizer, SIZES | request.sizes, request.seed, request.prompt)
+    if not request.expected_reward:
+        return Prepared(splits, [])
+    if request.prompt is not None:
+        raise InputError("--expected_reward is of a row's own prompt: drop it, or --prompt")
+    from prompt_oirl.alol import log_reward
+
+    asked = {(row.meta["question_id"], row.meta["prompt_id"]) for row in splits["train"]}
+    logged = [
+        row
+        for row in interactions.read(log, remedy="pass --log FILE")
+        if row.split == "train" and (row.question_id, row.prompt_id) in asked
+    ]
+    fit = log_reward.fit(logged, request.reward_model, request.embedder, request.seed)
+    expected = {(row.question_id, row.prompt_id): float(v) for row, v in zip(logged, fit.cross_fitted)}
+    splits["train"] = [
+        replace(
+            row,
+            meta=row.meta | {EXPECTED: expected[row.meta["question_id"], row.meta["prompt_id"]]},
+        )
+        for row in splits["train"]
+    ]
+    return Prepared(splits, [], log_reward.describe(fit))

@@ -151,6 +151,16 @@ def make_trainable(model: Any, tuning: str, rank: int, alpha: float) -> Any:
         return get_peft_model(model, config).eval()
 
 
+def load_tokenizer(name: str) -> Any:
+    """A tokenizer alone, where no model is needed."""
+    from transformers import AutoTokenizer
+
+    try:
+        return AutoTokenizer.from_pretrained(name)
+    except (OSError, ValueError) as error:
+        raise _cannot_load(name, error) from error
+
+
 def _cannot_load(name: str, error: Exception) -> InputError:
     reason = str(error).split("\n")[0]
     return InputError(

@@ -12,7 +12,7 @@ from tyro.conf import arg
 from prompt_oirl.alol import arith_log
 from prompt_oirl.alol.checkpoints import ModelSource
 from prompt_oirl.alol.rows import Limits, Row, read_rows
-from prompt_oirl.alol.tasks import Task, get_task
+from prompt_oirl.alol.tasks import Task, get_task, module_of
 from prompt_oirl.alol.training import Recipe
 from prompt_oirl.artifacts import REPO_ROOT, InputError, Paths
 
@@ -24,7 +24,7 @@ class RunOptions:
     """Which task, and where its files are kept: alol_exps/<task>/<run>/."""
 
     task_name: Annotated[str, arg(aliases=["-tn"])] = "toy"
-    """toy or arith."""
+    """toy, arith, prompt_writer, hh, comet, reddit_pos, reddit_neg, wow, faithdial or faithdial_wow."""
     run: str = "main"
     """Folder of this run: data, reference and advantages that its policies share."""
     seed: Annotated[int, arg(aliases=["-seed"])] = 0
@@ -44,11 +44,12 @@ class RunOptions:
             raise InputError(f"--seed {self.seed}: give 0 or more")
         if self.eval_batch_size < 1:
             raise InputError(f"--eval_batch_size {self.eval_batch_size}: give 1 or more")
-        return get_task(self.task_name)
+        return get_task(self.task_name, self.folder / "data")
 
     @property
     def folder(self) -> Path:
-        return self.root / "alol_exps" / self.task.name / self.run
+        module_of(self.task_name)  # refuses an unknown name
+        return self.root / "alol_exps" / self.task_name.lower() / self.run
 
     @property
     def results(self) -> Path:
@@ -56,6 +57,17 @@ class RunOptions:
 
     def data_file(self, split: str) -> Path:
         return self.folder / "data" / f"{split}.jsonl"
+
+    def base_model(self, given: str | None) -> str:
+        """What step 2 begins with: the model given, the one step 1 made, or the task's."""
+        made, base = self.folder / "model", self.task.base_model
+        if given or made.is_dir():
+            return given or str(made)
+        if base is None:
+            raise InputError(
+                f"--model_name_or_path is missing: a folder or hub id to begin {self.task_name} with"
+            )
+        return str(self.root / base) if (self.root / base).is_dir() else base
 
     def rows(self, split: str) -> list[Row]:
         return read_rows(self.data_file(split), self.task.name, self.task.max_reward)

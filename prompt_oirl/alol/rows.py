@@ -20,6 +20,7 @@ from prompt_oirl.alol.log_probabilities import Tokens
 from prompt_oirl.artifacts import InputError, read_jsonl, sha256_texts, write_jsonl
 
 FINAL = "final_reward"
+EXPECTED = "expected_reward"  # of a training row's meta_data: V(x) by the reward model of Prompt-OIRL
 PREPARE = "run alol_step1_prepare_data.py again, or mend the row"
 
 

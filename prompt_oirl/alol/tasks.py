@@ -4,6 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from importlib import import_module
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
 
 from prompt_oirl.alol.rows import Row
 from prompt_oirl.artifacts import InputError
@@ -43,16 +48,77 @@ class Task:
     temperature: float
     top_p: float
     settings: Settings
+    base_model: str | None = None  # what step 2 begins with: a hub id, or a folder below the root
 
     def decoding(self, seed: int, max_new_tokens: int, greedy: bool = False) -> Decoding:
         """Sampling like the logged responses', or greedy."""
         return Decoding(0.0 if greedy else self.temperature, self.top_p, max_new_tokens, seed)
 
 
-def get_task(name: str) -> Task:
-    from prompt_oirl.alol import arith_log, toy
+@dataclass(frozen=True)
+class Request:
+    """What step 1 was asked to prepare."""
 
-    tasks = {task.name: task for task in (toy.TASK, arith_log.TASK)}
-    if name not in tasks:
-        raise InputError(f"--task_name {name}: unknown task, choose one of {', '.join(tasks)}")
-    return tasks[name]
+    task: str
+    root: Path
+    folder: Path  # of the run; rows go to its data/
+    sizes: dict[str, int]  # rows of a split at most
+    seed: int
+    input_dir: Path | None = None  # holds the task's raw files, instead of data/fetched/
+    log: Path | None = None
+    prompt: str | None = None  # arith: under which all answers are put
+    model: str | None = None  # whose chat template or tokenizer is needed
+    reward_models: str | None = None
+    reward_model: str = "linear"  # of Prompt-OIRL, learned from the log
+    embedder: str = "minilm"
+    train_reward: Literal["correct", "model"] = "correct"
+    expected_reward: bool = False
+
+    @property
+    def data(self) -> Path:
+        return self.folder / "data"
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """Rows of every split and the files written beside them; `note` is for the user."""
+
+    splits: dict[str, list[Row]]
+    files: list[Path]
+    note: str = ""
+
+
+# Which module knows a task: it has make_task(name, data), inputs(request) and prepare(request).
+MODULES = {
+    "toy": "toy",
+    "arith": "arith_log",
+    "prompt_writer": "prompt_writer",
+    "hh": "hh",
+    "comet": "comet",
+    "reddit_pos": "reddit",
+    "reddit_neg": "reddit",
+    "wow": "knowledge_dialogue",
+    "faithdial": "knowledge_dialogue",
+    "faithdial_wow": "knowledge_dialogue",
+}
+
+
+def module_of(name: str) -> Any:
+    # The published table scripts write some names in capitals.
+    known = MODULES.get(name) or MODULES.get(name.lower())
+    if known is None:
+        raise InputError(f"--task_name {name}: unknown task, choose one of {', '.join(MODULES)}")
+    return import_module(f"prompt_oirl.alol.{known}")
+
+
+def get_task(name: str, data: Path = Path()) -> Task:
+    """The task, judged by the reward models that a run keeps in `data`."""
+    return module_of(name).make_task(name.lower(), data)
+
+
+def drawn(rows: list[Row], n: int | None, seed: list[int]) -> list[Row]:
+    """At most n rows at random, in their order."""
+    if n is None or n >= len(rows):
+        return rows
+    kept = np.random.default_rng(seed).choice(len(rows), n, replace=False)
+    return [rows[i] for i in np.sort(kept)]

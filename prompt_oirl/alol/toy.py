@@ -18,7 +18,8 @@ from typing import Any
 import numpy as np
 
 from prompt_oirl.alol.rows import FINAL, Row
-from prompt_oirl.alol.tasks import Settings, Task
+from prompt_oirl.alol.tasks import Prepared, Request, Settings, Task
+from prompt_oirl.artifacts import InputError
 
 LETTERS = string.ascii_lowercase[:20]
 SPECIAL = ("<pad>", "<end>", "<unk>", "=")  # 24 entries with the letters
@@ -130,3 +131,19 @@ TASK = Task(
         value_samples=3,
     ),  # fmt: skip
 )
+
+
+def make_task(name: str, data: Path) -> Task:
+    return TASK
+
+
+def inputs(request: Request) -> list[Path]:
+    if request.log or request.model or request.input_dir:
+        raise InputError("--log, --model_name_or_path and --input_dir: toy makes its own rows and model")
+    return []
+
+
+def prepare(request: Request) -> Prepared:
+    return Prepared(
+        make_rows(SIZES | request.sizes, request.seed), write_model(request.folder / "model", request.seed)
+    )

@@ -10,6 +10,7 @@ the loss on those trained on.
 from __future__ import annotations
 
 import copy
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +22,7 @@ from torch import nn
 
 from prompt_oirl.alol.checkpoints import read_tensors, write_tensors
 from prompt_oirl.alol.log_probabilities import Tokens, by_length, collate, log_probs_and_states
+from prompt_oirl.alol.rows import EXPECTED, Row
 from prompt_oirl.artifacts import InputError
 
 HEADS, DROPOUT = 8, 0.1
@@ -178,3 +180,19 @@ def load_head(path: Path, remedy: str) -> ValueHead:
     except (KeyError, ValueError, RuntimeError) as error:
         raise InputError(f"{path}: not a value head ({str(error).splitlines()[0]}); {remedy}") from error
     return head.eval()
+
+
+def expected_rewards(rows: Sequence[Row]) -> np.ndarray:
+    """V of training rows as step 1 noted it from Prompt-OIRL's reward model, float32 (n,)."""
+    noted = [row.meta.get(EXPECTED) for row in rows]
+    if not all(isinstance(value, float) and math.isfinite(value) for value in noted):
+        raise InputError(
+            "--value reward_model: the training rows hold no expected reward; it is for prompt_writer, and for arith "
+            "after alol_step1_prepare_data.py --expected_reward"
+        )
+    return np.array(noted, dtype=np.float32)
+
+
+def save_values(path: Path, values: np.ndarray) -> None:
+    """The values in the head's place, so that advantages computed from them are filed apart."""
+    write_tensors(path, {"values": torch.from_numpy(values)}, {"kind": "values"})
