@@ -3,6 +3,7 @@
     cd alol_exps
     python alol_step1_prepare_data.py                            # toy: rows and a tiny model to begin with
     python alol_step1_prepare_data.py --task_name arith          # from data/nano_log/arith.parquet
+    python alol_step1_prepare_data.py --task_name arith --prompt nan --train_rows 700    # 700 questions, one prompt
     python alol_step1_prepare_data.py --task_name prompt_writer  # from the same log: question -> prompt
     python alol_step1_prepare_data.py --task_name reddit_pos     # says which files to put where, if they are missing
     python alol_step1_prepare_data.py --task_name wow --reward_models depth=FOLDER,faithdial=FOLDER_OR_HUB_ID
@@ -41,6 +42,8 @@ class Args(RunOptions):
     """Published tasks: folder of the raw files; by default data/fetched/."""
     log: Path | None = None
     """arith, prompt_writer: the interaction log, JSONL or Parquet; by default data/nano_log/arith.parquet."""
+    prompt: str | None = None
+    """arith: put all logged answers to a question under this one prompt, nan say; sizes then count questions."""
     model_name_or_path: Annotated[str | None, arg(aliases=["-m"])] = None
     """Model whose chat template (arith) or tokenizer (reddit, wow, faithdial) is needed; by default the task's."""
     reward_models: str | None = None
@@ -69,6 +72,7 @@ def main(args: Args) -> None:
         seed=args.seed,
         input_dir=args.input_dir,
         log=args.log,
+        prompt=args.prompt,
         model=args.model_name_or_path,
         reward_models=args.reward_models,
         reward_model=args.reward_model,

@@ -13,17 +13,17 @@ from __future__ import annotations
 
 import shutil
 from dataclasses import dataclass
-from typing import Annotated, Any
+from typing import Any
 
 import numpy as np
 from tqdm import tqdm
-from tyro.conf import arg
 
-from prompt_oirl.alol.checkpoints import device_name, load_model, model_hash, save_model
+from prompt_oirl.alol import processes
+from prompt_oirl.alol.checkpoints import ModelSource, make_trainable, save_model
 from prompt_oirl.alol.evaluation import row_nll
 from prompt_oirl.alol.figures import draw_curve
 from prompt_oirl.alol.losses import PRESETS
-from prompt_oirl.alol.options import LengthOptions, RunOptions, TrainingOptions
+from prompt_oirl.alol.options import LengthOptions, ModelOptions, TrainingOptions
 from prompt_oirl.alol.rows import encode_rows, rows_hash
 from prompt_oirl.alol.sampling import RowSampler
 from prompt_oirl.alol.training import CURVE, TrainingRows, train
@@ -32,24 +32,25 @@ from prompt_oirl.steps import Manifest, run_step
 
 
 @dataclass
-class Args(RunOptions, LengthOptions, TrainingOptions):
-    model_name_or_path: Annotated[str | None, arg(aliases=["-m", "--model_name"])] = None
-    """Model to begin with, a folder or hub id; by default the one step 1 made (toy) or the task's published one."""
+class Args(ModelOptions, LengthOptions, TrainingOptions):
+    """Without --model_name_or_path, the model that step 1 made (toy) or the task's published one."""
 
 
 def main(args: Args) -> None:
-    task, device = args.task, device_name()
+    task, device = args.task, processes.device_name()
     name = args.base_model(args.model_name_or_path)
     rows, validation = args.rows("train"), args.rows("validation")
     inputs = [args.data_file(split) for split in ("train", "validation")]
-    model_id = model_hash(name)
+    source = ModelSource(name, args.adapter_path, args.load_in_4bit)
+    model_id = source.hash
     manifest = Manifest(args.folder / "step2.json", args.arguments(model=model_id), inputs, args.root)
     if manifest.is_current() and not args.force:
         print(f"{task.name}: up to date ({args.folder / 'reference'})")
         return
     if args.force:
         shutil.rmtree(args.folder / "reference_training", ignore_errors=True)
-    model, tokenizer = load_model(name, device)
+    model, tokenizer = source.load(device)
+    model = make_trainable(model, args.tuning, args.lora_rank, args.lora_alpha)
     limits = args.limits(task)
     tokens, held = encode_rows(rows, tokenizer, limits), encode_rows(validation, tokenizer, limits)
     chosen = np.flatnonzero([row.chosen for row in rows])
@@ -76,6 +77,8 @@ def main(args: Args) -> None:
             likelihood,
             bar,
         )  # fmt: skip
+    if not processes.is_main():
+        return
     outputs = save_model(args.folder / "reference", model, tokenizer)
     curve = args.folder / "reference_training" / "curve.csv"
     write_csv(curve, outcome.curve, CURVE)

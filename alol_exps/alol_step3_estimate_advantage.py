@@ -22,9 +22,8 @@ import numpy as np
 from tqdm import tqdm
 from tyro.conf import arg
 
-from prompt_oirl.alol import advantages, evaluation, value_estimate
-from prompt_oirl.alol.checkpoints import device_name, load_model, model_hash
-from prompt_oirl.alol.options import LengthOptions, RunOptions
+from prompt_oirl.alol import advantages, evaluation, processes, value_estimate
+from prompt_oirl.alol.options import LengthOptions, ModelOptions
 from prompt_oirl.alol.rows import FINAL, Row, encode_rows, rows_hash
 from prompt_oirl.alol.tasks import Task
 from prompt_oirl.alol.value_estimate import Fit, ValueRecipe
@@ -33,9 +32,7 @@ from prompt_oirl.steps import Manifest, run_step
 
 
 @dataclass
-class Args(RunOptions, LengthOptions):
-    model_name_or_path: Annotated[str | None, arg(aliases=["-m", "--model_name"])] = None
-    """The reference; by default step 2's, or for arith data/nano_llama."""
+class Args(ModelOptions, LengthOptions):
     value_samples: int | None = None
     """Responses per validation prompt."""
     value_decoding: Literal["sampled", "greedy"] = "sampled"
@@ -51,18 +48,18 @@ class Args(RunOptions, LengthOptions):
 
 
 def main(args: Args) -> None:
-    task, device = args.task, device_name()
+    task, device = args.task, processes.device_name()
     rows = args.rows("train")
     prompts = list({row.prompt: row for row in args.rows("validation")}.values())
-    name = args.reference(args.model_name_or_path)
-    model_id = model_hash(name)
+    source = args.reference
+    model_id = source.hash
     folder = args.folder / "advantages"
     inputs = [args.data_file(split) for split in ("train", "validation")]
     manifest = Manifest(args.folder / "step3.json", args.arguments(model=model_id), inputs, args.root)
     if manifest.is_current() and not args.force:
         print(f"{task.name}: up to date ({folder})")
         return
-    model, tokenizer = load_model(name, device)
+    model, tokenizer = source.load(device)
     limits = args.limits(task)
     head_file = folder / "value_head.safetensors"
     head: value_estimate.ValueHead | np.ndarray

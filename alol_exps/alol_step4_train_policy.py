@@ -4,6 +4,9 @@
     python alol_step4_train_policy.py --algorithm a_lol
     python alol_step4_train_policy.py --algorithm a_lol_seq --sampling_strategy good_priority --ppo_clip 0.9 --seed 1
     python alol_step4_train_policy.py --algorithm a_lol_kl --kl_beta 0.2 --task_name arith
+    python alol_step4_train_policy.py -m huggyllama/llama-7b --adapter_path timdettmers/qlora-hh-rlhf-7b \\
+        --load_in_4bit --tuning lora --precision bf16 --gradient_checkpointing --task_name hh     # QLoRA, one GPU
+    accelerate launch --num_processes 4 alol_step4_train_policy.py --task_name hh ...              # several
 
 Algorithms (formulas: prompt_oirl/alol/losses.py): nll, wbc, r_gold, r_lol, a_lol, a_lol_ref_free, a_lol_seq, a_lol_kl.
 Writes alol_exps/<task>/<run>/policies/<policy>/: model/, policy.json, curve.csv and .png, and a checkpoint from which
@@ -15,30 +18,28 @@ from __future__ import annotations
 
 import shutil
 import sys
-from dataclasses import asdict, dataclass, replace
-from typing import Annotated, Any
+from dataclasses import asdict, dataclass
+from typing import Annotated
 
 import numpy as np
 from tqdm import tqdm
 from tyro.conf import arg
 
-from prompt_oirl.alol import advantages, evaluation
+from prompt_oirl.alol import advantages, processes
 from prompt_oirl.alol.advantages import Advantages
-from prompt_oirl.alol.checkpoints import device_name, load_model, model_hash, save_model
-from prompt_oirl.alol.figures import draw_curve
-from prompt_oirl.alol.log_probabilities import Tokens
+from prompt_oirl.alol.checkpoints import make_trainable
 from prompt_oirl.alol.losses import Algorithm, Loss, choose_loss
-from prompt_oirl.alol.options import LengthOptions, RunOptions, TrainingOptions
-from prompt_oirl.alol.rows import FINAL, Row, encode_rows, rows_hash
+from prompt_oirl.alol.options import LengthOptions, ModelOptions, TrainingOptions
+from prompt_oirl.alol.policies import save_policy, validation_score
+from prompt_oirl.alol.rows import Row, encode_rows, rows_hash
 from prompt_oirl.alol.sampling import RowSampler, Strategy, make_sampler
-from prompt_oirl.alol.tasks import Task
-from prompt_oirl.alol.training import CURVE, TrainingRows, train
-from prompt_oirl.artifacts import InputError, sha256, write_csv, write_json
+from prompt_oirl.alol.training import TrainingRows, train
+from prompt_oirl.artifacts import InputError, sha256
 from prompt_oirl.steps import Manifest, run_step
 
 
 @dataclass
-class Args(RunOptions, LengthOptions, TrainingOptions):
+class Args(ModelOptions, LengthOptions, TrainingOptions):
     algorithm: Annotated[Algorithm, arg(aliases=["-algo", "--learning_algorithm"])] = "a_lol"
     """The loss."""
     sampling_strategy: Strategy = "none"
@@ -47,8 +48,6 @@ class Args(RunOptions, LengthOptions, TrainingOptions):
     """Ratios are held within 1 - this and 1 + this; 0: no clip."""
     kl_beta: Annotated[float, arg(aliases=["-b"])] = 0.0
     """Weight of the KL term of a_lol_kl (0.2, say)."""
-    model_name_or_path: Annotated[str | None, arg(aliases=["-m", "--model_name"])] = None
-    """The reference, as in step 3."""
     policy: str | None = None
     """Name of the policy's folder; by default <algorithm>-seed<seed>."""
     validation_prompts: int = 200
@@ -56,7 +55,7 @@ class Args(RunOptions, LengthOptions, TrainingOptions):
 
 
 def main(args: Args) -> None:
-    task, device = args.task, device_name()
+    task, device = args.task, processes.device_name()
     loss = choose_loss(args.algorithm, args.ppo_clip, args.kl_beta)
     if args.algorithm == "a_lol" and args.ppo_clip == 0 and not args.kl_beta:
         print(
@@ -64,8 +63,8 @@ def main(args: Args) -> None:
             file=sys.stderr,
         )
     rows, validation = args.rows("train"), args.rows("validation")
-    name = args.reference(args.model_name_or_path)
-    model_id, limits = model_hash(name), args.limits(task)
+    source = args.reference
+    model_id, limits = source.hash, args.limits(task)
     policy = args.policy or f"{args.algorithm}-seed{args.seed}"
     folder = args.folder / "policies" / policy
     weighted = loss.weight == "advantage" or (loss.weight == "none" and args.sampling_strategy != "none")
@@ -84,7 +83,8 @@ def main(args: Args) -> None:
         return
     if args.force:
         shutil.rmtree(folder / "training", ignore_errors=True)
-    model, tokenizer = load_model(name, device)
+    model, tokenizer = source.load(device)
+    model = make_trainable(model, args.tuning, args.lora_rank, args.lora_alpha)
     tokens = encode_rows(rows, tokenizer, limits)
     cached = advantages.load(head.with_name(f"advantages.{key}.safetensors"), key, tokens) if key else None
     weights, sampler = choose_rows(args, loss, rows, cached)
@@ -102,13 +102,12 @@ def main(args: Args) -> None:
             folder / "training",
             tokenizer.pad_token_id,
             {"model": model_id, "rows": rows_hash(rows), "advantages": key, "limits": repr(limits),
-             "strategy": args.sampling_strategy, "validation": [rows_hash(validation), args.validation_prompts]},
-            lambda trained: mean_reward(args, task, trained, tokenizer, validation),
+             "tuning": [args.tuning, args.lora_rank, args.lora_alpha], "strategy": args.sampling_strategy, "validation": [rows_hash(validation), args.validation_prompts]},
+            lambda trained: validation_score(task, trained, tokenizer, validation, limits, args.validation_prompts, args.seed, args.eval_batch_size),
             bar,
         )  # fmt: skip
-    outputs = save_model(folder / "model", model, tokenizer)
-    files = [folder / n for n in ("curve.csv", "policy.json")]
-    write_csv(files[0], outcome.curve, CURVE)
+    if not processes.is_main():
+        return
     about = {
         "task": task.name,
         "run": args.run,
@@ -118,6 +117,8 @@ def main(args: Args) -> None:
         "sampling_strategy": args.sampling_strategy,
         "ppo_clip": loss.clip,
         "kl_beta": loss.kl_beta,
+        "tuning": args.tuning,
+        "load_in_4bit": args.load_in_4bit,
         "recipe": asdict(recipe),
         "rows": len(sampler.rows),
         "share_of_rows": len(sampler.rows) / len(rows),
@@ -126,9 +127,7 @@ def main(args: Args) -> None:
         "validation": outcome.best_score if outcome.best_step else None,
         "validation_of_reference": outcome.start_score,
     }
-    write_json(files[1], about)
-    figure = draw_curve(outcome.curve, f"{task.name}: {policy}", files[0].with_suffix(".png"))
-    manifest.finish([*outputs, *files, figure])
+    manifest.finish(save_policy(folder, model, tokenizer, outcome.curve, about))
     if outcome.start_score is not None and outcome.best_score <= outcome.start_score:
         print(f"warning: no validation beat the reference's {outcome.start_score:.4f}", file=sys.stderr)
     scored = (
@@ -150,19 +149,6 @@ def choose_rows(
         weights = None if cached is None else cached.advantages
     sampler = make_sampler(args.sampling_strategy, weights, chosen, args.seed)
     return (None if loss.weight == "none" else weights), sampler
-
-
-def mean_reward(args: Args, task: Task, model: Any, tokenizer: Any, validation: list[Row]) -> float:
-    """Validation score: mean of the task's metric over sampled responses, with the same noise every time."""
-    prompts = list({row.prompt: row for row in validation}.values())
-    order = np.random.default_rng([args.seed, 2]).permutation(len(prompts))[: args.validation_prompts]
-    asked = [prompts[i] for i in sorted(order.tolist())]
-    limits = replace(args.limits(task), long_responses="cut")
-    tokens: list[Tokens] = encode_rows(asked, tokenizer, limits)
-    llm = evaluation.llm_of(model, tokenizer, limits, args.eval_batch_size)
-    decoding = task.decoding(args.seed, limits.max_response_length)
-    components = evaluation.reward_responses(task, asked, evaluation.respond(llm, asked, tokens, decoding))
-    return float(np.mean([found[0][FINAL] for found in components]))
 
 
 if __name__ == "__main__":

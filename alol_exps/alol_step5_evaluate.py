@@ -4,6 +4,7 @@
     python alol_step5_evaluate.py                                        # the reference and every policy of the run
     python alol_step5_evaluate.py --policies a_lol-seed0,nll-seed0 --samples 4
     python alol_step5_evaluate.py --model_name_or_path FOLDER_OR_HUB_ID --policies mine    # any causal model
+    python alol_step5_evaluate.py -m huggyllama/llama-7b --adapter_path FOLDER_OR_HUB_ID --load_in_4bit --task_name hh
 
 Writes results/alol/<task>/<run>/<policy>/<split>/: predictions.jsonl (every response with its rewards), metrics.csv
 (rewards, length, distinct-n, perplexity of the data, 95 % intervals over groups of prompts) and policy.json.
@@ -14,15 +15,14 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Any, Literal
 
 import torch
 from tqdm import tqdm
-from tyro.conf import arg
 
-from prompt_oirl.alol import evaluation
-from prompt_oirl.alol.checkpoints import device_name, load_model, model_hash
-from prompt_oirl.alol.options import LengthOptions, RunOptions
+from prompt_oirl.alol import evaluation, processes
+from prompt_oirl.alol.checkpoints import ModelSource
+from prompt_oirl.alol.options import LengthOptions, ModelOptions
 from prompt_oirl.alol.rows import encode_rows
 from prompt_oirl.alol.task_rewards import Rewards
 from prompt_oirl.alol.tasks import Task
@@ -31,11 +31,10 @@ from prompt_oirl.steps import Manifest, run_step
 
 
 @dataclass
-class Args(RunOptions, LengthOptions):
+class Args(ModelOptions, LengthOptions):
     policies: str = "all"
-    """all (with the reference), or a comma list of folders in policies/ and of `reference`."""
-    model_name_or_path: Annotated[str | None, arg(aliases=["-m", "--model_name"])] = None
-    """Evaluate this model instead, under the one name that --policies gives; with `reference` or all: the reference."""
+    """all (with the reference), or a comma list of folders in policies/ and of `reference`. A name of your own goes with
+    --model_name_or_path or --adapter_path."""
     split: Literal["validation", "test"] = "test"
     """Whose prompts."""
     samples: int = 1
@@ -44,48 +43,58 @@ class Args(RunOptions, LengthOptions):
     """Published tasks: judge by others than training did, as component=FOLDER_OR_HUB_ID,..."""
     decoding: Literal["sampled", "greedy"] = "sampled"
     """Like the logged responses, or greedy."""
+    output_dir: Path | None = None
+    """Folder of one policy's results, instead of results/alol/<task>/<run>/<policy>/; step 6 reads only the latter."""
 
 
 def main(args: Args) -> None:
     if args.samples < 1:
         raise InputError(f"--samples {args.samples}: give 1 or more")
-    for policy, name in models(args).items():
-        evaluate(args, policy, name)
+    chosen = models(args)
+    if args.output_dir and len(chosen) > 1:
+        raise InputError("--output_dir holds one policy: pass --policies NAME")
+    for policy, source in chosen.items():
+        evaluate(args, policy, source)
 
 
-def models(args: Args) -> dict[str, str]:
-    """Policies by name, each with its model's folder or hub id."""
+def models(args: Args) -> dict[str, ModelSource]:
+    """Policies by name, each with its model."""
     folder = args.folder / "policies"
-    trained = {p.parent.name: str(p.parent / "model") for p in sorted(folder.glob("*/policy.json"))}
-    if args.policies == "all":
-        return {"reference": args.reference(args.model_name_or_path)} | trained
+    trained = {p.parent.name: p for p in sorted(folder.glob("*/policy.json"))}
+    given = bool(args.model_name_or_path or args.adapter_path)
+    if args.policies == "all" and args.adapter_path:
+        return {Path(args.adapter_path).name: args.reference}
     asked = [name.strip() for name in args.policies.split(",")]
-    if args.model_name_or_path and len(asked) == 1 and asked[0] not in trained:
-        return {asked[0]: args.model_name_or_path}
+    if args.policies == "all":
+        asked = ["reference", *trained]
+    elif given and len(asked) == 1 and asked[0] not in trained:
+        return {asked[0]: args.reference}
     found = {}
     for name in asked:
         if name == "reference":
-            found[name] = args.reference(args.model_name_or_path)
+            found[name] = args.reference
         elif name in trained:
-            found[name] = trained[name]
+            about = read_json(trained[name], remedy="run step 4 again")
+            four_bit = bool(about.get("load_in_4bit", args.load_in_4bit))
+            found[name] = ModelSource(str(trained[name].parent / "model"), None, four_bit)
         else:
             raise InputError(
                 f"--policies {name}: not in {folder}; run alol_step4_train_policy.py, or choose from {', '.join(trained)}"
             )
-    return found  # fmt: skip
+    return found
 
 
-def evaluate(args: Args, policy: str, name: str) -> None:
-    task, device = args.task, device_name()
-    folder = args.results / policy / args.split
-    arguments = args.arguments(policies=policy, model=model_hash(name))
+def evaluate(args: Args, policy: str, source: ModelSource) -> None:
+    task, device = args.task, processes.device_name()
+    folder = (args.output_dir or args.results / policy) / args.split
+    arguments = args.arguments(policies=policy, model=source.hash)
     manifest = Manifest(folder / "manifest.json", arguments, [args.data_file(args.split)], args.root)
     if manifest.is_current() and not args.force:
         print(f"{policy}: up to date ({folder})")
         return
     rows = args.rows(args.split)
     prompts = list({row.prompt: row for row in rows}.values())
-    model, tokenizer = load_model(name, device)
+    model, tokenizer = source.load(device)
     limits = replace(args.limits(task), long_responses="cut")
     llm = evaluation.llm_of(model, tokenizer, limits, args.eval_batch_size)
     greedy = args.decoding == "greedy"
@@ -102,7 +111,7 @@ def evaluate(args: Args, policy: str, name: str) -> None:
     outputs = [folder / n for n in ("predictions.jsonl", "metrics.csv", "policy.json")]
     write_jsonl(outputs[0], predictions(prompts, responses, components))
     write_csv(outputs[1], metrics, evaluation.METRICS)
-    write_json(outputs[2], about(args, policy, name))
+    write_json(outputs[2], about(args, policy, source))
     manifest.finish(outputs)
     for row in metrics:
         if row["metric"] == task.metric:
@@ -134,9 +143,9 @@ def predictions(prompts: list, responses: list, components: list) -> Any:
             } | scores
 
 
-def about(args: Args, policy: str, name: str) -> dict[str, Any]:
+def about(args: Args, policy: str, source: ModelSource) -> dict[str, Any]:
     """What was evaluated: step 4's account of the policy, or the name alone."""
-    trained = Path(name).parent / "policy.json"
+    trained = Path(source.name).parent / "policy.json"
     found = read_json(trained, remedy="run step 4 again") if trained.is_file() else {}
     return {
         "task": args.task.name,

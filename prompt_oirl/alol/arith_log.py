@@ -14,6 +14,7 @@ from prompt_oirl.alol.rows import EXPECTED, FINAL, Row
 from prompt_oirl.alol.tasks import Prepared, Request, Settings, Task
 from prompt_oirl.artifacts import InputError, Paths
 from prompt_oirl.grading import strict
+from prompt_oirl.interactions import Interaction
 from prompt_oirl.llms.chat import conversation, render
 from prompt_oirl.prompts import Prompt
 
@@ -34,17 +35,26 @@ def model_folder(paths: Paths) -> Path:
     return paths.root / "data" / "nano_llama"
 
 
-def make_rows(log: Path, tokenizer: Any, sizes: dict[str, int], seed: int) -> dict[str, list[Row]]:
+def make_rows(
+    log: Path, tokenizer: Any, sizes: dict[str, int], seed: int, prompt: str | None = None
+) -> dict[str, list[Row]]:
     """Rows of each split; `sizes` limits a split to so many (question, prompt) pairs, drawn at random.
 
     Training rows are all logged answers. Validation and test rows are one per pair, of the prompts that training
-    questions were asked with.
+    questions were asked with. With `prompt`, everything is asked under that one prompt: a question's answers become
+    responses of different reward to one text, whichever prompt brought them about (correctness does not depend on
+    it), validation and test rows are that prompt's, and `sizes` counts questions.
     """
     logged = interactions.read(log, remedy="pass --log FILE, or run llama_step1_gen_offline.py")
     interactions.check_one_source(logged, logged[0].llm, logged[0].dataset, str(log))
     asked = {row.prompt_id for row in logged if row.split == "train"}
-    splits: dict[str, list[Row]] = {}
+    if prompt is not None and prompt not in asked:
+        raise InputError(
+            f"--prompt {prompt}: not asked on training questions; choose one of {', '.join(sorted(asked))}"
+        )
+    shown = {row.prompt_id: Prompt(row.prompt_id, row.prompt, row.position) for row in logged}
     separator = questions.SEPARATORS.get(DATASET, "\n")
+    splits: dict[str, list[Row]] = {}
     for split in questions.SPLITS:
         kept = [
             row
@@ -53,33 +63,42 @@ def make_rows(log: Path, tokenizer: Any, sizes: dict[str, int], seed: int) -> di
             and row.prompt_id in asked
             and (row.answer or "").strip()
             and (split == "train" or row.sample == 0)
+            and (split == "train" or prompt in (None, row.prompt_id))
         ]
         if not kept:
             raise InputError(f"{log}: no answered {split} questions; pass --log FILE with all three splits")
-        n = sizes.get(split, len(kept))
-        if n < len(kept):
-            drawn = np.random.default_rng([seed, questions.SPLITS.index(split)])
-            kept = [kept[i] for i in np.sort(drawn.choice(len(kept), n, replace=False))]
-        texts = {
-            (row.question_id, row.prompt_id): render(
-                tokenizer,
-                conversation(row.question, Prompt(row.prompt_id, row.prompt, row.position), separator),
-            )
-            for row in kept
-        }
-        splits[split] = [
-            Row(
+        kept = _draw(
+            kept, sizes.get(split), [seed, questions.SPLITS.index(split)], by_question=prompt is not None
+        )
+        found = []
+        texts: dict[tuple[str, str], str] = {}
+        for row in kept:
+            under = prompt or row.prompt_id
+            key = (row.question_id, under)
+            if key not in texts:
+                texts[key] = render(tokenizer, conversation(row.question, shown[under], separator))
+            new = Row(
                 f"{row.question_id}/{row.prompt_id}/{row.sample}",
-                texts[row.question_id, row.prompt_id],
+                texts[key],
                 row.answer or "",
                 {FINAL: float(strict(row.answer or "", row.gold))},
                 group=row.group or row.question_id,
                 ended=row.finish_reason != "length",
                 meta={"gold": row.gold, "question_id": row.question_id, "prompt_id": row.prompt_id},
             )
-            for row in kept
-        ]
+            found.append(new)
+        splits[split] = found
     return splits
+
+
+def _draw(rows: list[Interaction], n: int | None, seed: list[int], by_question: bool) -> list[Interaction]:
+    """At most n rows, or all rows of at most n questions, in their order."""
+    units = [row.question_id if by_question else str(i) for i, row in enumerate(rows)]
+    names = list(dict.fromkeys(units))
+    if n is None or n >= len(names):
+        return rows
+    drawn = {names[i] for i in np.random.default_rng(seed).choice(len(names), n, replace=False)}
+    return [row for row, unit in zip(rows, units) if unit in drawn]
 
 
 TASK = Task(
@@ -120,9 +139,11 @@ def prepare(request: Request) -> Prepared:
     paths = Paths(request.root)
     _, tokenizer = load_model(request.model or str(model_folder(paths)), "cpu")
     log = request.log or log_file(paths)
-    splits = make_rows(log, tokenizer, SIZES | request.sizes, request.seed)
+    splits = make_rows(log, tokenizer, SIZES | request.sizes, request.seed, request.prompt)
     if not request.expected_reward:
         return Prepared(splits, [])
+    if request.prompt is not None:
+        raise InputError("--expected_reward is of a row's own prompt: drop it, or --prompt")
     from prompt_oirl.alol import log_reward
 
     asked = {(row.meta["question_id"], row.meta["prompt_id"]) for row in splits["train"]}

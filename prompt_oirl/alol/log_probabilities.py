@@ -73,9 +73,18 @@ def log_probs_and_states(model: Any, batch: Batch) -> tuple[torch.Tensor, torch.
     return _log_probs(out.logits, batch), out.hidden_states[-1][:, : batch.prompt_width]
 
 
+def log_probs_and_response_states(model: Any, batch: Batch) -> tuple[torch.Tensor, torch.Tensor]:
+    """Token log-probabilities (B, T) and the last layer's states before each response token (B, T, d)."""
+    out = _forward(model, batch, batch.responses.shape[1] + 1, output_hidden_states=True)
+    return _log_probs(out.logits, batch), out.hidden_states[-1][:, batch.prompt_width - 1 : -1]
+
+
 def _forward(model: Any, batch: Batch, keep: int, **flags: Any) -> Any:
     """Logits of the last `keep` columns only, where the model can leave out the others."""
-    if "logits_to_keep" in inspect.signature(model.forward).parameters:
+    inner = (
+        model.get_base_model() if hasattr(model, "get_base_model") else model
+    )  # an adapter hides the signature
+    if "logits_to_keep" in inspect.signature(inner.forward).parameters:
         flags["logits_to_keep"] = keep
     return model(
         input_ids=batch.ids,

@@ -10,6 +10,7 @@ from typing import Annotated, Any, Literal
 from tyro.conf import arg
 
 from prompt_oirl.alol import arith_log
+from prompt_oirl.alol.checkpoints import ModelSource
 from prompt_oirl.alol.rows import Limits, Row, read_rows
 from prompt_oirl.alol.tasks import Task, get_task, module_of
 from prompt_oirl.alol.training import Recipe
@@ -71,21 +72,36 @@ class RunOptions:
     def rows(self, split: str) -> list[Row]:
         return read_rows(self.data_file(split), self.task.name, self.task.max_reward)
 
-    def reference(self, given: str | None) -> str:
-        """The frozen policy: the one given, the one step 2 trained, or the model that answered the log."""
-        trained = self.folder / "reference"
-        if given:
-            return given
-        if trained.is_dir():
-            return str(trained)
-        if self.task.name == arith_log.TASK.name:
-            return str(arith_log.model_folder(Paths(self.root)))
-        raise InputError(f"missing {trained}: run alol_step2_train_reference.py")
-
     def arguments(self, **more: Any) -> dict[str, Any]:
         """What a manifest compares: the flags, but for those that cannot change a result."""
         flags = {k: v for k, v in asdict(self).items() if k not in ("root", "force", "eval_batch_size")}
         return flags | more
+
+
+@dataclass
+class ModelOptions(RunOptions):
+    """Which model a step begins with."""
+
+    model_name_or_path: Annotated[str | None, arg(aliases=["-m", "--model_name"])] = None
+    """Folder or hub id; by default the reference of step 2, or for arith data/nano_llama."""
+    adapter_path: str | None = None
+    """LoRA adapter to put on it, a folder or hub id."""
+    load_in_4bit: bool = False
+    """Hold the frozen weights in 4 bits (NF4, bitsandbytes)."""
+
+    @property
+    def reference(self) -> ModelSource:
+        """The frozen policy: the one given, the one step 2 trained, or the model that answered the log."""
+        trained = self.folder / "reference"
+        if self.model_name_or_path:
+            name = self.model_name_or_path
+        elif trained.is_dir():
+            name = str(trained)
+        elif self.task.name == arith_log.TASK.name:
+            name = str(arith_log.model_folder(Paths(self.root)))
+        else:
+            raise InputError(f"missing {trained}: run alol_step2_train_reference.py")
+        return ModelSource(name, self.adapter_path, self.load_in_4bit)
 
 
 @dataclass
@@ -132,6 +148,14 @@ class TrainingOptions:
     """Gradients are scaled down to this norm; 0: never."""
     precision: Literal["fp32", "bf16"] = "fp32"
     """bf16: matrix products in bfloat16 (autocast); step 3 must have had the same."""
+    tuning: Literal["full", "lora"] = "full"
+    """All weights, or a LoRA adapter; with --load_in_4bit that is QLoRA."""
+    lora_rank: Annotated[int, arg(aliases=["--lora_r"])] = 16
+    """Rank of a new adapter."""
+    lora_alpha: float = 16.0
+    """Its scale is this over the rank."""
+    gradient_checkpointing: bool = False
+    """Compute activations twice instead of keeping them: less memory, more time."""
     eval_every: Annotated[int | None, arg(aliases=["--eval_steps"])] = None
     """Updates between validations; the best validated weights are kept. 0: no validation, the last weights."""
     patience: int = 0
@@ -164,4 +188,5 @@ class TrainingOptions:
             eval_every=max(1, every) if validations and self.eval_every is None else every,
             patience=self.patience,
             save_every=self.save_every,
+            gradient_checkpointing=self.gradient_checkpointing,
         )

@@ -21,7 +21,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from prompt_oirl.alol.checkpoints import device_name
+from prompt_oirl.alol.processes import device_name
 from prompt_oirl.artifacts import InputError, read_json
 
 Text = str | tuple[str, str]

@@ -66,6 +66,7 @@ class Request:
     seed: int
     input_dir: Path | None = None  # holds the task's raw files, instead of data/fetched/
     log: Path | None = None
+    prompt: str | None = None  # arith: under which all answers are put
     model: str | None = None  # whose chat template or tokenizer is needed
     reward_models: str | None = None
     reward_model: str = "linear"  # of Prompt-OIRL, learned from the log

@@ -10,7 +10,8 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -18,10 +19,11 @@ from typing import Any, Literal
 import numpy as np
 import torch
 
+from prompt_oirl.alol import processes
 from prompt_oirl.alol.advantages import Advantages
 from prompt_oirl.alol.checkpoints import read_tensors, write_tensors
 from prompt_oirl.alol.log_probabilities import Tokens, collate, mixed_precision, token_log_probs
-from prompt_oirl.alol.losses import Diagnostics, Loss, policy_loss
+from prompt_oirl.alol.losses import Loss, policy_loss
 from prompt_oirl.alol.sampling import RowSampler
 from prompt_oirl.artifacts import InputError, content_key
 from prompt_oirl.steps import code_version
@@ -47,6 +49,7 @@ class Recipe:
     eval_every: int = 0  # steps between validations; 0: none, the last weights are kept
     patience: int = 0  # validations without a better score before training ends; 0: never
     save_every: int = 100  # steps between checkpoints
+    gradient_checkpointing: bool = False
 
     def __post_init__(self) -> None:
         for name in ("steps", "batch_size", "accumulation", "save_every"):
@@ -123,28 +126,31 @@ def train(
     model.eval()  # no dropout; there are no other differences in the models trained here
     validate = evaluate is not None and recipe.eval_every > 0
     if validate and outcome.start_score is None and evaluate is not None:
-        outcome.start_score = evaluate(model)
+        outcome.start_score = processes.from_main(lambda: evaluate(model))
     while outcome.step < recipe.steps and not outcome.finished:
-        row = _step(model, weights, rows, loss, sampler, recipe, pad_id, optimiser, outcome.step)
+        row = one_step(model, weights, rows, loss, sampler, recipe, pad_id, optimiser, outcome.step)
         outcome.step += 1
         last = outcome.step == recipe.steps
         if validate and evaluate is not None and (outcome.step % recipe.eval_every == 0 or last):
-            row["score"] = evaluate(model)
+            row["score"] = processes.from_main(lambda: evaluate(model))
             if row["score"] > outcome.best_score:
                 outcome.best_score, outcome.best_step, outcome.stale = row["score"], outcome.step, 0
-                write_tensors(best, weights, {"key": key, "step": str(outcome.step)})
+                if processes.is_main():
+                    write_tensors(best, weights, {"key": key, "step": str(outcome.step)})
             else:
                 outcome.stale += 1
                 outcome.finished = 0 < recipe.patience <= outcome.stale
         outcome.curve.append(row)
         outcome.finished = outcome.finished or last
-        if outcome.finished or outcome.step % recipe.save_every == 0 or outcome.step == stop_at:
+        due = outcome.finished or outcome.step % recipe.save_every == 0 or outcome.step == stop_at
+        if due and processes.is_main():
             _save(path, key, weights, optimiser, outcome)
         if bar is not None:
             bar.update(outcome.step - bar.n)
             bar.set_postfix_str(f"loss {row['loss']:.3f}, nll {row['nll']:.3f}")
         if outcome.step == stop_at:
             return outcome
+    processes.wait()
     if validate:
         tensors, about = read_tensors(best, f"delete {folder} and train again")
         if about.get("key") != key or about.get("step") != str(outcome.best_step):
@@ -153,7 +159,7 @@ def train(
     return outcome
 
 
-def _step(
+def one_step(
     model: Any,
     weights: dict[str, torch.Tensor],
     rows: TrainingRows,
@@ -168,12 +174,14 @@ def _step(
     device = next(iter(weights.values())).device
     drawn = sampler.draw(step, recipe.batch_size * recipe.accumulation)
     optimiser.zero_grad(set_to_none=True)
-    seen: list[Diagnostics] = []
-    losses: list[torch.Tensor] = []
+    names = ("nll", "weight", "ratio", "clipped_low", "clipped_high", "kl")
+    sums = torch.zeros(1 + len(names), dtype=torch.float64, device=device)
     for at in range(0, len(drawn), recipe.batch_size):
-        places = drawn[at : at + recipe.batch_size].tolist()
+        places = processes.share(drawn[at : at + recipe.batch_size].tolist())
+        if not places:
+            continue
         batch = collate([rows.tokens[i] for i in places], pad_id, device)
-        with mixed_precision(device, recipe.precision):
+        with mixed_precision(device, recipe.precision), recomputing(model, recipe.gradient_checkpointing):
             log_probs = token_log_probs(model, batch)
         per_row, diagnostics = policy_loss(
             log_probs,
@@ -183,23 +191,48 @@ def _step(
             reference=rows.reference.reference_batch(places, str(device)) if rows.reference else None,
         )
         (per_row.sum() / len(drawn)).backward()
-        losses.append(per_row.detach())
-        seen.append(diagnostics)
-    norm = torch.nn.utils.clip_grad_norm_(weights.values(), recipe.max_grad_norm or math.inf)
+        seen = [per_row.detach(), *(getattr(diagnostics, name) for name in names)]
+        sums += torch.stack([value.double().sum() for value in seen])
+    for p in weights.values():
+        p.grad = torch.zeros_like(p) if p.grad is None else p.grad
+    processes.add_up([sums, *(p.grad for p in weights.values() if p.grad is not None)])
+    means = dict(zip(("loss", *names), (sums / len(drawn)).tolist()))
+    row = {"step": float(step + 1)} | means
+    return row | apply_update(list(weights.values()), optimiser, recipe, step, row["loss"])
+
+
+@contextmanager
+def recomputing(model: Any, on: bool) -> Iterator[None]:
+    """Forward passes inside keep no activations within layers. Layers alone are marked as training: dropout stays off."""
+    if not on:
+        yield
+        return
+    model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
+    layers = [layer for layer in model.modules() if getattr(layer, "gradient_checkpointing", False) is True]
+    for layer in layers:
+        layer.training = True
+    try:
+        yield
+    finally:
+        for layer in layers:
+            layer.training = False
+
+
+def apply_update(
+    weights: list[torch.Tensor], optimiser: torch.optim.Optimizer, recipe: Recipe, step: int, loss: float
+) -> dict[str, float]:
+    """Clip the gradients, set the rate of step 0, 1, ... and update; refuses a loss or gradient that is no number."""
+    norm = torch.nn.utils.clip_grad_norm_(weights, recipe.max_grad_norm or math.inf).item()
     rate = recipe.rate(step)
-    row = {"step": float(step + 1), "loss": torch.cat(losses).mean().item()}
-    for name in ("nll", "weight", "ratio", "clipped_low", "clipped_high", "kl"):
-        row[name] = torch.cat([getattr(d, name) for d in seen]).mean().item()
-    row |= {"gradient_norm": norm.item(), "learning_rate": rate}
-    if not (math.isfinite(row["loss"]) and math.isfinite(row["gradient_norm"])):
+    if not (math.isfinite(loss) and math.isfinite(norm)):
         raise InputError(
-            f"step {step + 1}: the loss is {row['loss']}, its gradient {row['gradient_norm']}; lower --learning_rate, "
-            "or clip the ratios with --ppo_clip 0.9"
+            f"step {step + 1}: the loss is {loss}, its gradient {norm}; lower --learning_rate, or clip the ratios "
+            "with --ppo_clip 0.9"
         )
     for group in optimiser.param_groups:
         group["lr"] = rate
     optimiser.step()
-    return row
+    return {"gradient_norm": norm, "learning_rate": rate}
 
 
 # --- checkpoints: trained weights, AdamW's moments and the story so far in one file ----------------------------
