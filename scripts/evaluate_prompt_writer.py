@@ -20,8 +20,9 @@ from tyro.conf import UseAppendAction
 
 from prompt_oirl import generation, interactions
 from prompt_oirl.alol import best_of_n, evaluation, log_reward, prompt_writer
-from prompt_oirl.alol.checkpoints import device_name, load_model
-from prompt_oirl.alol.options import RunOptions
+from prompt_oirl.alol.checkpoints import ModelSource
+from prompt_oirl.alol.options import ModelOptions
+from prompt_oirl.alol.processes import device_name
 from prompt_oirl.alol.rows import Limits, Row, encode_rows
 from prompt_oirl.artifacts import InputError, Paths, write_csv
 from prompt_oirl.interactions import Interaction
@@ -36,7 +37,7 @@ CALLS = (1, 3)
 
 
 @dataclass
-class Args(RunOptions):
+class Args(ModelOptions):
     task_name: str = "prompt_writer"
     """prompt_writer."""
     writers: Annotated[list[str], UseAppendAction] = field(default_factory=list)
@@ -134,7 +135,8 @@ def write_prompts(args: Args, name: str, rows: list[Row]) -> list[list[str]]:
             f"--writers {name}: not in {args.folder / 'policies'}; run alol_step4_train_policy.py"
         )
     task = args.task
-    model, tokenizer = load_model(args.reference(None) if name == "reference" else str(folder), device_name())
+    source = args.reference if name == "reference" else ModelSource(str(folder))
+    model, tokenizer = source.load(device_name())
     limits = Limits(task.max_prompt_length, task.max_response_length, "cut")
     llm = evaluation.llm_of(model, tokenizer, limits, args.eval_batch_size)
     tokens = encode_rows(rows, tokenizer, limits)

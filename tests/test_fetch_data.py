@@ -593,7 +593,9 @@ def test_the_list_is_complete_and_pinned() -> None:
     assert all(source.licence == "MIT" and source.copyright for source in sources if not source.only_by_name)
     by_hand = read_by_hand()
     assert {entry.dataset for entry in by_hand} == {"hh", "comet", "reddit", "wow", "faithdial"}
-    assert all(re.fullmatch(r"(?:[0-9a-f]{64})?", entry.sha256) and entry.how and entry.licence for entry in by_hand)
+    assert all(
+        re.fullmatch(r"(?:[0-9a-f]{64})?", entry.sha256) and entry.how and entry.licence for entry in by_hand
+    )
 
 
 def test_what_is_fetched_by_hand_is_said(tmp_path: Path) -> None:
