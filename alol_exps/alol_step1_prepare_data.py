@@ -48,7 +48,7 @@ class Args(RunOptions):
     """Model whose chat template (arith) or tokenizer (reddit, wow, faithdial) is needed; by default the task's."""
     reward_models: str | None = None
     """Published tasks: other reward models, as component=FOLDER_OR_HUB_ID,...; later steps use them too."""
-    reward_model: Literal["linear", "xgboost", "lightgbm", "mlp"] = "linear"
+    reward_model: Literal["linear", "xgboost", "lightgbm", "mlp", "knn"] = "linear"
     """prompt_writer, arith: the reward model of Prompt-OIRL that is learned from the log."""
     embedder: str = "minilm"
     """Its embedder: minilm, a sentence-transformers folder or hub id, or openai:MODEL."""

@@ -29,6 +29,7 @@ from prompt_oirl.interactions import Interaction
 from prompt_oirl.live import decoding_of
 from prompt_oirl.llms.budget import Budget
 from prompt_oirl.llms.transformers_llm import TransformersLLM
+from prompt_oirl.log_files import cut_torn_line
 from prompt_oirl.prompts import Prompt, prompt_id
 from prompt_oirl.questions import SEPARATORS, Question
 from prompt_oirl.steps import run_step
@@ -153,6 +154,7 @@ def answer(
     first = test[0]
     kept = [row for row in test if row.sample == first.sample]
     in_log = {(row.question_id, row.prompt) for row in kept}
+    cut_torn_line(part)
     kept += interactions.read(part, remedy="delete it") if part.is_file() and part.stat().st_size else []
     have = {(row.question_id, row.prompt) for row in kept}
     owed = [

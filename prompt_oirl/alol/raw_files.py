@@ -37,7 +37,8 @@ def _find(request: Request, name: str) -> Path:
     places = candidates(request, name)
     for path in places:
         if path.is_file():
-            _check(path, name)
+            if request.input_dir is None:  # files of one's own may be other ones
+                _check(path, name)
             return path
     listed = _listed(name)
     if listed is None:
