@@ -13,6 +13,7 @@ Writes results/alol/<task>/<run>/<policy>/<split>/: predictions.jsonl (every res
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -23,6 +24,8 @@ from prompt_oirl.alol import evaluation, processes
 from prompt_oirl.alol.checkpoints import ModelSource
 from prompt_oirl.alol.options import LengthOptions, ModelOptions
 from prompt_oirl.alol.rows import encode_rows
+from prompt_oirl.alol.task_rewards import Rewards
+from prompt_oirl.alol.tasks import Task
 from prompt_oirl.artifacts import InputError, read_json, write_csv, write_json, write_jsonl
 from prompt_oirl.steps import Manifest, run_step
 
@@ -36,6 +39,8 @@ class Args(ModelOptions, LengthOptions):
     """Whose prompts."""
     samples: int = 1
     """Responses per prompt."""
+    reward_models: str | None = None
+    """Published tasks: judge by others than training did, as component=FOLDER_OR_HUB_ID,..."""
     decoding: Literal["sampled", "greedy"] = "sampled"
     """Like the logged responses, or greedy."""
     output_dir: Path | None = None
@@ -98,6 +103,8 @@ def evaluate(args: Args, policy: str, source: ModelSource) -> None:
     samples = 1 if greedy else args.samples
     with tqdm(total=len(prompts) * samples, desc=f"{task.name} {policy}", disable=None) as bar:
         responses = evaluation.respond(llm, prompts, tokens, decoding, samples, bar.update)
+    if args.reward_models:
+        task = judged_by(task, args.reward_models)
     components = evaluation.reward_responses(task, prompts, responses)
     nll, lengths = evaluation.row_nll(model, tokens, tokenizer.pad_token_id, device, args.eval_batch_size)
     metrics = evaluation.metric_rows(prompts, responses, components, nll, lengths)
@@ -114,6 +121,14 @@ def evaluate(args: Args, policy: str, source: ModelSource) -> None:
     del model, llm
     if device != "cpu":
         torch.cuda.empty_cache()  # fmt: skip
+
+
+def judged_by(task: Task, reward_models: str) -> Task:
+    """The task with some of its reward models replaced."""
+    if not isinstance(task.reward, Rewards):
+        raise InputError(f"--reward_models is for the published tasks, not for {task.name}")
+    models = task.reward.replaced(reward_models, task.reward.models())
+    return replace(task, reward=partial(task.reward, models=models))
 
 
 def predictions(prompts: list, responses: list, components: list) -> Any:

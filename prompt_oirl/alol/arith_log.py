@@ -133,7 +133,10 @@ def inputs(request: Request) -> list[Path]:
 
 
 def prepare(request: Request) -> Prepared:
-    """Rows from the log; with `expected_reward`, each training row knows what its (question, prompt) earns elsewhere."""
+    """Rows from the log; with `expected_reward`, each training row knows what its question earns under its prompt.
+
+    The model that answered the log is the reference here, so V(x) is r(question, prompt) of the prompt that x holds.
+    """
     from prompt_oirl.alol.checkpoints import load_model
 
     paths = Paths(request.root)
@@ -142,23 +145,23 @@ def prepare(request: Request) -> Prepared:
     splits = make_rows(log, tokenizer, SIZES | request.sizes, request.seed, request.prompt)
     if not request.expected_reward:
         return Prepared(splits, [])
-    if request.prompt is not None:
-        raise InputError("--expected_reward is of a row's own prompt: drop it, or --prompt")
     from prompt_oirl.alol import log_reward
 
-    asked = {(row.meta["question_id"], row.meta["prompt_id"]) for row in splits["train"]}
+    asked = {row.meta["question_id"] for row in splits["train"]}
     logged = [
         row
         for row in interactions.read(log, remedy="pass --log FILE")
-        if row.split == "train" and (row.question_id, row.prompt_id) in asked
+        if row.split == "train" and row.question_id in asked
     ]
     fit = log_reward.fit(logged, request.reward_model, request.embedder, request.seed)
     expected = {(row.question_id, row.prompt_id): float(v) for row, v in zip(logged, fit.cross_fitted)}
-    splits["train"] = [
-        replace(
-            row,
-            meta=row.meta | {EXPECTED: expected[row.meta["question_id"], row.meta["prompt_id"]]},
-        )
-        for row in splits["train"]
-    ]
+    rows = []
+    for row in splits["train"]:
+        key = (row.meta["question_id"], request.prompt or row.meta["prompt_id"])
+        if key not in expected:
+            raise InputError(
+                f"{log}: question {key[0]} was never asked with prompt {key[1]}; choose another --prompt"
+            )
+        rows.append(replace(row, meta=row.meta | {EXPECTED: expected[key]}))
+    splits["train"] = rows
     return Prepared(splits, [], log_reward.describe(fit))

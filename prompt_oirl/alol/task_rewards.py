@@ -69,9 +69,9 @@ class Rewards:
             raise InputError(f"{path}: not the reward models of {', '.join(known)}; {REMEDY}")
         return {name: str(model) for name, model in noted.items()}
 
-    def replaced(self, flag: str | None) -> dict[str, str]:
-        """The models with those of a flag `name=FOLDER_OR_HUB_ID,...` in their places."""
-        models = {c.name: c.model for c in self.components}
+    def replaced(self, flag: str | None, models: dict[str, str] | None = None) -> dict[str, str]:
+        """The models (by default the published ones), with those of a flag `name=FOLDER_OR_HUB_ID,...` in their places."""
+        models = dict(models or {c.name: c.model for c in self.components})
         for part in (flag or "").split(","):
             name, given, model = (text.strip() for text in part.partition("="))
             if not part.strip():
