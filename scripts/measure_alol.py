@@ -37,7 +37,6 @@ LEARNS_FROM = {
 }
 BASELINES = ("dpo", "dpo_ref_free", "pro", "ppo", "rloo")
 TUNING_SEED = 100
-TOY_STRATEGIES = ("none", "good_priority")
 
 
 @dataclass
@@ -72,7 +71,7 @@ def main(args: Args) -> None:
             return
         job()
     task = get_task(args.task)
-    baselines = "wbc:none,wbc:good_priority" if args.task == "toy" else "nll,wbc,dpo,reference"
+    baselines = "wbc" if args.task == "toy" else "nll,wbc,dpo,reference"
     step(6, root=args.root, task_name=args.task, baselines=baselines)
     reference, made = args.root / "results" / "reference", args.root / "results" / "alol" / args.task
     tables = {}
@@ -100,7 +99,7 @@ def step(number: int | str, **flags: Any) -> None:
 
 
 def toy_jobs(args: Args) -> Iterator[Callable[[], None]]:
-    """A run per seed: rows, reference, value head; then every algorithm with both strategies."""
+    """A run per seed: rows, reference, value head; then every algorithm, all rows drawn evenly."""
     for seed in range(args.seeds):
         common: dict[str, Any] = {"root": args.root, "run": f"seed{seed}", "seed": seed}
 
@@ -110,24 +109,13 @@ def toy_jobs(args: Args) -> Iterator[Callable[[], None]]:
 
         yield prepare
         for algorithm in PRESETS:
-            for strategy in TOY_STRATEGIES:
-                if algorithm == "nll" and strategy != "none":
-                    continue
 
-                def policy(common: dict[str, Any] = common, algorithm: str = algorithm, strategy: str = strategy) -> None:  # fmt: skip
-                    name = f"{algorithm}-{strategy}"
-                    beta = 0.05 if algorithm == "a_lol_kl" else 0.0
-                    step(
-                        4,
-                        **common,
-                        algorithm=algorithm,
-                        sampling_strategy=strategy,
-                        kl_beta=beta,
-                        policy=name,
-                    )
-                    step(5, **common, policies=name)
+            def policy(common: dict[str, Any] = common, algorithm: str = algorithm) -> None:
+                beta = 0.05 if algorithm == "a_lol_kl" else 0.0
+                step(4, **common, algorithm=algorithm, kl_beta=beta, policy=algorithm)
+                step(5, **common, policies=algorithm)
 
-                yield policy
+            yield policy
         yield lambda common=common: step(5, **common, policies="reference")  # type: ignore[misc]
 
 
@@ -159,11 +147,6 @@ def arith_jobs(args: Args) -> Iterator[Callable[[], None]]:
         step(4 if algorithm in PRESETS else "4b", **flags)
 
     rates = (args.learning_rate, args.learning_rate / 4)
-    for algorithm in BASELINES:
-        for rate in rates:
-            yield lambda algorithm=algorithm, rate=rate: train(
-                algorithm, TUNING_SEED, rate, f"tune-{algorithm}-{rate:g}"
-            )  # type: ignore[misc]
 
     def policy(algorithm: str, seed: int) -> None:
         rate = args.learning_rate
@@ -172,8 +155,12 @@ def arith_jobs(args: Args) -> Iterator[Callable[[], None]]:
         train(algorithm, seed, rate, f"{algorithm}-seed{seed}")
         step(5, **common, seed=seed, policies=f"{algorithm}-seed{seed}")
 
-    first, later = (*PRESETS, "dpo", "ppo"), ("rloo", "pro", "dpo_ref_free")
-    for group in (first, later):
+    for group in (PRESETS, ("dpo", "ppo"), ("rloo", "pro", "dpo_ref_free")):
+        for algorithm in group:
+            for rate in rates if algorithm in BASELINES else ():
+                yield lambda algorithm=algorithm, rate=rate: train(
+                    algorithm, TUNING_SEED, rate, f"tune-{algorithm}-{rate:g}"
+                )  # type: ignore[misc]
         for seed in range(args.seeds):
             for algorithm in group:
                 yield lambda algorithm=algorithm, seed=seed: policy(algorithm, seed)  # type: ignore[misc]
@@ -202,19 +189,14 @@ def render_toy(levels: list[dict[str, str]], gaps: list[dict[str, str]]) -> str:
     """Share of letters copied on easy and hard prompts, and by how much that is more than wbc's with the same draws."""
     lines = []
     for algorithm in ("reference", *PRESETS):
-        for strategy in ("", *TOY_STRATEGIES):
-            here = {r["segment"]: r for r in levels if (r["algorithm"], r["sampling_strategy"]) == (algorithm, strategy)}  # fmt: skip
-            over = {
-                r["segment"]: r
-                for r in gaps
-                if (r["algorithm"], r["sampling_strategy"], r["baseline"])
-                == (algorithm, strategy, f"wbc:{strategy}")
-            }
-            if here:
-                cells = [shown(here[s]) for s in ("easy", "hard")]
-                cells += [shown(over[s], "+") if s in over else "" for s in ("easy", "hard")]
-                lines.append([algorithm, strategy, *cells])
-    return markdown(["algorithm", "rows drawn", "easy", "hard", "easy, above wbc", "hard, above wbc"], lines)
+        here = {row["segment"]: row for row in levels if row["algorithm"] == algorithm}
+        over = {row["segment"]: row for row in gaps if row["algorithm"] == algorithm}
+        cells = [shown(here[s]) for s in ("easy", "hard")]
+        cells += [shown(over[s], "+") if s in over else "" for s in ("easy", "hard")]
+        lines.append([algorithm, *cells])
+    return markdown(
+        ["algorithm", "easy prompts", "hard prompts", "easy, above wbc", "hard, above wbc"], lines
+    )
 
 
 def render_arith(

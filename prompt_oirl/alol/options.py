@@ -130,7 +130,7 @@ class LengthOptions:
 class TrainingOptions:
     """How a model is trained; settings left out are the task's."""
 
-    max_steps: Annotated[int | None, arg(aliases=["--steps"])] = None
+    max_steps: Annotated[int | None, arg(aliases=["--steps", "--total_steps"])] = None
     """Updates."""
     num_train_epochs: Annotated[float | None, arg(aliases=["-e"])] = None
     """Updates as passes over the training rows, instead of --max_steps."""
