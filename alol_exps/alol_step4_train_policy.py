@@ -18,7 +18,7 @@ from __future__ import annotations
 
 import shutil
 import sys
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Annotated
 
 import numpy as np
@@ -44,6 +44,8 @@ class Args(ModelOptions, LengthOptions, TrainingOptions):
     """The loss."""
     sampling_strategy: Strategy = "none"
     """Which rows are drawn; good_priority: positive weights only, in proportion."""
+    train_sampling: Annotated[bool, arg(aliases=["-ts"])] = False
+    """Published spelling of --sampling_strategy good_priority."""
     ppo_clip: Annotated[float, arg(aliases=["-c"])] = 0.9
     """Ratios are held within 1 - this and 1 + this; 0: no clip."""
     kl_beta: Annotated[float, arg(aliases=["-b"])] = 0.0
@@ -55,6 +57,8 @@ class Args(ModelOptions, LengthOptions, TrainingOptions):
 
 
 def main(args: Args) -> None:
+    if args.train_sampling:
+        args = replace(args, sampling_strategy="good_priority", train_sampling=False)
     task, device = args.task, processes.device_name()
     loss = choose_loss(args.algorithm, args.ppo_clip, args.kl_beta)
     if args.algorithm == "a_lol" and args.ppo_clip == 0 and not args.kl_beta:

@@ -4,9 +4,10 @@
     python scripts/measure_alol.py --task arith --minutes 9      # stops after 9 minutes; goes on when run again
 
 toy: five runs, each with rows, reference, value head and policies of its own. arith: one run (nano-LLaMA's log, the
-nan prompt), five seeds of every policy, the baselines too; batch, updates and validation are the same for all. The
-steps do the work (alol_exps/), so whatever is finished is skipped. Writes results/reference/alol_<task>.csv and
-alol_<task>_differences.csv once nothing is left to do.
+nan prompt), five seeds of every policy, the baselines too; batch, updates and validation are the same for all, and a
+baseline has the better of two learning rates on validation with a sixth seed. The
+steps do the work (alol_exps/), so whatever is finished is skipped. Once nothing is left to do, writes
+results/reference/alol_<task>.csv and alol_<task>_differences.csv, and fills the tables of docs/a_lol.md.
 """
 
 from __future__ import annotations
@@ -19,12 +20,23 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from prompt_oirl.alol import aggregation
 from prompt_oirl.alol.losses import PRESETS
+from prompt_oirl.alol.tasks import get_task
 from prompt_oirl.artifacts import REPO_ROOT, read_csv, read_json, write_csv
+from prompt_oirl.reports.readme import fill_tables, markdown
 from prompt_oirl.steps import run_step
 
+VALIDATION = ["algorithm", "seed", "step", "validation"]
+LEARNS_FROM = {
+    "dpo": "pairs",
+    "dpo_ref_free": "pairs",
+    "pro": "pairs",
+    "ppo": "own answers",
+    "rloo": "own answers",
+}
 BASELINES = ("dpo", "dpo_ref_free", "pro", "ppo", "rloo")
-TOY_STRATEGIES = ("none", "good_priority")
+TUNING_SEED = 100
 
 
 @dataclass
@@ -33,17 +45,17 @@ class Args:
     """Which experiment."""
     seeds: int = 5
     """Repeats."""
-    updates: int = 20
+    updates: int = 16
     """Of every arith policy; two validations."""
-    batch_size: int = 12
+    batch_size: int = 8
     """Rows, pairs or answers per update of an arith policy."""
     learning_rate: float = 2e-3
-    """Of every arith policy."""
+    """Of every arith policy; a baseline takes a quarter of it if that does better on validation with another seed."""
     train_questions: int = 700
     """arith: questions of the training rows, six logged answers each."""
-    validation_prompts: int = 64
+    validation_prompts: int = 40
     """arith: prompts of a validation."""
-    test_prompts: int = 160
+    test_prompts: int = 100
     """arith: test questions, one sampled answer each."""
     minutes: float = 600.0
     """No policy is begun after so many minutes."""
@@ -58,12 +70,21 @@ def main(args: Args) -> None:
             print("time is up; run the same command again to go on")
             return
         job()
-    reference = args.root / "results" / "reference"
-    table = reference / f"alol_{args.task}.csv"
-    baselines = "wbc:none,wbc:good_priority" if args.task == "toy" else "nll,wbc,dpo,reference"
-    step(6, root=args.root, task_name=args.task, output_csv=table, baselines=baselines)
-    if args.task == "arith":
-        write_csv(reference / "alol_arith_validation.csv", validations(args), ["algorithm", "seed", "step", "validation"])  # fmt: skip
+    task = get_task(args.task)
+    baselines = "wbc" if args.task == "toy" else "nll,wbc,dpo,reference"
+    step(6, root=args.root, task_name=args.task, baselines=baselines)
+    reference, made = args.root / "results" / "reference", args.root / "results" / "alol" / args.task
+    tables = {}
+    for ending, columns in (("", aggregation.LEVELS), ("_differences", aggregation.DIFFERENCES)):
+        rows = read_csv(made / f"alol_{args.task}_test{ending}.csv", remedy="run step 6 again")
+        tables[ending] = [row for row in rows if row["metric"] == task.metric]
+        write_csv(reference / f"alol_{args.task}{ending}.csv", tables[ending], columns)
+    if args.task == "toy":
+        fill_tables(args.root, {"alol_toy": render_toy(tables[""], tables["_differences"])})
+    else:
+        validated = validations(args)
+        write_csv(reference / "alol_arith_validation.csv", validated, VALIDATION)
+        fill_tables(args.root, {"alol_arith": render_arith(tables[""], tables["_differences"], validated)})
 
 
 def step(number: int | str, **flags: Any) -> None:
@@ -78,7 +99,7 @@ def step(number: int | str, **flags: Any) -> None:
 
 
 def toy_jobs(args: Args) -> Iterator[Callable[[], None]]:
-    """A run per seed: rows, reference, value head; then every algorithm with both strategies."""
+    """A run per seed: rows, reference, value head; then every algorithm, all rows drawn evenly."""
     for seed in range(args.seeds):
         common: dict[str, Any] = {"root": args.root, "run": f"seed{seed}", "seed": seed}
 
@@ -88,24 +109,13 @@ def toy_jobs(args: Args) -> Iterator[Callable[[], None]]:
 
         yield prepare
         for algorithm in PRESETS:
-            for strategy in TOY_STRATEGIES:
-                if algorithm == "nll" and strategy != "none":
-                    continue
 
-                def policy(common: dict[str, Any] = common, algorithm: str = algorithm, strategy: str = strategy) -> None:  # fmt: skip
-                    name = f"{algorithm}-{strategy}"
-                    beta = 0.05 if algorithm == "a_lol_kl" else 0.0
-                    step(
-                        4,
-                        **common,
-                        algorithm=algorithm,
-                        sampling_strategy=strategy,
-                        kl_beta=beta,
-                        policy=name,
-                    )
-                    step(5, **common, policies=name)
+            def policy(common: dict[str, Any] = common, algorithm: str = algorithm) -> None:
+                beta = 0.05 if algorithm == "a_lol_kl" else 0.0
+                step(4, **common, algorithm=algorithm, kl_beta=beta, policy=algorithm)
+                step(5, **common, policies=algorithm)
 
-                yield policy
+            yield policy
         yield lambda common=common: step(5, **common, policies="reference")  # type: ignore[misc]
 
 
@@ -119,20 +129,46 @@ def arith_jobs(args: Args) -> Iterator[Callable[[], None]]:
         step(5, **common, policies="reference")
 
     yield prepare
-    for seed in range(args.seeds):
-        for algorithm in (*PRESETS, *BASELINES):
-            flags = common | {"seed": seed, "algorithm": algorithm, "policy": f"{algorithm}-seed{seed}"}
-            flags |= {"max_steps": args.updates, "eval_every": args.updates // 2, "batch_size": args.batch_size,
-                      "learning_rate": args.learning_rate, "validation_prompts": args.validation_prompts}  # fmt: skip
-            if algorithm in PRESETS:
-                flags["sampling_strategy"] = "none" if algorithm == "nll" else "good_priority"
-                flags["kl_beta"] = 0.2 if algorithm == "a_lol_kl" else 0.0
 
-            def policy(flags: dict[str, Any] = flags) -> None:
-                step(4 if flags["algorithm"] in PRESETS else "4b", **flags)
-                step(5, **common, seed=flags["seed"], policies=flags["policy"])
+    def train(algorithm: str, seed: int, rate: float, name: str) -> None:
+        flags: dict[str, Any] = common | {
+            "seed": seed,
+            "algorithm": algorithm,
+            "policy": name,
+            "max_steps": args.updates,
+            "eval_every": args.updates // 2,
+            "batch_size": args.batch_size,
+            "learning_rate": rate,
+            "validation_prompts": args.validation_prompts,
+        }
+        if algorithm in PRESETS:
+            flags["sampling_strategy"] = "none" if algorithm == "nll" else "good_priority"
+            flags["kl_beta"] = 0.2 if algorithm == "a_lol_kl" else 0.0
+        step(4 if algorithm in PRESETS else "4b", **flags)
 
-            yield policy
+    rates = (args.learning_rate, args.learning_rate / 4)
+
+    def policy(algorithm: str, seed: int) -> None:
+        rate = args.learning_rate
+        if algorithm in BASELINES:
+            rate = max(rates, key=lambda r: record(args, f"tune-{algorithm}-{r:g}")["validation"])
+        train(algorithm, seed, rate, f"{algorithm}-seed{seed}")
+        step(5, **common, seed=seed, policies=f"{algorithm}-seed{seed}")
+
+    for group in (PRESETS, ("dpo", "ppo"), ("rloo", "pro", "dpo_ref_free")):
+        for algorithm in group:
+            for rate in rates if algorithm in BASELINES else ():
+                yield lambda algorithm=algorithm, rate=rate: train(
+                    algorithm, TUNING_SEED, rate, f"tune-{algorithm}-{rate:g}"
+                )  # type: ignore[misc]
+        for seed in range(args.seeds):
+            for algorithm in group:
+                yield lambda algorithm=algorithm, seed=seed: policy(algorithm, seed)  # type: ignore[misc]
+
+
+def record(args: Args, name: str) -> dict[str, Any]:
+    folder = args.root / "alol_exps" / "arith" / "one_prompt" / "policies" / name
+    return read_json(folder / "policy.json", remedy="run step 4 again")
 
 
 def validations(args: Args) -> list[dict[str, Any]]:
@@ -140,11 +176,61 @@ def validations(args: Args) -> list[dict[str, Any]]:
     rows = []
     for path in sorted((args.root / "alol_exps" / "arith" / "one_prompt" / "policies").glob("*/policy.json")):
         about = read_json(path, remedy="run step 4 again")
+        if about["seed"] == TUNING_SEED:
+            continue
         start = {"step": 0, "validation": about["validation_of_reference"]}
         curve = read_csv(path.with_name("curve.csv"), remedy="run step 4 again", columns=["step", "score"])
         scored = [{"step": line["step"], "validation": line["score"]} for line in curve if line["score"]]
         rows += [{"algorithm": about["algorithm"], "seed": about["seed"]} | row for row in [start, *scored]]
     return rows
+
+
+def render_toy(levels: list[dict[str, str]], gaps: list[dict[str, str]]) -> str:
+    """Share of letters copied on easy and hard prompts, and by how much that is more than wbc's with the same draws."""
+    lines = []
+    for algorithm in ("reference", *PRESETS):
+        here = {row["segment"]: row for row in levels if row["algorithm"] == algorithm}
+        over = {row["segment"]: row for row in gaps if row["algorithm"] == algorithm}
+        cells = [shown(here[s]) for s in ("easy", "hard")]
+        cells += [shown(over[s], "+") if s in over else "" for s in ("easy", "hard")]
+        lines.append([algorithm, *cells])
+    return markdown(
+        ["algorithm", "easy prompts", "hard prompts", "easy, above wbc", "hard, above wbc"], lines
+    )
+
+
+def render_arith(
+    levels: list[dict[str, str]], gaps: list[dict[str, str]], validated: list[dict[str, Any]]
+) -> str:
+    """Sampled accuracy on test, best first, with the validation score that each algorithm's update was chosen by."""
+    chosen: dict[str, list[float]] = {}
+    for algorithm in (*PRESETS, *BASELINES):
+        seeds: dict[int, list[float]] = {}
+        for row in validated:
+            if row["algorithm"] == algorithm and row["step"] not in (0, "0"):
+                seeds.setdefault(int(row["seed"]), []).append(float(row["validation"]))
+        chosen[algorithm] = [max(scores) for scores in seeds.values()]
+    over = {row["algorithm"]: row for row in gaps if row["baseline"] == "nll"}
+    lines = []
+    for row in sorted(levels, key=lambda row: -float(row["value"])):
+        name = row["algorithm"]
+        scores = chosen.get(name)
+        lines.append(
+            [
+                name,
+                LEARNS_FROM.get(name, "" if name == "reference" else "rows"),
+                f"{sum(scores) / len(scores):.3f}" if scores else "",
+                shown(row),
+                shown(over[name], "+") if name in over else "",
+                row["seeds"],
+            ]
+        )
+    return markdown(["algorithm", "learns from", "validation", "test accuracy", "above nll", "seeds"], lines)
+
+
+def shown(row: dict[str, str], sign: str = "") -> str:
+    value, low, high = (float(row[name]) for name in ("value", "ci_low", "ci_high"))
+    return f"{value:{sign}.3f} [{low:{sign}.3f}, {high:{sign}.3f}]"
 
 
 if __name__ == "__main__":

@@ -130,7 +130,7 @@ class LengthOptions:
 class TrainingOptions:
     """How a model is trained; settings left out are the task's."""
 
-    max_steps: Annotated[int | None, arg(aliases=["--steps"])] = None
+    max_steps: Annotated[int | None, arg(aliases=["--steps", "--total_steps"])] = None
     """Updates."""
     num_train_epochs: Annotated[float | None, arg(aliases=["-e"])] = None
     """Updates as passes over the training rows, instead of --max_steps."""
@@ -158,6 +158,12 @@ class TrainingOptions:
     """Compute activations twice instead of keeping them: less memory, more time."""
     eval_every: Annotated[int | None, arg(aliases=["--eval_steps"])] = None
     """Updates between validations; the best validated weights are kept. 0: no validation, the last weights."""
+    validations_per_epoch: Annotated[float | None, arg(aliases=["-vf", "--val_log_frequency"])] = None
+    """Validations per pass over the training rows, instead of --eval_every."""
+    train: Annotated[bool, arg(aliases=["-t"])] = False
+    """Accepted from published commands: this step always trains."""
+    eval_in_beginning: Annotated[bool, arg(aliases=["-ev_b"])] = False
+    """Accepted from published commands: where policies are validated, the untrained one always is."""
     patience: int = 0
     """Validations without a better score that end training; 0: none do."""
     save_every: Annotated[int, arg(aliases=["--save_steps"])] = 100
@@ -175,6 +181,11 @@ class TrainingOptions:
                 raise InputError(f"--num_train_epochs {self.num_train_epochs}: give it alone, and above 0")
             steps = math.ceil(self.num_train_epochs * rows / max(1, size * self.accumulation))
         every = (steps // validations if validations else 0) if self.eval_every is None else self.eval_every
+        if self.validations_per_epoch is not None:
+            if self.eval_every is not None or not self.validations_per_epoch > 0:
+                raise InputError("--validations_per_epoch: give it above 0, and without --eval_every")
+            per_epoch = rows / max(1, size * self.accumulation)
+            every = max(1, round(per_epoch / self.validations_per_epoch))
         return Recipe(
             steps=steps,
             batch_size=size,
