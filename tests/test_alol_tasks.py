@@ -364,6 +364,25 @@ def test_bad_raw_files_are_one_line(tmp_path, models):
         assert "\n" not in str(error.value)
 
 
+def test_input_dir_may_hold_the_files_themselves(tmp_path):
+    from prompt_oirl.alol import raw_files
+    from prompt_oirl.alol.tasks import Request
+
+    write_reddit(tmp_path)
+    folder = tmp_path / "reddit_comment_scores"
+    for given in (tmp_path, folder):
+        found = raw_files.find(
+            Request("reddit_pos", tmp_path, tmp_path, {}, 0, given), list(reddit.FILES.values())
+        )
+        assert found == [folder / "comments_positive.csv", folder / "comments_negative.csv"]
+    with pytest.raises(
+        InputError, match=f"missing {tmp_path}/other/reddit_comment_scores/comments_positive.csv.*Kaggle"
+    ):
+        raw_files.find(
+            Request("reddit_pos", tmp_path, tmp_path, {}, 0, tmp_path / "other"), list(reddit.FILES.values())
+        )
+
+
 def test_a_wrong_wow_archive_is_refused_by_its_hash(tmp_path):
     write_dialogues(tmp_path / "data" / "fetched" / "by_hand")
     with pytest.raises(InputError, match="its sha256 differs"):

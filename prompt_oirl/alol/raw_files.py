@@ -28,7 +28,7 @@ def present(request: Request, names: Sequence[str]) -> list[Path]:
 
 def candidates(request: Request, name: str) -> list[Path]:
     if request.input_dir is not None:
-        return [request.input_dir / name]
+        return [request.input_dir / Path(name).name, request.input_dir / name]
     fetched = Paths(request.root).fetched
     return [fetched / folder / name for folder in ("LoL-RL/data", "by_hand")]
 
