@@ -80,7 +80,8 @@ def main(args: Args) -> None:
         train_reward=args.train_reward,
         expected_reward=args.expected_reward,
     )
-    manifest = Manifest(args.folder / "step1.json", args.arguments(), module.inputs(request), args.root)
+    arguments = args.arguments(judged_by=None)  # that is this step's own work
+    manifest = Manifest(args.folder / "step1.json", arguments, module.inputs(request), args.root)
     if manifest.is_current() and not args.force:
         print(f"{task.name}: up to date ({args.folder / 'data'})")
         return

@@ -271,6 +271,13 @@ def test_a_published_task_through_all_steps(tmp_path, models):
     )
     rows = [json.loads(line) for line in (folder / "predictions.jsonl").read_text().splitlines()]
     assert before != (folder / "metrics.csv").read_text() and all(r["depth"] == r["updown"] for r in rows)
+    # Another judge than step 3 had is no finished step 3.
+    noted = tmp_path / "alol_exps/reddit_neg/main/data/rewards.json"
+    cached = tmp_path / "alol_exps/reddit_neg/main/step3.json"
+    before = cached.read_text()
+    noted.write_text(noted.read_text().replace(str(models / "depth"), str(models / "updown")))
+    call(3, tmp_path, **flags, value_epochs=1, max_response_length=12)
+    assert json.loads(cached.read_text())["key"] != json.loads(before)["key"]
     with pytest.raises(InputError, match="give NAME=FOLDER_OR_HUB_ID, with one of fluency"):
         call(5, tmp_path, **flags, policies="reference", max_response_length=12, reward_models="tfidf=x")
 
