@@ -440,6 +440,24 @@ def test_prompt_writer_rows(writer_root):
     assert scores[1][FINAL] == pytest.approx(wanted)
 
 
+def test_a_log_without_groups_is_split_by_near_duplicates(tmp_path):
+    """Training questions that resemble a test question are left out, as are prompts at other positions."""
+    rows = tiny_interactions(n_train=60, n_test=8)
+    own = ["Which ship sank first?", "Name a colour of the flag.", "Where does the river end?"]
+    rows += [replace(rows[0], question_id=f"own-{i}", question=text) for i, text in enumerate(own)]
+    rows += [replace(rows[0], question_id="sys", question="Who wrote the letter?", position="system")]
+    interactions.write(tmp_path / "log.jsonl", rows)
+    splits = prompt_writer.read_log(tmp_path / "log.jsonl", 0)
+    left = {row.question for row in (*splits["train"], *splits["validation"])}
+    dropped = {row.question for row in rows if row.split == "train"} - left
+    assert set(own) <= left and "Who wrote the letter?" in dropped and len(dropped) > 1
+    clusters = [{row.group for row in found} for found in splits.values()]
+    assert not clusters[0] & clusters[1] and not clusters[2] & (clusters[0] | clusters[1])
+    interactions.write(tmp_path / "leaky.jsonl", [replace(row, question=rows[0].question) for row in rows])
+    with pytest.raises(InputError, match="0 groups of questions without one"):
+        prompt_writer.read_log(tmp_path / "leaky.jsonl", 0)
+
+
 def test_cross_fitting_never_sees_the_rows_own_group(writer_root):
     """Turning a group's verdicts round changes other rows' scores, not its own (but for the calibration, left out)."""
     log = writer_root / "data/nano_log/arith.parquet"
