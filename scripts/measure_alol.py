@@ -45,7 +45,7 @@ class Args:
     """Which experiment."""
     seeds: int = 5
     """Repeats."""
-    updates: int = 16
+    updates: int = 10
     """Of every arith policy; two validations."""
     batch_size: int = 8
     """Rows, pairs or answers per update of an arith policy."""
@@ -53,9 +53,9 @@ class Args:
     """Of every arith policy; a baseline takes a quarter of it if that does better on validation with another seed."""
     train_questions: int = 700
     """arith: questions of the training rows, six logged answers each."""
-    validation_prompts: int = 40
+    validation_prompts: int = 24
     """arith: prompts of a validation."""
-    test_prompts: int = 100
+    test_prompts: int = 80
     """arith: test questions, one sampled answer each."""
     minutes: float = 600.0
     """No policy is begun after so many minutes."""
