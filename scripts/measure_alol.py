@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from prompt_oirl.alol import aggregation
+from prompt_oirl.alol.figures import draw_levels
 from prompt_oirl.alol.losses import PRESETS
 from prompt_oirl.alol.tasks import get_task
 from prompt_oirl.artifacts import REPO_ROOT, read_csv, read_json, write_csv
@@ -84,6 +85,11 @@ def main(args: Args) -> None:
     else:
         validated = validations(args)
         write_csv(reference / "alol_arith_validation.csv", validated, VALIDATION)
+        draw_levels(
+            tables[""],
+            "arith: sampled accuracy on test, 95 % over seeds and questions",
+            reference / "alol_arith.png",
+        )
         fill_tables(args.root, {"alol_arith": render_arith(tables[""], tables["_differences"], validated)})
 
 
