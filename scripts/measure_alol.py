@@ -60,13 +60,16 @@ class Args:
     """arith: test questions, one sampled answer each."""
     minutes: float = 600.0
     """No policy is begun after so many minutes."""
+    tables_only: bool = False
+    """Train nothing; tables of what is finished."""
     root: Path = REPO_ROOT
     """Folder that holds data/, alol_exps/ and results/."""
 
 
 def main(args: Args) -> None:
     deadline = time.monotonic() + 60 * args.minutes
-    for job in toy_jobs(args) if args.task == "toy" else arith_jobs(args):
+    jobs = toy_jobs(args) if args.task == "toy" else arith_jobs(args)
+    for job in () if args.tables_only else jobs:
         if time.monotonic() > deadline:
             print("time is up; run the same command again to go on")
             return
@@ -215,7 +218,8 @@ def render_arith(
         for row in validated:
             if row["algorithm"] == algorithm and row["step"] not in (0, "0"):
                 seeds.setdefault(int(row["seed"]), []).append(float(row["validation"]))
-        chosen[algorithm] = [max(scores) for scores in seeds.values()]
+        if seeds:
+            chosen[algorithm] = [max(scores) for scores in seeds.values()]
     over = {row["algorithm"]: row for row in gaps if row["baseline"] == "nll"}
     lines = []
     for row in sorted(levels, key=lambda row: -float(row["value"])):
