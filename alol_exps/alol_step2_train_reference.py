@@ -47,8 +47,9 @@ def main(args: Args) -> None:
     if manifest.is_current() and not args.force:
         print(f"{task.name}: up to date ({args.folder / 'reference'})")
         return
-    if args.force:
+    if args.force and processes.is_main():
         shutil.rmtree(args.folder / "reference_training", ignore_errors=True)
+    processes.wait()
     model, tokenizer = source.load(device)
     model = make_trainable(model, args.tuning, args.lora_rank, args.lora_alpha)
     limits = args.limits(task)
@@ -64,7 +65,9 @@ def main(args: Args) -> None:
         nll, lengths = row_nll(policy, held, pad, device, args.eval_batch_size)
         return float(-nll.sum() / lengths.sum())
 
-    with tqdm(total=recipe.steps, desc=f"{task.name} reference", disable=None) as bar:
+    with tqdm(
+        total=recipe.steps, desc=f"{task.name} reference", disable=None if processes.is_main() else True
+    ) as bar:
         outcome = train(
             model,
             TrainingRows(tokens),

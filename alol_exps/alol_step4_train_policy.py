@@ -85,8 +85,9 @@ def main(args: Args) -> None:
     if manifest.is_current() and not args.force:
         print(f"{policy}: up to date ({folder})")
         return
-    if args.force:
+    if args.force and processes.is_main():
         shutil.rmtree(folder / "training", ignore_errors=True)
+    processes.wait()
     model, tokenizer = source.load(device)
     model = make_trainable(model, args.tuning, args.lora_rank, args.lora_alpha)
     tokens = encode_rows(rows, tokenizer, limits)
@@ -96,7 +97,9 @@ def main(args: Args) -> None:
     recipe = args.recipe(
         settings.steps, settings.rate, settings.batch_size, settings.validations, len(sampler.rows), args.seed
     )
-    with tqdm(total=recipe.steps, desc=f"{task.name} {policy}", disable=None) as bar:
+    with tqdm(
+        total=recipe.steps, desc=f"{task.name} {policy}", disable=None if processes.is_main() else True
+    ) as bar:
         outcome = train(
             model,
             TrainingRows(tokens, weights, cached if loss.needs_reference else None),

@@ -21,7 +21,7 @@ import numpy as np
 from prompt_oirl.artifacts import REPO_ROOT, InputError, write_csv
 from prompt_oirl.steps import run_step
 
-ALGORITHMS = ("nll", "wbc", "a_lol", "a_lol_ref_free", "a_lol_seq")
+ALGORITHMS = ("nll", "a_lol", "a_lol_seq")
 COLUMNS = ["algorithm", "seconds", "ratio_to_nll", "ratio_low", "ratio_high", "peak_mb", "memory_ratio_to_nll", "batch_size", "steps"]  # fmt: skip
 
 

@@ -125,6 +125,24 @@ def test_rows_of_a_log(tmp_path, name):
     assert arith_log.rewards(splits["train"][:1], [f"So the answer is {splits['train'][0].meta['gold']}."]) == [{FINAL: 1.0}]  # fmt: skip
 
 
+def test_all_answers_under_one_prompt(tmp_path):
+    """Every answer to a question responds to the same text; rewards stay, for they don't depend on the prompt."""
+    log = synthetic_log(tmp_path / "arith.parquet")
+    own = arith_log.make_rows(log, chat_tokenizer(), {}, seed=0)
+    name = own["train"][0].meta["prompt_id"]
+    one = arith_log.make_rows(log, chat_tokenizer(), {"train": 3}, seed=0, prompt=name)
+    rewards = {row.id: row.reward for row in own["train"]}
+    texts = {row.meta["question_id"]: row.prompt for row in own["train"] if row.meta["prompt_id"] == name}
+    assert len({row.meta["question_id"] for row in one["train"]}) == 3
+    assert len({row.meta["prompt_id"] for row in one["train"]}) > 1
+    for row in one["train"]:
+        assert row.prompt == texts[row.meta["question_id"]] and row.reward == rewards[row.id]
+    for split in ("validation", "test"):
+        assert {row.meta["prompt_id"] for row in one[split]} == {name}
+    with pytest.raises(InputError, match="--prompt nobody: not asked"):
+        arith_log.make_rows(log, chat_tokenizer(), {}, seed=0, prompt="nobody")
+
+
 def test_a_log_without_validation_is_refused(tmp_path):
     interactions.write(tmp_path / "log.jsonl", tiny_interactions(n_train=4, n_test=4))
     with pytest.raises(InputError, match="no answered validation questions"):

@@ -88,7 +88,7 @@ def test_the_steps_as_commands(tmp_path):
     step(2, root, "-e", "4", "-bs", "16", "-lr", "3e-3")
     printed = step(3, root, "-a2c_n", "3", "-v_bs", "64")
     assert "held-out prompts" in printed and "above 0" in printed
-    flags = ["-algo", "a_lol", "-c", "0.9", "--steps", "6", "--sampling_strategy", "good_priority"]
+    flags = ["-algo", "a_lol", "-c", "0.9", "--steps", "6", "-ts", "-t", "-ev_b"]  # -ts: good_priority
     assert "6 updates" in step(4, root, *flags, "--eval_steps", "3", "-bs", "8", "-as", "2")
     policy = json.loads((folder / "policies" / "a_lol-seed0" / "policy.json").read_text())
     assert policy["algorithm"] == "a_lol" and policy["recipe"]["accumulation"] == 2 and policy["rows"] < 120
@@ -150,6 +150,18 @@ def test_complaints_are_one_line(root, tmp_path):
         with pytest.raises(InputError, match=said) as error:
             call(4, root, **flags)
         assert "\n" not in str(error.value)
+
+
+def test_validations_per_epoch(root):
+    """-vf counts validations per pass over the rows that are drawn, as published."""
+    module = script(4)
+    args = module.Args(root=root, validations_per_epoch=2, num_train_epochs=3, batch_size=10)
+    recipe = args.recipe(80, 1e-3, 64, 0, rows=120, seed=0)
+    assert (recipe.steps, recipe.eval_every) == (36, 6)
+    with pytest.raises(InputError, match="without --eval_every"):
+        module.Args(root=root, validations_per_epoch=2, eval_every=3).recipe(
+            80, 1e-3, 64, 0, rows=120, seed=0
+        )
 
 
 def test_a_finished_step_is_skipped_and_tables_repeat(root, capsys):

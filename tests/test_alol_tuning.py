@@ -100,7 +100,8 @@ def test_qlora_learns_on_the_cpu(tmp_path):
     again, _ = ModelSource(str(tmp_path / "adapter"), None, True).load("cpu")
     with torch.no_grad():
         batch = collate(TOKENS, 0)
-        assert torch.allclose(token_log_probs(model, batch), token_log_probs(again, batch), atol=1e-5)
+        # bitsandbytes multiplies in another way in a model that was trained: equal to about 3e-4.
+        assert torch.allclose(token_log_probs(model, batch), token_log_probs(again, batch), atol=2e-3)
 
 
 def steps(model, n: int, **flags) -> list[dict[str, float]]:

@@ -56,7 +56,7 @@ def train_trl(
             "per_device_train_batch_size": size,
             "gradient_accumulation_steps": recipe.accumulation,
             "learning_rate": recipe.learning_rate,
-            "lr_scheduler_type": recipe.schedule if recipe.warmup == 0 else f"{recipe.schedule}_with_warmup",
+            "lr_scheduler_type": "linear" if recipe.schedule == "linear" else "constant_with_warmup",
             "warmup_steps": recipe.warmup,
             "weight_decay": recipe.weight_decay,
             "max_grad_norm": recipe.max_grad_norm,
@@ -71,8 +71,6 @@ def train_trl(
             "logging_steps": 1,
             "use_cpu": next(model.parameters()).device.type == "cpu",
         }
-        if flags["lr_scheduler_type"] == "linear_with_warmup":
-            flags["lr_scheduler_type"] = "linear"
         common: dict[str, Any] = {"processing_class": tokenizer, "callbacks": [callback]}
         length = limits.max_prompt_length + limits.max_response_length
         trainer: Any
