@@ -48,7 +48,7 @@ class Args(RunOptions):
     """Model whose chat template (arith) or tokenizer (reddit, wow, faithdial) is needed; by default the task's."""
     reward_models: str | None = None
     """Published tasks: other reward models, as component=FOLDER_OR_HUB_ID,...; later steps use them too."""
-    reward_model: Literal["linear", "xgboost", "lightgbm", "mlp"] = "linear"
+    reward_model: Literal["linear", "xgboost", "lightgbm", "mlp", "knn"] = "linear"
     """prompt_writer, arith: the reward model of Prompt-OIRL that is learned from the log."""
     embedder: str = "minilm"
     """Its embedder: minilm, a sentence-transformers folder or hub id, or openai:MODEL."""
@@ -80,7 +80,8 @@ def main(args: Args) -> None:
         train_reward=args.train_reward,
         expected_reward=args.expected_reward,
     )
-    manifest = Manifest(args.folder / "step1.json", args.arguments(), module.inputs(request), args.root)
+    arguments = args.arguments(judged_by=None)  # that is this step's own work
+    manifest = Manifest(args.folder / "step1.json", arguments, module.inputs(request), args.root)
     if manifest.is_current() and not args.force:
         print(f"{task.name}: up to date ({args.folder / 'data'})")
         return

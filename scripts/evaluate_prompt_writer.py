@@ -24,13 +24,15 @@ from prompt_oirl.alol.checkpoints import ModelSource
 from prompt_oirl.alol.options import ModelOptions
 from prompt_oirl.alol.processes import device_name
 from prompt_oirl.alol.rows import Limits, Row, encode_rows
-from prompt_oirl.artifacts import InputError, Paths, write_csv
+from prompt_oirl.artifacts import REPO_ROOT, InputError, Paths, read_csv, write_csv
 from prompt_oirl.interactions import Interaction
 from prompt_oirl.live import decoding_of
 from prompt_oirl.llms.budget import Budget
 from prompt_oirl.llms.transformers_llm import TransformersLLM
+from prompt_oirl.log_files import cut_torn_line
 from prompt_oirl.prompts import Prompt, prompt_id
 from prompt_oirl.questions import SEPARATORS, Question
+from prompt_oirl.reports.readme import fill_tables, markdown
 from prompt_oirl.steps import run_step
 
 CALLS = (1, 3)
@@ -52,6 +54,8 @@ class Args(ModelOptions):
     """The LLM that answered it; by default data/nano_llama."""
     output: Path | None = None
     """The table."""
+    keep: bool = False
+    """Also keep it as results/reference/alol_prompt_writer.csv and fill the table of docs/a_lol_tasks.md."""
 
 
 def main(args: Args) -> None:
@@ -81,6 +85,10 @@ def main(args: Args) -> None:
     table = best_of_n.table(arms, [row.cluster for row in rows], args.seed)
     output = args.output or args.results / "prompt_writer.csv"
     write_csv(output, table, best_of_n.COLUMNS)
+    if args.keep:
+        kept = REPO_ROOT / "results" / "reference" / "alol_prompt_writer.csv"
+        write_csv(kept, table, best_of_n.COLUMNS)
+        fill_tables(REPO_ROOT, {"alol_prompt_writer": render(read_csv(kept, remedy=""))})
     for row in table:
         print(
             f"{row['calls']} calls  {row['arm']:20} {row['writer']:10} {row['success']:.3f} [{row['ci_low']:.3f}, {row['ci_high']:.3f}], "
@@ -153,6 +161,7 @@ def answer(
     first = test[0]
     kept = [row for row in test if row.sample == first.sample]
     in_log = {(row.question_id, row.prompt) for row in kept}
+    cut_torn_line(part)
     kept += interactions.read(part, remedy="delete it") if part.is_file() and part.stat().st_size else []
     have = {(row.question_id, row.prompt) for row in kept}
     owed = [
@@ -203,6 +212,35 @@ def measured(
                     }
                 )
     return arms
+
+
+def render(rows: list[dict[str, str]]) -> str:
+    """The table as README quotes it."""
+    header = [
+        "LLM calls",
+        "candidates from",
+        "candidates",
+        "not in the log",
+        "right",
+        "over the pool, points",
+    ]
+    lines = []
+    for row in rows:
+        gain = [100 * float(row[k]) for k in ("gain_over_pool", "gain_ci_low", "gain_ci_high")]
+        value = [float(row[k]) for k in ("success", "ci_low", "ci_high")]
+        writer = f" ({row['writer']}, {row['writers']} seeds)" if row["writer"] else ""
+        writer = writer.replace(", 1 seeds", "")
+        lines.append(
+            [
+                row["calls"],
+                row["arm"] + writer,
+                f"{float(row['candidates']):.1f}",
+                f"{100 * float(row['unlogged']):.0f} %",
+                f"{value[0]:.3f} [{value[1]:.3f}, {value[2]:.3f}]",
+                f"{gain[0]:+.1f} [{gain[1]:+.1f}, {gain[2]:+.1f}]",
+            ]
+        )
+    return markdown(header, lines)
 
 
 if __name__ == "__main__":

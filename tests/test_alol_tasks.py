@@ -16,10 +16,11 @@ import pytest
 import tiny_reward_models as tiny
 import torch
 from conftest import mirror_folder, tiny_interactions
+from test_alol_rows import chat_tokenizer
 from test_alol_steps import call, step
 
 from prompt_oirl import interactions
-from prompt_oirl.alol import comet, hh, knowledge_dialogue, log_reward, prompt_writer, reddit
+from prompt_oirl.alol import best_of_n, comet, hh, knowledge_dialogue, log_reward, prompt_writer, reddit, toy
 from prompt_oirl.alol.options import RunOptions
 from prompt_oirl.alol.rows import EXPECTED, FINAL, Row, read_rows
 from prompt_oirl.alol.tasks import MODULES, get_task
@@ -270,6 +271,13 @@ def test_a_published_task_through_all_steps(tmp_path, models):
     )
     rows = [json.loads(line) for line in (folder / "predictions.jsonl").read_text().splitlines()]
     assert before != (folder / "metrics.csv").read_text() and all(r["depth"] == r["updown"] for r in rows)
+    # Another judge than step 3 had is no finished step 3.
+    noted = tmp_path / "alol_exps/reddit_neg/main/data/rewards.json"
+    cached = tmp_path / "alol_exps/reddit_neg/main/step3.json"
+    before = cached.read_text()
+    noted.write_text(noted.read_text().replace(str(models / "depth"), str(models / "updown")))
+    call(3, tmp_path, **flags, value_epochs=1, max_response_length=12)
+    assert json.loads(cached.read_text())["key"] != json.loads(before)["key"]
     with pytest.raises(InputError, match="give NAME=FOLDER_OR_HUB_ID, with one of fluency"):
         call(5, tmp_path, **flags, policies="reference", max_response_length=12, reward_models="tfidf=x")
 
@@ -303,9 +311,14 @@ def test_real_hh_rows(tmp_path, models):
 
 @pytest.mark.parametrize("task", CASES)
 def test_missing_files_say_what_to_put_where(tmp_path, task):
-    printed = step(1, tmp_path, "--task_name", task, fails=True)
+    if task == "comet":  # once as a user sees it
+        printed = step(1, tmp_path, "--task_name", task, fails=True)
+    else:
+        with pytest.raises(InputError) as error:
+            call(1, tmp_path, task_name=task)
+        printed = str(error.value)
     where = str(tmp_path / "data" / "fetched" / "by_hand")
-    assert where in printed and ("http" in printed or "fetch_data.py" in printed)
+    assert where in printed and "\n" not in printed and ("http" in printed or "fetch_data.py" in printed)
 
 
 def test_unknown_tasks_and_capitals():
@@ -363,6 +376,25 @@ def test_bad_raw_files_are_one_line(tmp_path, models):
         assert "\n" not in str(error.value)
 
 
+def test_input_dir_may_hold_the_files_themselves(tmp_path):
+    from prompt_oirl.alol import raw_files
+    from prompt_oirl.alol.tasks import Request
+
+    write_reddit(tmp_path)
+    folder = tmp_path / "reddit_comment_scores"
+    for given in (tmp_path, folder):
+        found = raw_files.find(
+            Request("reddit_pos", tmp_path, tmp_path, {}, 0, given), list(reddit.FILES.values())
+        )
+        assert found == [folder / "comments_positive.csv", folder / "comments_negative.csv"]
+    with pytest.raises(
+        InputError, match=f"missing {tmp_path}/other/reddit_comment_scores/comments_positive.csv.*Kaggle"
+    ):
+        raw_files.find(
+            Request("reddit_pos", tmp_path, tmp_path, {}, 0, tmp_path / "other"), list(reddit.FILES.values())
+        )
+
+
 def test_a_wrong_wow_archive_is_refused_by_its_hash(tmp_path):
     write_dialogues(tmp_path / "data" / "fetched" / "by_hand")
     with pytest.raises(InputError, match="its sha256 differs"):
@@ -377,13 +409,11 @@ def writer_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Step 1 of prompt_writer, and arith with expected rewards, from one small log."""
     root = tmp_path_factory.mktemp("writer")
     rows = tiny_interactions(n_train=120, n_test=20)
-    for i, row in enumerate(rows):
+    for row in rows:
         row.dataset, row.llm, row.group, row.finish_reason = "arith", "nano", f"g{row.question_id}", "stop"
         row.temperature, row.top_p, row.max_new_tokens, row.seed = 0.6, 0.9, 8, 0
         if row.question_id in ("toy-0", "toy-1"):
             row.split = "validation"
-        row.sample = 0
-        assert i >= 0
     interactions.write(root / "data" / "nano_log" / "arith.parquet", rows)
     call(1, root, task_name="prompt_writer")
     return root
@@ -410,6 +440,24 @@ def test_prompt_writer_rows(writer_root):
     assert scores[1][FINAL] == pytest.approx(wanted)
 
 
+def test_a_log_without_groups_is_split_by_near_duplicates(tmp_path):
+    """Training questions that resemble a test question are left out, as are prompts at other positions."""
+    rows = tiny_interactions(n_train=60, n_test=8)
+    own = ["Which ship sank first?", "Name a colour of the flag.", "Where does the river end?"]
+    rows += [replace(rows[0], question_id=f"own-{i}", question=text) for i, text in enumerate(own)]
+    rows += [replace(rows[0], question_id="sys", question="Who wrote the letter?", position="system")]
+    interactions.write(tmp_path / "log.jsonl", rows)
+    splits = prompt_writer.read_log(tmp_path / "log.jsonl", 0)
+    left = {row.question for row in (*splits["train"], *splits["validation"])}
+    dropped = {row.question for row in rows if row.split == "train"} - left
+    assert set(own) <= left and "Who wrote the letter?" in dropped and len(dropped) > 1
+    clusters = [{row.group for row in found} for found in splits.values()]
+    assert not clusters[0] & clusters[1] and not clusters[2] & (clusters[0] | clusters[1])
+    interactions.write(tmp_path / "leaky.jsonl", [replace(row, question=rows[0].question) for row in rows])
+    with pytest.raises(InputError, match="0 groups of questions without one"):
+        prompt_writer.read_log(tmp_path / "leaky.jsonl", 0)
+
+
 def test_cross_fitting_never_sees_the_rows_own_group(writer_root):
     """Turning a group's verdicts round changes other rows' scores, not its own (but for the calibration, left out)."""
     log = writer_root / "data/nano_log/arith.parquet"
@@ -427,7 +475,7 @@ def test_cross_fitting_never_sees_the_rows_own_group(writer_root):
     )
 
 
-def test_platt_recovers_a_line(rng=None):
+def test_platt_recovers_a_line():
     rng = np.random.default_rng(0)
     scores = rng.uniform(0.02, 0.98, 20_000)
     true = log_reward.calibrated(scores, 1.7, -0.4)
@@ -450,16 +498,15 @@ def test_an_altered_judge_is_refused(writer_root, tmp_path):
         log_reward.load(folder)
 
 
-def test_prompt_writer_through_all_steps(writer_root, models, capsys):
+def test_prompt_writer_through_all_steps(writer_root, models, tmp_path, capsys):
     """Steps 2 to 5 with V from the reward model, then the comparison with a tiny LLM really answering."""
     import importlib.util
 
     from prompt_oirl.artifacts import REPO_ROOT
 
-    flags: dict[str, Any] = {"task_name": "prompt_writer", "max_prompt_length": 40, "max_response_length": 80}
-    base = {"model_name_or_path": str(models / "base")}
+    flags: dict[str, Any] = {"task_name": "prompt_writer", "max_prompt_length": 30, "max_response_length": 20}
     flags["long_responses"] = "cut"
-    flags |= {"max_prompt_length": 30, "max_response_length": 20}
+    base = {"model_name_or_path": str(models / "base")}
     call(2, writer_root, **flags, **base, max_steps=2, batch_size=4, eval_every=0)
     call(3, writer_root, **flags, value="reward_model")
     call(4, writer_root, **flags, max_steps=2, batch_size=4, eval_every=1, validation_prompts=3)
@@ -475,7 +522,7 @@ def test_prompt_writer_through_all_steps(writer_root, models, capsys):
 
     sys.modules["evaluate_prompt_writer"] = script
     spec.loader.exec_module(script)
-    args = script.Args(root=writer_root, writers=["reference", "a_lol-seed0"], samples=2, questions=6, ckpt_dir=models / "base")  # fmt: skip
+    args = script.Args(root=writer_root, writers=["reference", "a_lol-seed0"], samples=2, questions=6, ckpt_dir=small_llm(tmp_path / "nano"))  # fmt: skip
     script.main(args)
     answers = writer_root / "results/alol/prompt_writer/main/answers.jsonl"
     first, table = answers.read_bytes(), (answers.parent / "prompt_writer.csv").read_text()
@@ -492,13 +539,16 @@ def test_prompt_writer_through_all_steps(writer_root, models, capsys):
         script.main(replace(args, writers=["nobody"]))
 
 
-def test_arith_with_expected_rewards(writer_root, tmp_path):
-    from test_alol_rows import chat_tokenizer, toy
-
+def small_llm(folder: Path) -> Path:
     model, _ = toy.make_model(0)
-    chat_tokenizer().save_pretrained(tmp_path / "nano")
+    chat_tokenizer().save_pretrained(folder)
     model.config.max_position_embeddings = 256
-    model.save_pretrained(tmp_path / "nano")
+    model.save_pretrained(folder)
+    return folder
+
+
+def test_arith_with_expected_rewards(writer_root, tmp_path):
+    small_llm(tmp_path / "nano")
     flags: dict[str, Any] = {"task_name": "arith", "model_name_or_path": str(tmp_path / "nano")}
     rows = interactions.read(writer_root / "data/nano_log/arith.parquet", remedy="")
     interactions.write(tmp_path / "log.jsonl", rows)
@@ -509,3 +559,43 @@ def test_arith_with_expected_rewards(writer_root, tmp_path):
     call(3, tmp_path, **flags, value="reward_model", max_response_length=8)
     read = read_rows(tmp_path / "alol_exps/arith/main/data/train.jsonl", "arith", 1.0)
     assert all(0 < row.meta[EXPECTED] < 1 for row in read)
+
+
+# --- best of N -------------------------------------------------------------------------------------------------
+
+
+def test_votes_and_calls():
+    answers = {
+        "a": ("The answer is 4.", 1.0),
+        "b": ("The answer is 5.", 0.0),
+        "c": ("So it is 4", 1.0),
+        "d": ("?", 0.0),
+    }
+    ranking = [[("b", 0.9), ("a", 0.5), ("c", 0.45), ("d", 0.1)]]
+    assert best_of_n.outcome(ranking, 1, [answers])[0] == 0  # the best-ranked prompt alone is wrong
+    assert best_of_n.outcome(ranking, 2, [answers])[0] == 0  # two answers disagree: the heavier one
+    assert best_of_n.outcome(ranking, 3, [answers])[0] == 1  # .5 + .45 outweigh .9
+    assert best_of_n.vote([answers["d"], answers["a"]], [0.9, 0.1]) == 1  # no number, no weight
+    assert best_of_n.vote([answers["d"]], [0.9]) == 0
+
+
+def test_ranking_drops_repeats_and_puts_empty_prompts_last(writer_root):
+    judge = log_reward.load(writer_root / "alol_exps/prompt_writer/main/data" / prompt_writer.JUDGE)
+    question = "Ann has 3 apples and finds 4 more. How many apples does Ann have in total?"
+    (ranking,) = best_of_n.ranked(judge, [question], [["Think.", " ", "Think.", "Answer:"]])
+    assert [prompt for prompt, _ in ranking][-1] == " " and len(ranking) == 3 and ranking[-1][1] == 0
+    wanted = judge.score([question] * 2, ["Think.", "Answer:"])
+    assert sorted(r for _, r in ranking[:2]) == pytest.approx(sorted(wanted))
+
+
+def test_gains_are_paired_over_the_pool_of_equal_calls():
+    def arm(name: str, calls: int, values: list[list[float]]) -> dict[str, Any]:
+        found = {"arm": name, "writer": "" if name == "pool" else "a_lol", "calls": calls, "candidates": 6.0}
+        return found | {"unlogged": 0.0, "values": np.array(values)}
+
+    arms = [arm("pool", 1, [[1, 0, 1, 0]]), arm("pool", 3, [[1, 1, 1, 0]])]
+    arms += [arm("written", 1, [[1, 1, 1, 0], [1, 0, 1, 0]]), arm("written", 3, [[1, 1, 1, 0], [1, 1, 1, 0]])]
+    rows = {(r["arm"], r["calls"]): r for r in best_of_n.table(arms, ["g1", "g1", "g2", "g3"])}
+    assert rows["written", 1]["gain_over_pool"] == pytest.approx(0.125) and rows["written", 1]["writers"] == 2
+    assert rows["written", 3]["gain_over_pool"] == 0 == rows["written", 3]["gain_ci_high"]
+    assert rows["pool", 3]["success"] == 0.75 and rows["pool", 1]["groups"] == 3

@@ -604,7 +604,7 @@ def test_what_is_fetched_by_hand_is_said(tmp_path: Path) -> None:
     place.write_text("[]")
     printed = run_script("--datasets", "faithdial,reddit", "--root", str(tmp_path)).stdout
     lines = printed.strip().split("\n")
-    assert len(lines) == 5 and all(line.startswith("by hand: ") for line in lines)
+    assert len(lines) == 6 and all(line.startswith("by hand: ") for line in lines)
     assert any(line.endswith(f"{place}: is there") for line in lines)
     assert sum("Kaggle account: https://www.kaggle.com" in line for line in lines) == 2
     (tmp_path / "sources.toml").write_text('[[by_hand]]\npath = "../x"\n')

@@ -14,7 +14,7 @@ from prompt_oirl.alol.checkpoints import ModelSource
 from prompt_oirl.alol.rows import Limits, Row, read_rows
 from prompt_oirl.alol.tasks import Task, get_task, module_of
 from prompt_oirl.alol.training import Recipe
-from prompt_oirl.artifacts import REPO_ROOT, InputError, Paths
+from prompt_oirl.artifacts import REPO_ROOT, InputError, Paths, sha256
 
 SPLITS = ("train", "validation", "test")
 
@@ -75,7 +75,13 @@ class RunOptions:
     def arguments(self, **more: Any) -> dict[str, Any]:
         """What a manifest compares: the flags, but for those that cannot change a result."""
         flags = {k: v for k, v in asdict(self).items() if k not in ("root", "force", "eval_batch_size")}
-        return flags | more
+        return flags | {"judged_by": self.judged_by} | more
+
+    @property
+    def judged_by(self) -> list[str]:
+        """Hashes of what step 1 left to judge responses with: not all of it shows in the rows."""
+        judges = (self.folder / "data" / name for name in ("rewards.json", "tfidf.json", "judge/judge.json"))
+        return [sha256(path) for path in judges if path.is_file()]
 
 
 @dataclass

@@ -21,6 +21,7 @@ from prompt_oirl.alol.rows import EXPECTED, FINAL, Row
 from prompt_oirl.alol.tasks import Prepared, Request, Settings, Task, drawn
 from prompt_oirl.artifacts import InputError, Paths
 from prompt_oirl.interactions import Interaction
+from prompt_oirl.near_duplicates import cluster_texts
 
 VALIDATION_SHARE = 0.1
 JUDGE = "judge"
@@ -33,33 +34,36 @@ def state(question: str) -> str:
 
 
 def read_log(log: Path, seed: int) -> dict[str, list[Interaction]]:
-    """Rows by split: test as logged; of all others' groups a tenth for validation, drawn by `seed`.
+    """Rows by split: test as logged; of all groups without a test row a tenth for validation, drawn by `seed`.
 
-    Prompts that stand elsewhere than after the question are left out: the writer's will stand there.
+    Where the log names no groups they are clusters of near-duplicate questions; the released logs have test questions
+    in training, which goes with its cluster. Prompts that stand elsewhere than after the question are left out: the
+    writer's will stand there.
     """
     logged = interactions.read(log, remedy="pass --log FILE, or run llama_step1_gen_offline.py")
     interactions.check_one_source(logged, logged[0].llm, logged[0].dataset, str(log))
     logged = [
         row for row in logged if row.position == "after" and row.question.strip() and row.prompt.strip()
     ]
+    if any(not row.group for row in logged):
+        for row, cluster in zip(logged, cluster_texts([row.question for row in logged])):
+            row.group = f"cluster-{cluster}"
     test = [row for row in logged if row.split == "test"]
-    rest = [row for row in logged if row.split != "test"]
-    asked = {row.question for row in test}
-    rest = [row for row in rest if row.question not in asked]  # the released logs repeat test questions
-    groups = sorted({group(row) for row in rest})
+    tested = {row.group for row in test}
+    rest = [row for row in logged if row.split != "test" and row.group not in tested]
+    groups = sorted({str(row.group) for row in rest})
     if not test or len(groups) < 2:
-        raise InputError(f"{log}: needs test questions and two other groups at least; pass --log FILE")
+        raise InputError(
+            f"{log}: {len(test):,} test rows, and {len(groups)} groups of questions without one; at least two are needed "
+            "to train a writer, pass --log FILE"
+        )
     n = max(1, round(VALIDATION_SHARE * len(groups)))
     held = {groups[i] for i in np.random.default_rng([seed, 7]).permutation(len(groups))[:n]}
     return {
-        "train": [row for row in rest if group(row) not in held],
-        "validation": [row for row in rest if group(row) in held],
+        "train": [row for row in rest if row.group not in held],
+        "validation": [row for row in rest if row.group in held],
         "test": test,
     }
-
-
-def group(row: Interaction) -> str:
-    return row.group or row.question
 
 
 def make_rows(
@@ -92,7 +96,7 @@ def make_rows(
                     state(row.question),
                     row.prompt,
                     {"correct": verdict, FINAL: reward},
-                    group=group(row),
+                    group=str(row.group),
                     meta=meta,
                 )
             )

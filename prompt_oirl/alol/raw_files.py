@@ -28,7 +28,7 @@ def present(request: Request, names: Sequence[str]) -> list[Path]:
 
 def candidates(request: Request, name: str) -> list[Path]:
     if request.input_dir is not None:
-        return [request.input_dir / name]
+        return [request.input_dir / Path(name).name, request.input_dir / name]
     fetched = Paths(request.root).fetched
     return [fetched / folder / name for folder in ("LoL-RL/data", "by_hand")]
 
@@ -37,7 +37,8 @@ def _find(request: Request, name: str) -> Path:
     places = candidates(request, name)
     for path in places:
         if path.is_file():
-            _check(path, name)
+            if request.input_dir is None:  # files of one's own may be other ones
+                _check(path, name)
             return path
     listed = _listed(name)
     if listed is None:
