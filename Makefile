@@ -7,7 +7,7 @@ DEMO_SUBSETS ?= 6
 # Released files are taken from here when set (a folder laid out like data/fetched); otherwise downloaded.
 export PROMPT_OIRL_MIRROR ?=
 
-.PHONY: install demo nano-log nano-tables opro opro-log reproduce intervals models voting transfer off-policy reference selection-tables bench test check format readme clean
+.PHONY: install demo nano-log nano-tables opro opro-log alol alol-tables reproduce intervals models voting transfer off-policy reference selection-tables bench test check format readme clean
 
 install: .venv/.installed
 
@@ -82,6 +82,20 @@ opro: install
 opro-log:
 	$(MAKE) opro OPRO_KNOWN=
 	$(BIN)/python scripts/pack_opro_log.py
+
+# A-LoL on the toy task: two algorithms, one seed (minutes).
+alol: install
+	cd alol_exps && $(BIN)/python alol_step1_prepare_data.py && $(BIN)/python alol_step2_train_reference.py && \
+	  $(BIN)/python alol_step3_estimate_advantage.py
+	cd alol_exps && for algorithm in a_lol wbc; do \
+	  $(BIN)/python alol_step4_train_policy.py --algorithm $$algorithm --sampling_strategy good_priority || exit 1; \
+	done
+	cd alol_exps && $(BIN)/python alol_step5_evaluate.py && $(BIN)/python alol_step6_aggregate.py
+
+# The committed tables of A-LoL: toy and arith, all algorithms, five seeds (half an hour on one core).
+alol-tables: install
+	$(BIN)/python scripts/measure_alol.py --task toy
+	$(BIN)/python scripts/measure_alol.py --task arith
 
 # The other reward models, all six prompts, both protocols.
 models: install
