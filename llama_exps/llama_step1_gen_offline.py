@@ -14,6 +14,7 @@ nothing twice. Writes LM<llm>/<dataset>_interactions.jsonl and _labels.csv; go o
 from __future__ import annotations
 
 import os
+import re
 from collections import Counter
 from contextlib import nullcontext
 from dataclasses import dataclass
@@ -23,12 +24,13 @@ from typing import Literal
 
 from tqdm import tqdm
 
-from prompt_oirl import generation, questions
+from prompt_oirl import generation, log_files, questions
 from prompt_oirl.artifacts import REPO_ROOT, InputError, Paths, is_file_name
-from prompt_oirl.generation import Decoding, Item, LogFiles
+from prompt_oirl.generation import Decoding, Item
 from prompt_oirl.interactions import Interaction
 from prompt_oirl.llms.budget import Budget
 from prompt_oirl.llms.options import BudgetOptions, ModelOptions
+from prompt_oirl.log_files import LogFiles
 from prompt_oirl.prompts import PUBLISHED, Prompt, load_prompts
 from prompt_oirl.steps import run_step
 
@@ -38,7 +40,7 @@ class Args(ModelOptions, BudgetOptions):
     dataset_eval: str = "gsm8k"
     """gsm8k, svamp, mawps, arith, or any name with --questions."""
     prompt_idx: str = "all"
-    """all, or places counted from 0 such as 3 or 0-5; training prompts come first, then in the order of --prompts."""
+    """all, or places counted from 0 such as 3, 0-5 or 1,3; training prompts come first, then in the order of --prompts."""
     temperature: float = 0.6
     """0 is greedy."""
     top_p: float = 0.9
@@ -86,11 +88,12 @@ def main(args: Args) -> None:
 def generate(args: Args, name: str, files: LogFiles, rank: int, world: int) -> None:
     """Ask for what this rank owes; rank 0 then merges what all have appended."""
     decoding = Decoding(args.temperature, args.top_p, args.max_gen_len, args.seed)
-    order = generation.all_items(chosen_questions(args), load_prompts(args.prompts), args.samples)
-    wanted = {p.id for p in chosen_prompts(args.prompt_idx, load_prompts(args.prompts))}
+    prompts = load_prompts(args.prompts)
+    order = generation.all_items(chosen_questions(args), prompts, args.samples)
+    wanted = {p.id for p in chosen_prompts(args.prompt_idx, prompts)}
     logged = list(files.rows())
     generation.check_log(logged, decoding, args.grader, order, files.merged)
-    done = {generation.row_key(row) for row in logged}
+    done = {log_files.row_key(row) for row in logged}
     mine = [
         item
         for i, item in enumerate(order)
@@ -130,7 +133,7 @@ def generate(args: Args, name: str, files: LogFiles, rank: int, world: int) -> N
     if world > 1:
         dist.barrier()
     if rank == 0:
-        report(generation.merge(files, [item.key for item in order]), files, name, args.prompts)
+        report(log_files.merge(files, [item.key for item in order]), files, name, args.prompts)
     if world > 1:
         dist.barrier()
         dist.destroy_process_group()
@@ -157,17 +160,19 @@ def chosen_questions(args: Args) -> list[questions.Question]:
 
 
 def chosen_prompts(flag: str, prompts: list[Prompt]) -> list[Prompt]:
-    """`all`, one index, or a range such as 0-5, counted from 0 in the order of the file."""
-    first, _, last = flag.partition("-")
-    try:
-        picked = prompts if flag == "all" else prompts[int(first) : int(last or first) + 1]
-    except ValueError:
-        picked = []
-    if not picked or (flag != "all" and int(last or first) >= len(prompts)):
-        raise InputError(
-            f"--prompt_idx {flag}: give all, one of 0 to {len(prompts) - 1}, or a range such as 0-5"
-        )
-    return picked
+    """`all`, or places and ranges such as 0-5 or 1,3, counted from 0 in the order of the file."""
+    if flag == "all":
+        return prompts
+    places: dict[int, None] = {}
+    for part in flag.split(","):
+        found = re.fullmatch(r"(\d+)(?:-(\d+))?", part.strip())
+        first, last = (int(found[1]), int(found[2] or found[1])) if found else (1, 0)
+        if not first <= last < len(prompts):
+            raise InputError(
+                f"--prompt_idx {flag}: give all, or places from 0 to {len(prompts) - 1} such as 3, 0-5 or 1,3"
+            )
+        places |= dict.fromkeys(range(first, last + 1))
+    return [prompts[place] for place in sorted(places)]
 
 
 def estimate(owed: list[Item], logged: list[Interaction], budget: Budget, max_gen_len: int | None) -> str:

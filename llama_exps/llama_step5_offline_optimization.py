@@ -21,11 +21,11 @@ from typing import Any, Literal
 
 from tqdm import tqdm
 
-from prompt_oirl import fits, generation, live, offline_dataset, reward_models
+from prompt_oirl import fits, generation, live, log_files, offline_dataset, reward_models
 from prompt_oirl.artifacts import REPO_ROOT, InputError, Paths, write_csv
 from prompt_oirl.evaluation import Judgement, judge
-from prompt_oirl.generation import LogFiles
 from prompt_oirl.llms.options import BudgetOptions, ModelOptions
+from prompt_oirl.log_files import LogFiles
 from prompt_oirl.offline_dataset import OfflineDataset
 from prompt_oirl.released_logs import LLM
 from prompt_oirl.reports import costs, figures, published, summary, terminal
@@ -179,9 +179,9 @@ def evaluate_live(
         try:
             failures = live.ask(owed, args.lm.load(), decoding, files, before, args.budget.budget())
         finally:
-            rows = generation.merge(files, [generation.row_key(row) for row in before])
-    known = {generation.row_key(row) for row in before}
-    asked = {(row.question_id, row.prompt_id) for row in rows if generation.row_key(row) not in known}
+            rows = log_files.merge(files, [log_files.row_key(row) for row in before])
+    known = {log_files.row_key(row) for row in before}
+    asked = {(row.question_id, row.prompt_id) for row in rows if log_files.row_key(row) not in known}
     for folder, data, judgement in evaluated:
         table = list(live.live_rows(data, judgement, rows, asked, args.seed))
         write_csv(folder / "live.csv", table, live.COLUMNS)

@@ -17,10 +17,11 @@ from tqdm import tqdm
 from prompt_oirl import generation
 from prompt_oirl.artifacts import InputError
 from prompt_oirl.evaluation import Judgement
-from prompt_oirl.generation import Decoding, Item, LogFiles
+from prompt_oirl.generation import Decoding, Item
 from prompt_oirl.interactions import Interaction
 from prompt_oirl.llms import LLM
 from prompt_oirl.llms.budget import Budget
+from prompt_oirl.log_files import LogFiles
 from prompt_oirl.metrics import ClusterBootstrap
 from prompt_oirl.offline_dataset import OfflineDataset
 from prompt_oirl.questions import SEPARATORS, Question
@@ -37,7 +38,7 @@ def owed_picks(judged: Sequence[tuple[OfflineDataset, Judgement]], rows: Sequenc
     """The picks of every selector shown that stand in no row, each once, as items for the first sample."""
     known = {(row.question_id, row.prompt_id) for row in rows}
     asked = {
-        row.question_id: Question(row.question_id, row.question, row.gold, row.split)
+        row.question_id: Question(row.question_id, row.question, row.gold, row.split, group=row.group)
         for row in rows
         if row.split == "test"
     }
@@ -59,8 +60,7 @@ def decoding_of(rows: Sequence[Interaction], where: Path) -> Decoding:
             f"{where}: its rows do not say how they were decoded, so new answers cannot join them; "
             "make the log with llama_step1_gen_offline.py, or leave --live out"
         )
-    top_p = 1.0 if first.top_p is None else first.top_p
-    return Decoding(first.temperature, top_p, first.max_new_tokens, first.seed or 0)
+    return Decoding.of(first)
 
 
 def ask(

@@ -1,4 +1,4 @@
-"""Run every command of README.md at small size, in a copy of the checkout, and follow its links.
+"""Run every command of README.md and docs/ at small size, in a copy of the checkout, and follow their links.
 
     python scripts/check_readme.py
 
@@ -22,6 +22,7 @@ from shutil import copy2
 from typing import Any
 
 from prompt_oirl.artifacts import REPO_ROOT
+from prompt_oirl.reports.readme import pages
 from prompt_oirl.steps import run_step
 
 _BLOCK = re.compile(r"((?:<!-- (?:small|skip|needs): .*?-->\s*\n)*)^```(bash|python)\n(.*?)^```", re.S | re.M)
@@ -34,24 +35,26 @@ _SHELL = 'source "$STATE"; eval "$1"; { export -p; printf "cd %q\\n" "$PWD"; } >
 
 @dataclass
 class Args:
-    readme: Path = REPO_ROOT / "README.md"
-    """The file whose blocks are run, from the root of this checkout."""
+    pages: tuple[Path, ...] = tuple(pages(REPO_ROOT))
+    """The pages whose blocks are run, each from the root of this checkout."""
     minutes: float = 30.0
     """Longest time for all commands together."""
 
 
 def main(args: Args) -> None:
-    text = args.readme.read_text(encoding="utf-8")
+    texts = {page: page.read_text(encoding="utf-8") for page in args.pages}
     mirror = find_mirror()
     deadline = time.monotonic() + 60 * args.minutes
     counts = {"passed": 0, "failed": 0, "skipped": 0}
-    for counts["failed"], problem in enumerate(problems(text), 1):
-        print(f"FAILED  {problem}")
+    for page, text in texts.items():
+        for problem in problems(page, text):
+            counts["failed"] += 1
+            print(f"FAILED  {problem}")
     with tempfile.TemporaryDirectory(prefix="readme-") as folder:
         checkout = Path(folder) / "checkout"
         copy_checkout(checkout)
         environment = environment_of(checkout, mirror) | {"STATE": f"{folder}/state"}
-        for comments, language, body in _BLOCK.findall(text):
+        for comments, language, body in _BLOCK.findall("\n".join(texts.values())):
             notes = dict(_NOTE.findall(comments))
             if "needs" in notes and mirror is None:
                 notes["skip"] = f"the {notes['needs']} are not here: set PROMPT_OIRL_MIRROR"
@@ -71,14 +74,14 @@ def main(args: Args) -> None:
         raise SystemExit(1)
 
 
-def problems(text: str) -> Iterator[str]:
+def problems(page: Path, text: str) -> Iterator[str]:
     """Links to files that are not there, and fences that this script would overlook."""
     for link in dict.fromkeys(_LINK.findall(text)):
-        if not (REPO_ROOT / link).exists():
-            yield f"README.md links to {link}, which is not there"
+        if not (page.parent / link).exists():
+            yield f"{page.name} links to {link}, which is not there"
     found, seen = len(_FENCE.findall(text)), len(_BLOCK.findall(text))
     if found != seen:
-        yield f"{found} blocks of commands, but only {seen} start with ```bash or ```python at the margin"
+        yield f"{page.name}: {found} blocks of commands, but only {seen} start with ```bash or ```python at the margin"
 
 
 def find_mirror() -> Path | None:

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from prompt_oirl import interactions
 from prompt_oirl.artifacts import InputError
-from prompt_oirl.generation import row_key
+from prompt_oirl.log_files import row_key
 from prompt_oirl.steps import run_step
 
 

@@ -1,10 +1,10 @@
-"""Collect the committed tables of results/reference/ from finished runs and put them into README.
+"""Collect the committed tables of results/reference/ from finished runs and put them into README and docs/.
 
     make reproduce intervals models     # the runs
     python scripts/make_reference_tables.py
 
-Reads results/llama2/*/*/summary.csv, writes results/reference/*.csv and gains.png, and rewrites README.md between
-its `<!-- table: NAME -->` and `<!-- end -->` lines. Tables whose runs are not there are left as they are.
+Reads results/llama2/*/*/summary.csv, writes results/reference/*.csv and gains.png, and rewrites README.md and docs/ between
+their `<!-- table: NAME -->` and `<!-- end -->` lines. Tables whose runs are not there are left as they are.
 """
 
 from __future__ import annotations
@@ -13,12 +13,12 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from prompt_oirl.artifacts import REPO_ROOT, Paths, read_csv, write_csv, write_text
+from prompt_oirl.artifacts import REPO_ROOT, Paths, read_csv, write_csv
 from prompt_oirl.questions import RELEASED
 from prompt_oirl.released_logs import LLM
 from prompt_oirl.reports import costs
 from prompt_oirl.reports.figures import draw_gains
-from prompt_oirl.reports.readme import markdown, replace_table
+from prompt_oirl.reports.readme import fill_tables, markdown
 from prompt_oirl.reports.terminal import SHOWN
 from prompt_oirl.reward_models import MODELS
 from prompt_oirl.steps import run_step
@@ -33,7 +33,7 @@ class Args:
     root: Path = REPO_ROOT
     """Folder that holds results/."""
     out: Path = REPO_ROOT
-    """Folder whose results/reference/ and README.md are written."""
+    """Folder whose results/reference/, README.md and docs/ are written."""
 
 
 def main(args: Args) -> None:
@@ -45,13 +45,15 @@ def main(args: Args) -> None:
             write_csv(reference / f"{name}.csv", rows, columns)
             print(f"{name}: {len(rows)} rows")
     draw_gains(reference / "selectors.csv", reference / "gains.png")
-    readme = args.out / "README.md"
-    text = readme.read_text(encoding="utf-8")
-    for name, (_, _, render) in TABLES.items():
-        path = reference / f"{name}.csv"
-        if path.is_file():
-            text = replace_table(text, name, render(read_csv(path, remedy="run this script")))
-    write_text(readme, text)
+    made = {name: reference / f"{name}.csv" for name in TABLES}
+    fill_tables(
+        args.out,
+        {
+            name: TABLES[name][2](read_csv(path, remedy="run this script"))
+            for name, path in made.items()
+            if path.is_file()
+        },
+    )
 
 
 def summaries(paths: Paths, protocol: str, all_sizes: bool = False) -> Iterator[Row]:

@@ -2,7 +2,8 @@
 
     make nano-tables
 
-Reads data/nano_log/ and results/nano/arith/crossfit*/, writes results/reference/nano_prompts.csv and nano_choice.csv.
+Reads data/nano_log/ and results/nano/arith/crossfit*/, writes results/reference/nano_{choice,models,prompts}.csv and
+the tables of README.
 The model whose gain counts is chosen by its within-question AUC on validation rows, never by its gain.
 """
 
@@ -18,11 +19,11 @@ import numpy as np
 from prompt_oirl import interactions
 from prompt_oirl.arith.benchmark import read_rows
 from prompt_oirl.arith.evaluation import any_prompt_without_luck, spread_beyond_noise
-from prompt_oirl.artifacts import REPO_ROOT, InputError, Paths, read_csv, write_csv, write_text
+from prompt_oirl.artifacts import REPO_ROOT, InputError, Paths, read_csv, write_csv
 from prompt_oirl.interactions import Interaction
 from prompt_oirl.metrics import ClusterBootstrap
 from prompt_oirl.prompts import Prompt, load_prompts
-from prompt_oirl.reports.readme import markdown, replace_table
+from prompt_oirl.reports.readme import fill_tables, markdown
 from prompt_oirl.steps import run_step
 
 MODELS = ("xgboost", "lightgbm", "linear", "mlp", "knn")
@@ -41,6 +42,22 @@ PROMPT_COLUMNS = [
 CHOICE_COLUMNS = ["measure", "value", "ci_low", "ci_high", "questions", "groups", "note"]
 
 INTERVAL = ("value", "ci_low", "ci_high")
+MODEL_COLUMNS = [
+    "model",
+    "validation_auc",
+    "features",
+    "selector",
+    "metric",
+    *INTERVAL,
+    "n_questions",
+    "n_clusters",
+]
+SHOWN = [
+    ("irl_0", "gain_over_train_best"),
+    ("irl_0", "success_rate"),
+    ("train_best", "success_rate"),
+    ("reward_model_held_out_prompts", "auc_within_question"),
+]
 
 
 @dataclass
@@ -54,14 +71,17 @@ def main(args: Args) -> None:
     log = interactions.read(paths.committed_log("nano", "arith"), remedy="run make nano-log")
     prompts = load_prompts(args.root / "data" / "arith" / "prompts.csv")
     arith = args.root / "data" / "arith"
-    test, validation = (Answers.of(split, log, prompts, arith) for split in ("test", "validation"))
+    test = Answers.of("test", log, prompts, arith)
     reference = args.root / "results" / "reference"
     write_csv(reference / "nano_prompts.csv", prompt_rows(test), PROMPT_COLUMNS)
-    write_csv(reference / "nano_choice.csv", choice_rows(test, validation, paths), CHOICE_COLUMNS)
-    readme = args.root / "README.md"
-    table = render_choice(read_csv(reference / "nano_choice.csv", remedy="run this script again"))
-    write_text(readme, replace_table(readme.read_text(encoding="utf-8"), "nano_choice", table))
-    print(table)
+    write_csv(reference / "nano_choice.csv", choice_rows(test), CHOICE_COLUMNS)
+    write_csv(reference / "nano_models.csv", model_rows(paths), MODEL_COLUMNS)
+    tables = {
+        name: render(read_csv(reference / f"{name}.csv", remedy="run this script again"))
+        for name, render in RENDER.items()
+    }
+    fill_tables(args.root, tables)
+    print(tables["nano_choice"], tables["nano_models"], sep="\n")
 
 
 @dataclass(frozen=True)
@@ -120,7 +140,8 @@ def prompt_rows(test: Answers) -> Iterator[dict[str, Any]]:
             }
 
 
-def choice_rows(test: Answers, validation: Answers, paths: Paths) -> Iterator[dict[str, Any]]:
+def choice_rows(test: Answers) -> Iterator[dict[str, Any]]:
+    """What the log itself says about choosing among the six training prompts."""
     bootstrap = ClusterBootstrap(test.groups)
     size = {"questions": len(test.groups), "groups": bootstrap.n_clusters}
 
@@ -138,21 +159,13 @@ def choice_rows(test: Answers, validation: Answers, paths: Paths) -> Iterator[di
     yield line("any of six, without luck, above best single", without_luck - success[:, best])
     agree = (right[:, :, 0] == right[:, :, 1]).mean(1)
     yield line("two samples of a cell agree", agree)
-    unseen = validation.right[:, validation.columns("unseen")]
+    unseen = test.right[:, test.columns("unseen")]
     yield {
         "measure": "standard deviation over unseen phrasings",
         "value": spread_beyond_noise(unseen),
-        "questions": len(validation.steps),
-        "groups": len(np.unique(validation.groups)),
-        "note": f"{unseen.shape[1]} phrasings on the validation questions, sampling noise taken out",
+        "note": f"{unseen.shape[1]} phrasings, sampling noise taken out",
+        **size,
     }
-    ranked = {model: auc for model in MODELS if (auc := validation_auc(model, paths)) is not None}
-    chosen = max(ranked, key=lambda model: ranked[model], default=None)
-    for model in ranked:
-        note = f"within-question AUC on validation {ranked[model]:.3f}" + (
-            ", chosen" if model == chosen else ""
-        )
-        yield from gain_rows(model, paths, note)
 
 
 def validation_auc(model: str, paths: Paths) -> float | None:
@@ -168,48 +181,66 @@ def validation_auc(model: str, paths: Paths) -> float | None:
     return float(np.mean([float(r["auc_within_question"]) for r in rows])) if rows else None
 
 
-def gain_rows(model: str, paths: Paths, note: str) -> Iterator[dict[str, Any]]:
-    folder = paths.results("nano", "arith", "crossfit" + ("" if model == "xgboost" else f"_{model}"))
-    for row in read_csv(folder / "summary.csv", remedy="run step 5 for this model"):
-        at = (row["selector"], row["metric"])
-        if row["k"] != "6" or row["split"] != "crossfit":
+def model_rows(paths: Paths) -> Iterator[dict[str, Any]]:
+    """Per reward model that ran: its AUC on validation, and on test its gain and its ranking of unseen prompts."""
+    for model in MODELS:
+        auc = validation_auc(model, paths)
+        if auc is None:
             continue
-        if at == ("irl_0", "gain_over_train_best"):
-            name = f"gain of {model}'s picks"
-            said = note
-            if row["features"] != "both":
-                name, said = f"{name}, {row['features'].replace('_', ' ')}", "sanity"
-        elif at == ("reward_model_held_out_prompts", "auc_within_question") and row["features"] == "both":
-            name, said = f"within-question AUC of {model} on GPT-4's prompts", ""
-        elif at in (("train_best", "success_rate"), ("irl_0", "success_rate")) and row["features"] == "both":
-            name, said = (
-                f"success of {model}'s picks" if at[0] == "irl_0" else f"train-best prompt ({model} folds)",
-                "",
-            )
-        else:
-            continue
-        yield {
-            "measure": name,
-            **{column: row[column] for column in ("value", "ci_low", "ci_high")},
-            "questions": row["n_questions"],
-            "groups": row["n_clusters"],
-            "note": said,
-        }
+        folder = paths.results("nano", "arith", "crossfit" + ("" if model == "xgboost" else f"_{model}"))
+        for row in read_csv(folder / "summary.csv", remedy="run step 5 for this model"):
+            shown = (row["selector"], row["metric"]) in SHOWN
+            if shown and row["k"] == "6" and row["split"] == "crossfit":
+                yield {"model": model, "validation_auc": auc, **{c: row[c] for c in MODEL_COLUMNS[2:]}}
+
+
+def render_prompts(rows: Sequence[dict[str, str]]) -> str:
+    """The model's README: one line per published prompt, one column per number of steps."""
+    cells: dict[str, dict[str, str]] = {}
+    for row in rows:
+        if row["role"] != "unseen":
+            said = f"{float(row['accuracy']):.2f} / {float(row['cut']):.2f} / {float(row['tokens']):.0f}"
+            cells.setdefault(row["prompt_id"], {})[row["steps"]] = said
+    columns = list(next(iter(cells.values())))
+    return markdown(["prompt", *columns], [[prompt, *said.values()] for prompt, said in cells.items()])
 
 
 def render_choice(rows: Sequence[dict[str, str]]) -> str:
-    """README's table: accuracies as shares, gains in points."""
+    """README's first table: accuracies as shares, differences in points."""
     lines = []
     for row in rows:
-        if row["measure"].startswith(("train-best prompt", "success of")):
-            continue
-        gain = row["measure"].startswith("gain") or "above" in row["measure"]
-        value, *interval = (
-            f"{100 * float(row[c]):+.1f}" if gain else f"{float(row[c]):.3f}" for c in INTERVAL if row[c]
-        )
-        said = f"{value} [{', '.join(interval)}]" if interval else value
-        lines.append([row["measure"] + (", points" if gain else ""), said, row["note"]])
-    return markdown(["1,000 test questions in 520 groups, crossfit", "value [95 %]", ""], lines)
+        points = "above" in row["measure"]
+        lines.append([row["measure"] + (", points" if points else ""), said(row, points), row["note"]])
+    return markdown([f"{int(rows[0]['questions']):,} test questions", "value [95 %]", ""], lines)
+
+
+def render_models(rows: Sequence[dict[str, str]]) -> str:
+    """README's second table: every model, the one chosen on validation first, and its sanity checks."""
+    cells: dict[tuple[float, str], dict[tuple[str, str], dict[str, str]]] = {}
+    for row in rows:
+        of = cells.setdefault((-float(row["validation_auc"]), row["model"]), {})
+        of[row["features"], row["metric"]] = row
+    lines = []
+    for (auc, model), of in sorted(cells.items()):
+        gain, ranking = of["both", "gain_over_train_best"], of["both", "auc_within_question"]
+        lines.append([model, f"{-auc:.3f}", said(gain, True), said(ranking)])
+        for features in ("question_only", "prompt_only", "shuffled_labels"):
+            sanity = of.get((features, "gain_over_train_best"))
+            if sanity:
+                lines.append([f"{model}, {features.replace('_', ' ')}", "", said(sanity, True), ""])
+    header = ["reward model", "AUC within question, validation", "gain over the train-best prompt, points"]
+    return markdown([*header, "AUC within question, GPT-4's ten prompts"], lines)
+
+
+def said(row: dict[str, str], points: bool = False) -> str:
+    """A value with its interval, where there is one."""
+    value, *interval = (
+        f"{100 * float(row[c]):+.1f}" if points else f"{float(row[c]):.3f}" for c in INTERVAL if row[c]
+    )
+    return f"{value} [{', '.join(interval)}]" if interval else value
+
+
+RENDER = {"nano_choice": render_choice, "nano_models": render_models, "nano_prompts": render_prompts}
 
 
 if __name__ == "__main__":

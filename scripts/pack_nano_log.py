@@ -13,7 +13,7 @@ from pathlib import Path
 
 from prompt_oirl import interactions
 from prompt_oirl.artifacts import REPO_ROOT, Paths, sha256, write_json
-from prompt_oirl.generation import LogFiles
+from prompt_oirl.log_files import LogFiles
 from prompt_oirl.steps import package_versions, run_step
 
 

@@ -1,4 +1,4 @@
-"""README quotes the committed tables, all of them and nothing else."""
+"""README and docs/ quote the committed tables, all of them and nothing else."""
 
 from __future__ import annotations
 
@@ -8,18 +8,18 @@ from pathlib import Path
 import pytest
 
 from prompt_oirl.artifacts import REPO_ROOT, read_csv
-from prompt_oirl.reports.readme import replace_table
+from prompt_oirl.reports.readme import pages, replace_table
 
 REFERENCE = REPO_ROOT / "results" / "reference"
 SCRIPT = runpy.run_path(str(REPO_ROOT / "scripts" / "make_reference_tables.py"))
 
 
 @pytest.mark.parametrize("name", SCRIPT["TABLES"])
-def test_readme_table_is_the_rendered_csv(name: str) -> None:
+def test_quoted_table_is_the_rendered_csv(name: str) -> None:
     rows = read_csv(REFERENCE / f"{name}.csv", remedy="run scripts/make_reference_tables.py")
-    readme = (REPO_ROOT / "README.md").read_text(encoding="utf-8")
+    quoted = "".join(path.read_text(encoding="utf-8") for path in pages(REPO_ROOT))
     _, _, render = SCRIPT["TABLES"][name]
-    assert f"<!-- table: {name} -->\n{render(rows)}<!-- end -->" in readme
+    assert f"<!-- table: {name} -->\n{render(rows)}<!-- end -->" in quoted
 
 
 @pytest.mark.parametrize("name", ["voting", "off_policy", "transfer"])

@@ -19,13 +19,14 @@ import pytest
 from conftest import write_meta_folder
 from tqdm import tqdm
 
-from prompt_oirl import generation, interactions
+from prompt_oirl import generation, interactions, log_files
 from prompt_oirl.artifacts import REPO_ROOT, InputError
-from prompt_oirl.generation import Decoding, LogFiles, all_items
+from prompt_oirl.generation import Decoding, all_items
 from prompt_oirl.llms import Generation
 from prompt_oirl.llms.budget import Budget
 from prompt_oirl.llms.options import BudgetOptions
 from prompt_oirl.llms.scripted import ScriptedLLM
+from prompt_oirl.log_files import LogFiles
 from prompt_oirl.prompts import load_prompts
 from prompt_oirl.questions import Question, load_own_questions
 
@@ -53,7 +54,7 @@ def ask(files: LogFiles, llm: ScriptedLLM, samples: int = 2, **limits: int) -> C
             files.part(0),
             bar,
         )
-    generation.merge(files, [item.key for item in order])
+    log_files.merge(files, [item.key for item in order])
     return failed
 
 
@@ -108,7 +109,7 @@ def test_a_doubled_row_counts_once_and_failed_answers_stay_owed(tmp_path: Path) 
     lines = files.merged.read_text().splitlines(keepends=True)
     files.part(3).parent.mkdir(exist_ok=True)
     files.part(3).write_text("".join(lines[:7]))
-    rows = generation.merge(files, [item.key for item in all_items(QUESTIONS, PROMPTS, 2)])
+    rows = log_files.merge(files, [item.key for item in all_items(QUESTIONS, PROMPTS, 2)])
     assert len(rows) == len(lines)
 
 
@@ -275,6 +276,9 @@ def test_published_command_runs_on_metas_layout(
     [
         (["--prompt_idx", "99"], "--prompt_idx"),
         (["--prompt_idx", "x"], "--prompt_idx"),
+        (["--prompt_idx", "0-"], "--prompt_idx"),
+        (["--prompt_idx", "3-1"], "--prompt_idx"),
+        (["--prompt_idx", "1,99"], "--prompt_idx"),
         (["--dataset_eval", "nosuch"], "--dataset_eval"),
         ([], "there is no folder"),
         (["--ckpt_dir", ""], "--ckpt_dir"),

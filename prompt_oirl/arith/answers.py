@@ -5,8 +5,9 @@ from __future__ import annotations
 import random
 from collections.abc import Callable, Sequence
 
+from prompt_oirl.arith.equations import Equation
 from prompt_oirl.arith.phrasings import BY_NAME
-from prompt_oirl.arith.problems import Equation, Problem
+from prompt_oirl.arith.problems import Problem
 
 INVERSE = {"+": "-", "-": "+", "*": "/", "/": "*"}
 SLIP_RATE = 0.2  # share of texts with several voices in which one of them errs and is outvoted, or leaves

@@ -19,8 +19,8 @@ OPERATIONS: dict[str, Callable[[int, int], int]] = {
 
 
 @dataclass(frozen=True)
-class Step:
-    """One equation `a op b = result`; `label` reads behind "How many" and may hold slots."""
+class Equation:
+    """One step of a solution, `a op b = result`; `label` reads behind "How many" and, in a family, holds slots."""
 
     label: str
     a: int
@@ -31,13 +31,16 @@ class Step:
     def result(self) -> int:
         return OPERATIONS[self.op](self.a, self.b)
 
+    def __str__(self) -> str:
+        return f"{self.a}{self.op}{self.b}={self.result}"
+
 
 @dataclass
 class Draw:
     """Numbers of one problem, and the steps that solve it."""
 
     rng: random.Random
-    steps: list[Step] = field(default_factory=list)
+    steps: list[Equation] = field(default_factory=list)
 
     def number(self) -> int:
         """A count: mostly below 30, sometimes up to 60."""
@@ -57,7 +60,7 @@ class Draw:
         return limit + self.rng.randint(1, 30)
 
     def step(self, label: str, a: int, op: str, b: int) -> int:
-        self.steps.append(Step(label, a, op, b))
+        self.steps.append(Equation(label, a, op, b))
         return self.steps[-1].result
 
 

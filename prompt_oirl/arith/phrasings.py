@@ -179,7 +179,8 @@ def _drawn(style: Style) -> list[Phrasing]:
 
 
 def _prompt(text: str, unseen: bool) -> Prompt:
-    return Prompt(("u_" if unseen else "p_") + prompt_id(text), text, "after", "unseen")
+    prefix, role = ("u_", "unseen") if unseen else ("p_", "train")
+    return Prompt(prefix + prompt_id(text), text, "after", role)
 
 
 @cache

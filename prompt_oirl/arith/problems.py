@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import random
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 
-from prompt_oirl.arith.equations import Draw
+from prompt_oirl.arith.equations import Draw, Equation
 from prompt_oirl.arith.families import BY_NAME, FAMILIES, Family
 from prompt_oirl.arith.stories import NAMES, SIDE_FACTS, STORIES, Story
 
@@ -28,20 +28,6 @@ class Group:
     @property
     def name(self) -> str:
         return f"{self.family.name}.{self.wording}.{self.story.name}"
-
-
-@dataclass(frozen=True)
-class Equation:
-    """One step of a solution with its slots filled."""
-
-    label: str
-    a: int
-    op: str
-    b: int
-    result: int
-
-    def __str__(self) -> str:
-        return f"{self.a}{self.op}{self.b}={self.result}"
 
 
 @dataclass(frozen=True)
@@ -105,7 +91,7 @@ def draw_problem(group: Group, rng: random.Random) -> Problem:
     if rng.random() < SIDE_FACT_RATE:
         sentences.insert(rng.randint(0, 1), _fill(rng.choice(SIDE_FACTS), {**slots, "x": rng.randint(2, 60)}))
     text = " ".join([*sentences, _fill(ask, slots)])
-    solved = tuple(Equation(_fill(s.label, slots, False), s.a, s.op, s.b, s.result) for s in draw.steps)
+    solved = tuple(replace(e, label=_fill(e.label, slots, False)) for e in draw.steps)
     return Problem(text, group, solved)
 
 

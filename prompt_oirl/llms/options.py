@@ -30,7 +30,6 @@ class ModelOptions:
     """Tokens of question and answer together (local models)."""
     max_batch_size: int | None = None
     """Conversations at once, at most: by default 64 and what fits a GPU; for servers 8 requests."""
-
     timeout: float = 120.0
     """Seconds that a server has for one request."""
 

@@ -1,8 +1,33 @@
-"""Tables of README: filled in from committed CSVs between `<!-- table: NAME -->` and `<!-- end -->`."""
+"""Tables of README and of the pages in docs/: filled in from committed CSVs between `<!-- table: NAME -->` and
+`<!-- end -->`, wherever these stand."""
 
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
+from pathlib import Path
+
+from prompt_oirl.artifacts import write_text
+
+
+def pages(root: Path) -> list[Path]:
+    """README.md, the pages in docs/ and those of the embedded data, as far as they are there."""
+    found = [
+        root / "README.md",
+        *sorted((root / "docs").glob("*.md")),
+        *sorted(root.glob("data/*/README.md")),
+    ]
+    return [path for path in found if path.is_file() and "fetched" not in path.parts]
+
+
+def fill_tables(root: Path, tables: Mapping[str, str]) -> None:
+    """Put every table of `tables` (name -> markdown) into the pages below `root` that have a place for it."""
+    for path in pages(root):
+        text = filled = path.read_text(encoding="utf-8")
+        for name, table in tables.items():
+            filled = replace_table(filled, name, table)
+        if filled != text:
+            write_text(path, filled)
 
 
 def replace_table(text: str, name: str, table: str) -> str:

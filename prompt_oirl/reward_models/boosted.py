@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from typing import Any
 
 import numpy as np
@@ -70,7 +71,7 @@ class PairFeatures:
         )
 
 
-class _Boosted:
+class _Boosted(ABC):
     """What both libraries share: feature rows in, probabilities out, in blocks that bound the memory."""
 
     features: PairFeatures | None
@@ -100,8 +101,8 @@ class _Boosted:
             )
         return scores
 
-    def _score(self, rows: np.ndarray) -> np.ndarray:
-        raise NotImplementedError
+    @abstractmethod
+    def _score(self, rows: np.ndarray) -> np.ndarray: ...
 
     def _feature_arrays(self) -> dict[str, np.ndarray]:
         if self.features is None:
