@@ -7,7 +7,7 @@ DEMO_SUBSETS ?= 6
 # Released files are taken from here when set (a folder laid out like data/fetched); otherwise downloaded.
 export PROMPT_OIRL_MIRROR ?=
 
-.PHONY: install demo nano-log nano-tables opro opro-log reproduce intervals models reference test check format readme clean
+.PHONY: install demo nano-log nano-tables opro opro-log alol alol-tables reproduce intervals models voting transfer off-policy reference selection-tables bench test check format readme clean
 
 install: .venv/.installed
 
@@ -56,7 +56,7 @@ nano-log: install
 
 # The other reward models on the tiny model's log, and the committed tables.
 nano-tables: demo
-	cd llama_exps && for model in lightgbm linear mlp knn; do \
+	cd llama_exps && for model in lightgbm interaction linear mlp knn; do \
 	  $(BIN)/python llama_step4_offline_evaluation.py --llm nano --dataset arith --split crossfit --subsets 6 --model $$model && \
 	  $(BIN)/python llama_step5_offline_optimization.py --llm nano --dataset arith --split crossfit --subsets 6 --model $$model || exit 1; \
 	done
@@ -83,16 +83,48 @@ opro-log:
 	$(MAKE) opro OPRO_KNOWN=
 	$(BIN)/python scripts/pack_opro_log.py
 
+# A-LoL on the toy task: two algorithms, one seed (minutes).
+alol: install
+	cd alol_exps && $(BIN)/python alol_step1_prepare_data.py && $(BIN)/python alol_step2_train_reference.py && \
+	  $(BIN)/python alol_step3_estimate_advantage.py
+	cd alol_exps && for algorithm in a_lol wbc; do \
+	  $(BIN)/python alol_step4_train_policy.py --algorithm $$algorithm --sampling_strategy good_priority || exit 1; \
+	done
+	cd alol_exps && $(BIN)/python alol_step5_evaluate.py && $(BIN)/python alol_step6_aggregate.py
+
+# The committed tables of A-LoL: toy and arith, all algorithms, five seeds (half an hour on one core).
+alol-tables: install
+	$(BIN)/python scripts/measure_alol.py --task toy
+	$(BIN)/python scripts/measure_alol.py --task arith
+
 # The other reward models, all six prompts, both protocols.
 models: install
-	cd llama_exps && for model in lightgbm linear mlp knn; do \
+	cd llama_exps && for model in lightgbm interaction linear mlp knn; do \
 	  $(BIN)/python llama_step4_offline_evaluation.py --dataset $(DATASET) --subsets 6 --model $$model && \
 	  $(BIN)/python llama_step5_offline_optimization.py --dataset $(DATASET) --subsets 6 --model $$model || exit 1; \
 	done
 
+# What votes over several prompts bring, how off-policy intervals hold, and what carries over from log to log.
+voting transfer off-policy: install
+	$(BIN)/python scripts/fetch_data.py --datasets $(DATASET)
+	cd llama_exps && $(BIN)/python llama_step2_reorg_data.py --dataset $(DATASET)
+	cd llama_exps && $(BIN)/python llama_step3_data_processing.py --dataset $(DATASET)
+	cd llama_exps && $(BIN)/python llama_step2_reorg_data.py --llm nano --dataset arith --prompts ../data/arith/prompts.csv
+	cd llama_exps && $(BIN)/python llama_step3_data_processing.py --llm nano --dataset arith
+	$(BIN)/python scripts/measure_$(subst -,_,$@).py
+
 # The committed tables that README quotes, collected from results/.
 reference: install
 	$(BIN)/python scripts/make_reference_tables.py
+
+# The interaction model and the diagnosis on real and simulated logs; needs what reproduce and demo leave behind.
+selection-tables: install
+	$(BIN)/python scripts/measure_selection.py --force
+
+# Every figure of results/reference/bench.csv, measured here (an hour on two cores; PARTS=selection,embedding for some).
+PARTS ?= all
+bench: install
+	$(BIN)/python scripts/bench.py --parts $(PARTS)
 
 test: install
 	$(BIN)/python -m pytest -n 2 -m "not install and not slow"

@@ -23,6 +23,15 @@ def test_quoted_table_is_the_rendered_csv(name: str) -> None:
     assert f"<!-- table: {name} -->\n{render(rows)}<!-- end -->" in quoted
 
 
+@pytest.mark.parametrize("name", ["voting", "off_policy", "transfer"])
+def test_readme_table_of_a_measuring_script_is_the_rendered_csv(name: str) -> None:
+    script = runpy.run_path(str(REPO_ROOT / "scripts" / f"measure_{name}.py"))
+    rows = read_csv(REFERENCE / f"{name}.csv", remedy=f"run scripts/measure_{name}.py")
+    shown = script["render"](rows, "strict") if name == "voting" else script["render"](rows)
+    readme = (REPO_ROOT / "README.md").read_text(encoding="utf-8")
+    assert f"<!-- table: {name} -->\n{shown}<!-- end -->" in readme
+
+
 @pytest.mark.parametrize("name", OPRO["RENDER"])
 def test_quoted_table_on_opro_is_the_rendered_csv(name: str) -> None:
     rows = read_csv(REFERENCE / f"{name}.csv", remedy="run scripts/measure_opro.py")
