@@ -40,12 +40,13 @@ def test_it_gains_where_there_is_something_to_gain():
     assert log.gain(picks(model, log), int(train.prompt_means.argmax())) > 4
 
 
-@pytest.mark.parametrize("seed", range(4))
-def test_without_support_everyone_gets_the_train_best_prompt(seed: int):
-    log = simulate(0, train=600, test=200, rates=RATES, seed=seed)
-    model = fitted(log)
-    assert model.settings["interaction"] == 0, "a chance of about one in fifty per seed, and these four are fixed"
-    assert (picks(model, log) == log.training_set().prompt_means.argmax()).all()
+def test_without_support_everyone_gets_the_train_best_prompt():
+    logs = [simulate(0, train=300, test=50, rates=RATES, seed=seed) for seed in range(12)]
+    models = [fitted(log) for log in logs]
+    assert sum(model.settings["interaction"] > 0 for model in models) <= 2, "about one in thirty logs looks like more"
+    for log, model in zip(logs, models):
+        if not model.settings["interaction"]:
+            assert (picks(model, log) == log.training_set().prompt_means.argmax()).all()
 
 
 def test_differences_among_hopeless_prompts_are_no_evidence():
