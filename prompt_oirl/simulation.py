@@ -177,7 +177,14 @@ def simulate(
     learns[rng.permutation(n)[:train]] = True
     expected = _averaged(b + d[:, None] + c * m)
     return SimulatedLog(
-        x.astype(np.float32), np.eye(k, dtype=np.float32), truth, expected, correct, np.ones((n, k)), learns, 100 * _gap(expected)
+        x.astype(np.float32),
+        np.eye(k, dtype=np.float32),
+        truth,
+        expected,
+        correct,
+        np.ones((n, k)),
+        learns,
+        100 * _gap(expected),
     )
 
 
