@@ -74,7 +74,6 @@ class Source:
     copyright: str
     files: tuple[SourceFile, ...]
     licence_note: str = ""
-    only_by_name: bool = False  # fetched when its dataset is named, not with `all`
 
 
 @dataclass(frozen=True)

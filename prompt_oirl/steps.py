@@ -115,16 +115,26 @@ def run_step(main: Callable[[Any], None], arguments: type) -> None:
     """Parse the flags of a step script and run it; what the user can mend is one line on stderr, exit 1."""
     import tyro
 
-    args: Any = tyro.cli(arguments, description=sys.modules["__main__"].__doc__, use_underscores=True)
+    def work() -> None:
+        main(tyro.cli(arguments, description=sys.modules["__main__"].__doc__, use_underscores=True))
+
+    run_reporting(work, "pass another --root", "run the same command again to continue")
+
+
+def run_reporting(work: Callable[[], None], other_place: str, after_stop: str) -> None:
+    """Run `work`; what the user can mend is one line on stderr and exit 1, Ctrl-C exit 130, no trace of the code."""
     try:
-        main(args)
+        work()
     except InputError as error:
         print(f"error: {error}", file=sys.stderr)
         raise SystemExit(1) from None
+    except BrokenPipeError:  # the reader (head, say) has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        raise SystemExit(128 + signal.SIGPIPE) from None
     except OSError as error:
         print(
             f"error: {error.filename or 'a file'}: {error.strerror or error}; mend the path or its permissions, free some space, "
-            "or pass another --root",
+            f"or {other_place}",
             file=sys.stderr,
         )
         raise SystemExit(1) from None
@@ -132,5 +142,5 @@ def run_step(main: Callable[[Any], None], arguments: type) -> None:
         for worker in multiprocessing.active_children():  # else leaving would wait for idle ones
             if worker.pid:
                 os.kill(worker.pid, signal.SIGKILL)
-        print("stopped; run the same command again to continue", file=sys.stderr)
+        print(f"stopped; {after_stop}", file=sys.stderr)
         raise SystemExit(130) from None

@@ -2,6 +2,7 @@
 
     python scripts/fetch_data.py
     python scripts/fetch_data.py --datasets gsm8k,mawps
+    python scripts/fetch_data.py --datasets aqua,bbh,mmlu,multiarith    # tasks of OPRO (9 MB)
     python scripts/fetch_data.py --mirror /media/mirror     # no network: copies DIR/Prompt-OIRL/..., DIR/SVAMP/...
     python scripts/fetch_data.py --root /scratch/run --jobs 2
     python scripts/fetch_data.py --datasets hh              # A-LoL's; says what else to put where
@@ -17,6 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from prompt_oirl.artifacts import REPO_ROOT, InputError, Paths
+from prompt_oirl.questions import RELEASED
 from prompt_oirl.sources import fetch, read_by_hand, read_sources
 from prompt_oirl.steps import run_step
 
@@ -28,17 +30,17 @@ class Args:
     mirror: Path | None = None
     """copy from this folder instead of downloading; default: the environment variable PROMPT_OIRL_MIRROR, if set"""
     datasets: str = "all"
-    """all (gsm8k, svamp and mawps), or a comma list of these and of A-LoL's hh, comet, reddit, wow, faithdial"""
+    """all (those of the released logs), or a comma list of gsm8k, svamp, mawps, OPRO's aqua, bbh, mmlu, multiarith, and
+    A-LoL's hh, comet, reddit, wow, faithdial"""
     jobs: int = 8
     """files fetched at the same time"""
 
 
 def main(args: Args) -> None:
     sources, by_hand = read_sources(), read_by_hand()
-    everyday = list(dict.fromkeys(f.dataset for s in sources if not s.only_by_name for f in s.files))
     named = [f.dataset for s in sources for f in s.files] + [entry.dataset for entry in by_hand]
     known = list(dict.fromkeys(named))
-    wanted = everyday if args.datasets == "all" else [name.strip() for name in args.datasets.split(",")]
+    wanted = list(RELEASED) if args.datasets == "all" else [name.strip() for name in args.datasets.split(",")]
     if unknown := sorted(set(wanted) - set(known)):
         raise InputError(
             f"no dataset {', '.join(map(repr, unknown))}; pass --datasets all or some of {','.join(known)}"

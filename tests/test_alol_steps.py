@@ -141,7 +141,7 @@ def test_the_toy_task_rewards_easy_prompts_and_splits_prompts():
 def test_complaints_are_one_line(root, tmp_path):
     assert "run alol_step1_prepare_data.py" in step(3, tmp_path, fails=True)
     for flags, said in (
-        ({"task_name": "comet"}, "unknown task"),
+        ({"task_name": "nobody"}, "unknown task"),
         ({"algorithm": "a_lol_kl"}, "--kl_beta"),
         ({"run": "../x"}, "plain folder name"),
         ({"max_steps": 0}, "--steps 0"),

@@ -12,6 +12,7 @@ from prompt_oirl.reports.readme import pages, replace_table
 
 REFERENCE = REPO_ROOT / "results" / "reference"
 SCRIPT = runpy.run_path(str(REPO_ROOT / "scripts" / "make_reference_tables.py"))
+OPRO = runpy.run_path(str(REPO_ROOT / "scripts" / "measure_opro.py"))
 
 
 @pytest.mark.parametrize("name", SCRIPT["TABLES"])
@@ -20,6 +21,22 @@ def test_quoted_table_is_the_rendered_csv(name: str) -> None:
     quoted = "".join(path.read_text(encoding="utf-8") for path in pages(REPO_ROOT))
     _, _, render = SCRIPT["TABLES"][name]
     assert f"<!-- table: {name} -->\n{render(rows)}<!-- end -->" in quoted
+
+
+@pytest.mark.parametrize("name", ["voting", "off_policy", "transfer"])
+def test_readme_table_of_a_measuring_script_is_the_rendered_csv(name: str) -> None:
+    script = runpy.run_path(str(REPO_ROOT / "scripts" / f"measure_{name}.py"))
+    rows = read_csv(REFERENCE / f"{name}.csv", remedy=f"run scripts/measure_{name}.py")
+    shown = script["render"](rows, "strict") if name == "voting" else script["render"](rows)
+    readme = (REPO_ROOT / "README.md").read_text(encoding="utf-8")
+    assert f"<!-- table: {name} -->\n{shown}<!-- end -->" in readme
+
+
+@pytest.mark.parametrize("name", OPRO["RENDER"])
+def test_quoted_table_on_opro_is_the_rendered_csv(name: str) -> None:
+    rows = read_csv(REFERENCE / f"{name}.csv", remedy="run scripts/measure_opro.py")
+    quoted = "".join(path.read_text(encoding="utf-8") for path in pages(REPO_ROOT))
+    assert f"<!-- table: {name} -->\n{OPRO['RENDER'][name](rows)}<!-- end -->" in quoted
 
 
 @pytest.mark.parametrize("name", [n for n in SCRIPT["TABLES"] if n != "cost"])

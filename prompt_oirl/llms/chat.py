@@ -23,8 +23,10 @@ def conversation(question: str, prompt: Prompt, separator: str = "\n") -> Conver
     """One user turn with the prompt at its position; `answer_start` opens the assistant's turn instead.
 
     `separator` stands between question and a prompt that follows it; the published SVAMP and MAWPS logs
-    have none.
+    have none. An empty prompt leaves the question alone.
     """
+    if not prompt.text:
+        return [{"role": "user", "content": question}]
     if prompt.position == "after":
         return [{"role": "user", "content": question + separator + prompt.text}]
     if prompt.position == "before":

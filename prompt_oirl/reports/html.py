@@ -1,0 +1,358 @@
+"""One self-contained HTML page of a run on the user's own log: verdict, tables, figures, every question.
+
+The page opens from disk, loads nothing and runs one script of ours. Text from users and models reaches it by two
+ways only: escaped by `shown` + `html.escape` into markup, or as JSON whose `<`, `>` and `&` are written as
+\\u escapes and which the script shows by `textContent`. A Content-Security-Policy with the hashes of our style
+and script refuses anything else.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+import math
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from html import escape
+from importlib.resources import files
+from pathlib import Path
+from string import Template
+from typing import Any
+
+import numpy as np
+
+from prompt_oirl import __version__
+from prompt_oirl.artifacts import write_text
+from prompt_oirl.reports.svg import Line, interval_rows, line_chart, stacked_bar
+from prompt_oirl.selector_evaluation import Evaluation
+
+TEXT_BUDGET = 20_000_000  # characters of questions on one page, about what a phone can hold
+LONGEST, SHORTEST = 4000, 300
+LONGEST_NAME = 120
+# C0 and C1 controls but tab and line feed, direction overrides, surrogates, byte order mark, line separators.
+_ODD = re.compile(
+    "[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ufeff\ud800-\udfff\ufff9-\ufffb]"
+)
+# More marks on one letter than any script has: they would tower over their neighbours.
+_MARK = "[\u0300-\u036f\u0483-\u0489\u1ab0-\u1aff\u20d0-\u20ff\ufe20-\ufe2f]"
+_PILE = re.compile(f"({_MARK}{{4}}){_MARK}+")
+
+
+@dataclass(frozen=True)
+class Report:
+    """What a page shows. `tone` colours the verdict: good, bad or open.
+
+    `variance` rows: component, share; `learning` and `votes` rows: see `_learning` and `_votes`. What is None
+    is left out.
+    """
+
+    title: str
+    verdict: str
+    tone: str
+    sentences: Sequence[str]
+    evaluation: Evaluation
+    warnings: Sequence[str] = ()
+    variance: Sequence[tuple[str, float]] | None = None
+    variance_note: str = ""
+    learning: Sequence[dict[str, Any]] | None = None
+    votes: Sequence[dict[str, Any]] | None = None
+    votes_note: str = ""
+    footer: str = field(
+        default=f"Made by prompt-oirl {__version__}. Nothing on this page was loaded from or sent to anywhere."
+    )
+
+
+def shown(text: str, longest: int = LONGEST) -> str:
+    """Text as it may be displayed: controls made visible, cut at `longest` characters."""
+    cut = text if len(text) <= longest else f"{text[:longest]} … ({len(text) - longest:,} more characters)"
+    cut = _PILE.sub(r"\1", cut)
+    return _ODD.sub(lambda m: chr(0x2400 + ord(m[0])) if ord(m[0]) < 32 else f"⟨U+{ord(m[0]):04X}⟩", cut)
+
+
+def write_page(path: Path, report: Report) -> None:
+    write_text(path, page(report))
+
+
+def page(report: Report) -> str:
+    """The page as one string."""
+    folder = files("prompt_oirl.reports") / "page"
+    style, script, skeleton = ((folder / f"page.{kind}").read_text("utf-8") for kind in ("css", "js", "html"))
+    return Template(skeleton).substitute(
+        title=_text(report.title, 200),
+        style=style,
+        script=script,
+        style_hash=_csp_hash(style),
+        script_hash=_csp_hash(script),
+        body=_body(report),
+        data=_json(_data(report.evaluation)),
+        footer=_text(report.footer),
+    )
+
+
+def _csp_hash(text: str) -> str:
+    return "sha256-" + base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
+
+
+def _json(value: Any) -> str:
+    """JSON that cannot end its script element, whatever stands in its strings."""
+    text = json.dumps(value, ensure_ascii=True, separators=(",", ":"), allow_nan=False)
+    return text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")
+
+
+def _text(text: str, longest: int = LONGEST) -> str:
+    return escape(shown(text, longest))
+
+
+def _data(evaluation: Evaluation) -> dict[str, Any]:
+    """prompts: names, whole and short; questions: [text, pick, best, scores, success or null, answers] each."""
+    log = evaluation.log
+    longest = int(min(LONGEST, max(SHORTEST, TEXT_BUDGET / len(log.questions))))
+    scores = evaluation.probabilities.astype(float).round(3).tolist()
+    labels = [
+        [None if math.isnan(v) else round(v, 3) for v in row] for row in log.labels.astype(float).tolist()
+    ]
+    counts = log.counts.astype(int).tolist()
+    return {
+        "prompts": [
+            {"name": _short(name, LONGEST_NAME), "short": _short(name)} for name in _prompt_names(evaluation)
+        ],
+        "questions": [
+            [shown(text, longest), int(pick), int(best), s, y, c]
+            for text, pick, best, s, y, c in zip(
+                log.questions, evaluation.picks, evaluation.best, scores, labels, counts
+            )
+        ],
+    }
+
+
+def _prompt_names(evaluation: Evaluation) -> list[str]:
+    """A name of the log, or the number and the beginning of the text."""
+    log = evaluation.log
+    return [
+        name
+        if not re.fullmatch(r"prompt \d+", name)
+        else f"{name}: {' '.join(text.split()) or '(no prompt)'}"
+        for name, text in zip(log.names, log.prompts)
+    ]
+
+
+def _body(report: Report) -> str:
+    evaluation = report.evaluation
+    sections = [_verdict(report), _facts(evaluation), _warnings(report.warnings), _worth(evaluation)]
+    charts = [
+        _votes(report),
+        _prompt_chart(evaluation),
+        _calibration(evaluation),
+        _coverage(evaluation),
+        _variance(report),
+        _learning(report),
+    ]
+    sections.append(f'<section><h2>Figures</h2><div class="charts">{"".join(charts)}</div></section>')
+    sections.append(_prompt_texts(evaluation))
+    return "\n".join(filter(None, sections))
+
+
+def _verdict(report: Report) -> str:
+    tone = report.tone if report.tone in ("good", "bad", "open") else "open"
+    lines = "".join(f"<p>{_text(sentence)}</p>" for sentence in report.sentences)
+    return f'<section class="verdict {tone}" aria-label="Verdict"><p class="word">{_text(report.verdict)}</p>{lines}</section>'
+
+
+def _facts(evaluation: Evaluation) -> str:
+    log = evaluation.log
+    entries = [
+        ("Questions", f"{len(log.questions):,}"),
+        ("Groups of near-duplicates", f"{len(np.unique(log.groups)):,}"),
+        ("Prompts", f"{len(log.prompts):,}"),
+        ("Answers", f"{len(log.correct):,}"),
+        ("Cells logged", f"{100 * (log.counts > 0).mean():.0f} %"),
+        ("Right answers", f"{100 * log.correct.mean():.1f} %"),
+    ]
+    return f'<dl class="facts">{"".join(f"<div><dt>{k}</dt><dd>{v}</dd></div>" for k, v in entries)}</dl>'
+
+
+def _warnings(warnings: Sequence[str]) -> str:
+    return (
+        f'<ul class="warnings">{"".join(f"<li>{_text(w)}</li>" for w in warnings)}</ul>' if warnings else ""
+    )
+
+
+def _worth(evaluation: Evaluation) -> str:
+    rows = evaluation.policies
+    costs = any(r["cost"] is not None and math.isfinite(r["cost"]) for r in rows)
+    names = dict(
+        zip((f"always {n}" for n in evaluation.log.names), (f"always {n}" for n in _prompt_names(evaluation)))
+    )
+    lines = []
+    for row in rows:
+        gain = (
+            "" if row["policy"] == "best prompt" else _points(row["gain"], row["gain_low"], row["gain_high"])
+        )
+        cells = [
+            f"<td><bdi>{escape(_short(names.get(row['policy'], row['policy']), 90))}</bdi></td>",
+            f'<td class="number" data-label="right">{_rate(row["success"], row["success_low"], row["success_high"])}</td>',
+            f'<td class="number"{" data-label=gain" if gain else ""}>{gain}</td>',
+            f'<td class="number extra">{row["n"]:,}</td>',
+        ]
+        if costs:
+            cells.append(f'<td class="number extra">{_number(row["cost"])}</td>')
+        lines.append(f"<tr{' class=strong' if row['policy'] == 'selector' else ''}>{''.join(cells)}</tr>")
+    extra = '<th scope="col" class="number">Cost per question</th>' if costs else ""
+    chart = interval_rows(
+        "Gain over the best single prompt with 95 % intervals",
+        [
+            (_short(names.get(r["policy"], r["policy"])), r["gain"], r["gain_low"], r["gain_high"])
+            for r in rows
+            if r["policy"] in ("selector", "random prompt")
+        ],
+        points=True,
+        mark=0,
+    )
+    return f"""<section><h2>What each choice is worth</h2>
+<p class="hint">On questions the selector has not seen. Brackets are 95 % intervals over groups of near-duplicate questions; gains are in
+points of success over the prompt that was best on the training part. Where the picked answer is not in the log, the doubly robust estimate stands in.</p>
+<div class="wide" tabindex="0" role="region" aria-label="Table of choices"><table class="worth"><thead><tr><th scope="col">Choice</th>
+<th scope="col" class="number">Right answers [95 %]</th><th scope="col" class="number">Gain, points [95 %]</th><th scope="col" class="number">Questions</th>{extra}</tr></thead>
+<tbody>{"".join(lines)}</tbody></table></div>
+<div class="charts">{_figure("Gain over the best single prompt, points", chart, "The interval that matters: does it leave zero behind?")}</div></section>"""
+
+
+def _votes(report: Report) -> str:
+    """Rows: policy, calls (mean calls a question), success, low, high."""
+    if not report.votes:
+        return ""
+    lines = []
+    for name in dict.fromkeys(r["policy"] for r in report.votes):
+        points = sorted(
+            (r["calls"], r["success"], r["low"], r["high"]) for r in report.votes if r["policy"] == name
+        )
+        lines.append(Line(shown(name, LONGEST_NAME), points))
+    chart = line_chart("Success against calls per question", lines, "calls per question", "right answers")
+    table = _table(["policy", "calls", "success", "low", "high"], report.votes)
+    return _figure(
+        "Several answers and a vote",
+        chart + table,
+        report.votes_note or "Success of a vote against the mean number of calls it pays for.",
+    )
+
+
+def _prompt_chart(evaluation: Evaluation) -> str:
+    names = dict(zip((f"always {n}" for n in evaluation.log.names), _prompt_names(evaluation)))
+    rows = [
+        (_short(names[r["policy"]]), r["success"], r["success_low"], r["success_high"])
+        for r in evaluation.policies
+        if r["policy"] in names
+    ]
+    rows = sorted(rows, key=lambda row: -row[1])[:16]
+    more = f" The best 16 of {len(names)}." if len(names) > 16 else ""
+    return _figure(
+        "Success of each prompt",
+        interval_rows("Success of each prompt", rows, mark=0),
+        f"With 95 % intervals.{more}",
+    )
+
+
+def _calibration(evaluation: Evaluation) -> str:
+    points = [(r["predicted"], r["success"], math.nan, math.nan) for r in evaluation.calibration]
+    chart = line_chart(
+        "Reliability curve",
+        [Line("predicted against observed", points)],
+        "predicted probability",
+        "right answers",
+        square=True,
+    )
+    error = evaluation.measures["expected_calibration_error"]
+    caption = f"Predictions in bins of equal size; on the dashed line they are true. Expected calibration error {error:.3f}."
+    return _figure(
+        "Are the probabilities true?",
+        chart + _table(["predicted", "success", "answers"], evaluation.calibration),
+        caption,
+    )
+
+
+def _coverage(evaluation: Evaluation) -> str:
+    points = [(r["coverage"], r["success"], r["success_low"], r["success_high"]) for r in evaluation.coverage]
+    chart = line_chart(
+        "Success against coverage",
+        [Line("kept questions", points)],
+        "share of questions answered",
+        "right answers",
+        x_percent=True,
+    )
+    table = _table(["coverage", "threshold", "success", "success_low", "success_high"], evaluation.coverage)
+    return _figure(
+        "Abstaining where it is unsure",
+        chart + table,
+        "Success on the questions whose predicted probability is highest; the threshold of each share is in the numbers.",
+    )
+
+
+def _variance(report: Report) -> str:
+    if not report.variance:
+        return ""
+    chart = stacked_bar(
+        "Variance of correctness by source", [(shown(name), share) for name, share in report.variance]
+    )
+    return _figure("Where right and wrong come from", chart, report.variance_note)
+
+
+def _learning(report: Report) -> str:
+    """Rows: questions, gain, low, high (success)."""
+    if not report.learning:
+        return ""
+    points = [(r["questions"], r["gain"], r["low"], r["high"]) for r in report.learning]
+    chart = line_chart(
+        "Gain against logged questions", [Line("gain", points)], "logged questions", "gain over best prompt"
+    )
+    return _figure(
+        "Would more questions help?",
+        chart + _table(["questions", "gain", "low", "high"], report.learning),
+        "Gain over the best prompt when learning from a part of the log.",
+    )
+
+
+def _prompt_texts(evaluation: Evaluation) -> str:
+    items = "".join(
+        f'<tr><td><bdi>{escape(_short(name))}</bdi></td><td dir="auto">{_text(text) or "(no prompt)"}</td></tr>'
+        for name, text in zip(evaluation.log.names, evaluation.log.prompts)
+    )
+    return f'<details><summary>The prompts in full</summary><div class="wide" tabindex="0" role="region" aria-label="Prompts"><table><tbody>{items}</tbody></table></div></details>'
+
+
+def _figure(title: str, content: str, caption: str) -> str:
+    return f"<figure><h3>{escape(title)}</h3>{content}<figcaption>{_text(caption)}</figcaption></figure>"
+
+
+def _table(columns: Sequence[str], rows: Sequence[dict[str, Any]]) -> str:
+    head = "".join(f'<th scope="col">{escape(c.replace("_", " "))}</th>' for c in columns)
+    body = "".join(
+        "<tr>"
+        + "".join(
+            f"<td>{_text(r[c], LONGEST_NAME) if isinstance(r[c], str) else _number(r[c])}</td>"
+            for c in columns
+        )
+        + "</tr>"
+        for r in rows
+    )
+    return f'<details><summary>Numbers</summary><div class="wide" tabindex="0" role="region" aria-label="Numbers"><table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div></details>'
+
+
+def _short(text: str, longest: int = 46) -> str:
+    text = " ".join(text.split())
+    return shown(text if len(text) <= longest else text[: longest - 1] + "…")
+
+
+def _rate(value: float, low: float, high: float) -> str:
+    return f"{100 * value:.1f} % [{100 * low:.1f}, {100 * high:.1f}]" if math.isfinite(value) else "not known"
+
+
+def _points(value: float, low: float, high: float) -> str:
+    return (
+        f"{100 * value:+.1f} [{100 * low:+.1f}, {100 * high:+.1f}]" if math.isfinite(value) else "not known"
+    )
+
+
+def _number(value: float | None) -> str:
+    return "" if value is None or not math.isfinite(value) else f"{value:.4g}"

@@ -1,0 +1,229 @@
+"""Question difficulty apart from the question x prompt interaction; the second only as far as inner folds support it.
+
+    logit P(correct | q, p) = b_p + a d(q) + s m_p(q)
+
+b_p is how good prompt p is, d how easy question q is, m_p what p gains or loses on q beyond both. A shared d never
+changes which prompt is best, so whatever is chosen is chosen by m. d and m are ridge regressions in closed form on
+one compressed description of the question; their penalties, a and s come from inner folds over clusters of
+near-duplicates. s is 0 unless the held-out evidence for m is clear (`GATE`): the model then ranks prompts by b_p alone, so
+the highest prediction is the prompt that is best on train, and choosing by it can lose nothing.
+Since a, s and b are fitted to held-out predictions by maximum likelihood, they calibrate the probabilities too.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from prompt_oirl.mapped_questions import BLOCK
+from prompt_oirl.reward_models.cells import RIDGES, Cells, RidgePath, sigmoid
+from prompt_oirl.reward_models.question_features import QuestionFeatures
+from prompt_oirl.reward_models.training_set import TrainingSet, prompt_coordinates
+from prompt_oirl.splits import INNER_FOLDS, assign_folds
+
+CONTENDS = 0.02  # share of questions on which a prompt must look best to be one that might be chosen
+GATE = 2.2  # standard errors by which s must exceed 0
+LEAST_SHARE = 0.5  # least weight that a penalty's interaction may have
+LEAST_CLUSTERS = 20  # with fewer there is nothing to cross-fit; prompts are ranked by their means
+
+
+class Interaction:
+    """r(question, prompt) = difficulty + shrunken interaction; `settings` says what the inner folds chose."""
+
+    def __init__(self, seed: int = 0):
+        self.seed = seed
+        self.settings: dict[str, Any] = {}
+
+    def tune(self, train: TrainingSet, validation: TrainingSet) -> None:
+        """Fit; settings come from inner folds of `train`, so `validation` stays unseen."""
+        self.fit(train)
+
+    def fit(self, train: TrainingSet) -> None:
+        """Closed-form fit on all rows; (u, D) features, (u, K) labels with NaN where never asked."""
+        self._prompts = train.prompts.astype(np.float32)
+        self._coordinates = prompt_coordinates(train.prompts)
+        cells = Cells.of(train)
+        self._features = QuestionFeatures(self.seed).fit(train.questions, train.embedding_size)
+        phi = self._features.of_all(train)
+        self._b = cells.prompt_logits()
+        self._difficulty = np.zeros(phi.shape[1])
+        self._interaction = np.zeros((phi.shape[1], len(self._b)))
+        self._supported = False
+        self.settings = dict.fromkeys(_SETTINGS, 0.0)
+        n_clusters = len(np.unique(train.clusters)) if train.clusters is not None else len(phi)
+        if n_clusters >= LEAST_CLUSTERS:
+            self._fit_effects(phi, cells, inner_folds(train, self.seed))
+
+    def _fit_effects(self, phi: np.ndarray, cells: Cells, folds: np.ndarray) -> None:
+        path = RidgePath(phi, folds)
+        # Difficulty: one working residual per question, pooled over its prompts.
+        score, information = cells.by_question(np.broadcast_to(self._b, cells.y.shape))
+        target, weight = score / np.maximum(information, 1e-9), information
+        held_out = path.held_out(target[:, None], weight[:, None])[:, :, 0]
+        ridge = int(np.argmin([(weight * (target - d) ** 2).sum() for d in held_out]))
+        d = held_out[ridge]
+        wide = np.repeat(d[:, None], cells.y.shape[1], 1)
+        self._b, (slope,), _ = cells.regress([wide])
+        self.settings["difficulty_ridge"] = float(RIDGES[ridge])
+        if len(self._b) > 1:
+            residual, information = self._interaction_targets(cells, d, slope)
+            paths = path.held_out(residual, information)
+            chosen, weighed = choose_weight(cells, d, paths, residual, information)
+            m = path.fit(residual, information, chosen)
+            # Never less than a standard error, so that `effects` of an unsupported interaction can still be tested.
+            self._interaction = max(weighed.share, weighed.error) * (m - m.mean(1, keepdims=True))
+            self._supported = weighed.share > GATE * weighed.error
+            if self._supported:
+                self._b, slope = weighed.b, weighed.slope
+            self.settings |= {
+                "interaction_ridge": float(RIDGES[chosen]),
+                "interaction": round(weighed.share, 4) if self._supported else 0.0,
+                "support": round(weighed.share / max(weighed.error, 1e-12), 3),
+            }
+        self.settings["slope"] = round(max(float(slope), 0.0), 4)
+        self._difficulty = self.settings["slope"] * path.fit(target[:, None], weight[:, None], ridge)[:, 0]
+
+    def _interaction_targets(
+        self, cells: Cells, d: np.ndarray, slope: float
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Working residuals (u, K) and weights once prompt, predicted difficulty and each question's own luck are out."""
+        logits = self._b + slope * d[:, None]
+        own = np.zeros(len(d))
+        for _ in range(2):
+            score, information = cells.by_question(logits + own[:, None])
+            spread = max(((score**2).sum() - information.sum()) / max((information**2).sum(), 1e-9), 0.0)
+            own = own + (score - own / spread) / (information + 1 / spread) if spread > 1e-4 else own
+        p = sigmoid(logits + own[:, None])
+        variance = (cells.a * p * (1 - p)).sum(0) / np.maximum(cells.a.sum(0), 1e-9)  # per prompt
+        return np.where(cells.a > 0, cells.y - p, 0) / np.maximum(variance, 1e-3), cells.a * variance
+
+    @property
+    def prompt_effects(self) -> np.ndarray:
+        """How good each training prompt is, logits (K,); the largest is the prompt that is best on train."""
+        return self._b
+
+    def effects(self, questions: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Difficulty (n,) and interaction (n, K) in logits, the latter whether or not it is supported."""
+        phi = self._features(questions)
+        return phi @ self._difficulty, phi @ self._interaction
+
+    def predict(self, questions: np.ndarray, prompts: np.ndarray) -> np.ndarray:
+        """Calibrated success probabilities float32 (n, m); a prompt never seen mixes its relatives' advantages."""
+        known, mixture = self._b.mean(), self._mixture(prompts).T
+        scores = np.empty((len(questions), len(prompts)), dtype=np.float32)
+        for start in range(0, len(questions), BLOCK):
+            phi = self._features(questions[start : start + BLOCK])
+            relative = (self._b - known) + (phi @ self._interaction) * self._supported  # (n, K)
+            scores[start : start + BLOCK] = sigmoid(known + (phi @ self._difficulty)[:, None] + relative @ mixture)
+        return scores
+
+    def _mixture(self, prompts: np.ndarray) -> np.ndarray:
+        """How much of each training prompt (K) is in each asked prompt (m): exactly one-hot for a known one."""
+        if prompts.shape == self._prompts.shape and np.allclose(prompts, self._prompts, atol=1e-6):
+            return np.eye(len(prompts))
+        mixture = (prompts @ self._coordinates).astype(np.float64)
+        for row, prompt in enumerate(prompts):
+            same = np.abs(self._prompts - prompt).max(1) < 1e-6
+            if same.any():
+                mixture[row] = np.arange(len(same)) == same.argmax()
+        return mixture
+
+    def arrays(self) -> dict[str, np.ndarray]:
+        return {
+            **self._features.arrays(),
+            "prompts": self._prompts,
+            "coordinates": self._coordinates,
+            "b": self._b,
+            "difficulty": self._difficulty,
+            "interaction": self._interaction,
+            "supported": np.array([self._supported]),
+            "settings": np.array([self.settings[k] for k in _SETTINGS], dtype=np.float64),
+        }
+
+    def restore(self, arrays: dict[str, np.ndarray]) -> None:
+        self._features = QuestionFeatures(self.seed)
+        self._features.restore(arrays)
+        self._prompts, self._coordinates = arrays["prompts"], arrays["coordinates"]
+        self._b, self._difficulty = arrays["b"], arrays["difficulty"]
+        self._interaction, self._supported = arrays["interaction"], bool(arrays["supported"][0])
+        self.settings = dict(zip(_SETTINGS, arrays["settings"].tolist()))
+
+
+_SETTINGS = ("difficulty_ridge", "slope", "interaction_ridge", "interaction", "support")
+
+
+@dataclass(frozen=True)
+class WeighedInteraction:
+    """logit P = b (K,) + a d (u,) + s m (u, K) fitted to held-out d and m.
+
+    a is `slope`, s is `share` and `error` its standard error, robust to clusters.
+    """
+
+    b: np.ndarray
+    d: np.ndarray
+    m: np.ndarray
+    slope: float
+    share: float
+    error: float
+
+    def probabilities(self, share: float) -> np.ndarray:
+        """Success probabilities (u, K) if the interaction counts `share`."""
+        return sigmoid(self.b + self.slope * self.d[:, None] + share * self.m)
+
+
+def weigh_interaction(
+    train: TrainingSet, difficulty: np.ndarray, interaction: np.ndarray
+) -> WeighedInteraction:
+    """Weigh held-out difficulty (u,) and interaction (u, K) against the answers of `train`."""
+    return choose_weight(Cells.of(train), difficulty, interaction[None], None, None)[1]
+
+
+def choose_weight(
+    cells: Cells,
+    d: np.ndarray,
+    paths: np.ndarray,
+    residual: np.ndarray | None,
+    information: np.ndarray | None,
+) -> tuple[int, WeighedInteraction]:
+    """The held-out interaction of `paths` (c, u, K) that explains most, and its weight.
+
+    Evidence counts only among prompts that might be chosen: that bad prompts are bad in different ways is easy to show and
+    worth nothing. So everything is done twice, first among all prompts, then among those that look best somewhere.
+    """
+    among = np.ones(cells.y.shape[1], bool)
+    for _ in range(2):
+        some = Cells(cells.y[:, among], cells.a[:, among], cells.clusters)
+        chosen = 0
+        if residual is not None and information is not None:
+            explained = []
+            for m in paths:
+                m = m[:, among] - m[:, among].mean(1, keepdims=True)
+                along = (information[:, among] * residual[:, among] * m).sum()
+                size = max((information[:, among] * m**2).sum(), 1e-12)
+                # What must be halved to fit new questions is overfitted: a larger penalty says it better.
+                explained.append(along**2 / size if along > LEAST_SHARE * size else 0.0)
+            explained[-1] = max(explained[-1], 1e-12)
+            chosen = int(np.argmax(explained))
+        m = paths[chosen] - paths[chosen].mean(1, keepdims=True)
+        inner = m[:, among] - m[:, among].mean(1, keepdims=True)
+        wide = np.repeat(d[:, None], len(among), 1)
+        _, (_, share), (_, error) = some.regress([wide[:, among], inner])
+        b, (slope, _), _ = cells.regress([wide, m], fixed={1: max(share, 0.0)})
+        weighed = WeighedInteraction(b, d, m, float(slope), float(share), float(error))
+        picks = np.bincount(weighed.probabilities(max(share, error)).argmax(1), minlength=len(b))
+        looks_best = (picks >= CONTENDS * picks.sum()) | (np.arange(len(b)) == b.argmax())
+        if not 1 < looks_best.sum() < len(b):
+            break
+        among = looks_best
+    return chosen, weighed
+
+
+def inner_folds(train: TrainingSet, seed: int) -> np.ndarray:
+    clusters = (
+        np.arange(len(train.questions))
+        if train.clusters is None
+        else np.unique(train.clusters, return_inverse=True)[1]
+    )
+    return assign_folds(clusters, INNER_FOLDS, seed)[clusters]

@@ -1,0 +1,88 @@
+"""One compressed description of a question: main axes of its embedding, surface features, and a smooth kernel on both."""
+
+from __future__ import annotations
+
+from tempfile import TemporaryFile
+
+import numpy as np
+
+from prompt_oirl.mapped_questions import BLOCK, MappedQuestions
+from prompt_oirl.reward_models.training_set import TrainingSet
+
+AXES = 96
+LANDMARKS = 200
+SURFACE = 2.0  # variance of the surface features beside the embedding's 1
+CLIP = 4.0  # standard deviations; an odd text must not stretch a linear model
+
+
+class QuestionFeatures:
+    """phi(q), float64 (n, D): the linear part (axes and surface) beside a Nystroem map of a Gaussian kernel on it.
+
+    The embedding has total variance 1, the surface features SURFACE; columns are centred on the training questions, so that a
+    ridge penalty pulls towards the average question.
+    """
+
+    def __init__(self, seed: int = 0):
+        self.seed = seed
+
+    def fit(self, questions: np.ndarray | MappedQuestions, embedding_size: int) -> QuestionFeatures:
+        if isinstance(questions, MappedQuestions):  # a sample says as much about means and axes
+            rows = np.random.default_rng(self.seed).permutation(len(questions))[:BLOCK]
+            questions = questions[np.sort(rows)]
+        embedding = questions[:, :embedding_size].astype(np.float64)
+        self._mean = embedding.mean(0)
+        centred = embedding - self._mean
+        spectrum, axes = np.linalg.eigh(centred.T @ centred / len(centred))
+        self._axes = axes[:, ::-1][:, :AXES] / np.sqrt(max(spectrum.sum(), 1e-12))
+        surface = questions[:, embedding_size:].astype(np.float64)
+        self._surface_mean, spread = surface.mean(0), surface.std(0)
+        varies = spread > 1e-6
+        self._surface_scale = np.where(
+            varies, 1 / np.maximum(spread, 1e-6) * np.sqrt(SURFACE / max(varies.sum(), 1)), 0
+        )
+        linear = self._linear(questions)
+        rng = np.random.default_rng(self.seed)
+        distinct = np.unique(linear.round(6), axis=0)
+        self._landmarks = distinct[np.sort(rng.permutation(len(distinct))[:LANDMARKS])]
+        values, vectors = np.linalg.eigh(self._kernel(self._landmarks))
+        kept = values > 1e-6 * values.max()
+        self._whitening = vectors[:, kept] / np.sqrt(values[kept])
+        self._smooth_mean = (self._kernel(linear) @ self._whitening).mean(0)
+        return self
+
+    def __call__(self, questions: np.ndarray) -> np.ndarray:
+        linear = self._linear(questions)
+        return np.concatenate([linear, self._kernel(linear) @ self._whitening - self._smooth_mean], 1)
+
+    def of_all(self, train: TrainingSet) -> np.ndarray:
+        """phi (u, D) of all training questions; of memory-mapped ones float32 in a file without a name."""
+        if not isinstance(train.questions, MappedQuestions):
+            return self(train.questions)
+        shape = (len(train.questions), len(self._axes.T) + len(self._surface_mean) + self._whitening.shape[1])
+        with TemporaryFile(prefix="prompt_oirl_phi_") as file:
+            phi = np.memmap(file, np.float32, "w+", shape=shape)
+        for block in train.blocks():
+            phi[block] = self(train.questions[block])
+        return phi
+
+    def _linear(self, questions: np.ndarray) -> np.ndarray:
+        size = len(self._mean)
+        surface = (questions[:, size:] - self._surface_mean) * self._surface_scale
+        bound = CLIP * np.sqrt(SURFACE / max((self._surface_scale > 0).sum(), 1))
+        return np.concatenate(
+            [(questions[:, :size] - self._mean) @ self._axes, np.clip(surface, -bound, bound)], 1
+        )
+
+    def _kernel(self, linear: np.ndarray) -> np.ndarray:
+        squares = (linear**2).sum(1)[:, None] + (self._landmarks**2).sum(1) - 2 * linear @ self._landmarks.T
+        return np.exp(-np.maximum(squares, 0) / 2)
+
+    def arrays(self) -> dict[str, np.ndarray]:
+        return {name: getattr(self, f"_{name}") for name in _ARRAYS}
+
+    def restore(self, arrays: dict[str, np.ndarray]) -> None:
+        for name in _ARRAYS:
+            setattr(self, f"_{name}", arrays[name])
+
+
+_ARRAYS = ("mean", "axes", "surface_mean", "surface_scale", "landmarks", "whitening", "smooth_mean")

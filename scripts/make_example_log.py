@@ -1,0 +1,58 @@
+"""A log as a user may have it: 300 questions, 4 prompts, 30 % of the answers missing, as CSV.
+
+    python scripts/make_example_log.py --out my_log.csv --questions my_questions.csv
+
+The answers are real ones, of the tiny model in data/nano_llama (data/nano_log); which cells are missing is drawn by
+the seed. `--questions` also writes 20 questions that are not in the log, to choose prompts for.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from prompt_oirl.artifacts import Paths, atomic_write, require
+from prompt_oirl.steps import run_step
+
+PROMPTS = ("nan", "CoT", "APE", "Decomp")
+
+
+@dataclass
+class Args:
+    out: Path
+    """The log."""
+    questions: Path | None = None
+    """New questions."""
+    size: int = 300
+    """How many questions are logged."""
+    missing: float = 0.3
+    """Share of (question, prompt) cells that were never asked."""
+    seed: int = 0
+    """Which questions and cells."""
+
+
+def main(args: Args) -> None:
+    log = pd.read_parquet(require(Paths().committed_log("nano", "arith"), "run make nano-log"))
+    rng = np.random.default_rng(args.seed)
+    train = log[(log.split == "train") & log.prompt_id.isin(PROMPTS)]
+    chosen = rng.choice(train.question_id.unique(), args.size, replace=False)
+    rows = train[train.question_id.isin(chosen)]
+    kept = pd.Series(rng.random(len(rows)) >= args.missing, rows.index)
+    nothing_left = ~kept.groupby(rows.question_id).transform("any")
+    rows = rows[kept | (nothing_left & ~rows.question_id.duplicated())]
+    with atomic_write(args.out) as temporary:
+        rows.to_csv(temporary, columns=["question", "prompt", "correct", "answer"], index=False)
+    print(
+        f"{args.out}: {rows.question.nunique()} questions, {rows.prompt.nunique()} prompts, {len(rows)} answers"
+    )
+    if args.questions:
+        new = log[log.split == "test"].drop_duplicates("question")[["question"]].iloc[:20]
+        with atomic_write(args.questions) as temporary:
+            new.to_csv(temporary, index=False)
+
+
+if __name__ == "__main__":
+    run_step(main, Args)

@@ -1,0 +1,341 @@
+"""What the interaction model and the diagnosis do: on the released logs, on the tiny model's and on simulated ones.
+
+    make selection-tables                                   # all parts; the logs come from make reproduce and make demo
+    python scripts/measure_selection.py --parts diagnosis --logs 20
+
+Parts: real_gsm8k, real_svamp, real_mawps, real_arith, mawps and gsm8k (simulated logs of these sizes), diagnosis, variance. A part that is finished is skipped;
+--force redoes it. Writes results/reference/selection_*.csv. About 20 minutes on one core.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from joblib import Parallel, delayed
+from tqdm import tqdm
+
+from prompt_oirl import diagnosis, fits, metrics, offline_dataset, reward_models
+from prompt_oirl.artifacts import REPO_ROOT, InputError, Paths, read_csv, write_csv, write_text
+from prompt_oirl.metrics import ClusterBootstrap
+from prompt_oirl.offline_dataset import OfflineDataset
+from prompt_oirl.questions import RELEASED
+from prompt_oirl.released_logs import LLM
+from prompt_oirl.reports.readme import markdown, replace_table
+from prompt_oirl.reward_models import TrainingSet
+from prompt_oirl.reward_models.cells import Cells, sigmoid
+from prompt_oirl.reward_models.interaction import Interaction
+from prompt_oirl.simulation import GSM8K, MAWPS, simulate
+from prompt_oirl.splits import Split
+from prompt_oirl.steps import run_step
+
+BINS = 15
+LOGISTIC_C = 0.0003  # what step 4's validation rows choose most often on these logs
+GAINS = (0, 1, 3, 5)
+REAL = [
+    "llm",
+    "dataset",
+    "model",
+    "assignments",
+    "measure",
+    "value",
+    "low",
+    "high",
+    "questions",
+    "clusters",
+    "note",
+]
+SIMULATED = [
+    "size",
+    "samples",
+    "attainable",
+    "logs",
+    "mean_gain",
+    "standard_error",
+    "share_losing_half_a_point",
+    "moved",
+    "fallback",
+]
+VERDICTS = [
+    "rates",
+    "attainable",
+    "logs",
+    "worth_it",
+    "not_shown",
+    "not_enough_data",
+    "expected_gain",
+    "standard_error",
+]
+VARIANCE = [
+    "component",
+    "samples",
+    "logs",
+    "true_share",
+    "estimated_share",
+    "relative_error",
+    "points_of_total",
+]
+
+
+@dataclass
+class Args:
+    parts: str = "real_gsm8k,real_svamp,real_mawps,real_arith,mawps,gsm8k,diagnosis,variance"
+    """Comma list of parts."""
+    logs: int = 100
+    """Simulated logs per setting (half of it at the size and rates of GSM8K)."""
+    assignments: int = 10
+    """Fold assignments on the real logs."""
+    logistic_assignments: int = 1
+    """Fold assignments of one logistic regression per prompt, which takes longer; 0 leaves it out."""
+    jobs: int = 1
+    """Processes side by side; -1 is one per core."""
+    root: Path = REPO_ROOT
+    """Folder that holds llama_exps/, embeddings/ and results/."""
+    force: bool = False
+    """Redo finished parts."""
+
+
+def main(args: Args) -> None:
+    reference = args.root / "results" / "reference"
+    for part in args.parts.split(","):
+        path = reference / f"selection_{part}.csv"
+        if path.is_file() and not args.force:
+            print(f"{path} is there; --force redoes it")
+            continue
+        if part.startswith("real_"):
+            rows, columns = list(real_rows(part.removeprefix("real_"), args)), REAL
+        elif part in ("mawps", "gsm8k"):
+            rows, columns = simulated_rows(part, args), SIMULATED
+        elif part == "diagnosis":
+            rows, columns = verdict_rows(args), VERDICTS
+        elif part == "variance":
+            rows, columns = variance_rows(args), VARIANCE
+        else:
+            raise InputError(f"--parts {part}: choose from {', '.join(Args.parts.split(','))}")
+        write_csv(path, rows, columns)
+        print(path.read_text())
+    page = args.root / "docs" / "selection.md"
+    if page.is_file():
+        write_text(page, with_tables(page.read_text(encoding="utf-8"), reference))
+
+
+def each(task: Callable[..., Any], calls: Sequence[tuple], jobs: int, label: str) -> list[Any]:
+    results = Parallel(n_jobs=jobs, return_as="generator")(delayed(task)(*call) for call in calls)
+    return list(tqdm(results, total=len(calls), desc=label, disable=None))
+
+
+def with_tables(text: str, reference: Path) -> str:
+    """The page with the tables of the finished parts; the others stay as they are."""
+    found = {p.stem.removeprefix("selection_"): read_csv(p, remedy="run this script") for p in reference.glob("selection_*.csv")}
+    real = [row for name in ("gsm8k", "svamp", "mawps", "arith") for row in found.get(f"real_{name}", [])]
+    if real:
+        text = replace_table(text, "selection_real", real_table(real))
+    simulated = [row for name in ("mawps", "gsm8k") for row in found.get(name, [])]
+    for name, rows in (("simulated", simulated), ("diagnosis", found.get("diagnosis")), ("variance", found.get("variance"))):
+        if rows:
+            header = [column.replace("_", " ") for column in rows[0]]
+            text = replace_table(text, f"selection_{name}", markdown(header, [list(row.values()) for row in rows]))
+    return text
+
+
+def real_table(rows: Sequence[dict[str, str]]) -> str:
+    names = ["expected calibration error", "log loss", "within-prompt AUC"]
+    lines = []
+    for dataset, model in dict.fromkeys((row["dataset"], row["model"]) for row in rows):
+        mine = {r["measure"]: r for r in rows if (r["dataset"], r["model"]) == (dataset, model)}
+        gain = next(row for name, row in mine.items() if name.startswith("gain"))
+        said = f"{float(gain['value']):+.2f} [{float(gain['low']):+.2f}, {float(gain['high']):+.2f}]"
+        pairs = [
+            f"{float(mine[name]['value']):.3f}"
+            + (f" ({float(mine[f'{name}, uncalibrated']['value']):.3f})" if f"{name}, uncalibrated" in mine else "")
+            for name in names
+        ]
+        lines.append([dataset, model, gain["assignments"], said, *pairs])
+    header = ["log", "model", "fold assignments", "gain, points [90 %]", "ECE (uncalibrated)", "log loss", "within-prompt AUC"]
+    return markdown(header, lines)
+
+
+# --- the released logs and the tiny model's -----------------------------------------------------------------
+
+
+def real_rows(dataset: str, args: Args) -> Iterator[dict[str, Any]]:
+    data = offline_dataset.load(LLM if dataset in RELEASED else "nano", dataset, Paths(args.root))
+    yield from judged_rows(data, "interaction", args.assignments, args.jobs)
+    if args.logistic_assignments:
+        yield from judged_rows(data, "linear", args.logistic_assignments, args.jobs)
+
+
+def judged_rows(data: OfflineDataset, model: str, assignments: int, jobs: int) -> Iterator[dict[str, Any]]:
+    names = data.names
+    splits = [split for a in range(assignments) for split in names.crossfit_splits(5, a)]
+    parts = each(judge_fold, [(data, split, model) for split in splits], jobs, f"{names.dataset} {model}")
+    rows = np.concatenate([split.test for split in splits])
+    gain, scores, raw, labels = (np.concatenate([part[i] for part in parts]) for i in range(4))
+    # A question's mean over assignments is what the bootstrap over clusters resamples.
+    per_row = np.bincount(rows, gain) / np.bincount(rows)
+    bootstrap = ClusterBootstrap(names.test_clusters)
+    sums = np.bincount(bootstrap.cluster, per_row), np.bincount(bootstrap.cluster)
+    draws = (bootstrap.weights @ sums[0]) / (bootstrap.weights @ sums[1])
+    low, high = metrics.interval(draws[:, None], level=0.9)
+    common = {
+        "llm": names.llm,
+        "dataset": names.dataset,
+        "model": model,
+        "assignments": assignments,
+        "questions": len(set(names.test_index.tolist())),
+        "clusters": bootstrap.n_clusters,
+    }
+    yield common | {
+        "measure": "gain over train-best prompt, points",
+        "value": round(100 * per_row.mean(), 3),
+        "low": round(100 * low[0], 3),
+        "high": round(100 * high[0], 3),
+        "note": "90 % interval",
+    }
+    measures: dict[str, Callable[[np.ndarray], float]] = {
+        "expected calibration error": lambda p: calibration_error(labels, p),
+        "log loss": lambda p: metrics.log_loss(labels, p),
+        "within-prompt AUC": lambda p: metrics.auc_within_prompt(labels, p),
+        "within-question AUC": lambda p: metrics.auc_within_question(labels, p),
+    }
+    for name, measure in measures.items():
+        yield common | {"measure": name, "value": round(measure(scores), 5)}
+        if model == "interaction":
+            yield common | {"measure": f"{name}, uncalibrated", "value": round(measure(raw), 5)}
+
+
+def judge_fold(data: OfflineDataset, split: Split, model: str) -> tuple[np.ndarray, ...]:
+    """Gain of the picks, predictions, uncalibrated predictions and labels on the test rows of one fold."""
+    everyone = tuple(range(len(data.names.train_prompts)))
+    fit = fits.Fit(data.names.llm, data.names.dataset, "crossfit", split.name, everyone, model, "fast")
+    train = fits.training_sets(fit, fits.fit_data(data, [split])[split.name])[2]
+    learner = reward_models.make(model)
+    if model == "linear":
+        learner.settings = {"C": LOGISTIC_C}
+    learner.fit(train)
+    texts, inverse = np.unique(data.names.test_index[split.test], return_inverse=True)
+    questions = data.features(split.name)[0][texts]
+    scores = learner.predict(questions, train.prompts)[inverse]
+    raw = uncalibrated(learner, train, questions)[inverse] if isinstance(learner, Interaction) else scores
+    labels = data.test_labels[split.test][:, : len(everyone)].astype(np.float64)
+    best = int(train.prompt_means.argmax())
+    return labels[np.arange(len(labels)), scores.argmax(1)] - labels[:, best], scores, raw, labels
+
+
+def uncalibrated(model: Interaction, train: TrainingSet, questions: np.ndarray) -> np.ndarray:
+    """The ridge predictions as they are, before they are weighed against held-out answers."""
+    d, m = model.effects(questions)
+    chosen = model.settings
+    d = d / chosen["slope"] if chosen["slope"] else d
+    m = m / chosen["interaction"] if chosen["interaction"] else 0 * m
+    return sigmoid(Cells.of(train).prompt_logits() + d[:, None] + m)
+
+
+def calibration_error(labels: np.ndarray, scores: np.ndarray) -> float:
+    """Expected calibration error over equal-mass bins of all cells."""
+    y, p = labels.ravel(), scores.ravel()
+    bins = np.array_split(np.argsort(p, kind="stable"), BINS)
+    return float(sum(len(b) * abs(y[b].mean() - p[b].mean()) for b in bins) / len(y))
+
+
+# --- simulated logs ------------------------------------------------------------------------------------------
+
+
+def simulated_rows(size: str, args: Args) -> list[dict[str, Any]]:
+    shape = MAWPS if size == "mawps" else GSM8K
+    logs = args.logs if size == "mawps" else (args.logs + 1) // 2
+    rows = []
+    for samples in (1, 4) if size == "mawps" else (1,):
+        for attainable in GAINS:
+            calls = [({**shape, "samples": samples}, attainable, seed) for seed in range(logs)]
+            found = np.array(each(simulated_gain, calls, args.jobs, f"{size} x{samples} {attainable}"))
+            rows.append(
+                {
+                    "size": size,
+                    "samples": samples,
+                    "attainable": attainable,
+                    "logs": logs,
+                    "mean_gain": round(found[:, 0].mean(), 3),
+                    "standard_error": round(found[:, 0].std() / np.sqrt(logs), 3),
+                    "share_losing_half_a_point": round((found[:, 0] < -0.5).mean(), 3),
+                    "moved": round(found[:, 1].mean(), 3),
+                    "fallback": round((found[:, 1] == 0).mean(), 3),
+                }
+            )
+    return rows
+
+
+def simulated_gain(shape: dict[str, Any], attainable: float, seed: int) -> tuple[float, float]:
+    """True gain in points over the train-best prompt on test questions, and how often the pick is another prompt."""
+    log = simulate(attainable, seed=seed, **shape)
+    train = log.training_set()
+    model = Interaction()
+    model.fit(train)
+    picks = model.predict(log.vectors[~log.train], log.prompt_vectors).argmax(1)
+    best = int(train.prompt_means.argmax())
+    return log.gain(picks, best), float((picks != best).mean())
+
+
+def verdict_rows(args: Args) -> list[dict[str, Any]]:
+    rows = []
+    for name, shape, logs in (("mawps", MAWPS, args.logs), ("gsm8k", GSM8K, (args.logs + 1) // 2)):
+        for attainable in (0, 3):
+            calls = [(shape["rates"], attainable, 1000 + seed) for seed in range(logs)]
+            found = each(verdict, calls, args.jobs, f"diagnose {name} {attainable}")
+            words, values = [f[0] for f in found], 100 * np.array([f[1] for f in found])
+            share = {w: round(words.count(w) / logs, 3) for w in ("worth it", "not shown", "not enough data")}
+            rows.append(
+                {"rates": name, "attainable": attainable, "logs": logs}
+                | {w.replace(" ", "_"): s for w, s in share.items()}
+                | {
+                    "expected_gain": round(values.mean(), 3),
+                    "standard_error": round(values.std() / np.sqrt(logs), 3),
+                }
+            )
+    return rows
+
+
+def verdict(rates: Sequence[float], attainable: float, seed: int) -> tuple[str, float]:
+    log = simulate(attainable, train=1500, test=1, rates=rates, seed=seed)
+    found = diagnosis.diagnose(log.prompt_log(), log.training_set(), curve=False)
+    return found.verdict, found.gain.expected[0] if found.gain else 0.0
+
+
+def variance_rows(args: Args) -> list[dict[str, Any]]:
+    calls = [(np.linspace(0.2, 0.6, 8), 2, seed) for seed in range(args.logs)]
+    found = each(variance, calls, args.jobs, "variance")
+    true, estimated = (np.array([f[i] for f in found]).mean(0) for i in range(2))
+    return [
+        {
+            "component": component,
+            "samples": 2,
+            "logs": args.logs,
+            "true_share": round(true[i] / true.sum(), 4),
+            "estimated_share": round(estimated[i] / true.sum(), 4),
+            "relative_error": round(estimated[i] / true[i] - 1, 4),
+            "points_of_total": round(100 * (estimated[i] - true[i]) / true.sum(), 3),
+        }
+        for i, component in enumerate(("prompt", "difficulty", "interaction", "noise"))
+    ]
+
+
+def variance(rates: np.ndarray, samples: int, seed: int) -> tuple[list[float], list[float]]:
+    log = simulate(3, train=2000, test=1, rates=tuple(rates), samples=samples, seed=seed)
+    answers = log.prompt_log()
+    split = diagnosis.variance_split(
+        answers.question, answers.prompt, answers.correct.astype(float), (2000, 8)
+    )
+    assert split is not None
+    return list(log.components().values()), [
+        split.prompt,
+        split.difficulty[1],
+        split.interaction[1],
+        split.noise[1],
+    ]
+
+
+if __name__ == "__main__":
+    run_step(main, Args)

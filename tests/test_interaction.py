@@ -1,0 +1,296 @@
+"""The interaction model, the simulated logs and the diagnosis: what they claim, on logs whose truth is known."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from prompt_oirl import diagnosis, reward_models
+from prompt_oirl.prompt_log import read_log
+from prompt_oirl.reward_models.cells import RIDGES, Cells, RidgePath, sigmoid
+from prompt_oirl.reward_models.interaction import Interaction
+from prompt_oirl.simulation import MAWPS, SimulatedLog, hide, logging_propensities, simulate
+
+RATES = (0.6, 0.55, 0.5, 0.2)
+
+
+def fitted(log: SimulatedLog, **changes) -> Interaction:
+    model = Interaction()
+    model.fit(replace(log.training_set(), **changes))
+    return model
+
+
+def picks(model: Interaction, log: SimulatedLog) -> np.ndarray:
+    return model.predict(log.vectors[~log.train], log.prompt_vectors).argmax(1)
+
+
+def test_it_gains_where_there_is_something_to_gain():
+    log = simulate(8, train=1500, test=1000, rates=RATES, seed=1)
+    train = log.training_set()
+    model = fitted(log)
+    assert model.settings["support"] > 5
+    assert log.gain(picks(model, log), int(train.prompt_means.argmax())) > 4
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_without_support_everyone_gets_the_train_best_prompt(seed: int):
+    log = simulate(0, train=600, test=200, rates=RATES, seed=seed)
+    model = fitted(log)
+    assert model.settings["interaction"] == 0, "a chance of about one in fifty per seed, and these four are fixed"
+    assert (picks(model, log) == log.training_set().prompt_means.argmax()).all()
+
+
+def test_differences_among_hopeless_prompts_are_no_evidence():
+    """Strong interaction between two prompts that are never best: real, and worth nothing."""
+    log = simulate(0, train=1500, test=300, rates=(0.8, 0.15, 0.15), seed=3)
+    rng = np.random.default_rng(0)
+    direction = log.vectors[:, 0] / log.vectors[:, 0].std()
+    p = np.column_stack([np.full(1800, 0.8), sigmoid(-2 + 1.2 * direction), sigmoid(-2 - 1.2 * direction)])
+    log = replace(log, truth=p, correct=(rng.random(p.shape) < p)[:, :, None].astype(np.float32))
+    assert (picks(fitted(log), log) == 0).mean() > 0.99
+
+
+def test_probabilities_are_calibrated_on_new_questions():
+    log = simulate(5, train=2000, test=2000, rates=RATES, seed=2)
+    p = fitted(log).predict(log.vectors[~log.train], log.prompt_vectors).ravel()
+    truth = log.truth[~log.train].ravel()
+    for part in np.array_split(np.argsort(p), 10):
+        assert abs(p[part].mean() - truth[part].mean()) < 0.04
+
+
+def test_incomplete_and_fractional_logs():
+    log = simulate(8, train=1500, test=500, rates=RATES, samples=3, seed=4)
+    sparse = hide(log, logging_propensities(log, "by_question", 0.6))
+    train = sparse.training_set()
+    assert 0.2 < np.isnan(train.labels).mean() < 0.7 and ((train.labels > 0) & (train.labels < 1)).any()
+    model = fitted(sparse)
+    assert log.gain(picks(model, log), int(log.truth.mean(0).argmax())) > 2
+
+
+def one_prompt(log: SimulatedLog):
+    t = log.training_set()
+    return replace(t, prompts=t.prompts[:1], labels=t.labels[:, :1], weights=t.weights[:, :1])
+
+
+def all_right(log: SimulatedLog):
+    t = log.training_set()
+    return replace(t, labels=np.ones_like(t.labels))
+
+
+def one_answer_per_question(log: SimulatedLog):
+    t = log.training_set()
+    keep = np.arange(t.labels.shape[1]) == np.arange(len(t.labels))[:, None] % t.labels.shape[1]
+    return replace(t, labels=np.where(keep, t.labels, np.nan), weights=np.where(keep, t.weights, 0))
+
+
+def few(log: SimulatedLog):
+    t = log.training_set(log.train & (np.arange(len(log.train)) < 12))
+    return t
+
+
+@pytest.mark.parametrize("shape", [one_prompt, all_right, one_answer_per_question, few])
+def test_odd_logs(shape):
+    log = simulate(3, train=150, test=50, rates=RATES, seed=5)
+    train = shape(log)
+    model = Interaction()
+    model.fit(train)
+    p = model.predict(log.vectors[~log.train], train.prompts)
+    assert p.shape == (50, len(train.prompts)) and (p > 0).all() and (p < 1).all()
+
+
+@settings(max_examples=15, deadline=None)
+@given(st.integers(0, 10_000), st.floats(0, 1), st.integers(1, 5), st.integers(1, 60))
+def test_any_small_log_is_fitted(seed: int, missing: float, k: int, n: int):
+    rng = np.random.default_rng(seed)
+    labels = rng.random((n, k)).round(1).astype(np.float32)
+    asked = rng.random((n, k)) >= missing
+    train = reward_models.TrainingSet(
+        rng.standard_normal((n, 6)).astype(np.float32),
+        rng.standard_normal((k, 3)).astype(np.float32),
+        np.where(asked, labels, np.nan).astype(np.float32),
+        (asked * rng.integers(1, 4, (n, k))).astype(np.float32),
+        4,
+    )
+    model = Interaction()
+    model.fit(train)
+    p = model.predict(train.questions, train.prompts)
+    assert np.isfinite(p).all() and (p >= 0).all() and (p <= 1).all()
+
+
+def test_a_prompt_never_seen_is_between_its_relatives():
+    log = simulate(8, train=800, test=100, rates=RATES, seed=6)
+    vectors = np.eye(4, 5, dtype=np.float32)
+    model = fitted(log, prompts=vectors)
+    new = np.array([[0.7, 0.7, 0, 0, 0], [0, 0, 0, 0, 1]], dtype=np.float32)
+    p = model.predict(log.vectors[~log.train], np.concatenate([vectors, new]))
+    assert (p[:, :4] == model.predict(log.vectors[~log.train], vectors)).all()
+    assert (p[:, 5] < p[:, :4].max(1)).all(), "nothing is known of a stranger, so it is never the best"
+
+
+def test_save_and_load(tmp_path: Path):
+    log = simulate(8, train=300, test=50, rates=RATES, seed=7)
+    model = fitted(log)
+    digest = reward_models.save(model, tmp_path / "m.safetensors")
+    again = reward_models.load(reward_models.make("interaction"), tmp_path / "m.safetensors", digest)
+    assert (again.predict(log.vectors, log.prompt_vectors) == model.predict(log.vectors, log.prompt_vectors)).all()
+    assert again.settings == pytest.approx(model.settings)
+
+
+def test_whole_clusters_leave_the_inner_folds():
+    """Copies of questions look like new evidence unless their cluster moves as one."""
+    log = simulate(0, train=300, test=100, rates=(0.5, 0.5, 0.5), seed=8)
+    t = log.training_set()
+    copies = {
+        name: np.repeat(getattr(t, name), 4, 0) for name in ("questions", "labels", "weights")
+    }
+    alone, together = Interaction(), Interaction()
+    alone.fit(replace(t, **copies, clusters=np.arange(1200)))
+    together.fit(replace(t, **copies, clusters=np.repeat(np.arange(300), 4)))
+    assert alone.settings["support"] > 10 and together.settings["support"] < 2.5
+
+
+def test_ridge_path_is_ridge_regression():
+    rng = np.random.default_rng(0)
+    phi, targets, weights = rng.standard_normal((60, 5)), rng.standard_normal((60, 3)), rng.random((60, 3))
+    weights[:, 1] = 2 * weights[:, 0]
+    folds = np.arange(60) % 3
+    path = RidgePath(phi, folds)
+    held = path.held_out(targets, weights)
+    for j in range(3):
+        for fold in range(3):
+            inside = folds != fold
+            x, w = phi[inside], weights[inside, j]
+            for i in (0, 4, len(RIDGES) - 1):
+                beta = np.linalg.solve(x.T @ (x * w[:, None]) + RIDGES[i] * np.eye(5), x.T @ (w * targets[inside, j]))
+                np.testing.assert_allclose(held[i, ~inside, j], phi[~inside] @ beta, atol=1e-9)
+
+
+def test_regression_agrees_with_scikit_learn():
+    from sklearn.linear_model import LogisticRegression
+
+    rng = np.random.default_rng(1)
+    x = rng.standard_normal((4000, 2))
+    y = (rng.random((4000, 2)) < sigmoid(np.array([0.5, -1]) + 0.8 * x)).astype(float)
+    b, (slope,), (error,) = Cells(y, np.ones_like(y), np.arange(4000)).regress([x])
+    design = np.column_stack([x.ravel(), np.tile([1.0, 0.0], 4000), np.tile([0.0, 1.0], 4000)])
+    reference = LogisticRegression(C=1e6, fit_intercept=False, tol=1e-10).fit(design, y.ravel()).coef_[0]
+    np.testing.assert_allclose([slope, *b], reference, atol=3e-3)
+    assert 0.02 < error < 0.04
+
+
+# --- simulated logs --------------------------------------------------------------------------------------------
+
+
+def test_simulated_log_has_what_it_says():
+    log = simulate(3, train=2000, test=2000, rates=MAWPS["rates"], seed=0)
+    best_single = log.expected.mean(0).max()
+    assert 100 * (log.expected.max(1).mean() - best_single) == pytest.approx(3, abs=0.01)
+    np.testing.assert_allclose(log.truth.mean(0), MAWPS["rates"], atol=0.02)
+    assert abs(log.truth.mean() - log.correct.mean()) < 0.01
+    assert len(set(log.questions())) == 4000 and len(log.rows()) == 24000
+    assert sum(log.components().values()) == pytest.approx(log.truth.mean() * (1 - log.truth.mean()))
+    again = simulate(3, train=2000, test=2000, rates=MAWPS["rates"], seed=0)
+    assert (again.correct == log.correct).all()
+
+
+def test_hidden_cells_follow_their_propensities():
+    log = simulate(3, train=3000, test=100, rates=RATES, seed=0)
+    for policy in ("uniform", "prefers_good", "by_question"):
+        propensities = logging_propensities(log, policy, 0.4)
+        hidden = hide(log, propensities)
+        kept = ~np.isnan(hidden.correct[log.train][:, :, 0])
+        np.testing.assert_allclose(kept.mean(0), propensities[log.train].mean(0), atol=0.04)
+        assert not np.isnan(hidden.correct[~log.train]).any()
+
+
+# --- diagnosis -------------------------------------------------------------------------------------------------
+
+
+def diagnosed(log: SimulatedLog, curve: bool = False) -> diagnosis.Diagnosis:
+    return diagnosis.diagnose(log.prompt_log(), log.training_set(), curve=curve)
+
+
+def test_verdicts():
+    strong = diagnosed(simulate(8, train=1000, test=1, rates=RATES, seed=0), curve=True)
+    assert strong.verdict == "worth it" and strong.gain is not None and strong.gain.expected[1] > 0.01
+    assert [p["questions"] for p in strong.curve] == [250, 500, 1000]
+    nothing = diagnosed(simulate(0, train=1000, test=1, rates=RATES, seed=1))
+    assert nothing.verdict == "not shown" and nothing.more_questions == 0
+    small = diagnosed(simulate(3, train=80, test=1, rates=(0.5, 0.5, 0.5), seed=2))
+    assert small.verdict != "worth it"
+    assert "best single prompt" in "\n".join(diagnosis.report_lines(strong))
+
+
+@pytest.mark.parametrize("n, k", [(8, 3), (200, 1)])
+def test_too_little_is_said(n: int, k: int):
+    found = diagnosed(simulate(0, train=n, test=1, rates=(0.5,) * k, seed=0))
+    assert found.verdict == "not enough data" and found.gain is None
+
+
+def test_variance_components():
+    rates = tuple(np.linspace(0.2, 0.6, 8))
+    true, estimated = [], []
+    for seed in range(5):
+        log = simulate(3, train=2000, test=1, rates=rates, samples=2, seed=seed)
+        rows = log.prompt_log()
+        split = diagnosis.variance_split(rows.question, rows.prompt, rows.correct.astype(float), (2000, 8))
+        assert split is not None and split.repeated
+        true.append(list(log.components().values()))
+        estimated.append([split.prompt, split.difficulty[1], split.interaction[1], split.noise[1]])
+    true, estimated = np.mean(true, 0), np.mean(estimated, 0)
+    assert (np.abs(estimated - true) < np.maximum(0.1 * true, 0.005 * true.sum())).all()
+
+
+def test_one_answer_per_cell_gives_bounds_that_hold():
+    log = simulate(3, train=3000, test=1, rates=RATES, seed=1)
+    rows = log.prompt_log()
+    split = diagnosis.variance_split(rows.question, rows.prompt, rows.correct.astype(float), (3000, 4))
+    assert split is not None and not split.repeated and np.isnan(split.interaction[1])
+    true = log.components()
+    for name in ("difficulty", "interaction", "noise"):
+        low, _, high = getattr(split, name)
+        assert low - 0.003 < true[name] < high + 0.003
+    assert split.total == pytest.approx(sum(true.values()), rel=0.03)
+
+
+def test_oracle_without_luck():
+    log = simulate(0, train=2000, test=1, rates=(0.5, 0.5, 0.5), samples=2, seed=0)
+    raw, without = diagnosis.oracle(log.prompt_log())
+    best = log.truth[log.train].max(1).mean()
+    assert raw > best + 0.1, "luck flatters"
+    assert 0.5 < without < best + 0.02
+
+
+def test_facts_name_what_is_wrong():
+    rows = [
+        {"question": f"How many {word} are in {i} boxes of {other}?", "prompt": p, "correct": int(p == "good" and i % 2), "answer": a, "split": s}
+        for i, (word, other) in enumerate((f"w{i}x", f"o{i}y") for i in range(30))
+        for p, a in (("good", "the answer is 7."), ("bad", "so first we will take the number of all the"))
+        for s in ("train", "test")
+    ]
+    facts = diagnosis.data_facts(read_log(pd.DataFrame(rows)))
+    assert facts.broken_prompts == ["prompt 2"] and set(facts.truncated) == {"prompt 2"}
+    assert facts.test_questions_in_train == 30 and facts.duplicate_rows == 60
+    assert any("leak" in line for line in facts.lines())
+
+
+def test_measure_selection_runs(tmp_path: Path):
+    script = Path(__file__).parents[1] / "scripts" / "measure_selection.py"
+    command = [sys.executable, str(script), "--parts", "variance", "--logs", "1", "--root", str(tmp_path)]
+    page = tmp_path / "docs" / "selection.md"
+    page.parent.mkdir()
+    page.write_text("<!-- table: selection_variance -->\n<!-- end -->\n")
+    done = subprocess.run(command, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "results/reference/selection_variance.csv").read_text().startswith("component,samples")
+    assert "| difficulty | 2 | 1 |" in page.read_text()
+    done = subprocess.run([*command, "--parts", "variants"], capture_output=True, text=True, timeout=60)
+    assert done.returncode != 0 and done.stderr.startswith("error: --parts variants: choose from"), done.stderr
