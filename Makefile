@@ -7,7 +7,7 @@ DEMO_SUBSETS ?= 6
 # Released files are taken from here when set (a folder laid out like data/fetched); otherwise downloaded.
 export PROMPT_OIRL_MIRROR ?=
 
-.PHONY: install demo nano-log nano-tables reproduce intervals models reference bench test check format readme clean
+.PHONY: install demo nano-log nano-tables reproduce intervals models voting transfer off-policy reference bench selection-tables test check format readme clean
 
 install: .venv/.installed
 
@@ -56,7 +56,7 @@ nano-log: install
 
 # The other reward models on the tiny model's log, and the committed tables.
 nano-tables: demo
-	cd llama_exps && for model in lightgbm linear mlp knn; do \
+	cd llama_exps && for model in lightgbm interaction linear mlp knn; do \
 	  $(BIN)/python llama_step4_offline_evaluation.py --llm nano --dataset arith --split crossfit --subsets 6 --model $$model && \
 	  $(BIN)/python llama_step5_offline_optimization.py --llm nano --dataset arith --split crossfit --subsets 6 --model $$model || exit 1; \
 	done
@@ -64,10 +64,19 @@ nano-tables: demo
 
 # The other reward models, all six prompts, both protocols.
 models: install
-	cd llama_exps && for model in lightgbm linear mlp knn; do \
+	cd llama_exps && for model in lightgbm interaction linear mlp knn; do \
 	  $(BIN)/python llama_step4_offline_evaluation.py --dataset $(DATASET) --subsets 6 --model $$model && \
 	  $(BIN)/python llama_step5_offline_optimization.py --dataset $(DATASET) --subsets 6 --model $$model || exit 1; \
 	done
+
+# What votes over several prompts bring, how off-policy intervals hold, and what carries over from log to log.
+voting transfer off-policy: install
+	$(BIN)/python scripts/fetch_data.py --datasets $(DATASET)
+	cd llama_exps && $(BIN)/python llama_step2_reorg_data.py --dataset $(DATASET)
+	cd llama_exps && $(BIN)/python llama_step3_data_processing.py --dataset $(DATASET)
+	cd llama_exps && $(BIN)/python llama_step2_reorg_data.py --llm nano --dataset arith --prompts ../data/arith/prompts.csv
+	cd llama_exps && $(BIN)/python llama_step3_data_processing.py --llm nano --dataset arith
+	$(BIN)/python scripts/measure_$(subst -,_,$@).py
 
 # The committed tables that README quotes, collected from results/.
 reference: install
@@ -77,6 +86,10 @@ reference: install
 PARTS ?= all
 bench: install
 	$(BIN)/python scripts/bench.py --parts $(PARTS)
+
+# The interaction model and the diagnosis on real and simulated logs; needs what reproduce and demo leave behind.
+selection-tables: install
+	$(BIN)/python scripts/measure_selection.py --force
 
 test: install
 	$(BIN)/python -m pytest -n 2 -m "not install and not slow"

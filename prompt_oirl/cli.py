@@ -19,7 +19,7 @@ import json
 import sys
 import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -33,20 +33,26 @@ _FORMULA = ("=", "+", "-", "@", "\t", "\r")
 
 
 @dataclass(kw_only=True)
-class Learning:
-    """Settings of the selector."""
+class Reading:
+    """How a log is read."""
 
     embedder: str = "minilm"
     """minilm (offline), tfidf (quick, offline), openai:MODEL, or a sentence-transformers folder or hub id."""
+    llm: str | None = None
+    """Use the rows of this LLM only; needed where the log has several."""
+    seed: int = 0
+    """Seed of everything random."""
+
+
+@dataclass(kw_only=True)
+class Learning(Reading):
+    """Settings of the selector."""
+
     model: str = "interaction"
     """The reward model: interaction (leaves the best prompt only where that is supported), xgboost, lightgbm, linear,
     mlp or knn."""
     cost_weight: float = 0.0
     """Success that one unit of cost must bring: the choice maximises success - cost_weight * cost."""
-    llm: str | None = None
-    """Use the rows of this LLM only; needed where the log has several."""
-    seed: int = 0
-    """Seed of everything random."""
 
 
 @dataclass(kw_only=True)
@@ -104,6 +110,19 @@ class Evaluate(Learning):
 
 
 @dataclass(kw_only=True)
+class Diagnose(Reading):
+    """Say whether choosing per question is worth it on this log: worth it, not shown, or not enough data.
+
+    example: prompt-oirl diagnose log.csv
+    """
+
+    log: tyro.conf.Positional[str]
+    """CSV, JSONL or Parquet file, or - for stdin."""
+    format: Literal["text", "jsonl"] = "text"
+    """Sentences, verdict first; or one JSON object with every number."""
+
+
+@dataclass(kw_only=True)
 class Vote(Learning):
     """Measure what asking several prompts and voting brings, from the stored answers (column answer).
 
@@ -138,6 +157,7 @@ Command = (
     Annotated[Fit, tyro.conf.subcommand("fit")]
     | Annotated[Select, tyro.conf.subcommand("select")]
     | Annotated[Evaluate, tyro.conf.subcommand("evaluate")]
+    | Annotated[Diagnose, tyro.conf.subcommand("diagnose")]
     | Annotated[Vote, tyro.conf.subcommand("vote")]
     | Annotated[ReportPage, tyro.conf.subcommand("report")]
 )
@@ -145,10 +165,19 @@ Command = (
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """The command line; ends the process with an exit status if it is not 0."""
-    args: Any = tyro.cli(Command, prog="prompt-oirl", description=__doc__, args=arguments, use_underscores=True)  # type: ignore[call-overload]
-    work: dict[type, Callable[[Any], None]] = {Fit: fit, Select: select, Evaluate: evaluate, Vote: vote, ReportPage: report}
+    args: Any = tyro.cli(
+        Command, prog="prompt-oirl", description=__doc__, args=arguments, use_underscores=True
+    )  # type: ignore[call-overload]
+    work: dict[type, Callable[[Any], None]] = {
+        Fit: fit,
+        Select: select,
+        Evaluate: evaluate,
+        Diagnose: diagnose,
+        Vote: vote,
+        ReportPage: report,
+    }
     with warnings.catch_warnings():
-        warnings.showwarning = _say_warning
+        warnings.showwarning = _say_warning  # type: ignore[assignment]
         run_reporting(lambda: work[type(args)](args), "choose another --out", "nothing was written")
 
 
@@ -156,6 +185,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 def fit(args: Fit) -> None:
+    if args.out.is_file():
+        raise InputError(f"{args.out} is a file: choose a folder for the selector")
     log, selector = _read(args.log, args), _selector(args)
     selector.fit(log)
     folder = selector.save(args.out)
@@ -175,7 +206,12 @@ def select(args: Select) -> None:
     picks = selector.select(questions, prompts, args.k, args.abstain_below).reshape(len(questions), args.k)
     order, probabilities = selector.rank(questions, prompts)
     rows = [
-        {"question": question, "rank": rank + 1, "prompt": picks[i, rank], "probability": round(float(probabilities[i, order[i, rank]]), 6)}
+        {
+            "question": question,
+            "rank": rank + 1,
+            "prompt": picks[i, rank],
+            "probability": round(float(probabilities[i, order[i, rank]]), 6),
+        }
         for i, question in enumerate(questions)
         for rank in range(args.k)
     ]
@@ -194,7 +230,23 @@ def evaluate(args: Evaluate) -> None:
         result = judge(_selector(args), _read(args.test, args), _read(args.train, args), seed=args.seed)
     _write(result.policies, POLICY_COLUMNS, args.format)
     gain, low, high = (100 * value for value in result.gain)
-    _say(f"choosing per question gains {gain:+.1f} points [{low:+.1f}, {high:+.1f}] over the best single prompt")
+    _say(
+        f"choosing per question gains {gain:+.1f} points [{low:+.1f}, {high:+.1f}] over the best single prompt"
+    )
+
+
+def diagnose(args: Diagnose) -> None:
+    from prompt_oirl.diagnosis import diagnose as examine
+    from prompt_oirl.diagnosis import report_lines
+    from prompt_oirl.prompt_selector import PromptSelector
+
+    log = _read(args.log, args)
+    train = PromptSelector(args.embedder, seed=args.seed).training_set(log)
+    found = examine(log, train, args.seed)
+    if args.format == "jsonl":
+        _put(json.dumps(_plain(asdict(found))) + "\n")
+    else:
+        _put("".join(f"{line}\n" for line in report_lines(found)))
 
 
 def vote(args: Vote) -> None:
@@ -204,13 +256,17 @@ def vote(args: Vote) -> None:
     rows = voting_rows(_selector(args), log, args.parser, args.seed)
     _write(rows, COLUMNS, args.format)
     if (log.counts == 0).any():
-        _say("note: some answers are not in the log; only logged ones were asked, so the first call is not always the best prompt")
+        _say(
+            "note: some answers are not in the log; only logged ones were asked, so the first call is not always the best prompt"
+        )
 
 
 def report(args: ReportPage) -> None:
     from prompt_oirl.reports.html import write_page
     from prompt_oirl.reports.own_log import make_report
 
+    if args.out.is_dir():
+        raise InputError(f"{args.out} is a folder: name the page, such as {args.out / 'report.html'}")
     log = _read(args.log, args)
     name = "log from stdin" if args.log == "-" else Path(args.log).name
     made = make_report(_selector(args), log, args.title or name, args.seed, _say)
@@ -227,7 +283,7 @@ def _selector(args: Learning) -> Any:
     return PromptSelector(args.embedder, args.model, args.cost_weight, args.seed)
 
 
-def _read(path: str | None, args: Learning) -> Any:
+def _read(path: str | None, args: Reading) -> Any:
     from prompt_oirl.prompt_log import read_log
 
     log = read_log(path or "-", args.llm)
@@ -238,18 +294,20 @@ def _read(path: str | None, args: Learning) -> Any:
 
 def _read_questions(path: str) -> list[str]:
     """Questions of a file: a table with a column question, or plain lines."""
-    from prompt_oirl.prompt_log import read_texts
+    from prompt_oirl.user_tables import read_texts
 
     return read_texts(path, "question", lines=True)
 
 
 def _read_prompts(path: Path) -> list[str]:
-    from prompt_oirl.prompt_log import read_texts
+    from prompt_oirl.user_tables import read_texts
 
     return list(dict.fromkeys(read_texts(str(path), "prompt", lines=False)))
 
 
-def _write(rows: Iterable[Mapping[str, Any]], columns: Sequence[str], form: Format, excel_safe: bool = False) -> None:
+def _write(
+    rows: Iterable[Mapping[str, Any]], columns: Sequence[str], form: Format, excel_safe: bool = False
+) -> None:
     """Rows to stdout, always as UTF-8 with plain line ends."""
     out = io.StringIO(newline="")
     if form == "jsonl":
@@ -260,18 +318,32 @@ def _write(rows: Iterable[Mapping[str, Any]], columns: Sequence[str], form: Form
         writer.writerow(columns)
         for row in rows:
             cells = [_cell(row.get(c)) for c in columns]
-            writer.writerow([f"'{c}" if excel_safe and isinstance(row.get(k), str) and c.startswith(_FORMULA) else c for k, c in zip(columns, cells)])
+            writer.writerow(
+                [
+                    f"'{c}" if excel_safe and isinstance(row.get(k), str) and c.startswith(_FORMULA) else c
+                    for k, c in zip(columns, cells)
+                ]
+            )
     else:
         table = [list(columns), *([_cell(row.get(c), 4) for c in columns] for row in rows)]
         widths = [max(len(_clip(line[i])) for line in table) for i in range(len(columns))]
         for line in table:
             out.write("  ".join(_clip(c).ljust(w) for c, w in zip(line, widths)).rstrip() + "\n")
+    _put(out.getvalue())
+
+
+def _put(text: str) -> None:
     sys.stdout.flush()
-    sys.stdout.buffer.write(out.getvalue().encode("utf-8"))
+    sys.stdout.buffer.write(text.encode("utf-8"))
     sys.stdout.buffer.flush()
 
 
 def _plain(value: Any) -> Any:
+    """What JSON can hold: NumPy's numbers as Python's, NaN as null."""
+    if isinstance(value, Mapping):
+        return {key: _plain(v) for key, v in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(v) for v in value]
     value = value.item() if hasattr(value, "item") else value
     return None if isinstance(value, float) and value != value else value
 

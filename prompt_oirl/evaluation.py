@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from prompt_oirl import selectors
+from prompt_oirl import selectors, voting
 from prompt_oirl.fits import Fit, masked_features
 from prompt_oirl.offline_dataset import OfflineDataset
 from prompt_oirl.reward_models import RewardModel, TrainingSet, merge_repeats
@@ -37,6 +37,7 @@ class Judgement:
 
     `rows` are test rows (repeated once per assignment); `seen_scores` (rows, K) and `held_out_scores`
     (rows, H) are the reward model's; picks are columns of the test label matrix, -1 where nobody picks one.
+    `calls` is how many answers a selector pays for where that depends on the log; else see `CALLS`.
     """
 
     group: str
@@ -47,6 +48,12 @@ class Judgement:
     picks: dict[str, np.ndarray] = field(default_factory=dict)
     seen_scores: np.ndarray = field(default_factory=lambda: np.zeros((0, 0), dtype=np.float32))
     held_out_scores: np.ndarray = field(default_factory=lambda: np.zeros((0, 0), dtype=np.float32))
+    calls: dict[str, int] = field(default_factory=dict)
+
+    def calls_of(self, selector: str, n_prompts: int) -> int:
+        """Answers that a selector pays for per question, with `n_prompts` prompts in all."""
+        base = selector.removesuffix("_as_published")
+        return self.calls.get(base) or (CALLS[base](len(self.subset), n_prompts) if base in CALLS else 1)
 
 
 def judge(data: OfflineDataset, fold_fits: Sequence[tuple[Fit, Split, RewardModel]]) -> Judgement:
@@ -66,6 +73,7 @@ def judge(data: OfflineDataset, fold_fits: Sequence[tuple[Fit, Split, RewardMode
     whole = Judgement(first.group, first.subset, first.variant, rows[order])
     whole.success = {name: joined([p.success[name] for p in parts]) for name in parts[0].success}
     whole.picks = {name: joined([p.picks[name] for p in parts]) for name in parts[0].picks}
+    whole.calls = parts[0].calls
     whole.seen_scores = joined([p.seen_scores for p in parts])
     whole.held_out_scores = joined([p.held_out_scores for p in parts])
     # The paper's "Training Best" looks at the test answers of all rows; kept, and named for what it is.
@@ -148,6 +156,34 @@ class FoldJudge:
         scores = neighbours.predict(questions[texts], prompts[seen])[inverse]
         self.add("knn", selectors.argmax_sound(scores, self.train_success, self.fit.seed), seen)
 
+    def votes(self, scores: np.ndarray) -> None:
+        """Several answers and a vote, wherever texts are logged; scores (rows, K seen + H held-out prompts).
+
+        `vote_3` asks the three prompts of the highest predicted reward; answers count by it, or equally (`majority`).
+        """
+        if self.data.votes is None:
+            return
+        logged = self.data.votes.logged.any(0)
+        everything = np.concatenate([self.seen, self.held_out])
+        for suffix, columns in (("", self.seen), ("_16", everything if self.is_full else self.seen[:0])):
+            place = np.flatnonzero(logged[columns])
+            if len(place) < 2:
+                continue
+            table = self.data.votes.rows(self.split.test).columns(columns[place])
+            weights = scores[:, place].astype(np.float64)
+            order = voting.order_by(table, weights)
+            counts = {
+                "majority": voting.count_votes(table, order, np.ones_like(weights)).right,
+                "weighted": voting.count_votes(table, order, weights).right,
+            }
+            calls = {"majority": len(place), "weighted": len(place)}
+            if len(place) > 3:
+                counts["3"], calls["3"] = counts["weighted"][:, :3], 3
+            for name, right in counts.items():
+                found = np.where(table.logged.any(1), right[:, -1], np.nan)
+                self.result.success[f"vote{suffix}_{name}"] = found
+                self.result.calls[f"vote{suffix}_{name}"] = calls[name]
+
     def self_critique(self, confidences: np.ndarray) -> None:
         """LMSC: the prompt whose answer the LLM itself trusts most, among K and among all prompts."""
         self.add_both("lmsc", confidences[:, self.seen], self.seen)
@@ -163,9 +199,11 @@ def judge_fold(data: OfflineDataset, fit: Fit, split: Split, model: RewardModel)
     texts, inverse = np.unique(judge.test_index, return_inverse=True)
     candidates = np.concatenate([judge.seen, judge.held_out])
     judge.add(BASELINE, np.full(len(judge.labels), judge.best), judge.seen)
-    judge.reward_model(model.predict(questions[texts], prompts[candidates])[inverse])
+    scores = model.predict(questions[texts], prompts[candidates])[inverse]
+    judge.reward_model(scores)
     if fit.variant == "both":
         judge.model_free(questions, prompts)
+        judge.votes(scores)
         if data.confidences is not None:
             judge.self_critique(data.confidences[split.test])
     return judge.result

@@ -17,7 +17,7 @@ from prompt_oirl.metrics import ClusterBootstrap
 from prompt_oirl.prompt_log import PromptLog
 from prompt_oirl.prompt_selector import PromptSelector, shared_embedder
 from prompt_oirl.splits import HEADLINE_FOLDS, assign_folds
-from prompt_oirl.voting import NO_ANSWER, NOT_LOGGED, PARSERS, VoteTable
+from prompt_oirl.voting import PARSERS, VoteTable
 from prompt_oirl.voting_evaluation import evaluate_voting
 
 MOST_CALLS = 16
@@ -28,7 +28,19 @@ WAYS = {
     "adaptive_predicted": "the same, stopping early",
     "any_right": "any of them right (bound)",
 }
-COLUMNS = ["way", "budget", "calls", "success", "success_low", "success_high", "gain", "gain_low", "gain_high", "n", "groups"]
+COLUMNS = [
+    "way",
+    "budget",
+    "calls",
+    "success",
+    "success_low",
+    "success_high",
+    "gain",
+    "gain_low",
+    "gain_high",
+    "n",
+    "groups",
+]
 
 
 def guess_parser(log: PromptLog) -> str:
@@ -39,21 +51,15 @@ def guess_parser(log: PromptLog) -> str:
 
 def vote_table(log: PromptLog, parser: str) -> VoteTable:
     """The first stored answer of each cell as a vote."""
-    if parser not in PARSERS:
-        raise InputError(f"--parser {parser}: choose auto, {', '.join(PARSERS)}")
-    answers = np.full(log.labels.shape, NOT_LOGGED, dtype=np.int64)
-    right, sample = np.full(answers.shape, np.nan), np.full(answers.shape, np.iinfo(np.int64).max)
-    ids: list[dict[Any, int]] = [{} for _ in log.questions]
-    for i, j, text, verdict, s in zip(log.question, log.prompt, log.answer, log.correct, log.sample):
-        if text is None or s >= sample[i, j]:
-            continue
-        found = PARSERS[parser](text[-grading.MAX_CHARACTERS :])
-        answers[i, j] = NO_ANSWER if found is None else ids[i].setdefault(found, len(ids[i]))
-        right[i, j], sample[i, j] = verdict, s
-    return VoteTable(voting.in_column_order(answers), right)
+    cells = zip(
+        log.question.tolist(), log.prompt.tolist(), log.sample.tolist(), log.answer, log.correct.tolist()
+    )
+    return voting.vote_table(cells, (len(log.questions), len(log.prompts)), parser)
 
 
-def voting_rows(selector: PromptSelector, log: PromptLog, parser: str = "auto", seed: int = 0) -> list[dict[str, Any]]:
+def voting_rows(
+    selector: PromptSelector, log: PromptLog, parser: str = "auto", seed: int = 0
+) -> list[dict[str, Any]]:
     """Success and mean calls of each way of voting at budgets 1..16, and the gain over one answer of the best prompt.
 
     Only prompts whose answer to a question is logged can be asked; questions without any answer are left out.
@@ -67,7 +73,9 @@ def voting_rows(selector: PromptSelector, log: PromptLog, parser: str = "auto", 
     part, table = log.take(asked), table.rows(asked)
     _, dense = np.unique(part.groups, return_inverse=True)
     if dense.max() + 1 < 2 * HEADLINE_FOLDS:
-        raise InputError(f"voting is judged across folds: the log needs {2 * HEADLINE_FOLDS} different questions with answers, it has {dense.max() + 1}")
+        raise InputError(
+            f"voting is judged across folds: the log needs {2 * HEADLINE_FOLDS} different questions with answers, it has {dense.max() + 1}"
+        )
     folds = assign_folds(dense, HEADLINE_FOLDS, seed)[dense]
     embedder = shared_embedder(selector)
 
@@ -85,6 +93,19 @@ def voting_rows(selector: PromptSelector, log: PromptLog, parser: str = "auto", 
         success, gain = bootstrap.mean(curves[name].right), bootstrap.mean(curves[name].right - one)
         for m in range(min(MOST_CALLS, len(part.prompts))):
             rows.append(
-                dict(zip(COLUMNS, (label, m + 1, float(curves[name].calls[:, m].mean()), *success[m], *gain[m], len(asked), bootstrap.n_clusters)))
+                dict(
+                    zip(
+                        COLUMNS,
+                        (
+                            label,
+                            m + 1,
+                            float(curves[name].calls[:, m].mean()),
+                            *success[m],
+                            *gain[m],
+                            len(asked),
+                            bootstrap.n_clusters,
+                        ),
+                    )
+                )
             )
     return rows

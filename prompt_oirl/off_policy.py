@@ -122,7 +122,7 @@ def direct_method(log: LoggedRewards, target: np.ndarray, predicted: CrossFit) -
     error = np.sqrt((groups - 1) / groups * ((np.array(kept) - np.mean(kept)) ** 2).sum())
     reach = student.ppf(0.975, groups - 1) * error
     value = float(parts.mean())
-    return Estimate(value, value - reach, value + reach, float(log.logged.sum()))
+    return Estimate(value, float(value - reach), float(value + reach), float(log.logged.sum()))
 
 
 def doubly_robust(log: LoggedRewards, target: np.ndarray, predicted: CrossFit) -> Estimate:
@@ -155,9 +155,12 @@ def _estimate(
     if clusters < 2:
         raise InputError("an interval needs questions of at least two clusters; log more questions")
     widen = clusters / (clusters - 1) * n / max(n - spent, 1)
-    reach = student.ppf(0.975, clusters - 1) * np.sqrt(widen * (sums**2).sum()) / n
+    # Degrees of freedom by Satterthwaite: few where few clusters carry the sum, clusters - 1 for a normal one.
+    square, fourth = (sums**2).sum(), (sums**4).sum()
+    freedom = 2 * square**2 / max(fourth - square**2 / clusters, 1e-300) if square > 0 else clusters
+    reach = student.ppf(0.975, np.clip(freedom, 1, clusters - 1)) * np.sqrt(widen * square) / n
     answers = weights.sum() ** 2 / max((weights**2).sum(), 1e-300)
-    return Estimate(value, value - reach, value + reach, float(answers))
+    return Estimate(value, float(value - reach), float(value + reach), float(answers))
 
 
 @dataclass(frozen=True)
@@ -226,10 +229,10 @@ def evaluate_policy(
 ) -> dict[str, Estimate]:
     """All estimators on one target policy (n, P); those that need a reward model only with `predicted`.
 
-    Doubly robust is the one to start with. It is not the best where propensities are small and wrong (its
-    correction is then weighted noise in the wrong place: trust the direct method, if the model predicts well), where the reward
-    model is no better than a mean (self-normalised is as good and simpler), or with a few dozen questions (the
-    model's noise enters; a jackknife or Student interval is then too short).
+    Doubly robust is the one to start with: it is the only one here that stays right under wrong propensities and
+    under a poor reward model. It is not the best (scripts/measure_off_policy.py) where the target picks what was seldom logged:
+    weights are then large, and the direct method errs less, if its model is any good. Nor where rewards are hard
+    to predict: self-normalised IPS is as good and needs no model. Where both propensities and model are wrong, nothing helps.
     """
     found = {"ips": inverse_propensity(log, target), "snips": self_normalised(log, target)}
     if predicted is not None:

@@ -18,6 +18,7 @@ from prompt_oirl.embeddings import EmbedderInfo, load_embeddings
 from prompt_oirl.mapped_questions import MappedQuestions
 from prompt_oirl.prompts import Prompt
 from prompt_oirl.steps import check_finished
+from prompt_oirl.voting import VoteTable
 
 STEP2 = "run llama_step2_reorg_data.py first"
 STEP3 = "run llama_step3_data_processing.py first"
@@ -126,7 +127,10 @@ def load_names(llm: str, dataset: str, paths: Paths) -> Names:
 
 @dataclass(frozen=True)
 class OfflineDataset:
-    """Everything a fit or an evaluation needs. Label matrices are float32 (rows, prompts), NaN if never asked."""
+    """Everything a fit or an evaluation needs. Label matrices are float32 (rows, prompts), NaN if never asked.
+
+    `votes` are the parsed answers to the test rows, None if the log holds no texts.
+    """
 
     names: Names
     train_labels: np.ndarray
@@ -136,6 +140,7 @@ class OfflineDataset:
     embeddings_folder: Path
     confidences: np.ndarray | None
     verdicts: np.ndarray | None
+    votes: VoteTable | None = None
 
     def features(
         self, split_name: str, memory_gb: float = np.inf
@@ -177,7 +182,21 @@ def load(llm: str, dataset: str, paths: Paths) -> OfflineDataset:
         path = folder / f"{dataset}_lmsc_{name}.npy"
         if path.is_file():
             lmsc[i] = load_array(path, remedy=STEP2, ndim=2)
-    return OfflineDataset(names, labels["train"], labels["test"], surface, info, vectors, lmsc[0], lmsc[1])
+    votes = None
+    if (folder / f"{dataset}_test_votes.npy").is_file():
+        shape = labels["test"].shape
+        answers = load_array(folder / f"{dataset}_test_votes.npy", remedy=STEP2, ndim=2, dtype="i")
+        right = load_array(
+            folder / f"{dataset}_test_votes_right.npy", remedy=STEP2, ndim=2, dtype="f", labels=True
+        )
+        if answers.shape != shape or right.shape != shape:
+            raise InputError(
+                f"{folder}: {dataset}_test_votes*.npy do not fit the labels of shape {shape}; {STEP2}"
+            )
+        votes = VoteTable(answers, right)
+    return OfflineDataset(
+        names, labels["train"], labels["test"], surface, info, vectors, lmsc[0], lmsc[1], votes
+    )
 
 
 def input_files(llm: str, dataset: str, paths: Paths) -> list[Path]:
@@ -192,7 +211,10 @@ def input_files(llm: str, dataset: str, paths: Paths) -> list[Path]:
         "test_labels.npy",
         "settings.csv",
     )
-    optional = [folder / f"{dataset}_lmsc_{name}.npy" for name in ("confidence", "verdict")]
+    optional = [
+        folder / f"{dataset}_{name}.npy"
+        for name in ("lmsc_confidence", "lmsc_verdict", "test_votes", "test_votes_right")
+    ]
     files = [folder / f"{dataset}_{name}" for name in names] + [vectors / "embedder.json"]
     for path in files:
         if not path.is_file():

@@ -7,24 +7,20 @@ are left alone, so the logs of step 1 are read as well. What cannot be used is r
 
 from __future__ import annotations
 
-import io
-import math
-import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from prompt_oirl.artifacts import InputError, read_jsonl, require
+from prompt_oirl.artifacts import InputError
 from prompt_oirl.near_duplicates import cluster_texts, in_order_of_appearance
+from prompt_oirl.user_tables import is_empty, numbers, read_table, texts
 
 COLUMNS = "question, prompt and correct (optional: answer, cost, group, llm, sample, split, prompt_id)"
 REMEDY = f"give one row per answer with the columns {COLUMNS}"
-_TRUE, _FALSE = {"true", "yes", "right", "correct"}, {"false", "no", "wrong", "incorrect"}
 
 
 @dataclass(frozen=True)
@@ -126,84 +122,8 @@ def read_log(log: pd.DataFrame | str | Path | PromptLog, llm: str | None = None)
         return _checked(log.reset_index(drop=True), "the log, row ", 0, llm)
     if not isinstance(log, str | Path):
         raise InputError(f"a log is a DataFrame or a path, not {type(log).__name__}; {REMEDY}")
-    frame, first_row = read_table(log)
+    frame, first_row = read_table(log, REMEDY)
     return _checked(frame, "stdin:" if str(log) == "-" else f"{log}:", first_row, llm)
-
-
-def read_table(path: str | Path) -> tuple[pd.DataFrame, int]:
-    """A CSV, JSONL or Parquet file (`-`: CSV or JSONL on stdin) as text columns, and the number of its first row."""
-    if str(path) == "-":
-        return _from_bytes(sys.stdin.buffer.read())
-    path = Path(path)
-    kind = path.suffix.lower()
-    if kind not in (".csv", ".jsonl", ".parquet"):
-        raise InputError(f"{path}: the name must end in .csv, .jsonl or .parquet; {REMEDY}")
-    require(path, f"correct the path; {REMEDY}")
-    if kind == ".csv":
-        return _read_csv(path, str(path)), 2
-    if kind == ".jsonl":
-        return pd.DataFrame(list(read_jsonl(path, remedy=REMEDY)), dtype=object), 1
-    try:
-        return pd.read_parquet(path), 1
-    except Exception as error:  # Arrow raises many kinds for a damaged file
-        reason = (str(error) or type(error).__name__).splitlines()[0]
-        raise InputError(f"{path}: not a readable Parquet file ({reason}); {REMEDY}") from error
-
-
-def _from_bytes(data: bytes) -> tuple[pd.DataFrame, int]:
-    if data.lstrip(b"\xef\xbb\xbf \r\n\t").startswith(b"{"):
-        return pd.DataFrame(read_jsonl_bytes(data), dtype=object), 1
-    return _read_csv(io.BytesIO(data), "stdin"), 2
-
-
-def read_texts(path: str, column: str, lines: bool) -> list[str]:
-    """Texts of one column of a CSV, JSONL or Parquet file (`-`: stdin), or with `lines` plain text, one a line."""
-    remedy = f"give a CSV or JSONL with a column {column}" + ", or plain text with one a line" * lines
-    if path == "-":
-        data = sys.stdin.buffer.read()
-        first = data.removeprefix(b"\xef\xbb\xbf").lstrip().split(b"\n", 1)[0]
-        header = [c.strip(b' "\r') for c in first.split(b",")]
-        if lines and not first.startswith(b"{") and column.encode() not in header:
-            return _lines(data, "stdin", remedy)
-        frame, first_row = _from_bytes(data)
-    elif lines and Path(path).suffix.lower() not in (".csv", ".jsonl", ".parquet"):
-        return _lines(require(Path(path), "correct the path").read_bytes(), path, remedy)
-    else:
-        frame, first_row = read_table(path)
-    if column not in frame:
-        raise InputError(f"{path}: the column {column} is missing; {remedy}")
-    return _texts(frame.set_axis(range(first_row, first_row + len(frame))), column, f"{path}:")
-
-
-def _lines(data: bytes, name: str, remedy: str) -> list[str]:
-    try:
-        text = data.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise InputError(f"{name}: not UTF-8 ({error.reason}); {remedy}") from error
-    return [line.strip() for line in text.split("\n") if line.strip()]
-
-
-def read_jsonl_bytes(data: bytes) -> list[dict[str, Any]]:
-    import json
-
-    rows = []
-    for number, line in enumerate(data.removesuffix(b"\n").split(b"\n"), 1):
-        try:
-            row = json.loads(line.decode("utf-8-sig"))
-        except (ValueError, RecursionError) as error:
-            raise InputError(f"stdin:{number}: not valid JSON ({error}); {REMEDY}") from error
-        if not isinstance(row, dict):
-            raise InputError(f"stdin:{number}: expected one JSON object per line; {REMEDY}")
-        rows.append(row)
-    return rows
-
-
-def _read_csv(source: Path | io.BytesIO, name: str) -> pd.DataFrame:
-    try:
-        return pd.read_csv(source, dtype=str, keep_default_na=False, encoding="utf-8-sig")
-    except (ValueError, UnicodeDecodeError) as error:  # pandas' parser errors are ValueErrors
-        reason = (str(error) or type(error).__name__).splitlines()[0]
-        raise InputError(f"{name}: not a readable UTF-8 CSV ({reason}); {REMEDY}") from error
 
 
 def _checked(frame: pd.DataFrame, where: str, first_row: int, llm: str | None) -> PromptLog:
@@ -219,21 +139,27 @@ def _checked(frame: pd.DataFrame, where: str, first_row: int, llm: str | None) -
     frame = frame.set_axis(range(first_row, first_row + len(frame)))
     notes: list[str] = []
     frame, llm = _one_llm(frame, source, llm)
-    correct = _numbers(frame, "correct", where, low=0, high=1)
+    correct = numbers(frame, "correct", where, low=0, high=1)
     unknown = np.isnan(correct)
     if unknown.any():
         notes.append(f"{int(unknown.sum()):,} rows without a verdict (correct is empty) are left out.")
         frame, correct = frame[~unknown], correct[~unknown]
     if not len(frame):
         raise InputError(f"{source}: no row with a verdict; {REMEDY}")
-    questions, prompts = _texts(frame, "question", where), _texts(frame, "prompt", where)
+    questions, prompts = texts(frame, "question", where), texts(frame, "prompt", where)
     if not all(prompts):
-        notes.append(f"{sum(not p for p in prompts):,} rows have an empty prompt: taken as asking without one.")
+        notes.append(
+            f"{sum(not p for p in prompts):,} rows have an empty prompt: taken as asking without one."
+        )
     question, prompt = in_order_of_appearance(questions), in_order_of_appearance(prompts)
     distinct_questions, distinct_prompts = list(dict.fromkeys(questions)), list(dict.fromkeys(prompts))
-    cost = _numbers(frame, "cost", where, low=0) if "cost" in frame else np.full(len(frame), np.nan)
+    cost = numbers(frame, "cost", where, low=0) if "cost" in frame else np.full(len(frame), np.nan)
     keep, sample = _samples(frame, question, prompt, correct, where, notes)
-    answer = [None if _empty(a) else str(a) for a in frame["answer"]] if "answer" in frame else [None] * len(frame)
+    answer = (
+        [None if is_empty(a) else str(a) for a in frame["answer"]]
+        if "answer" in frame
+        else [None] * len(frame)
+    )
     return PromptLog(
         questions=distinct_questions,
         prompts=distinct_prompts,
@@ -254,7 +180,9 @@ def _checked(frame: pd.DataFrame, where: str, first_row: int, llm: str | None) -
 def _one_llm(frame: pd.DataFrame, source: str, llm: str | None) -> tuple[pd.DataFrame, str | None]:
     if "llm" not in frame:
         if llm is not None:
-            raise InputError(f"{source}: there is no column llm, so rows of {llm!r} cannot be chosen; leave out --llm")
+            raise InputError(
+                f"{source}: there is no column llm, so rows of {llm!r} cannot be chosen; leave out --llm"
+            )
         return frame, None
     found = frame["llm"].astype(str)
     names = sorted(set(found))
@@ -269,52 +197,13 @@ def _one_llm(frame: pd.DataFrame, source: str, llm: str | None) -> tuple[pd.Data
     return frame[found == llm] if llm is not None else frame, llm
 
 
-def _numbers(frame: pd.DataFrame, column: str, where: str, low: float, high: float = math.inf) -> np.ndarray:
-    """A column as float64, empty as NaN; words for yes and no count as 1 and 0 in `correct`."""
-    values = np.empty(len(frame))
-    expected = "a number from 0 to 1, true or false" if column == "correct" else "a number of 0 or more, or empty"
-    for i, (number, value) in enumerate(zip(frame.index, frame[column].tolist())):
-        if _empty(value):
-            values[i] = np.nan
-            continue
-        word = value.strip().lower() if isinstance(value, str) else None
-        try:
-            if column == "correct" and word in _TRUE | _FALSE:
-                values[i] = word in _TRUE
-            else:
-                values[i] = float(value)
-        except (TypeError, ValueError):
-            values[i] = math.inf
-        if not low <= values[i] <= high or math.isinf(values[i]):
-            raise InputError(f"{where}{number}: {column} is {_short(value)}, expected {expected}")
-    return values
-
-
-def _texts(frame: pd.DataFrame, column: str, where: str) -> list[str]:
-    """A column as texts; an empty prompt is a prompt, an empty question is none."""
-    texts = []
-    for number, value in zip(frame.index, frame[column].tolist()):
-        if _empty(value):
-            value = ""
-        if not isinstance(value, str):
-            raise InputError(f"{where}{number}: {column} is {_short(value)}, expected text")
-        if column == "question" and not value.strip():
-            raise InputError(f"{where}{number}: the question is empty; {REMEDY}")
-        check_text(value, f"{where}{number}: the {column}")
-        texts.append(value)
-    return texts
-
-
-def check_text(text: str, what: str) -> None:
-    """Refuse lone surrogates, which no tokenizer takes."""
-    try:
-        text.encode("utf-8")
-    except UnicodeEncodeError:
-        raise InputError(f"{what} holds half of a surrogate pair, which is no text: repair the encoding") from None
-
-
 def _samples(
-    frame: pd.DataFrame, question: np.ndarray, prompt: np.ndarray, correct: np.ndarray, where: str, notes: list[str]
+    frame: pd.DataFrame,
+    question: np.ndarray,
+    prompt: np.ndarray,
+    correct: np.ndarray,
+    where: str,
+    notes: list[str],
 ) -> tuple[np.ndarray, np.ndarray]:
     """Rows to keep and their sample number. Without the column, each repeat of a cell is one more sample."""
     cell = question * (int(prompt.max()) + 1) + prompt
@@ -324,10 +213,12 @@ def _samples(
         sample = np.empty(len(cell), dtype=np.int64)
         sample[order] = np.arange(len(cell)) - np.repeat(starts, np.diff(np.r_[starts, len(cell)]))
         return np.arange(len(cell)), sample
-    given = _numbers(frame, "sample", where, low=0)
+    given = numbers(frame, "sample", where, low=0)
     if np.isnan(given).any() or (given != np.floor(given)).any():
         row = frame.index[int(np.argmax(np.isnan(given) | (given != np.floor(given))))]
-        raise InputError(f"{where}{row}: sample is not a whole number; number repeats 0, 1, 2, or drop the column")
+        raise InputError(
+            f"{where}{row}: sample is not a whole number; number repeats 0, 1, 2, or drop the column"
+        )
     first: dict[tuple[int, int], int] = {}
     keep = []
     for i, key in enumerate(zip(cell.tolist(), given.astype(np.int64).tolist())):
@@ -340,7 +231,9 @@ def _samples(
                 "number repeats 0, 1, 2, or drop the column sample"
             )
     if len(keep) < len(cell):
-        notes.append(f"{len(cell) - len(keep):,} rows repeat another row's question, prompt and sample: counted once.")
+        notes.append(
+            f"{len(cell) - len(keep):,} rows repeat another row's question, prompt and sample: counted once."
+        )
     return np.array(keep, dtype=np.int64), given.astype(np.int64)
 
 
@@ -349,7 +242,7 @@ def _names(frame: pd.DataFrame, prompt: np.ndarray, prompts: Sequence[str]) -> l
     if "prompt_id" in frame:
         found: dict[int, set[str]] = {}
         for j, name in zip(prompt.tolist(), frame["prompt_id"].tolist()):
-            found.setdefault(j, set()).add("" if _empty(name) else str(name))
+            found.setdefault(j, set()).add("" if is_empty(name) else str(name))
         names = [found[j].pop() if len(found[j]) == 1 else "" for j in range(len(prompts))]
         if all(names) and len(set(names)) == len(names):
             return names
@@ -361,7 +254,7 @@ def _groups(frame: pd.DataFrame, question: np.ndarray, n: int) -> np.ndarray | N
     if "group" not in frame:
         return None
     own = np.arange(n)
-    rows = [(i, str(g)) for i, g in zip(question.tolist(), frame["group"].tolist()) if not _empty(g)]
+    rows = [(i, str(g)) for i, g in zip(question.tolist(), frame["group"].tolist()) if not is_empty(g)]
     if not rows:
         return None
     names = in_order_of_appearance([g for _, g in rows]) + n
@@ -390,12 +283,3 @@ def _components(n: int, size: int, left: np.ndarray, right: np.ndarray, own: np.
 
     graph = coo_matrix((np.ones(len(left), dtype=np.int8), (left, right)), shape=(size, size))
     return in_order_of_appearance(connected_components(graph, directed=False)[1][own])
-
-
-def _empty(value: Any) -> bool:
-    return value is None or value is pd.NA or value == "" or (isinstance(value, float) and math.isnan(value))
-
-
-def _short(value: Any) -> str:
-    text = ascii(value)
-    return text if len(text) <= 40 else text[:37] + "..."

@@ -20,10 +20,11 @@ from sklearn.utils.validation import check_is_fitted
 from prompt_oirl import reward_models
 from prompt_oirl.artifacts import InputError, atomic_write, is_file_name, read_json, sha256, write_json
 from prompt_oirl.embeddings import Embedder, TfidfEmbedder, encode_distinct, load_embedder
-from prompt_oirl.prompt_log import PromptLog, check_text, read_log
+from prompt_oirl.prompt_log import PromptLog, read_log
 from prompt_oirl.reward_models import RewardModel, TrainingSet
 from prompt_oirl.splits import INNER_FOLDS, assign_folds
 from prompt_oirl.surface import surface_features
+from prompt_oirl.user_tables import check_text
 
 SCHEMA = 1
 DEFAULT_MODEL = "interaction"  # ranks prompts by their means unless held-out folds support more
@@ -66,24 +67,32 @@ class PromptSelector(BaseEstimator):
     def fit(self, log: pd.DataFrame | str | Path | PromptLog) -> PromptSelector:
         """Learn from a log (see `prompt_log.read_log`); raises InputError on one that cannot be used."""
         log = read_log(log)
+        self.model_name_, self.model_ = self._fit_model(self.training_set(log), log)
+        return self
+
+    def training_set(self, log: PromptLog) -> TrainingSet:
+        """What `fit` trains on: features of the log's questions and prompts, labels and weights of its cells."""
         self._check_settings(log.prompt_cost)
-        self.embedder_ = load_embedder(self.embedder, self.seed) if isinstance(self.embedder, str) else self.embedder
+        self.embedder_ = (
+            load_embedder(self.embedder, self.seed) if isinstance(self.embedder, str) else self.embedder
+        )
         self.embedder_.fit(log.questions)
-        asked = np.flatnonzero(log.counts.any(0))  # a part of a log may lack a prompt: then it is one never seen
+        # A part of a log may lack a prompt, which is then one never seen.
+        asked = np.flatnonzero(log.counts.any(0))
         self.prompts_, self.names_ = [log.prompts[j] for j in asked], [log.names[j] for j in asked]
         self.success_, self.cost_ = log.prompt_success[asked], log.prompt_cost[asked]
         self.best_ = int(np.argmax(shrunken_success(log)[asked]))
         questions, size = self._question_features(log.questions)
         prompts = self._prompt_features(self.prompts_)
-        everything = TrainingSet(questions, prompts, log.labels[:, asked], log.counts[:, asked], size, log.groups)
-        self.model_name_, self.model_ = self._fit_model(everything, log)
-        return self
+        return TrainingSet(questions, prompts, log.labels[:, asked], log.counts[:, asked], size, log.groups)
 
     def _check_settings(self, costs: np.ndarray) -> None:
         if not np.isfinite(self.cost_weight) or self.cost_weight < 0:
             raise InputError(f"cost_weight {self.cost_weight}: give 0 or more")
         if self.cost_weight and np.isnan(costs).all():
-            raise InputError("cost_weight needs costs: add a column cost to the log, or leave cost_weight at 0")
+            raise InputError(
+                "cost_weight needs costs: add a column cost to the log, or leave cost_weight at 0"
+            )
 
     def _fit_model(self, data: TrainingSet, log: PromptLog) -> tuple[str, RewardModel]:
         reason = _too_little(log)
@@ -99,7 +108,9 @@ class PromptSelector(BaseEstimator):
             reason = "answers stand on too few questions"
         warnings.warn(f"{reason}: every question gets the prompt that is best overall", stacklevel=3)
         model = reward_models.make(DEFAULT_MODEL, seed=self.seed)
-        model.fit(replace(data, clusters=np.zeros(len(data.labels), dtype=int)))  # one cluster: prompt means only
+        model.fit(
+            replace(data, clusters=np.zeros(len(data.labels), dtype=int))
+        )  # one cluster: prompt means only
         return DEFAULT_MODEL, model
 
     def _question_features(self, texts: Sequence[str]) -> tuple[np.ndarray, int]:
@@ -128,7 +139,9 @@ class PromptSelector(BaseEstimator):
         features, _ = self._question_features(questions)
         return self.model_.predict(features, self._prompt_features(prompts))
 
-    def rank(self, questions: Sequence[str], prompts: Sequence[str] | None = None) -> tuple[np.ndarray, np.ndarray]:
+    def rank(
+        self, questions: Sequence[str], prompts: Sequence[str] | None = None
+    ) -> tuple[np.ndarray, np.ndarray]:
         """Prompt indices best first, int64 (n, m), and the probabilities (n, m) behind them.
 
         Sorted by success - cost_weight * cost; ties go to the prompt with more success in the log.
@@ -199,7 +212,9 @@ class PromptSelector(BaseEstimator):
         }
         if self.embedder_.info.fitted:
             if not isinstance(self.embedder_, TfidfEmbedder):
-                raise InputError("an embedder object of your own that is fitted cannot be saved; use tfidf or a fixed one")
+                raise InputError(
+                    "an embedder object of your own that is fitted cannot be saved; use tfidf or a fixed one"
+                )
             header["words"], arrays = self.embedder_.state()
             files["embedder"] = _write_tensors(folder, "embedder", arrays)
         header["files"] = files
@@ -221,25 +236,35 @@ class PromptSelector(BaseEstimator):
             selector = cls(embedder=embedder or header["embedder"], **header["params"])
             prompts, info = header["prompts"], header["embedder_info"]
             if selector.embedder is None:
-                raise InputError(f"{folder}: made with an embedder object; pass the same as PromptSelector.load(dir, embedder=...)")
-            selector.embedder_ = load_embedder(header["embedder"], selector.seed) if embedder is None else embedder
+                raise InputError(
+                    f"{folder}: made with an embedder object; pass the same as PromptSelector.load(dir, embedder=...)"
+                )
+            selector.embedder_ = (
+                load_embedder(header["embedder"], selector.seed) if embedder is None else embedder
+            )
             if asdict(selector.embedder_.info) != info:
                 raise InputError(
                     f"{folder}: made with embedder {info['name']} ({info['revision']}), here is {selector.embedder_.info.name} "
                     f"({selector.embedder_.info.revision}); install the former, or fit again"
                 )
             if isinstance(selector.embedder_, TfidfEmbedder):
-                selector.embedder_.restore(header["words"], _read_tensors(folder, header["files"]["embedder"]))
+                selector.embedder_.restore(
+                    header["words"], _read_tensors(folder, header["files"]["embedder"])
+                )
             selector.prompts_, selector.names_ = [p["text"] for p in prompts], [p["name"] for p in prompts]
             selector.success_ = np.array([p["success"] for p in prompts], dtype=np.float64)
-            selector.cost_ = np.array([np.nan if p["cost"] is None else p["cost"] for p in prompts], dtype=np.float64)
+            selector.cost_ = np.array(
+                [np.nan if p["cost"] is None else p["cost"] for p in prompts], dtype=np.float64
+            )
             selector.best_ = int(header["best"])
             selector.model_name_ = header["model"]
             selector.model_ = reward_models.make(selector.model_name_, seed=selector.seed)
             selector.model_.restore(_read_tensors(folder, header["files"]["model"]))
             selector.model_.settings = header["settings"]
         except (KeyError, TypeError, ValueError, AttributeError) as error:
-            raise InputError(f"{folder / HEADER}: damaged ({error!r}); fit and save the selector again") from error
+            raise InputError(
+                f"{folder / HEADER}: damaged ({error!r}); fit and save the selector again"
+            ) from error
         return selector
 
 

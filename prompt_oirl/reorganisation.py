@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from prompt_oirl import interactions, offline_dataset, splits
+from prompt_oirl import interactions, offline_dataset, splits, voting
 from prompt_oirl.artifacts import InputError, Paths, write_array, write_csv, write_json, write_jsonl
 from prompt_oirl.interactions import Interaction, LabelTable
 from prompt_oirl.near_duplicates import cluster_texts, in_order_of_appearance
@@ -40,6 +40,7 @@ def reorganise(llm: str, dataset: str, prompts: Sequence[Prompt], log: Path, pat
     test = making["test"].table([p.id for p in prompts])
     check_questions(train, test, log)
     vectors = write_labels(folder, dataset, [("train", train, train_prompts), ("test", test, prompts)])
+    vectors += write_votes(folder, dataset, rows, test, prompts)
 
     n_train = len(train.questions)
     texts = train.questions + test.questions
@@ -132,6 +133,24 @@ def write_labels(
             written.append(folder / f"{dataset}_{split}_{prompt.id}.npy")
             write_array(written[-1], label.astype(bool) if np.isin(label, (0, 1)).all() else label)
     return written
+
+
+def write_votes(
+    folder: Path, dataset: str, rows: Sequence[Interaction], table: LabelTable, prompts: Sequence[Prompt]
+) -> list[Path]:
+    """Write the parsed answers to the test rows, read as the log's grader reads them; nothing if there are no texts."""
+    paths = [folder / f"{dataset}_test_votes.npy", folder / f"{dataset}_test_votes_right.npy"]
+    test = [row for row in rows if row.split == "test" and row.answer is not None]
+    if not test or len(prompts) > voting.MAX_PROMPTS:
+        for path in paths:
+            path.unlink(missing_ok=True)
+        return []
+    parser = test[0].grader if test[0].grader in voting.PARSERS else "strict"
+    cells = voting.vote_cells(test, table.question_ids, [p.id for p in prompts])
+    votes = voting.vote_table(cells, table.labels.shape, parser)
+    write_array(paths[0], votes.answers.astype(np.int16))
+    write_array(paths[1], votes.right.astype(np.float32))
+    return paths
 
 
 def question_lines(split: str, table: LabelTable, index: np.ndarray) -> Iterator[dict[str, Any]]:

@@ -25,7 +25,19 @@ from prompt_oirl.splits import HEADLINE_FOLDS, assign_folds
 
 BINS = 15
 COVERAGES = tuple(round(0.05 * i, 2) for i in range(1, 21))
-POLICY_COLUMNS = ["policy", "success", "success_low", "success_high", "gain", "gain_low", "gain_high", "cost", "picked_logged", "n", "groups"]
+POLICY_COLUMNS = [
+    "policy",
+    "success",
+    "success_low",
+    "success_high",
+    "gain",
+    "gain_low",
+    "gain_high",
+    "cost",
+    "picked_logged",
+    "n",
+    "groups",
+]
 
 
 @dataclass(frozen=True)
@@ -52,7 +64,9 @@ class Evaluation:
         return row["gain"], row["gain_low"], row["gain_high"]
 
 
-def evaluate(selector: PromptSelector, log: PromptLog, train: PromptLog | None = None, seed: int = 0) -> Evaluation:
+def evaluate(
+    selector: PromptSelector, log: PromptLog, train: PromptLog | None = None, seed: int = 0
+) -> Evaluation:
     """Cross-fit `selector` on `log`; with `train`, learn from that log and judge on `log`.
 
     Questions of `log` that `train` holds as well, or near-duplicates of them, are judged by selectors that did
@@ -65,12 +79,20 @@ def evaluate(selector: PromptSelector, log: PromptLog, train: PromptLog | None =
     if train is None and n_folds < 2:
         raise InputError("all questions are near-duplicates of each other: log more different questions")
     embedder = shared_embedder(selector)
-    fold_of = assign_folds(np.r_[groups, source_groups], n_folds, seed) if n_folds > 1 else np.zeros(groups.max() + 1, dtype=int)
+    fold_of = (
+        assign_folds(np.r_[groups, source_groups], n_folds, seed)
+        if n_folds > 1
+        else np.zeros(groups.max() + 1, dtype=int)
+    )
     probabilities = np.empty((len(log.questions), len(log.prompts)), dtype=np.float32)
     picks, best = np.zeros(len(probabilities), dtype=np.int64), np.zeros(len(probabilities), dtype=np.int64)
     for fold in range(n_folds):
         test = np.flatnonzero(fold_of[groups] == fold)
-        kept = np.flatnonzero(fold_of[source_groups] != fold) if n_folds > 1 else np.arange(len(source.questions))
+        kept = (
+            np.flatnonzero(fold_of[source_groups] != fold)
+            if n_folds > 1
+            else np.arange(len(source.questions))
+        )
         if not len(test):
             continue
         fitted = clone(selector).set_params(embedder=embedder)
@@ -116,11 +138,20 @@ def policy_values(log: PromptLog, probabilities: np.ndarray, pick: np.ndarray) -
 
 
 def _policy_rows(
-    log: PromptLog, groups: np.ndarray, probabilities: np.ndarray, picks: np.ndarray, best: np.ndarray, seed: int
+    log: PromptLog,
+    groups: np.ndarray,
+    probabilities: np.ndarray,
+    picks: np.ndarray,
+    best: np.ndarray,
+    seed: int,
 ) -> Iterator[dict[str, Any]]:
     n, n_prompts = log.labels.shape
     fixed = {name: np.full(n, j) for j, name in enumerate(log.names)}
-    policies = {"best prompt": best, "selector": picks, **{f"always {name}": pick for name, pick in fixed.items()}}
+    policies = {
+        "best prompt": best,
+        "selector": picks,
+        **{f"always {name}": pick for name, pick in fixed.items()},
+    }
     values = {name: policy_values(log, probabilities, pick) for name, pick in policies.items()}
     values["random prompt"] = np.mean([values[f"always {name}"] for name in log.names], 0)
     names = ["best prompt", "selector", "random prompt", *(f"always {name}" for name in log.names)]
@@ -134,11 +165,12 @@ def _policy_rows(
         top = np.where(complete, np.where(np.isnan(log.labels), -1, log.labels).max(1), np.nan)
         values[names[-1]], gains[names[-1]] = top, top - base
     bootstrap = ClusterBootstrap(groups, seed)
-    success = bootstrap.mean(np.stack([values[name] for name in names], 1))
+    # An estimate with missing cells may leave 0..1; a success rate cannot.
+    success = np.clip(bootstrap.mean(np.stack([values[name] for name in names], 1)), 0, 1)
     gain = bootstrap.mean(np.stack([gains[name] for name in names], 1))
     cost = log.prompt_cost
     for name, s, g in zip(names, success, gain):
-        pick = policies.get(name)
+        chosen = policies.get(name)
         known = ~np.isnan(values[name])
         yield {
             "policy": name,
@@ -148,8 +180,14 @@ def _policy_rows(
             "gain": g[0],
             "gain_low": g[1],
             "gain_high": g[2],
-            "cost": float(np.mean(cost[pick])) if pick is not None else float(np.mean(cost)) if name == "random prompt" else float(np.sum(cost)),
-            "picked_logged": float((log.counts[np.arange(n), pick] > 0).mean()) if pick is not None else None,
+            "cost": float(np.mean(cost[chosen]))
+            if chosen is not None
+            else float(np.mean(cost))
+            if name == "random prompt"
+            else float(np.sum(cost)),
+            "picked_logged": float((log.counts[np.arange(n), chosen] > 0).mean())
+            if chosen is not None
+            else None,
             "n": int(known.sum()),
             "groups": len(np.unique(groups[known])),
         }
@@ -158,7 +196,11 @@ def _policy_rows(
 def calibration_rows(labels: np.ndarray, scores: np.ndarray, weights: np.ndarray) -> list[dict[str, Any]]:
     """Reliability curve: mean prediction and success in bins of equal mass of the logged cells."""
     known = weights > 0
-    p, y, w = scores[known].astype(np.float64), labels[known].astype(np.float64), weights[known].astype(np.float64)
+    p, y, w = (
+        scores[known].astype(np.float64),
+        labels[known].astype(np.float64),
+        weights[known].astype(np.float64),
+    )
     order = np.argsort(p, kind="stable")
     p, y, w = p[order], y[order], w[order]
     edges = np.searchsorted(np.cumsum(w), np.linspace(0, w.sum(), BINS + 1)[1:-1])
@@ -166,7 +208,13 @@ def calibration_rows(labels: np.ndarray, scores: np.ndarray, weights: np.ndarray
     for part in np.split(np.arange(len(p)), edges):
         mass = w[part].sum()
         if mass > 0:
-            rows.append({"predicted": float((p[part] * w[part]).sum() / mass), "success": float((y[part] * w[part]).sum() / mass), "answers": float(mass)})
+            rows.append(
+                {
+                    "predicted": float((p[part] * w[part]).sum() / mass),
+                    "success": float((y[part] * w[part]).sum() / mass),
+                    "answers": float(mass),
+                }
+            )
     return rows
 
 
@@ -191,7 +239,7 @@ def _coverage_rows(
         kept = order[: max(1, round(share * len(order)))]
         masked[kept, column] = values[kept]
         thresholds.append(float(sure[kept[-1]]))
-    means = bootstrap.mean(masked)
+    means = np.clip(bootstrap.mean(masked), 0, 1)
     return [
         {"coverage": share, "threshold": t, "success": m[0], "success_low": m[1], "success_high": m[2]}
         for share, t, m in zip(COVERAGES, thresholds, means)
@@ -205,5 +253,7 @@ def _measures(log: PromptLog, probabilities: np.ndarray) -> dict[str, float]:
         "auc": metrics.auc(known, probabilities),
         "auc_within_prompt": metrics.auc_within_prompt(known, probabilities),
         "auc_within_question": metrics.auc_within_question(known, probabilities),
-        "expected_calibration_error": expected_calibration_error(calibration_rows(log.labels, probabilities, log.counts)),
+        "expected_calibration_error": expected_calibration_error(
+            calibration_rows(log.labels, probabilities, log.counts)
+        ),
     }

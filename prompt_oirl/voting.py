@@ -6,7 +6,7 @@ parsed answers, and equal answers are one candidate. Shapes: n questions, P prom
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Iterable, Sequence
+from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -54,33 +54,46 @@ class VoteTable:
 
 
 def vote_table(
+    cells: Iterable[tuple[int, int, int, str | None, float]], shape: tuple[int, int], parser: str = "strict"
+) -> VoteTable:
+    """Votes of n questions x P prompts (`shape`) from cells (question, prompt, sample, answer text, verdict 0..1).
+
+    The lowest sample of a cell votes; a cell without text has no vote. `parser` reads the answer: "strict" and
+    "original" its number as the grader of that name does, "text" the whole text but for case and spaces.
+    """
+    if parser not in PARSERS:
+        raise InputError(f"no parser {parser!r}; choose one of {', '.join(PARSERS)}")
+    answers = np.full(shape, NOT_LOGGED, dtype=np.int64)
+    right = np.full(shape, np.nan)
+    lowest: dict[tuple[int, int], int] = {}
+    ids: list[dict[Hashable, int]] = [{} for _ in range(shape[0])]
+    for i, j, sample, answer, verdict in cells:
+        if answer is None or sample >= lowest.get((i, j), sample + 1):
+            continue
+        found = PARSERS[parser](answer[-grading.MAX_CHARACTERS :])
+        answers[i, j] = NO_ANSWER if found is None else ids[i].setdefault(found, len(ids[i]))
+        right[i, j] = verdict
+        lowest[i, j] = sample
+    return VoteTable(in_column_order(answers), right)
+
+
+def vote_cells(
     rows: Iterable[Interaction],
     question_ids: Sequence[str],
     prompt_ids: Sequence[str],
-    parser: str,
-    regrade: bool = False,
-) -> VoteTable:
-    """Votes of the first logged sample of each (question, prompt); rows of others and without answer text are skipped.
+    grader: str | None = None,
+) -> Iterator[tuple[int, int, int, str | None, float]]:
+    """Cells of `vote_table` from a log; rows of other questions and prompts are skipped.
 
-    Verdicts are the log's `correct`; `regrade` takes those of the grader that has the parser's name, so that
-    what is counted and what is judged are the same number.
+    The verdict is the log's own, or that of `grader`: what is counted and what is judged should be the same number.
     """
-    parse = PARSERS[parser]
     row_of = {question: i for i, question in enumerate(question_ids)}
     column_of = {prompt: j for j, prompt in enumerate(prompt_ids)}
-    answers = np.full((len(row_of), len(column_of)), NOT_LOGGED, dtype=np.int64)
-    right = np.full(answers.shape, np.nan)
-    sample = np.full(answers.shape, np.iinfo(np.int64).max)
-    ids: list[dict[Hashable, int]] = [{} for _ in question_ids]
     for row in rows:
-        i, j = row_of.get(row.question_id), column_of.get(row.prompt_id)
-        if i is None or j is None or row.answer is None or row.sample >= sample[i, j]:
-            continue
-        found = parse(row.answer[-grading.MAX_CHARACTERS :])
-        answers[i, j] = NO_ANSWER if found is None else ids[i].setdefault(found, len(ids[i]))
-        right[i, j] = grading.GRADERS[parser](row.answer, row.gold) if regrade else row.correct
-        sample[i, j] = row.sample
-    return VoteTable(in_column_order(answers), right)
+        if row.question_id in row_of and row.prompt_id in column_of:
+            graded = grader is not None and row.answer is not None
+            verdict = grading.GRADERS[grader](row.answer, row.gold) if graded else row.correct  # type: ignore[index,arg-type]
+            yield row_of[row.question_id], column_of[row.prompt_id], row.sample, row.answer, float(verdict)
 
 
 def in_column_order(answers: np.ndarray) -> np.ndarray:
@@ -242,5 +255,7 @@ def _fit_logistic(x: np.ndarray, y: np.ndarray) -> np.ndarray:
     if y.all() or not y.any():
         rate = (y.sum() + 0.5) / (len(y) + 1)
         return np.append(np.zeros(x.shape[1]), np.log(rate / (1 - rate)))
-    model = LogisticRegression(C=10.0, max_iter=500).fit(x, y)
-    return np.append(model.coef_[0], model.intercept_)
+    mean, scale = x.mean(0), x.std(0) + 1e-9
+    model = LogisticRegression(C=10.0, max_iter=500).fit((x - mean) / scale, y)
+    slope = model.coef_[0] / scale
+    return np.append(slope, model.intercept_ - slope @ mean)

@@ -1,44 +1,46 @@
 """What voting brings, cross-fitted: success against calls, from answers that stand in the log.
 
-Order of prompts, weights and stopping rules are chosen on the questions of the other folds; predicted rewards that
-a stopping rule is fitted to are themselves predicted across inner folds.
+Order of prompts, vote weights and stopping rules are learned from the questions of the other folds; the predicted rewards
+that a stopping rule is fitted to are themselves predicted across inner folds.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
 from prompt_oirl import voting
+from prompt_oirl.artifacts import InputError
 from prompt_oirl.evaluation import column_means
+from prompt_oirl.metrics import ClusterBootstrap
 from prompt_oirl.reward_models import TrainingSet, make, merge_repeats
 from prompt_oirl.splits import INNER_FOLDS, assign_folds
-from prompt_oirl.voting import Count, VoteTable
+from prompt_oirl.voting import VoteTable
 
 RANDOM_DRAWS = 8
 REWARD_FOLDS = 3  # inner folds over which training questions get their predicted rewards
 # Predicted success (len(wanted), P) of questions `wanted`, learned from questions `train`.
 Predict = Callable[[np.ndarray, np.ndarray], np.ndarray]
+POLICIES = {
+    "random": "random prompts, majority",
+    "best": "best prompts, majority",
+    "weighted": "best prompts, weighted by their success",
+    "predicted": "prompts and weights by predicted reward",
+    "adaptive_weighted": "adaptive stopping, weighted by success",
+    "adaptive_predicted": "adaptive stopping, weighted by predicted reward",
+    "any_right": "any of the best prompts right (bound)",
+}
 
 
 @dataclass
 class Curve:
-    """One way of voting at budgets 1..M: `right` and `calls` float64 (n, M), means over fold assignments."""
+    """One way of voting at budgets of 1..M calls: `right` and `calls` float64 (n, M), means over fold assignments."""
 
     right: np.ndarray
     calls: np.ndarray
-
-
-@dataclass
-class VotingResult:
-    curves: dict[str, Curve] = field(default_factory=dict)
-
-    def add(self, name: str, rows: np.ndarray, shape: tuple[int, int], right: np.ndarray, calls: np.ndarray):
-        curve = self.curves.setdefault(name, Curve(np.zeros(shape), np.zeros(shape)))
-        curve.right[rows] += right
-        curve.calls[rows] += calls
 
 
 def evaluate_voting(
@@ -48,83 +50,81 @@ def evaluate_voting(
     predict: Predict | None = None,
     seed: int = 0,
 ) -> dict[str, Curve]:
-    """Judge every way of voting on every question by what was learned from the other folds.
+    """Judge every way of voting (`POLICIES`) on every question by what was learned from the other folds.
 
-    `assignments` gives the fold (n,) of each question, once per assignment; no cluster may stand in two folds.
+    `assignments` holds the fold (n,) of each question, once per assignment; no cluster may stand in two folds.
     """
-    result = VotingResult()
+    if not (table.logged.sum(1) > 1).any():
+        raise InputError("no question has the answers of two prompts; voting needs a log with answer texts")
+    curves: dict[str, Curve] = {}
     for number, folds in enumerate(assignments):
         for fold in range(int(folds.max()) + 1):
             train, test = np.flatnonzero(folds != fold), np.flatnonzero(folds == fold)
             if np.intersect1d(clusters[train], clusters[test]).size:
                 raise AssertionError(f"fold {fold} shares a cluster with the others")
             rng = np.random.default_rng([seed, number, fold])
-            judge_fold(result, table, clusters, train, test, predict, rng)
-    for curve in result.curves.values():
-        curve.right /= len(assignments)
-        curve.calls /= len(assignments)
-    return result.curves
+            for name, right, calls in judge_fold(table, clusters, train, test, predict, rng):
+                curve = curves.setdefault(name, Curve(*np.zeros((2, *table.answers.shape))))
+                curve.right[test] += right / len(assignments)
+                curve.calls[test] += calls / len(assignments)
+    return curves
 
 
 def judge_fold(
-    result: VotingResult,
     table: VoteTable,
     clusters: np.ndarray,
     train: np.ndarray,
     test: np.ndarray,
     predict: Predict | None,
     rng: np.random.Generator,
-) -> None:
+) -> Iterator[tuple[str, np.ndarray, np.ndarray]]:
+    """Name, right and calls (test rows, M) of every policy on one fold."""
     known, asked = table.rows(train), table.rows(test)
-    shape = table.answers.shape
-    success = column_means(known.right)
-    success = np.nan_to_num(success, nan=-1)  # never logged in training: asked last
     equal = np.ones(asked.answers.shape)
+    drawn = [voting.order_by(asked, rng.random(equal.shape)) for _ in range(RANDOM_DRAWS)]
+    right = [voting.count_votes(asked, order, equal).right for order in drawn]
+    yield "random", np.mean(right, 0), calls_made(asked, drawn[0])
 
-    def add(name: str, order: np.ndarray, weights: np.ndarray) -> Count:
-        count = voting.count_votes(asked, order, weights)
-        result.add(name, test, shape, count.right, calls_made(asked, order))
-        return count
-
-    for _ in range(RANDOM_DRAWS):
-        order = voting.order_by(asked, rng.random(asked.answers.shape))
-        drawn = voting.count_votes(asked, order, equal)
-        result.add(
-            "random", test, shape, drawn.right / RANDOM_DRAWS, calls_made(asked, order) / RANDOM_DRAWS
-        )
-    constant = np.broadcast_to(success, asked.answers.shape)
-    best = voting.order_by(asked, constant)
-    add("best", best, equal)
-    right = np.nan_to_num(np.take_along_axis(asked.right, best, 1))
-    result.add("any_right", test, shape, np.maximum.accumulate(right, 1), calls_made(asked, best))
+    success = np.nan_to_num(column_means(known.right), nan=0.0)  # never logged in training: asked last
+    constant = np.broadcast_to(success, equal.shape)
+    order = voting.order_by(asked, constant)
+    yield "best", voting.count_votes(asked, order, equal).right, calls_made(asked, order)
+    single = np.nan_to_num(np.take_along_axis(asked.right, order, 1))
+    yield "any_right", np.maximum.accumulate(single, 1), calls_made(asked, order)
 
     agreement = voting.agreement_of_wrong_answers(known)
-    scores = {"weighted": (np.broadcast_to(success, known.answers.shape), constant)}
+    rewards = {"weighted": (np.broadcast_to(success, known.answers.shape), constant)}
     if predict is not None:
-        inner = assign_folds(np.unique(clusters[train], return_inverse=True)[1], REWARD_FOLDS, 0)
-        inner = inner[np.unique(clusters[train], return_inverse=True)[1]]
-        rewards = np.zeros(known.answers.shape)
-        for f in range(int(inner.max()) + 1):
-            rewards[inner == f] = predict(train[inner != f], train[inner == f])
-        scores["predicted"] = (rewards, predict(train, test))
-    budgets = list(range(1, shape[1] + 1))
-    for name, (train_scores, test_scores) in scores.items():
-        train_weights = voting.log_odds_weights(train_scores, agreement)
-        weights = voting.log_odds_weights(test_scores, agreement)
-        train_order, order = voting.order_by(known, train_scores), voting.order_by(asked, test_scores)
-        count = add(name, order, weights)
-        finished = voting.count_votes(known, train_order, train_weights)
-        rules = voting.fit_stopping(finished, train_order, train_weights, budgets)
+        rewards["predicted"] = (across_inner_folds(predict, train, clusters), predict(train, test))
+    for name, (learned, wanted) in rewards.items():
+        known_order, known_weights = (
+            voting.order_by(known, learned),
+            voting.log_odds_weights(learned, agreement),
+        )
+        order, weights = voting.order_by(asked, wanted), voting.log_odds_weights(wanted, agreement)
+        count, paid = voting.count_votes(asked, order, weights), calls_made(asked, order)
+        yield name, count.right, paid
+        finished = voting.count_votes(known, known_order, known_weights)
+        rules = voting.fit_stopping(finished, known_order, known_weights, range(1, equal.shape[1] + 1))
         made = np.stack(
             [r.calls(count, voting.weight_left(order, weights, r.most_calls)) for r in rules], axis=1
         )
-        result.add(
+        yield (
             f"adaptive_{name}",
-            test,
-            shape,
             np.take_along_axis(count.right, made - 1, 1),
-            np.take_along_axis(calls_made(asked, order), made - 1, 1),
+            np.take_along_axis(paid, made - 1, 1),
         )
+
+
+def across_inner_folds(predict: Predict, rows: np.ndarray, clusters: np.ndarray) -> np.ndarray:
+    """Rewards (len(rows), P) of each row as predicted without the rows of its inner fold of clusters."""
+    _, dense = np.unique(clusters[rows], return_inverse=True)
+    inner = assign_folds(dense, REWARD_FOLDS, 0)[dense]
+    parts = [(inner == f, predict(rows[inner != f], rows[inner == f])) for f in range(int(inner.max()) + 1)]
+    rewards = np.zeros((len(rows), parts[0][1].shape[1]))
+    for members, values in parts:
+        rewards[members] = values
+    return rewards
 
 
 def calls_made(table: VoteTable, order: np.ndarray) -> np.ndarray:
@@ -142,19 +142,44 @@ def reward_predictor(
     clusters: np.ndarray,
     seed: int = 0,
 ) -> Predict:
-    """`Predict` by one of the reward models: features (texts, d) and (P, e), the text (n,) and labels (n, P) of each row."""
+    """`Predict` by a reward model: features (texts, d) and (P, e); text (n,), labels (n, P) and cluster (n,) of each row."""
 
     def training_set(rows: np.ndarray) -> TrainingSet:
         ids, labels, weights = merge_repeats(question_index[rows], right[rows])
-        return TrainingSet(questions[ids], prompts, labels, weights, embedding_size)
+        cluster_of = dict(zip(question_index[rows].tolist(), clusters[rows].tolist()))
+        return TrainingSet(
+            questions[ids],
+            prompts,
+            labels,
+            weights,
+            embedding_size,
+            np.array([cluster_of[i] for i in ids.tolist()]),
+        )
 
     def predict(train: np.ndarray, wanted: np.ndarray) -> np.ndarray:
-        dense = np.unique(clusters[train], return_inverse=True)[1]
-        validation = assign_folds(dense, INNER_FOLDS, seed)[dense] == 0
         fitted = make(model, "fast", seed)
-        fitted.tune(training_set(train[~validation]), training_set(train[validation]))
+        if model != "interaction":  # which folds its own training rows
+            _, dense = np.unique(clusters[train], return_inverse=True)
+            validation = assign_folds(dense, INNER_FOLDS, seed)[dense] == 0
+            fitted.tune(training_set(train[~validation]), training_set(train[validation]))
         fitted.fit(training_set(train))
         ids, inverse = np.unique(question_index[wanted], return_inverse=True)
         return fitted.predict(questions[ids], prompts)[inverse].astype(np.float64)
 
     return predict
+
+
+COLUMNS = ["policy", "budget", "calls", "success", "low", "high", "gain", "gain_low", "gain_high"]
+
+
+def curve_rows(curves: dict[str, Curve], clusters: np.ndarray, seed: int = 0) -> Iterator[dict[str, Any]]:
+    """Success and mean calls of each policy and budget, with 95 % intervals over clusters, and the gain over the best
+    single prompt (chosen on the other folds), paired."""
+    bootstrap = ClusterBootstrap(clusters, seed)
+    single = curves["best"].right[:, :1]
+    for name, curve in curves.items():
+        success, gain = bootstrap.mean(curve.right), bootstrap.mean(curve.right - single)
+        for m in range(curve.right.shape[1]):
+            yield {"policy": name, "budget": m + 1, "calls": float(curve.calls[:, m].mean())} | dict(
+                zip(COLUMNS[3:], map(float, (*success[m], *gain[m])))
+            )

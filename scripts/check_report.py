@@ -12,8 +12,8 @@ from __future__ import annotations
 import json
 import shutil
 import sys
-from contextlib import contextmanager
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -49,7 +49,9 @@ def main(args: Args) -> None:
                 if args.pictures:
                     picture(tab, args.pictures, f"{screen}_{scheme}")
                 tab.context.close()
-    print(f"{args.page}: opens, searches, sorts, pages; no error, no request, on {' and '.join(SCREENS)}, light and dark")
+    print(
+        f"{args.page}: opens, searches, sorts, pages; no error, no request, on {' and '.join(SCREENS)}, light and dark"
+    )
 
 
 @contextmanager
@@ -77,13 +79,25 @@ def browser() -> Iterator[Any]:
 
 def opened(chromium: Any, path: Path, width: int, height: int, scheme: str) -> tuple[Any, list[str]]:
     """The page in a tab, and a list that grows with everything that goes wrong there."""
-    context = chromium.new_context(viewport={"width": width, "height": height}, color_scheme=scheme, device_scale_factor=1.5)
+    context = chromium.new_context(
+        viewport={"width": width, "height": height}, color_scheme=scheme, device_scale_factor=1.5
+    )
     tab, problems = context.new_page(), []
     url = path.resolve().as_uri()
-    tab.on("console", lambda message: problems.append(f"console: {message.text}") if message.type in ("error", "warning") else None)
+    tab.on(
+        "console",
+        lambda message: (
+            problems.append(f"console: {message.text}") if message.type in ("error", "warning") else None
+        ),
+    )
     tab.on("pageerror", lambda error: problems.append(f"error: {error}"))
-    tab.on("request", lambda request: problems.append(f"request: {request.url}") if request.url not in (url, "data:,") else None)
-    tab.on("dialog", lambda dialog: (problems.append(f"dialog: {dialog.message}"), dialog.dismiss()))
+    tab.on(
+        "request",
+        lambda request: (
+            problems.append(f"request: {request.url}") if request.url not in (url, "data:,") else None
+        ),
+    )
+    tab.on("dialog", lambda dialog: problems.append(f"dialog: {dialog.message}") or dialog.dismiss())  # type: ignore[func-returns-value]
     tab.goto(url)
     tab.wait_for_selector("#rows tr")
     return tab, problems
@@ -95,25 +109,52 @@ def use(tab: Any, phone: bool) -> None:
     total = len(data["questions"])
 
     def numbers() -> list[int]:
-        return [int(text) - 1 for text in tab.eval_on_selector_all("#rows > tr:not(.detail) > td:first-child", "cells => cells.map(c => c.textContent)")]
+        return [
+            int(text) - 1
+            for text in tab.eval_on_selector_all(
+                "#rows > tr:not(.detail) > td:first-child", "cells => cells.map(c => c.textContent)"
+            )
+        ]
 
-    check(tab.evaluate("document.documentElement.scrollWidth <= innerWidth"), "the page is wider than the screen")
-    check(tab.evaluate("[...document.querySelectorAll('main script, main img, main iframe, main a, main [style]')].length") == 0, "markup came from the log")
+    check(
+        tab.evaluate("document.documentElement.scrollWidth <= innerWidth"),
+        "the page is wider than the screen",
+    )
+    check(
+        tab.evaluate(
+            "[...document.querySelectorAll('main script, main img, main iframe, main a, main [style]')].length"
+        )
+        == 0,
+        "markup came from the log",
+    )
     check(numbers() == list(range(min(total, PER_PAGE))), "the list does not start in the log's order")
     first = tab.inner_text(".verdict")
-    check(tab.evaluate("document.querySelector('main').firstElementChild.className").startswith("verdict") and first.strip() != "", "the verdict is not first")
+    check(
+        tab.evaluate("document.querySelector('main').firstElementChild.className").startswith("verdict")
+        and first.strip() != "",
+        "the verdict is not first",
+    )
 
     word = max(data["questions"][total // 2][0].split() or [""], key=len)
-    expected = [i for i, row in enumerate(data["questions"]) if word.lower() in (row[0] + "\n" + data["prompts"][row[1]]["name"]).lower()]
+    expected = [
+        i
+        for i, row in enumerate(data["questions"])
+        if word.lower() in (row[0] + "\n" + data["prompts"][row[1]]["name"]).lower()
+    ]
     tab.fill("#search", word)
     check(numbers() == expected[:PER_PAGE], f"the search for {word!r} does not find what holds it")
-    check(tab.inner_text("#count").startswith(f"{len(expected):,} of "), "the count is not that of the search")
+    check(
+        tab.inner_text("#count").startswith(f"{len(expected):,} of "), "the count is not that of the search"
+    )
     tab.fill("#search", "no question holds this, surely")
     check(numbers() == [], "an impossible search finds something")
     tab.fill("#search", "")
 
     tab.select_option("#filter", "moved")
-    check(numbers() == [i for i, row in enumerate(data["questions"]) if row[1] != row[2]][:PER_PAGE], "the filter is wrong")
+    check(
+        numbers() == [i for i, row in enumerate(data["questions"]) if row[1] != row[2]][:PER_PAGE],
+        "the filter is wrong",
+    )
     tab.select_option("#filter", "all")
 
     scores = [row[3][row[1]] for row in data["questions"]]
@@ -122,7 +163,10 @@ def use(tab: Any, phone: bool) -> None:
         tab.select_option("#sort", "score")
     else:
         tab.click("th [data-sort=score]")
-        check(tab.get_attribute("th:has([data-sort=score])", "aria-sort") == "ascending", "the heading does not say how it sorts")
+        check(
+            tab.get_attribute("th:has([data-sort=score])", "aria-sort") == "ascending",
+            "the heading does not say how it sorts",
+        )
     check(numbers() == upward[:PER_PAGE], "sorting by score is wrong")
     tab.focus("#direction")
     tab.keyboard.press("Enter")
@@ -141,10 +185,18 @@ def use(tab: Any, phone: bool) -> None:
     tab.focus(".question")
     tab.keyboard.press("Enter")
     check(tab.get_attribute(".question", "aria-expanded") == "true", "a row does not open by keyboard")
-    check(tab.text_content("tr.detail .all") == data["questions"][0][0], "an open row does not show its whole question")
+    check(
+        tab.text_content("tr.detail .all") == data["questions"][0][0],
+        "an open row does not show its whole question",
+    )
     names = tab.eval_on_selector_all("tr.detail tbody bdi", "cells => cells.map(c => c.textContent)")
-    check(sorted(names) == sorted(p["name"] for p in data["prompts"]), "an open row does not show every prompt")
-    check(tab.evaluate("document.documentElement.scrollWidth <= innerWidth"), "an open row is wider than the screen")
+    check(
+        sorted(names) == sorted(p["name"] for p in data["prompts"]), "an open row does not show every prompt"
+    )
+    check(
+        tab.evaluate("document.documentElement.scrollWidth <= innerWidth"),
+        "an open row is wider than the screen",
+    )
     tab.keyboard.press("Enter")
     check(tab.query_selector("tr.detail") is None, "a row does not close by keyboard")
     tab.keyboard.press("Enter")

@@ -45,7 +45,9 @@ def main(args: Args) -> None:
     rows = rows[kept | (nothing_left & ~rows.question_id.duplicated())]
     with atomic_write(args.out) as temporary:
         rows.to_csv(temporary, columns=["question", "prompt", "correct", "answer"], index=False)
-    print(f"{args.out}: {rows.question.nunique()} questions, {rows.prompt.nunique()} prompts, {len(rows)} answers")
+    print(
+        f"{args.out}: {rows.question.nunique()} questions, {rows.prompt.nunique()} prompts, {len(rows)} answers"
+    )
     if args.questions:
         new = log[log.split == "test"].drop_duplicates("question")[["question"]].iloc[:20]
         with atomic_write(args.questions) as temporary:

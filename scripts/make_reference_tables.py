@@ -193,7 +193,8 @@ def render_selectors(rows: list[Row]) -> str:
             metric = "success_rate" if selector == "train_best" else "gain_over_train_best"
             row = find.get((dataset, "crossfit", selector, metric))
             cells.append("" if row is None else percent(row) if selector == "train_best" else points(row))
-        out.append([label, *cells])
+        if any(cells):
+            out.append([label, *cells])
     return markdown(["crossfit, K = 6", *(d.upper() for d in RELEASED)], out)
 
 

@@ -19,14 +19,23 @@ from tqdm import tqdm
 
 from prompt_oirl import offline_dataset
 from prompt_oirl.artifacts import REPO_ROOT, InputError, Paths, read_csv, write_csv, write_text
-from prompt_oirl.off_policy import LoggedRewards, cross_fit, estimate_propensities, evaluate_policy, ridge_rewards
+from prompt_oirl.off_policy import (
+    LoggedRewards,
+    cross_fit,
+    estimate_propensities,
+    evaluate_policy,
+    ridge_rewards,
+)
 from prompt_oirl.released_logs import LLM
 from prompt_oirl.reports.readme import markdown, replace_table
 from prompt_oirl.steps import run_step
 from prompt_oirl.surface import NAMES
 
 FEATURES = ("characters", "sentences", "numbers", "largest", "decimals", "asked_length")
-CLUSTERS = {"gsm8k": 400, "svamp": 200}  # of 8,397 and 1,909: small parts, so that logs are nearly independent
+CLUSTERS = {
+    "gsm8k": 400,
+    "svamp": 200,
+}  # of 8,397 and 1,909: small parts, so that logs are nearly independent
 ESTIMATORS = {
     "naive": "mean of the logged answers",
     "dm": "direct method",

@@ -1,4 +1,4 @@
-"""The command line as a user meets it: subprocesses, stdin, formats, exit statuses."""
+"""The command line as a user meets it: stdin, formats, exit statuses; in a process of its own where that matters."""
 
 from __future__ import annotations
 
@@ -7,24 +7,45 @@ import io
 import json
 import subprocess
 import sys
+from contextlib import redirect_stderr, redirect_stdout
+from dataclasses import dataclass
 from pathlib import Path
 
 import pandas as pd
 import pytest
 from test_prompt_selector import PROMPTS, made_log
 
+from prompt_oirl import cli
+from prompt_oirl.artifacts import REPO_ROOT
+
 QUICK = ("--embedder", "tfidf", "--model", "linear")
 
 
-def run(*arguments: str, stdin: str = "", cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "prompt_oirl", *arguments], input=stdin, capture_output=True, text=True, encoding="utf-8", cwd=cwd, timeout=300
-    )
+@dataclass
+class Result:
+    status: int
+    stdout: str
+    stderr: str
+
+
+def run(*arguments: str, stdin: str = "") -> Result:
+    """The command in this process, which saves importing everything again."""
+    out, err, status = io.TextIOWrapper(io.BytesIO(), encoding="utf-8"), io.StringIO(), 0
+    stdin_before, sys.stdin = sys.stdin, io.TextIOWrapper(io.BytesIO(stdin.encode()), encoding="utf-8")
+    try:
+        with redirect_stdout(out), redirect_stderr(err):
+            cli.main(arguments)
+    except SystemExit as ended:
+        status = int(ended.code or 0)
+    finally:
+        sys.stdin = stdin_before
+    out.flush()
+    return Result(status, out.buffer.getvalue().decode(), err.getvalue())  # type: ignore[attr-defined]
 
 
 def done(*arguments: str, stdin: str = "") -> str:
     result = run(*arguments, stdin=stdin)
-    assert result.returncode == 0, result.stderr
+    assert result.status == 0, result.stderr
     assert "\r" not in result.stderr and "it/s" not in result.stderr  # no progress bar outside a terminal
     return result.stdout
 
@@ -37,15 +58,23 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     log["answer"] = ["The answer is " + str(5 if c else 7) for c in log.correct]
     log.to_csv(folder / "log.csv", index=False)
     result = run("fit", str(folder / "log.csv"), "--out", str(folder / "selector"), *QUICK)
-    assert result.returncode == 0 and result.stdout == "" and "80 questions, 3 prompts" in result.stderr, result.stderr
+    assert result.status == 0 and result.stdout == "" and "79 questions, 3 prompts" in result.stderr, (
+        result.stderr
+    )
     return folder
 
 
 def test_select_reads_stdin_and_writes_csv_or_jsonl(folder: Path) -> None:
     selector = str(folder / "selector")
-    rows = list(csv.DictReader(io.StringIO(done("select", selector, stdin="What is 2 + 3?\n=1+1, \u202ereally\n"))))
-    assert [r["question"] for r in rows] == ["What is 2 + 3?", "=1+1, \u202ereally"] and {r["prompt"] for r in rows} <= set(PROMPTS)
-    lines = done("select", selector, "--k", "3", "--format", "jsonl", stdin='{"question": "a\\nb"}\n').splitlines()
+    rows = list(
+        csv.DictReader(io.StringIO(done("select", selector, stdin="What is 2 + 3?\n=1+1, \u202ereally\n")))
+    )
+    assert [r["question"] for r in rows] == ["What is 2 + 3?", "=1+1, \u202ereally"] and {
+        r["prompt"] for r in rows
+    } <= set(PROMPTS)
+    lines = done(
+        "select", selector, "--k", "3", "--format", "jsonl", stdin='{"question": "a\\nb"}\n'
+    ).splitlines()
     found = [json.loads(line) for line in lines]
     assert [r["rank"] for r in found] == [1, 2, 3] and {r["prompt"] for r in found} == set(PROMPTS)
     assert sorted((r["probability"] for r in found), reverse=True) == [r["probability"] for r in found]
@@ -58,7 +87,9 @@ def test_select_reads_stdin_and_writes_csv_or_jsonl(folder: Path) -> None:
 
 def test_select_among_other_prompts(folder: Path) -> None:
     (folder / "prompts.csv").write_text("prompt\nNew one\nNew one\nAnswer:\n")
-    out = done("select", str(folder / "selector"), "--prompts", str(folder / "prompts.csv"), "--k", "2", stdin="a\n")
+    out = done(
+        "select", str(folder / "selector"), "--prompts", str(folder / "prompts.csv"), "--k", "2", stdin="a\n"
+    )
     assert {r["prompt"] for r in csv.DictReader(io.StringIO(out))} == {"New one", "Answer:"}
 
 
@@ -66,11 +97,23 @@ def test_evaluate_a_log_and_from_one_log_to_another(folder: Path) -> None:
     log = str(folder / "log.csv")
     out = done("evaluate", log, *QUICK, "--format", "csv")
     rows = {r["policy"]: r for r in csv.DictReader(io.StringIO(out))}
-    assert float(rows["best prompt"]["gain"]) == 0 and rows["selector"]["n"] == "80"
+    assert float(rows["best prompt"]["gain"]) == 0 and rows["selector"]["n"] == "79"
     assert done("evaluate", "-", *QUICK, "--format", "csv", stdin=Path(log).read_text()) == out
     lines = done("evaluate", "--train", log, "--test", log, *QUICK, "--format", "jsonl").splitlines()
     assert {json.loads(line)["policy"] for line in lines} == set(rows)
     assert done("evaluate", log, *QUICK).splitlines()[0].split()[:2] == ["policy", "success"]
+
+
+def test_diagnose(folder: Path) -> None:
+    log = str(folder / "log.csv")
+    said = done("diagnose", log, "--embedder", "tfidf").splitlines()
+    assert said[0].split(":")[0] in ("WORTH IT", "NOT SHOWN", "NOT ENOUGH DATA") and "79 questions" in said[1]
+    found = json.loads(
+        done("diagnose", "-", "--embedder", "tfidf", "--format", "jsonl", stdin=Path(log).read_text())
+    )
+    assert found["verdict"].upper() == said[0].split(":")[0] and found["facts"]["questions"] == 79
+    few = pd.read_csv(log).iloc[:9].to_csv(index=False)
+    assert done("diagnose", "-", "--embedder", "tfidf", stdin=few).startswith("NOT ENOUGH DATA: ")
 
 
 def test_vote(folder: Path) -> None:
@@ -82,7 +125,7 @@ def test_vote(folder: Path) -> None:
 def test_report_from_stdin(folder: Path, tmp_path: Path) -> None:
     log = pd.read_csv(folder / "log.csv").to_json(orient="records", lines=True)
     result = run("report", "-", "--out", str(tmp_path / "page.html"), *QUICK, stdin=log)
-    assert result.returncode == 0 and result.stdout == "", result.stderr
+    assert result.status == 0 and result.stdout == "", result.stderr
     page = (tmp_path / "page.html").read_text()
     assert page.startswith("<!doctype html>") and "log from stdin" in page
 
@@ -97,32 +140,41 @@ BAD = {
     "embedder": (["evaluate", "{log}", "--embedder", "magic"], "--embedder magic: choose minilm, tfidf"),
     "questions": (["select", "{selector}", "{log}x.csv"], "missing"),
     "k": (["select", "{selector}", "--k", "9"], "k=9: choose 1 to 3"),
-    "output is a folder": (["report", "{log}", "--out", "{selector}", "--embedder", "tfidf", "--model", "linear"], "cannot write"),
-    "selector is a file": (["fit", "{log}", "--out", "{log}", "--embedder", "tfidf"], "is a file: choose a folder"),
+    "output is a folder": (["report", "{log}", "--out", "{selector}"], "is a folder: name the page"),
+    "selector is a file": (["fit", "{log}", "--out", "{log}"], "is a file: choose a folder"),
 }  # fmt: skip
 
 
 @pytest.mark.parametrize("name", BAD)
-def test_bad_input_is_one_line_and_status_1(folder: Path, name: str, tmp_path: Path) -> None:
+def test_bad_input_is_one_line_and_status_1(folder: Path, name: str) -> None:
     arguments, message = BAD[name]
     filled = [a.format(log=folder / "log.csv", selector=folder / "selector") for a in arguments]
-    result = run(*filled, stdin="a\n", cwd=tmp_path)
+    result = run(*filled, stdin="a\n")
     errors = [line for line in result.stderr.splitlines() if line.startswith("error: ")]
-    assert result.returncode == 1 and result.stdout == "", result.stderr
+    assert result.status == 1 and result.stdout == "", result.stderr
     assert len(errors) == 1 and message in errors[0] and "Traceback" not in result.stderr, result.stderr
 
 
 def test_wrong_flags_are_status_2_and_help_shows_examples() -> None:
-    assert run("fit").returncode == 2 and run("nonsense").returncode == 2
-    for command in ("fit", "select", "evaluate", "vote", "report"):
+    assert (
+        run("fit").status == 2
+        and run("nonsense").status == 2
+        and run("fit", "a.csv", "--out", "b", "--k", "1").status == 2
+    )
+    for command in ("fit", "select", "evaluate", "diagnose", "vote", "report"):
         text = done(command, "--help")
         assert f"prompt-oirl {command} " in text and "example" in text
-    assert "examples:" in done("--help")
+    own = subprocess.run(
+        [sys.executable, "-m", "prompt_oirl", "--help"], capture_output=True, text=True, cwd=REPO_ROOT
+    )
+    assert own.returncode == 0 and "examples:" in own.stdout
 
 
 def test_a_reader_that_stops_early_is_no_error(folder: Path) -> None:
     questions = "".join(f"question {i}\n" for i in range(20_000))
     shell = f'"{sys.executable}" -m prompt_oirl select "{folder / "selector"}" | head -1; exit "${{PIPESTATUS[0]}}"'
-    result = subprocess.run(["bash", "-c", shell], input=questions, capture_output=True, text=True)
+    result = subprocess.run(
+        ["bash", "-c", shell], input=questions, capture_output=True, text=True, cwd=REPO_ROOT
+    )
     assert result.stdout == "question,rank,prompt,probability\n" and "Traceback" not in result.stderr
     assert result.returncode in (0, 141), result.stderr

@@ -15,10 +15,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from prompt_oirl.artifacts import InputError
-from prompt_oirl.prompt_log import join_groups, read_log, read_texts
+from prompt_oirl.prompt_log import join_groups, read_log
+from prompt_oirl.user_tables import read_texts
 
 ROWS: dict[str, list[Any]] = {
-    "question": ["How many apples?", "How many pears has Ann?", "How many apples?", "How many pears has Ann?", "Why?"],
+    "question": [
+        "How many apples?",
+        "How many pears has Ann?",
+        "How many apples?",
+        "How many pears has Ann?",
+        "Why?",
+    ],
     "prompt": ["A:", "A:", "B:", "B:", "A:"],
     "correct": [1, 0, 0.5, 1, 1],
 }
@@ -30,7 +37,10 @@ def frame(**changed: Any) -> pd.DataFrame:
 
 def test_matrices() -> None:
     log = read_log(frame(cost=[1, 3, 10, None, 2]))
-    assert log.questions == ["How many apples?", "How many pears has Ann?", "Why?"] and log.prompts == ["A:", "B:"]
+    assert log.questions == ["How many apples?", "How many pears has Ann?", "Why?"] and log.prompts == [
+        "A:",
+        "B:",
+    ]
     np.testing.assert_array_equal(log.labels, np.array([[1, 0.5], [0, 1], [1, np.nan]], dtype=np.float32))
     np.testing.assert_array_equal(log.counts, [[1, 1], [1, 1], [1, 0]])
     np.testing.assert_allclose(log.prompt_success, [2 / 3, 0.75])
@@ -39,46 +49,69 @@ def test_matrices() -> None:
 
 
 def test_every_format_reads_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    made = frame(answer=["a,\n\"b\"", "", "=1", " ", "é"])
+    made = frame(answer=['a,\n"b"', "", "=1", " ", "é"])
     made.to_csv(tmp_path / "log.csv", index=False, encoding="utf-8-sig")
     made.to_json(tmp_path / "log.jsonl", orient="records", lines=True)
     made.to_parquet(tmp_path / "log.parquet")
-    logs = [read_log(made), *(read_log(str(tmp_path / f"log.{kind}")) for kind in ("csv", "jsonl", "parquet"))]
+    logs = [
+        read_log(made),
+        *(read_log(str(tmp_path / f"log.{kind}")) for kind in ("csv", "jsonl", "parquet")),
+    ]
     for kind in ("csv", "jsonl"):
         data = (tmp_path / f"log.{kind}").read_bytes()
         monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(data)))
         logs.append(read_log("-"))
     for log in logs:
-        assert (log.questions, log.prompts, log.answer) == (logs[0].questions, logs[0].prompts, ["a,\n\"b\"", None, "=1", " ", "é"])
+        assert (log.questions, log.prompts, log.answer) == (
+            logs[0].questions,
+            logs[0].prompts,
+            ['a,\n"b"', None, "=1", " ", "é"],
+        )
         np.testing.assert_array_equal(log.labels, logs[0].labels)
 
 
 @pytest.mark.parametrize("written", [["True", "no", "0.5", " 1 ", "RIGHT"], [True, False, 0.5, 1, "yes"]])
 def test_verdicts_may_be_words(written: list) -> None:
-    np.testing.assert_array_equal(read_log(frame(correct=written)).correct, np.array([1, 0, 0.5, 1, 1], np.float32))
+    np.testing.assert_array_equal(
+        read_log(frame(correct=written)).correct, np.array([1, 0, 0.5, 1, 1], np.float32)
+    )
 
 
 def test_repeats_are_samples_unless_numbered() -> None:
     twice = pd.concat([frame(), frame(correct=[0, 0, 0.5, 1, 1])])
     log = read_log(twice)
-    assert log.labels[0, 0] == 0.5 and log.counts[0, 0] == 2 and sorted(log.sample.tolist()) == [0] * 5 + [1] * 5
+    assert (
+        log.labels[0, 0] == 0.5 and log.counts[0, 0] == 2 and sorted(log.sample.tolist()) == [0] * 5 + [1] * 5
+    )
     same = read_log(pd.concat([frame(sample=0), frame(sample=0)]))
     assert same.counts.max() == 1 and "5 rows repeat" in same.notes[0]
-    with pytest.raises(InputError, match="row 5: the same question, prompt and sample as row 0 with another verdict"):
+    with pytest.raises(
+        InputError, match="row 5: the same question, prompt and sample as row 0 with another verdict"
+    ):
         read_log(pd.concat([frame(sample=0), frame(sample=0, correct=[0, 0, 0.5, 1, 1])]))
 
 
 def test_empty_verdicts_and_empty_prompts_are_said() -> None:
     log = read_log(frame(correct=["1", "", "0", "1", "1"], prompt=["A:", "A:", "", None, float("nan")]))
     assert log.prompts == ["A:", ""] and len(log.correct) == 4
-    assert log.notes == ["1 rows without a verdict (correct is empty) are left out.", "3 rows have an empty prompt: taken as asking without one."]
+    assert log.notes == [
+        "1 rows without a verdict (correct is empty) are left out.",
+        "3 rows have an empty prompt: taken as asking without one.",
+    ]
 
 
 def test_groups_join_near_duplicates_and_what_the_log_says() -> None:
-    texts = ["Ann has 3 red apples and 4 pears", "Ann has 8 red apples and 9 pears", "Why is it so?", "Where do birds sleep?"]
+    texts = [
+        "Ann has 3 red apples and 4 pears",
+        "Ann has 8 red apples and 9 pears",
+        "Why is it so?",
+        "Where do birds sleep?",
+    ]
     log = read_log(pd.DataFrame({"question": texts, "prompt": "A", "correct": 1}))
     assert log.groups.tolist() == [0, 0, 1, 2]
-    log = read_log(pd.DataFrame({"question": texts, "prompt": "A", "correct": 1, "group": ["x", "", "y", "x"]}))
+    log = read_log(
+        pd.DataFrame({"question": texts, "prompt": "A", "correct": 1, "group": ["x", "", "y", "x"]})
+    )
     assert log.groups.tolist() == [0, 0, 1, 0]
     other = read_log(pd.DataFrame({"question": ["Why is it so?", "New"], "prompt": "A", "correct": 1}))
     assert join_groups(log, other).tolist() == [0, 0, 1, 0, 1, 2]
@@ -165,26 +198,38 @@ def test_bad_files_are_refused_in_one_sentence(name: str, tmp_path: Path) -> Non
 
 @given(
     st.lists(
-        st.tuples(st.text(st.characters(exclude_categories=["Cs"]), min_size=1), st.text(st.characters(exclude_categories=["Cs"])), st.floats(0, 1)),
+        st.tuples(
+            st.text(st.characters(exclude_categories=["Cs"]), min_size=1),
+            st.text(st.characters(exclude_categories=["Cs"])),
+            st.floats(0, 1),
+        ),
         min_size=1,
         max_size=12,
     )
 )
-def test_any_text_survives_jsonl(tmp_path_factory: pytest.TempPathFactory, rows: list[tuple[str, str, float]]) -> None:
+def test_any_text_survives_jsonl(
+    tmp_path_factory: pytest.TempPathFactory, rows: list[tuple[str, str, float]]
+) -> None:
     rows = [(q if q.strip() else "q" + q, p, c) for q, p, c in rows]
     path = tmp_path_factory.mktemp("text") / "log.jsonl"
-    path.write_text("".join(json.dumps({"question": q, "prompt": p, "correct": c}) + "\n" for q, p, c in rows))
+    path.write_text(
+        "".join(json.dumps({"question": q, "prompt": p, "correct": c}) + "\n" for q, p, c in rows)
+    )
     log = read_log(path)
     assert log.questions == list(dict.fromkeys(q for q, _, _ in rows))
     assert log.prompts == list(dict.fromkeys(p for _, p, _ in rows))
     known = log.counts > 0
-    assert log.counts.sum() == len(rows) and np.isnan(log.labels[~known]).all() and (log.labels[known] <= 1).all()
+    assert (
+        log.counts.sum() == len(rows)
+        and np.isnan(log.labels[~known]).all()
+        and (log.labels[known] <= 1).all()
+    )
 
 
 @pytest.mark.parametrize(
     ("data", "expected"),
     [
-        (b"question\na\n\"b,\nc\"\n", ["a", "b,\nc"]),
+        (b'question\na\n"b,\nc"\n', ["a", "b,\nc"]),
         (b"id,question\n1,a\n", ["a"]),
         (b'{"question": "a"}\n{"question": "b"}\n', ["a", "b"]),
         (b"\xef\xbb\xbfWhat is 2 + 3?\r\n\nAnd 4, say?\n", ["What is 2 + 3?", "And 4, say?"]),

@@ -15,24 +15,44 @@ from sklearn.exceptions import NotFittedError
 from prompt_oirl.artifacts import InputError
 from prompt_oirl.prompt_log import PromptLog, read_log
 from prompt_oirl.prompt_selector import HEADER, PromptSelector
-from prompt_oirl.selector_evaluation import calibration_rows, evaluate, expected_calibration_error, policy_values
+from prompt_oirl.selector_evaluation import (
+    calibration_rows,
+    evaluate,
+    expected_calibration_error,
+    policy_values,
+)
 
 PROMPTS = ("Think step by step.", "Answer:", "Draw a picture first.")
 
 
-def made_log(n: int = 160, missing: float = 0.3, depends: bool = True, seed: int = 0, samples: int = 1) -> pd.DataFrame:
+def made_log(
+    n: int = 160, missing: float = 0.3, depends: bool = True, seed: int = 0, samples: int = 1
+) -> pd.DataFrame:
     """Stories of four kinds, three of which one prompt each answers and the last none; or `depends` on the prompt alone."""
     rng = np.random.default_rng(seed)
     rows = []
     for i in range(n):
         kind = i % len(STORIES)
-        text = STORIES[kind].format(n=NAMES[i % 8], t=THINGS[(i // 4) % 8], a=rng.integers(2, 99), b=rng.integers(2, 99))
-        text += " " + " ".join("".join(rng.choice(list("abcdefghij"), 5)) for _ in range(12))  # no near-duplicates
+        text = STORIES[kind].format(
+            n=NAMES[i % 8], t=THINGS[(i // 4) % 8], a=rng.integers(2, 99), b=rng.integers(2, 99)
+        )
+        text += " " + " ".join(
+            "".join(rng.choice(list("abcdefghij"), 5)) for _ in range(12)
+        )  # no near-duplicates
         for j, prompt in enumerate(PROMPTS):
             chance = (0.9 if kind == j else 0.2) * (kind < 3) if depends else 0.3 + 0.2 * j
             for s in range(samples):
                 if rng.random() >= missing:
-                    rows.append({"question": text, "prompt": prompt, "correct": int(rng.random() < chance), "sample": s, "cost": 1 + j, "kind": kind})
+                    rows.append(
+                        {
+                            "question": text,
+                            "prompt": prompt,
+                            "correct": int(rng.random() < chance),
+                            "sample": s,
+                            "cost": 1 + j,
+                            "kind": kind,
+                        }
+                    )
     return pd.DataFrame(rows)
 
 
@@ -53,7 +73,9 @@ def fitted(log: pd.DataFrame) -> PromptSelector:
 def test_it_follows_scikit_learn(log: pd.DataFrame) -> None:
     selector = quick(model="knn", cost_weight=0.1, seed=3)
     assert selector.get_params() == {"embedder": "tfidf", "model": "knn", "cost_weight": 0.1, "seed": 3}
-    assert clone(selector.fit(log)).get_params() == selector.get_params() and not hasattr(clone(selector), "model_")
+    assert clone(selector.fit(log)).get_params() == selector.get_params() and not hasattr(
+        clone(selector), "model_"
+    )
     assert selector.set_params(seed=4).seed == 4 and "knn" in repr(selector)
     with pytest.raises(NotFittedError):
         quick().select(["a"])
@@ -71,7 +93,9 @@ def test_shapes_order_and_ties(fitted: PromptSelector) -> None:
     questions = ["How many?", "", "\u05e9\u05dc\u05d5\u05dd \u202e", "x" * 10_000]
     p = fitted.predict_proba(questions)
     assert p.shape == (4, 3) and p.dtype == np.float32 and ((p >= 0) & (p <= 1)).all()
-    np.testing.assert_array_equal(fitted.predict_proba(questions, list(reversed(fitted.prompts_))), p[:, ::-1])
+    np.testing.assert_array_equal(
+        fitted.predict_proba(questions, list(reversed(fitted.prompts_))), p[:, ::-1]
+    )
     three = fitted.select(questions, k=3)
     assert three.shape == (4, 3) and all(set(row) == set(PROMPTS) for row in three)
     np.testing.assert_array_equal(fitted.select(questions), three[:, 0])
@@ -156,7 +180,11 @@ def test_odd_logs_are_handled(name: str, model: str, tmp_path: Path) -> None:
 
 
 def test_little_is_said_and_picks_the_best_overall() -> None:
-    for name, reason in (("one prompt", "one prompt only"), ("all right", "every answer"), ("few questions", "12 different questions")):
+    for name, reason in (
+        ("one prompt", "one prompt only"),
+        ("all right", "every answer"),
+        ("few questions", "12 different questions"),
+    ):
         with pytest.warns(UserWarning, match=f"{reason}.*best overall"):
             selector = quick().fit(ODD[name])
         assert set(selector.select(["a", "b"])) == {selector.prompts_[selector.best_]}
@@ -232,7 +260,9 @@ def test_no_group_is_judged_by_a_selector_that_saw_it(monkeypatch: pytest.Monkey
     monkeypatch.setattr(PromptSelector, "fit", spy)
     rank = PromptSelector.rank
 
-    def check(self: PromptSelector, questions: list[str], prompts: list[str]) -> tuple[np.ndarray, np.ndarray]:
+    def check(
+        self: PromptSelector, questions: list[str], prompts: list[str]
+    ) -> tuple[np.ndarray, np.ndarray]:
         group_of = dict(zip(log.questions, log.groups))
         trained = next(texts for selector, texts in seen if selector is self)
         assert not {group_of[q] for q in questions} & {group_of[q] for q in trained}
@@ -260,7 +290,9 @@ def test_values_are_unbiased_with_missing_cells() -> None:
     wanted = read_log(truth).labels[np.arange(400), pick].mean()
     for seed in range(60):
         rng = np.random.default_rng(seed)
-        kept = truth[(rng.random(len(truth)) < np.array([0.9, 0.5, 0.3])[[PROMPTS.index(p) for p in truth.prompt]])]
+        kept = truth[
+            (rng.random(len(truth)) < np.array([0.9, 0.5, 0.3])[[PROMPTS.index(p) for p in truth.prompt]])
+        ]
         log = read_log(pd.concat([kept, truth.iloc[:0]]))
         column = [log.prompts.index(PROMPTS[j]) for j in range(3)]
         index = {q: i for i, q in enumerate(truth.question.unique())}
@@ -274,17 +306,25 @@ def test_calibration_of_true_probabilities() -> None:
     p = rng.random((20_000, 2)).astype(np.float32)
     y = (rng.random(p.shape) < p).astype(np.float32)
     rows = calibration_rows(y, p, np.ones_like(p))
-    assert len(rows) == 15 and sum(r["answers"] for r in rows) == 40_000 and expected_calibration_error(rows) < 0.02
+    assert (
+        len(rows) == 15
+        and sum(r["answers"] for r in rows) == 40_000
+        and expected_calibration_error(rows) < 0.02
+    )
     assert expected_calibration_error(calibration_rows(y, p / 2, np.ones_like(p))) > 0.2
 
 
 def test_the_same_evaluation_twice() -> None:
     first, second = (evaluate(quick(), read_log(made_log(80))) for _ in range(2))
-    assert repr(first.policies) == repr(second.policies) and (first.probabilities == second.probabilities).all()
+    assert (
+        repr(first.policies) == repr(second.policies) and (first.probabilities == second.probabilities).all()
+    )
 
 
 def test_sure_questions_are_answered_better() -> None:
     judged = evaluate(quick(), read_log(made_log(160)))
     rows = judged.coverage
-    assert rows[9]["success"] > rows[-1]["success"] + 0.1 and [r["coverage"] for r in rows] == sorted(r["coverage"] for r in rows)
+    assert rows[9]["success"] > rows[-1]["success"] + 0.1 and [r["coverage"] for r in rows] == sorted(
+        r["coverage"] for r in rows
+    )
     assert judged.measures["auc"] > 0.6

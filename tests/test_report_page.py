@@ -46,11 +46,19 @@ HOSTILE = [
 ]
 
 
-def evaluation(questions: list[str], prompts: list[str], seed: int = 0, ids: list[str] | None = None) -> Evaluation:
+def evaluation(
+    questions: list[str], prompts: list[str], seed: int = 0, ids: list[str] | None = None
+) -> Evaluation:
     """An evaluation of made-up scores; a third of the cells is missing."""
     rng = np.random.default_rng(seed)
     rows = [
-        {"question": q, "prompt": p, "correct": float(rng.random() < 0.5), "cost": rng.random(), "prompt_id": (ids or prompts)[j]}
+        {
+            "question": q,
+            "prompt": p,
+            "correct": float(rng.random() < 0.5),
+            "cost": rng.random(),
+            "prompt_id": (ids or prompts)[j],
+        }
         for q in questions
         for j, p in enumerate(prompts)
         if j == 0 or rng.random() < 0.6
@@ -74,7 +82,9 @@ def evaluation(questions: list[str], prompts: list[str], seed: int = 0, ids: lis
 def report(judged: Evaluation, text: str = "plain") -> Report:
     votes = [{"policy": text, "calls": m, "success": 0.5, "low": 0.4, "high": 0.6} for m in (1, 2, 3)]
     learning = [{"questions": n, "gain": 0.0, "low": -0.01, "high": 0.01} for n in (10, 20)]
-    return Report(text, text, "open", [text], judged, [text], [(text, 0.4), ("rest", 0.6)], text, learning, votes, text)
+    return Report(
+        text, text, "open", [text], judged, [text], [(text, 0.4), ("rest", 0.6)], text, learning, votes, text
+    )
 
 
 class Reader(HTMLParser):
@@ -100,7 +110,14 @@ def embedded(text: str) -> dict:
 
 def check_safe(text: str) -> None:
     found = elements(text)
-    assert [tag for tag, _ in found].count("script") == 2 and not {"img", "iframe", "object", "embed", "form", "base"} & {t for t, _ in found}
+    assert [tag for tag, _ in found].count("script") == 2 and not {
+        "img",
+        "iframe",
+        "object",
+        "embed",
+        "form",
+        "base",
+    } & {t for t, _ in found}
     for tag, attributes in found:
         for name, value in attributes.items():
             assert not name.startswith("on") and name not in ("style", "srcdoc"), (tag, name)
@@ -111,7 +128,9 @@ def check_safe(text: str) -> None:
 
 @pytest.mark.parametrize("text", HOSTILE)
 def test_hostile_text_stays_text(text: str) -> None:
-    judged = evaluation([*HOSTILE, "a", "b"], ["p" + text, "q " + text, "x"], ids=[text + "1", text + "2", "x"])
+    judged = evaluation(
+        [*HOSTILE, "a", "b"], ["p" + text, "q " + text, "x"], ids=[text + "1", text + "2", "x"]
+    )
     made = page(report(judged, text))
     check_safe(made)
     data = embedded(made)
@@ -139,7 +158,11 @@ def test_long_texts_are_cut_and_say_so() -> None:
 def test_the_verdict_comes_first_and_numbers_are_the_evaluations() -> None:
     judged = evaluation([f"question {i}" for i in range(40)], ["p", "q", "r"])
     made = page(report(judged, "Not shown"))
-    assert made.index('class="verdict open"') < made.index("What each choice is worth") < made.index('id="questions"')
+    assert (
+        made.index('class="verdict open"')
+        < made.index("What each choice is worth")
+        < made.index('id="questions"')
+    )
     row = next(r for r in judged.policies if r["policy"] == "selector")
     assert f"{100 * row['gain']:+.1f} [{100 * row['gain_low']:+.1f}, {100 * row['gain_high']:+.1f}]" in made
     data = embedded(made)
@@ -163,11 +186,15 @@ def test_charts_stay_inside_their_frame() -> None:
         for chart in charts:
             width, height = map(float, re.search(r'viewBox="0 0 (\S+) (\S+)"', chart).groups())  # type: ignore[union-attr]
             for axis, limit in (("x|cx|x1|x2", width), ("y|cy|y1|y2", height)):
-                assert all(0 <= float(v) <= limit for v in re.findall(rf' (?:{axis})="([^"]+)"', chart)), chart
+                assert all(0 <= float(v) <= limit for v in re.findall(rf' (?:{axis})="([^"]+)"', chart)), (
+                    chart
+                )
 
 
 def in_browser(path: Path) -> None:
-    done = subprocess.run([sys.executable, "scripts/check_report.py", str(path)], cwd=REPO_ROOT, capture_output=True, text=True)
+    done = subprocess.run(
+        [sys.executable, "scripts/check_report.py", str(path)], cwd=REPO_ROOT, capture_output=True, text=True
+    )
     if done.returncode == 3:
         pytest.skip(done.stderr.strip())
     assert done.returncode == 0, done.stderr + done.stdout
@@ -175,7 +202,9 @@ def in_browser(path: Path) -> None:
 
 @pytest.mark.slow
 def test_a_reader_can_use_a_hostile_page(tmp_path: Path) -> None:
-    judged = evaluation([*HOSTILE, *(f"question {i}" for i in range(40))], [h + str(i) for i, h in enumerate(HOSTILE)])
+    judged = evaluation(
+        [*HOSTILE, *(f"question {i}" for i in range(40))], [h + str(i) for i, h in enumerate(HOSTILE)]
+    )
     write_page(tmp_path / "page.html", report(judged, HOSTILE[0]))
     in_browser(tmp_path / "page.html")
 

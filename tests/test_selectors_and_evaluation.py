@@ -22,6 +22,7 @@ from prompt_oirl.prompts import Prompt
 from prompt_oirl.reports import costs, published
 from prompt_oirl.reports.summary import summary_rows
 from prompt_oirl.splits import Split, assign_folds, prompt_subsets
+from prompt_oirl.voting import NOT_LOGGED, VoteTable, in_column_order
 
 EXAMPLES = settings(
     max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
@@ -470,3 +471,41 @@ def test_a_fold_without_test_rows_is_no_trouble(tmp_path: Path) -> None:
 def test_calls_are_counted_for_whoever_asks_more_than_once() -> None:
     calls = {name: count(6, 16) for name, count in evaluation.CALLS.items()}
     assert calls == {"lmsc": 12, "lmsc_16": 32, "oracle": 6, "oracle_16": 16}
+
+
+# --- voting ------------------------------------------------------------------------------------------
+
+
+def with_votes(data: OfflineDataset, logged: Sequence[int]) -> OfflineDataset:
+    """Answers of the prompts in columns `logged`: the right ones agree, wrong ones are all different."""
+    shape = data.test_labels.shape
+    answers = np.where(data.test_labels > 0, 0, 1 + np.arange(shape[1]))
+    answers[:, [j for j in range(shape[1]) if j not in logged]] = NOT_LOGGED
+    right = np.where(answers == NOT_LOGGED, np.nan, data.test_labels)
+    return replace(data, votes=VoteTable(in_column_order(answers), right))
+
+
+def test_step_5_votes_over_the_logged_answers(toy: OfflineDataset) -> None:
+    result = judged(with_votes(toy, range(SEEN + HELD_OUT)))
+    labels = toy.test_labels[result.rows]
+    # Wrong answers never agree: two right ones settle it; one wins only if it is counted first or outweighs.
+    for name, columns in (("vote_majority", labels[:, :SEEN]), ("vote_16_majority", labels)):
+        rights = columns.sum(1)
+        assert (result.success[name][rights >= 2] == 1).all()
+        assert (result.success[name][rights == 0] == 0).all()
+    assert (result.calls_of("vote_weighted", 5), result.calls_of("vote_16_3", 5)) == (SEEN, 3)
+    assert "vote_3" not in result.success  # three prompts of three is vote_weighted
+    assert result.calls_of("irl_0", 5) == 1 and result.calls_of("oracle_16", 5) == 5
+    # Of the first two votes that differ, the one of higher predicted reward wins: with one right, the pick decides.
+    alone = labels[:, :SEEN].sum(1) == 1
+    assert (result.success["vote_majority"][alone] == result.success["irl_0"][alone]).all()
+    paid = {row["selector"]: row["calls_per_question"] for row in costs.cost_rows(toy, result, price=1.0)}
+    assert paid["vote_majority"] == SEEN and paid["vote_16_weighted"] == SEEN + HELD_OUT
+
+
+def test_votes_take_only_prompts_whose_answers_are_logged(toy: OfflineDataset) -> None:
+    one = judged(with_votes(toy, [0, 3]))  # one seen and one held-out prompt
+    assert "vote_majority" not in one.success and one.calls["vote_16_majority"] == 2
+    subset = judged(with_votes(toy, range(SEEN + HELD_OUT)), subset=(0, 2))
+    assert subset.calls["vote_majority"] == 2 and "vote_16_majority" not in subset.success
+    assert not [name for name in judged(toy).success if name.startswith("vote")]

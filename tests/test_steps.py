@@ -150,6 +150,8 @@ def test_every_documented_output_exists(finished: Path):
         "toy_folds.csv",
         "toy_overlap.csv",
         "toy_names.json",
+        "toy_test_votes.npy",
+        "toy_test_votes_right.npy",
     ]
     expected += [
         "toy_train_labels.npy",
@@ -184,6 +186,24 @@ def test_every_documented_output_exists(finished: Path):
         assert names == {f"{t}{s}" for t in tables for s in (".csv", ".png")} | {
             "summary.csv", "picks.csv", "cost.csv", "manifest.json",
         }  # fmt: skip
+
+
+def test_votes_stand_beside_the_other_selectors(finished: Path):
+    """The tiny log's answers all agree, so a vote is right where the first answer asked was marked right."""
+    labels = finished / "llama_exps" / "LMtiny"
+    answers, right = (np.load(labels / f"toy_test_{name}.npy") for name in ("votes", "votes_right"))
+    assert (answers == 0).all() and (right == np.load(labels / "toy_test_labels.npy")).all()
+    folder = finished / "results" / "tiny" / "toy" / "crossfit"
+    found = {
+        (r["selector"], r["metric"]): r["value"]
+        for r in read(folder / "summary.csv")
+        if (r["split"], r["k"], r["features"]) == ("crossfit", "3", "both")
+    }
+    for metric in ("success_rate", "gain_over_train_best"):
+        assert found["vote_weighted", metric] == found["irl_0", metric]
+    assert found["vote_16_majority", "success_rate"] == found["all_mixed", "success_rate"]
+    calls = {r["selector"]: int(r["calls_per_question"]) for r in read(folder / "cost.csv")}
+    assert (calls["vote_majority"], calls["vote_16_majority"], calls["vote_16_3"]) == (3, 5, 3)
 
 
 def test_csv_headers(finished: Path):

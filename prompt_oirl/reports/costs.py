@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from prompt_oirl.evaluation import CALLS, Judgement
+from prompt_oirl.evaluation import Judgement
 from prompt_oirl.offline_dataset import OfflineDataset
 
 COLUMNS = [
@@ -38,8 +38,7 @@ def cost_rows(data: OfflineDataset, judgement: Judgement, price: float) -> Itera
     per_call = question + prompt + answer
     k = len(judgement.subset)
     for selector, success in judgement.success.items():
-        base = selector.removesuffix("_as_published")
-        calls = CALLS[base](k, len(names.prompts)) if base in CALLS else 1
+        calls = judgement.calls_of(selector, len(names.prompts))
         dollars = calls * per_call * price / 1e6
         known = success[~np.isnan(success)]
         if not len(known):

@@ -126,3 +126,36 @@ def draw_gains(table: Path, path: Path) -> Path:
     with atomic_write(path) as temporary:
         figure.savefig(temporary, dpi=150, format="png", metadata={"Software": None})
     return path
+
+
+def draw_voting(table: Path, path: Path, policies: Sequence[str]) -> Path:
+    """Success against mean calls, one panel per dataset graded strictly, a line per way of voting, 95 % bands."""
+    from matplotlib.figure import Figure
+
+    from prompt_oirl.voting_evaluation import POLICIES
+
+    rows = [r for r in read_csv(table, remedy="run scripts/measure_voting.py") if r["grader"] == "strict"]
+    datasets = list(dict.fromkeys(r["dataset"] for r in rows))
+    figure = Figure(figsize=(3.3 * max(len(datasets), 1) + 0.6, 3.6), layout="constrained")
+    panels = figure.subplots(1, max(len(datasets), 1), squeeze=False)[0]
+    for axes, dataset in zip(panels, datasets):
+        for policy, colour in zip(policies, (GREY, ORANGE, BLUE, GREEN)):
+            found = [r for r in rows if (r["dataset"], r["policy"]) == (dataset, policy)]
+            points = sorted(tuple(float(r[c]) for c in ("calls", "success", "low", "high")) for r in found)
+            if not points:
+                continue
+            x, y, low, high = zip(*points)
+            axes.plot(x, y, marker="o", markersize=3, linewidth=1.4, color=colour, label=POLICIES[policy])
+            if policy == policies[-1]:
+                axes.fill_between(x, low, high, color=colour, alpha=0.15, linewidth=0)
+        axes.set_title(dataset.upper(), fontsize=10)
+        axes.set_xlabel("Calls per question")
+        axes.spines[["top", "right"]].set_visible(False)
+        axes.grid(axis="y", alpha=0.25)
+    panels[0].set_ylabel("Success rate")
+    figure.legend(
+        *panels[0].get_legend_handles_labels(), fontsize=8, frameon=False, loc="outside lower center", ncols=4
+    )
+    with atomic_write(path) as temporary:
+        figure.savefig(temporary, dpi=150, format="png", metadata={"Software": None})
+    return path

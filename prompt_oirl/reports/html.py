@@ -32,7 +32,9 @@ TEXT_BUDGET = 20_000_000  # characters of questions on one page, about what a ph
 LONGEST, SHORTEST = 4000, 300
 LONGEST_NAME = 120
 # C0 and C1 controls but tab and line feed, direction overrides, surrogates, byte order mark, line separators.
-_ODD = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ufeff\ud800-\udfff\ufff9-\ufffb]")
+_ODD = re.compile(
+    "[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ufeff\ud800-\udfff\ufff9-\ufffb]"
+)
 
 
 @dataclass(frozen=True)
@@ -54,7 +56,9 @@ class Report:
     learning: Sequence[dict[str, Any]] | None = None
     votes: Sequence[dict[str, Any]] | None = None
     votes_note: str = ""
-    footer: str = field(default=f"Made by prompt-oirl {__version__}. Nothing on this page was loaded from or sent to anywhere.")
+    footer: str = field(
+        default=f"Made by prompt-oirl {__version__}. Nothing on this page was loaded from or sent to anywhere."
+    )
 
 
 def shown(text: str, longest: int = LONGEST) -> str:
@@ -102,13 +106,19 @@ def _data(evaluation: Evaluation) -> dict[str, Any]:
     log = evaluation.log
     longest = int(min(LONGEST, max(SHORTEST, TEXT_BUDGET / len(log.questions))))
     scores = evaluation.probabilities.astype(float).round(3).tolist()
-    labels = [[None if math.isnan(v) else round(v, 3) for v in row] for row in log.labels.astype(float).tolist()]
+    labels = [
+        [None if math.isnan(v) else round(v, 3) for v in row] for row in log.labels.astype(float).tolist()
+    ]
     counts = log.counts.astype(int).tolist()
     return {
-        "prompts": [{"name": _short(name, LONGEST_NAME), "short": _short(name)} for name in _prompt_names(evaluation)],
+        "prompts": [
+            {"name": _short(name, LONGEST_NAME), "short": _short(name)} for name in _prompt_names(evaluation)
+        ],
         "questions": [
             [shown(text, longest), int(pick), int(best), s, y, c]
-            for text, pick, best, s, y, c in zip(log.questions, evaluation.picks, evaluation.best, scores, labels, counts)
+            for text, pick, best, s, y, c in zip(
+                log.questions, evaluation.picks, evaluation.best, scores, labels, counts
+            )
         ],
     }
 
@@ -117,7 +127,9 @@ def _prompt_names(evaluation: Evaluation) -> list[str]:
     """A name of the log, or the number and the beginning of the text."""
     log = evaluation.log
     return [
-        name if not re.fullmatch(r"prompt \d+", name) else f"{name}: {' '.join(text.split()) or '(no prompt)'}"
+        name
+        if not re.fullmatch(r"prompt \d+", name)
+        else f"{name}: {' '.join(text.split()) or '(no prompt)'}"
         for name, text in zip(log.names, log.prompts)
     ]
 
@@ -158,16 +170,22 @@ def _facts(evaluation: Evaluation) -> str:
 
 
 def _warnings(warnings: Sequence[str]) -> str:
-    return f'<ul class="warnings">{"".join(f"<li>{_text(w)}</li>" for w in warnings)}</ul>' if warnings else ""
+    return (
+        f'<ul class="warnings">{"".join(f"<li>{_text(w)}</li>" for w in warnings)}</ul>' if warnings else ""
+    )
 
 
 def _worth(evaluation: Evaluation) -> str:
     rows = evaluation.policies
     costs = any(r["cost"] is not None and math.isfinite(r["cost"]) for r in rows)
-    names = dict(zip((f"always {n}" for n in evaluation.log.names), (f"always {n}" for n in _prompt_names(evaluation))))
+    names = dict(
+        zip((f"always {n}" for n in evaluation.log.names), (f"always {n}" for n in _prompt_names(evaluation)))
+    )
     lines = []
     for row in rows:
-        gain = "" if row["policy"] == "best prompt" else _points(row["gain"], row["gain_low"], row["gain_high"])
+        gain = (
+            "" if row["policy"] == "best prompt" else _points(row["gain"], row["gain_low"], row["gain_high"])
+        )
         cells = [
             f"<td><bdi>{escape(_short(names.get(row['policy'], row['policy']), 90))}</bdi></td>",
             f'<td class="number" data-label="right">{_rate(row["success"], row["success_low"], row["success_high"])}</td>',
@@ -176,11 +194,15 @@ def _worth(evaluation: Evaluation) -> str:
         ]
         if costs:
             cells.append(f'<td class="number extra">{_number(row["cost"])}</td>')
-        lines.append(f'<tr{" class=strong" if row["policy"] == "selector" else ""}>{"".join(cells)}</tr>')
+        lines.append(f"<tr{' class=strong' if row['policy'] == 'selector' else ''}>{''.join(cells)}</tr>")
     extra = '<th scope="col" class="number">Cost per question</th>' if costs else ""
     chart = interval_rows(
         "Gain over the best single prompt with 95 % intervals",
-        [(_short(names.get(r["policy"], r["policy"])), r["gain"], r["gain_low"], r["gain_high"]) for r in rows if r["policy"] in ("selector", "random prompt")],
+        [
+            (_short(names.get(r["policy"], r["policy"])), r["gain"], r["gain_low"], r["gain_high"])
+            for r in rows
+            if r["policy"] in ("selector", "random prompt")
+        ],
         points=True,
         mark=0,
     )
@@ -199,40 +221,76 @@ def _votes(report: Report) -> str:
         return ""
     lines = []
     for name in dict.fromkeys(r["policy"] for r in report.votes):
-        points = sorted((r["calls"], r["success"], r["low"], r["high"]) for r in report.votes if r["policy"] == name)
+        points = sorted(
+            (r["calls"], r["success"], r["low"], r["high"]) for r in report.votes if r["policy"] == name
+        )
         lines.append(Line(shown(name, LONGEST_NAME), points))
     chart = line_chart("Success against calls per question", lines, "calls per question", "right answers")
     table = _table(["policy", "calls", "success", "low", "high"], report.votes)
-    return _figure("Several answers and a vote", chart + table, report.votes_note or "Success of a vote against the mean number of calls it pays for.")
+    return _figure(
+        "Several answers and a vote",
+        chart + table,
+        report.votes_note or "Success of a vote against the mean number of calls it pays for.",
+    )
 
 
 def _prompt_chart(evaluation: Evaluation) -> str:
     names = dict(zip((f"always {n}" for n in evaluation.log.names), _prompt_names(evaluation)))
-    rows = [(_short(names[r["policy"]]), r["success"], r["success_low"], r["success_high"]) for r in evaluation.policies if r["policy"] in names]
+    rows = [
+        (_short(names[r["policy"]]), r["success"], r["success_low"], r["success_high"])
+        for r in evaluation.policies
+        if r["policy"] in names
+    ]
     rows = sorted(rows, key=lambda row: -row[1])[:16]
     more = f" The best 16 of {len(names)}." if len(names) > 16 else ""
-    return _figure("Success of each prompt", interval_rows("Success of each prompt", rows, mark=0), f"With 95 % intervals.{more}")
+    return _figure(
+        "Success of each prompt",
+        interval_rows("Success of each prompt", rows, mark=0),
+        f"With 95 % intervals.{more}",
+    )
 
 
 def _calibration(evaluation: Evaluation) -> str:
     points = [(r["predicted"], r["success"], math.nan, math.nan) for r in evaluation.calibration]
-    chart = line_chart("Reliability curve", [Line("predicted against observed", points)], "predicted probability", "right answers", square=True)
+    chart = line_chart(
+        "Reliability curve",
+        [Line("predicted against observed", points)],
+        "predicted probability",
+        "right answers",
+        square=True,
+    )
     error = evaluation.measures["expected_calibration_error"]
     caption = f"Predictions in bins of equal size; on the dashed line they are true. Expected calibration error {error:.3f}."
-    return _figure("Are the probabilities true?", chart + _table(["predicted", "success", "answers"], evaluation.calibration), caption)
+    return _figure(
+        "Are the probabilities true?",
+        chart + _table(["predicted", "success", "answers"], evaluation.calibration),
+        caption,
+    )
 
 
 def _coverage(evaluation: Evaluation) -> str:
     points = [(r["coverage"], r["success"], r["success_low"], r["success_high"]) for r in evaluation.coverage]
-    chart = line_chart("Success against coverage", [Line("kept questions", points)], "share of questions answered", "right answers", x_percent=True)
+    chart = line_chart(
+        "Success against coverage",
+        [Line("kept questions", points)],
+        "share of questions answered",
+        "right answers",
+        x_percent=True,
+    )
     table = _table(["coverage", "threshold", "success", "success_low", "success_high"], evaluation.coverage)
-    return _figure("Abstaining where it is unsure", chart + table, "Success on the questions whose predicted probability is highest; the threshold of each share is in the numbers.")
+    return _figure(
+        "Abstaining where it is unsure",
+        chart + table,
+        "Success on the questions whose predicted probability is highest; the threshold of each share is in the numbers.",
+    )
 
 
 def _variance(report: Report) -> str:
     if not report.variance:
         return ""
-    chart = stacked_bar("Variance of correctness by source", [(shown(name), share) for name, share in report.variance])
+    chart = stacked_bar(
+        "Variance of correctness by source", [(shown(name), share) for name, share in report.variance]
+    )
     return _figure("Where right and wrong come from", chart, report.variance_note)
 
 
@@ -241,8 +299,14 @@ def _learning(report: Report) -> str:
     if not report.learning:
         return ""
     points = [(r["questions"], r["gain"], r["low"], r["high"]) for r in report.learning]
-    chart = line_chart("Gain against logged questions", [Line("gain", points)], "logged questions", "gain over best prompt")
-    return _figure("Would more questions help?", chart + _table(["questions", "gain", "low", "high"], report.learning), "Gain over the best prompt when learning from a part of the log.")
+    chart = line_chart(
+        "Gain against logged questions", [Line("gain", points)], "logged questions", "gain over best prompt"
+    )
+    return _figure(
+        "Would more questions help?",
+        chart + _table(["questions", "gain", "low", "high"], report.learning),
+        "Gain over the best prompt when learning from a part of the log.",
+    )
 
 
 def _prompt_texts(evaluation: Evaluation) -> str:
@@ -260,7 +324,13 @@ def _figure(title: str, content: str, caption: str) -> str:
 def _table(columns: Sequence[str], rows: Sequence[dict[str, Any]]) -> str:
     head = "".join(f'<th scope="col">{escape(c.replace("_", " "))}</th>' for c in columns)
     body = "".join(
-        "<tr>" + "".join(f"<td>{_text(r[c], LONGEST_NAME) if isinstance(r[c], str) else _number(r[c])}</td>" for c in columns) + "</tr>" for r in rows
+        "<tr>"
+        + "".join(
+            f"<td>{_text(r[c], LONGEST_NAME) if isinstance(r[c], str) else _number(r[c])}</td>"
+            for c in columns
+        )
+        + "</tr>"
+        for r in rows
     )
     return f'<details><summary>Numbers</summary><div class="wide" tabindex="0" role="region" aria-label="Numbers"><table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div></details>'
 
@@ -275,7 +345,9 @@ def _rate(value: float, low: float, high: float) -> str:
 
 
 def _points(value: float, low: float, high: float) -> str:
-    return f"{100 * value:+.1f} [{100 * low:+.1f}, {100 * high:+.1f}]" if math.isfinite(value) else "not known"
+    return (
+        f"{100 * value:+.1f} [{100 * low:+.1f}, {100 * high:+.1f}]" if math.isfinite(value) else "not known"
+    )
 
 
 def _number(value: float | None) -> str:

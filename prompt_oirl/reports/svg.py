@@ -23,7 +23,15 @@ class Line:
     dashed: bool = False
 
 
-def line_chart(title: str, lines: Sequence[Line], x_label: str, y_label: str, *, square: bool = False, x_percent: bool = False) -> str:
+def line_chart(
+    title: str,
+    lines: Sequence[Line],
+    x_label: str,
+    y_label: str,
+    *,
+    square: bool = False,
+    x_percent: bool = False,
+) -> str:
     """Curves with their intervals as bands; `square` draws the diagonal of perfect agreement over 0 to 1."""
     ys = [v for line in lines for p in line.points for v in p[1:] if math.isfinite(v)]
     xs = [p[0] for line in lines for p in line.points]
@@ -41,32 +49,55 @@ def line_chart(title: str, lines: Sequence[Line], x_label: str, y_label: str, *,
 
     parts = []
     for tick in _ticks(low, high):
-        parts.append(f'<line class="grid" x1="{LEFT}" x2="{WIDTH - RIGHT}" y1="{y(tick):.1f}" y2="{y(tick):.1f}"/>')
-        parts.append(f'<text class="tick" x="{LEFT - 6}" y="{y(tick) + 4:.1f}" text-anchor="end">{_percent(tick)}</text>')
-    x_ticks = _ticks(x_low, x_high) if x_percent or square else sorted({round(v) for v in _ticks(x_low, x_high, 8)})
+        parts.append(
+            f'<line class="grid" x1="{LEFT}" x2="{WIDTH - RIGHT}" y1="{y(tick):.1f}" y2="{y(tick):.1f}"/>'
+        )
+        parts.append(
+            f'<text class="tick" x="{LEFT - 6}" y="{y(tick) + 4:.1f}" text-anchor="end">{_percent(tick)}</text>'
+        )
+    x_ticks = (
+        _ticks(x_low, x_high) if x_percent or square else sorted({round(v) for v in _ticks(x_low, x_high, 8)})
+    )
     for tick in x_ticks:
         if x_low <= tick <= x_high:
             text = _percent(tick) if x_percent or square else f"{tick:,.0f}"
-            parts.append(f'<text class="tick" x="{x(tick):.1f}" y="{HEIGHT - BOTTOM + 16}" text-anchor="middle">{text}</text>')
+            parts.append(
+                f'<text class="tick" x="{x(tick):.1f}" y="{HEIGHT - BOTTOM + 16}" text-anchor="middle">{text}</text>'
+            )
     if square:
-        parts.append(f'<line class="reference" x1="{x(0):.1f}" y1="{y(0):.1f}" x2="{x(1):.1f}" y2="{y(1):.1f}"/>')
+        parts.append(
+            f'<line class="reference" x1="{x(0):.1f}" y1="{y(0):.1f}" x2="{x(1):.1f}" y2="{y(1):.1f}"/>'
+        )
     for i, line in enumerate(lines):
         band = [p for p in line.points if math.isfinite(p[2]) and math.isfinite(p[3])]
         if len(band) > 1 and not line.dashed:
-            edge = [f"{x(p[0]):.1f},{y(p[3]):.1f}" for p in band] + [f"{x(p[0]):.1f},{y(p[2]):.1f}" for p in reversed(band)]
+            edge = [f"{x(p[0]):.1f},{y(p[3]):.1f}" for p in band] + [
+                f"{x(p[0]):.1f},{y(p[2]):.1f}" for p in reversed(band)
+            ]
             parts.append(f'<polygon class="band c{i}" points="{" ".join(edge)}"/>')
     for i, line in enumerate(lines):
         path = " ".join(f"{x(p[0]):.1f},{y(p[1]):.1f}" for p in line.points)
         parts.append(f'<polyline class="line c{i}{" dashed" if line.dashed else ""}" points="{path}"/>')
         if not line.dashed:
-            parts += [f'<circle class="dot c{i}" cx="{x(p[0]):.1f}" cy="{y(p[1]):.1f}" r="3"/>' for p in line.points]
-    parts.append(f'<text class="axis" x="{(LEFT + WIDTH - RIGHT) / 2}" y="{HEIGHT - 6}" text-anchor="middle">{escape(x_label)}</text>')
-    parts.append(f'<text class="axis" transform="translate(11 {(TOP + HEIGHT - BOTTOM) / 2}) rotate(-90)" text-anchor="middle">{escape(y_label)}</text>')
-    legend = "".join(f'<li><span class="key c{i}{" dashed" if line.dashed else ""}"></span>{escape(line.label)}</li>' for i, line in enumerate(lines))
+            parts += [
+                f'<circle class="dot c{i}" cx="{x(p[0]):.1f}" cy="{y(p[1]):.1f}" r="3"/>' for p in line.points
+            ]
+    parts.append(
+        f'<text class="axis" x="{(LEFT + WIDTH - RIGHT) / 2}" y="{HEIGHT - 6}" text-anchor="middle">{escape(x_label)}</text>'
+    )
+    parts.append(
+        f'<text class="axis" transform="translate(11 {(TOP + HEIGHT - BOTTOM) / 2}) rotate(-90)" text-anchor="middle">{escape(y_label)}</text>'
+    )
+    legend = "".join(
+        f'<li><span class="key c{i}{" dashed" if line.dashed else ""}"></span>{escape(line.label)}</li>'
+        for i, line in enumerate(lines)
+    )
     return _svg(title, HEIGHT, parts) + (f'<ul class="legend">{legend}</ul>' if len(lines) > 1 else "")
 
 
-def interval_rows(title: str, rows: Sequence[tuple[str, float, float, float]], *, points: bool = False, mark: int = -1) -> str:
+def interval_rows(
+    title: str, rows: Sequence[tuple[str, float, float, float]], *, points: bool = False, mark: int = -1
+) -> str:
     """One row per label with a dot and its interval; `points` centres on zero; row `mark` is highlighted."""
     row_height, top = 34, 6
     height = top + row_height * len(rows) + 24
@@ -79,13 +110,19 @@ def interval_rows(title: str, rows: Sequence[tuple[str, float, float, float]], *
     parts = []
     for tick in _ticks(low, high):
         css = "zero" if points and abs(tick) < 1e-12 else "grid"
-        parts.append(f'<line class="{css}" x1="{x(tick):.1f}" x2="{x(tick):.1f}" y1="{top}" y2="{height - 20}"/>')
+        parts.append(
+            f'<line class="{css}" x1="{x(tick):.1f}" x2="{x(tick):.1f}" y1="{top}" y2="{height - 20}"/>'
+        )
         text = f"{100 * tick:+.0f}" if points and abs(tick) > 1e-12 else _percent(tick, sign=not points)
-        parts.append(f'<text class="tick" x="{min(max(x(tick), 14), WIDTH - 16):.1f}" y="{height - 5}" text-anchor="middle">{text}</text>')
+        parts.append(
+            f'<text class="tick" x="{min(max(x(tick), 14), WIDTH - 16):.1f}" y="{height - 5}" text-anchor="middle">{text}</text>'
+        )
     for i, (label, value, a, b) in enumerate(rows):
         y = top + row_height * i + 24
         css = "c0" if i == mark else "c4"
-        parts.append(f'<text class="name{" strong" if i == mark else ""}" x="8" y="{y - 9}">{escape(label)}</text>')
+        parts.append(
+            f'<text class="name{" strong" if i == mark else ""}" x="8" y="{y - 9}">{escape(label)}</text>'
+        )
         if math.isfinite(a) and math.isfinite(b):
             parts.append(f'<line class="range {css}" x1="{x(a):.1f}" x2="{x(b):.1f}" y1="{y}" y2="{y}"/>')
         if math.isfinite(value):
@@ -99,10 +136,13 @@ def stacked_bar(title: str, shares: Sequence[tuple[str, float]]) -> str:
     at, parts = 0.0, []
     for i, (_, value) in enumerate(shares):
         width = max(value, 0) / total * WIDTH
-        parts.append(f'<rect class="fill c{i}" x="{at:.1f}" y="4" width="{max(width - 1, 0):.1f}" height="40"/>')
+        parts.append(
+            f'<rect class="fill c{i}" x="{at:.1f}" y="4" width="{max(width - 1, 0):.1f}" height="40"/>'
+        )
         at += width
     legend = "".join(
-        f'<li><span class="key box c{i}"></span>{escape(label)} <b>{100 * value / total:.1f} %</b></li>' for i, (label, value) in enumerate(shares)
+        f'<li><span class="key box c{i}"></span>{escape(label)} <b>{100 * value / total:.1f} %</b></li>'
+        for i, (label, value) in enumerate(shares)
     )
     return _svg(title, 50, parts) + f'<ul class="legend column">{legend}</ul>'
 

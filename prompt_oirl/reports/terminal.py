@@ -17,6 +17,9 @@ SHOWN = {
     "irl_0": "IRL-0",
     "irl_10": "IRL-10",
     "lmsc": "LLM self-critique (2K calls)",
+    "vote_3": "vote of 3 prompts, by predicted reward",
+    "vote_weighted": "vote of all K prompts",
+    "vote_16_weighted": "vote of all prompts",
     "oracle": "oracle: any prompt right (K calls)",
 }
 

@@ -24,7 +24,8 @@ from prompt_oirl.reward_models.training_set import TrainingSet, prompt_coordinat
 from prompt_oirl.splits import INNER_FOLDS, assign_folds
 
 CONTENDS = 0.02  # share of questions on which a prompt must look best to be one that might be chosen
-GATE = 2.3  # standard errors by which s must exceed 0; 2 would do if the penalty were not chosen by the same evidence
+GATE = 2.2  # standard errors by which s must exceed 0
+LEAST_SHARE = 0.5  # least weight that a penalty's interaction may have
 LEAST_CLUSTERS = 20  # with fewer there is nothing to cross-fit; prompts are ranked by their means
 
 
@@ -192,7 +193,10 @@ def choose_weight(
             for m in paths:
                 m = m[:, among] - m[:, among].mean(1, keepdims=True)
                 along = (information[:, among] * residual[:, among] * m).sum()
-                explained.append(along * abs(along) / max((information[:, among] * m**2).sum(), 1e-12))
+                size = max((information[:, among] * m**2).sum(), 1e-12)
+                # What must be halved to fit new questions is overfitted: a larger penalty says it better.
+                explained.append(along**2 / size if along > LEAST_SHARE * size else 0.0)
+            explained[-1] = max(explained[-1], 1e-12)
             chosen = int(np.argmax(explained))
         m = paths[chosen] - paths[chosen].mean(1, keepdims=True)
         inner = m[:, among] - m[:, among].mean(1, keepdims=True)

@@ -1,0 +1,161 @@
+"""What several answers and a vote bring on the logs with stored answers: success against calls, cross-fitted.
+
+    python scripts/measure_voting.py                                 # GSM8K, MAWPS, SVAMP of LLaMA-2
+    python scripts/measure_voting.py --llm nano --dataset arith      # the tiny model's log
+    python scripts/measure_voting.py --dataset gsm8k --grader original
+
+Needs steps 2 and 3. Writes results/<llm>/<dataset>/voting_<grader>.csv, collects what is there into
+results/reference/voting.csv and voting.png, and rewrites the table of README.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+
+from prompt_oirl import interactions, offline_dataset, splits, voting, voting_evaluation
+from prompt_oirl.artifacts import REPO_ROOT, Paths, read_csv, write_csv, write_text
+from prompt_oirl.released_logs import LLM
+from prompt_oirl.reports.figures import draw_voting
+from prompt_oirl.reports.readme import markdown, replace_table
+from prompt_oirl.steps import run_step
+
+COLUMNS = [
+    "llm",
+    "dataset",
+    "grader",
+    "model",
+    "assignments",
+    "prompts",
+    "n",
+    "n_clusters",
+    *voting_evaluation.COLUMNS,
+]
+SHOWN_BUDGETS = (1, 3, 5, 7, 10, 16)
+SHOWN = ("random", "best", "predicted", "adaptive_predicted")
+MEASURED = ((LLM, "gsm8k"), (LLM, "mawps"), (LLM, "svamp"), ("nano", "arith"))
+
+
+@dataclass
+class Args:
+    llm: str = LLM
+    """Whose log."""
+    dataset: str = "gsm8k,mawps,svamp"
+    """Comma list of datasets."""
+    grader: Literal["strict", "original"] = "strict"
+    """Reads the answers' numbers and judges them."""
+    model: str = "interaction"
+    """Reward model of the predicted rewards."""
+    assignments: int = 3
+    """Random fold assignments, averaged question by question."""
+    seed: int = 0
+    """Seed of random orders and of the bootstrap."""
+    root: Path = REPO_ROOT
+    """Folder that holds llama_exps/, embeddings/ and results/."""
+    out: Path = REPO_ROOT
+    """Folder whose results/reference/ and README.md are written."""
+
+
+def main(args: Args) -> None:
+    paths = Paths(args.root)
+    known = [p.name.removesuffix("_settings.csv") for p in paths.labels(args.llm).glob("*_settings.csv")]
+    for dataset in offline_dataset.parse_datasets(args.dataset, known, offline_dataset.STEP3):
+        rows = list(measure(args, dataset, paths))
+        write_csv(paths.results(args.llm, dataset, f"voting_{args.grader}.csv"), rows, COLUMNS)
+        print(render(as_text(rows), args.grader))
+    collected = [
+        row
+        for llm, dataset in MEASURED
+        for grader in ("strict", "original")
+        if (path := paths.results(llm, dataset, f"voting_{grader}.csv")).is_file()
+        for row in read_csv(path, remedy="run this script again", columns=COLUMNS)
+    ]
+    reference = args.out / "results" / "reference"
+    write_csv(reference / "voting.csv", collected, COLUMNS)
+    draw_voting(reference / "voting.csv", reference / "voting.png", SHOWN)
+    readme = args.out / "README.md"
+    if readme.is_file():
+        text = readme.read_text(encoding="utf-8")
+        write_text(readme, replace_table(text, "voting", render(collected, "strict")))
+
+
+def measure(args: Args, dataset: str, paths: Paths) -> Iterator[dict[str, Any]]:
+    data = offline_dataset.load(args.llm, dataset, paths)
+    names = data.names
+    log = paths.labels(args.llm) / f"{dataset}_interactions.jsonl"
+    if not log.is_file():
+        log = paths.committed_log(args.llm, dataset)
+    rows = [row for row in interactions.read(log, remedy=offline_dataset.STEP2) if row.split == "test"]
+    prompt_ids = [p.id for p in names.prompts]
+    cells = voting.vote_cells(rows, names.test_question_ids, prompt_ids, args.grader)
+    table = voting.vote_table(cells, (len(names.test_question_ids), len(prompt_ids)), args.grader)
+    columns = np.flatnonzero(table.logged.any(0))
+    table = table.columns(columns)
+    questions, prompts, size = data.features(names.paper_split().name)
+    if data.embedder.fitted:
+        questions, size = data.surface, 0  # vectors fitted to other folds' texts would know too much
+    predict = voting_evaluation.reward_predictor(
+        args.model,
+        questions,
+        prompts[columns],
+        size,
+        names.test_index,
+        table.right,
+        names.test_clusters,
+        args.seed,
+    )
+    folds = [
+        names.folds[offline_dataset.fold_column(splits.HEADLINE_FOLDS, a)][names.test_clusters]
+        for a in range(args.assignments)
+    ]
+    curves = voting_evaluation.evaluate_voting(table, names.test_clusters, folds, predict, args.seed)
+    about = {
+        "llm": args.llm,
+        "dataset": dataset,
+        "grader": args.grader,
+        "model": args.model,
+        "assignments": args.assignments,
+        "prompts": len(columns),
+        "n": len(table.answers),
+        "n_clusters": len(np.unique(names.test_clusters)),
+    }
+    for row in voting_evaluation.curve_rows(curves, names.test_clusters, args.seed):
+        yield about | row
+
+
+def as_text(rows: list[dict[str, Any]]) -> list[dict[str, str]]:
+    return [{name: str(value) for name, value in row.items()} for row in rows]
+
+
+def render(rows: list[dict[str, str]], grader: str) -> str:
+    """Success at some budgets; for adaptive stopping the mean calls that were really made."""
+    out = []
+    for dataset in dict.fromkeys(r["dataset"] for r in rows):
+        for policy in SHOWN:
+            found = {
+                int(r["budget"]): r
+                for r in rows
+                if (r["dataset"], r["policy"], r["grader"]) == (dataset, policy, grader)
+            }
+            cells = []
+            for budget in SHOWN_BUDGETS:
+                row = found.get(budget)
+                if row is None:
+                    cells.append("")
+                    continue
+                calls = f" ({float(row['calls']):.1f})" if policy.startswith("adaptive") else ""
+                interval = f"[{float(row['low']):.3f}, {float(row['high']):.3f}]"
+                cells.append(f"{float(row['success']):.3f} {interval}{calls}")
+            if found:
+                prompts = next(iter(found.values()))["prompts"]
+                label = f"{dataset.upper()}, {prompts} prompts: " if policy == SHOWN[0] else ""
+                out.append([label + voting_evaluation.POLICIES[policy], *cells])
+    return markdown(["calls", *map(str, SHOWN_BUDGETS)], out)
+
+
+if __name__ == "__main__":
+    run_step(main, Args)

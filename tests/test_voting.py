@@ -1,0 +1,246 @@
+"""Voting: counting, weights, stopping, and cross-fitted curves, on small tables with known answers."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from prompt_oirl import voting
+from prompt_oirl.artifacts import InputError
+from prompt_oirl.splits import assign_folds
+from prompt_oirl.voting import NO_ANSWER, NOT_LOGGED, VoteTable, count_votes, order_by
+from prompt_oirl.voting_evaluation import curve_rows, evaluate_voting, reward_predictor
+
+seeds = st.integers(0, 10_000)
+
+
+def random_table(seed: int, n: int = 12, prompts: int = 5, logged: float = 1.0) -> VoteTable:
+    """Random answers 0..3 of which answer 0 is right; -1 gave no number, and some are not logged."""
+    rng = np.random.default_rng(seed)
+    answers = rng.integers(-1, 4, (n, prompts))
+    answers[rng.random(answers.shape) > logged] = NOT_LOGGED
+    right = np.where(answers == NOT_LOGGED, np.nan, (answers == 0).astype(float))
+    return VoteTable(voting.in_column_order(answers), right)
+
+
+def simulated(n: int, success: np.ndarray, seed: int = 0, wrong: int = 8) -> VoteTable:
+    """Prompts that err independently: right with their `success` (n, P), else one of `wrong` answers at random."""
+    rng = np.random.default_rng(seed)
+    right = rng.random((n, success.shape[1])) < success
+    answers = np.where(right, 0, rng.integers(1, wrong + 1, right.shape))
+    return VoteTable(voting.in_column_order(answers), right.astype(float))
+
+
+# --- counting ----------------------------------------------------------------------------------------
+
+
+@given(seeds)
+@settings(max_examples=40, deadline=None)
+def test_one_call_is_the_prompt_itself(seed: int) -> None:
+    table = random_table(seed)
+    for j in range(5):
+        order = np.full((12, 1), j)
+        count = count_votes(table, order, np.ones(table.answers.shape))
+        assert (count.right[:, 0] == table.right[:, j]).all()
+        assert count.right.mean() == table.right[:, j].mean()
+
+
+@given(seeds)
+@settings(max_examples=40, deadline=None)
+def test_the_order_of_calls_does_not_matter_once_all_have_answered(seed: int) -> None:
+    table = random_table(seed, logged=0.8)
+    rng = np.random.default_rng(seed)
+    weights = rng.random(table.answers.shape) + 0.1  # real numbers: no ties
+    orders = [rng.permuted(np.tile(np.arange(5), (12, 1)), axis=1) for _ in range(2)]
+    first, second = (count_votes(table, order, weights) for order in orders)
+    assert (first.leader[:, -1] == second.leader[:, -1]).all()
+    np.testing.assert_allclose(first.lead[:, -1], second.lead[:, -1])
+    np.testing.assert_allclose(first.second[:, -1], second.second[:, -1])
+
+
+@given(seeds)
+@settings(max_examples=40, deadline=None)
+def test_counting_is_the_plain_count(seed: int) -> None:
+    table = random_table(seed, logged=0.7)
+    rng = np.random.default_rng(seed)
+    weights = rng.integers(1, 4, table.answers.shape).astype(float)
+    order = rng.permuted(np.tile(np.arange(5), (12, 1)), axis=1)
+    count = count_votes(table, order, weights)
+    for i in range(12):
+        tally: dict[int, float] = defaultdict(float)
+        for k, j in enumerate(order[i]):
+            if table.answers[i, j] >= 0:
+                tally[int(table.answers[i, j])] += weights[i, j]  # a dict keeps the first given first
+            leader = max(tally, key=lambda a: tally[a]) if tally else NO_ANSWER
+            others = [v for a, v in tally.items() if a != leader]
+            assert count.leader[i, k] == leader
+            assert count.lead[i, k] == (tally[leader] if tally else 0)
+            assert count.second[i, k] == max(others, default=0)
+            assert count.right[i, k] == (table.right[i, leader] if tally else 0)
+
+
+def test_renaming_answers_changes_nothing() -> None:
+    answers = np.array([[7, 3, 7, NO_ANSWER], [3, 7, 3, NOT_LOGGED]])
+    swapped = np.where(answers == 7, 30, np.where(answers == 3, 70, answers))
+    assert (voting.in_column_order(answers) == voting.in_column_order(swapped)).all()
+    assert voting.in_column_order(answers).tolist() == [[0, 1, 0, -1], [0, 1, 0, -2]]
+
+
+def test_prompts_that_are_not_logged_are_asked_last() -> None:
+    table = VoteTable(np.array([[NOT_LOGGED, 1, 2]]), np.array([[np.nan, 0, 1]]))
+    assert order_by(table, np.array([[0.9, 0.2, 0.5]])).tolist() == [[2, 1, 0]]
+
+
+# --- reading answers ---------------------------------------------------------------------------------
+
+
+def test_answers_are_read_as_the_grader_reads_them() -> None:
+    cells = [
+        (0, 0, 0, "So the answer is 1,170.", 1.0),
+        (0, 1, 0, "1170", 1.0),
+        (0, 2, 0, "I don't know.", 0.0),
+        (1, 0, 1, "5", 0.0),
+        (1, 0, 0, "7", 1.0),  # the lower sample votes
+        (1, 1, 0, None, 1.0),
+    ]
+    table = voting.vote_table(cells, (2, 3), "strict")
+    assert table.answers.tolist() == [[0, 0, NO_ANSWER], [0, NOT_LOGGED, NOT_LOGGED]]
+    assert np.array_equal(table.right, [[1, 1, 0], [1, np.nan, np.nan]], equal_nan=True)
+    original = voting.vote_table(cells, (2, 3), "original").answers  # splits thousands, as published
+    assert original[0].tolist() == [0, 1, NO_ANSWER]
+    words = [(0, 0, 0, "Blue.", 1.0), (0, 1, 0, " blue ", 1.0), (0, 2, 0, "red", 0.0)]
+    assert voting.vote_table(words, (1, 3), "text").answers.tolist() == [[0, 0, 2]]
+    with pytest.raises(InputError, match="choose one of strict, original, text"):
+        voting.vote_table(cells, (2, 3), "regex")
+
+
+# --- weights -----------------------------------------------------------------------------------------
+
+
+def test_weights_are_log_odds_and_never_negative() -> None:
+    weights = voting.log_odds_weights(np.array([0.5, 0.8, 0.01, 1.0]), agreement=0.1)
+    np.testing.assert_allclose(weights[:2], [np.log(10), np.log(40)])
+    assert weights[2] == 0 and np.isfinite(weights[3])
+
+
+def test_agreement_of_wrong_answers_counts_pairs() -> None:
+    table = VoteTable(np.array([[0, 1, 1, 3]]), np.array([[1.0, 0, 0, 0]]))
+    assert voting.agreement_of_wrong_answers(table) == pytest.approx((1 + 1) / (3 + 2))
+    even = simulated(4000, np.full((4000, 4), 0.3), wrong=5)
+    assert voting.agreement_of_wrong_answers(even) == pytest.approx(1 / 5, abs=0.01)
+
+
+def test_log_odds_weights_beat_equal_ones_where_prompts_differ() -> None:
+    success = np.tile([0.9, 0.4, 0.4, 0.4, 0.4], (3000, 1))
+    table = simulated(3000, success, wrong=3)
+    order = order_by(table, success)
+    weighted = count_votes(table, order, voting.log_odds_weights(success, 1 / 3)).right[:, -1].mean()
+    assert weighted > count_votes(table, order, np.ones(success.shape)).right[:, -1].mean() + 0.05
+    assert weighted > 0.89
+
+
+# --- stopping ----------------------------------------------------------------------------------------
+
+
+@given(seeds)
+@settings(max_examples=15, deadline=None)
+def test_a_lead_that_cannot_be_lost_is_certain_and_thresholds_are_monotone(seed: int) -> None:
+    table = random_table(seed, n=40)
+    weights = np.ones(table.answers.shape)
+    order = order_by(table, np.random.default_rng(seed).random(table.answers.shape))
+    count = count_votes(table, order, weights)
+    (rule,) = voting.fit_stopping(count, order, weights, [5])
+    left = voting.weight_left(order, weights, rule.most_calls)
+    stays = rule.stays(count, left)
+    certain = stays == 1.0
+    final = count.leader[:, rule.most_calls - 1, None]
+    assert (count.leader[:, : rule.most_calls] == final)[
+        certain & (count.leader[:, : rule.most_calls] >= 0)
+    ].all()
+    calls = [voting.calls_until(stays.copy(), t) for t in (0.0, 0.5, 0.9, 1.1)]
+    assert all((a <= b).all() for a, b in zip(calls, calls[1:]))
+    assert (calls[0] == 1).all() and (calls[-1] == rule.most_calls).all()
+
+
+def test_stopping_keeps_its_budget_and_beats_asking_that_many_always() -> None:
+    hard = np.random.default_rng(1).random((1500, 1)) < 0.5
+    table = simulated(1500, np.where(hard, 0.35, 0.95) * np.ones((1, 9)))
+    weights, order = np.ones(table.answers.shape), order_by(table, np.zeros(table.answers.shape))
+    count = count_votes(table, order, weights)
+    for budget, rule in zip((3, 5), voting.fit_stopping(count, order, weights, [3, 5])):
+        made = rule.calls(count, voting.weight_left(order, weights, rule.most_calls))
+        assert made.mean() <= budget
+        assert count.right[np.arange(1500), made - 1].mean() > count.right[:, budget - 1].mean() + 0.01
+
+
+# --- cross-fitting -----------------------------------------------------------------------------------
+
+
+def folds_of(n: int, seed: int = 0) -> np.ndarray:
+    return assign_folds(np.arange(n), 5, seed)
+
+
+def test_curves_of_a_complete_log() -> None:
+    success = np.tile(np.linspace(0.3, 0.6, 7), (600, 1))
+    table = simulated(600, success)
+    curves = evaluate_voting(table, np.arange(600), [folds_of(600), folds_of(600, 1)])
+    best = curves["best"]
+    assert best.calls.tolist() == np.tile(np.arange(1.0, 8), (600, 1)).tolist()
+    assert best.right[:, 0].mean() == pytest.approx(
+        table.right[:, 6].mean()
+    )  # the clearly best one, in each fold
+    assert curves["random"].right[:, 0].mean() == pytest.approx(table.right.mean(), abs=0.03)
+    assert best.right[:, 6].mean() > best.right[:, 0].mean() + 0.1
+    assert (curves["any_right"].right >= best.right).all()
+    for row in curve_rows(curves, np.arange(600)):
+        assert row["low"] <= row["success"] <= row["high"]
+        assert row["calls"] <= row["budget"] + 0.4
+    single = [r for r in curve_rows(curves, np.arange(600)) if r["policy"] == "best" and r["budget"] == 1]
+    assert single[0]["gain"] == single[0]["gain_low"] == single[0]["gain_high"] == 0
+
+
+def test_nothing_is_learned_from_the_fold_that_is_judged() -> None:
+    table = simulated(200, np.tile(np.linspace(0.3, 0.7, 5), (200, 1)))
+    folds = folds_of(200)
+    features = np.random.default_rng(0).normal(size=(200, 6)).astype(np.float32)
+    own = folds == 2
+    lied = table.right.copy()
+    lied[own] = 1 - lied[own]
+    found = []
+    for right in (table.right, lied):
+        predict = reward_predictor(
+            "linear",
+            features,
+            np.eye(5, dtype=np.float32),
+            6,
+            np.arange(200),
+            right.astype(np.float32),
+            np.arange(200),
+        )
+        curves = evaluate_voting(VoteTable(table.answers, right), np.arange(200), [folds], predict)
+        found.append(curves)
+    for name, curve in found[0].items():
+        other = found[1][name]
+        assert (curve.calls[own] == other.calls[own]).all()
+        if name not in ("any_right", "random"):  # one answer wins; its verdict alone is turned round
+            assert (curve.right[own] == 1 - other.right[own]).all(), name
+
+
+def test_incomplete_logs_pay_only_for_what_is_there() -> None:
+    table = random_table(3, n=100, logged=0.5)
+    curves = evaluate_voting(table, np.arange(100), [folds_of(100)])
+    paid = curves["best"].calls
+    assert (paid[:, -1] == table.logged.sum(1)).all()
+    assert (np.diff(paid, axis=1) >= 0).all()
+
+
+def test_logs_without_answers_and_folds_that_leak_are_refused() -> None:
+    empty = VoteTable(np.full((10, 3), NOT_LOGGED), np.full((10, 3), np.nan))
+    with pytest.raises(InputError, match="answer texts"):
+        evaluate_voting(empty, np.arange(10), [folds_of(10)])
+    with pytest.raises(AssertionError, match="shares a cluster"):
+        evaluate_voting(random_table(0, n=10), np.zeros(10, dtype=int), [folds_of(10)])
