@@ -165,7 +165,7 @@ def test_tfidf_never_sees_a_text_it_must_not(embed: Callable[..., dict[str, np.n
     for changed in (50, 7):
         other = [*texts]
         other[changed] = "dragons dragons and treasure " + texts[changed]
-        after = embed(TfidfEmbedder(), replace(names, texts=other), 1)
+        after = embed(TfidfEmbedder(), replace(names, texts=other), 1, tmp_path)
         rest = np.arange(len(texts)) != changed
         moved = 0
         for split in splits:
