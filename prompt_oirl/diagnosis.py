@@ -19,6 +19,7 @@ from prompt_oirl.splits import HEADLINE_FOLDS, assign_folds
 
 WORTH = 0.003  # a gain below that is not worth a reward model, however sure
 MATTERS = 0.01  # a gain that the log must be able to rule out before "not shown" is said
+SHOWN = 2.6  # standard errors that a verdict needs: folds share questions, so 1.96 would be passed too often by chance
 SURE = 1.96  # standard errors: 95 % intervals
 CURVE = (0.25, 0.5, 1.0)
 MOST_QUESTIONS = 1_000_000
@@ -51,7 +52,9 @@ class DataFacts:
             f"{self.groups:,} groups of near-duplicate questions; {self.near_duplicate_questions:,} questions are near-duplicates of an earlier one.",
         ]
         if self.duplicate_rows:
-            said.append(f"{self.duplicate_rows:,} rows repeat question, prompt and answer exactly: copies count as independent evidence; drop them.")
+            said.append(
+                f"{self.duplicate_rows:,} rows repeat question, prompt and answer exactly: copies count as independent evidence; drop them."
+            )
         if self.test_questions_in_train or self.test_groups_in_train:
             said.append(
                 f"{self.test_questions_in_train:,} questions of split test stand in split train too, {self.test_groups_in_train:,} with near-duplicates: "
@@ -166,7 +169,9 @@ def data_facts(log: PromptLog) -> DataFacts:
 
 def _truncated(log: PromptLog) -> dict[str, float]:
     """Prompts of whose answers over a quarter ends without terminal punctuation, a sign or a digit."""
-    cut = np.array([np.nan if not a or len(a) < 20 else a.rstrip()[-1:].isalpha() for a in log.answer], dtype=float)
+    cut = np.array(
+        [np.nan if not a or len(a) < 20 else a.rstrip()[-1:].isalpha() for a in log.answer], dtype=float
+    )
     shares = {}
     for j, name in enumerate(log.names):
         mine = cut[(log.prompt == j) & ~np.isnan(cut)]
@@ -175,7 +180,9 @@ def _truncated(log: PromptLog) -> dict[str, float]:
     return shares
 
 
-def variance_split(question: np.ndarray, prompt: np.ndarray, correct: np.ndarray, shape: tuple[int, ...]) -> VarianceSplit | None:
+def variance_split(
+    question: np.ndarray, prompt: np.ndarray, correct: np.ndarray, shape: tuple[int, ...]
+) -> VarianceSplit | None:
     """Split Var(correct) by moments; answers are rows with `question`, `prompt` (rows,), `shape` is (n, K).
 
     Mean products of two answers that share cell, question, prompt or nothing estimate E[pi^2], E[pi_qp pi_qp'],
@@ -185,7 +192,10 @@ def variance_split(question: np.ndarray, prompt: np.ndarray, correct: np.ndarray
     """
     n, k = shape
     cells = question * k + prompt
-    s, count = np.bincount(cells, correct, n * k).reshape(n, k), np.bincount(cells, minlength=n * k).reshape(n, k).astype(float)
+    s, count = (
+        np.bincount(cells, correct, n * k).reshape(n, k),
+        np.bincount(cells, minlength=n * k).reshape(n, k).astype(float),
+    )
     squares = float((correct**2).sum())
     second = squares / len(correct)
 
@@ -220,7 +230,9 @@ def variance_split(question: np.ndarray, prompt: np.ndarray, correct: np.ndarray
         i, e, d = parts(values[2])
         return VarianceSplit(prompts, (d, d, d), (i, i, i), (e, e, e), True)
     nan = float("nan")
-    return VarianceSplit(prompts, (low[2], nan, high[2]), (low[0], nan, high[0]), (high[1], nan, low[1]), False)
+    return VarianceSplit(
+        prompts, (low[2], nan, high[2]), (low[0], nan, high[0]), (high[1], nan, low[1]), False
+    )
 
 
 def oracle(log: PromptLog) -> tuple[float, float]:
@@ -236,13 +248,18 @@ def oracle(log: PromptLog) -> tuple[float, float]:
         return raw, float("nan")
     order = np.lexsort((log.sample, log.prompt, log.question))
     cell = (log.question * len(log.prompts) + log.prompt)[order]
-    place = np.arange(len(cell)) - np.r_[0, np.flatnonzero(np.diff(cell)) + 1][np.cumsum(np.r_[0, np.diff(cell) != 0])]
+    place = (
+        np.arange(len(cell))
+        - np.r_[0, np.flatnonzero(np.diff(cell)) + 1][np.cumsum(np.r_[0, np.diff(cell) != 0])]
+    )
     halves = []
     for parity in (0, 1):
         mine = place % 2 == parity
         size = log.labels.size
         total = np.bincount(cell[mine], log.correct[order][mine], size)
-        halves.append((total / np.maximum(np.bincount(cell[mine], minlength=size), 1)).reshape(log.labels.shape)[twice])
+        halves.append(
+            (total / np.maximum(np.bincount(cell[mine], minlength=size), 1)).reshape(log.labels.shape)[twice]
+        )
     prior = 1e-6 * log.prompt_success  # ties go to the better prompt
     judged = [b[np.arange(len(a)), (a + prior).argmax(1)].mean() for a, b in (halves, halves[::-1])]
     return raw, float(np.mean(judged))
@@ -275,7 +292,9 @@ def expected_gain(train: TrainingSet, seed: int = 0) -> Gain:
     answers = _doubly_robust(train, scores)
     rows = np.arange(n)
     measured = ClusterBootstrap(train.clusters, seed).mean(
-        np.column_stack([np.where(picks == best, 0.0, answers[rows, picks] - answers[rows, best]), answers[rows, best]])
+        np.column_stack(
+            [np.where(picks == best, 0.0, answers[rows, picks] - answers[rows, best]), answers[rows, best]]
+        )
     )
     return Gain(
         (expected[0], expected[1], expected[2]),
@@ -312,7 +331,14 @@ def learning_curve(train: TrainingSet, seed: int, full: Gain) -> list[dict[str, 
         gain = full if share == 1 else expected_gain(_rows(train, kept), seed)
         value, low, high = gain.expected
         points.append(
-            {"questions": len(kept), "gain": value, "low": low, "high": high, "measured": gain.measured[0], "support": gain.support}
+            {
+                "questions": len(kept),
+                "gain": value,
+                "low": low,
+                "high": high,
+                "measured": gain.measured[0],
+                "support": gain.support,
+            }
         )
     return points
 
@@ -322,19 +348,27 @@ def judge(gain: Gain, groups: int) -> tuple[str, str, int | None]:
     value, low, high = gain.expected
     said = f"{100 * value:+.1f} points to expect [{100 * low:+.1f}, {100 * high:+.1f}], measured on held-out picks {100 * gain.measured[0]:+.1f} "
     said += f"[{100 * gain.measured[1]:+.1f}, {100 * gain.measured[2]:+.1f}]"
-    if gain.support > SURE and value >= WORTH and gain.measured[2] > 0:
+    if gain.support > SHOWN and value >= WORTH and gain.measured[2] > 0:
         return "worth it", f"Choosing per question beats the best single prompt: {said}.", 0
     if high < MATTERS:
-        return "not shown", f"A gain of {100 * MATTERS:.0f} point or more is ruled out: {said}. Use the best single prompt.", 0
+        return (
+            "not shown",
+            f"A gain of {100 * MATTERS:.0f} point or more is ruled out: {said}. Use the best single prompt.",
+            0,
+        )
     more = _more_questions(gain, groups)
-    needed = f"About {more:,} more questions like these would settle it." if more else "More questions like these would settle it."
+    needed = (
+        f"About {more:,} more questions like these would settle it."
+        if more
+        else "More questions like these would settle it."
+    )
     return "not enough data", f"No gain is shown and none ruled out: {said}. {needed}", more
 
 
 def _more_questions(gain: Gain, groups: int) -> int | None:
     """Questions until the interval shows the gain or rules it out: standard errors shrink with the root of their number."""
     value, _, high = gain.expected
-    to_show = (SURE / gain.support) ** 2 if gain.support > 0.25 else np.inf
+    to_show = (SHOWN / gain.support) ** 2 if gain.support > 0.25 else np.inf
     to_rule_out = ((high - value) / max(MATTERS - value, 1e-9)) ** 2 if value < MATTERS else np.inf
     factor = min(to_show if value >= WORTH else np.inf, to_rule_out)
     factor = factor if np.isfinite(factor) else to_show
@@ -347,7 +381,11 @@ def _more_questions(gain: Gain, groups: int) -> int | None:
 def _rows(train: TrainingSet, kept: np.ndarray) -> TrainingSet:
     assert train.clusters is not None
     return replace(
-        train, questions=train.questions[kept], labels=train.labels[kept], weights=train.weights[kept], clusters=train.clusters[kept]
+        train,
+        questions=train.questions[kept],
+        labels=train.labels[kept],
+        weights=train.weights[kept],
+        clusters=train.clusters[kept],
     )
 
 
@@ -358,7 +396,11 @@ def report_lines(d: Diagnosis) -> Sequence[str]:
         v, total = d.variance, max(d.variance.total, 1e-12)
         lines.append(f"Variance of correctness: prompt {v.prompt / total:.0%}, " + _rest(v, total))
     if not np.isnan(d.oracle):
-        lines.append(f"Any prompt right: {d.oracle:.3f}, luck included" + ("" if np.isnan(d.oracle_without_luck) else f"; {d.oracle_without_luck:.3f} without luck") + ".")
+        lines.append(
+            f"Any prompt right: {d.oracle:.3f}, luck included"
+            + ("" if np.isnan(d.oracle_without_luck) else f"; {d.oracle_without_luck:.3f} without luck")
+            + "."
+        )
     lines += [
         f"From {int(p['questions']):,} questions: {100 * p['gain']:+.1f} points to expect [{100 * p['low']:+.1f}, {100 * p['high']:+.1f}]."
         for p in d.curve

@@ -35,10 +35,49 @@ from prompt_oirl.steps import run_step
 BINS = 15
 LOGISTIC_C = 0.0003  # what step 4's validation rows choose most often on these logs
 GAINS = (0, 1, 3, 5)
-REAL = ["llm", "dataset", "model", "assignments", "measure", "value", "low", "high", "questions", "clusters", "note"]
-SIMULATED = ["size", "samples", "attainable", "logs", "mean_gain", "standard_error", "share_losing_half_a_point", "moved", "fallback"]
-VERDICTS = ["rates", "attainable", "logs", "worth_it", "not_shown", "not_enough_data", "expected_gain", "standard_error"]
-VARIANCE = ["component", "samples", "logs", "true_share", "estimated_share", "relative_error", "points_of_total"]
+REAL = [
+    "llm",
+    "dataset",
+    "model",
+    "assignments",
+    "measure",
+    "value",
+    "low",
+    "high",
+    "questions",
+    "clusters",
+    "note",
+]
+SIMULATED = [
+    "size",
+    "samples",
+    "attainable",
+    "logs",
+    "mean_gain",
+    "standard_error",
+    "share_losing_half_a_point",
+    "moved",
+    "fallback",
+]
+VERDICTS = [
+    "rates",
+    "attainable",
+    "logs",
+    "worth_it",
+    "not_shown",
+    "not_enough_data",
+    "expected_gain",
+    "standard_error",
+]
+VARIANCE = [
+    "component",
+    "samples",
+    "logs",
+    "true_share",
+    "estimated_share",
+    "relative_error",
+    "points_of_total",
+]
 
 
 @dataclass
@@ -90,15 +129,24 @@ def each(task: Callable[..., Any], calls: Sequence[tuple], jobs: int, label: str
 
 def with_tables(text: str, reference: Path) -> str:
     """The page with the tables of the finished parts; the others stay as they are."""
-    found = {p.stem.removeprefix("selection_"): read_csv(p, remedy="run this script") for p in reference.glob("selection_*.csv")}
+    found = {
+        p.stem.removeprefix("selection_"): read_csv(p, remedy="run this script")
+        for p in reference.glob("selection_*.csv")
+    }
     real = [row for name in ("gsm8k", "svamp", "mawps", "arith") for row in found.get(f"real_{name}", [])]
     if real:
         text = replace_table(text, "selection_real", real_table(real))
     simulated = [row for name in ("mawps", "gsm8k") for row in found.get(name, [])]
-    for name, rows in (("simulated", simulated), ("diagnosis", found.get("diagnosis")), ("variance", found.get("variance"))):
+    for name, rows in (
+        ("simulated", simulated),
+        ("diagnosis", found.get("diagnosis")),
+        ("variance", found.get("variance")),
+    ):
         if rows:
             header = [column.replace("_", " ") for column in rows[0]]
-            text = replace_table(text, f"selection_{name}", markdown(header, [list(row.values()) for row in rows]))
+            text = replace_table(
+                text, f"selection_{name}", markdown(header, [list(row.values()) for row in rows])
+            )
     return text
 
 
@@ -111,11 +159,23 @@ def real_table(rows: Sequence[dict[str, str]]) -> str:
         said = f"{float(gain['value']):+.2f} [{float(gain['low']):+.2f}, {float(gain['high']):+.2f}]"
         pairs = [
             f"{float(mine[name]['value']):.3f}"
-            + (f" ({float(mine[f'{name}, uncalibrated']['value']):.3f})" if f"{name}, uncalibrated" in mine else "")
+            + (
+                f" ({float(mine[f'{name}, uncalibrated']['value']):.3f})"
+                if f"{name}, uncalibrated" in mine
+                else ""
+            )
             for name in names
         ]
         lines.append([dataset, model, gain["assignments"], said, *pairs])
-    header = ["log", "model", "fold assignments", "gain, points [90 %]", "ECE (uncalibrated)", "log loss", "within-prompt AUC"]
+    header = [
+        "log",
+        "model",
+        "fold assignments",
+        "gain, points [90 %]",
+        "ECE (uncalibrated)",
+        "log loss",
+        "within-prompt AUC",
+    ]
     return markdown(header, lines)
 
 
@@ -251,7 +311,10 @@ def verdict_rows(args: Args) -> list[dict[str, Any]]:
             rows.append(
                 {"rates": name, "attainable": attainable, "logs": logs}
                 | {w.replace(" ", "_"): s for w, s in share.items()}
-                | {"expected_gain": round(values.mean(), 3), "standard_error": round(values.std() / np.sqrt(logs), 3)}
+                | {
+                    "expected_gain": round(values.mean(), 3),
+                    "standard_error": round(values.std() / np.sqrt(logs), 3),
+                }
             )
     return rows
 
@@ -283,9 +346,16 @@ def variance_rows(args: Args) -> list[dict[str, Any]]:
 def variance(rates: np.ndarray, samples: int, seed: int) -> tuple[list[float], list[float]]:
     log = simulate(3, train=2000, test=1, rates=tuple(rates), samples=samples, seed=seed)
     answers = log.prompt_log()
-    split = diagnosis.variance_split(answers.question, answers.prompt, answers.correct.astype(float), (2000, 8))
+    split = diagnosis.variance_split(
+        answers.question, answers.prompt, answers.correct.astype(float), (2000, 8)
+    )
     assert split is not None
-    return list(log.components().values()), [split.prompt, split.difficulty[1], split.interaction[1], split.noise[1]]
+    return list(log.components().values()), [
+        split.prompt,
+        split.difficulty[1],
+        split.interaction[1],
+        split.noise[1],
+    ]
 
 
 if __name__ == "__main__":

@@ -23,7 +23,9 @@ class Cells:
     def of(cls, train: TrainingSet) -> Cells:
         n = np.where(np.isnan(train.labels), 0, train.weights).astype(np.float64)
         y = np.where(n > 0, np.nan_to_num(train.labels), 0).astype(np.float64)
-        clusters = np.arange(len(y)) if train.clusters is None else np.unique(train.clusters, return_inverse=True)[1]
+        clusters = (
+            np.arange(len(y)) if train.clusters is None else np.unique(train.clusters, return_inverse=True)[1]
+        )
         return cls(y, n / (1 + sameness(y, n) * np.maximum(n - 1, 0)), clusters)
 
     def prompt_logits(self) -> np.ndarray:
@@ -38,7 +40,9 @@ class Cells:
         p = sigmoid(logits)
         return (self.a * (self.y - p)).sum(1), (self.a * p * (1 - p)).sum(1)
 
-    def regress(self, columns: list[np.ndarray], fixed: dict[int, float] | None = None) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    def regress(
+        self, columns: list[np.ndarray], fixed: dict[int, float] | None = None
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Logistic regression on prompt indicators and `columns` (u, K) each, by Newton's method.
 
         `fixed` holds the coefficients of some columns. Returns the intercepts (K,), coefficients and their standard errors, robust to clusters (sandwich).
@@ -58,7 +62,10 @@ class Cells:
             residual, v = self.a * (self.y - p), self.a * p * (1 - p)
             prior = sigmoid(theta[:k])
             gradient = np.concatenate(
-                [residual.sum(0) + PRIOR_ANSWERS * (pooled - prior), np.einsum("cuk,uk->c", x, residual) - theta[k:]]
+                [
+                    residual.sum(0) + PRIOR_ANSWERS * (pooled - prior),
+                    np.einsum("cuk,uk->c", x, residual) - theta[k:],
+                ]
             )
             hessian = np.zeros((k + c, k + c))
             hessian[:k, :k] = np.diag(v.sum(0) + PRIOR_ANSWERS * prior * (1 - prior) + 1e-9)

@@ -37,7 +37,9 @@ class QuestionFeatures:
         surface = questions[:, embedding_size:].astype(np.float64)
         self._surface_mean, spread = surface.mean(0), surface.std(0)
         varies = spread > 1e-6
-        self._surface_scale = np.where(varies, 1 / np.maximum(spread, 1e-6) * np.sqrt(SURFACE / max(varies.sum(), 1)), 0)
+        self._surface_scale = np.where(
+            varies, 1 / np.maximum(spread, 1e-6) * np.sqrt(SURFACE / max(varies.sum(), 1)), 0
+        )
         linear = self._linear(questions)
         rng = np.random.default_rng(self.seed)
         distinct = np.unique(linear.round(6), axis=0)
@@ -67,7 +69,9 @@ class QuestionFeatures:
         size = len(self._mean)
         surface = (questions[:, size:] - self._surface_mean) * self._surface_scale
         bound = CLIP * np.sqrt(SURFACE / max((self._surface_scale > 0).sum(), 1))
-        return np.concatenate([(questions[:, :size] - self._mean) @ self._axes, np.clip(surface, -bound, bound)], 1)
+        return np.concatenate(
+            [(questions[:, :size] - self._mean) @ self._axes, np.clip(surface, -bound, bound)], 1
+        )
 
     def _kernel(self, linear: np.ndarray) -> np.ndarray:
         squares = (linear**2).sum(1)[:, None] + (self._landmarks**2).sum(1) - 2 * linear @ self._landmarks.T
