@@ -105,6 +105,9 @@ class Evaluate(Learning):
     """Learn from this log ..."""
     test: str | None = None
     """... and judge on this one."""
+    table: Literal["choices", "coverage", "calibration"] = "choices"
+    """choices: what the selector and each prompt alone are worth; coverage: success if the questions it is least sure of
+    are left out (--abstain_below of `select` takes the threshold); calibration: predicted against observed success."""
     format: Format = "table"
     """How the result is written."""
 
@@ -219,7 +222,7 @@ def select(args: Select) -> None:
 
 
 def evaluate(args: Evaluate) -> None:
-    from prompt_oirl.selector_evaluation import POLICY_COLUMNS
+    from prompt_oirl.selector_evaluation import CALIBRATION_COLUMNS, COVERAGE_COLUMNS, POLICY_COLUMNS
     from prompt_oirl.selector_evaluation import evaluate as judge
 
     if (args.log is None) == (args.train is None) or (args.train is None) != (args.test is None):
@@ -228,7 +231,12 @@ def evaluate(args: Evaluate) -> None:
         result = judge(_selector(args), _read(args.log, args), seed=args.seed)
     else:
         result = judge(_selector(args), _read(args.test, args), _read(args.train, args), seed=args.seed)
-    _write(result.policies, POLICY_COLUMNS, args.format)
+    tables = {
+        "choices": (result.policies, POLICY_COLUMNS),
+        "coverage": (result.coverage, COVERAGE_COLUMNS),
+        "calibration": (result.calibration, CALIBRATION_COLUMNS),
+    }
+    _write(*tables[args.table], args.format)
     gain, low, high = (100 * value for value in result.gain)
     _say(
         f"choosing per question gains {gain:+.1f} points [{low:+.1f}, {high:+.1f}] over the best single prompt"

@@ -59,7 +59,9 @@ def evaluate_voting(
     curves: dict[str, Curve] = {}
     for number, folds in enumerate(assignments):
         if folds.max() < 1:
-            raise InputError("voting is judged on other questions than it learns from; log two clusters or more")
+            raise InputError(
+                "voting is judged on other questions than it learns from; log two clusters or more"
+            )
         for fold in range(int(folds.max()) + 1):
             train, test = np.flatnonzero(folds != fold), np.flatnonzero(folds == fold)
             if np.intersect1d(clusters[train], clusters[test]).size:

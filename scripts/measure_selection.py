@@ -19,7 +19,7 @@ from joblib import Parallel, delayed
 from tqdm import tqdm
 
 from prompt_oirl import diagnosis, fits, metrics, offline_dataset, reward_models
-from prompt_oirl.artifacts import REPO_ROOT, Paths, read_csv, write_csv
+from prompt_oirl.artifacts import REPO_ROOT, Paths, write_csv
 from prompt_oirl.metrics import ClusterBootstrap
 from prompt_oirl.offline_dataset import OfflineDataset
 from prompt_oirl.questions import RELEASED

@@ -272,9 +272,9 @@ def test_oracle_without_luck():
 
 
 def test_facts_name_what_is_wrong():
-    from prompt_oirl.prompt_log import read_log
-
     import pandas as pd
+
+    from prompt_oirl.prompt_log import read_log
 
     rows = [
         {

@@ -26,7 +26,7 @@ import numpy as np
 from prompt_oirl import __version__
 from prompt_oirl.artifacts import write_text
 from prompt_oirl.reports.svg import Line, interval_rows, line_chart, stacked_bar
-from prompt_oirl.selector_evaluation import Evaluation
+from prompt_oirl.selector_evaluation import CALIBRATION_COLUMNS, COVERAGE_COLUMNS, Evaluation
 
 TEXT_BUDGET = 20_000_000  # characters of questions on one page, about what a phone can hold
 LONGEST, SHORTEST = 4000, 300
@@ -267,7 +267,7 @@ def _calibration(evaluation: Evaluation) -> str:
     caption = f"Predictions in bins of equal size; on the dashed line they are true. Expected calibration error {error:.3f}."
     return _figure(
         "Are the probabilities true?",
-        chart + _table(["predicted", "success", "answers"], evaluation.calibration),
+        chart + _table(CALIBRATION_COLUMNS, evaluation.calibration),
         caption,
     )
 
@@ -281,7 +281,7 @@ def _coverage(evaluation: Evaluation) -> str:
         "right answers",
         x_percent=True,
     )
-    table = _table(["coverage", "threshold", "success", "success_low", "success_high"], evaluation.coverage)
+    table = _table(COVERAGE_COLUMNS, evaluation.coverage)
     return _figure(
         "Abstaining where it is unsure",
         chart + table,

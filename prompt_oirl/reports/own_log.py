@@ -17,7 +17,7 @@ from prompt_oirl.selector_evaluation import evaluate
 
 TONES = {"worth it": "good", "not shown": "bad", "not enough data": "open"}
 VARIANCE_NOTE = "Shares of the variance of one answer's correctness."
-ONE_SAMPLE = "With one answer per cell, interaction and luck cannot be told apart: ask some questions twice."
+ONE_SAMPLE = "With one answer per cell it cannot be told from luck: ask some questions twice."
 WAYS_SHOWN = 4  # without the bound, which no one can reach
 
 
@@ -49,12 +49,8 @@ def make_report(
         [found.reason],
         evaluation,
         [*found.facts.lines()[2:], *warnings],  # before them: sizes, which the page shows in any case
-        variance=None
-        if found.variance is None
-        else variance_shares(found.variance, float(log.correct.var())),
-        variance_note=VARIANCE_NOTE
-        if found.variance is None or found.variance.repeated
-        else f"{VARIANCE_NOTE} {ONE_SAMPLE}",
+        variance=None if found.variance is None else variance_shares(found.variance),
+        variance_note="" if found.variance is None else variance_note(found.variance),
         learning=found.curve,
         votes=votes,
         votes_note="Each point is a budget of calls per question; bands are 95 % intervals."
@@ -62,19 +58,29 @@ def make_report(
     )
 
 
-def variance_shares(split: VarianceSplit, total: float) -> list[tuple[str, float]]:
-    """Parts of the variance `total`; with one answer per cell, interaction and luck are one part."""
-    parts = [("which prompt", split.prompt), ("how hard the question is", split.difficulty)]
+def variance_shares(split: VarianceSplit) -> list[tuple[str, float]]:
+    """Parts of the variance; with one answer per cell, what cannot be told apart is one part."""
+    parts = [("which prompt", split.prompt)]
     if split.repeated:
         return [
             *parts,
+            ("how hard the question is", split.difficulty[1]),
             ("question x prompt: what choosing can use", split.interaction[1]),
             ("luck of sampling", split.noise[1]),
         ]
     return [
         *parts,
-        ("question x prompt, or luck of sampling", max(total - split.prompt - split.difficulty, 0)),
+        ("how hard the question is, at least", split.difficulty[0]),
+        ("question x prompt, or luck of sampling", split.interaction[0] + split.noise[2]),
     ]
+
+
+def variance_note(split: VarianceSplit) -> str:
+    """What a reader of the shares should know."""
+    if split.repeated:
+        return VARIANCE_NOTE
+    low, high = split.interaction[0] / split.total, split.interaction[2] / split.total
+    return f"{VARIANCE_NOTE} Question x prompt, which choosing can use, is {low:.0%} to {high:.0%} of it. {ONE_SAMPLE}"
 
 
 def _vote_lines(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
