@@ -106,8 +106,7 @@ class Evaluate(Learning):
     test: str | None = None
     """... and judge on this one."""
     table: Literal["choices", "coverage", "calibration"] = "choices"
-    """choices: what the selector and each prompt alone are worth; coverage: success if the questions it is least sure of
-    are left out (--abstain_below of `select` takes the threshold); calibration: predicted against observed success."""
+    """choices, coverage (success if the least sure questions are left out) or calibration (predicted against observed)."""
     format: Format = "table"
     """How the result is written."""
 

@@ -172,7 +172,7 @@ def test_bad_rows_are_refused_in_one_sentence(name: str) -> None:
 
 BAD_FILES: dict[str, tuple[str, bytes, str]] = {
     "suffix": ("log.xlsx", b"", "must end in .csv, .jsonl or .parquet"),
-    "empty": ("log.csv", b"", "not a readable UTF-8 CSV"),
+    "empty": ("log.csv", b"", "log.csv: the file is empty; give one row per answer"),
     "latin-1": ("log.csv", "question,prompt,correct\né,A,1\n".encode("latin-1"), "not a readable UTF-8 CSV"),
     "torn quote": ("log.csv", b'question,prompt,correct\n"a,A,1\n', "not a readable UTF-8 CSV"),
     "too many cells": ("log.csv", b"question,prompt,correct\na,A,1\nb,c,A,1\n", "not a readable UTF-8 CSV"),
