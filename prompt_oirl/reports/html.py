@@ -164,7 +164,7 @@ def _facts(evaluation: Evaluation) -> str:
     log = evaluation.log
     entries = [
         ("Questions", f"{len(log.questions):,}"),
-        ("Groups of near-duplicates", f"{len(np.unique(log.groups)):,}"),
+        ("Question groups", f"{len(np.unique(log.groups)):,}"),
         ("Prompts", f"{len(log.prompts):,}"),
         ("Answers", f"{len(log.correct):,}"),
         ("Cells logged", f"{100 * (log.counts > 0).mean():.0f} %"),

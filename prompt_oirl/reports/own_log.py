@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
 from sklearn.base import clone
 
 from prompt_oirl.artifacts import InputError
@@ -13,7 +14,7 @@ from prompt_oirl.log_voting import voting_rows
 from prompt_oirl.prompt_log import PromptLog
 from prompt_oirl.prompt_selector import PromptSelector, shared_embedder
 from prompt_oirl.reports.html import Report
-from prompt_oirl.selector_evaluation import evaluate
+from prompt_oirl.selector_evaluation import Evaluation, evaluate
 
 TONES = {"worth it": "good", "not shown": "bad", "not enough data": "open"}
 VARIANCE_NOTE = "Shares of the variance of one answer's correctness."
@@ -46,7 +47,7 @@ def make_report(
         title,
         found.verdict.capitalize(),
         TONES.get(found.verdict, "open"),
-        [found.reason],
+        [found.reason, _advice(found.verdict, evaluation)],
         evaluation,
         [*found.facts.lines()[2:], *warnings],  # before them: sizes, which the page shows in any case
         variance=None if found.variance is None else variance_shares(found.variance),
@@ -55,6 +56,22 @@ def make_report(
         votes=votes,
         votes_note="Each point is a budget of calls per question; bands are 95 % intervals."
         + " Only answers that are in the log could be asked for." * bool((log.counts == 0).any()),
+    )
+
+
+def _advice(verdict: str, evaluation: Evaluation) -> str:
+    """What to do now, naming the best single prompt."""
+    log = evaluation.log
+    best = int(np.bincount(evaluation.best).argmax())
+    name = log.names[best]
+    text = " ".join(log.prompts[best].split()) or "(no prompt)"
+    known = f"{name} ({text[:80]}{'…' * (len(text) > 80)}), right {100 * log.prompt_success[best]:.1f} % of the time"
+    if verdict == "worth it":
+        return f"Learn a selector with prompt-oirl fit. The best single prompt is {known}."
+    return (
+        f"Meanwhile use the best single prompt: {known}."
+        if verdict == "not enough data"
+        else f"It is {known}."
     )
 
 
