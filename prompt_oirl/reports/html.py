@@ -13,6 +13,7 @@ import hashlib
 import json
 import math
 import re
+import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from html import escape
@@ -340,8 +341,16 @@ def _table(columns: Sequence[str], rows: Sequence[dict[str, Any]]) -> str:
 
 
 def _short(text: str, longest: int = 46) -> str:
-    text = " ".join(text.split())
-    return shown(text if len(text) <= longest else text[: longest - 1] + "…")
+    """Text on one line of about `longest` ordinary letters; wide letters count for more."""
+    text = shown(" ".join(text.split()))
+    if len(text) * 2 <= longest:
+        return text
+    widths = [
+        2.0 if unicodedata.east_asian_width(c) in "WF" else 1.6 if c.isupper() else 1.0
+        for c in text[: longest + 1]
+    ]
+    fitting = int(np.searchsorted(np.cumsum(widths), longest, side="right"))
+    return text if fitting >= len(text) else f"{text[: fitting - 1]}…"
 
 
 def _rate(value: float, low: float, high: float) -> str:
