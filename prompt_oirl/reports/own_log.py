@@ -10,11 +10,12 @@ from sklearn.base import clone
 
 from prompt_oirl.artifacts import InputError
 from prompt_oirl.diagnosis import VarianceSplit, diagnose
-from prompt_oirl.log_voting import voting_rows
+from prompt_oirl.log_voting import MANY_PROMPTS, voting_rows
 from prompt_oirl.prompt_log import PromptLog
 from prompt_oirl.prompt_selector import PromptSelector, shared_embedder
 from prompt_oirl.reports.html import Report
 from prompt_oirl.selector_evaluation import Evaluation, evaluate
+from prompt_oirl.voting import MAX_PROMPTS
 
 TONES = {"worth it": "good", "not shown": "bad", "not enough data": "open"}
 VARIANCE_NOTE = "Shares of the variance of one answer's correctness."
@@ -55,7 +56,8 @@ def make_report(
         learning=found.curve,
         votes=votes,
         votes_note="Each point is a budget of calls per question; bands are 95 % intervals."
-        + " Only answers that are in the log could be asked for." * bool((log.counts == 0).any()),
+        + " Only answers that are in the log could be asked for." * bool((log.counts == 0).any())
+        + f" {MANY_PROMPTS}" * (len(log.prompts) > MAX_PROMPTS),
     )
 
 
