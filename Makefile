@@ -138,9 +138,14 @@ format: install
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-# Every command of README at small size, the long kill tests, and an install into an empty environment.
+# Every command of README at small size, the report page in headless Chromium (status 3: no browser here, and it says
+# so), the long kill tests, and an install into an empty environment.
 readme: install
 	$(BIN)/python scripts/check_readme.py
+	mkdir -p build
+	$(BIN)/python scripts/make_example_log.py --out build/example.csv
+	$(BIN)/prompt-oirl report build/example.csv --out build/example.html
+	$(BIN)/python scripts/check_report.py build/example.html --pictures build/pictures || test $$? -eq 3
 	$(BIN)/python -m pytest -m "install or slow"
 
 clean:

@@ -105,6 +105,8 @@ class Evaluate(Learning):
     """Learn from this log ..."""
     test: str | None = None
     """... and judge on this one."""
+    table: Literal["choices", "coverage", "calibration"] = "choices"
+    """choices, coverage (success if the least sure questions are left out) or calibration (predicted against observed)."""
     format: Format = "table"
     """How the result is written."""
 
@@ -219,7 +221,7 @@ def select(args: Select) -> None:
 
 
 def evaluate(args: Evaluate) -> None:
-    from prompt_oirl.selector_evaluation import POLICY_COLUMNS
+    from prompt_oirl.selector_evaluation import CALIBRATION_COLUMNS, COVERAGE_COLUMNS, POLICY_COLUMNS
     from prompt_oirl.selector_evaluation import evaluate as judge
 
     if (args.log is None) == (args.train is None) or (args.train is None) != (args.test is None):
@@ -228,7 +230,12 @@ def evaluate(args: Evaluate) -> None:
         result = judge(_selector(args), _read(args.log, args), seed=args.seed)
     else:
         result = judge(_selector(args), _read(args.test, args), _read(args.train, args), seed=args.seed)
-    _write(result.policies, POLICY_COLUMNS, args.format)
+    tables = {
+        "choices": (result.policies, POLICY_COLUMNS),
+        "coverage": (result.coverage, COVERAGE_COLUMNS),
+        "calibration": (result.calibration, CALIBRATION_COLUMNS),
+    }
+    _write(*tables[args.table], args.format)
     gain, low, high = (100 * value for value in result.gain)
     _say(
         f"choosing per question gains {gain:+.1f} points [{low:+.1f}, {high:+.1f}] over the best single prompt"
@@ -250,9 +257,12 @@ def diagnose(args: Diagnose) -> None:
 
 
 def vote(args: Vote) -> None:
-    from prompt_oirl.log_voting import COLUMNS, voting_rows
+    from prompt_oirl.log_voting import COLUMNS, MANY_PROMPTS, voting_rows
+    from prompt_oirl.voting import MAX_PROMPTS
 
     log = _read(args.log, args)
+    if len(log.prompts) > MAX_PROMPTS:
+        _say(f"note: {MANY_PROMPTS}")
     rows = voting_rows(_selector(args), log, args.parser, args.seed)
     _write(rows, COLUMNS, args.format)
     if (log.counts == 0).any():

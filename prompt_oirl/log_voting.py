@@ -6,6 +6,7 @@ Everything that is chosen (order of prompts, weights, when to stop) is chosen on
 from __future__ import annotations
 
 import warnings
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -21,6 +22,7 @@ from prompt_oirl.voting import PARSERS, VoteTable
 from prompt_oirl.voting_evaluation import evaluate_voting
 
 MOST_CALLS = 16
+MANY_PROMPTS = f"Voting is judged over the {voting.MAX_PROMPTS} prompts with the most answers."
 WAYS = {
     "random": "random prompts, majority",
     "best": "best prompts, majority",
@@ -57,13 +59,39 @@ def vote_table(log: PromptLog, parser: str) -> VoteTable:
     return voting.vote_table(cells, (len(log.questions), len(log.prompts)), parser)
 
 
+def most_logged(log: PromptLog, most: int) -> PromptLog:
+    """The part of a log about the `most` prompts with the most answers, all questions kept; verdicts play no part."""
+    if len(log.prompts) <= most:
+        return log
+    kept = np.sort(np.argsort(-log.counts.sum(0), kind="stable")[:most])
+    new = np.full(len(log.prompts), -1)
+    new[kept] = np.arange(most)
+    rows = np.flatnonzero(new[log.prompt] >= 0)
+    part = replace(
+        log,
+        prompts=[log.prompts[j] for j in kept],
+        names=[log.names[j] for j in kept],
+        question=log.question[rows],
+        prompt=new[log.prompt[rows]],
+        correct=log.correct[rows],
+        cost=log.cost[rows],
+        answer=[log.answer[i] for i in rows],
+        sample=log.sample[rows],
+        split=None if log.split is None else log.split[rows],
+    )
+    part.__dict__["groups"] = log.groups
+    return part
+
+
 def voting_rows(
     selector: PromptSelector, log: PromptLog, parser: str = "auto", seed: int = 0
 ) -> list[dict[str, Any]]:
     """Success and mean calls of each way of voting at budgets 1..16, and the gain over one answer of the best prompt.
 
-    Only prompts whose answer to a question is logged can be asked; questions without any answer are left out.
+    Only prompts whose answer to a question is logged can be asked; questions without any answer are left out, and
+    so are all but the 64 prompts with the most answers.
     """
+    log = most_logged(log, voting.MAX_PROMPTS)
     if not log.has_answers:
         raise InputError("voting needs the answers themselves: add a column answer to the log")
     if len(log.prompts) < 2:

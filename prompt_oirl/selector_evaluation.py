@@ -11,15 +11,17 @@ from __future__ import annotations
 import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 from sklearn.base import clone
 
 from prompt_oirl import metrics
 from prompt_oirl.artifacts import InputError
 from prompt_oirl.metrics import ClusterBootstrap
-from prompt_oirl.prompt_log import PromptLog, join_groups
+from prompt_oirl.prompt_log import PromptLog, join_groups, read_log
 from prompt_oirl.prompt_selector import PromptSelector, shared_embedder
 from prompt_oirl.splits import HEADLINE_FOLDS, assign_folds
 
@@ -38,6 +40,8 @@ POLICY_COLUMNS = [
     "n",
     "groups",
 ]
+COVERAGE_COLUMNS = ["coverage", "threshold", "success", "success_low", "success_high"]
+CALIBRATION_COLUMNS = ["predicted", "success", "answers"]
 
 
 @dataclass(frozen=True)
@@ -65,14 +69,18 @@ class Evaluation:
 
 
 def evaluate(
-    selector: PromptSelector, log: PromptLog, train: PromptLog | None = None, seed: int = 0
+    selector: PromptSelector,
+    log: PromptLog | pd.DataFrame | str | Path,
+    train: PromptLog | pd.DataFrame | str | Path | None = None,
+    seed: int = 0,
 ) -> Evaluation:
-    """Cross-fit `selector` on `log`; with `train`, learn from that log and judge on `log`.
+    """Cross-fit `selector` on `log` (see `read_log`); with `train`, learn from that log and judge on `log`.
 
     Questions of `log` that `train` holds as well, or near-duplicates of them, are judged by selectors that did
     not see their group, so one set of questions asked of two LLMs can be used as it is.
     """
-    source = log if train is None else train
+    log = read_log(log)
+    source = log if train is None else read_log(train)
     groups, source_groups = (log.groups, log.groups) if train is None else _joint_groups(log, source)
     shared = np.isin(source_groups, groups)
     n_folds = min(HEADLINE_FOLDS, len(np.unique(groups))) if shared.any() else 1

@@ -86,6 +86,8 @@ def _jsonl(data: bytes, remedy: str) -> list[dict[str, Any]]:
 def _read_csv(source: Path | io.BytesIO, name: str, remedy: str) -> pd.DataFrame:
     try:
         return pd.read_csv(source, dtype=str, keep_default_na=False, encoding="utf-8-sig")
+    except pd.errors.EmptyDataError:
+        raise InputError(f"{name}: the file is empty; {remedy}") from None
     except (ValueError, UnicodeDecodeError) as error:  # pandas' parser errors are ValueErrors
         reason = (str(error) or type(error).__name__).splitlines()[0]
         raise InputError(f"{name}: not a readable UTF-8 CSV ({reason}); {remedy}") from error

@@ -5,6 +5,8 @@
 Before a ```bash block may stand `<!-- small: COMMANDS -->`, which says how to do the same at small size, `<!-- skip:
 REASON -->`, or `<!-- needs: released logs -->`, which skips it where PROMPT_OIRL_MIRROR (or ../shared/mirror) is
 not there. Blocks run in order, each from the root of the same copy, in the environment that runs this script.
+A ```text block under `<!-- prints: COMMAND -->` shows what COMMAND prints, and fails if it prints anything else;
+numbers may differ in the last place, as they do between machines.
 """
 
 from __future__ import annotations
@@ -25,9 +27,12 @@ from prompt_oirl.artifacts import REPO_ROOT
 from prompt_oirl.reports.readme import pages
 from prompt_oirl.steps import run_step
 
-_BLOCK = re.compile(r"((?:<!-- (?:small|skip|needs): .*?-->\s*\n)*)^```(bash|python)\n(.*?)^```", re.S | re.M)
+_BLOCK = re.compile(
+    r"((?:<!-- (?:small|skip|needs|prints): .*?-->\s*\n)*)^```(bash|python|text)\n(.*?)^```", re.S | re.M
+)
 _FENCE = re.compile(r"^\s*```\s*(?:bash|sh|shell|console|python)", re.M)
-_NOTE = re.compile(r"<!-- (small|skip|needs): (.*?)\s*-->", re.S)
+_NOTE = re.compile(r"<!-- (small|skip|needs|prints): (.*?)\s*-->", re.S)
+_NUMBER = re.compile(r"\d[\d,]*(?:\.\d+)?")
 _LINK = re.compile(r"""(?:\]\(|(?:src|href)=")(?!https?:|#|mailto:)([^)#"\s]+)""")
 # Takes over folder and exported variables from the command before, and hands them on.
 _SHELL = 'source "$STATE"; eval "$1"; { export -p; printf "cd %q\\n" "$PWD"; } > "$STATE"'
@@ -58,13 +63,18 @@ def main(args: Args) -> None:
             notes = dict(_NOTE.findall(comments))
             if "needs" in notes and mirror is None:
                 notes["skip"] = f"the {notes['needs']} are not here: set PROMPT_OIRL_MIRROR"
+            if language == "text" and "prints" not in notes:
+                continue
             commands = list(split_commands(notes.get("small") or body)) if language == "bash" else [body]
+            commands = [notes["prints"]] if "prints" in notes else commands
             Path(environment["STATE"]).write_text(f"cd '{checkout}'\n")
             for command in commands:
                 if "skip" in notes:
                     print(f"skipped {command}  ({notes['skip']})", flush=True)
                     counts["skipped"] += 1
-                elif run(command, language, checkout, environment, deadline):
+                elif run(
+                    command, language, checkout, environment, deadline, body if "prints" in notes else None
+                ):
                     counts["passed"] += 1
                 else:
                     counts["failed"] += 1
@@ -79,7 +89,7 @@ def problems(page: Path, text: str) -> Iterator[str]:
     for link in dict.fromkeys(_LINK.findall(text)):
         if not (page.parent / link).exists():
             yield f"{page.name} links to {link}, which is not there"
-    found, seen = len(_FENCE.findall(text)), len(_BLOCK.findall(text))
+    found, seen = len(_FENCE.findall(text)), sum(b[1] != "text" for b in _BLOCK.findall(text))
     if found != seen:
         yield f"{page.name}: {found} blocks of commands, but only {seen} start with ```bash or ```python at the margin"
 
@@ -126,9 +136,28 @@ def split_commands(block: str) -> Iterator[str]:
     yield from filter(None, [command.strip()])
 
 
-def run(command: str, language: str, checkout: Path, environment: dict[str, str], deadline: float) -> bool:
-    """Run one command; prints it, its seconds, and the end of what it said if it failed."""
-    shell = ["bash", "-eo", "pipefail", "-c", _SHELL, "bash"] if language == "bash" else ["python", "-c"]
+def alike(shown: str, printed: str) -> bool:
+    """Whether two texts have the same words and the same numbers, these to one unit of their last place or 1 %."""
+    if _NUMBER.sub("#", shown).split() != _NUMBER.sub("#", printed).split():
+        return False
+    for a, b in zip(_NUMBER.findall(shown), _NUMBER.findall(printed)):
+        x, y = float(a.replace(",", "")), float(b.replace(",", ""))
+        last = 10.0 ** -len(a.partition(".")[2])
+        if abs(x - y) > max(1.01 * last, 0.01 * abs(x)):
+            return False
+    return True
+
+
+def run(
+    command: str,
+    language: str,
+    checkout: Path,
+    environment: dict[str, str],
+    deadline: float,
+    expected: str | None = None,
+) -> bool:
+    """Run one command; prints it, its seconds, and the end of what it said if it failed or said another than `expected`."""
+    shell = ["python", "-c"] if language == "python" else ["bash", "-eo", "pipefail", "-c", _SHELL, "bash"]
     started = time.monotonic()
     limit = [
         "timeout",
@@ -141,11 +170,12 @@ def run(command: str, language: str, checkout: Path, environment: dict[str, str]
         [*limit, *shell, command], **where, capture_output=True, text=True, errors="replace"
     )
     said = done.stdout + done.stderr + "\nno time is left (--minutes)" * (done.returncode == 124)
+    fine = done.returncode == 0 and (expected is None or alike(expected, done.stdout))
     seconds = time.monotonic() - started
-    print(f"{'FAILED ' if done.returncode else 'ok     '} {command}  ({seconds:.1f} s)", flush=True)
-    if done.returncode:
+    print(f"{'ok     ' if fine else 'FAILED '} {command}  ({seconds:.1f} s)", flush=True)
+    if not fine:
         print("\n".join(said.splitlines()[-30:]), flush=True)
-    return done.returncode == 0
+    return fine
 
 
 if __name__ == "__main__":

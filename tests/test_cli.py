@@ -6,6 +6,7 @@ import csv
 import io
 import json
 import os
+import shutil
 import subprocess
 import sys
 from contextlib import redirect_stderr, redirect_stdout
@@ -192,6 +193,77 @@ def test_bad_input_is_one_line_and_status_1(folder: Path, name: str) -> None:
     errors = [line for line in result.stderr.splitlines() if line.startswith("error: ")]
     assert result.status == 1 and result.stdout == "", result.stderr
     assert len(errors) == 1 and message in errors[0] and "Traceback" not in result.stderr, result.stderr
+
+
+HEAD = "question,prompt,correct\n"
+BAD_LOGS = {
+    "no column": ("question,prompt\na,A\n", [], "stdin: the column correct is missing (there are: question, prompt)"),
+    "above 1": (HEAD + "a,A,1\nb,A,7\n", [], "stdin:3: correct is '7', expected a number from 0 to 1, true or false"),
+    "NaN": (HEAD + "a,A,NaN\n", [], "stdin:2: correct is 'NaN', expected a number from 0 to 1"),
+    "empty": ("", [], "stdin: the file is empty"),
+    "no rows": (HEAD, [], "stdin: no row with a verdict"),
+    "llm": ("question,prompt,correct,llm\na,A,1,x\n", ["--llm", "y"], "stdin: no row of llm 'y'; there are x"),
+    "samples": ("question,prompt,correct,sample\na,A,1,0\na,A,0,0\n", [], "stdin:3: the same question, prompt and sample as row 2 with"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", BAD_LOGS)
+@pytest.mark.parametrize("command", ["fit", "evaluate", "diagnose", "vote", "report"])
+def test_a_bad_log_is_one_line_in_every_command(command: str, name: str, tmp_path: Path) -> None:
+    text, flags, message = BAD_LOGS[name]
+    out = ["--out", str(tmp_path / "out")] if command in ("fit", "report") else []
+    result = run(command, "-", *flags, *out, "--embedder", "tfidf", stdin=text)
+    lines = result.stderr.splitlines()
+    assert result.status == 1 and result.stdout == "" and not (tmp_path / "out").exists()
+    assert len(lines) == 1 and lines[0].startswith("error: ") and message in lines[0], result.stderr
+
+
+def test_little_is_refused_or_said(tmp_path: Path) -> None:
+    one, right = (ODD[name].assign(answer="7").to_csv(index=False) for name in ("one prompt", "all right"))
+    assert "voting needs at least two prompts" in run("vote", "-", *QUICK, stdin=one).stderr
+    assert (
+        "voting needs the answers" in run("vote", "-", *QUICK, stdin=made_log(20).to_csv(index=False)).stderr
+    )
+    for text, reason in (
+        (one, "the log has one prompt only"),
+        (right, "every answer of the log has correct = 1"),
+    ):
+        made = run("fit", "-", "--out", str(tmp_path / "s"), *QUICK, stdin=text)
+        assert (
+            made.status == 0
+            and f"{reason}: every question gets the prompt that is best overall" in made.stderr
+        )
+        assert "best prompt" in done("evaluate", "-", *QUICK, stdin=text)
+
+
+def test_a_damaged_or_wrong_selector_is_one_line(folder: Path, tmp_path: Path) -> None:
+    copy = tmp_path / "selector"
+    shutil.copytree(folder / "selector", copy)
+    model = next(copy.glob("model-*"))
+    model.write_bytes(model.read_bytes()[:-1])
+    for where, message in (
+        (copy, "is missing or not the file selector.json names"),
+        (tmp_path, "save a fitted PromptSelector there first (prompt-oirl fit LOG --out DIR)"),
+        (folder / "log.csv", "save a fitted PromptSelector there first"),
+    ):
+        result = run("select", str(where), stdin="a\n")
+        assert result.status == 1 and result.stderr.count("\n") == 1 and message in result.stderr, (
+            result.stderr
+        )
+
+
+def test_tables_of_abstaining_and_calibration(folder: Path) -> None:
+    log = str(folder / "log.csv")
+    rows = list(
+        csv.DictReader(io.StringIO(done("evaluate", log, *QUICK, "--table", "coverage", "--format", "csv")))
+    )
+    assert [float(r["coverage"]) for r in rows] == [round(0.05 * i, 2) for i in range(1, 21)]
+    assert [float(r["threshold"]) for r in rows] == sorted(
+        (float(r["threshold"]) for r in rows), reverse=True
+    )
+    bins = done("evaluate", log, *QUICK, "--table", "calibration", "--format", "jsonl").splitlines()
+    answers = sum(json.loads(line)["answers"] for line in bins)
+    assert answers == len(pd.read_csv(log).drop_duplicates(["question", "prompt", "sample"]))
 
 
 def test_wrong_flags_are_status_2_and_help_shows_examples() -> None:

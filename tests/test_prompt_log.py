@@ -15,6 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from prompt_oirl.artifacts import InputError
+from prompt_oirl.log_voting import most_logged
 from prompt_oirl.prompt_log import join_groups, read_log
 from prompt_oirl.user_tables import read_texts
 
@@ -125,6 +126,19 @@ def test_a_part_keeps_its_rows_and_groups() -> None:
     np.testing.assert_array_equal(part.groups, log.groups[[2, 0]])
 
 
+def test_the_prompts_with_the_most_answers_are_kept() -> None:
+    log = read_log(frame(prompt=["A:", "A:", "B:", "C:", "C:"], answer=["1", "2", "3", "4", "5"]))
+    assert most_logged(log, 3) is log
+    part = most_logged(log, 2)
+    assert (
+        part.prompts == ["A:", "C:"]
+        and part.names == ["prompt 1", "prompt 3"]
+        and part.answer == ["1", "2", "4", "5"]
+    )
+    np.testing.assert_array_equal(part.labels, log.labels[:, [0, 2]])
+    np.testing.assert_array_equal(part.groups, log.groups)
+
+
 def test_names_are_the_logs_own_where_they_are_unique() -> None:
     assert read_log(frame(prompt_id=["a", "a", "b", "b", "a"])).names == ["a", "b"]
     assert read_log(frame(prompt_id=["a", "a", "a", "a", "a"])).names == ["prompt 1", "prompt 2"]
@@ -172,7 +186,7 @@ def test_bad_rows_are_refused_in_one_sentence(name: str) -> None:
 
 BAD_FILES: dict[str, tuple[str, bytes, str]] = {
     "suffix": ("log.xlsx", b"", "must end in .csv, .jsonl or .parquet"),
-    "empty": ("log.csv", b"", "not a readable UTF-8 CSV"),
+    "empty": ("log.csv", b"", "log.csv: the file is empty; give one row per answer"),
     "latin-1": ("log.csv", "question,prompt,correct\né,A,1\n".encode("latin-1"), "not a readable UTF-8 CSV"),
     "torn quote": ("log.csv", b'question,prompt,correct\n"a,A,1\n', "not a readable UTF-8 CSV"),
     "too many cells": ("log.csv", b"question,prompt,correct\na,A,1\nb,c,A,1\n", "not a readable UTF-8 CSV"),

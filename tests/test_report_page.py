@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from prompt_oirl import selector_evaluation
 from prompt_oirl.artifacts import REPO_ROOT
 from prompt_oirl.prompt_log import read_log
-from prompt_oirl.reports.html import LONGEST, Report, page, shown, write_page
+from prompt_oirl.reports.html import LONGEST, Report, _short, page, shown, write_page
 from prompt_oirl.reports.svg import Line, interval_rows, line_chart
 from prompt_oirl.selector_evaluation import Evaluation
 
@@ -154,6 +154,14 @@ def test_long_texts_are_cut_and_say_so() -> None:
     assert shown("a\x00b\x1b\u202ec\ud800") == "a\u2400b\u241b⟨U+202E⟩c⟨U+D800⟩"
     assert shown("e" + "\u0301" * 500) == "e" + "\u0301" * 4
     assert shown("tab\there\nand there") == "tab\there\nand there"
+
+
+def test_labels_of_wide_letters_are_shorter() -> None:
+    assert _short("x" * 46) == "x" * 46 and _short("x" * 47) == "x" * 45 + "…"
+    assert _short("\u6f22" * 40) == "\u6f22" * 22 + "…" and _short("two\n  lines") == "two lines"
+    assert (
+        _short("x" * 40 + "\u202e") == "x" * 40 + "⟨U+2…"
+    )  # nothing is hidden by being cut before it is escaped
 
 
 def test_the_verdict_comes_first_and_numbers_are_the_evaluations() -> None:

@@ -155,7 +155,11 @@ def draw_voting(table: Path, path: Path, policies: Sequence[str]) -> Path:
         axes.grid(axis="y", alpha=0.25)
     panels[0].set_ylabel("Success rate")
     figure.legend(
-        *panels[0].get_legend_handles_labels(), fontsize=8, frameon=False, loc="outside lower center", ncols=max(len(datasets), 1)
+        *panels[0].get_legend_handles_labels(),
+        fontsize=8,
+        frameon=False,
+        loc="outside lower center",
+        ncols=max(len(datasets), 1),
     )
     with atomic_write(path) as temporary:
         figure.savefig(temporary, dpi=150, format="png", metadata={"Software": None})

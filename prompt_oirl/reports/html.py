@@ -13,6 +13,7 @@ import hashlib
 import json
 import math
 import re
+import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from html import escape
@@ -26,7 +27,7 @@ import numpy as np
 from prompt_oirl import __version__
 from prompt_oirl.artifacts import write_text
 from prompt_oirl.reports.svg import Line, interval_rows, line_chart, stacked_bar
-from prompt_oirl.selector_evaluation import Evaluation
+from prompt_oirl.selector_evaluation import CALIBRATION_COLUMNS, COVERAGE_COLUMNS, Evaluation
 
 TEXT_BUDGET = 20_000_000  # characters of questions on one page, about what a phone can hold
 LONGEST, SHORTEST = 4000, 300
@@ -164,7 +165,7 @@ def _facts(evaluation: Evaluation) -> str:
     log = evaluation.log
     entries = [
         ("Questions", f"{len(log.questions):,}"),
-        ("Groups of near-duplicates", f"{len(np.unique(log.groups)):,}"),
+        ("Question groups", f"{len(np.unique(log.groups)):,}"),
         ("Prompts", f"{len(log.prompts):,}"),
         ("Answers", f"{len(log.correct):,}"),
         ("Cells logged", f"{100 * (log.counts > 0).mean():.0f} %"),
@@ -267,7 +268,7 @@ def _calibration(evaluation: Evaluation) -> str:
     caption = f"Predictions in bins of equal size; on the dashed line they are true. Expected calibration error {error:.3f}."
     return _figure(
         "Are the probabilities true?",
-        chart + _table(["predicted", "success", "answers"], evaluation.calibration),
+        chart + _table(CALIBRATION_COLUMNS, evaluation.calibration),
         caption,
     )
 
@@ -281,7 +282,7 @@ def _coverage(evaluation: Evaluation) -> str:
         "right answers",
         x_percent=True,
     )
-    table = _table(["coverage", "threshold", "success", "success_low", "success_high"], evaluation.coverage)
+    table = _table(COVERAGE_COLUMNS, evaluation.coverage)
     return _figure(
         "Abstaining where it is unsure",
         chart + table,
@@ -340,8 +341,16 @@ def _table(columns: Sequence[str], rows: Sequence[dict[str, Any]]) -> str:
 
 
 def _short(text: str, longest: int = 46) -> str:
-    text = " ".join(text.split())
-    return shown(text if len(text) <= longest else text[: longest - 1] + "…")
+    """Text on one line of about `longest` ordinary letters; wide letters count for more."""
+    text = shown(" ".join(text.split()))
+    if len(text) * 2 <= longest:
+        return text
+    widths = [
+        2.0 if unicodedata.east_asian_width(c) in "WF" else 1.6 if c.isupper() else 1.0
+        for c in text[: longest + 1]
+    ]
+    fitting = int(np.searchsorted(np.cumsum(widths), longest, side="right"))
+    return text if fitting >= len(text) else f"{text[: fitting - 1]}…"
 
 
 def _rate(value: float, low: float, high: float) -> str:

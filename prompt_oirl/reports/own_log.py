@@ -5,19 +5,21 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
 from sklearn.base import clone
 
 from prompt_oirl.artifacts import InputError
 from prompt_oirl.diagnosis import VarianceSplit, diagnose
-from prompt_oirl.log_voting import voting_rows
+from prompt_oirl.log_voting import MANY_PROMPTS, voting_rows
 from prompt_oirl.prompt_log import PromptLog
 from prompt_oirl.prompt_selector import PromptSelector, shared_embedder
 from prompt_oirl.reports.html import Report
-from prompt_oirl.selector_evaluation import evaluate
+from prompt_oirl.selector_evaluation import Evaluation, evaluate
+from prompt_oirl.voting import MAX_PROMPTS
 
 TONES = {"worth it": "good", "not shown": "bad", "not enough data": "open"}
 VARIANCE_NOTE = "Shares of the variance of one answer's correctness."
-ONE_SAMPLE = "With one answer per cell, interaction and luck cannot be told apart: ask some questions twice."
+ONE_SAMPLE = "With one answer per cell it cannot be told from luck: ask some questions twice."
 WAYS_SHOWN = 4  # without the bound, which no one can reach
 
 
@@ -46,36 +48,58 @@ def make_report(
         title,
         found.verdict.capitalize(),
         TONES.get(found.verdict, "open"),
-        [found.reason],
+        [found.reason, _advice(found.verdict, evaluation)],
         evaluation,
         [*found.facts.lines()[2:], *warnings],  # before them: sizes, which the page shows in any case
-        variance=None
-        if found.variance is None
-        else variance_shares(found.variance, float(log.correct.var())),
-        variance_note=VARIANCE_NOTE
-        if found.variance is None or found.variance.repeated
-        else f"{VARIANCE_NOTE} {ONE_SAMPLE}",
+        variance=None if found.variance is None else variance_shares(found.variance),
+        variance_note="" if found.variance is None else variance_note(found.variance),
         learning=found.curve,
         votes=votes,
         votes_note="Each point is a budget of calls per question; bands are 95 % intervals."
-        + " Only answers that are in the log could be asked for." * bool((log.counts == 0).any()),
+        + " Only answers that are in the log could be asked for." * bool((log.counts == 0).any())
+        + f" {MANY_PROMPTS}" * (len(log.prompts) > MAX_PROMPTS),
     )
 
 
-def variance_shares(split: VarianceSplit, total: float) -> list[tuple[str, float]]:
-    """Parts of the variance `total`; with one answer per cell, interaction and luck are one part, difficulty a lower bound."""
-    difficulty = split.difficulty[1] if split.repeated else split.difficulty[0]
-    parts = [("which prompt", split.prompt), ("how hard the question is", difficulty)]
+def _advice(verdict: str, evaluation: Evaluation) -> str:
+    """What to do now, naming the best single prompt."""
+    log = evaluation.log
+    best = int(np.bincount(evaluation.best).argmax())
+    name = log.names[best]
+    text = " ".join(log.prompts[best].split()) or "(no prompt)"
+    known = f"{name} ({text[:80]}{'…' * (len(text) > 80)}), right {100 * log.prompt_success[best]:.1f} % of the time"
+    if verdict == "worth it":
+        return f"Learn a selector with prompt-oirl fit. The best single prompt is {known}."
+    return (
+        f"Meanwhile use the best single prompt: {known}."
+        if verdict == "not enough data"
+        else f"It is {known}."
+    )
+
+
+def variance_shares(split: VarianceSplit) -> list[tuple[str, float]]:
+    """Parts of the variance; with one answer per cell, what cannot be told apart is one part."""
+    parts = [("which prompt", split.prompt)]
     if split.repeated:
         return [
             *parts,
+            ("how hard the question is", split.difficulty[1]),
             ("question x prompt: what choosing can use", split.interaction[1]),
             ("luck of sampling", split.noise[1]),
         ]
     return [
         *parts,
-        ("question x prompt, or luck of sampling", max(total - split.prompt - difficulty, 0)),
+        ("how hard the question is, at least", split.difficulty[0]),
+        ("question x prompt, or luck of sampling", split.interaction[0] + split.noise[2]),
     ]
+
+
+def variance_note(split: VarianceSplit) -> str:
+    """What a reader of the shares should know."""
+    if split.repeated:
+        return VARIANCE_NOTE
+    low, high = split.interaction[0] / split.total, split.interaction[2] / split.total
+    return f"{VARIANCE_NOTE} Question x prompt, which choosing can use, is {low:.0%} to {high:.0%} of it. {ONE_SAMPLE}"
 
 
 def _vote_lines(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
