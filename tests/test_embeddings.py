@@ -155,7 +155,9 @@ def embed(monkeypatch: pytest.MonkeyPatch) -> Callable[..., dict[str, np.ndarray
     return importlib.import_module("llama_step3_data_processing").embed
 
 
-def test_tfidf_never_sees_a_text_it_must_not(embed: Callable[..., dict[str, np.ndarray]], tmp_path: Path) -> None:
+def test_tfidf_never_sees_a_text_it_must_not(
+    embed: Callable[..., dict[str, np.ndarray]], tmp_path: Path
+) -> None:
     """Changing a test text, or a training text of the fold that is judged, moves no other vector."""
     n_train, texts = 40, word_problems(60)
     names = names_of(texts, n_train)
@@ -178,7 +180,9 @@ def test_tfidf_never_sees_a_text_it_must_not(embed: Callable[..., dict[str, np.n
         assert moved == (0 if changed >= n_train else 1 + 1 + 4)
 
 
-def test_a_pretrained_embedder_gets_one_set_of_vectors(embed: Callable[..., dict[str, np.ndarray]], tmp_path: Path) -> None:
+def test_a_pretrained_embedder_gets_one_set_of_vectors(
+    embed: Callable[..., dict[str, np.ndarray]], tmp_path: Path
+) -> None:
     class Lengths:
         info = EmbedderInfo("lengths", "0", "0")
 
