@@ -14,6 +14,7 @@ import numpy as np
 
 from prompt_oirl import selectors, voting
 from prompt_oirl.fits import Fit, masked_features
+from prompt_oirl.mapped_questions import MappedQuestions
 from prompt_oirl.offline_dataset import OfflineDataset
 from prompt_oirl.reward_models import RewardModel, TrainingSet, merge_repeats
 from prompt_oirl.reward_models.neighbours import NearestQuestions
@@ -134,7 +135,7 @@ class FoldJudge:
             )
             self.add(f"irl_10{suffix}", pick, mixed)
 
-    def model_free(self, questions: np.ndarray, prompts: np.ndarray) -> None:
+    def model_free(self, questions: np.ndarray | MappedQuestions, prompts: np.ndarray) -> None:
         """Bounds and baselines that need no reward model."""
         labels, seen = self.labels, self.seen
         self.result.success["random"] = row_means(labels[:, seen])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -40,7 +41,8 @@ def reorganise(llm: str, dataset: str, prompts: Sequence[Prompt], log: Path, pat
     test = making["test"].table([p.id for p in prompts])
     check_questions(train, test, log)
     vectors = write_labels(folder, dataset, [("train", train, train_prompts), ("test", test, prompts)])
-    vectors += write_votes(folder, dataset, rows, test, prompts)
+    again = interactions.stream(log, remedy="run step 2 again")
+    vectors += write_votes(folder, dataset, again, test, prompts)
 
     n_train = len(train.questions)
     texts = train.questions + test.questions
@@ -136,17 +138,18 @@ def write_labels(
 
 
 def write_votes(
-    folder: Path, dataset: str, rows: Sequence[Interaction], table: LabelTable, prompts: Sequence[Prompt]
+    folder: Path, dataset: str, rows: Iterable[Interaction], table: LabelTable, prompts: Sequence[Prompt]
 ) -> list[Path]:
     """Write the parsed answers to the test rows, read as the log's grader reads them; nothing if there are no texts."""
     paths = [folder / f"{dataset}_test_votes.npy", folder / f"{dataset}_test_votes_right.npy"]
-    test = [row for row in rows if row.split == "test" and row.answer is not None]
-    if not test or len(prompts) > voting.MAX_PROMPTS:
+    answered = (row for row in rows if row.split == "test" and row.answer is not None)
+    first = next(answered, None)
+    if first is None or len(prompts) > voting.MAX_PROMPTS:
         for path in paths:
             path.unlink(missing_ok=True)
         return []
-    parser = test[0].grader if test[0].grader in voting.PARSERS else "strict"
-    cells = voting.vote_cells(test, table.question_ids, [p.id for p in prompts])
+    parser = first.grader if first.grader in voting.PARSERS else "strict"
+    cells = voting.vote_cells(chain([first], answered), table.question_ids, [p.id for p in prompts])
     votes = voting.vote_table(cells, table.labels.shape, parser)
     write_array(paths[0], votes.answers.astype(np.int16))
     write_array(paths[1], votes.right.astype(np.float32))

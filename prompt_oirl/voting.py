@@ -44,7 +44,8 @@ class VoteTable:
 
     @property
     def logged(self) -> np.ndarray:
-        return self.answers != NOT_LOGGED
+        logged: np.ndarray = self.answers != NOT_LOGGED
+        return logged
 
     def rows(self, rows: np.ndarray) -> VoteTable:
         return VoteTable(self.answers[rows], self.right[rows])

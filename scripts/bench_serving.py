@@ -57,7 +57,7 @@ def embedding(repeats: int) -> Iterator[dict[str, Any]]:
             times.setdefault(name, []).append(per_text(work))
     middle = {name: statistics.median(values) for name, values in times.items()}
     mine = middle["ours"] * len(names.texts) / len(rows)
-    for name, work in (
+    for name, said in (
         (
             "row after row",
             f"embedding the {len(rows):,} SVAMP rows; baseline: encode(row) one by one at the library's defaults",
@@ -67,7 +67,7 @@ def embedding(repeats: int) -> Iterator[dict[str, Any]]:
             f"embedding the {len(rows):,} SVAMP rows; baseline: one encode(rows) at the library's defaults",
         ),
     ):
-        yield {"work": f"{work}, {SAMPLE} rows timed", "unit": "CPU ms per row", "n": len(rows), "baseline": 1e3 * middle[name], "ours": 1e3 * mine, "ratio": middle[name] / mine}  # fmt: skip
+        yield {"work": f"{said}, {SAMPLE} rows timed", "unit": "CPU ms per row", "n": len(rows), "baseline": 1e3 * middle[name], "ours": 1e3 * mine, "ratio": middle[name] / mine}  # fmt: skip
     for name in ("bf16", "int8"):
         cosine = min(float((a * b).sum(1).min()) for a, b in zip(vectors["ours"], vectors[name]))
         kept = "" if cosine >= 0.999 else ", left out"

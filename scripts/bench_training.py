@@ -70,7 +70,8 @@ def step4_one(repeats: int) -> Iterator[dict[str, Any]]:
     shared = fits.fit_data(data, [split])["paper"]
     everything = tuple(range(len(data.names.train_prompts)))
     fit = fits.Fit(LLM, "gsm8k", "paper", "paper", everything, "xgboost", "fast")
-    questions, prompts, size = data.features("paper")
+    vectors, prompts, size = data.features("paper")
+    questions = np.asarray(vectors)
     index, k = data.names.train_index[split.train], len(everything)
 
     def concatenated(rows: np.ndarray) -> np.ndarray:
@@ -88,7 +89,8 @@ def step4_one(repeats: int) -> Iterator[dict[str, Any]]:
         fits._whole_sets.cache_clear()
         fits.train(fit, "", shared)
 
-    ours(), published(1)
+    ours()
+    published(1)
     sides: list[tuple[float, float]] = []
     for _ in range(repeats):
         start, rounds = cpu_seconds(lambda: published(1)), cpu_seconds(lambda: published(1 + TIMED_ROUNDS))
@@ -243,11 +245,12 @@ def train_synthetic(model: str, n: int, folder: Path) -> dict[str, float]:
         logits = 6 * block[:, :1] + 4 * block @ prompts.T
         labels[start : start + len(block)] = rng.random(logits.shape) < 1 / (1 + np.exp(-logits))
     vectors.flush()
-    questions = MappedQuestions([np.load(folder / "questions.npy", mmap_mode="r")])
+    questions: Any = MappedQuestions([np.load(folder / "questions.npy", mmap_mode="r")])
     train = TrainingSet(questions, prompts, labels, np.ones_like(labels), d)
     parts: dict[str, float] = {}
     threads = min(2, fits.available_cores())
-    learner = make(model, **({"nthread": threads} if model == "xgboost" else {}))
+    settings: dict[str, Any] = {"nthread": threads} if model == "xgboost" else {}
+    learner = make(model, **settings)
     if model == "xgboost":
         learner.settings = {"rounds": 50}
         parts["axes and bins"] = cpu_seconds(

@@ -199,16 +199,16 @@ def summarise(population: Population, logs: int, seed: int) -> Iterator[dict]:
     collected: dict[tuple[str, ...], list[np.ndarray]] = {}
     for key, values in simulate(population, logs, seed):
         collected.setdefault(key, []).append(values)
-    for (logging, propensities, target, estimator), values in collected.items():
+    for (logging, propensities, target, estimator), found in collected.items():
         truth = float((population.targets[target] * population.rewards).sum(1).mean())
-        value, low, high, answers = np.array(values).T
+        value, low, high, answers = np.array(found).T
         yield {
             "dataset": population.dataset,
             "logging": logging,
             "propensities": propensities,
             "target": target,
             "estimator": estimator,
-            "logs": len(values),
+            "logs": len(found),
             "truth": truth,
             "bias": float((value - truth).mean()),
             "rmse": float(np.sqrt(((value - truth) ** 2).mean())),

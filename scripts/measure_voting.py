@@ -96,7 +96,8 @@ def measure(args: Args, dataset: str, paths: Paths) -> Iterator[dict[str, Any]]:
     table = voting.vote_table(cells, (len(names.test_question_ids), len(prompt_ids)), args.grader)
     columns = np.flatnonzero(table.logged.any(0))
     table = table.columns(columns)
-    questions, prompts, size = data.features(names.paper_split().name)
+    vectors, prompts, size = data.features(names.paper_split().name)
+    questions = np.asarray(vectors)
     if data.embedder.fitted:
         questions, size = data.surface, 0  # vectors fitted to other folds' texts would know too much
     predict = voting_evaluation.reward_predictor(

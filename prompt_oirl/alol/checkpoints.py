@@ -147,7 +147,7 @@ def make_trainable(model: Any, tuning: str, rank: int, alpha: float) -> Any:
     model.requires_grad_(False)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
-        config = LoraConfig(r=rank, lora_alpha=alpha, target_modules="all-linear", task_type="CAUSAL_LM")
+        config = LoraConfig(r=rank, lora_alpha=int(alpha), target_modules="all-linear", task_type="CAUSAL_LM")
         return get_peft_model(model, config).eval()
 
 

@@ -85,7 +85,7 @@ def train_trl(
             )  # fmt: skip
             data = Dataset.from_list([{"prompt": row.prompt, "place": i} for i, row in enumerate(rows)])
 
-            def reward(completions: list[str], place: list[int], **_: Any) -> list[float]:
+            def reward(completions: list[str], place: list[int], **_: Any) -> list[float | None]:
                 return np.asarray(rewards(place, completions), dtype=float).tolist()
 
             trainer = RLOOTrainer(model, reward, args=config, train_dataset=data, **common)
