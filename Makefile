@@ -7,7 +7,7 @@ DEMO_SUBSETS ?= 6
 # Released files are taken from here when set (a folder laid out like data/fetched); otherwise downloaded.
 export PROMPT_OIRL_MIRROR ?=
 
-.PHONY: install demo nano-log nano-tables reproduce intervals models voting transfer off-policy reference test check format readme clean
+.PHONY: install demo nano-log nano-tables opro opro-log alol alol-tables reproduce intervals models voting transfer off-policy reference selection-tables bench test check format readme clean
 
 install: .venv/.installed
 
@@ -56,15 +56,50 @@ nano-log: install
 
 # The other reward models on the tiny model's log, and the committed tables.
 nano-tables: demo
-	cd llama_exps && for model in lightgbm linear mlp knn; do \
+	cd llama_exps && for model in lightgbm interaction linear mlp knn; do \
 	  $(BIN)/python llama_step4_offline_evaluation.py --llm nano --dataset arith --split crossfit --subsets 6 --model $$model && \
 	  $(BIN)/python llama_step5_offline_optimization.py --llm nano --dataset arith --split crossfit --subsets 6 --model $$model || exit 1; \
 	done
 	$(BIN)/python scripts/measure_nano.py
 
+# OPRO with the tiny model as scorer and the stated phrase search as proposer: three runs, ablations, transfer, selection
+# per query, regression, tours, and the committed tables. With the committed log of its answers all scoring is a replay;
+# `make opro OPRO_KNOWN=` asks the tiny model itself (28,000 answers, some ten minutes of one processor).
+OPRO_KNOWN ?= --known_log ../data/nano_opro_log/arith.parquet
+OPRO = --scorer.ckpt_dir ../data/nano_llama --llm nano --max_gen_len 96
+OPRO_SIZES = --search_space small --parts_seed 0 --train_size 32 --validation_size 100 --test_size 600
+opro: install
+	cd opro_exps && $(BIN)/python opro_step1_optimize_prompts.py --task arith $(OPRO) $(OPRO_KNOWN) $(OPRO_SIZES) --proposer search --run nano --seeds 3
+	cd opro_exps && $(BIN)/python opro_step4_ablations.py --task arith $(OPRO) $(OPRO_KNOWN)
+	cd opro_exps && $(BIN)/python opro_step3_select_per_query.py --task arith $(OPRO) $(OPRO_KNOWN) --run nano --seed 0 --fit_size 200 --test_size 200 --validation_size 100
+	$(BIN)/python scripts/fetch_data.py --datasets mawps,multiarith
+	cd opro_exps && for task in multiarith mawps; do $(BIN)/python opro_step2_evaluate_prompts.py --task $$task $(OPRO) \
+	  $(OPRO_KNOWN) --instructions ../results/opro/arith/nano/winners.csv --run transfer --test_size 200 || exit 1; done
+	cd opro_exps && $(BIN)/python opro_linear_regression.py && $(BIN)/python opro_traveling_salesman.py
+	$(BIN)/python scripts/measure_opro.py
+
+# The committed log of those answers, made again from nothing.
+opro-log:
+	$(MAKE) opro OPRO_KNOWN=
+	$(BIN)/python scripts/pack_opro_log.py
+
+# A-LoL on the toy task: two algorithms, one seed (minutes).
+alol: install
+	cd alol_exps && $(BIN)/python alol_step1_prepare_data.py && $(BIN)/python alol_step2_train_reference.py && \
+	  $(BIN)/python alol_step3_estimate_advantage.py
+	cd alol_exps && for algorithm in a_lol wbc; do \
+	  $(BIN)/python alol_step4_train_policy.py --algorithm $$algorithm --sampling_strategy good_priority || exit 1; \
+	done
+	cd alol_exps && $(BIN)/python alol_step5_evaluate.py && $(BIN)/python alol_step6_aggregate.py
+
+# The committed tables of A-LoL: toy and arith, all algorithms, five seeds (half an hour on one core).
+alol-tables: install
+	$(BIN)/python scripts/measure_alol.py --task toy
+	$(BIN)/python scripts/measure_alol.py --task arith
+
 # The other reward models, all six prompts, both protocols.
 models: install
-	cd llama_exps && for model in lightgbm linear mlp knn; do \
+	cd llama_exps && for model in lightgbm interaction linear mlp knn; do \
 	  $(BIN)/python llama_step4_offline_evaluation.py --dataset $(DATASET) --subsets 6 --model $$model && \
 	  $(BIN)/python llama_step5_offline_optimization.py --dataset $(DATASET) --subsets 6 --model $$model || exit 1; \
 	done
@@ -81,6 +116,15 @@ voting transfer off-policy: install
 # The committed tables that README quotes, collected from results/.
 reference: install
 	$(BIN)/python scripts/make_reference_tables.py
+
+# The interaction model and the diagnosis on real and simulated logs; needs what reproduce and demo leave behind.
+selection-tables: install
+	$(BIN)/python scripts/measure_selection.py --force
+
+# Every figure of results/reference/bench.csv, measured here (an hour on two cores; PARTS=selection,embedding for some).
+PARTS ?= all
+bench: install
+	$(BIN)/python scripts/bench.py --parts $(PARTS)
 
 test: install
 	$(BIN)/python -m pytest -n 2 -m "not install and not slow"

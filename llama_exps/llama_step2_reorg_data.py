@@ -6,7 +6,8 @@
 
 Reads data/fetched/ (see scripts/fetch_data.py), checks every line of it, proves the row order by grading the
 stored answers again, and writes llama_exps/LMllama2/: the interaction log, label vectors under their published
-names, questions, near-duplicate clusters and folds. With another --llm it reads LM<llm>/<dataset>_interactions.jsonl.
+names, questions, near-duplicate clusters and folds. With another --llm it reads LM<llm>/<dataset>_interactions.jsonl,
+or the Parquet files below data/logs/llm=<llm>/dataset=<dataset>/ (scripts/convert_log.py).
 """
 
 from __future__ import annotations
@@ -45,6 +46,10 @@ def main(args: Args) -> None:
         for p in sorted(paths.committed_log(args.llm, "x").parent.glob("*.parquet"))
         if p.stem not in known
     ]
+    partitions = sorted(
+        p.name.removeprefix("dataset=") for p in paths.partitioned_log(args.llm, "*").parent.glob("dataset=*")
+    )
+    known += [p for p in partitions if p not in known]
     if args.llm == released_logs.LLM:
         known = [*questions.RELEASED, *(name for name in known if name not in questions.RELEASED)]
     name = "<dataset>" if args.dataset == "all" else args.dataset
@@ -53,9 +58,11 @@ def main(args: Args) -> None:
         released = args.llm == released_logs.LLM and dataset in questions.RELEASED
         log = folder / f"{dataset}_interactions.jsonl"
         committed = paths.committed_log(args.llm, dataset)
-        if not released and not log.is_file() and committed.is_file():
-            log = committed
-        inputs = [args.prompts, *(source_files(dataset, paths) if released else [log])]
+        partitioned = paths.partitioned_log(args.llm, dataset)
+        if not released and not log.is_file():
+            log = committed if committed.is_file() else partitioned if partitioned.is_dir() else log
+        files = sorted(log.rglob("*.parquet")) if log.is_dir() else [log]
+        inputs = [args.prompts, *(source_files(dataset, paths) if released else files)]
         manifest = Manifest(
             folder / f"{dataset}_step2.json", {"llm": args.llm, "dataset": dataset}, inputs, args.root
         )

@@ -18,6 +18,7 @@ import numpy as np
 
 from prompt_oirl import embeddings, offline_dataset
 from prompt_oirl.artifacts import REPO_ROOT, InputError, Paths, load_array, write_array, write_csv
+from prompt_oirl.embedding_cache import encode_cached
 from prompt_oirl.offline_dataset import Names
 from prompt_oirl.original_layout import published_arrays
 from prompt_oirl.released_logs import LLM
@@ -33,7 +34,7 @@ class Args:
     dataset: str = "all"
     """all that went through step 2, or a comma list."""
     embedder: str = "minilm"
-    """minilm, tfidf, openai:MODEL, or a sentence-transformers folder or hub id."""
+    """minilm, minilm-bf16 (faster on some processors), tfidf, openai:MODEL, or a sentence-transformers folder or hub id."""
     original_layout: bool = False
     """Also write the published step 3's per-subset arrays (about 190 MB for three datasets)."""
     assignments: int = 1
@@ -91,7 +92,7 @@ def main(args: Args) -> None:
             write_array(outputs[-1], matrix)
         outputs.append(write_settings(folder / f"{dataset}_settings.csv", names, labels["train"]))
         embedder = embeddings.load_embedder(args.embedder, args.seed)
-        arrays = embed(embedder, names, args.assignments)
+        arrays = embed(embedder, names, args.assignments, paths.embeddings / "cache")
         outputs += embeddings.save_embeddings(paths.embeddings / args.llm / dataset, arrays, embedder.info)
         if args.original_layout:
             n = len(names.train_prompts)
@@ -137,14 +138,16 @@ def write_settings(path: Path, names: Names, train_labels: np.ndarray) -> Path:
     return path
 
 
-def embed(embedder: embeddings.Embedder, names: Names, assignments: int) -> dict[str, np.ndarray]:
+def embed(
+    embedder: embeddings.Embedder, names: Names, assignments: int, cache: Path
+) -> dict[str, np.ndarray]:
     """Each distinct text once. A fitted embedder gets one set of vectors per split, made from its training rows."""
     prompts = [p.text for p in names.prompts]
     arrays = {"surface": surface_features(names.texts)}
     if not embedder.info.fitted:
         return arrays | {
-            "questions": embedder.encode(names.texts),
-            "prompts": embeddings.encode_distinct(embedder, prompts),
+            "questions": encode_cached(embedder, names.texts, cache),
+            "prompts": encode_cached(embedder, prompts, cache),
         }
     for split in offline_dataset.all_splits(names, assignments):
         rows = names.train_index[np.concatenate([split.train, split.validation])]

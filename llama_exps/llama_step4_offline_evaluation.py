@@ -3,6 +3,7 @@
     cd llama_exps
     python llama_step4_offline_evaluation.py                          # XGBoost, fast preset, both protocols
     python llama_step4_offline_evaluation.py --model lightgbm --subsets 6
+    python llama_step4_offline_evaluation.py --dask tcp://10.0.0.1:8786   # on a cluster
     python llama_step4_offline_evaluation.py --preset paper --split paper --subsets 6   # as published: hours
 
 One fit per prompt subset on the published split, two folds per subset and five folds with all prompts under
@@ -12,15 +13,13 @@ Writes llama_exps/<llm>_models/: the models, a record each, and <dataset>_<model
 
 from __future__ import annotations
 
-import signal
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from joblib import Parallel, delayed
 from tqdm import tqdm
 
-from prompt_oirl import fits, offline_dataset, reward_models
+from prompt_oirl import fits, offline_dataset, reward_models, workers
 from prompt_oirl.artifacts import REPO_ROOT, InputError, Paths, write_csv
 from prompt_oirl.released_logs import LLM
 from prompt_oirl.steps import run_step
@@ -44,6 +43,10 @@ class Args:
     """Random fold assignments for the five folds with all prompts (at most 10)."""
     jobs: int = -1
     """Fits that run side by side; -1 is one per core."""
+    dask: str = ""
+    """Address of a Dask scheduler, such as tcp://10.0.0.1:8786, whose workers do the fits instead (docs/larger.md)."""
+    memory_gb: float = fits.MEMORY_GB
+    """Question features larger than this stay in files; fits then go one by one through XGBoost's external memory."""
     seed: int = 0
     """Seed of the reward models."""
     root: Path = REPO_ROOT
@@ -53,34 +56,47 @@ class Args:
 def main(args: Args) -> None:
     if args.jobs == 0:
         raise InputError("--jobs 0: choose 1 or more, or -1 for one per core")
+    if args.memory_gb < 0:
+        raise InputError(f"--memory_gb {args.memory_gb}: give 0 or more")
     paths = Paths(args.root)
     plan = fits.Plan(args.llm, args.model, args.preset, args.split, args.subsets, args.assignments, args.seed)
     known = [
         p.name.removesuffix("_settings.csv") for p in sorted(paths.labels(args.llm).glob("*_settings.csv"))
     ]
     reward_models.make(args.model, args.preset)  # a missing library is said now, not after an hour
-    planned: list[tuple[fits.Fit, str]] = []
+    planned: list[fits.Fit] = []
+    records: list[dict | None] = []
+    tasks: list[tuple[int, str, fits.FitData]] = []
     for dataset in offline_dataset.parse_datasets(args.dataset, known, offline_dataset.STEP3):
         inputs = fits.input_hashes(args.llm, dataset, paths)
         data = offline_dataset.load(args.llm, dataset, paths)
-        data.features("paper")
-        planned += [(fit, fits.fit_key(fit, inputs)) for fit in plan.fits(data.names)]
-    # The largest fits first, so that no core waits for a late one.
-    order = sorted(range(len(planned)), key=lambda i: -len(planned[i][0].subset))
-    tasks = (delayed(fits.run_fit)(*planned[i], paths, args.assignments) for i in order)
-    # Workers inherit the ignored Ctrl-C: the parent alone hears it, says so in one line and ends them.
-    hears_interrupts = signal.signal(signal.SIGINT, signal.SIG_IGN)
-    results = Parallel(n_jobs=args.jobs, return_as="generator", batch_size=1)(tasks)
-    signal.signal(signal.SIGINT, hears_interrupts)
-    records: dict[int, dict] = {}
-    for i, record in zip(order, tqdm(results, total=len(planned), desc="fits", disable=None, smoothing=0.05)):
-        records[i] = record
+        data.features("paper", memory_gb=0)  # damaged vectors are said now as well
+        wanted = list(plan.fits(data.names))
+        keys = [fits.fit_key(fit, inputs) for fit in wanted]
+        finished = [fits.finished_record(fit, key, paths) for fit, key in zip(wanted, keys)]
+        todo = [i for i, record in enumerate(finished) if record is None]
+        needed = {wanted[i].split for i in todo}
+        splits = [s for s in fits.splits_by_name(data.names, args.assignments).values() if s.name in needed]
+        shared = fits.fit_data(data, splits, args.memory_gb)
+        # Fits that share their data follow each other, and the largest go first, so that no core waits for a late one.
+        todo.sort(key=lambda i: (wanted[i].split, wanted[i].variant != "both", -len(wanted[i].subset)))
+        tasks += [(len(planned) + i, keys[i], shared[wanted[i].split]) for i in todo]
+        planned += wanted
+        records += finished
+    results = workers.run_fits([(planned[i], key, data) for i, key, data in tasks], args.jobs, args.dask)
+    with tqdm(
+        total=len(planned), initial=len(planned) - len(tasks), desc="fits", disable=None, smoothing=0.05
+    ) as bar:
+        for (i, _, _), (record, content) in zip(tasks, results):
+            fits.save(planned[i], record, content, paths)
+            records[i] = record
+            bar.update()
     by_dataset: dict[str, list[int]] = {}
-    for i, (fit, _) in enumerate(planned):
+    for i, fit in enumerate(planned):
         by_dataset.setdefault(fit.dataset, []).append(i)
     for dataset, indices in by_dataset.items():
         path = fits.validation_path(plan, dataset, paths)
-        rows = fits.validation_rows([planned[i][0] for i in indices], [records[i] for i in indices])
+        rows = fits.validation_rows([planned[i] for i in indices], [records[i] or {} for i in indices])
         write_csv(path, rows, fits.VALIDATION_COLUMNS)
         print(f"{dataset}: {len(indices)} reward models, validation metrics in {path}")
 

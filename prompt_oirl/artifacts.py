@@ -57,9 +57,20 @@ class Paths:
     def labels(self, llm: str) -> Path:
         return self.root / "llama_exps" / f"LM{llm}"
 
+    def opro_log(self, llm: str) -> Path:
+        """Folder of the interaction log that OPRO's runs extend."""
+        return self.root / "opro_exps" / f"LM{llm}"
+
+    def opro_results(self, task: str, run: str) -> Path:
+        return self.root / "results" / "opro" / task / run
+
     def committed_log(self, llm: str, dataset: str) -> Path:
         """A log that comes with the project."""
         return self.root / "data" / f"{llm}_log" / f"{dataset}.parquet"
+
+    def partitioned_log(self, llm: str, dataset: str) -> Path:
+        """A log as a folder of Parquet files (scripts/convert_log.py)."""
+        return self.root / "data" / "logs" / f"llm={llm}" / f"dataset={dataset}"
 
     def models(self, llm: str) -> Path:
         return self.root / "llama_exps" / f"{llm.removesuffix('2') if llm == 'llama2' else llm}_models"
@@ -170,31 +181,34 @@ def require(path: Path, remedy: str) -> Path:
 
 
 def load_array(
-    path: Path, *, remedy: str, ndim: int, dtype: str = "fiub", labels: bool = False
+    path: Path, *, remedy: str, ndim: int, dtype: str = "fiub", labels: bool = False, mapped: bool = False
 ) -> np.ndarray:
     """Read a .npy file of plain finite numbers; objects are never unpickled.
 
     `dtype` lists the NumPy kinds that are taken. With `labels=True` values must lie in 0..1 and NaN stands
-    for "never asked".
+    for "never asked". A `mapped` array stays in its file until it is used.
     """
-    array = _load_plain(path, remedy)
+    array = _load_plain(path, remedy, mapped)
     if array.ndim != ndim or array.dtype.kind not in dtype:
         raise InputError(
             f"{path}: {array.dtype} of shape {array.shape}, expected {ndim} dimension(s) of kind {dtype}; {remedy}"
         )
     if array.dtype.kind == "f":
-        bad = ~np.isfinite(array) & ~(np.isnan(array) & labels)
-        if bad.any():
-            raise InputError(f"{path}: row {int(np.argwhere(bad)[0][0])} holds NaN or infinity; {remedy}")
-        if labels and ((array < 0) | (array > 1)).any():
-            raise InputError(f"{path}: labels outside 0..1; {remedy}")
+        for start in range(0, len(array), 2**16):  # in blocks: a mapped array may be larger than memory
+            block = array[start : start + 2**16]
+            bad = ~np.isfinite(block) & ~(np.isnan(block) & labels)
+            if bad.any():
+                row = start + int(np.argwhere(bad)[0][0])
+                raise InputError(f"{path}: row {row} holds NaN or infinity; {remedy}")
+            if labels and ((block < 0) | (block > 1)).any():
+                raise InputError(f"{path}: labels outside 0..1; {remedy}")
     return array
 
 
-def _load_plain(path: Path, remedy: str) -> np.ndarray:
+def _load_plain(path: Path, remedy: str, mapped: bool) -> np.ndarray:
     require(path, remedy)
     try:
-        array = np.load(path, allow_pickle=False)
+        array = np.load(path, allow_pickle=False, mmap_mode="r" if mapped else None)
     except ValueError as error:
         reason = "holds Python objects" if "allow_pickle" in str(error) else "is not a whole .npy file"
         raise InputError(f"{path}: {reason} and is not loaded; {remedy}") from error

@@ -194,7 +194,8 @@ class FoldJudge:
 def judge_fold(data: OfflineDataset, fit: Fit, split: Split, model: RewardModel) -> Judgement:
     """All selectors on the test rows of one fold; a sanity variant judges its own picks and the baseline only."""
     judge = FoldJudge(data, fit, split)
-    questions, prompts, _ = masked_features(fit, data)
+    questions, prompts, _ = data.features(fit.split)
+    questions, prompts = masked_features(fit.variant, questions, prompts)
     texts, inverse = np.unique(judge.test_index, return_inverse=True)
     candidates = np.concatenate([judge.seen, judge.held_out])
     judge.add(BASELINE, np.full(len(judge.labels), judge.best), judge.seen)

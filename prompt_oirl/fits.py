@@ -7,8 +7,10 @@ killed run goes on where it stopped.
 
 from __future__ import annotations
 
+import hashlib
+import os
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -17,7 +19,9 @@ from typing import Any
 import numpy as np
 
 from prompt_oirl import metrics, offline_dataset, reward_models
-from prompt_oirl.artifacts import InputError, Paths, content_key, read_json, sha256, write_json
+from prompt_oirl.artifacts import InputError, Paths, atomic_write, content_key, read_json, sha256, write_json
+from prompt_oirl.embeddings import EmbedderInfo
+from prompt_oirl.mapped_questions import MappedQuestions
 from prompt_oirl.offline_dataset import OfflineDataset
 from prompt_oirl.reward_models import RewardModel, TrainingSet, merge_repeats
 from prompt_oirl.splits import HEADLINE_FOLDS, SUBSET_FOLDS, Split, prompt_subsets, subset_name
@@ -25,7 +29,15 @@ from prompt_oirl.steps import code_version
 
 PROTOCOLS = ("paper", "crossfit")
 # Modules whose change makes a finished fit out of date.
-DECIDING_CODE = ("reward_models", "fits.py", "metrics.py", "offline_dataset.py", "splits.py")
+DECIDING_CODE = (
+    "reward_models",
+    "mapped_questions.py",
+    "fits.py",
+    "metrics.py",
+    "offline_dataset.py",
+    "splits.py",
+)
+MEMORY_GB = 2.0  # question features beyond this stay in memory-mapped files
 # Sanity checks beside the real fit ("both"): no signal at all, and each half of the features alone.
 VARIANTS = ("both", "question_only", "prompt_only", "shuffled_labels")
 
@@ -167,72 +179,140 @@ def finished_record(fit: Fit, key: str, paths: Paths) -> dict[str, Any] | None:
     return record
 
 
-def run_fit(fit: Fit, key: str, paths: Paths, assignments: int) -> dict[str, Any]:
-    """Train, measure on the validation rows, save; returns the record (also when it was done before)."""
-    done = finished_record(fit, key, paths)
-    if done is not None:
-        return done
+def available_cores() -> int:
+    """Cores that this process may use; OMP_NUM_THREADS says fewer, as it does to every library."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    asked = os.environ.get("OMP_NUM_THREADS", "")
+    return min(cores, int(asked)) if asked.isdigit() and int(asked) else cores
+
+
+@dataclass(frozen=True, eq=False)
+class FitData:
+    """What all fits of one dataset and split learn from: arrays and nothing else, so it can go to any worker.
+
+    `questions` (texts, d) are features of distinct questions, `train_index` (rows,) says which of them a
+    training row asks, `train_labels` (rows, P) how each training prompt did there, `clusters` (texts,) which
+    texts are near-duplicates. Equal `key`, equal content:
+    a worker that gets the same data with every task recognises it.
+    """
+
+    key: str
+    questions: np.ndarray | MappedQuestions
+    prompts: np.ndarray
+    embedding_size: int
+    train_index: np.ndarray
+    train_labels: np.ndarray
+    clusters: np.ndarray
+    split: Split
+    embedder: EmbedderInfo
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, FitData) and self.key == other.key
+
+    def __hash__(self) -> int:
+        return hash(self.key)
+
+    def mapped(self) -> bool:
+        return isinstance(self.questions, MappedQuestions)
+
+
+def fit_data(
+    data: OfflineDataset, splits: Iterable[Split], memory_gb: float = MEMORY_GB
+) -> dict[str, FitData]:
+    """Features and labels of each split by its name; features beyond `memory_gb` stay in their files."""
+    features: dict[str, tuple] = {}
+    found = {}
+    names = data.names
+    for split in splits:
+        name = split.name if data.embedder.fitted else ""  # one set of vectors serves all splits
+        if name not in features:
+            features[name] = data.features(split.name, memory_gb)
+        questions, prompts, size = features[name]
+        shared = (names.train_index, data.train_labels, names.clusters)
+        key = content_hash(questions, prompts, *shared, split.train, split.validation)
+        found[split.name] = FitData(key, questions, prompts, size, *shared, split, data.embedder)
+    return found
+
+
+def content_hash(*arrays: np.ndarray | MappedQuestions) -> str:
+    """sha256 of arrays; memory-mapped files count by name and time of change."""
+    digest = hashlib.sha256()
+    for array in arrays:
+        if isinstance(array, MappedQuestions):
+            files = [Path(getattr(part, "filename", "")) for part in array.parts]
+            digest.update(repr([(str(file), file.stat().st_mtime_ns) for file in files]).encode())
+        else:
+            digest.update(f"{array.dtype} {array.shape}".encode() + np.ascontiguousarray(array).tobytes())
+    return digest.hexdigest()
+
+
+def train(fit: Fit, key: str, data: FitData) -> tuple[dict[str, Any], bytes]:
+    """Train and measure on the validation rows; returns the record and the model as safetensors. Writes nothing."""
     started = time.perf_counter()
-    data, all_splits = _dataset(fit.llm, fit.dataset, paths, assignments)
-    split = all_splits[fit.split]
-    train, validation, both = training_sets(fit, data, split)
-    model = reward_models.make(fit.model, fit.preset, fit.seed)
+    train, validation, both = training_sets(fit, data)
+    # Fits of mapped features run one after the other, so each may have all cores.
+    overrides = {"nthread": available_cores()} if data.mapped() and fit.model == "xgboost" else {}
+    model = reward_models.make(fit.model, fit.preset, fit.seed, **overrides)
     model.tune(train, validation)
     measured = validation_metrics(model, train, validation)
     if fit.preset != "paper":  # the published model never sees the validation rows
         model.fit(both)
-    path = paths.models(fit.llm) / f"{fit.stem}.safetensors"
+    content = reward_models.to_bytes(model)
     record = {
         "key": key,
         "fit": asdict(fit),
         "settings": model.settings,
         "validation": measured,
         "embedder": asdict(data.embedder),
-        "model_sha256": reward_models.save(model, path),
+        "model_sha256": hashlib.sha256(content).hexdigest(),
         "wall_seconds": round(time.perf_counter() - started, 3),
     }
+    return record, content
+
+
+def save(fit: Fit, record: dict[str, Any], content: bytes, paths: Paths) -> None:
+    """Write model and record; the record last, for it vouches for the model."""
+    path = paths.models(fit.llm) / f"{fit.stem}.safetensors"
+    with atomic_write(path) as temporary:
+        temporary.write_bytes(content)
     write_json(path.with_suffix(".json"), record)
-    return record
 
 
-@lru_cache(maxsize=2)
-def _dataset(
-    llm: str, dataset: str, paths: Paths, assignments: int
-) -> tuple[OfflineDataset, dict[str, Split]]:
-    data = offline_dataset.load(llm, dataset, paths)
-    return data, splits_by_name(data.names, assignments)
-
-
-def masked_features(fit: Fit, data: OfflineDataset) -> tuple[np.ndarray, np.ndarray, int]:
-    """Features of a fit's split; a sanity variant sees zeros in place of one half."""
-    questions, prompts, size = data.features(fit.split)
-    if fit.variant == "question_only":
+def masked_features(
+    variant: str, questions: np.ndarray | MappedQuestions, prompts: np.ndarray
+) -> tuple[np.ndarray | MappedQuestions, np.ndarray]:
+    """Features as a fit sees them; a sanity variant sees zeros in place of one half."""
+    if variant == "question_only":
         prompts = np.zeros_like(prompts)
-    if fit.variant == "prompt_only":
-        questions = np.zeros_like(questions)
-    return questions, prompts, size
+    if variant == "prompt_only":
+        questions = np.broadcast_to(np.zeros((1, questions.shape[1]), dtype=np.float32), questions.shape)
+    return questions, prompts
 
 
-def training_sets(
-    fit: Fit, data: OfflineDataset, split: Split
-) -> tuple[TrainingSet, TrainingSet, TrainingSet]:
+def training_sets(fit: Fit, data: FitData) -> tuple[TrainingSet, TrainingSet, TrainingSet]:
     """Training, validation and joint rows of a fit, repeats of a question merged into one weighted row."""
-    questions, prompts, size = masked_features(fit, data)
-    subset = list(fit.subset)
-    sets = []
-    for rows in (split.train, split.validation, np.concatenate([split.train, split.validation])):
-        ids, labels, weights = merge_repeats(data.names.train_index[rows], data.train_labels[rows][:, subset])
-        if fit.variant == "shuffled_labels":  # whole rows move, so each prompt keeps its mean success
-            order = np.random.default_rng(fit.seed).permutation(len(ids))
-            labels, weights = labels[order], weights[order]
-        sets.append(
-            TrainingSet(questions[ids], prompts[subset], labels, weights, size, data.names.clusters[ids])
-        )
-    if not sets[0].weights.sum() or not sets[1].weights.sum():
+    sets = _whole_sets(data, fit.variant, fit.seed)
+    if any(not part.weights[:, list(fit.subset)].sum() for part in sets[:2]):
         raise InputError(
             f"{fit.dataset}, {fit.split}: too few training questions, counting near-duplicates as one, to hold some out for validation; log more, or use --split paper"
         )
-    return sets[0], sets[1], sets[2]
+    train, validation, both = (part.subset(fit.subset) for part in sets)
+    return train, validation, both
+
+
+@lru_cache(maxsize=3)
+def _whole_sets(data: FitData, variant: str, seed: int) -> list[TrainingSet]:
+    """Training, validation and joint rows with all prompts: made once, shared by the subsets."""
+    questions, prompts = masked_features(variant, data.questions, data.prompts[: data.train_labels.shape[1]])
+    split, sets = data.split, []
+    for rows in (split.train, split.validation, np.concatenate([split.train, split.validation])):
+        ids, labels, weights = merge_repeats(data.train_index[rows], data.train_labels[rows])
+        if variant == "shuffled_labels":  # whole rows move, so each prompt keeps its mean success
+            order = np.random.default_rng(seed).permutation(len(ids))
+            labels, weights = labels[order], weights[order]
+        chosen: Any = questions.select(ids) if isinstance(questions, MappedQuestions) else questions[ids]
+        sets.append(TrainingSet(chosen, prompts, labels, weights, data.embedding_size, data.clusters[ids]))
+    return sets
 
 
 def validation_metrics(model: RewardModel, train: TrainingSet, validation: TrainingSet) -> dict[str, float]:

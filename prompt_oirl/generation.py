@@ -10,12 +10,12 @@ import json
 import math
 import time
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from prompt_oirl import grading
+from prompt_oirl import graders
 from prompt_oirl.artifacts import InputError
 from prompt_oirl.interactions import Interaction
 from prompt_oirl.llms import LLM, Generation, item_seed
@@ -111,11 +111,13 @@ def answer_items(
     budget: Budget,
     part: Path,
     progress: Any,
+    on_row: Callable[[Interaction], None] = lambda row: None,
 ) -> Counter[str]:
     """Ask for every item, batch by batch, appending rows to `part`; returns why answers could not be had, counted.
 
     Items are asked prompt by prompt, longest questions first: a batch then holds questions of about one length, and
-    answers too. Stops cleanly when the budget is spent, and when nothing but failures comes back.
+    answers too. Stops cleanly when the budget is spent, and when nothing but failures comes back. `on_row` is handed
+    every row as well.
     """
     part.parent.mkdir(parents=True, exist_ok=True)
     cut_torn_line(part)
@@ -158,6 +160,7 @@ def answer_items(
                 )
                 right, done = right + row.correct, done + 1
                 file.write(json.dumps(asdict(row), ensure_ascii=True) + "\n")
+                on_row(row)
             file.flush()
             at += len(batch)
             rate = budget.tokens_out / max(time.monotonic() - started, 1e-9)
@@ -180,9 +183,12 @@ def log_row(
     cost: float,
     seconds: float,
 ) -> Interaction:
-    """One answered item as a log row, graded by both graders."""
+    """One answered item as a log row, graded by `strict`, by `original` and by the grader in charge."""
     question, prompt = item.question, item.prompt
-    verdicts = {name: float(grade(answer.text, question.gold)) for name, grade in grading.GRADERS.items()}
+    verdicts = {
+        name: float(graders.verdict(name, answer.text, question.gold, question.kind, question.text))
+        for name in {"original", "strict", grader}
+    }
     return Interaction(
         llm=llm,
         dataset=dataset,

@@ -1,12 +1,13 @@
-"""Graders: is this answer right? `original` repeats the published verdicts bit for bit, `strict` is ours.
+"""Graders of numbers: is this answer right? `original` repeats the published verdicts bit for bit, `strict` is ours.
 
-Both read text only: linear regular expressions on a bounded text, decimal arithmetic, nothing evaluated.
+Both read text only: linear regular expressions on a bounded text, decimal arithmetic, nothing evaluated. Choices,
+truth values and texts are graded in `grading_kinds`, OPRO's published grader is `grading_opro`.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from fractions import Fraction
 
 MAX_CHARACTERS = 20_000  # the end of a longer answer is what is graded
@@ -46,6 +47,7 @@ _STATEMENT = re.compile(
 _SENTENCE_END = re.compile(r"[.!?](?=\s|$)|\n")
 _IS = re.compile(r"\b(?:is|are|was|were|be|equals)\s{1,2}(?=[-$\u20ac\u00a3\u2212]?\s?[\d.])", re.I)
 _CLOSED = tuple(".!?)]}\"'\u201d\u2019*:$")
+_ANSWER_BEHIND = re.compile(r"\bis the (?:correct |right |final )?answer\b", re.I)  # "10 is the answer"
 MAX_STATEMENTS, MAX_SENTENCE = 20, 400  # how many statements are looked at, and how far each is followed
 OPEN_END = 250  # a text cut off in mid-sentence this far behind its last statement has not settled on it
 
@@ -54,18 +56,60 @@ def strict_number(text: str) -> Fraction | None:
     """The number an answer settles on, None if it settles on none.
 
     The last statement that holds a number decides: behind "=" its result, else what "is" is, else its first
-    number. Without any statement it is the last number of the text.
+    number. Without any statement it is the number that "is the answer", else the last number of the text. Number
+    words count where a text has no digit.
     """
     text = text[-MAX_CHARACTERS:].rstrip()
+    read = _stated if any(c.isdigit() for c in text) else spelled_number
+    for start, sentence in statements(text):
+        found = read(sentence)
+        if found is not None:
+            cut_off = not text.endswith(_CLOSED) and len(text) - start > OPEN_END
+            return None if cut_off else found
+    if read is spelled_number:
+        return spelled_number(text) if len(text.split()) <= 6 else None
+    behind = list(_ANSWER_BEHIND.finditer(text))
+    sentence = re.split(r"[.!?](?:\s|$)|\n", text[: behind[-1].start()][-MAX_SENTENCE:])[-1] if behind else ""
+    found_anywhere = _numbers(sentence) or _numbers(text)
+    return found_anywhere[-1] if found_anywhere else None
+
+
+def statements(text: str) -> Iterator[tuple[int, str]]:
+    """Place and first sentence of what `text` states as its answer, last statement first."""
     for statement in reversed(list(_STATEMENT.finditer(text))[-MAX_STATEMENTS:]):
         tail = text[statement.end() : statement.end() + MAX_SENTENCE].lstrip(" :*,\t")
         end = _SENTENCE_END.search(tail)
-        found = _stated(tail[: end.start()] if end else tail)
-        if found is not None:
-            cut_off = not text.endswith(_CLOSED) and len(text) - statement.start() > OPEN_END
-            return None if cut_off else found
-    found_anywhere = _numbers(text)
-    return found_anywhere[-1] if found_anywhere else None
+        yield statement.start(), tail[: end.start()] if end else tail
+
+
+UNITS = (
+    "zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen sixteen "
+    "seventeen eighteen nineteen"
+)
+TENS = "twenty thirty forty fifty sixty seventy eighty ninety"
+_WORDS = {word: i for i, word in enumerate(UNITS.split())}
+_WORDS |= {word: 20 + 10 * i for i, word in enumerate(TENS.split())}
+_SCALES = {"hundred": 100, "thousand": 1000, "million": 10**6}
+_WORD = "|".join(sorted([*_WORDS, *_SCALES], key=len, reverse=True))
+_SPELLED = re.compile(
+    rf"\b(?:(minus|negative)\s)?((?:{_WORD})(?:(?:-|\s(?:and\s)?)(?:{_WORD})){{0,12}})\b", re.I
+)
+
+
+def spelled_number(text: str) -> Fraction | None:
+    """The first number written in words, composed and on word boundaries: "twenty-one" is 21, "none" is none."""
+    found = _SPELLED.search(text)
+    if found is None:
+        return None
+    total = group = 0
+    for word in re.split(r"[-\s]+", found[2].lower()):
+        if word in _WORDS:
+            group += _WORDS[word]
+        elif word == "hundred":
+            group = max(group, 1) * 100
+        elif word in _SCALES:
+            total, group = total + max(group, 1) * _SCALES[word], 0
+    return Fraction(-(total + group) if found[1] else total + group)
 
 
 def _stated(sentence: str) -> Fraction | None:

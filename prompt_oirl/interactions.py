@@ -1,13 +1,16 @@
 """The interaction log: one row per answer an LLM ever gave, the only thing the steps read and write.
 
 A row says which question met which prompt, what came back and whether it was right (ARCHITECTURE, "The
-interaction log"). `read` and `write` keep it as JSONL; `LabelTable` is the log seen as matrices.
+interaction log"). It is kept as JSONL, one Parquet file, or a folder of Parquet partitioned by llm and dataset;
+`stream` reads any of them row by row, so a log may be larger than memory. `LabelTable` is the log seen as matrices.
 """
 
 from __future__ import annotations
 
+from array import array
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, fields
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +20,7 @@ from prompt_oirl.artifacts import InputError, atomic_write, read_jsonl, require,
 from prompt_oirl.questions import SPLITS
 
 SCHEMA = 1
+CHUNK = 50_000  # rows that are in memory at a time
 
 
 @dataclass
@@ -52,6 +56,9 @@ class Interaction:
 
 
 _FIELDS = {f.name for f in fields(Interaction)}
+_KINDS = {
+    f.name: {"str": str, "float": float, "int": int}[str(f.type).split(" ")[0]] for f in fields(Interaction)
+}
 _NUMBERS = ("temperature", "top_p", "max_new_tokens", "seed", "tokens_in", "tokens_out", "cost", "time")
 _TEXT = ("llm", "dataset", "split", "question_id", "question", "gold", "prompt_id", "prompt")
 
@@ -69,15 +76,67 @@ def write(path: Path, rows: Iterable[Interaction]) -> None:
         pq.write_table(table, temporary, compression="zstd", compression_level=19)
 
 
+def write_partitioned(folder: Path, rows: Iterable[Interaction]) -> None:
+    """Write a log of any length as Parquet below `folder`/llm=.../dataset=.../; what stood there is replaced."""
+    import pyarrow as pa
+    import pyarrow.dataset as parquet
+
+    iterator = iter(rows)
+    columns = {str: pa.string(), float: pa.float64(), int: pa.int64()}
+    schema = pa.schema([(name, columns[kind]) for name, kind in _KINDS.items()])
+
+    def batches() -> Iterator[pa.RecordBatch]:
+        while chunk := [asdict(row) for row in islice(iterator, CHUNK)]:
+            yield pa.RecordBatch.from_pylist(chunk, schema=schema)
+
+    parquet.write_dataset(
+        batches(), folder, schema=schema, format="parquet", partitioning=_partitioning(),
+        existing_data_behavior="delete_matching", max_rows_per_group=CHUNK, max_rows_per_file=20 * CHUNK,
+    )  # fmt: skip
+
+
+def _partitioning() -> Any:
+    import pyarrow as pa
+    import pyarrow.dataset as parquet
+
+    return parquet.partitioning(pa.schema([("llm", pa.string()), ("dataset", pa.string())]), flavor="hive")
+
+
 def read(path: Path, *, remedy: str) -> list[Interaction]:
-    """Read and check a log, JSONL or Parquet; every complaint names file:row and what to do."""
-    records = _parquet_records if path.suffix == ".parquet" else read_jsonl
-    rows = []
+    """All rows of a log, checked."""
+    return list(stream(path, remedy=remedy))
+
+
+def stream(path: Path, *, remedy: str) -> Iterator[Interaction]:
+    """Read and check a log row by row; every complaint names file:row and what to do.
+
+    `path` is a JSONL or Parquet file, or the llm=.../dataset=... folder of a partitioned log.
+    """
+    number = 0
+    records = (
+        _partition_records if path.is_dir() else _parquet_records if path.suffix == ".parquet" else read_jsonl
+    )
     for number, row in enumerate(records(path, remedy=remedy), 1):
-        rows.append(checked(row, f"{path}:{number}", remedy))
-    if not rows:
+        yield checked(row, f"{path}:{number}", remedy)
+    if not number:
         raise InputError(f"{path}: no interactions; {remedy}")
-    return rows
+
+
+def _partition_records(path: Path, *, remedy: str) -> Iterator[dict[str, Any]]:
+    import pyarrow as pa
+    import pyarrow.dataset as parquet
+
+    try:
+        found = parquet.dataset(
+            path, format="parquet", partitioning=_partitioning(), partition_base_dir=str(path.parent.parent)
+        )
+        for fragment in sorted(found.get_fragments(), key=lambda f: (len(f.path), f.path)):
+            for batch in fragment.to_batches(schema=found.schema, batch_size=CHUNK):
+                yield from batch.to_pylist()
+    except (pa.ArrowException, OSError) as error:
+        raise InputError(
+            f"{path}: not a readable Parquet folder ({str(error).splitlines()[0]}); {remedy}"
+        ) from error
 
 
 def _parquet_records(path: Path, *, remedy: str) -> Iterator[dict[str, Any]]:
@@ -124,8 +183,8 @@ def checked(row: Any, where: str, remedy: str) -> Interaction:
     return Interaction(**row)
 
 
-def check_one_source(rows: Iterable[Interaction], llm: str, dataset: str, where: str) -> None:
-    """Refuse a log that pools rows of several models, datasets, decodings or graders."""
+def of_one_source(rows: Iterable[Interaction], llm: str, dataset: str, where: str) -> Iterator[Interaction]:
+    """Hand the rows on; refuse a log that pools rows of several models, datasets, decodings or graders."""
     first: tuple | None = None
     for number, row in enumerate(rows, 1):
         if (row.llm, row.dataset) != (llm, dataset):
@@ -138,6 +197,7 @@ def check_one_source(rows: Iterable[Interaction], llm: str, dataset: str, where:
             raise InputError(
                 f"{where}:{number}: grader, temperature, top_p, max_new_tokens are {kind}, above {first}; keep one log for each"
             )
+        yield row
 
 
 @dataclass
@@ -154,42 +214,61 @@ class LabelTable:
     labels: np.ndarray
 
 
+class TableInTheMaking:
+    """Gathers one split of a log, a row at a time: texts once, 24 bytes per answer."""
+
+    def __init__(self, where: str = "log"):
+        self.where = where
+        self.index: dict[str, int] = {}
+        self.texts: list[str] = []
+        self.golds: list[str] = []
+        self.groups: list[str | None] = []
+        self.prompts: dict[str, int] = {}
+        self._cells = array("i"), array("i"), array("q")  # question, prompt, sample
+        self._labels = array("d")
+
+    def add(self, row: Interaction) -> None:
+        i = self.index.setdefault(row.question_id, len(self.index))
+        if i == len(self.texts):
+            self.texts.append(row.question)
+            self.golds.append(row.gold)
+            self.groups.append(row.group)
+        elif self.texts[i] != row.question:
+            raise InputError(
+                f"{self.where}: question_id {row.question_id} names two different questions; make ids unique"
+            )
+        cell = (i, self.prompts.setdefault(row.prompt_id, len(self.prompts)), row.sample)
+        for numbers, number in zip(self._cells, cell):
+            numbers.append(number)
+        self._labels.append(row.correct)
+
+    def table(self, prompt_ids: Sequence[str]) -> LabelTable:
+        """The rows as matrices with these columns; a (question, prompt, sample) that stands twice is refused."""
+        question, prompt, sample = (np.array(numbers) for numbers in self._cells)
+        order = np.lexsort((sample, prompt, question))
+        cells = np.stack([question, prompt, sample])[:, order]
+        twice = (cells[:, 1:] == cells[:, :-1]).all(0)
+        if twice.any():
+            i, j, k = cells[:, int(twice.argmax())]
+            raise InputError(
+                f"{self.where}: question {list(self.index)[i]}, prompt {list(self.prompts)[j]}, sample {k} stands twice; merge the log first"
+            )
+        column = {prompt: j for j, prompt in enumerate(prompt_ids)}
+        columns = np.array([column[prompt] for prompt in self.prompts], dtype=int)[prompt]
+        total, count = (np.zeros((len(self.index), len(column))) for _ in range(2))
+        np.add.at(total, (question, columns), np.array(self._labels, dtype=np.float64))
+        np.add.at(count, (question, columns), 1)
+        with np.errstate(invalid="ignore"):
+            labels = (total / count).astype(np.float32)
+        return LabelTable(list(self.index), self.texts, self.golds, self.groups, labels)
+
+
 def label_table(
     rows: Iterable[Interaction], split: str, prompt_ids: Sequence[str], where: str = "log"
 ) -> LabelTable:
-    """Gather one split; a (question, prompt, sample) that stands twice in the log is refused."""
-    column = {prompt: j for j, prompt in enumerate(prompt_ids)}
-    index: dict[str, int] = {}
-    texts: list[str] = []
-    golds: list[str] = []
-    groups: list[str | None] = []
-    cells: list[tuple[int, int, float]] = []
-    seen: set[tuple[str, str, int]] = set()
+    """Gather the rows of one split and these prompts."""
+    table = TableInTheMaking(where)
     for row in rows:
-        if row.split != split or row.prompt_id not in column:
-            continue
-        key = (row.question_id, row.prompt_id, row.sample)
-        if key in seen:
-            raise InputError(
-                f"{where}: question {key[0]}, prompt {key[1]}, sample {key[2]} stands twice; merge the log first"
-            )
-        seen.add(key)
-        i = index.setdefault(row.question_id, len(index))
-        if i == len(texts):
-            texts.append(row.question)
-            golds.append(row.gold)
-            groups.append(row.group)
-        elif texts[i] != row.question:
-            raise InputError(
-                f"{where}: question_id {row.question_id} names two different questions; make ids unique"
-            )
-        cells.append((i, column[row.prompt_id], row.correct))
-    total = np.zeros((len(index), len(column)))
-    count = np.zeros((len(index), len(column)))
-    if cells:
-        i_, j_, value = (np.array(part) for part in zip(*cells))
-        np.add.at(total, (i_.astype(int), j_.astype(int)), value)
-        np.add.at(count, (i_.astype(int), j_.astype(int)), 1)
-    with np.errstate(invalid="ignore"):
-        labels = (total / count).astype(np.float32)
-    return LabelTable(list(index), texts, golds, groups, labels)
+        if row.split == split and row.prompt_id in prompt_ids:
+            table.add(row)
+    return table.table(prompt_ids)

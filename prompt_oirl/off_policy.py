@@ -155,10 +155,7 @@ def _estimate(
     if clusters < 2:
         raise InputError("an interval needs questions of at least two clusters; log more questions")
     widen = clusters / (clusters - 1) * n / max(n - spent, 1)
-    # Degrees of freedom by Satterthwaite: few where few clusters carry the sum, clusters - 1 for a normal one.
-    square, fourth = (sums**2).sum(), (sums**4).sum()
-    freedom = 2 * square**2 / max(fourth - square**2 / clusters, 1e-300) if square > 0 else clusters
-    reach = student.ppf(0.975, np.clip(freedom, 1, clusters - 1)) * np.sqrt(widen * square) / n
+    reach = student.ppf(0.975, clusters - 1) * np.sqrt(widen * (sums**2).sum()) / n
     answers = weights.sum() ** 2 / max((weights**2).sum(), 1e-300)
     return Estimate(value, float(value - reach), float(value + reach), float(answers))
 

@@ -15,6 +15,7 @@ import numpy as np
 from prompt_oirl import splits
 from prompt_oirl.artifacts import InputError, Paths, load_array, read_csv, read_json, read_jsonl
 from prompt_oirl.embeddings import EmbedderInfo, load_embeddings
+from prompt_oirl.mapped_questions import MappedQuestions
 from prompt_oirl.prompts import Prompt
 from prompt_oirl.steps import check_finished
 from prompt_oirl.voting import VoteTable
@@ -141,15 +142,23 @@ class OfflineDataset:
     verdicts: np.ndarray | None
     votes: VoteTable | None = None
 
-    def features(self, split_name: str) -> tuple[np.ndarray, np.ndarray, int]:
-        """Question features float32 (texts, d), prompt vectors (P, e) and how many columns are embedding."""
+    def features(
+        self, split_name: str, memory_gb: float = np.inf
+    ) -> tuple[np.ndarray | MappedQuestions, np.ndarray, int]:
+        """Question features float32 (texts, d), prompt vectors (P, e) and how many columns are embedding.
+
+        Features of more than `memory_gb` (10^9 bytes) stay in their files until a block of them is used.
+        """
         suffix = f"_{split_name}" if self.embedder.fitted else ""
         (questions, prompts), _ = load_embeddings(
             self.embeddings_folder,
             [f"questions{suffix}", f"prompts{suffix}"],
             [len(self.names.texts), len(self.names.prompts)],
         )
-        return np.concatenate([questions, self.surface], 1), prompts, questions.shape[1]
+        parts = [questions, self.surface]
+        if sum(part.nbytes for part in parts) > memory_gb * 1e9:
+            return MappedQuestions(parts), prompts, questions.shape[1]
+        return np.concatenate(parts, 1), prompts, questions.shape[1]
 
 
 def load(llm: str, dataset: str, paths: Paths) -> OfflineDataset:

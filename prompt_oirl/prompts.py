@@ -11,7 +11,7 @@ import unicodedata
 from dataclasses import dataclass
 from pathlib import Path
 
-from prompt_oirl.artifacts import REPO_ROOT, InputError, csv_records, is_file_name
+from prompt_oirl.artifacts import REPO_ROOT, InputError, csv_records, is_file_name, read_csv, read_lines
 
 PUBLISHED = REPO_ROOT / "data" / "prompts.csv"
 POSITIONS = ("system", "before", "after", "answer_start")
@@ -62,3 +62,27 @@ def load_prompts(path: Path = PUBLISHED) -> list[Prompt]:
         what = "prompt_id values are not unique (capitals do not count)" if prompts else "no prompts"
         raise InputError(f"{path}: {what}; {remedy}")
     return sorted(prompts, key=lambda p: ROLES.index(p.role))
+
+
+def load_instructions(path: Path, position: str | None) -> list[Prompt]:
+    """Instructions of a file, each once, in its order."""
+    remedy = "give a CSV with a column text, or a text file with one instruction per line"
+    if path.suffix == ".csv":
+        rows = [
+            (r["text"] or "", r.get("position") or "after", r.get("prompt_id"))
+            for r in read_csv(path, remedy=remedy, columns=["text"])
+        ]
+    else:
+        lines = [line.rstrip("\r\n") for line in read_lines(path, remedy=remedy)]
+        rows = [(line, "after", None) for line in lines if line.strip()]
+    prompts: dict[str, Prompt] = {}
+    for text, given, name in rows:
+        place = position or given
+        if place not in POSITIONS:
+            raise InputError(f"{path}: position {place!r}, choose {', '.join(POSITIONS)}")
+        known = name if name and position in (None, given) else None
+        prompt = Prompt(known or prompt_id(text, place), text, place)
+        prompts.setdefault(prompt.id, prompt)
+    if not prompts:
+        raise InputError(f"{path}: no instructions; {remedy}")
+    return list(prompts.values())

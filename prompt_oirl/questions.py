@@ -12,6 +12,7 @@ from prompt_oirl.artifacts import InputError, Paths, content_key, csv_records, r
 DATASETS = ("gsm8k", "svamp", "mawps", "arith")
 RELEASED = DATASETS[:3]  # those with published LLaMA-2 logs
 SPLITS = ("train", "validation", "test")
+KINDS = ("number", "choice", "bool", "text")
 FETCH = "run scripts/fetch_data.py"
 
 # The released logs cut SVAMP and MAWPS by row number: the five folds' train.csv one after the other, then
@@ -82,11 +83,11 @@ def _fold(path: Path) -> Iterator[tuple[str, str]]:
 
 
 def load_own_questions(path: Path, dataset: str) -> list[Question]:
-    """Questions of the user: JSONL or CSV with question and gold; id, split and group where given.
+    """Questions of the user: JSONL or CSV with question and gold; id, split, kind and group where given.
 
     Without an id a question is named by its text, so that a file may grow or be sorted anew.
     """
-    remedy = "give JSONL or CSV with the fields question and gold (and optionally id, split, group)"
+    remedy = "give JSONL or CSV with the fields question and gold (and optionally id, split, kind, group)"
     if path.suffix.lower() == ".csv":
         rows: Iterator[tuple[int, dict]] = csv_records(path, remedy=remedy, columns=["question", "gold"])
     else:
@@ -101,12 +102,15 @@ def load_own_questions(path: Path, dataset: str) -> list[Question]:
             raise InputError(f"{where}: the gold answer is missing or neither text nor number; {remedy}")
         if split not in SPLITS:
             raise InputError(f"{where}: split is {split!r}, expected one of {', '.join(SPLITS)}; {remedy}")
+        kind = row.get("kind") or "number"
+        if kind not in KINDS:
+            raise InputError(f"{where}: kind is {kind!r}, expected one of {', '.join(KINDS)}; {remedy}")
         name = str(row.get("id") or f"{dataset}-{content_key(text)}")
         if not name.isprintable():
             raise InputError(f"{where}: id {name!a} holds a control character; {remedy}")
         group = row.get("group")
         asked.append(
-            Question(name, text, str(gold), split, group=None if group in (None, "") else str(group))
+            Question(name, text, str(gold), split, kind, None if group in (None, "") else str(group))
         )
     if not asked or len({q.id for q in asked}) != len(asked):
         reason = "ids (without ids: texts) are not unique" if asked else "no questions"

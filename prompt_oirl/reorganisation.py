@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -19,12 +19,25 @@ from prompt_oirl.prompts import Prompt
 def reorganise(llm: str, dataset: str, prompts: Sequence[Prompt], log: Path, paths: Paths) -> list[Path]:
     """Write label vectors, questions, clusters and folds from an interaction log; returns the files written."""
     folder = paths.labels(llm)
-    rows = interactions.read(log, remedy="run llama_step1_gen_offline.py, or give the log this name")
-    interactions.check_one_source(rows, llm, dataset, str(log))
-    check_prompts(rows, prompts, log)
-    train_prompts, prompts = asked_prompts(rows, prompts, log)
-    train = interactions.label_table(rows, "train", [p.id for p in train_prompts], str(log))
-    test = interactions.label_table(rows, "test", [p.id for p in prompts], str(log))
+    rows = interactions.stream(log, remedy="run llama_step1_gen_offline.py, or give the log this name")
+    rows = of_listed_prompts(interactions.of_one_source(rows, llm, dataset, str(log)), prompts, log)
+    # One pass over the log, which may be larger than memory; training labels are those of training prompts.
+    takes = {
+        "train": {p.id for p in prompts if p.role == "train"},
+        "test": {p.id for p in prompts if p.role != "unseen"},
+    }
+    making = {split: interactions.TableInTheMaking(str(log)) for split in takes}
+    characters = answers = 0
+    for row in rows:
+        if row.answer is not None:
+            characters += len(row.answer)
+            answers += 1
+        if row.prompt_id in takes.get(row.split, ()):
+            making[row.split].add(row)
+    asked = {split: set(table.prompts) for split, table in making.items()}
+    train_prompts, prompts = asked_prompts(asked["train"], asked["test"], prompts, log)
+    train = making["train"].table([p.id for p in train_prompts])
+    test = making["test"].table([p.id for p in prompts])
     check_questions(train, test, log)
     vectors = write_labels(folder, dataset, [("train", train, train_prompts), ("test", test, prompts)])
     vectors += write_votes(folder, dataset, rows, test, prompts)
@@ -51,7 +64,6 @@ def reorganise(llm: str, dataset: str, prompts: Sequence[Prompt], log: Path, pat
     write_clusters(tables[1], clusters, train_index, test_index)
     write_folds(tables[2], clusters)
     write_csv(tables[3], ({"measure": k, "value": v} for k, v in report.items()), ["measure", "value"])
-    lengths = [len(row.answer) for row in rows if row.answer is not None]
     write_json(
         tables[4],
         {
@@ -59,7 +71,7 @@ def reorganise(llm: str, dataset: str, prompts: Sequence[Prompt], log: Path, pat
             "training_set": [f"{folder.name}/{dataset}_train_{p.id}.npy" for p in train_prompts],
             "test_set": [f"{folder.name}/{dataset}_test_{p.id}.npy" for p in train_prompts],
             "prompt_table": [asdict(p) for p in prompts],
-            "answer_characters": round(float(np.mean(lengths)), 1) if lengths else None,
+            "answer_characters": round(characters / answers, 1) if answers else None,
         },
     )
     print(
@@ -70,8 +82,10 @@ def reorganise(llm: str, dataset: str, prompts: Sequence[Prompt], log: Path, pat
     return [*vectors, *tables]
 
 
-def check_prompts(rows: Sequence[Interaction], prompts: Sequence[Prompt], log: Path) -> None:
-    """Refuse rows that would be left out without a word: of an unlisted prompt, or one with another text."""
+def of_listed_prompts(
+    rows: Iterable[Interaction], prompts: Sequence[Prompt], log: Path
+) -> Iterator[Interaction]:
+    """Hand the rows on; refuse rows that would be left out without a word: of an unlisted prompt, or one with another text."""
     listed = {p.id: (p.text, p.position) for p in prompts}
     for number, row in enumerate(rows, 1):
         if row.prompt_id not in listed:
@@ -83,14 +97,13 @@ def check_prompts(rows: Sequence[Interaction], prompts: Sequence[Prompt], log: P
                 f"{log}:{number}: prompt {row.prompt_id!r} has another text or position than in --prompts; "
                 "pass the CSV that the log was made with"
             )
+        yield row
 
 
 def asked_prompts(
-    rows: Sequence[Interaction], prompts: Sequence[Prompt], log: Path
+    in_train: set[str], in_test: set[str], prompts: Sequence[Prompt], log: Path
 ) -> tuple[list[Prompt], list[Prompt]]:
     """The training prompts, and all prompts that stand in the log; those of role unseen are left out."""
-    in_train = {row.prompt_id for row in rows if row.split == "train"}
-    in_test = {row.prompt_id for row in rows if row.split == "test"}
     asked = [p for p in prompts if p.id in in_train | in_test and p.role != "unseen"]
     train = [p for p in asked if p.role == "train"]
     unasked = [p.id for p in train if p.id not in in_train]

@@ -166,7 +166,7 @@ def simulate(
     e = UNSEEN_INTERACTION * rng.standard_normal((n, k))
     low, high = 0.0, 12.0
     b, c = _intercepts(rates, d, 0 * m), 0.0
-    for _ in range(30 if attainable > 0 else 0):
+    for _ in range(16 if attainable > 0 else 0):
         c = (low + high) / 2
         b = _intercepts(rates, d, c * m)
         expected = _averaged(b + d[:, None] + c * m)
@@ -229,7 +229,7 @@ class LookupEmbedder:
 def _intercepts(rates: Sequence[float], d: np.ndarray, interaction: np.ndarray) -> np.ndarray:
     """b_p such that the mean success of prompt p is rates[p]; (K,)."""
     low, high = np.full(len(rates), -12.0), np.full(len(rates), 12.0)
-    for _ in range(25):
+    for _ in range(16):
         middle = (low + high) / 2
         under = _averaged(middle + d[:, None] + interaction).mean(0) < np.asarray(rates)
         low, high = np.where(under, middle, low), np.where(under, high, middle)

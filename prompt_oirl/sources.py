@@ -16,6 +16,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from threading import Event
+from typing import Any
 
 import requests
 import urllib3
@@ -75,6 +76,22 @@ class Source:
     licence_note: str = ""
 
 
+@dataclass(frozen=True)
+class ByHand:
+    """A file that a person fetches: `path` below data/fetched/by_hand/, where from, and `how` in words."""
+
+    dataset: str
+    path: str
+    url: str
+    how: str
+    licence: str
+    sha256: str = ""  # where known
+
+    def __post_init__(self) -> None:
+        if not _PATH.fullmatch(self.path):
+            raise InputError(f"the path {self.path!r} is refused, it could leave its folder; {RESTORE}")
+
+
 def read_sources(path: Path = SOURCES) -> list[Source]:
     """Read `sources.toml`; a malformed list or an unsafe path raises InputError."""
     try:
@@ -83,7 +100,17 @@ def read_sources(path: Path = SOURCES) -> list[Source]:
         raise InputError(f"cannot read {path}: {' '.join(repr(error).split())}; {RESTORE}") from error
 
 
-def _source(*, mirror: str, files: dict[str, list[dict]], **about: str) -> Source:
+def read_by_hand(path: Path = SOURCES) -> list[ByHand]:
+    """The files of `sources.toml` that are not fetched for you."""
+    try:
+        return [
+            ByHand(**table) for table in tomllib.loads(path.read_text(encoding="utf-8")).get("by_hand", [])
+        ]
+    except (OSError, ValueError, TypeError, AttributeError) as error:
+        raise InputError(f"cannot read {path}: {' '.join(repr(error).split())}; {RESTORE}") from error
+
+
+def _source(*, mirror: str, files: dict[str, list[dict]], **about: Any) -> Source:
     listed = tuple(
         SourceFile(about["repository"], about["commit"], mirror, dataset, **entry)
         for dataset, entries in files.items()

@@ -115,8 +115,10 @@ def run_step(main: Callable[[Any], None], arguments: type) -> None:
     """Parse the flags of a step script and run it; what the user can mend is one line on stderr, exit 1."""
     import tyro
 
-    args: Any = tyro.cli(arguments, description=sys.modules["__main__"].__doc__, use_underscores=True)
-    run_reporting(lambda: main(args), "pass another --root", "run the same command again to continue")
+    def work() -> None:
+        main(tyro.cli(arguments, description=sys.modules["__main__"].__doc__, use_underscores=True))
+
+    run_reporting(work, "pass another --root", "run the same command again to continue")
 
 
 def run_reporting(work: Callable[[], None], other_place: str, after_stop: str) -> None:

@@ -3,8 +3,9 @@
     python scripts/bench.py                       # everything this machine can show; updates results/reference/bench.csv
     python scripts/bench.py --parts generation
 
-Each line is the median of interleaved repeats, so that both sides see the same load. Only the ratio means anything
-on another machine.
+Each line is the median of interleaved repeats, so that both sides see the same load (`repeats` 1: once). Only the
+ratio means anything on another machine. Parts: generation, step4_one, step4_profile, step4_sweep, embedding, selection, logs, scale, cluster;
+all but the first and `scale` need the released logs after steps 2 and 3.
 """
 
 from __future__ import annotations
@@ -20,9 +21,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import bench_logs
+import bench_serving
+import bench_training
 import numpy as np
 
 from prompt_oirl.artifacts import REPO_ROOT, InputError, read_csv, write_csv
+from prompt_oirl.reports.readme import fill_tables, markdown
 from prompt_oirl.steps import run_step
 
 COLUMNS = ["work", "baseline", "ours", "ratio", "unit", "n", "repeats", "machine"]
@@ -43,15 +48,57 @@ def main(args: Args) -> None:
     unknown = set(chosen) - set(PARTS)
     if unknown or args.repeats < 1:
         raise InputError(f"--parts {args.parts}: choose all or from {', '.join(PARTS)}; --repeats 1 or more")
-    lines = {row["work"]: row for row in read_csv(args.out, remedy="")} if args.out.is_file() else {}
+    lines = (
+        {row["work"] + row["unit"]: row for row in read_csv(args.out, remedy="")}
+        if args.out.is_file()
+        else {}
+    )
     for part in chosen:
         for line in PARTS[part](args.repeats):
             row = {"machine": machine(), "repeats": args.repeats, **line}
             print(
                 f"{row['work']}: {row['baseline']:,.1f} -> {row['ours']:,.1f} {row['unit']}, ratio {row['ratio']:.1f}"
             )
-            lines[row["work"]] = row
+            lines[row["work"] + row["unit"]] = row
             write_csv(args.out, lines.values(), COLUMNS)
+    if args.out.resolve().parent == REPO_ROOT / "results" / "reference":
+        fill_tables(REPO_ROOT, tables(read_csv(args.out, remedy="")))
+
+
+def tables(lines: list[dict[str, str]]) -> dict[str, str]:
+    """The lines as tables of README and docs: parts of a fit, sizes of logs, everything else."""
+    found: dict[str, list[list[str]]] = {"profile": [], "scale": [], "bench": []}
+    for line in lines:
+        name = (
+            "profile"
+            if line["work"].startswith("step 4, GSM8K,")
+            else "scale"
+            if " from files on " in line["work"]
+            else "bench"
+        )
+        numbers = [
+            f"{float(line[c]):,.3g}" if float(line[c] or 0) < 1000 else f"{float(line[c]):,.0f}"
+            for c in ("baseline", "ours", "ratio")
+            if line[c]
+        ]
+        work, unit = line["work"], line["unit"]
+        if name == "scale":
+            found[name].append(
+                [
+                    work.split("; baseline")[0],
+                    numbers[-1] if len(numbers) == 1 else numbers[1],
+                    unit,
+                    numbers[2] if len(numbers) == 3 else "",
+                ]
+            )
+        else:
+            found[name].append([work, *numbers, unit])
+    headers = {
+        "profile": ["work", "alone", "shared", "ratio", "unit"],
+        "scale": ["work", "measured", "unit", "times a tenth of the answers"],
+        "bench": ["work", "baseline", "ours", "ratio", "unit"],
+    }
+    return {name: markdown(headers[name], rows) for name, rows in found.items()}
 
 
 def machine() -> str:
@@ -179,7 +226,17 @@ def _generation_7b(repeats: int) -> Iterator[dict[str, Any]]:
     }
 
 
-PARTS: dict[str, Callable[[int], Iterator[dict[str, Any]]]] = {"generation": generation}
+PARTS: dict[str, Callable[[int], Iterator[dict[str, Any]]]] = {
+    "generation": generation,
+    "step4_one": bench_training.step4_one,
+    "step4_profile": bench_training.step4_profile,
+    "step4_sweep": bench_training.step4_sweep,
+    "embedding": bench_serving.embedding,
+    "selection": bench_serving.selection,
+    "logs": bench_logs.logs,
+    "scale": bench_training.scale,
+    "cluster": bench_training.cluster,
+}
 
 if __name__ == "__main__":
     run_step(main, Args)

@@ -2,8 +2,10 @@
 
     python scripts/fetch_data.py
     python scripts/fetch_data.py --datasets gsm8k,mawps
+    python scripts/fetch_data.py --datasets aqua,bbh,mmlu,multiarith    # tasks of OPRO (9 MB)
     python scripts/fetch_data.py --mirror /media/mirror     # no network: copies DIR/Prompt-OIRL/..., DIR/SVAMP/...
     python scripts/fetch_data.py --root /scratch/run --jobs 2
+    python scripts/fetch_data.py --datasets hh              # A-LoL's; says what else to put where
 
 What already lies there is checked and kept, so the same command goes on after an interruption. The files, their
 licences and their hashes are listed in data/sources.toml.
@@ -16,7 +18,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from prompt_oirl.artifacts import REPO_ROOT, InputError, Paths
-from prompt_oirl.sources import fetch, read_sources
+from prompt_oirl.questions import RELEASED
+from prompt_oirl.sources import fetch, read_by_hand, read_sources
 from prompt_oirl.steps import run_step
 
 
@@ -27,15 +30,17 @@ class Args:
     mirror: Path | None = None
     """copy from this folder instead of downloading; default: the environment variable PROMPT_OIRL_MIRROR, if set"""
     datasets: str = "all"
-    """all, or a comma list of gsm8k, svamp, mawps"""
+    """all (those of the released logs), or a comma list of gsm8k, svamp, mawps, OPRO's aqua, bbh, mmlu, multiarith, and
+    A-LoL's hh, comet, reddit, wow, faithdial"""
     jobs: int = 8
     """files fetched at the same time"""
 
 
 def main(args: Args) -> None:
-    sources = read_sources()
-    known = list(dict.fromkeys(file.dataset for source in sources for file in source.files))
-    wanted = known if args.datasets == "all" else [name.strip() for name in args.datasets.split(",")]
+    sources, by_hand = read_sources(), read_by_hand()
+    named = [f.dataset for s in sources for f in s.files] + [entry.dataset for entry in by_hand]
+    known = list(dict.fromkeys(named))
+    wanted = list(RELEASED) if args.datasets == "all" else [name.strip() for name in args.datasets.split(",")]
     if unknown := sorted(set(wanted) - set(known)):
         raise InputError(
             f"no dataset {', '.join(map(repr, unknown))}; pass --datasets all or some of {','.join(known)}"
@@ -48,6 +53,13 @@ def main(args: Args) -> None:
     folder = Paths(args.root).fetched
     fetched = fetch(files, folder, mirror=mirror, jobs=args.jobs)
 
+    for entry in by_hand:
+        if entry.dataset in wanted:
+            place = folder / "by_hand" / entry.path
+            there = "is there" if place.is_file() else f"{entry.how}: {entry.url} ({entry.licence})"
+            print(f"by hand: {place}: {there}")
+    if not files:
+        return
     used = {file.repository for file in files}
     owners = dict.fromkeys(
         f"{s.repository} {s.licence} (c) {s.copyright}" for s in sources if s.repository in used

@@ -210,7 +210,8 @@ def render_ranking(rows: list[Row]) -> str:
                     for m in ("pooled", "within_prompt", "within_question")
                 ]
                 cells.append(" / ".join(f"{float(r['value']):.3f}" for r in found if r))
-            out.append([model, split, *cells])
+            if any(cells):
+                out.append([model, split, *cells])
     return markdown(["reward model", "protocol", *(d.upper() for d in RELEASED)], out)
 
 

@@ -3,7 +3,7 @@
     make selection-tables                                   # all parts; the logs come from make reproduce and make demo
     python scripts/measure_selection.py --parts diagnosis --logs 20
 
-Parts: real, mawps, gsm8k (simulated logs of these sizes), diagnosis, variance. A part that is finished is skipped;
+Parts: real_gsm8k, real_svamp, real_mawps, real_arith, mawps and gsm8k (simulated logs of these sizes), diagnosis, variance. A part that is finished is skipped;
 --force redoes it. Writes results/reference/selection_*.csv. About 20 minutes on one core.
 """
 
@@ -19,11 +19,12 @@ from joblib import Parallel, delayed
 from tqdm import tqdm
 
 from prompt_oirl import diagnosis, fits, metrics, offline_dataset, reward_models
-from prompt_oirl.artifacts import REPO_ROOT, Paths, write_csv
+from prompt_oirl.artifacts import REPO_ROOT, InputError, Paths, read_csv, write_csv, write_text
 from prompt_oirl.metrics import ClusterBootstrap
 from prompt_oirl.offline_dataset import OfflineDataset
 from prompt_oirl.questions import RELEASED
 from prompt_oirl.released_logs import LLM
+from prompt_oirl.reports.readme import markdown, replace_table
 from prompt_oirl.reward_models import TrainingSet
 from prompt_oirl.reward_models.cells import Cells, sigmoid
 from prompt_oirl.reward_models.interaction import Interaction
@@ -81,12 +82,14 @@ VARIANCE = [
 
 @dataclass
 class Args:
-    parts: str = "real,mawps,gsm8k,diagnosis,variance"
+    parts: str = "real_gsm8k,real_svamp,real_mawps,real_arith,mawps,gsm8k,diagnosis,variance"
     """Comma list of parts."""
     logs: int = 100
     """Simulated logs per setting (half of it at the size and rates of GSM8K)."""
     assignments: int = 10
-    """Fold assignments on the real logs (per-prompt logistic regression: at most 2)."""
+    """Fold assignments on the real logs."""
+    logistic_assignments: int = 1
+    """Fold assignments of one logistic regression per prompt, which takes longer; 0 leaves it out."""
     jobs: int = 1
     """Processes side by side; -1 is one per core."""
     root: Path = REPO_ROOT
@@ -102,16 +105,21 @@ def main(args: Args) -> None:
         if path.is_file() and not args.force:
             print(f"{path} is there; --force redoes it")
             continue
-        if part == "real":
-            rows, columns = list(real_rows(args)), REAL
+        if part.startswith("real_"):
+            rows, columns = list(real_rows(part.removeprefix("real_"), args)), REAL
         elif part in ("mawps", "gsm8k"):
             rows, columns = simulated_rows(part, args), SIMULATED
         elif part == "diagnosis":
             rows, columns = verdict_rows(args), VERDICTS
-        else:
+        elif part == "variance":
             rows, columns = variance_rows(args), VARIANCE
+        else:
+            raise InputError(f"--parts {part}: choose from {', '.join(Args.parts.split(','))}")
         write_csv(path, rows, columns)
         print(path.read_text())
+    page = args.root / "docs" / "selection.md"
+    if page.is_file():
+        write_text(page, with_tables(page.read_text(encoding="utf-8"), reference))
 
 
 def each(task: Callable[..., Any], calls: Sequence[tuple], jobs: int, label: str) -> list[Any]:
@@ -119,16 +127,45 @@ def each(task: Callable[..., Any], calls: Sequence[tuple], jobs: int, label: str
     return list(tqdm(results, total=len(calls), desc=label, disable=None))
 
 
+def with_tables(text: str, reference: Path) -> str:
+    """The page with the tables of the finished parts; the others stay as they are."""
+    found = {p.stem.removeprefix("selection_"): read_csv(p, remedy="run this script") for p in reference.glob("selection_*.csv")}
+    real = [row for name in ("gsm8k", "svamp", "mawps", "arith") for row in found.get(f"real_{name}", [])]
+    if real:
+        text = replace_table(text, "selection_real", real_table(real))
+    simulated = [row for name in ("mawps", "gsm8k") for row in found.get(name, [])]
+    for name, rows in (("simulated", simulated), ("diagnosis", found.get("diagnosis")), ("variance", found.get("variance"))):
+        if rows:
+            header = [column.replace("_", " ") for column in rows[0]]
+            text = replace_table(text, f"selection_{name}", markdown(header, [list(row.values()) for row in rows]))
+    return text
+
+
+def real_table(rows: Sequence[dict[str, str]]) -> str:
+    names = ["expected calibration error", "log loss", "within-prompt AUC"]
+    lines = []
+    for dataset, model in dict.fromkeys((row["dataset"], row["model"]) for row in rows):
+        mine = {r["measure"]: r for r in rows if (r["dataset"], r["model"]) == (dataset, model)}
+        gain = next(row for name, row in mine.items() if name.startswith("gain"))
+        said = f"{float(gain['value']):+.2f} [{float(gain['low']):+.2f}, {float(gain['high']):+.2f}]"
+        pairs = [
+            f"{float(mine[name]['value']):.3f}"
+            + (f" ({float(mine[f'{name}, uncalibrated']['value']):.3f})" if f"{name}, uncalibrated" in mine else "")
+            for name in names
+        ]
+        lines.append([dataset, model, gain["assignments"], said, *pairs])
+    header = ["log", "model", "fold assignments", "gain, points [90 %]", "ECE (uncalibrated)", "log loss", "within-prompt AUC"]
+    return markdown(header, lines)
+
+
 # --- the released logs and the tiny model's -----------------------------------------------------------------
 
 
-def real_rows(args: Args) -> Iterator[dict[str, Any]]:
-    for llm, dataset in [*((LLM, name) for name in RELEASED), ("nano", "arith")]:
-        data = offline_dataset.load(llm, dataset, Paths(args.root))
-        for model, assignments in (("interaction", args.assignments), ("linear", min(args.assignments, 2))):
-            if dataset == "arith" and model == "linear":
-                continue  # nano_choice.csv has the other models there
-            yield from judged_rows(data, model, assignments, args.jobs)
+def real_rows(dataset: str, args: Args) -> Iterator[dict[str, Any]]:
+    data = offline_dataset.load(LLM if dataset in RELEASED else "nano", dataset, Paths(args.root))
+    yield from judged_rows(data, "interaction", args.assignments, args.jobs)
+    if args.logistic_assignments:
+        yield from judged_rows(data, "linear", args.logistic_assignments, args.jobs)
 
 
 def judged_rows(data: OfflineDataset, model: str, assignments: int, jobs: int) -> Iterator[dict[str, Any]]:
@@ -174,7 +211,7 @@ def judge_fold(data: OfflineDataset, split: Split, model: str) -> tuple[np.ndarr
     """Gain of the picks, predictions, uncalibrated predictions and labels on the test rows of one fold."""
     everyone = tuple(range(len(data.names.train_prompts)))
     fit = fits.Fit(data.names.llm, data.names.dataset, "crossfit", split.name, everyone, model, "fast")
-    train = fits.training_sets(fit, data, split)[2]
+    train = fits.training_sets(fit, fits.fit_data(data, [split])[split.name])[2]
     learner = reward_models.make(model)
     if model == "linear":
         learner.settings = {"C": LOGISTIC_C}

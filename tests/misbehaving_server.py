@@ -23,7 +23,7 @@ def completion(text: str | None) -> dict[str, Any]:
 class MisbehavingServer(ThreadingHTTPServer):
     """Fails the first request of a conversation as `fault_of(text)` says, then answers `reply(text)`.
 
-    `requests` and `answered` count by the text of the last turn; `answered` are the calls that a provider bills.
+    `reply_to(request body)` answers instead where the text alone does not decide. `requests` and `answered` count by the text of the last turn; `answered` are the calls that a provider bills.
     """
 
     daemon_threads = True
@@ -35,6 +35,9 @@ class MisbehavingServer(ThreadingHTTPServer):
         self.answered: dict[str, int] = {}
         self.fault_of: Callable[[str], str] = lambda text: ""
         self.reply: Callable[[str], str] = lambda text: "The answer is 7."
+        self.reply_to: Callable[[dict[str, Any]], str] = lambda body: self.reply(
+            body["messages"][-1]["content"]
+        )
 
     @property
     def url(self) -> str:
@@ -72,7 +75,7 @@ class Handler(BaseHTTPRequestHandler):
         else:
             with self.server.lock:
                 self.server.answered[text] = self.server.answered.get(text, 0) + 1
-            self.send(200, completion(self.server.reply(text)))
+            self.send(200, completion(self.server.reply_to(body)))
 
     def send(self, status: int, body: object, headers: dict[str, str] | None = None) -> None:
         data = (body if isinstance(body, str) else json.dumps(body)).encode()

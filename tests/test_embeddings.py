@@ -8,6 +8,7 @@ import math
 import pickle
 import struct
 import sys
+import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -23,11 +24,11 @@ from hypothesis import strategies as st
 
 from prompt_oirl import embeddings
 from prompt_oirl.artifacts import REPO_ROOT, InputError, read_json, sha256, write_json
+from prompt_oirl.embedding_cache import encode_cached
 from prompt_oirl.embeddings import (
     EmbedderInfo,
     OpenAIEmbedder,
     TfidfEmbedder,
-    encode_distinct,
     load_embedder,
     load_embeddings,
     save_embeddings,
@@ -231,10 +232,29 @@ def test_each_distinct_text_is_encoded_once(texts: list[str]) -> None:
                 -1, 2
             )
 
-    embedder = Counting()
-    vectors = encode_distinct(embedder, texts)
-    assert sorted(embedder.asked) == sorted(set(texts))
-    assert vectors.tolist() == Counting().encode(texts).tolist()
+    with tempfile.TemporaryDirectory() as folder:
+        embedder = Counting()
+        vectors = encode_cached(embedder, texts, Path(folder))
+        assert embedder.asked == sorted(dict.fromkeys(texts), key=len)
+        assert vectors.tolist() == Counting().encode(texts).tolist()
+        again = Counting()
+        assert encode_cached(again, texts, Path(folder)).tolist() == vectors.tolist()
+        assert again.asked == []
+
+
+def test_new_texts_join_the_cache_and_a_damaged_cache_is_refused(tmp_path: Path) -> None:
+    class Lengths:
+        info = EmbedderInfo("lengths", "0", "0")
+
+        def encode(self, texts: Sequence[str]) -> np.ndarray:
+            return np.array([[len(text), 1] for text in texts], dtype=np.float32)
+
+    assert encode_cached(Lengths(), ["a", "ccc"], tmp_path).tolist() == [[1, 1], [3, 1]]
+    assert encode_cached(Lengths(), ["bb", "a"], tmp_path).tolist() == [[2, 1], [1, 1]]
+    (cache,) = tmp_path.glob("*.safetensors")
+    cache.write_bytes(cache.read_bytes()[:-3])
+    with pytest.raises(InputError, match="damaged: delete it"):
+        encode_cached(Lengths(), ["a"], tmp_path)
 
 
 # --- an OpenAI-compatible server ---------------------------------------------------------------------

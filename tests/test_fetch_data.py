@@ -26,7 +26,7 @@ from typing import Any
 import pytest
 
 from prompt_oirl.artifacts import REPO_ROOT, InputError, sha256
-from prompt_oirl.sources import SourceFile, fetch, read_sources
+from prompt_oirl.sources import SourceFile, fetch, read_by_hand, read_sources
 
 SCRIPT = REPO_ROOT / "scripts" / "fetch_data.py"
 MIRROR = Path(os.environ.get("PROMPT_OIRL_MIRROR") or REPO_ROOT.parent / "shared" / "mirror")
@@ -586,11 +586,32 @@ def test_malformed_lists_are_one_line(tmp_path: Path, text: str, reason: str) ->
 def test_the_list_is_complete_and_pinned() -> None:
     sources = read_sources()
     files = [file for source in sources for file in source.files]
-    assert len({file.place for file in files}) == len(files) == 197
-    assert Counter(file.dataset for file in files) == {"gsm8k": 73, "svamp": 59, "mawps": 65}
+    assert len({file.place for file in files}) == len(files) == 286
+    assert Counter(file.dataset for file in files) == {
+        "gsm8k": 73, "svamp": 59, "mawps": 65, "aqua": 1, "bbh": 27, "mmlu": 57, "multiarith": 1, "hh": 3,
+    }  # fmt: skip
     assert all(re.fullmatch(r"[0-9a-f]{40}", file.commit) for file in files)
     assert all(re.fullmatch(r"[0-9a-f]{64}", file.sha256) for file in files)
-    assert all(source.licence == "MIT" and source.copyright for source in sources)
+    assert all(source.licence in ("MIT", "Apache-2.0", "none found") and source.copyright for source in sources)
+    by_hand = read_by_hand()
+    assert {entry.dataset for entry in by_hand} == {"hh", "comet", "reddit", "wow", "faithdial"}
+    assert all(
+        re.fullmatch(r"(?:[0-9a-f]{64})?", entry.sha256) and entry.how and entry.licence for entry in by_hand
+    )
+
+
+def test_what_is_fetched_by_hand_is_said(tmp_path: Path) -> None:
+    place = tmp_path / "data" / "fetched" / "by_hand" / "FaithDial" / "test.json"
+    place.parent.mkdir(parents=True)
+    place.write_text("[]")
+    printed = run_script("--datasets", "faithdial,reddit", "--root", str(tmp_path)).stdout
+    lines = printed.strip().split("\n")
+    assert len(lines) == 6 and all(line.startswith("by hand: ") for line in lines)
+    assert any(line.endswith(f"{place}: is there") for line in lines)
+    assert sum("Kaggle account: https://www.kaggle.com" in line for line in lines) == 2
+    (tmp_path / "sources.toml").write_text('[[by_hand]]\npath = "../x"\n')
+    with pytest.raises(InputError, match="cannot read"):
+        read_by_hand(tmp_path / "sources.toml")
 
 
 # --- the script -----------------------------------------------------------------------------------------
@@ -607,7 +628,7 @@ def run_script(*flags: str, **options: object) -> subprocess.CompletedProcess[st
         (["--mirror", "/nonexistent"], "the mirror /nonexistent is not a folder"),
         (
             ["--datasets", "gsm8k,arith"],
-            "no dataset 'arith'; pass --datasets all or some of gsm8k,svamp,mawps",
+            "no dataset 'arith'; pass --datasets all or some of gsm8k,svamp,mawps,aqua,bbh,mmlu,multiarith",
         ),
         (["--datasets", ""], "no dataset ''"),
         (["--jobs", "0"], "jobs is 0"),

@@ -12,6 +12,7 @@ from prompt_oirl.reports.readme import pages, replace_table
 
 REFERENCE = REPO_ROOT / "results" / "reference"
 SCRIPT = runpy.run_path(str(REPO_ROOT / "scripts" / "make_reference_tables.py"))
+OPRO = runpy.run_path(str(REPO_ROOT / "scripts" / "measure_opro.py"))
 
 
 @pytest.mark.parametrize("name", SCRIPT["TABLES"])
@@ -29,6 +30,13 @@ def test_readme_table_of_a_measuring_script_is_the_rendered_csv(name: str) -> No
     shown = script["render"](rows, "strict") if name == "voting" else script["render"](rows)
     readme = (REPO_ROOT / "README.md").read_text(encoding="utf-8")
     assert f"<!-- table: {name} -->\n{shown}<!-- end -->" in readme
+
+
+@pytest.mark.parametrize("name", OPRO["RENDER"])
+def test_quoted_table_on_opro_is_the_rendered_csv(name: str) -> None:
+    rows = read_csv(REFERENCE / f"{name}.csv", remedy="run scripts/measure_opro.py")
+    quoted = "".join(path.read_text(encoding="utf-8") for path in pages(REPO_ROOT))
+    assert f"<!-- table: {name} -->\n{OPRO['RENDER'][name](rows)}<!-- end -->" in quoted
 
 
 @pytest.mark.parametrize("name", [n for n in SCRIPT["TABLES"] if n != "cost"])

@@ -16,7 +16,7 @@ from hypothesis.extra.numpy import arrays
 from prompt_oirl import evaluation, reward_models, selectors
 from prompt_oirl.embeddings import EmbedderInfo, save_embeddings
 from prompt_oirl.evaluation import BASELINE, NOT_IDENTIFIABLE, Judgement, judge, note
-from prompt_oirl.fits import Fit, training_sets
+from prompt_oirl.fits import Fit, fit_data, training_sets
 from prompt_oirl.offline_dataset import Names, OfflineDataset, fold_column
 from prompt_oirl.prompts import Prompt
 from prompt_oirl.reports import costs, published
@@ -290,7 +290,7 @@ def test_no_pick_depends_on_training_answers_of_its_own_fold(
     models = []
     for log in (toy, changed):
         model = reward_models.make("linear")
-        model.fit(training_sets(fit_for(split, (0, 1, 2)), log, split)[2])
+        model.fit(training_sets(fit_for(split, (0, 1, 2)), fit_data(log, [split])[split.name])[2])
         models.append(model)
     before = judged(toy, splits=[split], model=models[0])
     after = judged(changed, splits=[split], model=models[1])
@@ -348,7 +348,7 @@ def test_near_copies_in_one_cluster_do_not_leak_either(tmp_path: Path) -> None:
         for split in splits:
             fit, nearest = fit_for(split, (0, 1, 2)), reward_models.make("knn")
             nearest.settings = {"k": 1}
-            nearest.fit(training_sets(fit, data, split)[2])
+            nearest.fit(training_sets(fit, fit_data(data, [split])[split.name])[2])
             fits.append((fit, split, nearest))
         success[protocol] = judge(data, fits).success
     assert success["paper"]["irl_0"].mean() > success["paper"]["oracle"].mean() - 0.02 > 0.8

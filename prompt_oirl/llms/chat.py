@@ -23,8 +23,10 @@ def conversation(question: str, prompt: Prompt, separator: str = "\n") -> Conver
     """One user turn with the prompt at its position; `answer_start` opens the assistant's turn instead.
 
     `separator` stands between question and a prompt that follows it; the published SVAMP and MAWPS logs
-    have none.
+    have none. An empty prompt leaves the question alone.
     """
+    if not prompt.text:
+        return [{"role": "user", "content": question}]
     if prompt.position == "after":
         return [{"role": "user", "content": question + separator + prompt.text}]
     if prompt.position == "before":
@@ -37,13 +39,17 @@ def conversation(question: str, prompt: Prompt, separator: str = "\n") -> Conver
 
 
 def encode(tokenizer: Any, conversation: Conversation) -> list[int]:
-    """Token ids by the tokenizer's chat template, or LLaMA-2's; an assistant's last turn is left open."""
+    """Token ids of the rendered conversation."""
+    return tokenizer(render(tokenizer, conversation), add_special_tokens=False)["input_ids"]
+
+
+def render(tokenizer: Any, conversation: Conversation) -> str:
+    """What the model reads, by the tokenizer's chat template or LLaMA-2's; an assistant's last turn is left open."""
     continued = conversation[-1]["role"] == "assistant"
-    text = tokenizer.apply_chat_template(
+    return tokenizer.apply_chat_template(
         conversation,
         chat_template=None if tokenizer.chat_template else LLAMA2_TEMPLATE,
         tokenize=False,
         add_generation_prompt=not continued,
         continue_final_message=continued,
     )
-    return tokenizer(text, add_special_tokens=False)["input_ids"]

@@ -54,6 +54,14 @@ class TransformersLLM:
             free, _ = torch.cuda.mem_get_info(self.device)
             self.batch_size = max(1, min(max_batch_size, int(0.8 * free / self._bytes_per_row())))
 
+    @classmethod
+    def of(cls, model: Any, tokenizer: Any, max_seq_len: int, batch_size: int) -> TransformersLLM:
+        """A model that is loaded already, as it is and where it is; the tokenizer must have a pad token."""
+        llm = cls.__new__(cls)
+        llm.model, llm.tokenizer, llm.device = model, tokenizer, str(model.device)
+        llm.max_seq_len, llm.batch_size = max_seq_len, batch_size
+        return llm
+
     def _bytes_per_row(self) -> int:
         """GPU memory of one conversation of full length: keys and values of all layers, and the logits' copies."""
         config = self.model.config.get_text_config()
@@ -76,7 +84,19 @@ class TransformersLLM:
         seeds: Sequence[int],
     ) -> list[Generation]:
         """Answer every conversation, longest first; results come back in the order asked."""
-        encoded = [self.encode(c) for c in conversations]
+        return self.complete(
+            [self.encode(c) for c in conversations], max_new_tokens, temperature, top_p, seeds
+        )
+
+    def complete(
+        self,
+        encoded: Sequence[list[int]],
+        max_new_tokens: int | None,
+        temperature: float,
+        top_p: float,
+        seeds: Sequence[int],
+    ) -> list[Generation]:
+        """Go on from given token ids, in the same way."""
         answers: list[Generation] = [Generation("", "length", len(row), 0) for row in encoded]
         fitting = [i for i, row in enumerate(encoded) if len(row) < self.max_seq_len]
         order = sorted(fitting, key=lambda i: (-len(encoded[i]), i))

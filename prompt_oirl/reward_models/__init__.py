@@ -14,7 +14,17 @@ import numpy as np
 from prompt_oirl.artifacts import InputError, atomic_write, require, sha256
 from prompt_oirl.reward_models.training_set import TrainingSet, merge_repeats
 
-__all__ = ["MODELS", "PRESETS", "RewardModel", "TrainingSet", "load", "make", "merge_repeats", "save"]
+__all__ = [
+    "MODELS",
+    "PRESETS",
+    "RewardModel",
+    "TrainingSet",
+    "load",
+    "make",
+    "merge_repeats",
+    "save",
+    "to_bytes",
+]
 
 MODELS = ("xgboost", "lightgbm", "interaction", "linear", "mlp", "knn")
 PRESETS = ("fast", "paper")
@@ -41,14 +51,14 @@ class RewardModel(Protocol):
         """Undo `arrays`."""
 
 
-def make(name: str, preset: str = "fast", seed: int = 0) -> RewardModel:
-    """A fresh, untrained reward model; `preset="paper"` is XGBoost exactly as published."""
+def make(name: str, preset: str = "fast", seed: int = 0, **overrides: Any) -> RewardModel:
+    """A fresh, untrained reward model; `preset="paper"` is XGBoost exactly as published, `overrides` are its own."""
     if preset == "paper" and name != "xgboost":
         raise InputError(f"--preset paper is XGBoost's; use --preset fast with --model {name}")
     if name in ("xgboost", "lightgbm"):
         from prompt_oirl.reward_models.boosted import LightGBM, XGBoost
 
-        return XGBoost(preset, seed) if name == "xgboost" else LightGBM(seed)
+        return XGBoost(preset, seed, **overrides) if name == "xgboost" else LightGBM(seed)
     if name == "interaction":
         from prompt_oirl.reward_models.interaction import Interaction
 
@@ -68,12 +78,17 @@ def make(name: str, preset: str = "fast", seed: int = 0) -> RewardModel:
     raise InputError(f"--model {name}: choose one of {', '.join(MODELS)}")
 
 
+def to_bytes(model: RewardModel) -> bytes:
+    """The model as the bytes of one safetensors file."""
+    from safetensors.numpy import save
+
+    return save({name: np.ascontiguousarray(array) for name, array in model.arrays().items()})
+
+
 def save(model: RewardModel, path: Path) -> str:
     """Write the model to one safetensors file and return the file's sha256."""
-    from safetensors.numpy import save as to_bytes
-
     with atomic_write(path) as temporary:
-        temporary.write_bytes(to_bytes({name: np.ascontiguousarray(a) for name, a in model.arrays().items()}))
+        temporary.write_bytes(to_bytes(model))
     return sha256(path)
 
 

@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
+import atexit
+import gc
+import tempfile
 from abc import ABC, abstractmethod
+from collections.abc import Iterator
+from contextlib import suppress
+from functools import lru_cache
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from prompt_oirl.artifacts import InputError
+from prompt_oirl.mapped_questions import BLOCK, MappedQuestions
 from prompt_oirl.reward_models.training_set import TrainingSet
 
 EMBEDDING_AXES = 64
@@ -41,13 +49,19 @@ class PairFeatures:
     """
 
     def fit(self, train: TrainingSet) -> PairFeatures:
-        embedding = train.questions[:, : train.embedding_size].astype(np.float64)
-        self.mean = embedding.mean(0)
-        centred = embedding - self.mean
-        _, axes = np.linalg.eigh(centred.T @ centred)
+        size = train.embedding_size
+        total, gram = np.zeros(size), np.zeros((size, size))
+        for block in train.blocks():
+            total += train.questions[block][:, :size].astype(np.float64).sum(0)
+        self.mean = total / len(train.questions)
+        for block in train.blocks():
+            centred = train.questions[block][:, :size].astype(np.float64) - self.mean
+            gram += centred.T @ centred
+        _, axes = np.linalg.eigh(gram)
         self.axes = axes[:, ::-1][:, :EMBEDDING_AXES].astype(np.float32)
         self.mean = self.mean.astype(np.float32)
         self.training_prompts = train.prompts
+        self.present = np.ones(len(train.prompts), dtype=bool)
         return self
 
     def questions(self, questions: np.ndarray) -> np.ndarray:
@@ -67,8 +81,16 @@ class PairFeatures:
     def column_weights(self, n_surface: int) -> np.ndarray:
         """How often a column is offered to a split: surface features and prompts are few, so more often."""
         return np.concatenate(
-            [np.ones(self.axes.shape[1]), np.full(n_surface, 4.0), np.full(len(self.training_prompts), 10.0)]
+            [np.ones(self.axes.shape[1]), np.full(n_surface, 4.0), np.where(self.present, 10.0, 0.0)]
         )
+
+    def restricted(self, columns: tuple[int, ...]) -> PairFeatures:
+        """The same columns for a subset of the training prompts: the others' similarity is 0 for everyone."""
+        other = PairFeatures()
+        other.mean, other.axes = self.mean, self.axes
+        other.present = np.isin(np.arange(len(self.training_prompts)), columns)
+        other.training_prompts = np.where(other.present[:, None], self.training_prompts, 0)
+        return other
 
 
 class _Boosted(ABC):
@@ -76,29 +98,21 @@ class _Boosted(ABC):
 
     features: PairFeatures | None
 
-    def _prepare(self, train: TrainingSet) -> None:
-        self.features = PairFeatures().fit(train)
-
-    def _pairs(self, data: TrainingSet) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Feature rows float32 (cells, d + e), labels and weights of the answered cells."""
-        questions, prompts = self._halves(data.questions, data.prompts)
-        row, column, label, weight = data.cells()
-        return np.concatenate([questions[row], prompts[column]], 1), label, weight
-
     def _halves(self, questions: np.ndarray, prompts: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         if self.features is None:
             return questions[:, : prompts.shape[1]], prompts
         return self.features.questions(questions), self.features.prompts(prompts)
 
     def predict(self, questions: np.ndarray, prompts: np.ndarray) -> np.ndarray:
-        q, p = self._halves(questions, prompts)
-        scores = np.empty((len(q), len(p)), dtype=np.float32)
-        for start in range(0, len(q), 2048):
-            block = q[start : start + 2048]
-            rows = np.concatenate([np.repeat(block, len(p), 0), np.tile(p, (len(block), 1))], 1)
-            scores[start : start + 2048] = self._score(np.ascontiguousarray(rows, dtype=np.float32)).reshape(
-                len(block), len(p)
-            )
+        scores = np.empty((len(questions), len(prompts)), dtype=np.float32)
+        for first in range(0, len(questions), BLOCK):
+            q, p = self._halves(questions[first : first + BLOCK], prompts)
+            for start in range(0, len(q), 2048):
+                block = q[start : start + 2048]
+                rows = np.concatenate([np.repeat(block, len(p), 0), np.tile(p, (len(block), 1))], 1)
+                scores[first + start : first + start + len(block)] = self._score(
+                    np.ascontiguousarray(rows, dtype=np.float32)
+                ).reshape(len(block), len(p))
         return scores
 
     @abstractmethod
@@ -115,6 +129,89 @@ class _Boosted(ABC):
             setattr(self.features, name, arrays[name])
 
 
+class QuantisedPairs:
+    """XGBoost's binned matrix of a training set's answered pairs, fed block by block from the two halves.
+
+    The float rows of all pairs never stand in memory together. Where the questions are memory-mapped, the bins
+    lie in files of `folder` as well (XGBoost's external memory) and are read back page by page.
+    """
+
+    def __init__(self, features: PairFeatures | None, train: TrainingSet, max_bin: int, threads: int = 1):
+        self.features, self.train = features, train
+        self.max_bin, self.threads = max_bin, threads
+        self.halves: np.ndarray | None = None
+        if not isinstance(train.questions, MappedQuestions):
+            self.halves = self._questions(train.questions)
+        self.matrix = self.matrix_of(train, features, None)
+
+    def _questions(self, questions: np.ndarray) -> np.ndarray:
+        if self.features is None:
+            return questions[:, : self.train.embedding_size]
+        return self.features.questions(questions)
+
+    def _blocks(
+        self, data: TrainingSet, features: PairFeatures | None
+    ) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
+        """Feature rows float32 (cells, d + e), labels and weights of the answered cells, block by block."""
+        prompts = data.prompts if features is None else features.prompts(data.prompts)
+        shared = data.questions is self.train.questions and self.halves is not None
+        for block in data.blocks():
+            row, column, label, weight = data.cells(block)
+            if not len(row):
+                continue
+            questions = self.halves[block] if shared else self._questions(data.questions[block])  # type: ignore[index]
+            yield np.concatenate([questions[row], prompts[column]], 1, dtype=np.float32), label, weight
+
+    def matrix_of(self, data: TrainingSet, features: PairFeatures | None, reference: Any) -> Any:
+        """Bins of `data`'s pairs: those of `reference` where one is given, else found from the data."""
+        import xgboost
+
+        mapped = isinstance(data.questions, MappedQuestions)
+        blocks = self._blocks
+
+        class Blocks(xgboost.DataIter):
+            def __init__(self) -> None:
+                super().__init__(cache_prefix=str(page_folder() / "pairs") if mapped else None)
+                self.reset()
+
+            def reset(self) -> None:
+                self._left = blocks(data, features)
+
+            def next(self, input_data: Any) -> bool:
+                block = next(self._left, None)
+                if block is not None:
+                    input_data(data=block[0], label=block[1], weight=block[2])
+                return block is not None
+
+        kind = xgboost.ExtMemQuantileDMatrix if mapped else xgboost.QuantileDMatrix
+        matrix = kind(Blocks(), max_bin=self.max_bin, ref=reference, nthread=self.threads)
+        if features is not None:
+            n_surface = data.questions.shape[1] - len(features.mean)
+            matrix.set_info(feature_weights=features.column_weights(n_surface))
+        return matrix
+
+
+@lru_cache(maxsize=4)
+def quantised_pairs(whole: TrainingSet, max_bin: int, threads: int) -> QuantisedPairs:
+    """Axes, question halves and bins of all prompts' pairs, which every subset of the prompts shares."""
+    return QuantisedPairs(PairFeatures().fit(whole), whole, max_bin, threads)
+
+
+@lru_cache(maxsize=1)
+def page_folder() -> Path:
+    """Where this process keeps pages of external memory; XGBoost removes each with its matrix."""
+    folder = Path(tempfile.mkdtemp(prefix="prompt_oirl_pages_"))
+
+    def remove() -> None:
+        quantised_pairs.cache_clear()
+        gc.collect()
+        with suppress(OSError):  # not empty: a matrix is still in use
+            folder.rmdir()
+
+    atexit.register(remove)
+    return folder
+
+
 class XGBoost(_Boosted):
     """The published learner. `fast` stops early on validation rows and trains on all; `paper` is as published.
 
@@ -126,26 +223,29 @@ class XGBoost(_Boosted):
         parameters = XGBOOST_PAPER if self.paper else XGBOOST_FAST
         self.settings: dict[str, Any] = {"rounds": PAPER_ROUNDS if self.paper else MAX_ROUNDS}
         self._parameters = {
+            "nthread": 1,
             **parameters,
             **overrides,
             "objective": "binary:logistic",
             "tree_method": "hist",
-            "nthread": 1,
             "seed": seed,
         }
 
-    def _matrix(self, data: TrainingSet, reference: Any = None) -> Any:
-        import xgboost
-
-        rows, label, weight = self._pairs(data)
-        max_bin = self._parameters.get("max_bin", 256)
-        matrix = xgboost.QuantileDMatrix(
-            rows, label, weight=weight, max_bin=max_bin, ref=reference, nthread=1
-        )
-        if self.features is not None:
-            n_surface = data.questions.shape[1] - len(self.features.mean)
-            matrix.set_info(feature_weights=self.features.column_weights(n_surface))
-        return matrix
+    def _matrices(self, train: TrainingSet, validation: TrainingSet | None = None) -> list[Any]:
+        """Binned matrices of the training and, with the same bins, of the validation pairs."""
+        max_bin, threads = self._parameters.get("max_bin", 256), self._parameters["nthread"]
+        whole = train.whole or train
+        if self.paper:
+            self.features = None
+            shared = QuantisedPairs(None, train, max_bin, threads)
+            matrix = shared.matrix
+        else:
+            shared = quantised_pairs(whole, max_bin, threads)
+            self.features, matrix = shared.features, shared.matrix
+            if train is not whole:
+                self.features = shared.features.restricted(train.columns)  # type: ignore[union-attr]
+                matrix = shared.matrix_of(train, self.features, shared.matrix)
+        return [matrix] + ([shared.matrix_of(validation, self.features, matrix)] if validation else [])
 
     def tune(self, train: TrainingSet, validation: TrainingSet) -> None:
         import xgboost
@@ -153,13 +253,12 @@ class XGBoost(_Boosted):
         if self.paper:
             self.fit(train)
             return
-        self._prepare(train)
-        matrix = self._matrix(train)
+        matrix, held_out = self._matrices(train, validation)
         self.booster = xgboost.train(
             {**self._parameters, "eval_metric": "logloss"},
             matrix,
             MAX_ROUNDS,
-            evals=[(self._matrix(validation, matrix), "validation")],
+            evals=[(held_out, "validation")],
             early_stopping_rounds=PATIENCE,
             verbose_eval=False,
         )
@@ -169,10 +268,7 @@ class XGBoost(_Boosted):
     def fit(self, train: TrainingSet) -> None:
         import xgboost
 
-        self.features = None
-        if not self.paper:
-            self._prepare(train)
-        self.booster = xgboost.train(self._parameters, self._matrix(train), self.settings["rounds"])
+        self.booster = xgboost.train(self._parameters, self._matrices(train)[0], self.settings["rounds"])
 
     def _score(self, rows: np.ndarray) -> np.ndarray:
         return self.booster.inplace_predict(rows)
@@ -208,7 +304,7 @@ class LightGBM(_Boosted):
         self._library = _import_lightgbm()
 
     def tune(self, train: TrainingSet, validation: TrainingSet) -> None:
-        self._prepare(train)
+        self.features = PairFeatures().fit(train)
         data = self._dataset(train)
         stop = self._library.early_stopping(PATIENCE, verbose=False)
         valid = self._dataset(validation, data)
@@ -220,12 +316,14 @@ class LightGBM(_Boosted):
         self.booster = self._library.Booster(model_str=self._text)
 
     def fit(self, train: TrainingSet) -> None:
-        self._prepare(train)
+        self.features = PairFeatures().fit(train)
         self.booster = self._library.train(self._parameters, self._dataset(train), self.settings["rounds"])
         self._text = self.booster.model_to_string()
 
     def _dataset(self, data: TrainingSet, reference: Any = None) -> Any:
-        rows, label, weight = self._pairs(data)
+        questions, prompts = self._halves(data.questions, data.prompts)
+        row, column, label, weight = data.cells()
+        rows = np.concatenate([questions[row], prompts[column]], 1)
         return self._library.Dataset(rows, label, weight=weight, reference=reference, params=self._parameters)
 
     def _score(self, rows: np.ndarray) -> np.ndarray:

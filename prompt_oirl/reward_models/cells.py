@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import numpy as np
 
+from prompt_oirl.mapped_questions import BLOCK
 from prompt_oirl.reward_models.training_set import TrainingSet
 
 RIDGES = 10.0 ** np.arange(-1.0, 4.1, 0.5)
@@ -73,7 +76,7 @@ class Cells:
             theta = theta + step * min(1.0, 4 / max(np.abs(step).max(), 1e-12))
             if np.abs(step).max() < 1e-10:
                 break
-        scores = np.concatenate([residual[:, :, None] * np.eye(k), np.moveaxis(residual * x, 0, 2)], 2).sum(1)
+        scores = np.concatenate([residual, np.einsum("cuk,uk->uc", x, residual)], 1)
         by_cluster = np.zeros((int(self.clusters.max(initial=0)) + 1, k + c))
         np.add.at(by_cluster, self.clusters, scores)
         inverse = np.linalg.inv(hessian)
@@ -102,9 +105,10 @@ class RidgePath:
                 spectrum, axes = np.linalg.eigh(gram - own_gram)
                 spectrum = np.maximum(spectrum, 0)
                 right = axes.T @ (moment - own_moment) * scales
-                view = self.phi[rows] @ axes
-                for i, ridge in enumerate(RIDGES):
-                    out[i][np.ix_(rows, columns)] = view @ (right / (np.outer(spectrum, scales) + ridge))
+                for block in blocks_of(rows):
+                    view = self.phi[block] @ axes
+                    for i, ridge in enumerate(RIDGES):
+                        out[i][np.ix_(block, columns)] = view @ (right / (np.outer(spectrum, scales) + ridge))
         return out
 
     def fit(self, targets: np.ndarray, weights: np.ndarray, ridge: int) -> np.ndarray:
@@ -117,11 +121,21 @@ class RidgePath:
                 coefficients[:, columns[j]] = np.linalg.solve(penalised, scale * moment[:, j])
         return coefficients
 
-    def _products(
-        self, rows: np.ndarray, weight: np.ndarray, targets: np.ndarray
-    ) -> tuple[np.ndarray, np.ndarray]:
-        weighted = self.phi[rows] * weight[rows, None]
-        return weighted.T @ self.phi[rows], weighted.T @ targets[rows]
+    def _products(self, rows: np.ndarray, weight: np.ndarray, targets: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        size = self.phi.shape[1]
+        gram, moment = np.zeros((size, size)), np.zeros((size, targets.shape[1]))
+        for block in blocks_of(rows):  # phi may lie in a file
+            phi = self.phi[block].astype(np.float64)
+            weighted = phi * weight[block, None]
+            gram += weighted.T @ phi
+            moment += weighted.T @ targets[block]
+        return gram, moment
+
+
+def blocks_of(rows: np.ndarray) -> Iterator[np.ndarray]:
+    """Row numbers, a block at a time."""
+    for start in range(0, len(rows), BLOCK):
+        yield rows[start : start + BLOCK]
 
 
 def same_weights(weights: np.ndarray) -> list[tuple[list[int], np.ndarray, np.ndarray]]:

@@ -17,13 +17,15 @@ from typing import Any
 
 import numpy as np
 
+from prompt_oirl.mapped_questions import BLOCK
 from prompt_oirl.reward_models.cells import RIDGES, Cells, RidgePath, sigmoid
 from prompt_oirl.reward_models.question_features import QuestionFeatures
 from prompt_oirl.reward_models.training_set import TrainingSet, prompt_coordinates
 from prompt_oirl.splits import INNER_FOLDS, assign_folds
 
 CONTENDS = 0.02  # share of questions on which a prompt must look best to be one that might be chosen
-GATE = 2.3  # standard errors by which s must exceed 0; 2 would do if the penalty were not chosen by the same evidence
+GATE = 2.2  # standard errors by which s must exceed 0
+LEAST_SHARE = 0.5  # least weight that a penalty's interaction may have
 LEAST_CLUSTERS = 20  # with fewer there is nothing to cross-fit; prompts are ranked by their means
 
 
@@ -44,7 +46,7 @@ class Interaction:
         self._coordinates = prompt_coordinates(train.prompts)
         cells = Cells.of(train)
         self._features = QuestionFeatures(self.seed).fit(train.questions, train.embedding_size)
-        phi = self._features(train.questions)
+        phi = self._features.of_all(train)
         self._b = cells.prompt_logits()
         self._difficulty = np.zeros(phi.shape[1])
         self._interaction = np.zeros((phi.shape[1], len(self._b)))
@@ -109,11 +111,13 @@ class Interaction:
 
     def predict(self, questions: np.ndarray, prompts: np.ndarray) -> np.ndarray:
         """Calibrated success probabilities float32 (n, m); a prompt never seen mixes its relatives' advantages."""
-        phi = self._features(questions)
-        known = self._b.mean()
-        relative = (self._b - known) + (phi @ self._interaction) * self._supported  # (n, K)
-        logits = known + (phi @ self._difficulty)[:, None] + relative @ self._mixture(prompts).T
-        return sigmoid(logits).astype(np.float32)
+        known, mixture = self._b.mean(), self._mixture(prompts).T
+        scores = np.empty((len(questions), len(prompts)), dtype=np.float32)
+        for start in range(0, len(questions), BLOCK):
+            phi = self._features(questions[start : start + BLOCK])
+            relative = (self._b - known) + (phi @ self._interaction) * self._supported  # (n, K)
+            scores[start : start + BLOCK] = sigmoid(known + (phi @ self._difficulty)[:, None] + relative @ mixture)
+        return scores
 
     def _mixture(self, prompts: np.ndarray) -> np.ndarray:
         """How much of each training prompt (K) is in each asked prompt (m): exactly one-hot for a known one."""
@@ -197,7 +201,10 @@ def choose_weight(
             for m in paths:
                 m = m[:, among] - m[:, among].mean(1, keepdims=True)
                 along = (information[:, among] * residual[:, among] * m).sum()
-                explained.append(along * abs(along) / max((information[:, among] * m**2).sum(), 1e-12))
+                size = max((information[:, among] * m**2).sum(), 1e-12)
+                # What must be halved to fit new questions is overfitted: a larger penalty says it better.
+                explained.append(along**2 / size if along > LEAST_SHARE * size else 0.0)
+            explained[-1] = max(explained[-1], 1e-12)
             chosen = int(np.argmax(explained))
         m = paths[chosen] - paths[chosen].mean(1, keepdims=True)
         inner = m[:, among] - m[:, among].mean(1, keepdims=True)

@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+from tempfile import TemporaryFile
+
 import numpy as np
+
+from prompt_oirl.mapped_questions import BLOCK, MappedQuestions
+from prompt_oirl.reward_models.training_set import TrainingSet
 
 AXES = 96
 LANDMARKS = 200
@@ -20,7 +25,10 @@ class QuestionFeatures:
     def __init__(self, seed: int = 0):
         self.seed = seed
 
-    def fit(self, questions: np.ndarray, embedding_size: int) -> QuestionFeatures:
+    def fit(self, questions: np.ndarray | MappedQuestions, embedding_size: int) -> QuestionFeatures:
+        if isinstance(questions, MappedQuestions):  # a sample says as much about means and axes
+            rows = np.random.default_rng(self.seed).permutation(len(questions))[:BLOCK]
+            questions = questions[np.sort(rows)]
         embedding = questions[:, :embedding_size].astype(np.float64)
         self._mean = embedding.mean(0)
         centred = embedding - self._mean
@@ -45,6 +53,17 @@ class QuestionFeatures:
     def __call__(self, questions: np.ndarray) -> np.ndarray:
         linear = self._linear(questions)
         return np.concatenate([linear, self._kernel(linear) @ self._whitening - self._smooth_mean], 1)
+
+    def of_all(self, train: TrainingSet) -> np.ndarray:
+        """phi (u, D) of all training questions; of memory-mapped ones float32 in a file without a name."""
+        if not isinstance(train.questions, MappedQuestions):
+            return self(train.questions)
+        shape = (len(train.questions), len(self._axes.T) + len(self._surface_mean) + self._whitening.shape[1])
+        with TemporaryFile(prefix="prompt_oirl_phi_") as file:
+            phi = np.memmap(file, np.float32, "w+", shape=shape)
+        for block in train.blocks():
+            phi[block] = self(train.questions[block])
+        return phi
 
     def _linear(self, questions: np.ndarray) -> np.ndarray:
         size = len(self._mean)

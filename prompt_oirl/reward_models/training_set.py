@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 
+from prompt_oirl.mapped_questions import BLOCK
 
-@dataclass(frozen=True)
+
+@dataclass(frozen=True, eq=False)
 class TrainingSet:
-    """Distinct questions (u, d) with a label per prompt (K, e).
+    """Distinct questions (u, d) with a label per prompt (K, e); XGBoost and the interaction model also take them
+    as `MappedQuestions`, block by block.
 
     `labels` float32 (u, K) is the mean success of a cell, NaN if never asked; `weights` float32 (u, K) how
     many answers stand behind it. The first `embedding_size` columns of `questions` are the embedding, the
     rest surface features. `clusters` (u,) are near-duplicate clusters, for models that fold their own training
-    questions; without them every question is a cluster of its own.
+    questions; without them every question is a cluster of its own. Of a subset of prompts, `whole` is the set of
+    all of them and `columns` the places of the subset there, so that subsets share what does not depend on them.
     """
 
     questions: np.ndarray
@@ -23,6 +28,27 @@ class TrainingSet:
     weights: np.ndarray
     embedding_size: int
     clusters: np.ndarray | None = None
+    whole: TrainingSet | None = None
+    columns: tuple[int, ...] = ()
+
+    def subset(self, columns: Sequence[int]) -> TrainingSet:
+        """The same questions with some of the prompts."""
+        if tuple(columns) == tuple(range(len(self.prompts))):
+            return self
+        keep = list(columns)
+        return replace(
+            self,
+            prompts=self.prompts[keep],
+            labels=self.labels[:, keep],
+            weights=self.weights[:, keep],
+            whole=self,
+            columns=tuple(columns),
+        )
+
+    def blocks(self) -> Iterator[slice]:
+        """Row ranges of at most BLOCK questions."""
+        for start in range(0, len(self.questions), BLOCK):
+            yield slice(start, start + BLOCK)
 
     @property
     def prompt_means(self) -> np.ndarray:
@@ -33,10 +59,12 @@ class TrainingSet:
     def embedding_only(self) -> TrainingSet:
         return replace(self, questions=self.questions[:, : self.embedding_size])
 
-    def cells(self) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-        """Answered cells as flat arrays: question row, prompt column, label, weight; question-major."""
-        row, column = np.nonzero(self.weights > 0)
-        return row, column, self.labels[row, column], self.weights[row, column]
+    def cells(self, block: slice = slice(None)) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+        """Answered cells of a block of questions as flat arrays: question row within the block, prompt column,
+        label, weight; question-major."""
+        labels, weights = self.labels[block], self.weights[block]
+        row, column = np.nonzero(weights > 0)
+        return row, column, labels[row, column], weights[row, column]
 
 
 def merge_repeats(

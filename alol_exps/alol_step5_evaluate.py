@@ -1,0 +1,160 @@
+"""Step 5 of A-LoL: what the policies say on test prompts, and how it is rewarded.
+
+    cd alol_exps
+    python alol_step5_evaluate.py                                        # the reference and every policy of the run
+    python alol_step5_evaluate.py --policies a_lol-seed0,nll-seed0 --samples 4
+    python alol_step5_evaluate.py --model_name_or_path FOLDER_OR_HUB_ID --policies mine    # any causal model
+    python alol_step5_evaluate.py -m huggyllama/llama-7b --adapter_path FOLDER_OR_HUB_ID --load_in_4bit --task_name hh
+
+Writes results/alol/<task>/<run>/<policy>/<split>/: predictions.jsonl (every response with its rewards), metrics.csv
+(rewards, length, distinct-n, perplexity of the data, 95 % intervals over groups of prompts) and policy.json.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from tqdm import tqdm
+
+from prompt_oirl.alol import evaluation, processes
+from prompt_oirl.alol.checkpoints import ModelSource
+from prompt_oirl.alol.options import LengthOptions, ModelOptions
+from prompt_oirl.alol.rows import encode_rows
+from prompt_oirl.alol.task_rewards import Rewards
+from prompt_oirl.alol.tasks import Task
+from prompt_oirl.artifacts import InputError, read_json, write_csv, write_json, write_jsonl
+from prompt_oirl.steps import Manifest, run_step
+
+
+@dataclass
+class Args(ModelOptions, LengthOptions):
+    policies: str = "all"
+    """all (with the reference), or a comma list of folders in policies/ and of `reference`. A name of your own goes with
+    --model_name_or_path or --adapter_path."""
+    split: Literal["validation", "test"] = "test"
+    """Whose prompts."""
+    samples: int = 1
+    """Responses per prompt."""
+    reward_models: str | None = None
+    """Published tasks: judge by others than training did, as component=FOLDER_OR_HUB_ID,..."""
+    decoding: Literal["sampled", "greedy"] = "sampled"
+    """Like the logged responses, or greedy."""
+    output_dir: Path | None = None
+    """Folder of one policy's results, instead of results/alol/<task>/<run>/<policy>/; step 6 reads only the latter."""
+
+
+def main(args: Args) -> None:
+    if args.samples < 1:
+        raise InputError(f"--samples {args.samples}: give 1 or more")
+    chosen = models(args)
+    if args.output_dir and len(chosen) > 1:
+        raise InputError("--output_dir holds one policy: pass --policies NAME")
+    for policy, source in chosen.items():
+        evaluate(args, policy, source)
+
+
+def models(args: Args) -> dict[str, ModelSource]:
+    """Policies by name, each with its model."""
+    folder = args.folder / "policies"
+    trained = {p.parent.name: p for p in sorted(folder.glob("*/policy.json"))}
+    given = bool(args.model_name_or_path or args.adapter_path)
+    if args.policies == "all" and args.adapter_path:
+        return {Path(args.adapter_path).name: args.reference}
+    asked = [name.strip() for name in args.policies.split(",")]
+    if args.policies == "all":
+        asked = ["reference", *trained]
+    elif given and len(asked) == 1 and asked[0] not in trained:
+        return {asked[0]: args.reference}
+    found = {}
+    for name in asked:
+        if name == "reference":
+            found[name] = args.reference
+        elif name in trained:
+            about = read_json(trained[name], remedy="run step 4 again")
+            four_bit = bool(about.get("load_in_4bit", args.load_in_4bit))
+            found[name] = ModelSource(str(trained[name].parent / "model"), None, four_bit)
+        else:
+            raise InputError(
+                f"--policies {name}: not in {folder}; run alol_step4_train_policy.py, or choose from {', '.join(trained)}"
+            )
+    return found
+
+
+def evaluate(args: Args, policy: str, source: ModelSource) -> None:
+    task, device = args.task, processes.device_name()
+    folder = (args.output_dir or args.results / policy) / args.split
+    arguments = args.arguments(policies=policy, model=source.hash)
+    manifest = Manifest(folder / "manifest.json", arguments, [args.data_file(args.split)], args.root)
+    if manifest.is_current() and not args.force:
+        print(f"{policy}: up to date ({folder})")
+        return
+    rows = args.rows(args.split)
+    prompts = list({row.prompt: row for row in rows}.values())
+    model, tokenizer = source.load(device)
+    limits = replace(args.limits(task), long_responses="cut")
+    llm = evaluation.llm_of(model, tokenizer, limits, args.eval_batch_size)
+    greedy = args.decoding == "greedy"
+    tokens = encode_rows(prompts, tokenizer, limits)
+    decoding = task.decoding(args.seed, limits.max_response_length, greedy)
+    samples = 1 if greedy else args.samples
+    with tqdm(total=len(prompts) * samples, desc=f"{task.name} {policy}", disable=None) as bar:
+        responses = evaluation.respond(llm, prompts, tokens, decoding, samples, bar.update)
+    if args.reward_models:
+        task = judged_by(task, args.reward_models)
+    components = evaluation.reward_responses(task, prompts, responses)
+    nll, lengths = evaluation.row_nll(model, tokens, tokenizer.pad_token_id, device, args.eval_batch_size)
+    metrics = evaluation.metric_rows(prompts, responses, components, nll, lengths)
+    outputs = [folder / n for n in ("predictions.jsonl", "metrics.csv", "policy.json")]
+    write_jsonl(outputs[0], predictions(prompts, responses, components))
+    write_csv(outputs[1], metrics, evaluation.METRICS)
+    write_json(outputs[2], about(args, policy, source))
+    manifest.finish(outputs)
+    for row in metrics:
+        if row["metric"] == task.metric:
+            print(
+                f"{policy:28} {row['segment']:6} {task.metric} {row['value']:.3f} [{row['ci_low']:.3f}, {row['ci_high']:.3f}], n {row['n']}"
+            )
+    del model, llm
+    if device != "cpu":
+        torch.cuda.empty_cache()  # fmt: skip
+
+
+def judged_by(task: Task, reward_models: str) -> Task:
+    """The task with some of its reward models replaced."""
+    if not isinstance(task.reward, Rewards):
+        raise InputError(f"--reward_models is for the published tasks, not for {task.name}")
+    models = task.reward.replaced(reward_models, task.reward.models())
+    return replace(task, reward=partial(task.reward, models=models))
+
+
+def predictions(prompts: list, responses: list, components: list) -> Any:
+    for row, texts, found in zip(prompts, responses, components):
+        for sample, (text, scores) in enumerate(zip(texts, found)):
+            yield {
+                "id": row.id,
+                "group": row.cluster,
+                "segment": row.segment,
+                "sample": sample,
+                "response": text,
+            } | scores
+
+
+def about(args: Args, policy: str, source: ModelSource) -> dict[str, Any]:
+    """What was evaluated: step 4's account of the policy, or the name alone."""
+    trained = Path(source.name).parent / "policy.json"
+    found = read_json(trained, remedy="run step 4 again") if trained.is_file() else {}
+    return {
+        "task": args.task.name,
+        "run": args.run,
+        "policy": policy,
+        "algorithm": policy,
+        "seed": args.seed,
+    } | found
+
+
+if __name__ == "__main__":
+    run_step(main, Args)

@@ -1,0 +1,159 @@
+"""Training rows: a prompt, one response to it and its reward. JSONL under the published field names.
+
+    {"id", "prompt_or_input_text", "references", "reward_components": {..., "final_reward"}, "meta_data",
+     "task", "group", "segment", "chosen", "ended"}
+
+The first five are the published schema. Ours: `task`, the task it was made for; `group`, rows of one question, kept on
+one side of every split; `segment`, the part of a table it belongs to; `chosen`, false for the rejected response of a
+pair; `ended`, false for a response that was cut off, so that no end of text is learned from it.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+from prompt_oirl.alol.log_probabilities import Tokens
+from prompt_oirl.artifacts import InputError, read_jsonl, sha256_texts, write_jsonl
+
+FINAL = "final_reward"
+EXPECTED = "expected_reward"  # of a training row's meta_data: V(x) by the reward model of Prompt-OIRL
+PREPARE = "run alol_step1_prepare_data.py again, or mend the row"
+
+
+@dataclass(frozen=True)
+class Row:
+    """One (prompt, response). `prompt` is the very text the model reads; `components` holds `final_reward`."""
+
+    id: str
+    prompt: str
+    response: str
+    components: dict[str, float]
+    group: str = ""
+    segment: str = ""
+    chosen: bool = True
+    ended: bool = True
+    meta: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def reward(self) -> float:
+        return self.components[FINAL]
+
+    @property
+    def cluster(self) -> str:
+        """What rows that must not be split share."""
+        return self.group or self.prompt
+
+
+def write_rows(path: Path, rows: Iterable[Row], task: str) -> None:
+    write_jsonl(path, (_as_record(row, task) for row in rows))
+
+
+def _as_record(row: Row, task: str) -> dict[str, Any]:
+    return {
+        "id": row.id,
+        "prompt_or_input_text": row.prompt,
+        "references": row.response,
+        "reward_components": row.components,
+        "meta_data": row.meta,
+        "task": task,
+        "group": row.group,
+        "segment": row.segment,
+        "chosen": row.chosen,
+        "ended": row.ended,
+    }
+
+
+def read_rows(path: Path, task: str, max_reward: float) -> list[Row]:
+    """Read and check rows of one task; every complaint names file:line and what to do."""
+    rows, seen = [], set()
+    for number, record in enumerate(read_jsonl(path, remedy="run alol_step1_prepare_data.py first"), 1):
+        where = f"{path}:{number}"
+        row = _checked(record, where, task, max_reward)
+        if row.id in seen:
+            raise InputError(f"{where}: id {row.id} stands twice; make ids unique")
+        seen.add(row.id)
+        rows.append(row)
+    if not rows:
+        raise InputError(f"{path}: no rows; {PREPARE}")
+    return rows
+
+
+def _checked(record: dict[str, Any], where: str, task: str, max_reward: float) -> Row:
+    made_for = record.get("task", task)
+    if made_for != task:
+        raise InputError(f"{where}: a row of task {made_for!r} among rows of {task!r}; {PREPARE}")
+    texts = [record.get(name) for name in ("prompt_or_input_text", "references")]
+    if not all(isinstance(text, str) for text in texts) or record.get("id") in (None, ""):
+        raise InputError(f"{where}: id, prompt_or_input_text or references is missing; {PREPARE}")
+    prompt, response = str(texts[0]), str(texts[1])
+    if not prompt.strip() or not response.strip():
+        raise InputError(
+            f"{where}: the {'response' if prompt.strip() else 'prompt'} is empty; drop or mend the row"
+        )
+    components = record.get("reward_components")
+    if not isinstance(components, dict) or FINAL not in components:
+        raise InputError(f"{where}: no reward_components with a {FINAL}; {PREPARE}")
+    for name, value in components.items():
+        if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+            raise InputError(f"{where}: reward component {name} is {value!r}, expected a number; {PREPARE}")
+    if not 0 <= components[FINAL] <= max_reward:
+        raise InputError(
+            f"{where}: {FINAL} {components[FINAL]} is outside 0..{max_reward:g}, the range of {task}; {PREPARE}"
+        )
+    flags = {name: record.get(name, True) for name in ("chosen", "ended")}
+    if not all(isinstance(value, bool) for value in flags.values()):
+        raise InputError(f"{where}: chosen and ended must be true or false; {PREPARE}")
+    return Row(
+        str(record["id"]),
+        prompt,
+        response,
+        {name: float(value) for name, value in components.items()},
+        str(record.get("group") or ""),
+        str(record.get("segment") or ""),
+        meta=record.get("meta_data") or {},
+        **flags,
+    )
+
+
+@dataclass(frozen=True)
+class Limits:
+    """Tokens of a prompt, whose beginning is cut off, and of a response with its end of text."""
+
+    max_prompt_length: int
+    max_response_length: int
+    long_responses: Literal["refuse", "cut"] = "refuse"
+
+
+def encode_rows(rows: Sequence[Row], tokenizer: Any, limits: Limits) -> list[Tokens]:
+    """Token ids of every row. The end of text is added to responses that lack it and were not cut off.
+
+    A response beyond the limit is refused, or cut without an end of text, as the published scripts do.
+    """
+    found = []
+    for row in rows:
+        prompt = tokenizer(row.prompt, add_special_tokens=False)["input_ids"]
+        response = tokenizer(row.response, add_special_tokens=False)["input_ids"]
+        if row.ended and response[-1:] != [tokenizer.eos_token_id]:
+            response = [*response, tokenizer.eos_token_id]
+        if len(response) > limits.max_response_length and limits.long_responses == "refuse":
+            raise InputError(
+                f"row {row.id}: a response of {len(response)} tokens, the limit is {limits.max_response_length}: "
+                f"pass --max_response_length {len(response)} or --long_responses cut"
+            )
+        if not prompt or not response:
+            raise InputError(f"row {row.id}: prompt or response has no token; drop the row")
+        found.append(Tokens(prompt[-limits.max_prompt_length :], response[: limits.max_response_length]))
+    return found
+
+
+def rows_hash(rows: Sequence[Row]) -> str:
+    """Hash of all that training reads of the rows."""
+    return sha256_texts(
+        text
+        for row in rows
+        for text in (row.id, row.prompt, row.response, repr(row.reward), repr((row.chosen, row.ended)))
+    )

@@ -1,0 +1,140 @@
+"""DPO, reference-free DPO and RLOO through TRL, with this project's rows, rates, validation and seeds.
+
+Reference-free DPO is TRL's CPO with its sigmoid loss and cpo_alpha 0: -log sigmoid(beta (l_chosen - l_rejected)).
+RLOO answers training prompts itself and is told their rewards, at temperature 1; a round of answers serves
+ROUNDS updates. Dropout is off and weights stay in float32, as everywhere here.
+"""
+
+from __future__ import annotations
+
+import copy
+import tempfile
+from collections.abc import Sequence
+from typing import Any, Literal
+
+import numpy as np
+import torch
+
+from prompt_oirl.alol.pairs import Pair
+from prompt_oirl.alol.ppo import Rewards
+from prompt_oirl.alol.rows import Limits, Row
+from prompt_oirl.alol.selection import BestWeights
+from prompt_oirl.alol.training import Recipe
+from prompt_oirl.artifacts import InputError
+
+INSTALL = 'pip install "prompt-oirl[alol]"'
+GROUP, ROUNDS = 4, 4  # answers per prompt and updates per round of RLOO
+TrlAlgorithm = Literal["dpo", "dpo_ref_free", "rloo"]
+
+
+def train_trl(
+    algorithm: TrlAlgorithm,
+    model: Any,
+    tokenizer: Any,
+    rows: Sequence[Row],
+    pairs: Sequence[Pair],
+    rewards: Rewards,
+    limits: Limits,
+    recipe: Recipe,
+    beta: float,
+    selection: BestWeights,
+    bar: Any = None,
+) -> list[dict[str, float]]:
+    """Train `model` in place; `pairs` are read by DPO, `rewards` by RLOO. Returns the curve."""
+    try:
+        from datasets import Dataset, disable_progress_bars
+        from trl import DPOConfig, DPOTrainer, RLOOConfig, RLOOTrainer
+    except ImportError as error:
+        raise InputError(f"{algorithm} needs TRL ({error.name} is missing): {INSTALL}") from error
+    disable_progress_bars()
+    callback = _callback(selection, bar)
+    size = recipe.batch_size
+    with tempfile.TemporaryDirectory(prefix="trl-") as folder:
+        flags: dict[str, Any] = {
+            "output_dir": folder,
+            "max_steps": recipe.steps,
+            "per_device_train_batch_size": size,
+            "gradient_accumulation_steps": recipe.accumulation,
+            "learning_rate": recipe.learning_rate,
+            "lr_scheduler_type": "linear" if recipe.schedule == "linear" else "constant_with_warmup",
+            "warmup_steps": recipe.warmup,
+            "weight_decay": recipe.weight_decay,
+            "max_grad_norm": recipe.max_grad_norm,
+            "seed": recipe.seed,
+            "beta": beta,
+            "bf16": recipe.precision == "bf16",
+            "fp16": False,
+            "gradient_checkpointing": False,
+            "save_strategy": "no",
+            "report_to": "none",
+            "disable_tqdm": True,
+            "logging_steps": 1,
+            "use_cpu": next(model.parameters()).device.type == "cpu",
+        }
+        common: dict[str, Any] = {"processing_class": tokenizer, "callbacks": [callback]}
+        length = limits.max_prompt_length + limits.max_response_length
+        trainer: Any
+        if algorithm == "rloo":
+            if size % GROUP:
+                raise InputError(
+                    f"--batch_size {size}: RLOO compares {GROUP} answers per prompt; give a multiple"
+                )
+            config = RLOOConfig(
+                **flags, num_generations=GROUP, steps_per_generation=ROUNDS * recipe.accumulation,
+                max_completion_length=limits.max_response_length, temperature=1.0, top_p=1.0, disable_dropout=True,
+            )  # fmt: skip
+            data = Dataset.from_list([{"prompt": row.prompt, "place": i} for i, row in enumerate(rows)])
+
+            def reward(completions: list[str], place: list[int], **_: Any) -> list[float]:
+                return np.asarray(rewards(place, completions), dtype=float).tolist()
+
+            trainer = RLOOTrainer(model, reward, args=config, train_dataset=data, **common)
+        else:
+            data = Dataset.from_list(
+                [{"prompt": rows[p.chosen].prompt, "chosen": rows[p.chosen].response, "rejected": rows[p.rejected].response} for p in pairs]
+            )  # fmt: skip
+            if algorithm == "dpo":
+                settings = DPOConfig(**flags, loss_type=["sigmoid"], max_length=length, disable_dropout=True)
+                reference = copy.deepcopy(model).requires_grad_(False)
+                trainer = DPOTrainer(model, reference, args=settings, train_dataset=data, **common)
+            else:
+                from trl.experimental.cpo import CPOConfig, CPOTrainer
+
+                free = CPOConfig(**flags, loss_type="sigmoid", cpo_alpha=0.0, max_length=length, disable_dropout=True)  # fmt: skip
+                trainer = CPOTrainer(model, free, train_dataset=data, **common)
+        selection.begin(model)
+        trainer.train()
+    selection.restore(model)
+    model.eval()
+    curve = []
+    for entry in trainer.state.log_history:
+        if "loss" in entry:
+            row = {"step": float(entry["step"]), "loss": float(entry["loss"]), "gradient_norm": float(entry["grad_norm"]),
+                   "learning_rate": float(entry["learning_rate"])}  # fmt: skip
+            if "reward" in entry:
+                row |= {"weight": float(entry["reward"]), "kl": float(entry.get("kl", "nan"))}
+            if int(row["step"]) in callback.scores:
+                row["score"] = callback.scores[int(row["step"])]
+            curve.append(row)
+    return curve
+
+
+def _callback(selection: BestWeights, bar: Any) -> Any:
+    """Validates after updates, as the other loops do."""
+    from transformers import TrainerCallback
+
+    class Validation(TrainerCallback):
+        scores: dict[int, float] = {}
+
+        def on_step_end(self, args: Any, state: Any, control: Any, model: Any = None, **_: Any) -> None:
+            with torch.no_grad():
+                score = selection.after(model, state.global_step, state.global_step == args.max_steps)
+            if score is not None:
+                self.scores = self.scores | {state.global_step: score}
+            if bar is not None:
+                bar.update(1)
+
+        def on_log(self, *_: Any, **__: Any) -> None:
+            """Nothing is printed: the curve is a file."""
+
+    return Validation()

@@ -1,0 +1,127 @@
+"""OPRO as a plain optimiser (Section 3): solutions and their values in the meta-prompt, new solutions out of it.
+
+`regression` and `tours` are the published problems. The loop differs from that of instructions in what ends it: the known
+optimum, the steps, or a whole step without one valid solution (the published code then asks for ever).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Generic, Protocol, TypeVar
+
+from prompt_oirl.artifacts import InputError
+from prompt_oirl.opro.proposals import Proposer
+from prompt_oirl.opro.scorers import BudgetSpent
+
+Solution = TypeVar("Solution", bound=Hashable)
+START = -1
+
+
+class Problem(Protocol[Solution]):
+    """What is minimised. `shown` pairs come with the worst first."""
+
+    max_pairs: int
+
+    def meta_prompt(self, shown: Sequence[tuple[Solution, float]]) -> str: ...
+
+    def parse(self, output: str) -> Solution | str:
+        """A solution, or the reason why there is none."""
+
+    def value(self, solution: Solution) -> float: ...
+
+    def is_optimum(self, solution: Solution) -> bool: ...
+
+    def shown(self, solution: Solution) -> str: ...
+
+
+@dataclass
+class Path(Generic[Solution]):
+    """Everything that was proposed. `steps` is the number of steps to the optimum, 0 if a start was it, None if not reached."""
+
+    problem: Problem[Solution]
+    found: list[tuple[int, Solution, float]] = field(default_factory=list)
+    rejected: list[tuple[int, str]] = field(default_factory=list)
+    steps: int | None = None
+    stopped: str = ""
+
+    def best(self) -> tuple[Solution, float]:
+        _, solution, value = min(self.found, key=lambda row: row[2])
+        return solution, value
+
+    def rows(self) -> Iterator[dict[str, Any]]:
+        best = float("inf")
+        for step, solution, value in self.found:
+            best = min(best, value)
+            yield {
+                "step": step,
+                "solution": self.problem.shown(solution),
+                "value": value,
+                "best_so_far": best,
+            }
+
+
+def minimise(
+    problem: Problem[Solution],
+    starts: Sequence[Solution],
+    proposer: Proposer,
+    steps: int = 500,
+    samples: int = 8,
+    temperature: float = 1.0,
+    attempts: int = 5,
+) -> Path[Solution]:
+    """Until the optimum is found. A step asks for `samples` new solutions, at most `attempts` times as often."""
+    path: Path[Solution] = Path(problem)
+    seen: set[Solution] = set()
+    for solution in starts:
+        if solution not in seen:
+            seen.add(solution)
+            path.found.append((START, solution, problem.value(solution)))
+    if any(problem.is_optimum(solution) for solution in seen):
+        path.steps = 0
+        return path
+    try:
+        for step in range(steps):
+            if _step(path, seen, step, proposer, samples, temperature, attempts):
+                path.steps = step + 1
+                break
+    except BudgetSpent as spent:
+        path.stopped = str(spent)
+    return path
+
+
+def _step(
+    path: Path[Solution],
+    seen: set[Solution],
+    step: int,
+    proposer: Proposer,
+    samples: int,
+    temperature: float,
+    attempts: int,
+) -> bool:
+    """One step; True if it found the optimum. A solution that is known already is valid but not new."""
+    problem = path.problem
+    ranked = sorted(((s, v) for _, s, v in path.found), key=lambda pair: -pair[1])[-problem.max_pairs :]
+    text = problem.meta_prompt(ranked)
+    valid, at, hit = 0, 0, False
+    while valid < samples and at < samples * attempts:
+        proposals = proposer.propose(text, step, at + samples - valid, temperature)[at:]
+        at += len(proposals)
+        for proposal in proposals:
+            solution = "no answer" if proposal.finish_reason == "error" else problem.parse(proposal.output)
+            if isinstance(solution, str):
+                path.rejected.append((step, solution))
+                continue
+            valid += 1
+            if solution in seen:
+                path.rejected.append((step, "repeated"))
+                continue
+            seen.add(solution)
+            path.found.append((step, solution, problem.value(solution)))
+            hit = hit or problem.is_optimum(solution)
+    if valid == 0:
+        reasons = ", ".join(sorted({reason for s, reason in path.rejected if s == step}))
+        raise InputError(
+            f"step {step}: none of {at} outputs of {proposer.name} was a valid solution ({reasons}); use a stronger optimizer"
+        )
+    return hit

@@ -1,0 +1,122 @@
+"""The optimizer's side: asking it for instructions, and `proposals.jsonl`, from which a resumed run replays them."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from prompt_oirl.artifacts import InputError, read_jsonl
+from prompt_oirl.llms import LLM, Generation, item_seed
+from prompt_oirl.llms.budget import Budget
+from prompt_oirl.log_files import cut_torn_line
+from prompt_oirl.opro.candidates import MAX_OUTPUT
+from prompt_oirl.opro.scorers import ATTEMPTS, BudgetSpent
+
+REMEDY = "delete the run's folder, or give --run another name"
+
+
+@dataclass(frozen=True)
+class Proposal:
+    """One sample of the optimizer. `meta_prompt` is the hash of the text it answered."""
+
+    step: int
+    sample: int
+    proposer: str
+    temperature: float
+    meta_prompt: str
+    output: str
+    finish_reason: str
+    tokens_in: int
+    tokens_out: int
+
+
+class Proposer:
+    """Samples instructions; what stands in `path` already is not asked for again."""
+
+    def __init__(
+        self,
+        llm: Callable[[], LLM],
+        name: str,
+        path: Path,
+        seed: int,
+        budget: Budget,
+        max_new_tokens: int | None = 512,
+    ):
+        self._load = llm
+        self._llm: LLM | None = None
+        self.name, self._path, self._seed, self._budget = name, path, seed, budget
+        self._max_new_tokens = max_new_tokens
+        cut_torn_line(path)
+        self.known: dict[tuple[int, int], Proposal] = {}
+        if path.is_file():
+            for i, row in enumerate(read_jsonl(path, remedy=REMEDY), 1):
+                try:
+                    proposal = Proposal(**row)
+                except TypeError as error:
+                    raise InputError(f"{path}:{i}: not a proposal ({error}); {REMEDY}") from error
+                self.known[proposal.step, proposal.sample] = proposal
+
+    def propose(self, meta_prompt: str, step: int, samples: int, temperature: float) -> list[Proposal]:
+        """`samples` independent answers to one meta-prompt; appended to the file batch by batch."""
+        digest = hashlib.sha256(meta_prompt.encode("utf-8", "surrogatepass")).hexdigest()[:16]
+        for key, known in self.known.items():
+            if key[0] == step and known.meta_prompt != digest:
+                raise InputError(f"{self._path}: step {step} answers another meta-prompt; {REMEDY}")
+        owed = [i for i in range(samples) if (step, i) not in self.known]
+        for attempt in range(ATTEMPTS):
+            owed = self._ask(meta_prompt, digest, step, owed, temperature, attempt)
+        if len(owed) == samples:
+            raise InputError(
+                f"the optimizer {self.name} gave no answer at step {step}: check its server and run the same command again"
+            )
+        # A sample that fails for good among others that don't is left out, else it would block the run for ever.
+        self._keep(
+            [self._proposal(step, i, temperature, digest, Generation("", "error", 0, 0)) for i in owed]
+        )
+        return [self.known[step, i] for i in range(samples)]
+
+    def _ask(
+        self, meta_prompt: str, digest: str, step: int, owed: list[int], temperature: float, attempt: int
+    ) -> list[int]:
+        """Ask for some samples; returns those that failed."""
+        failed, at = [], 0
+        while at < len(owed):
+            if self._llm is None:
+                self._llm = self._load()
+            batch = owed[at : at + self._llm.batch_size]
+            tokens_out = self._budget.tokens_out / self._budget.calls if self._budget.calls else 100.0
+            batch = batch[: self._budget.calls_left(len(batch), len(meta_prompt) / 4, tokens_out)]
+            if not batch:
+                raise BudgetSpent(f"the optimizer's {self._budget.why_stopped()}")
+            answers = self._llm.generate(
+                [[{"role": "user", "content": meta_prompt}] for _ in batch],
+                max_new_tokens=self._max_new_tokens,
+                temperature=temperature,
+                top_p=1.0,
+                seeds=[item_seed(self._seed, self.name, digest, step, i, attempt) for i in batch],
+            )
+            got = [(i, answer) for i, answer in zip(batch, answers) if answer.finish_reason != "error"]
+            for _, answer in got:
+                self._budget.spend(answer)
+            self._keep([self._proposal(step, i, temperature, digest, answer) for i, answer in got])
+            failed += sorted(set(batch) - {i for i, _ in got})
+            at += len(batch)
+        return failed
+
+    def _proposal(self, step: int, i: int, temperature: float, digest: str, answer: Generation) -> Proposal:
+        return Proposal(
+            step, i, self.name, temperature, digest, answer.text[:MAX_OUTPUT], answer.finish_reason,
+            answer.tokens_in, answer.tokens_out,
+        )  # fmt: skip
+
+    def _keep(self, proposals: list[Proposal]) -> None:
+        if not proposals:
+            return
+        self._path.parent.mkdir(parents=True, exist_ok=True)
+        with self._path.open("a", encoding="utf-8", newline="\n") as file:
+            for proposal in proposals:
+                self.known[proposal.step, proposal.sample] = proposal
+                file.write(json.dumps(asdict(proposal), ensure_ascii=True) + "\n")

@@ -1,0 +1,73 @@
+"""A run's folder: one process at a time, settings that stay what they were, and the table over all seeds."""
+
+from __future__ import annotations
+
+import fcntl
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from prompt_oirl.artifacts import InputError, read_csv, read_json, write_csv, write_json
+from prompt_oirl.opro import report
+from prompt_oirl.opro.proposals import REMEDY
+from prompt_oirl.prompts import Prompt
+
+
+@contextmanager
+def held_folder(folder: Path) -> Iterator[None]:
+    """One process at a time works on a run."""
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / ".lock").open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise InputError(
+                f"{folder}: this run is going on in another process; wait, or give --run another name"
+            ) from None
+        yield
+
+
+def check_settings(path: Path, settings: dict[str, Any]) -> None:
+    """Write the settings of a run, or refuse to go on with others."""
+    if path.is_file():
+        old = read_json(path, remedy=REMEDY)
+        if not isinstance(old, dict):
+            raise InputError(f"{path}: not the settings of a run; {REMEDY}")
+        changed = sorted(name for name in settings if old.get(name) != settings[name])
+        if changed:
+            raise InputError(f"{path}: this run was started with another {', '.join(changed)}; {REMEDY}")
+    write_json(path, settings)
+
+
+def summarise(parent: Path, title: str) -> None:
+    """result.csv, winners.csv (initial instructions and winners, for step 2) and accuracy_per_step.png over all seeds."""
+    folders = sorted(parent.glob("seed*"), key=lambda path: int(path.name.removeprefix("seed")))
+    done = [f for f in folders if (f / "steps.csv").is_file() and (f / "result.csv").is_file()]
+    remedy = "run opro_step1_optimize_prompts.py again"
+    rows: list[dict[str, Any]] = [
+        dict(row) for f in done for row in read_csv(f / "result.csv", remedy=remedy)
+    ]
+    gain = report.pooled_gain([read_csv(f / "test_questions.csv", remedy=remedy) for f in done])
+    if gain is not None and len(done) > 1:
+        about = {name: rows[0][name] for name in ("task", "proposer", "scorer")}
+        rows.append({**about, "seed": "all", "what": f"test gain, mean of {len(done)} runs", **gain})
+        print(
+            f"gain over {len(done)} runs: {gain['value']:+.1%} ({gain['ci_low']:+.1%} to {gain['ci_high']:+.1%}), "
+            f"{gain['n']} test questions in {gain['groups']} groups"
+        )
+    write_csv(parent / "result.csv", rows, report.RESULT)
+    tested = {row["prompt_id"]: row["instruction"] for row in rows if "accuracy" in row["what"]}
+    position = read_settings(done[0] / "run.json")["position"] if done else "after"
+    pool = [report.pool_row(Prompt(i, text or "", position)) for i, text in tested.items()]
+    write_csv(parent / "winners.csv", pool, report.POOL)
+    tables = [read_csv(f / "steps.csv", remedy=remedy) for f in done]
+    report.draw_steps(tables, f"{title}, {len(tables)} run(s)", parent / "accuracy_per_step.png")
+
+
+def read_settings(path: Path) -> dict[str, Any]:
+    """The settings of a run of step 1."""
+    settings = read_json(path, remedy="run opro_step1_optimize_prompts.py")
+    if not isinstance(settings, dict) or "position" not in settings:
+        raise InputError(f"{path}: not the settings of a run; {REMEDY}")
+    return settings

@@ -1,0 +1,256 @@
+"""Scorers: how good is an instruction on these questions?
+
+`LLMScorer` measures: it asks the language model whatever the interaction log does not hold yet, so nothing is paid for
+twice, and every answer joins the log. A scorer may also leave a candidate without a score (None): a hybrid one ranks many
+by prediction and measures a few. Predicted scores never enter the log.
+"""
+
+from __future__ import annotations
+
+import copy
+import fcntl
+import json
+import unicodedata
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal, Protocol
+
+import numpy as np
+from tqdm import tqdm
+
+from prompt_oirl import generation, graders, log_files
+from prompt_oirl.artifacts import InputError, content_key, read_jsonl
+from prompt_oirl.generation import Decoding, Item
+from prompt_oirl.interactions import Interaction
+from prompt_oirl.llms import LLM
+from prompt_oirl.llms.budget import Budget
+from prompt_oirl.log_files import LogFiles
+from prompt_oirl.opro.tasks import Task
+from prompt_oirl.prompts import Prompt
+from prompt_oirl.questions import Question
+
+ATTEMPTS = 3  # for answers that the server fails to give
+
+
+class BudgetSpent(Exception):
+    """A limit was reached; the message names it. What was paid for is in the log."""
+
+
+@dataclass(frozen=True)
+class Score:
+    """Of one instruction: a value in 0..1 for every question, float64 (n,), and the spread of predictions where they are
+    predicted."""
+
+    values: np.ndarray
+    kind: Literal["measured", "predicted"]
+    std: float = 0.0
+
+    @property
+    def mean(self) -> float:
+        return float(np.mean(self.values))
+
+
+class Scorer(Protocol):
+    """`name` is llm, reward_model or hybrid."""
+
+    name: str
+
+    def score(
+        self,
+        prompts: Sequence[Prompt],
+        asked: Sequence[Question],
+        step: int,
+        part: str,
+        limit: int | None = None,
+    ) -> list[Score | None]:
+        """Scores of at most `limit` prompts on these questions, None for the others. `part` is what they are for."""
+
+
+@dataclass
+class Spending:
+    """`spent.jsonl`: how many answers each stage needed, and how many of them had to be asked for; no path, no file.
+
+    A stage is written down before its first call and only once, so a run that was killed and resumed tells the same.
+    """
+
+    path: Path | None
+    rows: dict[tuple[int, str], dict[str, int | str]] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if self.path is not None and self.path.is_file():
+            log_files.cut_torn_line(self.path)
+            for row in read_jsonl(self.path, remedy="delete the run's folder and run the same command again"):
+                self.rows[row["step"], row["part"]] = row
+
+    def begin(self, step: int, part: str, needed: int, owed: int) -> None:
+        if (step, part) in self.rows:
+            return
+        row: dict[str, int | str] = {"step": step, "part": part, "needed": needed, "asked": owed}
+        self.rows[step, part] = row
+        if self.path is None:
+            return
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        with self.path.open("a", encoding="utf-8", newline="\n") as file:
+            file.write(json.dumps(row) + "\n")
+
+    def total(self, column: str) -> int:
+        return sum(int(row[column]) for row in self.rows.values())
+
+
+@dataclass
+class SharedLog:
+    """The interaction log of one (llm, task), which several runs may read and extend at the same time.
+
+    Each run appends to a part file of its own; the last one to leave merges them all.
+    """
+
+    files: LogFiles
+    run_key: str
+
+    @property
+    def part(self) -> Path:
+        return self.files.parts_folder / f"{self.files.dataset}.rank_{self.run_key}.jsonl"
+
+    @contextmanager
+    def held(self) -> Iterator[None]:
+        """Keeps others from merging meanwhile; on leaving, merges unless another run still holds the log."""
+        self.files.parts_folder.mkdir(parents=True, exist_ok=True)
+        with (self.files.parts_folder / f"{self.files.dataset}.lock").open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_SH)
+            try:
+                yield
+            finally:
+                try:
+                    fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                except BlockingIOError:
+                    pass
+                else:
+                    if self.files.parts():
+                        log_files.merge(self.files, [])
+
+
+class LLMScorer:
+    """Measures by asking, the log first. `llm` is called when the first answer is owed, so a replay loads no model."""
+
+    name = "llm"
+
+    def __init__(
+        self,
+        llm: Callable[[], LLM],
+        llm_name: str,
+        task: Task,
+        decoding: Decoding,
+        grader: str,
+        log: SharedLog,
+        budget: Budget,
+        spending: Spending,
+        known: Iterable[Interaction] = (),
+    ):
+        self._load = llm
+        self._llm: LLM | None = None
+        self._llm_name, self._task, self._decoding, self._grader = llm_name, task, decoding, grader
+        self._log, self._budget, self._spending = log, budget, spending
+        self._values: dict[tuple[str, str, str], float] = {}
+        self._questions = {q.id: q for q in task.questions}
+        logged = list(log.files.rows())
+        for row in logged:
+            if Decoding.of(row) != decoding:
+                raise InputError(
+                    f"{log.files.merged} holds answers drawn with {Decoding.of(row)}, not with {decoding}: "
+                    "give --llm another name"
+                )
+            self._learn(row, log.files.merged)
+        for row in known:
+            if row.llm == llm_name and Decoding.of(row) == decoding and row.sample == 0:
+                self._learn(row, Path("the known log"))
+
+    def _learn(self, row: Interaction, where: Path) -> None:
+        question = self._questions.get(row.question_id)
+        if question is None or row.sample != 0:
+            return
+        if row.question != question.text:
+            raise InputError(
+                f"{where}: {row.question_id} is another question there than in task {self._task.name}; give --llm another name"
+            )
+        value = row.correct
+        if row.grader != self._grader:
+            if row.answer is None:
+                return
+            verdict = graders.verdict(self._grader, row.answer, question.gold, question.kind, question.text)
+            value = float(verdict)
+        self._values.setdefault((row.question_id, _nfc(row.prompt), row.position), value)
+
+    def with_spending(self, spending: Spending) -> LLMScorer:
+        """The same scorer for another run: what one learns the other knows."""
+        other = copy.copy(self)
+        other._spending = spending
+        return other
+
+    def score(
+        self,
+        prompts: Sequence[Prompt],
+        asked: Sequence[Question],
+        step: int,
+        part: str,
+        limit: int | None = None,
+    ) -> list[Score | None]:
+        items = [Item(question, prompt, 0) for prompt in prompts[:limit] for question in asked]
+        owed = [item for item in items if _key(item) not in self._values]
+        self._spending.begin(step, part, len(items), len(owed))
+        if owed:
+            self._ask(owed, f"step {step}, {part}")
+        scores: list[Score | None] = []
+        for prompt in prompts[:limit]:
+            values = [self._values[_key(Item(question, prompt, 0))] for question in asked]
+            scores.append(Score(np.array(values, dtype=np.float64), "measured"))
+        return scores + [None] * (len(prompts) - len(scores))
+
+    def owed(self, prompts: Sequence[Prompt], asked: Sequence[Question]) -> int:
+        """How many answers the log lacks."""
+        return sum(_key(Item(q, prompt, 0)) not in self._values for prompt in prompts for q in asked)
+
+    def _ask(self, owed: Sequence[Item], label: str) -> None:
+        if self._llm is None:
+            self._llm = self._load()
+        failures: Counter[str] = Counter()
+        for _ in range(ATTEMPTS):
+            with tqdm(total=len(owed), desc=label, disable=None, leave=False) as bar:
+                failures = generation.answer_items(
+                    owed, self._llm, self._llm_name, self._task.name, self._decoding, self._grader, self._task.separator,
+                    self._budget, self._log.part, bar, lambda row: self._learn(row, self._log.part),
+                )  # fmt: skip
+            answered = len(owed)
+            owed = [item for item in owed if _key(item) not in self._values]
+            if not failures or len(owed) == answered:
+                break
+        generation.check_complete(failures)
+        if owed:
+            raise BudgetSpent(f"the scorer's {self._budget.why_stopped()}")
+
+
+def _key(item: Item) -> tuple[str, str, str]:
+    return (item.question.id, _nfc(item.prompt.text), item.prompt.position)
+
+
+def _nfc(text: str) -> str:
+    return unicodedata.normalize("NFC", text)
+
+
+def once(load: Callable[[], LLM]) -> Callable[[], LLM]:
+    """Load a model at its first use and keep it."""
+    loaded: list[LLM] = []
+
+    def get() -> LLM:
+        if not loaded:
+            loaded.append(load())
+        return loaded[0]
+
+    return get
+
+
+def run_key(*parts: object) -> str:
+    """Short name of a run for its part file."""
+    return content_key([str(part) for part in parts])[:10]

@@ -1,0 +1,94 @@
+"""Where fits run: this machine's cores, or the workers of a Dask cluster that shares no disk with us.
+
+Workers get arrays and return a record and a model's bytes; whoever asked writes the files.
+"""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+from joblib import Parallel, delayed, parallel_config
+
+from prompt_oirl import fits
+from prompt_oirl.artifacts import InputError
+from prompt_oirl.fits import Fit, FitData
+from prompt_oirl.steps import code_version, package_versions
+
+FROM_FILES = ("xgboost", "interaction")  # models that train on memory-mapped features
+MUST_AGREE = ("numpy", "scikit-learn", "xgboost", "lightgbm")  # what decides the bits of a model
+
+
+def run_fits(
+    tasks: Sequence[tuple[Fit, str, FitData]], jobs: int = -1, dask: str = ""
+) -> Iterator[tuple[dict[str, Any], bytes]]:
+    """Records and model bytes, in the order of `tasks` (fit, key, data).
+
+    `jobs` fits run side by side here (-1: one per core), or, with `dask` the address of a scheduler, as many as
+    the cluster has threads. A task whose worker dies is done again by another.
+    """
+    if any(data.mapped() for _, _, data in tasks):
+        if dask:
+            raise InputError(
+                "--dask sends features to the workers' memory: raise --memory_gb, or leave it out"
+            )
+        for model in {fit.model for fit, _, _ in tasks} - set(FROM_FILES):
+            raise InputError(
+                f"--model {model} needs its features in memory: raise --memory_gb, or choose {' or '.join(FROM_FILES)}"
+            )
+        jobs = 1  # each fit uses all cores and as much memory as is meant to be used at all
+    calls = (delayed(fits.train)(*task) for task in tasks)
+    if dask:
+        with cluster(dask, [data for _, _, data in tasks]):
+            yield from Parallel(return_as="generator", batch_size=1)(calls)
+        return
+    # Workers inherit the ignored Ctrl-C: the parent alone hears it, says so in one line and ends them.
+    hears_interrupts = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    results = Parallel(n_jobs=jobs, return_as="generator", batch_size=1)(calls)
+    signal.signal(signal.SIGINT, hears_interrupts)
+    yield from results
+
+
+@contextmanager
+def cluster(address: str, shared: Sequence[FitData]) -> Iterator[None]:
+    """joblib on the Dask cluster at `address`; every worker gets a copy of `shared` and must run our code."""
+    try:
+        from distributed import Client
+    except ImportError as error:
+        raise InputError('--dask needs Dask: pip install "prompt-oirl[dask]"') from error
+    try:
+        client = Client(address, timeout=20)
+    except (OSError, ValueError) as error:
+        raise InputError(
+            f"--dask {address}: no scheduler answers there ({type(error).__name__}); start one with: dask scheduler"
+        ) from error
+    with client:
+        if not client.scheduler_info()["workers"]:
+            raise InputError(
+                f"--dask {address}: no worker; start some with: dask worker {address} --nthreads 1"
+            )
+        ours = versions()
+        for worker, theirs in client.run(versions).items():
+            if theirs != ours:
+                what = ", ".join(
+                    f"{name} {theirs.get(name)} here {ours[name]}"
+                    for name in ours
+                    if theirs.get(name) != ours[name]
+                )
+                raise InputError(f"--dask {address}: worker {worker} has {what}; install the same there")
+        distinct = list({id(data): data for data in shared}.values())
+        # Else the scheduler thins out the copies, and with a worker that dies the only one left may be lost.
+        thins_out = client.amm.running()
+        client.amm.stop()
+        try:
+            with parallel_config(backend="dask", scatter=distinct):
+                yield
+        finally:
+            if thins_out:
+                client.amm.start()
+
+
+def versions() -> dict[str, str]:
+    return package_versions(MUST_AGREE) | {"prompt_oirl": code_version()}

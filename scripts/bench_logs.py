@@ -1,0 +1,72 @@
+"""Speed of reading logs and of finding near-duplicates."""
+
+from __future__ import annotations
+
+import statistics
+import tempfile
+from collections.abc import Iterator
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from bench_training import cpu_seconds
+
+from prompt_oirl import interactions, near_duplicates, offline_dataset
+from prompt_oirl.artifacts import Paths
+from prompt_oirl.released_logs import LLM
+
+ROWS = 20_000
+
+
+def logs(repeats: int) -> Iterator[dict[str, Any]]:
+    """Reading the MAWPS log from JSONL and from partitioned Parquet; all pairs of questions against MinHash."""
+    path = Paths().labels(LLM) / "mawps_interactions.jsonl"
+    remedy = "run steps 2 and 3"
+    with tempfile.TemporaryDirectory() as folder:
+        interactions.write_partitioned(Path(folder), islice(interactions.stream(path, remedy=remedy), ROWS))
+        parquet = Path(folder) / f"llm={LLM}" / "dataset=mawps"
+
+        def read(log: Path) -> None:
+            table = interactions.TableInTheMaking()
+            for row in islice(interactions.stream(log, remedy=remedy), ROWS):
+                if row.split == "train":
+                    table.add(row)
+
+        times = [
+            (cpu_seconds(lambda: read(path)), cpu_seconds(lambda: read(parquet))) for _ in range(repeats)
+        ]
+    before, after = (statistics.median(side) / ROWS * 1e6 for side in zip(*times))
+    yield {
+        "work": "reading and checking a log; baseline: JSONL, ours: partitioned Parquet",
+        "unit": "CPU microseconds per answer", "n": ROWS, "baseline": before, "ours": after, "ratio": before / after,
+    }  # fmt: skip
+    for dataset in ("gsm8k", "svamp"):
+        yield near_duplicate_line(dataset, repeats)
+
+
+def near_duplicate_line(dataset: str, repeats: int) -> dict[str, Any]:
+    texts = offline_dataset.load_names(LLM, dataset, Paths()).texts
+    limit, found, times = near_duplicates.EXACT_LIMIT, [], []
+    try:
+        for _ in range(repeats):
+            pair = []
+            for near_duplicates.EXACT_LIMIT in (limit, 0):
+                pair.append(cpu_seconds(lambda: found.append(near_duplicates.cluster_texts(texts))))
+            times.append(pair)
+    finally:
+        near_duplicates.EXACT_LIMIT = limit
+    before, after = (statistics.median(side) for side in zip(*times))
+    exact, likely = found[:2]
+    both = np.unique(np.stack([exact, likely]), axis=1, return_inverse=True)[1].ravel()
+    kept = pairs(both) / pairs(exact)
+    return {
+        "work": f"near-duplicates among {len(texts):,} {dataset.upper()} questions, all pairs against MinHash, which keeps {kept:.1%} of pairs",
+        "unit": "CPU seconds", "n": len(texts), "baseline": before, "ours": after, "ratio": before / after,
+    }  # fmt: skip
+
+
+def pairs(clusters: np.ndarray) -> int:
+    """How many pairs share a cluster."""
+    sizes = np.bincount(clusters)
+    return int((sizes * (sizes - 1) // 2).sum())

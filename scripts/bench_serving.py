@@ -1,0 +1,149 @@
+"""Speed of embedding a log and of choosing a prompt for a question."""
+
+from __future__ import annotations
+
+import statistics
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+from bench_training import cpu_seconds
+
+from prompt_oirl import fits, offline_dataset
+from prompt_oirl.artifacts import Paths
+from prompt_oirl.embeddings import BATCH, SentenceEmbedder
+from prompt_oirl.offline_dataset import OfflineDataset
+from prompt_oirl.released_logs import LLM
+from prompt_oirl.reward_models import RewardModel
+from prompt_oirl.surface import surface_features
+
+SAMPLE = 300  # rows, or distinct texts, that each side embeds per repeat
+
+
+def embedding(repeats: int) -> Iterator[dict[str, Any]]:
+    """SVAMP's rows: as a loop over rows, in one call of the library, and ours; then bfloat16 and int8."""
+    import torch
+
+    names = offline_dataset.load_names(LLM, "svamp", Paths())
+    index = np.concatenate([names.train_index, names.test_index])
+    rows = [names.texts[i] for i in index]
+    ours = SentenceEmbedder("minilm")
+    ours.encode(["one to load it"])
+    library = ours._model
+    rng = np.random.default_rng(0)
+
+    def per_text(work: Any) -> float:
+        return cpu_seconds(work) / SAMPLE
+
+    times: dict[str, list[float]] = {}
+    vectors: dict[str, list[np.ndarray]] = {}
+    fast = SentenceEmbedder("minilm-bf16")
+    fast.encode(["one to load it"])
+    small = torch.ao.quantization.quantize_dynamic(library, {torch.nn.Linear}, dtype=torch.qint8)
+    for _ in range(repeats):
+        start = int(rng.integers(len(rows) - SAMPLE))
+        given = rows[start : start + SAMPLE]
+        distinct = sorted(rng.choice(np.array(names.texts, dtype=object), SAMPLE, replace=False), key=len)
+        for name, work in {
+            "row after row": lambda given=given: [library.encode(text) for text in given],
+            "one call": lambda given=given: library.encode(given),
+            "ours": lambda some=distinct: vectors.setdefault("ours", []).append(ours.encode(some)),
+            "bf16": lambda some=distinct: vectors.setdefault("bf16", []).append(fast.encode(some)),
+            "int8": lambda some=distinct: vectors.setdefault("int8", []).append(
+                library_unit(small.encode(some, batch_size=BATCH))
+            ),
+        }.items():
+            times.setdefault(name, []).append(per_text(work))
+    middle = {name: statistics.median(values) for name, values in times.items()}
+    mine = middle["ours"] * len(names.texts) / len(rows)
+    for name, work in (
+        (
+            "row after row",
+            f"embedding the {len(rows):,} SVAMP rows; baseline: encode(row) one by one at the library's defaults",
+        ),
+        (
+            "one call",
+            f"embedding the {len(rows):,} SVAMP rows; baseline: one encode(rows) at the library's defaults",
+        ),
+    ):
+        yield {"work": f"{work}, {SAMPLE} rows timed", "unit": "CPU ms per row", "n": len(rows), "baseline": 1e3 * middle[name], "ours": 1e3 * mine, "ratio": middle[name] / mine}  # fmt: skip
+    for name in ("bf16", "int8"):
+        cosine = min(float((a * b).sum(1).min()) for a, b in zip(vectors["ours"], vectors[name]))
+        kept = "" if cosine >= 0.999 else ", left out"
+        yield {"work": f"embedding distinct texts, {name} against float32 (least cosine {cosine:.5f}{kept})", "unit": "CPU ms per text", "n": SAMPLE * repeats, "baseline": 1e3 * middle["ours"], "ours": 1e3 * middle[name], "ratio": middle["ours"] / middle[name]}  # fmt: skip
+
+
+def library_unit(vectors: np.ndarray) -> np.ndarray:
+    return vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
+
+
+def selection(repeats: int) -> Iterator[dict[str, Any]]:
+    """One GSM8K question among 16 prompts end to end, and scoring alone."""
+    data = offline_dataset.load(LLM, "gsm8k", Paths())
+    shared = fits.fit_data(data, [data.names.paper_split()])["paper"]
+    for name in ("xgboost", "interaction"):
+        fit = fits.Fit(LLM, "gsm8k", "paper", "paper", tuple(range(6)), name, "fast")
+        train, validation, _ = fits.training_sets(fit, shared)
+        model = fits.reward_models.make(name)
+        model.tune(train, validation)
+        for embedder in ("minilm", "minilm-bf16"):
+            yield from end_to_end(data, model, f"{embedder} and {name}", embedder, repeats)
+        yield scoring(data, model, name, repeats)
+
+
+def end_to_end(
+    data: OfflineDataset, model: RewardModel, name: str, spec: str, repeats: int
+) -> Iterator[dict[str, Any]]:
+    """From a question's text to a prompt: all candidates in one call, against one after the other."""
+    embedder = SentenceEmbedder(spec)
+    texts = [prompt.text for prompt in data.names.prompts]
+    asked = [data.names.texts[i] for i in data.names.test_index]
+    vectors = embedder.encode(texts)  # the prompt side, once
+
+    def features(text: str) -> np.ndarray:
+        return np.concatenate([embedder.encode([text]), surface_features([text])], 1)
+
+    def together(text: str) -> int:
+        return int(model.predict(features(text), vectors).argmax())
+
+    def one_by_one(text: str) -> int:
+        scores = [model.predict(features(text), embedder.encode([prompt]))[0, 0] for prompt in texts]
+        return int(np.argmax(scores))
+
+    together(asked[0])
+    clocks: dict[str, list[tuple[float, float]]] = {"ours": [], "baseline": []}
+    for i in range(repeats * 20):
+        for side, work, every in (("ours", together, 1), ("baseline", one_by_one, 20)):
+            if i % every == 0:
+                clock, cpu = time.perf_counter(), time.process_time()
+                work(asked[i % len(asked)])
+                clocks[side].append((time.perf_counter() - clock, time.process_time() - cpu))
+    for column, unit in ((0, "ms by the clock, median"), (1, "CPU ms, median")):
+        before, after = (
+            1e3 * statistics.median(t[column] for t in clocks[side]) for side in ("baseline", "ours")
+        )
+        yield {
+            "work": f"one question, 16 prompts, {name}, end to end; baseline: candidate by candidate, each embedded anew",
+            "unit": unit, "n": repeats * 20, "baseline": before, "ours": after, "ratio": before / after,
+        }  # fmt: skip
+
+
+def scoring(data: OfflineDataset, model: RewardModel, name: str, repeats: int) -> dict[str, Any]:
+    """Pairs per second without the embedding: 1,000 questions x 16 prompts in one call, against pair by pair."""
+    questions, prompts, _ = data.features("paper")
+    rows = questions[data.names.test_index]
+
+    def pair_by_pair() -> None:
+        for j in range(len(prompts)):
+            model.predict(rows[:1], prompts[j : j + 1])
+
+    model.predict(rows, prompts)
+    together = [cpu_seconds(lambda: model.predict(rows, prompts)) for _ in range(repeats)]
+    single = [cpu_seconds(pair_by_pair) for _ in range(5 * repeats)]
+    n = len(rows) * len(prompts)
+    before, after = len(prompts) / statistics.median(single), n / statistics.median(together)
+    return {
+        "work": f"scoring question-prompt pairs with {name}, embedding left out; baseline: pair by pair",
+        "unit": "pairs per CPU second", "n": n, "baseline": before, "ours": after, "ratio": after / before,
+    }  # fmt: skip

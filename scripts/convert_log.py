@@ -1,0 +1,39 @@
+"""Turn a log into a folder of Parquet files partitioned by llm and dataset, or back into JSONL, of any length.
+
+    python scripts/convert_log.py --log llama_exps/LMmybot/sums_interactions.jsonl --out data/logs
+    python scripts/convert_log.py --log data/logs/llm=mybot/dataset=sums --out sums_interactions.jsonl
+
+Step 2 finds logs below data/logs by their llm and dataset.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from prompt_oirl import interactions
+from prompt_oirl.artifacts import InputError, write_jsonl
+from prompt_oirl.steps import run_step
+
+
+@dataclass
+class Args:
+    log: Path
+    """A .jsonl or .parquet file, or one llm=.../dataset=... folder."""
+    out: Path
+    """A .jsonl file, or the folder that holds all partitions."""
+
+
+def main(args: Args) -> None:
+    if not args.log.exists():
+        raise InputError(f"missing {args.log}: give a log's file or its llm=.../dataset=... folder")
+    rows = interactions.stream(args.log.resolve(), remedy="correct the log")
+    if args.out.suffix == ".jsonl":
+        write_jsonl(args.out, (asdict(row) for row in rows))
+    else:
+        interactions.write_partitioned(args.out, rows)
+    print(f"{args.log} -> {args.out}")
+
+
+if __name__ == "__main__":
+    run_step(main, Args)

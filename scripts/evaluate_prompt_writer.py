@@ -1,0 +1,247 @@
+"""Does a language model that writes prompts help? Written prompts against the fixed pool, the LLM really answering.
+
+    python scripts/evaluate_prompt_writer.py
+    python scripts/evaluate_prompt_writer.py --writers reference --writers a_lol-seed0,a_lol-seed1 --samples 4
+
+After steps 1 to 4 of the task prompt_writer. Every arm is judged on the same test questions at equal numbers of LLM
+calls (prompt_oirl/alol/best_of_n.py). Answers that the log holds are not asked for again; new ones are kept in
+results/alol/prompt_writer/<run>/answers.jsonl, so a stopped run goes on. Writes prompt_writer.csv there, or --output.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated, Any
+
+import numpy as np
+from tqdm import tqdm
+from tyro.conf import UseAppendAction
+
+from prompt_oirl import generation, interactions
+from prompt_oirl.alol import best_of_n, evaluation, log_reward, prompt_writer
+from prompt_oirl.alol.checkpoints import ModelSource
+from prompt_oirl.alol.options import ModelOptions
+from prompt_oirl.alol.processes import device_name
+from prompt_oirl.alol.rows import Limits, Row, encode_rows
+from prompt_oirl.artifacts import REPO_ROOT, InputError, Paths, read_csv, write_csv
+from prompt_oirl.interactions import Interaction
+from prompt_oirl.live import decoding_of
+from prompt_oirl.llms.budget import Budget
+from prompt_oirl.llms.transformers_llm import TransformersLLM
+from prompt_oirl.log_files import cut_torn_line
+from prompt_oirl.prompts import Prompt, prompt_id
+from prompt_oirl.questions import SEPARATORS, Question
+from prompt_oirl.reports.readme import fill_tables, markdown
+from prompt_oirl.steps import run_step
+
+CALLS = (1, 3)
+
+
+@dataclass
+class Args(ModelOptions):
+    task_name: str = "prompt_writer"
+    """prompt_writer."""
+    writers: Annotated[list[str], UseAppendAction] = field(default_factory=list)
+    """`reference` or a comma list of policies that differ by seed only; repeatable. Default: all policies as one."""
+    samples: int = 4
+    """Prompts that a writer proposes for a question."""
+    questions: int | None = None
+    """Test questions at most, in their order."""
+    log: Path | None = None
+    """The log of step 1."""
+    ckpt_dir: Path | None = None
+    """The LLM that answered it; by default data/nano_llama."""
+    output: Path | None = None
+    """The table."""
+    keep: bool = False
+    """Also keep it as results/reference/alol_prompt_writer.csv and fill the table of docs/a_lol_tasks.md."""
+
+
+def main(args: Args) -> None:
+    if args.samples < 1 or (args.questions is not None and args.questions < 1):
+        raise InputError(f"--samples {args.samples}, --questions {args.questions}: give 1 or more")
+    paths = Paths(args.root)
+    log = args.log or paths.committed_log("nano", "arith")
+    splits = prompt_writer.read_log(log, args.seed)
+    rows = args.rows("test")[: args.questions]
+    logged = {row.question_id: row for row in splits["test"]}
+    questions = [
+        Question(q.question_id, q.question, q.gold, "test", group=q.group)
+        for q in (logged[row.meta["question_id"]] for row in rows)
+    ]
+    judge = log_reward.load(args.folder / "data" / prompt_writer.JUDGE)
+    proposals = propose(args, splits["train"], splits["test"], questions, rows)
+    texts = [q.text for q in questions]
+    rankings = {key: best_of_n.ranked(judge, texts, found) for key, found in proposals.items()}
+    wanted = {
+        (q.id, prompt): q
+        for ranking in rankings.values()
+        for q, best in zip(questions, ranking)
+        for prompt, _ in best[: max(CALLS)]
+    }
+    answers, unlogged = answer(args, paths, splits["test"], wanted)
+    arms = measured(args, rankings, [answers[q.id] for q in questions], unlogged)
+    table = best_of_n.table(arms, [row.cluster for row in rows], args.seed)
+    output = args.output or args.results / "prompt_writer.csv"
+    write_csv(output, table, best_of_n.COLUMNS)
+    if args.keep:
+        kept = REPO_ROOT / "results" / "reference" / "alol_prompt_writer.csv"
+        write_csv(kept, table, best_of_n.COLUMNS)
+        fill_tables(REPO_ROOT, {"alol_prompt_writer": render(read_csv(kept, remedy=""))})
+    for row in table:
+        print(
+            f"{row['calls']} calls  {row['arm']:20} {row['writer']:10} {row['success']:.3f} [{row['ci_low']:.3f}, {row['ci_high']:.3f}], "
+            f"over the pool {100 * row['gain_over_pool']:+.1f} [{100 * row['gain_ci_low']:+.1f}, {100 * row['gain_ci_high']:+.1f}] points"
+        )
+    print(f"table in {output}")
+
+
+def propose(
+    args: Args, train: list[Interaction], test: list[Interaction], questions: list[Question], rows: list[Row]
+) -> dict[tuple[str, str], list[list[str]]]:
+    """Candidates of every question, by arm and writer."""
+    # The pool: prompts that training questions of the log were asked with, and test questions too.
+    verdicts: dict[str, list[float]] = {}
+    for row in train:
+        if row.split == "train":
+            verdicts.setdefault(row.prompt, []).append(row.correct)
+    means = {p: float(np.mean(found)) for p, found in verdicts.items() if p in {row.prompt for row in test}}
+    pool = list(means)
+    if len(pool) < 2:
+        raise InputError(
+            "the log's training and test questions share fewer than two prompts: there is no pool"
+        )
+    everything = list(dict.fromkeys(row.prompt for row in train))
+    n = len(questions)
+    found = {
+        ("best single prompt", ""): [[max(pool, key=lambda p: means[p])]] * n,
+        ("pool", ""): [pool] * n,
+        ("all logged prompts", ""): [everything] * n,
+    }
+    for group in args.writers or [",".join(trained(args))]:
+        for name in group.split(","):
+            written = write_prompts(args, name.strip(), rows)
+            found["writer's first", name] = [said[:1] for said in written]
+            found["written", name] = written
+            found["pool and written", name] = [pool + said for said in written]
+    return found
+
+
+def trained(args: Args) -> list[str]:
+    names = sorted(path.parent.name for path in (args.folder / "policies").glob("*/policy.json"))
+    if not names:
+        raise InputError(f"no policy in {args.folder / 'policies'}: run alol_step4_train_policy.py first")
+    return names
+
+
+def write_prompts(args: Args, name: str, rows: list[Row]) -> list[list[str]]:
+    """`samples` prompts for every question by one writer."""
+    folder = args.folder / "policies" / name / "model"
+    if name != "reference" and not folder.is_dir():
+        raise InputError(
+            f"--writers {name}: not in {args.folder / 'policies'}; run alol_step4_train_policy.py"
+        )
+    task = args.task
+    source = args.reference if name == "reference" else ModelSource(str(folder))
+    model, tokenizer = source.load(device_name())
+    limits = Limits(task.max_prompt_length, task.max_response_length, "cut")
+    llm = evaluation.llm_of(model, tokenizer, limits, args.eval_batch_size)
+    tokens = encode_rows(rows, tokenizer, limits)
+    decoding = task.decoding(args.seed, limits.max_response_length)
+    with tqdm(total=len(rows) * args.samples, desc=f"prompts of {name}", disable=None) as bar:
+        return evaluation.respond(llm, rows, tokens, decoding, args.samples, bar.update)
+
+
+def answer(
+    args: Args, paths: Paths, test: list[Interaction], wanted: dict[tuple[str, str], Question]
+) -> tuple[dict[str, dict[str, best_of_n.Answer]], set[tuple[str, str]]]:
+    """Answers by question id and prompt, from the log, an earlier run, or the LLM now; and what the log lacked."""
+    part = args.results / "answers.jsonl"
+    first = test[0]
+    kept = [row for row in test if row.sample == first.sample]
+    in_log = {(row.question_id, row.prompt) for row in kept}
+    cut_torn_line(part)
+    kept += interactions.read(part, remedy="delete it") if part.is_file() and part.stat().st_size else []
+    have = {(row.question_id, row.prompt) for row in kept}
+    owed = [
+        generation.Item(question, Prompt(prompt_id(prompt), prompt), first.sample)
+        for (_, prompt), question in wanted.items()
+        if (question.id, prompt) not in have
+    ]
+    if owed:
+        llm = TransformersLLM(str(args.ckpt_dir or paths.root / "data" / "nano_llama"), max_batch_size=64)
+        separator = SEPARATORS.get(first.dataset, "\n")
+        with tqdm(total=len(owed), desc="answers", disable=None) as bar:
+            failures = generation.answer_items(
+                owed, llm, first.llm, first.dataset, decoding_of(test, part), first.grader, separator, Budget(), part, bar
+            )  # fmt: skip
+        generation.check_complete(failures)
+        kept += interactions.read(part, remedy="delete it")
+    found: dict[str, dict[str, best_of_n.Answer]] = {}
+    for row in kept:
+        found.setdefault(row.question_id, {}).setdefault(row.prompt, (row.answer or "", float(row.correct)))
+    return found, {key for key in wanted if key not in in_log}
+
+
+def measured(
+    args: Args, rankings: dict, answers: list[dict[str, best_of_n.Answer]], unlogged: set[tuple[str, str]]
+) -> list[dict[str, Any]]:
+    """Success of every question, by arm, number of calls and group of writers."""
+    teams = {"": [""]} | {
+        group.split(",")[0].split("-seed")[0]: [name.strip() for name in group.split(",")]
+        for group in args.writers or [",".join(trained(args))]
+    }
+    ids = [row.meta["question_id"] for row in args.rows("test")[: len(answers)]]
+    arms = []
+    for calls in CALLS:
+        for arm in dict.fromkeys(name for name, _ in rankings):
+            for team, names in teams.items():
+                lists = [rankings[arm, name] for name in names if (arm, name) in rankings]
+                if not lists or (calls > 1 and arm in ("best single prompt", "writer's first")):
+                    continue
+                used = [(i, p) for found in lists for i, best in zip(ids, found) for p, _ in best[:calls]]
+                arms.append(
+                    {
+                        "arm": arm,
+                        "writer": team,
+                        "calls": calls,
+                        "candidates": float(np.mean([len(best) for found in lists for best in found])),
+                        "unlogged": float(np.mean([key in unlogged for key in used])),
+                        "values": np.array([best_of_n.outcome(found, calls, answers) for found in lists]),
+                    }
+                )
+    return arms
+
+
+def render(rows: list[dict[str, str]]) -> str:
+    """The table as README quotes it."""
+    header = [
+        "LLM calls",
+        "candidates from",
+        "candidates",
+        "not in the log",
+        "right",
+        "over the pool, points",
+    ]
+    lines = []
+    for row in rows:
+        gain = [100 * float(row[k]) for k in ("gain_over_pool", "gain_ci_low", "gain_ci_high")]
+        value = [float(row[k]) for k in ("success", "ci_low", "ci_high")]
+        writer = f" ({row['writer']}, {row['writers']} seeds)" if row["writer"] else ""
+        writer = writer.replace(", 1 seeds", "")
+        lines.append(
+            [
+                row["calls"],
+                row["arm"] + writer,
+                f"{float(row['candidates']):.1f}",
+                f"{100 * float(row['unlogged']):.0f} %",
+                f"{value[0]:.3f} [{value[1]:.3f}, {value[2]:.3f}]",
+                f"{gain[0]:+.1f} [{gain[1]:+.1f}, {gain[2]:+.1f}]",
+            ]
+        )
+    return markdown(header, lines)
+
+
+if __name__ == "__main__":
+    run_step(main, Args)

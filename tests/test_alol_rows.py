@@ -1,0 +1,149 @@
+"""Rows: what is written is read again, what is broken is refused in one line; rows from an interaction log."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from conftest import tiny_interactions
+
+from prompt_oirl import interactions
+from prompt_oirl.alol import arith_log, toy
+from prompt_oirl.alol.rows import FINAL, Limits, Row, encode_rows, read_rows, write_rows
+from prompt_oirl.artifacts import InputError
+
+GOOD = {
+    "id": "a",
+    "prompt_or_input_text": "a b c d =",
+    "references": "a b c d",
+    "reward_components": {FINAL: 0.5},
+    "task": "toy",
+}
+
+
+def test_rows_survive_writing(tmp_path):
+    rows = toy.make_rows({"train": 20}, 0)["train"]
+    write_rows(tmp_path / "rows.jsonl", rows, "toy")
+    assert read_rows(tmp_path / "rows.jsonl", "toy", 1.0) == rows
+
+
+def test_published_rows_are_read(tmp_path):
+    published = {k: v for k, v in GOOD.items() if k != "task"} | {"meta_data": {"score": 3}}
+    (tmp_path / "rows.jsonl").write_text(json.dumps(published) + "\n")
+    (row,) = read_rows(tmp_path / "rows.jsonl", "toy", 1.0)
+    assert row == Row("a", "a b c d =", "a b c d", {FINAL: 0.5}, meta={"score": 3})
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"reward_components": {}}, "no reward_components"),
+        ({"reward_components": None}, "no reward_components"),
+        ({"reward_components": {FINAL: float("nan")}}, "is nan"),
+        ({"reward_components": {FINAL: "good"}}, "is 'good'"),
+        ({"reward_components": {FINAL: 0.5, "fluency": None}}, "fluency is None"),
+        ({"reward_components": {FINAL: 1.5}}, "outside 0..1"),
+        ({"references": " "}, "the response is empty"),
+        ({"references": None}, "is missing"),
+        ({"prompt_or_input_text": ""}, "the prompt is empty"),
+        ({"task": "comet"}, "a row of task 'comet'"),
+        ({"id": None}, "is missing"),
+        ({"ended": "no"}, "must be true or false"),
+    ],
+)
+def test_bad_rows_are_refused_with_their_line(tmp_path, change, said):
+    path = tmp_path / "rows.jsonl"
+    path.write_text(json.dumps(GOOD) + "\n" + json.dumps(GOOD | {"id": "b"} | change) + "\n")
+    with pytest.raises(InputError, match=said) as error:
+        read_rows(path, "toy", 1.0)
+    assert f"{path}:2: " in str(error.value) and "\n" not in str(error.value)
+
+
+def test_doubled_ids_and_empty_files_are_refused(tmp_path):
+    path = tmp_path / "rows.jsonl"
+    path.write_text((json.dumps(GOOD) + "\n") * 2)
+    with pytest.raises(InputError, match="stands twice"):
+        read_rows(path, "toy", 1.0)
+    path.write_text("")
+    with pytest.raises(InputError, match="no rows"):
+        read_rows(path, "toy", 1.0)
+
+
+def test_responses_beyond_the_limit_are_refused_or_cut():
+    _, tokenizer = toy.make_model(0)
+    rows = [Row("a", "a b c d =", "a b c d", {FINAL: 1.0})]
+    end = tokenizer.eos_token_id
+    (whole,) = encode_rows(rows, tokenizer, Limits(8, 5))
+    assert len(whole.prompt) == 5 and len(whole.response) == 5 and whole.response[-1] == end
+    with pytest.raises(InputError, match="row a: a response of 5 tokens.*--max_response_length 5"):
+        encode_rows(rows, tokenizer, Limits(8, 4))
+    (cut,) = encode_rows(rows, tokenizer, Limits(3, 4, "cut"))
+    assert cut.response == whole.response[:4] and cut.prompt == whole.prompt[-3:]
+    unfinished = Row("b", "a b c d =", "a b", {FINAL: 0.0}, ended=False)
+    assert end not in encode_rows([unfinished], tokenizer, Limits(8, 5))[0].response
+
+
+def synthetic_log(path: Path) -> Path:
+    """Answers of three splits in words that the toy tokenizer does not know; finish reasons of both kinds."""
+    rows = tiny_interactions(n_train=12, n_test=12)
+    for i, row in enumerate(rows):
+        row.split = "validation" if row.split == "test" and i % 2 else row.split
+        row.dataset, row.llm, row.group = "arith", "nano", f"g{i // 6}"
+        row.finish_reason = "length" if i % 5 == 0 else "stop"
+        if i % 3 == 0:
+            row.answer = "The answer is 100000."
+    interactions.write(path, rows)
+    return path
+
+
+def chat_tokenizer() -> Any:
+    _, tokenizer = toy.make_model(0)
+    tokenizer.chat_template = "{% for m in messages %}{{ m['content'] }}{{ '\\n' }}{% endfor %}"
+    return tokenizer
+
+
+@pytest.mark.parametrize("name", ["arith.parquet", "arith.jsonl"])
+def test_rows_of_a_log(tmp_path, name):
+    log = synthetic_log(tmp_path / name)
+    splits = arith_log.make_rows(log, chat_tokenizer(), {"validation": 5}, seed=0)
+    logged = {
+        (r.split, r.question_id, r.prompt_id): r
+        for r in interactions.read(log, remedy="")
+    }  # fmt: skip
+    assert len(splits["train"]) == sum(r.split == "train" for r in logged.values())
+    assert len(splits["validation"]) == 5
+    asked = {row.meta["prompt_id"] for row in splits["train"]}
+    for split, rows in splits.items():
+        for row in rows:
+            source = logged[split, row.meta["question_id"], row.meta["prompt_id"]]
+            assert row.prompt == f"{source.question}\n{source.prompt}\n" and row.response == source.answer
+            assert row.ended == (source.finish_reason == "stop") and row.group == source.group
+            assert row.reward == float(row.response != "The answer is 100000.")
+            assert row.meta["prompt_id"] in asked
+    assert arith_log.rewards(splits["train"][:1], [f"So the answer is {splits['train'][0].meta['gold']}."]) == [{FINAL: 1.0}]  # fmt: skip
+
+
+def test_all_answers_under_one_prompt(tmp_path):
+    """Every answer to a question responds to the same text; rewards stay, for they don't depend on the prompt."""
+    log = synthetic_log(tmp_path / "arith.parquet")
+    own = arith_log.make_rows(log, chat_tokenizer(), {}, seed=0)
+    name = own["train"][0].meta["prompt_id"]
+    one = arith_log.make_rows(log, chat_tokenizer(), {"train": 3}, seed=0, prompt=name)
+    rewards = {row.id: row.reward for row in own["train"]}
+    texts = {row.meta["question_id"]: row.prompt for row in own["train"] if row.meta["prompt_id"] == name}
+    assert len({row.meta["question_id"] for row in one["train"]}) == 3
+    assert len({row.meta["prompt_id"] for row in one["train"]}) > 1
+    for row in one["train"]:
+        assert row.prompt == texts[row.meta["question_id"]] and row.reward == rewards[row.id]
+    for split in ("validation", "test"):
+        assert {row.meta["prompt_id"] for row in one[split]} == {name}
+    with pytest.raises(InputError, match="--prompt nobody: not asked"):
+        arith_log.make_rows(log, chat_tokenizer(), {}, seed=0, prompt="nobody")
+
+
+def test_a_log_without_validation_is_refused(tmp_path):
+    interactions.write(tmp_path / "log.jsonl", tiny_interactions(n_train=4, n_test=4))
+    with pytest.raises(InputError, match="no answered validation questions"):
+        arith_log.make_rows(tmp_path / "log.jsonl", chat_tokenizer(), {}, 0)

@@ -1,0 +1,120 @@
+"""Step 4 on a Dask cluster of two worker processes: the local run's bytes, also when one of them is killed."""
+
+from __future__ import annotations
+
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from conftest import run_step, write_tiny_log
+
+from prompt_oirl.artifacts import REPO_ROOT, Paths
+
+pytest.importorskip("distributed")
+TABLE = "toy_xgboost_validation.csv"
+
+
+@pytest.fixture(scope="module")
+def local(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    root = tmp_path_factory.mktemp("local")
+    write_tiny_log(root)
+    for step in (2, 3):
+        run_step(step, root)
+    run_step(4, root)
+    return root
+
+
+@pytest.fixture
+def start_cluster(tmp_path: Path) -> Iterator[Callable[[], tuple[str, list[subprocess.Popen]]]]:
+    """A scheduler and two workers, each with a folder of its own; nothing of ours is shared but the code."""
+    processes: list[subprocess.Popen] = []
+
+    def start(*command: str) -> subprocess.Popen:
+        processes.append(
+            subprocess.Popen(
+                [sys.executable, "-m", "dask", *command, "--no-dashboard"],
+                cwd=tmp_path,
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.DEVNULL,
+            )  # fmt: skip
+        )
+        return processes[-1]
+
+    def cluster() -> tuple[str, list[subprocess.Popen]]:
+        from distributed import Client
+
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            port = free.getsockname()[1]
+        address = f"tcp://127.0.0.1:{port}"
+        start("scheduler", "--host", "127.0.0.1", "--port", str(port))
+        workers = []
+        for i in range(2):
+            (tmp_path / f"worker{i}").mkdir()
+            workers.append(
+                start(
+                    "worker",
+                    address,
+                    "--nthreads",
+                    "1",
+                    "--no-nanny",
+                    "--local-directory",
+                    str(tmp_path / f"worker{i}"),
+                )
+            )
+        with Client(address, timeout=60) as client:
+            client.wait_for_workers(2, timeout=60)
+        return address, workers
+
+    yield cluster
+    for process in processes:
+        process.kill()
+        process.wait()
+
+
+def without_models(local: Path, root: Path) -> Path:
+    """A root with what steps 2 and 3 wrote, by the same relative names."""
+    import shutil
+
+    shutil.copytree(local, root)
+    shutil.rmtree(Paths(root).models("tiny"))
+    return root
+
+
+@pytest.mark.parametrize("kill", [False, True], ids=["both live", "one killed"])
+def test_a_cluster_writes_the_bytes_of_the_local_run(
+    kill: bool, local: Path, tmp_path: Path, start_cluster: Callable[[], tuple[str, list[subprocess.Popen]]]
+) -> None:
+    root = without_models(local, tmp_path / "root")
+    address, workers = start_cluster()
+    run = subprocess.Popen(
+        [sys.executable, "llama_step4_offline_evaluation.py", "--root", str(root), "--llm", "tiny", "--dask", address],
+        cwd=REPO_ROOT / "llama_exps", stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    models = Paths(root).models("tiny")
+    if kill:
+        while not list(models.glob("*.json")):
+            assert run.poll() is None, run.communicate()[1]
+            time.sleep(0.02)
+        workers[0].kill()
+        done = len(list(models.glob("*.json")))
+        assert done < len(list(Paths(local).models("tiny").glob("*.json")))
+    errors = run.communicate(timeout=240)[1]
+    assert run.returncode == 0, errors
+    assert (models / TABLE).read_bytes() == (Paths(local).models("tiny") / TABLE).read_bytes()
+    for model in Paths(local).models("tiny").glob("*.safetensors"):
+        assert (models / model.name).read_bytes() == model.read_bytes()
+
+
+def test_no_scheduler_is_one_clear_line(local: Path, tmp_path: Path) -> None:
+    root = without_models(local, tmp_path / "root")
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    result = run_step(4, root, "--dask", f"tcp://127.0.0.1:{port}", check=False)
+    assert result.returncode == 1
+    assert "no scheduler answers there" in result.stderr.splitlines()[-1]

@@ -1,0 +1,291 @@
+"""Steps 1 and 2 of OPRO as a user runs them, against a server that misbehaves; killed, resumed, under two hash seeds."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import pytest
+from misbehaving_server import FAULTS, MisbehavingServer
+from opro_toy import mutate_last, pick, toy_answer, toy_questions
+
+from prompt_oirl import interactions
+from prompt_oirl.artifacts import REPO_ROOT
+from prompt_oirl.opro import search_proposer
+
+KEY = "sk-secret-of-the-test"
+STEP1, STEP2 = "opro_step1_optimize_prompts.py", "opro_step2_evaluate_prompts.py"
+STEP3, STEP4 = "opro_step3_select_per_query.py", "opro_step4_ablations.py"
+SIZES = ["--train_size", "12", "--validation_size", "10", "--test_size", "30"]
+SMALL = [*SIZES, "--loop.steps", "3", "--loop.samples", "4", "--loop.finalists", "3", "--max_gen_len", "60"]
+
+
+def reply_to(body: dict[str, Any]) -> str:
+    """Optimizer and scorer at one server: a meta-prompt asks for an instruction, anything else is a question."""
+    text = body["messages"][-1]["content"]
+    return mutate_last(text, body["seed"]) if "Begin it with <INS>" in text else toy_answer(text)
+
+
+class Runner:
+    def __init__(self, root: Path, server: MisbehavingServer):
+        self.root, self.server = root, server
+        root.mkdir(exist_ok=True)
+        self.questions = root / "questions.jsonl"
+        rows = [
+            {"id": q.id, "question": q.text, "gold": q.gold, "split": q.split, "group": q.group}
+            for q in toy_questions()
+        ]
+        self.questions.write_text("".join(json.dumps(row) + "\n" for row in rows))
+
+    def command(self, script: str, *flags: str) -> list[str]:
+        model = [
+            "--scorer.backend",
+            "openai",
+            "--scorer.model",
+            "m",
+            "--scorer.base_url",
+            self.server.url,
+            "--scorer.timeout",
+            "1",
+        ]
+        return [
+            sys.executable,
+            script,
+            "--task",
+            "toy",
+            "--questions",
+            str(self.questions),
+            "--root",
+            str(self.root),
+            *model,
+            *flags,
+        ]
+
+    def step1(self, *flags: str) -> list[str]:
+        optimizer = [
+            "--optimizer.backend",
+            "openai",
+            "--optimizer.model",
+            "o",
+            "--optimizer.base_url",
+            self.server.url,
+        ]
+        return self.command(
+            STEP1, *SMALL, *optimizer, "--optimizer.timeout", "1", "--initial", "Solve it.", *flags
+        )
+
+    def run(self, command: list[str], **environment: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            command,
+            cwd=REPO_ROOT / "opro_exps",
+            env=self.environment(**environment),
+            capture_output=True,
+            text=True,
+        )
+
+    def environment(self, **more: str) -> dict[str, str]:
+        return {**os.environ, "OPENAI_API_KEY": KEY, "PYTHONPATH": str(REPO_ROOT), **more}
+
+    @property
+    def folder(self) -> Path:
+        return self.root / "results" / "opro" / "toy" / "default"
+
+    def results(self) -> dict[str, bytes]:
+        return {
+            str(p.relative_to(self.folder)): p.read_bytes()
+            for p in sorted(self.folder.rglob("*"))
+            if p.is_file()
+        }
+
+    def rows(self) -> list[interactions.Interaction]:
+        return interactions.read(self.root / "opro_exps" / "LMm" / "toy_interactions.jsonl", remedy="")
+
+
+@pytest.fixture
+def runner(tmp_path: Path, server: MisbehavingServer) -> Runner:
+    server.reply_to = reply_to
+    return Runner(tmp_path / "root", server)
+
+
+def test_optimise_at_a_misbehaving_server_then_evaluate(runner: Runner, server: MisbehavingServer) -> None:
+    server.fault_of = lambda text: FAULTS[pick(text) % len(FAULTS)] if pick("fault", text) % 16 == 0 else ""
+    done = runner.run(runner.step1())
+    assert done.returncode == 0, done.stderr
+    rows = runner.rows()
+    assert len({(r.question_id, r.prompt_id) for r in rows}) == len(rows)
+    asked = {text: n for text, n in server.answered.items() if "Begin it" not in text}
+    assert len(asked) == len(rows) and set(asked.values()) == {1}, "an answer was paid twice"
+    assert sum(server.answered.values()) - len(asked) == 12, "proposals"
+    assert {server.fault_of(text) for text in server.requests} > {""}
+
+    result = list(csv.DictReader((runner.folder / "result.csv").open()))
+    assert [row["what"] for row in result] == [
+        "test accuracy, initial",
+        "test accuracy, winner",
+        "test gain, winner - initial",
+    ]
+    assert {row["proposer"] for row in result} == {"o"} and float(result[2]["value"]) > 0
+    assert (runner.folder / "accuracy_per_step.png").read_bytes()[:4] == b"\x89PNG"
+    report = (runner.folder / "seed0" / "report.md").read_text()
+    assert "Proposer: o. Scorer: m." in report and f"{len(rows):,} of {len(rows):,} answers" in report
+
+    found = runner.folder / "seed0" / "instructions.csv"
+    done = runner.run(
+        runner.command(STEP2, *SIZES, "--max_gen_len", "60", "--instructions", str(found), "--top", "3")
+    )
+    assert done.returncode == 0, done.stderr
+    table = list(
+        csv.DictReader((runner.root / "results" / "opro" / "toy" / "evaluation" / "evaluation.csv").open())
+    )
+    assert (
+        table[0]["accuracy"] == result[0]["value"] and len(table) == 3 and table[0]["gain_over_first"] == "0"
+    )
+    log = runner.rows()
+    assert len({(r.question_id, r.prompt_id) for r in log}) == len(log) > len(rows)
+    files = [p for p in runner.root.rglob("*") if p.is_file()]
+    assert not [p for p in files if KEY.encode() in p.read_bytes()]
+
+
+def test_killed_and_resumed(tmp_path: Path, server: MisbehavingServer) -> None:
+    server.reply_to = reply_to
+    whole = Runner(tmp_path / "whole", server)
+    done = whole.run(whole.step1())
+    assert done.returncode == 0, done.stderr
+    paid = Counter(server.answered)
+    runner = Runner(tmp_path / "killed", server)
+    total = sum(paid.values())
+    kills = 0
+    for moment in (0.1, 0.4, 0.7, 0.95):
+        before = sum(server.answered.values())
+        process = subprocess.Popen(
+            runner.step1(), cwd=REPO_ROOT / "opro_exps", env=runner.environment(), start_new_session=True,
+            stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+        )  # fmt: skip
+        while process.poll() is None and sum(server.answered.values()) - total < moment * total:
+            time.sleep(0.002)
+        if process.poll() is None:
+            os.killpg(process.pid, signal.SIGKILL)
+            kills += 1
+        process.wait()
+        assert sum(server.answered.values()) >= before
+    done = runner.run(runner.step1())
+    assert done.returncode == 0 and kills >= 3, done.stderr
+    assert runner.results() == whole.results()
+    again = Counter(server.answered) - paid
+    assert sum(again.values()) <= total + 8 * kills, "more than the batch in flight was lost"
+    mine, theirs = ({(r.question_id, r.prompt_id): r.answer for r in w.rows()} for w in (runner, whole))
+    assert mine == theirs
+
+
+def test_same_bytes_under_two_hash_seeds(tmp_path: Path, server: MisbehavingServer) -> None:
+    server.reply_to = reply_to
+    results = []
+    for hash_seed in ("1", "2"):
+        runner = Runner(tmp_path / hash_seed, server)
+        flags = ["--proposer", "search", "--seeds", "2", "--loop.exemplar_policy", "hardest"]
+        done = runner.run(runner.step1(*flags), PYTHONHASHSEED=hash_seed)
+        assert done.returncode == 0, done.stderr
+        found = runner.results()
+        results.append(found)
+    assert results[0] == results[1] and len(results[0]) > 15
+    text = {
+        name: data.decode()
+        for name, data in results[0].items()
+        if name.endswith((".csv", ".md")) and b"step" in data
+    }
+    named = [n for n in text if "steps.csv" in n or "report.md" in n or "result.csv" in n]
+    assert named and all("phrase-search" in text[n] for n in named), "the search is named in every output"
+
+
+def test_flags_that_cannot_work_are_refused_in_one_line(runner: Runner, server: MisbehavingServer) -> None:
+    done = runner.run(runner.step1("--dry_run"))
+    assert (
+        done.returncode == 0
+        and "scorer calls, at most: 256 (156 train, 40 validation, 60 test" in done.stdout
+    )
+    assert not server.requests and not runner.folder.exists()
+    runner.folder.joinpath("seed0").mkdir(parents=True)
+    for flags, message in (
+        (["--seeds", "0"], "give 1 or more"), (["--train_size", "0"], "give 1 or more each"), (["--loop.steps", "0"], "--loop.steps 0"),
+        (["--meta.buckets", "x"], "--meta.buckets x"), (["--run", "../x"], "plain name"), (["--temperature", "-1"], "temperature"),
+    ):  # fmt: skip
+        done = runner.run(runner.step1(*flags))
+        assert done.returncode == 1 and message in done.stderr and "Traceback" not in done.stderr, done.stderr
+    done = runner.run(runner.step1("--scorer_budget.max_calls", "5"))
+    assert done.returncode == 0 and "stopped by the scorer's --max_calls 5" in done.stdout, done.stderr
+    done = runner.run(runner.step1("--loop.samples", "3"))
+    assert done.returncode == 1 and "was started with another loop" in done.stderr
+    done = runner.run(runner.command(STEP2, "--instructions", str(runner.root / "none.txt")))
+    assert done.returncode == 1 and "missing" in done.stderr.splitlines()[-1]
+
+
+def test_select_per_query_and_ablations_replay_the_log(runner: Runner, server: MisbehavingServer) -> None:
+    search = ["--proposer", "search", "--search_space", "small", "--parts_seed", "0"]
+    assert runner.run(runner.step1(*search)).returncode == 0
+    sizes = ["--validation_size", "10", "--test_size", "30", "--max_gen_len", "60"]
+    step3 = runner.command(
+        STEP3, *sizes, "--fit_size", "24", "--pool", "3", "--model", "linear", "--embedder", "tfidf"
+    )
+    done = runner.run(step3)
+    assert done.returncode == 0, done.stderr
+    folder = runner.folder / "seed0"
+    table = {r["what"]: float(r["value"]) for r in csv.DictReader((folder / "selection.csv").open())}
+    gain = table["picked per question"] - table["single best of the pool"]
+    assert table["gain of picking"] == pytest.approx(gain) and table[
+        "any of the pool (lucky hits count)"
+    ] >= max(table["picked per question"], table["single best of the pool"])
+    picks = list(csv.DictReader((folder / "picks.csv").open()))
+    assert len(picks) == 30 and len({p["pick"] for p in picks}) <= 3
+    before = sum(server.answered.values())
+    assert runner.run(step3).returncode == 0 and sum(server.answered.values()) == before
+
+    step4 = runner.command(
+        STEP4, *SIZES, "--max_gen_len", "60", "--instructions", "12", "--seeds", "2",
+        "--arms", "default", "samples=2", "order=descending", "one step", "quarter",
+    )  # fmt: skip
+    done = runner.run(step4, PYTHONHASHSEED="1")
+    assert done.returncode == 0, done.stderr
+    out = runner.root / "results" / "opro" / "toy" / "ablations"
+    rows = list(csv.DictReader((out / "ablations.csv").open()))
+    scored = {row["arm"]: float(row["scored"]) for row in rows}
+    assert scored["default"] == scored["samples=2"] == scored["one step"] == 13 > scored["quarter"]
+    assert {row["proposer"] for row in rows} == {"phrase-search"} and (out / "ablations.png").is_file()
+    found = {p.name: p.read_bytes() for p in out.iterdir() if p.is_file()}
+    before = sum(server.answered.values())
+    done = runner.run(step4, PYTHONHASHSEED="2")
+    assert done.returncode == 0 and " 0 asked for" in done.stdout, "a second time is a replay"
+    assert sum(server.answered.values()) == before
+    assert {p.name: p.read_bytes() for p in out.iterdir() if p.is_file()} == found
+    done = runner.run(runner.command(STEP4, "--arms", "nonsense"))
+    assert done.returncode == 1 and "choose from default" in done.stderr
+    done = runner.run(runner.command(STEP3, "--run", "none"))
+    assert done.returncode == 1 and "run opro_step1_optimize_prompts.py" in done.stderr
+
+
+def test_without_any_scorer_call_an_instruction_is_found(runner: Runner, server: MisbehavingServer) -> None:
+    """Instructions measured in step 2 teach the reward model; the search on its predictions asks nobody."""
+    texts = runner.root / "texts.txt"
+    texts.write_text("\n".join(search_proposer.SMALL.instructions()[:22]) + "\n")
+    done = runner.run(
+        runner.command(STEP2, *SIZES, "--max_gen_len", "60", "--instructions", str(texts), "--part", "train")
+    )
+    assert done.returncode == 0, done.stderr
+    log = runner.root / "opro_exps" / "LMm" / "toy_interactions.jsonl"
+    asked = len(server.requests)
+    predict = [
+        "--proposer", "search", "--score_by", "reward_model", "--judge", "reward_model", "--run", "predicted",
+        "--reward_log", str(log), "--reward.threshold", "-1",
+    ]  # fmt: skip
+    done = runner.run(runner.step1(*predict))
+    assert done.returncode == 0, done.stderr
+    assert len(server.requests) == asked, "a predicting run called the server"
+    assert "no answer was asked for; rank correlation on left-out instructions" in done.stdout
+    assert "(predicted)" in done.stdout
