@@ -19,6 +19,7 @@ from prompt_oirl.splits import HEADLINE_FOLDS, assign_folds
 
 WORTH = 0.003  # a gain below that is not worth a reward model, however sure
 MATTERS = 0.01  # a gain that the log must be able to rule out before "not shown" is said
+SHOWN = 2.6  # standard errors that a verdict needs: folds share questions, so 1.96 would be passed too often by chance
 SURE = 1.96  # standard errors: 95 % intervals
 CURVE = (0.25, 0.5, 1.0)
 MOST_QUESTIONS = 1_000_000
@@ -347,7 +348,7 @@ def judge(gain: Gain, groups: int) -> tuple[str, str, int | None]:
     value, low, high = gain.expected
     said = f"{100 * value:+.1f} points to expect [{100 * low:+.1f}, {100 * high:+.1f}], measured on held-out picks {100 * gain.measured[0]:+.1f} "
     said += f"[{100 * gain.measured[1]:+.1f}, {100 * gain.measured[2]:+.1f}]"
-    if gain.support > SURE and value >= WORTH and gain.measured[2] > 0:
+    if gain.support > SHOWN and value >= WORTH and gain.measured[2] > 0:
         return "worth it", f"Choosing per question beats the best single prompt: {said}.", 0
     if high < MATTERS:
         return (
@@ -367,7 +368,7 @@ def judge(gain: Gain, groups: int) -> tuple[str, str, int | None]:
 def _more_questions(gain: Gain, groups: int) -> int | None:
     """Questions until the interval shows the gain or rules it out: standard errors shrink with the root of their number."""
     value, _, high = gain.expected
-    to_show = (SURE / gain.support) ** 2 if gain.support > 0.25 else np.inf
+    to_show = (SHOWN / gain.support) ** 2 if gain.support > 0.25 else np.inf
     to_rule_out = ((high - value) / max(MATTERS - value, 1e-9)) ** 2 if value < MATTERS else np.inf
     factor = min(to_show if value >= WORTH else np.inf, to_rule_out)
     factor = factor if np.isfinite(factor) else to_show

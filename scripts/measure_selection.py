@@ -129,15 +129,24 @@ def each(task: Callable[..., Any], calls: Sequence[tuple], jobs: int, label: str
 
 def with_tables(text: str, reference: Path) -> str:
     """The page with the tables of the finished parts; the others stay as they are."""
-    found = {p.stem.removeprefix("selection_"): read_csv(p, remedy="run this script") for p in reference.glob("selection_*.csv")}
+    found = {
+        p.stem.removeprefix("selection_"): read_csv(p, remedy="run this script")
+        for p in reference.glob("selection_*.csv")
+    }
     real = [row for name in ("gsm8k", "svamp", "mawps", "arith") for row in found.get(f"real_{name}", [])]
     if real:
         text = replace_table(text, "selection_real", real_table(real))
     simulated = [row for name in ("mawps", "gsm8k") for row in found.get(name, [])]
-    for name, rows in (("simulated", simulated), ("diagnosis", found.get("diagnosis")), ("variance", found.get("variance"))):
+    for name, rows in (
+        ("simulated", simulated),
+        ("diagnosis", found.get("diagnosis")),
+        ("variance", found.get("variance")),
+    ):
         if rows:
             header = [column.replace("_", " ") for column in rows[0]]
-            text = replace_table(text, f"selection_{name}", markdown(header, [list(row.values()) for row in rows]))
+            text = replace_table(
+                text, f"selection_{name}", markdown(header, [list(row.values()) for row in rows])
+            )
     return text
 
 
@@ -150,11 +159,23 @@ def real_table(rows: Sequence[dict[str, str]]) -> str:
         said = f"{float(gain['value']):+.2f} [{float(gain['low']):+.2f}, {float(gain['high']):+.2f}]"
         pairs = [
             f"{float(mine[name]['value']):.3f}"
-            + (f" ({float(mine[f'{name}, uncalibrated']['value']):.3f})" if f"{name}, uncalibrated" in mine else "")
+            + (
+                f" ({float(mine[f'{name}, uncalibrated']['value']):.3f})"
+                if f"{name}, uncalibrated" in mine
+                else ""
+            )
             for name in names
         ]
         lines.append([dataset, model, gain["assignments"], said, *pairs])
-    header = ["log", "model", "fold assignments", "gain, points [90 %]", "ECE (uncalibrated)", "log loss", "within-prompt AUC"]
+    header = [
+        "log",
+        "model",
+        "fold assignments",
+        "gain, points [90 %]",
+        "ECE (uncalibrated)",
+        "log loss",
+        "within-prompt AUC",
+    ]
     return markdown(header, lines)
 
 

@@ -40,12 +40,15 @@ def test_it_gains_where_there_is_something_to_gain():
     assert log.gain(picks(model, log), int(train.prompt_means.argmax())) > 4
 
 
-@pytest.mark.parametrize("seed", range(4))
-def test_without_support_everyone_gets_the_train_best_prompt(seed: int):
-    log = simulate(0, train=600, test=200, rates=RATES, seed=seed)
-    model = fitted(log)
-    assert model.settings["interaction"] == 0, "a chance of about one in fifty per seed, and these four are fixed"
-    assert (picks(model, log) == log.training_set().prompt_means.argmax()).all()
+def test_without_support_everyone_gets_the_train_best_prompt():
+    logs = [simulate(0, train=300, test=50, rates=RATES, seed=seed) for seed in range(12)]
+    models = [fitted(log) for log in logs]
+    assert sum(model.settings["interaction"] > 0 for model in models) <= 2, (
+        "about one in thirty logs looks like more"
+    )
+    for log, model in zip(logs, models):
+        if not model.settings["interaction"]:
+            assert (picks(model, log) == log.training_set().prompt_means.argmax()).all()
 
 
 def test_differences_among_hopeless_prompts_are_no_evidence():
@@ -140,7 +143,9 @@ def test_save_and_load(tmp_path: Path):
     model = fitted(log)
     digest = reward_models.save(model, tmp_path / "m.safetensors")
     again = reward_models.load(reward_models.make("interaction"), tmp_path / "m.safetensors", digest)
-    assert (again.predict(log.vectors, log.prompt_vectors) == model.predict(log.vectors, log.prompt_vectors)).all()
+    assert (
+        again.predict(log.vectors, log.prompt_vectors) == model.predict(log.vectors, log.prompt_vectors)
+    ).all()
     assert again.settings == pytest.approx(model.settings)
 
 
@@ -148,9 +153,7 @@ def test_whole_clusters_leave_the_inner_folds():
     """Copies of questions look like new evidence unless their cluster moves as one."""
     log = simulate(0, train=300, test=100, rates=(0.5, 0.5, 0.5), seed=8)
     t = log.training_set()
-    copies = {
-        name: np.repeat(getattr(t, name), 4, 0) for name in ("questions", "labels", "weights")
-    }
+    copies = {name: np.repeat(getattr(t, name), 4, 0) for name in ("questions", "labels", "weights")}
     alone, together = Interaction(), Interaction()
     alone.fit(replace(t, **copies, clusters=np.arange(1200)))
     together.fit(replace(t, **copies, clusters=np.repeat(np.arange(300), 4)))
@@ -169,7 +172,9 @@ def test_ridge_path_is_ridge_regression():
             inside = folds != fold
             x, w = phi[inside], weights[inside, j]
             for i in (0, 4, len(RIDGES) - 1):
-                beta = np.linalg.solve(x.T @ (x * w[:, None]) + RIDGES[i] * np.eye(5), x.T @ (w * targets[inside, j]))
+                beta = np.linalg.solve(
+                    x.T @ (x * w[:, None]) + RIDGES[i] * np.eye(5), x.T @ (w * targets[inside, j])
+                )
                 np.testing.assert_allclose(held[i, ~inside, j], phi[~inside] @ beta, atol=1e-9)
 
 
@@ -271,7 +276,13 @@ def test_oracle_without_luck():
 
 def test_facts_name_what_is_wrong():
     rows = [
-        {"question": f"How many {word} are in {i} boxes of {other}?", "prompt": p, "correct": int(p == "good" and i % 2), "answer": a, "split": s}
+        {
+            "question": f"How many {word} are in {i} boxes of {other}?",
+            "prompt": p,
+            "correct": int(p == "good" and i % 2),
+            "answer": a,
+            "split": s,
+        }
         for i, (word, other) in enumerate((f"w{i}x", f"o{i}y") for i in range(30))
         for p, a in (("good", "the answer is 7."), ("bad", "so first we will take the number of all the"))
         for s in ("train", "test")
@@ -293,4 +304,6 @@ def test_measure_selection_runs(tmp_path: Path):
     assert (tmp_path / "results/reference/selection_variance.csv").read_text().startswith("component,samples")
     assert "| difficulty | 2 | 1 |" in page.read_text()
     done = subprocess.run([*command, "--parts", "variants"], capture_output=True, text=True, timeout=60)
-    assert done.returncode != 0 and done.stderr.startswith("error: --parts variants: choose from"), done.stderr
+    assert done.returncode != 0 and done.stderr.startswith("error: --parts variants: choose from"), (
+        done.stderr
+    )

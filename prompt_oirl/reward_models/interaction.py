@@ -24,7 +24,8 @@ from prompt_oirl.reward_models.training_set import TrainingSet, prompt_coordinat
 from prompt_oirl.splits import INNER_FOLDS, assign_folds
 
 CONTENDS = 0.02  # share of questions on which a prompt must look best to be one that might be chosen
-GATE = 2.2  # standard errors by which s must exceed 0
+GATE = 2.6  # standard errors by which s must exceed 0
+CAUTION = 1.0  # standard errors by which a supported s is lowered
 LEAST_SHARE = 0.5  # least weight that a penalty's interaction may have
 LEAST_CLUSTERS = 20  # with fewer there is nothing to cross-fit; prompts are ranked by their means
 
@@ -73,13 +74,14 @@ class Interaction:
             chosen, weighed = choose_weight(cells, d, paths, residual, information)
             m = path.fit(residual, information, chosen)
             # Never less than a standard error, so that `effects` of an unsupported interaction can still be tested.
-            self._interaction = max(weighed.share, weighed.error) * (m - m.mean(1, keepdims=True))
+            used = max(weighed.cautious, weighed.error)
+            self._interaction = used * (m - m.mean(1, keepdims=True))
             self._supported = weighed.share > GATE * weighed.error
             if self._supported:
                 self._b, slope = weighed.b, weighed.slope
             self.settings |= {
                 "interaction_ridge": float(RIDGES[chosen]),
-                "interaction": round(weighed.share, 4) if self._supported else 0.0,
+                "interaction": round(used, 4) if self._supported else 0.0,
                 "support": round(weighed.share / max(weighed.error, 1e-12), 3),
             }
         self.settings["slope"] = round(max(float(slope), 0.0), 4)
@@ -168,6 +170,11 @@ class WeighedInteraction:
     share: float
     error: float
 
+    @property
+    def cautious(self) -> float:
+        """One standard error less than the estimate, which passed a gate and therefore flatters; >= 0."""
+        return max(self.share - CAUTION * self.error, 0.0)
+
     def probabilities(self, share: float) -> np.ndarray:
         """Success probabilities (u, K) if the interaction counts `share`."""
         return sigmoid(self.b + self.slope * self.d[:, None] + share * self.m)
@@ -210,7 +217,7 @@ def choose_weight(
         inner = m[:, among] - m[:, among].mean(1, keepdims=True)
         wide = np.repeat(d[:, None], len(among), 1)
         _, (_, share), (_, error) = some.regress([wide[:, among], inner])
-        b, (slope, _), _ = cells.regress([wide, m], fixed={1: max(share, 0.0)})
+        b, (slope, _), _ = cells.regress([wide, m], fixed={1: max(share - CAUTION * error, 0.0)})
         weighed = WeighedInteraction(b, d, m, float(slope), float(share), float(error))
         picks = np.bincount(weighed.probabilities(max(share, error)).argmax(1), minlength=len(b))
         looks_best = (picks >= CONTENDS * picks.sum()) | (np.arange(len(b)) == b.argmax())
