@@ -186,7 +186,8 @@ def _worth(evaluation: Evaluation) -> str:
     )
     alone = sorted((r for r in rows if r["policy"] in names), key=lambda r: -r["success"])
     left_out = {r["policy"] for r in alone[PROMPTS_SHOWN:]}
-    lines, more = [], []
+    lines: list[str] = []
+    more: list[str] = []
     for row in rows:
         gain = (
             "" if row["policy"] == "best prompt" else _points(row["gain"], row["gain_low"], row["gain_high"])
