@@ -6,6 +6,7 @@ Workers get arrays and return a record and a model's bytes; whoever asked writes
 from __future__ import annotations
 
 import signal
+import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -44,6 +45,8 @@ def run_fits(
         with cluster(dask, [data for _, _, data in tasks]):
             yield from Parallel(return_as="generator", batch_size=1)(calls)
         return
+    # What joblib says of tasks in flight when the caller stops early is no news to who stopped it.
+    warnings.filterwarnings("ignore", message=".*tasks (have been successfully executed|which were still)")
     # Workers inherit the ignored Ctrl-C: the parent alone hears it, says so in one line and ends them.
     hears_interrupts = signal.signal(signal.SIGINT, signal.SIG_IGN)
     results = Parallel(n_jobs=jobs, return_as="generator", batch_size=1)(calls)

@@ -24,7 +24,7 @@ from prompt_oirl.alol import best_of_n, comet, hh, knowledge_dialogue, log_rewar
 from prompt_oirl.alol.options import RunOptions
 from prompt_oirl.alol.rows import EXPECTED, FINAL, Row, read_rows
 from prompt_oirl.alol.tasks import MODULES, get_task
-from prompt_oirl.artifacts import InputError
+from prompt_oirl.artifacts import REPO_ROOT, InputError, read_csv
 
 END = tiny.END
 WORDS = tiny.WORDS
@@ -502,8 +502,6 @@ def test_prompt_writer_through_all_steps(writer_root, models, tmp_path, capsys):
     """Steps 2 to 5 with V from the reward model, then the comparison with a tiny LLM really answering."""
     import importlib.util
 
-    from prompt_oirl.artifacts import REPO_ROOT
-
     flags: dict[str, Any] = {"task_name": "prompt_writer", "max_prompt_length": 30, "max_response_length": 20}
     flags["long_responses"] = "cut"
     base = {"model_name_or_path": str(models / "base")}
@@ -562,6 +560,16 @@ def test_arith_with_expected_rewards(writer_root, tmp_path):
 
 
 # --- best of N -------------------------------------------------------------------------------------------------
+
+
+def test_the_quoted_table_is_the_committed_one():
+    import runpy
+
+    render = runpy.run_path(str(REPO_ROOT / "scripts" / "evaluate_prompt_writer.py"))["render"]
+    rows = read_csv(REPO_ROOT / "results" / "reference" / "alol_prompt_writer.csv", remedy="")
+    quoted = (REPO_ROOT / "docs" / "a_lol_tasks.md").read_text(encoding="utf-8")
+    assert f"<!-- table: alol_prompt_writer -->\n{render(rows)}<!-- end -->" in quoted
+    assert all(float(r["ci_low"]) <= float(r["success"]) <= float(r["ci_high"]) for r in rows)
 
 
 def test_votes_and_calls():

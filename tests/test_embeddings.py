@@ -155,17 +155,19 @@ def embed(monkeypatch: pytest.MonkeyPatch) -> Callable[..., dict[str, np.ndarray
     return importlib.import_module("llama_step3_data_processing").embed
 
 
-def test_tfidf_never_sees_a_text_it_must_not(embed: Callable[..., dict[str, np.ndarray]]) -> None:
+def test_tfidf_never_sees_a_text_it_must_not(
+    embed: Callable[..., dict[str, np.ndarray]], tmp_path: Path
+) -> None:
     """Changing a test text, or a training text of the fold that is judged, moves no other vector."""
     n_train, texts = 40, word_problems(60)
     names = names_of(texts, n_train)
     splits = [names.paper_split(), *names.crossfit_splits(2, 0), *names.crossfit_splits(5, 0)]
-    before = embed(TfidfEmbedder(), names, 1)
+    before = embed(TfidfEmbedder(), names, 1, tmp_path)
     assert len(before) == 1 + 2 * len(splits)
     for changed in (50, 7):
         other = [*texts]
         other[changed] = "dragons dragons and treasure " + texts[changed]
-        after = embed(TfidfEmbedder(), replace(names, texts=other), 1)
+        after = embed(TfidfEmbedder(), replace(names, texts=other), 1, tmp_path)
         rest = np.arange(len(texts)) != changed
         moved = 0
         for split in splits:
@@ -178,7 +180,9 @@ def test_tfidf_never_sees_a_text_it_must_not(embed: Callable[..., dict[str, np.n
         assert moved == (0 if changed >= n_train else 1 + 1 + 4)
 
 
-def test_a_pretrained_embedder_gets_one_set_of_vectors(embed: Callable[..., dict[str, np.ndarray]]) -> None:
+def test_a_pretrained_embedder_gets_one_set_of_vectors(
+    embed: Callable[..., dict[str, np.ndarray]], tmp_path: Path
+) -> None:
     class Lengths:
         info = EmbedderInfo("lengths", "0", "0")
 
@@ -186,7 +190,7 @@ def test_a_pretrained_embedder_gets_one_set_of_vectors(embed: Callable[..., dict
             return np.array([[len(text), 1] for text in texts], dtype=np.float32)
 
     names = names_of(["a", "bbb", "cc"], 2)
-    arrays = embed(Lengths(), names, 1)
+    arrays = embed(Lengths(), names, 1, tmp_path)
     assert sorted(arrays) == ["prompts", "questions", "surface"]
     assert arrays["questions"][:, 0].tolist() == [1, 3, 2]
     assert arrays["prompts"][:, 0].tolist() == [len(p.text) for p in names.prompts]

@@ -592,7 +592,9 @@ def test_the_list_is_complete_and_pinned() -> None:
     }  # fmt: skip
     assert all(re.fullmatch(r"[0-9a-f]{40}", file.commit) for file in files)
     assert all(re.fullmatch(r"[0-9a-f]{64}", file.sha256) for file in files)
-    assert all(source.licence in ("MIT", "Apache-2.0", "none found") and source.copyright for source in sources)
+    assert all(
+        source.licence in ("MIT", "Apache-2.0", "none found") and source.copyright for source in sources
+    )
     by_hand = read_by_hand()
     assert {entry.dataset for entry in by_hand} == {"hh", "comet", "reddit", "wow", "faithdial"}
     assert all(

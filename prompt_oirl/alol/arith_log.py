@@ -46,7 +46,7 @@ def make_rows(
     it), validation and test rows are that prompt's, and `sizes` counts questions.
     """
     logged = interactions.read(log, remedy="pass --log FILE, or run llama_step1_gen_offline.py")
-    interactions.check_one_source(logged, logged[0].llm, logged[0].dataset, str(log))
+    logged = list(interactions.of_one_source(logged, logged[0].llm, logged[0].dataset, str(log)))
     asked = {row.prompt_id for row in logged if row.split == "train"}
     if prompt is not None and prompt not in asked:
         raise InputError(

@@ -41,7 +41,7 @@ def read_log(log: Path, seed: int) -> dict[str, list[Interaction]]:
     writer's will stand there.
     """
     logged = interactions.read(log, remedy="pass --log FILE, or run llama_step1_gen_offline.py")
-    interactions.check_one_source(logged, logged[0].llm, logged[0].dataset, str(log))
+    logged = list(interactions.of_one_source(logged, logged[0].llm, logged[0].dataset, str(log)))
     logged = [
         row for row in logged if row.position == "after" and row.question.strip() and row.prompt.strip()
     ]

@@ -121,7 +121,9 @@ class RidgePath:
                 coefficients[:, columns[j]] = np.linalg.solve(penalised, scale * moment[:, j])
         return coefficients
 
-    def _products(self, rows: np.ndarray, weight: np.ndarray, targets: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    def _products(
+        self, rows: np.ndarray, weight: np.ndarray, targets: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray]:
         size = self.phi.shape[1]
         gram, moment = np.zeros((size, size)), np.zeros((size, targets.shape[1]))
         for block in blocks_of(rows):  # phi may lie in a file

@@ -118,7 +118,9 @@ class Interaction:
         for start in range(0, len(questions), BLOCK):
             phi = self._features(questions[start : start + BLOCK])
             relative = (self._b - known) + (phi @ self._interaction) * self._supported  # (n, K)
-            scores[start : start + BLOCK] = sigmoid(known + (phi @ self._difficulty)[:, None] + relative @ mixture)
+            scores[start : start + BLOCK] = sigmoid(
+                known + (phi @ self._difficulty)[:, None] + relative @ mixture
+            )
         return scores
 
     def _mixture(self, prompts: np.ndarray) -> np.ndarray:
