@@ -257,12 +257,12 @@ def diagnose(args: Diagnose) -> None:
 
 
 def vote(args: Vote) -> None:
-    from prompt_oirl.log_voting import COLUMNS, MANY_PROMPTS, voting_rows
+    from prompt_oirl.log_voting import COLUMNS, voting_rows
     from prompt_oirl.voting import MAX_PROMPTS
 
     log = _read(args.log, args)
     if len(log.prompts) > MAX_PROMPTS:
-        _say(f"note: {MANY_PROMPTS}")
+        _say(f"note: voting is judged over the {MAX_PROMPTS} prompts with the most answers")
     rows = voting_rows(_selector(args), log, args.parser, args.seed)
     _write(rows, COLUMNS, args.format)
     if (log.counts == 0).any():

@@ -53,7 +53,7 @@ class DataFacts:
         ]
         if self.duplicate_rows:
             said.append(
-                f"{self.duplicate_rows:,} rows repeat question, prompt and answer exactly: copies count as independent evidence; drop them."
+                f"{self.duplicate_rows:,} rows repeat question, prompt and answer exactly: fine if the LLM was asked again, but drop copies of one answer, which count as independent evidence."
             )
         if self.test_questions_in_train or self.test_groups_in_train:
             said.append(

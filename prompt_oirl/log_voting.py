@@ -22,7 +22,6 @@ from prompt_oirl.voting import PARSERS, VoteTable
 from prompt_oirl.voting_evaluation import evaluate_voting
 
 MOST_CALLS = 16
-MANY_PROMPTS = f"Voting is judged over the {voting.MAX_PROMPTS} prompts with the most answers."
 WAYS = {
     "random": "random prompts, majority",
     "best": "best prompts, majority",
@@ -84,14 +83,18 @@ def most_logged(log: PromptLog, most: int) -> PromptLog:
 
 
 def voting_rows(
-    selector: PromptSelector, log: PromptLog, parser: str = "auto", seed: int = 0
+    selector: PromptSelector,
+    log: PromptLog,
+    parser: str = "auto",
+    seed: int = 0,
+    most_prompts: int = voting.MAX_PROMPTS,
 ) -> list[dict[str, Any]]:
     """Success and mean calls of each way of voting at budgets 1..16, and the gain over one answer of the best prompt.
 
     Only prompts whose answer to a question is logged can be asked; questions without any answer are left out, and
-    so are all but the 64 prompts with the most answers.
+    so are all but the `most_prompts` (at most 64) prompts with the most answers.
     """
-    log = most_logged(log, voting.MAX_PROMPTS)
+    log = most_logged(log, most_prompts)
     if not log.has_answers:
         raise InputError("voting needs the answers themselves: add a column answer to the log")
     if len(log.prompts) < 2:

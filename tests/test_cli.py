@@ -177,7 +177,7 @@ BAD = {
     "half a pair": (["evaluate", "--train", "b.csv"], "give one log to cross-fit on, or both"),
     "no log": (["evaluate"], "give one log to cross-fit on, or both"),
     "model": (["evaluate", "{log}", "--model", "magic", "--embedder", "tfidf"], "--model magic: choose one of"),
-    "embedder": (["evaluate", "{log}", "--embedder", "magic"], "--embedder magic: choose minilm, tfidf"),
+    "embedder": (["evaluate", "{log}", "--embedder", "magic"], "--embedder magic: choose minilm, minilm-bf16, tfidf"),
     "questions": (["select", "{selector}", "{log}x.csv"], "missing"),
     "k": (["select", "{selector}", "--k", "9"], "k=9: choose 1 to 3"),
     "output is a folder": (["report", "{log}", "--out", "{selector}"], "is a folder: name the page"),

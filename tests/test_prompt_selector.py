@@ -126,7 +126,7 @@ def test_cost_and_abstaining(log: pd.DataFrame) -> None:
         ({"cost_weight": 1.0}, {"cost": None}, "cost_weight needs costs"),
         ({"cost_weight": -1.0}, {}, "cost_weight -1.0: give 0 or more"),
         ({"model": "magic"}, {}, "magic: choose one of"),
-        ({"embedder": "magic"}, {}, "magic: choose minilm, tfidf"),
+        ({"embedder": "magic"}, {}, "magic: choose minilm, minilm-bf16, tfidf"),
     ],
 )
 def test_bad_settings(log: pd.DataFrame, settings: dict, changed: dict, message: str) -> None:

@@ -32,6 +32,7 @@ from prompt_oirl.selector_evaluation import CALIBRATION_COLUMNS, COVERAGE_COLUMN
 TEXT_BUDGET = 20_000_000  # characters of questions on one page, about what a phone can hold
 LONGEST, SHORTEST = 4000, 300
 LONGEST_NAME = 120
+PROMPTS_SHOWN = 16  # in tables and charts; the others are folded away
 # C0 and C1 controls but tab and line feed, direction overrides, surrogates, byte order mark, line separators.
 _ODD = re.compile(
     "[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ufeff\ud800-\udfff\ufff9-\ufffb]"
@@ -129,13 +130,10 @@ def _data(evaluation: Evaluation) -> dict[str, Any]:
 
 
 def _prompt_names(evaluation: Evaluation) -> list[str]:
-    """A name of the log, or the number and the beginning of the text."""
-    log = evaluation.log
+    """The name of each prompt and its text, as far as they differ."""
     return [
-        name
-        if not re.fullmatch(r"prompt \d+", name)
-        else f"{name}: {' '.join(text.split()) or '(no prompt)'}"
-        for name, text in zip(log.names, log.prompts)
+        name if name == text else f"{name}: {' '.join(text.split()) or '(no prompt)'}"
+        for name, text in zip(evaluation.log.names, evaluation.log.prompts)
     ]
 
 
@@ -182,11 +180,14 @@ def _warnings(warnings: Sequence[str]) -> str:
 
 def _worth(evaluation: Evaluation) -> str:
     rows = evaluation.policies
-    costs = any(r["cost"] is not None and math.isfinite(r["cost"]) for r in rows)
+    costs = any(r["cost"] is not None and math.isfinite(r["cost"]) and r["cost"] > 0 for r in rows)
     names = dict(
         zip((f"always {n}" for n in evaluation.log.names), (f"always {n}" for n in _prompt_names(evaluation)))
     )
-    lines = []
+    alone = sorted((r for r in rows if r["policy"] in names), key=lambda r: -r["success"])
+    left_out = {r["policy"] for r in alone[PROMPTS_SHOWN:]}
+    lines: list[str] = []
+    more: list[str] = []
     for row in rows:
         gain = (
             "" if row["policy"] == "best prompt" else _points(row["gain"], row["gain_low"], row["gain_high"])
@@ -199,7 +200,9 @@ def _worth(evaluation: Evaluation) -> str:
         ]
         if costs:
             cells.append(f'<td class="number extra">{_number(row["cost"])}</td>')
-        lines.append(f"<tr{' class=strong' if row['policy'] == 'selector' else ''}>{''.join(cells)}</tr>")
+        (more if row["policy"] in left_out else lines).append(
+            f"<tr{' class=strong' if row['policy'] == 'selector' else ''}>{''.join(cells)}</tr>"
+        )
     extra = '<th scope="col" class="number">Cost per question</th>' if costs else ""
     chart = interval_rows(
         "Gain over the best single prompt with 95 % intervals",
@@ -211,12 +214,17 @@ def _worth(evaluation: Evaluation) -> str:
         points=True,
         mark=0,
     )
+    head = f"""<thead><tr><th scope="col">Choice</th><th scope="col" class="number">Right answers [95 %]</th>
+<th scope="col" class="number">Gain, points [95 %]</th><th scope="col" class="number">Questions</th>{extra}</tr></thead>"""
+
+    def table(label: str, lines: list[str]) -> str:
+        return f'<div class="wide" tabindex="0" role="region" aria-label="{label}"><table class="worth">{head}<tbody>{"".join(lines)}</tbody></table></div>'
+
     return f"""<section><h2>What each choice is worth</h2>
 <p class="hint">On questions the selector has not seen. Brackets are 95 % intervals over groups of near-duplicate questions; gains are in
 points of success over the prompt that was best on the training part. Where the picked answer is not in the log, the doubly robust estimate stands in.</p>
-<div class="wide" tabindex="0" role="region" aria-label="Table of choices"><table class="worth"><thead><tr><th scope="col">Choice</th>
-<th scope="col" class="number">Right answers [95 %]</th><th scope="col" class="number">Gain, points [95 %]</th><th scope="col" class="number">Questions</th>{extra}</tr></thead>
-<tbody>{"".join(lines)}</tbody></table></div>
+{table("Table of choices", lines)}
+{f"<details><summary>The other {len(more)} prompts</summary>{table('Table of the other prompts', more)}</details>" if more else ""}
 <div class="charts">{_figure("Gain over the best single prompt, points", chart, "The interval that matters: does it leave zero behind?")}</div></section>"""
 
 
@@ -246,8 +254,8 @@ def _prompt_chart(evaluation: Evaluation) -> str:
         for r in evaluation.policies
         if r["policy"] in names
     ]
-    rows = sorted(rows, key=lambda row: -row[1])[:16]
-    more = f" The best 16 of {len(names)}." if len(names) > 16 else ""
+    rows = sorted(rows, key=lambda row: -row[1])[:PROMPTS_SHOWN]
+    more = f" The best {PROMPTS_SHOWN} of {len(names)}." if len(names) > PROMPTS_SHOWN else ""
     return _figure(
         "Success of each prompt",
         interval_rows("Success of each prompt", rows, mark=0),

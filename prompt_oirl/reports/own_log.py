@@ -10,12 +10,11 @@ from sklearn.base import clone
 
 from prompt_oirl.artifacts import InputError
 from prompt_oirl.diagnosis import VarianceSplit, diagnose
-from prompt_oirl.log_voting import MANY_PROMPTS, voting_rows
+from prompt_oirl.log_voting import MOST_CALLS, voting_rows
 from prompt_oirl.prompt_log import PromptLog
 from prompt_oirl.prompt_selector import PromptSelector, shared_embedder
 from prompt_oirl.reports.html import Report
 from prompt_oirl.selector_evaluation import Evaluation, evaluate
-from prompt_oirl.voting import MAX_PROMPTS
 
 TONES = {"worth it": "good", "not shown": "bad", "not enough data": "open"}
 VARIANCE_NOTE = "Shares of the variance of one answer's correctness."
@@ -39,7 +38,7 @@ def make_report(
     if log.has_answers:
         say("counting votes over the stored answers")
         try:
-            votes = _vote_lines(voting_rows(selector, log, seed=seed))
+            votes = _vote_lines(voting_rows(selector, log, seed=seed, most_prompts=MOST_CALLS))
         except InputError as error:
             warnings.append(f"No vote: {error}.")
     say("splitting variance, and learning from parts of the log")
@@ -57,7 +56,8 @@ def make_report(
         votes=votes,
         votes_note="Each point is a budget of calls per question; bands are 95 % intervals."
         + " Only answers that are in the log could be asked for." * bool((log.counts == 0).any())
-        + f" {MANY_PROMPTS}" * (len(log.prompts) > MAX_PROMPTS),
+        + f" Over the {MOST_CALLS} prompts with the most answers; prompt-oirl vote takes more."
+        * (len(log.prompts) > MOST_CALLS),
     )
 
 
