@@ -44,7 +44,7 @@ class VoteTable:
 
     @property
     def logged(self) -> np.ndarray:
-        logged: np.ndarray = self.answers != NOT_LOGGED
+        logged: Any = self.answers != NOT_LOGGED
         return logged
 
     def rows(self, rows: np.ndarray) -> VoteTable:

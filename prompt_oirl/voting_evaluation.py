@@ -110,9 +110,8 @@ def judge_fold(
         yield name, count.right, paid
         finished = voting.count_votes(known, known_order, known_weights)
         rules = voting.fit_stopping(finished, known_order, known_weights, range(1, equal.shape[1] + 1))
-        made = np.stack(
-            [r.calls(count, voting.weight_left(order, weights, r.most_calls)) for r in rules], axis=1
-        )
+        made = [r.calls(count, voting.weight_left(order, weights, r.most_calls)) for r in rules]
+        made = np.array(made).T
         yield (
             f"adaptive_{name}",
             np.take_along_axis(count.right, made - 1, 1),

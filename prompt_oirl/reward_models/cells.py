@@ -108,7 +108,9 @@ class RidgePath:
                 for block in blocks_of(rows):
                     view = self.phi[block] @ axes
                     for i, ridge in enumerate(RIDGES):
-                        out[i][np.ix_(block, np.asarray(columns))] = view @ (right / (np.outer(spectrum, scales) + ridge))
+                        out[i][np.ix_(block, np.asarray(columns))] = view @ (
+                            right / (np.outer(spectrum, scales) + ridge)
+                        )
         return out
 
     def fit(self, targets: np.ndarray, weights: np.ndarray, ridge: int) -> np.ndarray:
