@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 
@@ -164,7 +165,7 @@ class FoldJudge:
         """
         if self.data.votes is None:
             return
-        logged = self.data.votes.logged.any(0)
+        logged: Any = self.data.votes.logged.any(0)
         everything = np.concatenate([self.seen, self.held_out])
         for suffix, columns in (("", self.seen), ("_16", everything if self.is_full else self.seen[:0])):
             place = np.flatnonzero(logged[columns])

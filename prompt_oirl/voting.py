@@ -44,8 +44,7 @@ class VoteTable:
 
     @property
     def logged(self) -> np.ndarray:
-        logged: Any = self.answers != NOT_LOGGED
-        return logged
+        return np.not_equal(self.answers, NOT_LOGGED)
 
     def rows(self, rows: np.ndarray) -> VoteTable:
         return VoteTable(self.answers[rows], self.right[rows])

@@ -72,9 +72,9 @@ class Args:
     """arith: falls straight to zero."""
     train_questions: int = 700
     """arith: questions of the training rows, six logged answers each."""
-    validation_prompts: int = 32
+    validation_prompts: int = 64
     """arith: prompts of a validation."""
-    test_prompts: int = 80
+    test_prompts: int = 250
     """arith: test questions, one sampled answer each."""
     minutes: float = 600.0
     """No policy is begun after so many minutes."""
