@@ -109,7 +109,9 @@ def judge_fold(
         count, paid = voting.count_votes(asked, order, weights), calls_made(asked, order)
         yield name, count.right, paid
         finished = voting.count_votes(known, known_order, known_weights)
-        rules = voting.fit_stopping(finished, known_order, known_weights, range(1, table.answers.shape[1] + 1))
+        rules = voting.fit_stopping(
+            finished, known_order, known_weights, range(1, table.answers.shape[1] + 1)
+        )
         stops = [r.calls(count, voting.weight_left(order, weights, r.most_calls)) for r in rules]
         made = np.array(stops).T
         yield (

@@ -5,7 +5,7 @@
 Each simulated log draws clusters of training questions (complete for six prompts), hides entries under a logging
 policy, and estimates the value of four target policies, with true, estimated and wrong
 propensities. Writes bias,
-error and coverage to results/reference/off_policy.csv and the table of README. Needs steps 2 and 3.
+error and coverage to results/reference/off_policy.csv and the table of docs/off_policy.md. Needs steps 2 and 3.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ import numpy as np
 from tqdm import tqdm
 
 from prompt_oirl import offline_dataset
-from prompt_oirl.artifacts import REPO_ROOT, InputError, Paths, read_csv, write_csv, write_text
+from prompt_oirl.artifacts import REPO_ROOT, InputError, Paths, read_csv, write_csv
 from prompt_oirl.off_policy import (
     LoggedRewards,
     cross_fit,
@@ -27,7 +27,7 @@ from prompt_oirl.off_policy import (
     ridge_rewards,
 )
 from prompt_oirl.released_logs import LLM
-from prompt_oirl.reports.readme import markdown, replace_table
+from prompt_oirl.reports.readme import fill_tables, markdown
 from prompt_oirl.steps import run_step
 from prompt_oirl.surface import NAMES
 
@@ -70,7 +70,7 @@ class Args:
     root: Path = REPO_ROOT
     """Folder that holds llama_exps/ and embeddings/."""
     out: Path = REPO_ROOT
-    """Folder whose results/reference/ and README.md are written."""
+    """Folder whose results/reference/ and docs/ are written."""
 
 
 def main(args: Args) -> None:
@@ -81,10 +81,7 @@ def main(args: Args) -> None:
     rows = [row for name in datasets for row in summarise(Population.of(name, paths), args.logs, args.seed)]
     table = args.out / "results" / "reference" / "off_policy.csv"
     write_csv(table, rows, COLUMNS)
-    readme = args.out / "README.md"
-    if readme.is_file():
-        shown = render(read_csv(table, remedy="run this script again"))
-        write_text(readme, replace_table(readme.read_text(encoding="utf-8"), "off_policy", shown))
+    fill_tables(args.out, {"off_policy": render(read_csv(table, remedy="run this script again"))})
     print(f"{table}: {len(rows)} rows")
 
 

@@ -3,7 +3,7 @@
     python scripts/measure_transfer.py
     python scripts/measure_transfer.py --logs llama2/mawps,llama2/svamp --model linear
 
-Needs steps 2 and 3 of every log. Writes results/reference/transfer.csv and the table of README.
+Needs steps 2 and 3 of every log. Writes results/reference/transfer.csv and the table of docs/off_policy.md.
 """
 
 from __future__ import annotations
@@ -14,8 +14,8 @@ from pathlib import Path
 from tqdm import tqdm
 
 from prompt_oirl import offline_dataset
-from prompt_oirl.artifacts import REPO_ROOT, InputError, Paths, read_csv, write_csv, write_text
-from prompt_oirl.reports.readme import markdown, replace_table
+from prompt_oirl.artifacts import REPO_ROOT, InputError, Paths, read_csv, write_csv
+from prompt_oirl.reports.readme import fill_tables, markdown
 from prompt_oirl.steps import run_step
 from prompt_oirl.transfer import COLUMNS, transfer, transfer_rows
 
@@ -33,7 +33,7 @@ class Args:
     root: Path = REPO_ROOT
     """Folder that holds llama_exps/ and embeddings/."""
     out: Path = REPO_ROOT
-    """Folder whose results/reference/ and README.md are written."""
+    """Folder whose results/reference/ and docs/ are written."""
 
 
 def main(args: Args) -> None:
@@ -52,9 +52,7 @@ def main(args: Args) -> None:
     write_csv(reference, rows, HEADER)
     table = render(read_csv(reference, remedy="run this script again"))
     print(table)
-    readme = args.out / "README.md"
-    if readme.is_file():
-        write_text(readme, replace_table(readme.read_text(encoding="utf-8"), "transfer", table))
+    fill_tables(args.out, {"transfer": table})
 
 
 def render(rows: list[dict[str, str]]) -> str:

@@ -5,7 +5,7 @@
     python scripts/measure_voting.py --dataset gsm8k --grader original
 
 Needs steps 2 and 3. Writes results/<llm>/<dataset>/voting_<grader>.csv, collects what is there into
-results/reference/voting.csv and voting.png, and rewrites the table of README.
+results/reference/voting.csv and voting.png, and rewrites the table of docs/voting.md.
 """
 
 from __future__ import annotations
@@ -18,10 +18,10 @@ from typing import Any, Literal
 import numpy as np
 
 from prompt_oirl import interactions, offline_dataset, splits, voting, voting_evaluation
-from prompt_oirl.artifacts import REPO_ROOT, Paths, read_csv, write_csv, write_text
+from prompt_oirl.artifacts import REPO_ROOT, Paths, read_csv, write_csv
 from prompt_oirl.released_logs import LLM
 from prompt_oirl.reports.figures import draw_voting
-from prompt_oirl.reports.readme import markdown, replace_table
+from prompt_oirl.reports.readme import fill_tables, markdown
 from prompt_oirl.steps import run_step
 
 COLUMNS = [
@@ -57,7 +57,7 @@ class Args:
     root: Path = REPO_ROOT
     """Folder that holds llama_exps/, embeddings/ and results/."""
     out: Path = REPO_ROOT
-    """Folder whose results/reference/ and README.md are written."""
+    """Folder whose results/reference/ and docs/ are written."""
 
 
 def main(args: Args) -> None:
@@ -78,10 +78,7 @@ def main(args: Args) -> None:
     reference = args.out / "results" / "reference"
     write_csv(reference / "voting.csv", collected, COLUMNS)
     draw_voting(reference / "voting.csv", reference / "voting.png", SHOWN)
-    readme = args.out / "README.md"
-    if readme.is_file():
-        text = readme.read_text(encoding="utf-8")
-        write_text(readme, replace_table(text, "voting", render(collected, "strict")))
+    fill_tables(args.out, {"voting": render(collected, "strict")})
 
 
 def measure(args: Args, dataset: str, paths: Paths) -> Iterator[dict[str, Any]]:

@@ -24,12 +24,12 @@ def test_quoted_table_is_the_rendered_csv(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", ["voting", "off_policy", "transfer"])
-def test_readme_table_of_a_measuring_script_is_the_rendered_csv(name: str) -> None:
+def test_quoted_table_of_a_measuring_script_is_the_rendered_csv(name: str) -> None:
     script = runpy.run_path(str(REPO_ROOT / "scripts" / f"measure_{name}.py"))
     rows = read_csv(REFERENCE / f"{name}.csv", remedy=f"run scripts/measure_{name}.py")
     shown = script["render"](rows, "strict") if name == "voting" else script["render"](rows)
-    readme = (REPO_ROOT / "README.md").read_text(encoding="utf-8")
-    assert f"<!-- table: {name} -->\n{shown}<!-- end -->" in readme
+    quoted = "".join(path.read_text(encoding="utf-8") for path in pages(REPO_ROOT))
+    assert f"<!-- table: {name} -->\n{shown}<!-- end -->" in quoted
 
 
 @pytest.mark.parametrize("name", OPRO["RENDER"])
