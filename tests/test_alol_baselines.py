@@ -129,6 +129,7 @@ def trained(algorithm: str, folder=None, seed: int = 0, steps: int = 12):
     return before, margin(model, tokens, pairs), curve, model
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("algorithm", ["pro", pytest.param("dpo", marks=needs_trl), pytest.param("dpo_ref_free", marks=needs_trl)])  # fmt: skip
 def test_pairs_are_learned(algorithm):
     before, after, curve, model = trained(algorithm)
@@ -140,6 +141,7 @@ def test_pairs_are_learned(algorithm):
         assert curve[0]["loss"] == pytest.approx(math.log(2), abs=0.2)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("algorithm", ["ppo", pytest.param("rloo", marks=needs_trl)])
 def test_online_baselines_earn_more(algorithm, tmp_path):
     *_, curve, _ = trained(algorithm, tmp_path, steps=48)

@@ -123,6 +123,7 @@ def test_recomputed_activations_change_nothing():
     assert curves[0] == curves[1] and torch.equal(*weights)
 
 
+@pytest.mark.slow
 def test_two_processes_follow_the_path_of_one(root, tmp_path):
     pytest.importorskip("accelerate")
     flags = ["--root", str(root), "--algorithm", "nll", "--max_steps", "4", "-bs", "7", "-as", "2", "--eval_every", "2", "--validation_prompts", "6"]  # fmt: skip

@@ -110,6 +110,7 @@ def test_a_cluster_writes_the_bytes_of_the_local_run(
         assert (models / model.name).read_bytes() == model.read_bytes()
 
 
+@pytest.mark.slow
 def test_no_scheduler_is_one_clear_line(local: Path, tmp_path: Path) -> None:
     root = without_models(local, tmp_path / "root")
     with socket.socket() as free:

@@ -90,6 +90,7 @@ def pipeline(tmp_path: Path, server: MisbehavingServer) -> Pipeline:
     return Pipeline(tmp_path, server)
 
 
+@pytest.mark.slow
 def test_log_at_a_misbehaving_server_then_live(pipeline: Pipeline, server: MisbehavingServer) -> None:
     for _ in range(3):  # what a broken answer cost is owed and asked again by the next run
         done = pipeline.step1()
@@ -144,6 +145,7 @@ def test_log_at_a_misbehaving_server_then_live(pipeline: Pipeline, server: Misbe
     assert KEY not in pipeline.printed
 
 
+@pytest.mark.slow
 def test_live_without_a_known_decoding_is_refused(pipeline: Pipeline) -> None:
     while pipeline.step1().returncode:
         pass

@@ -290,12 +290,12 @@ def test_own_questions_bring_their_kind(tmp_path: Path) -> None:
     (tmp_path / "q.csv").write_text("question,gold,kind\nIs it?,yes,bool\nHow many?,3,\n")
     assert [q.kind for q in load_own_questions(tmp_path / "q.csv", "mine")] == ["bool", "number"]
     (tmp_path / "q.csv").write_text("question,gold,kind\nIs it?,yes,logic\n")
-    with pytest.raises(InputError, match="kind 'logic', choose number, choice, bool, text"):
+    with pytest.raises(InputError, match="kind is 'logic', expected one of number, choice, bool, text"):
         load_own_questions(tmp_path / "q.csv", "mine")
 
 
 def test_missing_data_and_unknown_tasks_name_the_remedy(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="data folder of google-deepmind/opro"):
+    with pytest.raises(InputError, match="scripts/fetch_data.py --datasets"):
         tasks.load_task("bbh_navigate", Paths(tmp_path))
     with pytest.raises(InputError, match="--questions FILE"):
         tasks.load_task("bbh_nothing", Paths(tmp_path))

@@ -227,6 +227,7 @@ def test_flags_that_cannot_work_are_refused_in_one_line(runner: Runner, server: 
     assert done.returncode == 1 and "missing" in done.stderr.splitlines()[-1]
 
 
+@pytest.mark.slow
 def test_select_per_query_and_ablations_replay_the_log(runner: Runner, server: MisbehavingServer) -> None:
     search = ["--proposer", "search", "--search_space", "small", "--parts_seed", "0"]
     assert runner.run(runner.step1(*search)).returncode == 0

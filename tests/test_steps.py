@@ -602,6 +602,7 @@ def test_a_log_and_prompts_of_ones_own(tmp_path: Path):
 # --- the released logs -------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_released_mawps_arrays_are_the_published_ones(real_root: Path, mirror: Path):
     flags = ("--llm", "llama2", "--dataset", "mawps")
     imported = run_step(2, real_root, *flags)

@@ -207,6 +207,7 @@ def test_curves_of_a_complete_log() -> None:
     assert single[0]["gain"] == single[0]["gain_low"] == single[0]["gain_high"] == 0
 
 
+@pytest.mark.slow
 def test_nothing_is_learned_from_the_fold_that_is_judged() -> None:
     table = simulated(200, np.tile(np.linspace(0.3, 0.7, 5), (200, 1)))
     folds = folds_of(200)
@@ -255,6 +256,7 @@ def test_logs_without_answers_and_folds_that_leak_are_refused() -> None:
 # --- the measurement ---------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_measuring_scripts_run_on_a_log_of_ones_own(tmp_path: Path) -> None:
     rows = tiny_interactions(n_train=40, n_test=60)
     for row in rows:  # a wrong answer names a wrong number
