@@ -119,7 +119,7 @@ def main(args: Args) -> None:
 
 def load_optimizer(args: Args) -> Any:
     def load() -> LLM:
-        return PatternSearch() if args.proposer == "search" else args.optimizer.load()
+        return PatternSearch() if args.proposer == "search" else args.optimizer.load("optimizer.")
 
     return load
 

@@ -111,7 +111,7 @@ def main(args: Args) -> None:
         return
     scorer_name = args.llm or args.scorer.name()
     proposer_name = search_proposer.NAME if args.proposer == "search" else args.optimizer.name()
-    scorer_llm, optimizer_llm = once(args.scorer.load), once(lambda: load_optimizer(args))
+    scorer_llm, optimizer_llm = once(lambda: args.scorer.load("scorer.")), once(lambda: load_optimizer(args))
     decoding = Decoding(args.temperature, 1.0, args.max_gen_len, 0)
     known = [row for path in args.known_log for row in interactions.read(path, remedy="correct --known_log")]
     learned = [
@@ -162,7 +162,7 @@ def parts_seed(args: Args, seed: int) -> int:
 def load_optimizer(args: Args) -> LLM:
     if args.proposer == "search":
         return search_proposer.PhraseSearch(args.meta.layout, search_proposer.SPACES[args.search_space])
-    return args.optimizer.load()
+    return args.optimizer.load("optimizer.")
 
 
 def worst_case(args: Args, task: tasks.Task) -> str:

@@ -2,7 +2,7 @@
 
     cd opro_exps
     python opro_step2_evaluate_prompts.py --task arith --scorer.ckpt_dir ../data/nano_llama \\
-        --instructions ../results/opro/arith/default/seed0/instructions.csv --top 5
+        --instructions ../results/opro/arith/default/winners.csv --run winners
     python opro_step2_evaluate_prompts.py --task svamp --scorer.ckpt_dir ... --instructions mine.txt --position before
 
 Instructions: a CSV with a column text (and optionally prompt_id and position), or a text file with one per line. Parts are
@@ -47,7 +47,7 @@ class Args:
     position: Literal["after", "before", "system", "answer_start"] | None = None
     """Where the instructions go; default: the file's column position, else after."""
     top: int | None = None
-    """Only the first so many instructions of the file."""
+    """Only the first so many instructions of the file, in its own order, which is not that of success."""
     grader: Literal["strict", "original", "opro"] = "strict"
     """opro is the published, lenient one: for comparison only."""
     train_size: int = 50
@@ -65,7 +65,7 @@ class Args:
     known_log: tuple[Path, ...] = ()
     """More logs, JSONL or Parquet, whose answers count if they are of the same llm and decoding."""
     run: str = "evaluation"
-    """Name of the folder for the table."""
+    """Name of the folder for the table; another run of the same name replaces it."""
     seed: int = 0
     """Seed of the parts, as in step 1."""
     root: Path = REPO_ROOT
@@ -88,7 +88,7 @@ def main(args: Args) -> None:
     with runs.held_folder(folder), log.held():
         spending = Spending(None)
         scorer = LLMScorer(
-            once(args.scorer.load),
+            once(lambda: args.scorer.load("scorer.")),
             name,
             task,
             decoding,

@@ -88,7 +88,7 @@ def main(args: Args) -> None:
     decoding = Decoding(args.temperature, 1.0, args.max_gen_len, 0)
     with runs.held_folder(folder), log.held():
         scorer = LLMScorer(
-            once(args.scorer.load), name, task, decoding, "strict", log, args.budget.budget(), Spending(None), known
+            once(lambda: args.scorer.load("scorer.")), name, task, decoding, "strict", log, args.budget.budget(), Spending(None), known
         )  # fmt: skip
         try:
             fit, test = (measure(scorer, pool, asked) for asked in (parts.train, parts.test))

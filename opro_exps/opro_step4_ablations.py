@@ -100,7 +100,7 @@ def main(args: Args) -> None:
     proposer_name = search_proposer.NAME if args.proposer == "search" else args.optimizer.name()
     with runs.held_folder(folder), log.held():
         scorer = LLMScorer(
-            once(args.scorer.load), name, task, Decoding(0.0, 1.0, args.max_gen_len, 0), "strict", log,
+            once(lambda: args.scorer.load("scorer.")), name, task, Decoding(0.0, 1.0, args.max_gen_len, 0), "strict", log,
             args.scorer_budget.budget(), Spending(None), known,
         )  # fmt: skip
         shared = Shared(
@@ -146,7 +146,7 @@ class Shared:
         scorer = load_scorer(arm.score_by, measure, rewards, [], "", self.task, self.parts, seed)
         search = search_proposer.PhraseSearch(meta.layout, search_proposer.SMALL)
         proposer = Proposer(
-            (lambda: search) if args.proposer == "search" else args.optimizer.load, self.proposer_name,
+            (lambda: search) if args.proposer == "search" else lambda: args.optimizer.load("optimizer."), self.proposer_name,
             self.folder / "proposals" / f"{settings}.seed{seed}.jsonl", seed, args.optimizer_budget.budget(),
             args.optimizer_max_gen_len,
         )  # fmt: skip

@@ -119,7 +119,7 @@ def main(args: Args) -> None:
 
 def optimizer_loader(args: Args) -> Callable[[], LLM]:
     def load() -> LLM:
-        return TwoOptSearch() if args.proposer == "search" else args.optimizer.load()
+        return TwoOptSearch() if args.proposer == "search" else args.optimizer.load("optimizer.")
 
     return load
 

@@ -60,8 +60,9 @@ class ModelOptions:
                 f"(or use --{prefix}backend openai --{prefix}model NAME)"
             )
 
-    def load(self) -> LLM:
-        self.check()
+    def load(self, prefix: str = "") -> LLM:
+        """The model; `prefix` is that of the flags, for the refusal of what is missing."""
+        self.check(prefix)
         if self.backend == "openai":
             from prompt_oirl.llms.openai_llm import OpenAILLM
 
