@@ -13,13 +13,13 @@ import numpy as np
 
 from prompt_oirl.metrics import ClusterBootstrap
 from prompt_oirl.prompt_log import PromptLog
-from prompt_oirl.reward_models.interaction import Interaction, WeighedInteraction, weigh_interaction
+from prompt_oirl.reward_models.interaction import LEVEL, Interaction, WeighedInteraction, weigh_interaction
 from prompt_oirl.reward_models.training_set import TrainingSet
 from prompt_oirl.splits import HEADLINE_FOLDS, assign_folds
 
 WORTH = 0.003  # a gain below that is not worth a reward model, however sure
 MATTERS = 0.01  # a gain that the log must be able to rule out before "not shown" is said
-SHOWN = 2.6  # standard errors that a verdict needs: folds share questions, so 1.96 would be passed too often by chance
+SHOWN = 2.6  # standard errors at which the sign-flip test of the whole log mostly comes out
 SURE = 1.96  # standard errors: 95 % intervals
 CURVE = (0.25, 0.5, 1.0)
 MOST_QUESTIONS = 1_000_000
@@ -107,6 +107,7 @@ class Diagnosis:
     oracle: float
     oracle_without_luck: float
     gain: Gain | None
+    p_value: float = 1.0
     curve: list[dict[str, float]] = field(default_factory=list)
     verdict: str = ""
     reason: str = ""
@@ -121,11 +122,14 @@ def diagnose(log: PromptLog, train: TrainingSet, seed: int = 0, curve: bool = Tr
     known = train.labels[train.weights > 0]
     if len(log.prompts) < 2 or facts.groups < 4 * HEADLINE_FOLDS or known.min() == known.max():
         verdict, reason = "not enough data", _too_little(log, facts, known)
-        return Diagnosis(facts, variance, raw, without_luck, None, [], verdict, reason, None)
+        return Diagnosis(facts, variance, raw, without_luck, None, verdict=verdict, reason=reason)
     gain = expected_gain(train, seed)
-    verdict, reason, more = judge(gain, facts.groups)
+    whole = Interaction(seed)
+    whole.fit(train)
+    p_value = whole.settings["p_value"]
+    verdict, reason, more = judge(gain, p_value, facts.groups)
     points = learning_curve(train, seed, gain) if curve else []
-    return Diagnosis(facts, variance, raw, without_luck, gain, points, verdict, reason, more)
+    return Diagnosis(facts, variance, raw, without_luck, gain, p_value, points, verdict, reason, more)
 
 
 def _too_little(log: PromptLog, facts: DataFacts, known: np.ndarray) -> str:
@@ -271,7 +275,8 @@ def expected_gain(train: TrainingSet, seed: int = 0) -> Gain:
     The direct measure is the held-out success of the picks (doubly robust where cells are missing). The expectation uses
     all cells: held-out predictions m of the interaction are weighed against held-out answers,
     logit P = b_p + a d + s m, and the gain of the best policy under s, s - 1.96 and s + 1.96 standard errors is
-    averaged over questions; s <= 0 means no gain.
+    averaged over questions; s <= 0 means no gain. The value itself takes s less error^2 / s (what is weak is mostly
+    chance: James and Stein's shrinkage).
     """
     assert train.clusters is not None
     _, dense = np.unique(train.clusters, return_inverse=True)
@@ -287,7 +292,9 @@ def expected_gain(train: TrainingSet, seed: int = 0) -> Gain:
         scores[held] = model.predict(train.questions[held], train.prompts)
         best[held] = int(model.prompt_effects.argmax())
     weighed = weigh_interaction(train, difficulty, interaction)
-    expected = tuple(_policy_gain(weighed, weighed.share + z * weighed.error) for z in (0.0, -SURE, SURE))
+    shrunken = weighed.share - weighed.error**2 / max(weighed.share, 1e-12)
+    bounds = [weighed.share + z * weighed.error for z in (-SURE, SURE)]
+    expected = tuple(_policy_gain(weighed, share) for share in (shrunken, *bounds))
     picks = scores.argmax(1)
     answers = _doubly_robust(train, scores)
     rows = np.arange(n)
@@ -343,12 +350,12 @@ def learning_curve(train: TrainingSet, seed: int, full: Gain) -> list[dict[str, 
     return points
 
 
-def judge(gain: Gain, groups: int) -> tuple[str, str, int | None]:
-    """Verdict, one sentence of reason, and how many more questions would settle it."""
+def judge(gain: Gain, p_value: float, groups: int) -> tuple[str, str, int | None]:
+    """Verdict, one sentence of reason, and how many more questions would settle it; `p_value` is the sign-flip test's."""
     value, low, high = gain.expected
     said = f"{100 * value:+.1f} points to expect [{100 * low:+.1f}, {100 * high:+.1f}], measured on held-out picks {100 * gain.measured[0]:+.1f} "
     said += f"[{100 * gain.measured[1]:+.1f}, {100 * gain.measured[2]:+.1f}]"
-    if gain.support > SHOWN and value >= WORTH and gain.measured[2] > 0:
+    if p_value <= LEVEL and value >= WORTH and gain.measured[2] > 0:
         return "worth it", f"Choosing per question beats the best single prompt: {said}.", 0
     if high < MATTERS:
         return (

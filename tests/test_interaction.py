@@ -36,7 +36,7 @@ def test_it_gains_where_there_is_something_to_gain():
     log = simulate(8, train=1500, test=1000, rates=RATES, seed=1)
     train = log.training_set()
     model = fitted(log)
-    assert model.settings["support"] > 5
+    assert model.settings["p_value"] == pytest.approx(1 / 60, abs=1e-4)
     assert log.gain(picks(model, log), int(train.prompt_means.argmax())) > 4
 
 
@@ -157,7 +157,7 @@ def test_whole_clusters_leave_the_inner_folds():
     alone, together = Interaction(), Interaction()
     alone.fit(replace(t, **copies, clusters=np.arange(1200)))
     together.fit(replace(t, **copies, clusters=np.repeat(np.arange(300), 4)))
-    assert alone.settings["support"] > 10 and together.settings["support"] < 2.5
+    assert alone.settings["p_value"] < 0.02 and together.settings["p_value"] > 0.05
 
 
 def test_ridge_path_is_ridge_regression():

@@ -5,8 +5,8 @@
 b_p is how good prompt p is, d how easy question q is, m_p what p gains or loses on q beyond both. A shared d never
 changes which prompt is best, so whatever is chosen is chosen by m. d and m are ridge regressions in closed form on
 one compressed description of the question; their penalties, a and s come from inner folds over clusters of
-near-duplicates. s is 0 unless the held-out evidence for m is clear (`GATE`): the model then ranks prompts by b_p alone, so
-the highest prediction is the prompt that is best on train, and choosing by it can lose nothing.
+near-duplicates. s is 0 unless a sign-flip test (evidence.py) shows m at `LEVEL`: the model then ranks prompts by b_p
+alone, so the highest prediction is the prompt that is best on train, and choosing by it can lose nothing.
 Since a, s and b are fitted to held-out predictions by maximum likelihood, they calibrate the probabilities too.
 """
 
@@ -19,12 +19,13 @@ import numpy as np
 
 from prompt_oirl.mapped_questions import BLOCK
 from prompt_oirl.reward_models.cells import RIDGES, Cells, RidgePath, sigmoid
+from prompt_oirl.reward_models.evidence import sign_flip_p_value
 from prompt_oirl.reward_models.question_features import QuestionFeatures
 from prompt_oirl.reward_models.training_set import TrainingSet, prompt_coordinates
 from prompt_oirl.splits import INNER_FOLDS, assign_folds
 
 CONTENDS = 0.02  # share of questions on which a prompt must look best to be one that might be chosen
-GATE = 2.6  # standard errors by which s must exceed 0
+LEVEL = 0.05  # of the test that s must pass to exceed 0
 CAUTION = 1.0  # standard errors by which a supported s is lowered
 LEAST_SHARE = 0.5  # least weight that a penalty's interaction may have
 LEAST_CLUSTERS = 20  # with fewer there is nothing to cross-fit; prompts are ranked by their means
@@ -52,7 +53,7 @@ class Interaction:
         self._difficulty = np.zeros(phi.shape[1])
         self._interaction = np.zeros((phi.shape[1], len(self._b)))
         self._supported = False
-        self.settings = dict.fromkeys(_SETTINGS, 0.0)
+        self.settings = dict.fromkeys(_SETTINGS, 0.0) | {"p_value": 1.0}
         n_clusters = len(np.unique(train.clusters)) if train.clusters is not None else len(phi)
         if n_clusters >= LEAST_CLUSTERS:
             self._fit_effects(phi, cells, inner_folds(train, self.seed))
@@ -71,18 +72,21 @@ class Interaction:
         if len(self._b) > 1:
             residual, information = self._interaction_targets(cells, d, slope)
             paths = path.held_out(residual, information)
-            chosen, weighed = choose_weight(cells, d, paths, residual, information)
+            chosen, weighed, contenders = choose_weight(cells, d, paths, residual, information)
             m = path.fit(residual, information, chosen)
             # Never less than a standard error, so that `effects` of an unsupported interaction can still be tested.
             used = max(weighed.cautious, weighed.error)
             self._interaction = used * (m - m.mean(1, keepdims=True))
-            self._supported = weighed.share > GATE * weighed.error
+            p_value = sign_flip_p_value(
+                phi, folds, cells.clusters, residual[:, contenders], information[:, contenders], self.seed
+            )
+            self._supported = bool(weighed.cautious > 0 and p_value <= LEVEL)
             if self._supported:
                 self._b, slope = weighed.b, weighed.slope
             self.settings |= {
                 "interaction_ridge": float(RIDGES[chosen]),
                 "interaction": round(used, 4) if self._supported else 0.0,
-                "support": round(weighed.share / max(weighed.error, 1e-12), 3),
+                "p_value": round(p_value, 4),
             }
         self.settings["slope"] = round(max(float(slope), 0.0), 4)
         self._difficulty = self.settings["slope"] * path.fit(target[:, None], weight[:, None], ridge)[:, 0]
@@ -155,7 +159,7 @@ class Interaction:
         self.settings = dict(zip(_SETTINGS, arrays["settings"].tolist()))
 
 
-_SETTINGS = ("difficulty_ridge", "slope", "interaction_ridge", "interaction", "support")
+_SETTINGS = ("difficulty_ridge", "slope", "interaction_ridge", "interaction", "p_value")
 
 
 @dataclass(frozen=True)
@@ -195,8 +199,8 @@ def choose_weight(
     paths: np.ndarray,
     residual: np.ndarray | None,
     information: np.ndarray | None,
-) -> tuple[int, WeighedInteraction]:
-    """The held-out interaction of `paths` (c, u, K) that explains most, and its weight.
+) -> tuple[int, WeighedInteraction, np.ndarray]:
+    """The held-out interaction of `paths` (c, u, K) that explains most, its weight, and which prompts (K,) might be chosen.
 
     Evidence counts only among prompts that might be chosen: that bad prompts are bad in different ways is easy to show and
     worth nothing. So everything is done twice, first among all prompts, then among those that look best somewhere.
@@ -223,10 +227,11 @@ def choose_weight(
         weighed = WeighedInteraction(b, d, m, float(slope), float(share), float(error))
         picks = np.bincount(weighed.probabilities(max(share, error)).argmax(1), minlength=len(b))
         looks_best = (picks >= CONTENDS * picks.sum()) | (np.arange(len(b)) == b.argmax())
-        if not 1 < looks_best.sum() < len(b):
+        contenders = among & looks_best
+        if not 1 < contenders.sum() < among.sum():
             break
-        among = looks_best
-    return chosen, weighed
+        among = contenders
+    return chosen, weighed, contenders
 
 
 def inner_folds(train: TrainingSet, seed: int) -> np.ndarray:

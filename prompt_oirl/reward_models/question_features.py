@@ -10,7 +10,8 @@ from prompt_oirl.mapped_questions import BLOCK, MappedQuestions
 from prompt_oirl.reward_models.training_set import TrainingSet
 
 AXES = 96
-LANDMARKS = 200
+LANDMARKS = 400
+REACH = 4.0  # squared distance at which two questions share 1/e of the smooth part
 SURFACE = 2.0  # variance of the surface features beside the embedding's 1
 CLIP = 4.0  # standard deviations; an odd text must not stretch a linear model
 
@@ -75,7 +76,7 @@ class QuestionFeatures:
 
     def _kernel(self, linear: np.ndarray) -> np.ndarray:
         squares = (linear**2).sum(1)[:, None] + (self._landmarks**2).sum(1) - 2 * linear @ self._landmarks.T
-        return np.exp(-np.maximum(squares, 0) / 2)
+        return np.exp(-np.maximum(squares, 0) / REACH)
 
     def arrays(self) -> dict[str, np.ndarray]:
         return {name: getattr(self, f"_{name}") for name in _ARRAYS}
