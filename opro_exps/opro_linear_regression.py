@@ -18,7 +18,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from prompt_oirl.artifacts import REPO_ROOT, InputError, Paths, atomic_write, write_csv
+from prompt_oirl.artifacts import REPO_ROOT, Paths, atomic_write, write_csv
 from prompt_oirl.llms import LLM
 from prompt_oirl.llms.options import BudgetOptions, ModelOptions
 from prompt_oirl.opro import runs
@@ -79,13 +79,12 @@ class Args:
 
 
 def main(args: Args) -> None:
-    if min(args.reps, args.steps, args.samples) < 1:
-        raise InputError("--reps, --steps and --samples: give 1 or more")
+    runs.check_at_least(1, reps=args.reps, steps=args.steps, samples=args.samples)
     name = SEARCH_NAME if args.proposer == "search" else args.optimizer.name()
     llm = once(load_optimizer(args))
     folder = Paths(args.root).opro_results("linear_regression", name)
     truths = [args.truth] if args.truth else PUBLISHED_TRUTHS
-    budget = args.budget.budget()
+    budget = args.budget.budget(prefix="budget.")
     found: list[tuple[Regression, Found[tuple[int, int]]]] = []
     with runs.held_folder(folder):
         for truth in truths:

@@ -74,8 +74,9 @@ class Args:
 
 
 def main(args: Args) -> None:
-    if args.pool < 2 or args.fit_size < 10:
-        raise InputError("--pool: give 2 or more; --fit_size: give 10 or more")
+    runs.check_names(args.task, args.run, args.llm)
+    runs.check_at_least(2, pool=args.pool)
+    runs.check_at_least(10, fit_size=args.fit_size)
     paths = Paths(args.root)
     task = tasks.load_task(args.task, paths, args.questions)
     folder = paths.opro_results(task.name, args.run) / f"seed{args.seed}"
@@ -87,8 +88,9 @@ def main(args: Args) -> None:
     known = [row for path in args.known_log for row in interactions.read(path, remedy="correct --known_log")]
     decoding = Decoding(args.temperature, 1.0, args.max_gen_len, 0)
     with runs.held_folder(folder), log.held():
+        runs.check_model(log.files, args.scorer)
         scorer = LLMScorer(
-            once(lambda: args.scorer.load("scorer.")), name, task, decoding, "strict", log, args.budget.budget(), Spending(None), known
+            once(lambda: args.scorer.load("scorer.")), name, task, decoding, "strict", log, args.budget.budget(prefix="budget."), Spending(None), known
         )  # fmt: skip
         try:
             fit, test = (measure(scorer, pool, asked) for asked in (parts.train, parts.test))

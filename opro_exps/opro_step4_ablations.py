@@ -84,12 +84,12 @@ class Args:
 
 
 def main(args: Args) -> None:
+    runs.check_names(args.task, args.run, args.llm)
+    runs.check_at_least(1, seeds=args.seeds, instructions=args.instructions)
     known_arms = ablations.arms(args.instructions)
     unknown = sorted(set(args.arms) - set(known_arms))
-    if unknown or args.seeds < 1 or args.instructions < 1:
-        raise InputError(
-            f"--arms {', '.join(unknown)}: choose from {', '.join(known_arms)}; --seeds, --instructions: 1 or more"
-        )
+    if unknown:
+        raise InputError(f"--arms {', '.join(unknown)}: choose from {', '.join(known_arms)}")
     paths = Paths(args.root)
     task = tasks.load_task(args.task, paths, args.questions)
     parts = tasks.divide(task, args.train_size, args.validation_size, args.test_size, args.parts_seed)
@@ -99,9 +99,10 @@ def main(args: Args) -> None:
     known = [row for path in args.known_log for row in interactions.read(path, remedy="correct --known_log")]
     proposer_name = search_proposer.NAME if args.proposer == "search" else args.optimizer.name()
     with runs.held_folder(folder), log.held():
+        runs.check_model(log.files, args.scorer)
         scorer = LLMScorer(
             once(lambda: args.scorer.load("scorer.")), name, task, Decoding(0.0, 1.0, args.max_gen_len, 0), "strict", log,
-            args.scorer_budget.budget(), Spending(None), known,
+            args.scorer_budget.budget(prefix="scorer_budget."), Spending(None), known,
         )  # fmt: skip
         shared = Shared(
             args, task, parts, scorer, TextVectors.load(args.reward.embedder), proposer_name, folder
@@ -147,7 +148,7 @@ class Shared:
         search = search_proposer.PhraseSearch(meta.layout, search_proposer.SMALL)
         proposer = Proposer(
             (lambda: search) if args.proposer == "search" else lambda: args.optimizer.load("optimizer."), self.proposer_name,
-            self.folder / "proposals" / f"{settings}.seed{seed}.jsonl", seed, args.optimizer_budget.budget(),
+            self.folder / "proposals" / f"{settings}.seed{seed}.jsonl", seed, args.optimizer_budget.budget(prefix="optimizer_budget."),
             args.optimizer_max_gen_len,
         )  # fmt: skip
         run = Run(self.task, self.parts, loop, meta, "after", (initial,), proposer, scorer, measure, seed)

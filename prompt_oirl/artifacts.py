@@ -40,6 +40,18 @@ def is_file_name(name: str) -> bool:
     return bool(_NAME.fullmatch(name)) and name not in _RESERVED
 
 
+def check_folder_name(flag: str, name: str) -> None:
+    """Refuse a name given by the user that is no plain folder's."""
+    if not name.strip() or name in (".", "..") or "/" in name or not name.isprintable():
+        raise InputError(f"{flag} {name!a}: give a plain folder name, without slashes and control characters")
+
+
+def on_one_line(text: str, longest: int = 60) -> str:
+    """Text of models and users as a terminal may show it: one line, no control character."""
+    line = "".join(c if c.isprintable() else " " for c in text)
+    return line if len(line) <= longest else line[: longest - 1] + "…"
+
+
 @dataclass(frozen=True)
 class Paths:
     """Every folder of the pipeline, relative to one root (the checkout, unless a step is told `--root`)."""

@@ -213,6 +213,11 @@ def test_hybrid_measures_few_logs_only_those_and_climbs(tmp_path: Path) -> None:
     }
     assert by_pick["best"] > by_pick["random"] + 0.05
     assert "Accepted but never measured" in (tmp_path / "run" / "report.md").read_text()
+    hybrid_run(tmp_path / "short", steps=2)
+    said = (tmp_path / "short" / "run" / "report.md").read_text()
+    assert (
+        "never tried, for fewer than 8 instructions were measured" in said and "all picks are random" in said
+    )
 
 
 def test_hybrid_again_is_the_same_and_pays_nothing_and_stops_at_its_limit(tmp_path: Path) -> None:
