@@ -18,14 +18,14 @@ from typing import Any, Literal
 
 import numpy as np
 
-from prompt_oirl.artifacts import REPO_ROOT, Paths, atomic_write, write_csv
+from prompt_oirl.artifacts import REPO_ROOT, InputError, Paths, atomic_write, write_csv
 from prompt_oirl.llms import LLM
 from prompt_oirl.llms.options import BudgetOptions, ModelOptions
 from prompt_oirl.opro import runs
 from prompt_oirl.opro.minimise import Path as Found
 from prompt_oirl.opro.minimise import minimise
 from prompt_oirl.opro.proposals import Proposer
-from prompt_oirl.opro.regression import PUBLISHED_TRUTHS, SEARCH_NAME, PatternSearch, Regression
+from prompt_oirl.opro.regression import LIMIT, PUBLISHED_TRUTHS, SEARCH_NAME, PatternSearch, Regression
 from prompt_oirl.opro.scorers import once
 from prompt_oirl.reports.figures import BLUE, GREY, ORANGE, RED
 from prompt_oirl.steps import run_step
@@ -79,7 +79,12 @@ class Args:
 
 
 def main(args: Args) -> None:
-    runs.check_at_least(1, reps=args.reps, steps=args.steps, samples=args.samples)
+    runs.check_at_least(
+        1, reps=args.reps, steps=args.steps, samples=args.samples, max_gen_len=args.max_gen_len
+    )
+    if args.truth and max(map(abs, args.truth)) > LIMIT:
+        raise InputError(f"--truth {args.truth[0]} {args.truth[1]}: give numbers up to {LIMIT:,}")
+    runs.check_temperature("--temperature", args.temperature)
     name = SEARCH_NAME if args.proposer == "search" else args.optimizer.name()
     llm = once(load_optimizer(args))
     folder = Paths(args.root).opro_results("linear_regression", name)

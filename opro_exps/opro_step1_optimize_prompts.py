@@ -23,7 +23,6 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from prompt_oirl import interactions
 from prompt_oirl.artifacts import REPO_ROOT, InputError, Paths, sha256, write_json
 from prompt_oirl.generation import Decoding
 from prompt_oirl.llms import LLM
@@ -101,7 +100,8 @@ class Args:
 
 def main(args: Args) -> None:
     runs.check_names(args.task, args.run, args.llm)
-    runs.check_at_least(1, seeds=args.seeds)
+    runs.check_at_least(1, seeds=args.seeds, optimizer_max_gen_len=args.optimizer_max_gen_len)
+    runs.check_at_least(0, seed=args.seed)
     if not args.initial:
         raise InputError('--initial: give at least one instruction; "" is none')
     if args.judge == "reward_model" and args.score_by != "reward_model":
@@ -115,10 +115,8 @@ def main(args: Args) -> None:
     proposer_name = search_proposer.NAME if args.proposer == "search" else args.optimizer.name()
     scorer_llm, optimizer_llm = once(lambda: args.scorer.load("scorer.")), once(lambda: load_optimizer(args))
     decoding = Decoding(args.temperature, 1.0, args.max_gen_len, 0)
-    known = [row for path in args.known_log for row in interactions.read(path, remedy="correct --known_log")]
-    learned = [
-        row for path in args.reward_log for row in interactions.read(path, remedy="correct --reward_log")
-    ]
+    known = runs.read_logs("--known_log", args.known_log)
+    learned = runs.read_logs("--reward_log", args.reward_log)
     vectors = None if args.score_by == "llm" else TextVectors.load(args.reward.embedder)
     budgets = (
         args.scorer_budget.budget(prefix="scorer_budget."),

@@ -5,7 +5,8 @@
         --instructions ../results/opro/arith/default/winners.csv --run winners
     python opro_step2_evaluate_prompts.py --task svamp --scorer.ckpt_dir ... --instructions mine.txt --position before
 
-Instructions: a CSV with a column text (and optionally prompt_id and position), or a text file with one per line. Parts are
+Instructions: a CSV with a column text (and optionally prompt_id and position), or a text file with one per line. All tasks
+but arith and your own need their questions: python ../scripts/fetch_data.py --datasets svamp, say. Parts are
 those of step 1 for the same sizes and seed. What the log of step 1 holds is not asked again. Writes
 results/opro/<task>/<run>/evaluation.csv.
 """
@@ -17,7 +18,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from prompt_oirl import interactions
 from prompt_oirl.artifacts import REPO_ROOT, Paths, on_one_line, sha256, write_csv, write_json
 from prompt_oirl.generation import Decoding
 from prompt_oirl.llms.options import BudgetOptions, ModelOptions
@@ -91,7 +91,7 @@ def main(args: Args) -> None:
     name = args.llm or args.scorer.name()
     folder = paths.opro_results(task.name, run)
     log = SharedLog(LogFiles(paths.opro_log(name), task.name), run_key(folder.resolve()))
-    known = [row for path in args.known_log for row in interactions.read(path, remedy="correct --known_log")]
+    known = runs.read_logs("--known_log", args.known_log)
     decoding = Decoding(args.temperature, 1.0, args.max_gen_len, 0)
     about = settings_of(args, name)
     with runs.held_folder(folder), log.held():

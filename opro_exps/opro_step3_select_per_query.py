@@ -18,7 +18,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from prompt_oirl import interactions, reward_models, selectors
+from prompt_oirl import reward_models, selectors
 from prompt_oirl.artifacts import REPO_ROOT, InputError, Paths, read_csv, write_csv
 from prompt_oirl.embeddings import load_embedder
 from prompt_oirl.generation import Decoding
@@ -85,7 +85,7 @@ def main(args: Args) -> None:
     pool = best_instructions(folder / "trajectory.csv", args.pool)
     name = args.llm or args.scorer.name()
     log = SharedLog(LogFiles(paths.opro_log(name), task.name), run_key(folder.resolve(), "select"))
-    known = [row for path in args.known_log for row in interactions.read(path, remedy="correct --known_log")]
+    known = runs.read_logs("--known_log", args.known_log)
     decoding = Decoding(args.temperature, 1.0, args.max_gen_len, 0)
     with runs.held_folder(folder), log.held():
         runs.check_model(log.files, args.scorer)

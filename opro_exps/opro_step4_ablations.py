@@ -20,7 +20,6 @@ from typing import Literal
 
 from tqdm import tqdm
 
-from prompt_oirl import interactions
 from prompt_oirl.artifacts import REPO_ROOT, InputError, Paths, content_key, write_csv
 from prompt_oirl.generation import Decoding
 from prompt_oirl.llms.options import BudgetOptions, ModelOptions
@@ -85,7 +84,11 @@ class Args:
 
 def main(args: Args) -> None:
     runs.check_names(args.task, args.run, args.llm)
-    runs.check_at_least(1, seeds=args.seeds, instructions=args.instructions)
+    runs.check_at_least(
+        1, seeds=args.seeds, instructions=args.instructions, optimizer_max_gen_len=args.optimizer_max_gen_len
+    )
+    runs.check_at_least(0, first_seed=args.first_seed)
+    ablations.check_base(args.loop, args.meta)
     known_arms = ablations.arms(args.instructions)
     unknown = sorted(set(args.arms) - set(known_arms))
     if unknown:
@@ -96,7 +99,7 @@ def main(args: Args) -> None:
     name = args.llm or args.scorer.name()
     folder = paths.opro_results(task.name, args.run)
     log = SharedLog(LogFiles(paths.opro_log(name), task.name), run_key(folder.resolve()))
-    known = [row for path in args.known_log for row in interactions.read(path, remedy="correct --known_log")]
+    known = runs.read_logs("--known_log", args.known_log)
     proposer_name = search_proposer.NAME if args.proposer == "search" else args.optimizer.name()
     with runs.held_folder(folder), log.held():
         runs.check_model(log.files, args.scorer)
@@ -166,12 +169,12 @@ def write(outcomes: Sequence[Outcome], parts: tasks.Parts, shared: Shared, folde
         return
     clusters = parts.clusters(parts.test)
     scorer = shared.args.llm or shared.args.scorer.name()
-    rows = list(ablations.table(outcomes, clusters, shared.proposer_name, scorer))
+    rows = list(ablations.table(outcomes, clusters, shared.proposer_name, scorer, shared.args.initial))
     write_csv(folder / "ablations.csv", rows, ablations.COLUMNS)
     write_csv(folder / "runs.csv", [o.row() for o in outcomes], ablations.RUNS)
     write_csv(folder / "curves.csv", ablations.curve_rows(outcomes), ablations.CURVE)
     title = f"{shared.args.task}: proposer {shared.proposer_name}, scorer {scorer}, {len({o.seed for o in outcomes})} seeds"
-    ablations.draw(outcomes, title, folder / "ablations.png")
+    ablations.draw(outcomes, title, folder / "ablations.png", shared.args.initial)
     for row in rows:
         print(
             f"{row['axis']:22} {row['value'][:24]:24} best train {row['best_train']:6.1%}  test {row['test']:6.1%} "

@@ -65,8 +65,11 @@ class Args:
 
 def main(args: Args) -> None:
     runs.check_at_least(
-        1, problems=args.problems, steps=args.steps, samples=args.samples, attempts=args.attempts
-    )
+        1, problems=args.problems, steps=args.steps, samples=args.samples, attempts=args.attempts,
+        max_gen_len=args.max_gen_len,
+    )  # fmt: skip
+    runs.check_at_least(0, seed=args.seed)
+    runs.check_temperature("--temperature", args.temperature)
     if not args.n or not all(2 <= n <= 200 for n in args.n):
         raise InputError(f"--n {' '.join(map(str, args.n))}: give numbers from 2 to 200")
     name = SEARCH_NAME if args.proposer == "search" else args.optimizer.name()

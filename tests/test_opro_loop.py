@@ -22,7 +22,7 @@ from prompt_oirl.llms.budget import Budget
 from prompt_oirl.llms.scripted import ScriptedLLM
 from prompt_oirl.llms.transformers_llm import TransformersLLM
 from prompt_oirl.log_files import LogFiles
-from prompt_oirl.opro import report
+from prompt_oirl.opro import report, runs
 from prompt_oirl.opro.loop import START, LoopSettings, Run, optimise, step_meta_prompt
 from prompt_oirl.opro.meta_prompt import MetaPromptSettings
 from prompt_oirl.opro.proposals import Proposer
@@ -296,7 +296,7 @@ def test_a_folder_of_another_run_is_refused(tmp_path: Path) -> None:
         bench.go(steps=2)
 
 
-def test_answers_of_known_logs_and_other_graders_count(tmp_path: Path) -> None:
+def test_answers_of_known_logs_and_other_graders_count(tmp_path: Path, capsys: Any) -> None:
     bench = Bench(tmp_path / "a")
     bench.go()
     rows = bench.rows()
@@ -307,6 +307,10 @@ def test_answers_of_known_logs_and_other_graders_count(tmp_path: Path) -> None:
     third = Bench(tmp_path / "c")
     third.go(known=mixed)
     assert third.scorer.asked, "answers of another decoding are no answers"  # type: ignore[attr-defined]
+    assert "--known_log holds no answer of llm toy" in capsys.readouterr().err
+    wrong = [Interaction(**{**vars(r), "gold": "-1", "correct": 0.0}) for r in rows]
+    regraded = Bench(tmp_path / "e").go(known=wrong)
+    assert regraded.best() > 0, "verdicts on another gold answer are drawn anew"
     lenient = bench.go("lenient", grader="opro")
     assert len(bench.scorer.asked) == len(rows) and lenient.best() > 0  # type: ignore[attr-defined]
     rows[0].question = "something else"
@@ -407,3 +411,19 @@ def test_an_instruction_longer_than_the_window_is_named_before_anything_is_asked
     assert not bench.rows()
     run.scorer.score([long], run.parts.test[:1], 3, "test")
     assert "warning: instruction x1" in capsys.readouterr().err
+
+
+def test_odd_rows_of_a_log_are_named(tmp_path: Path) -> None:
+    Bench(tmp_path).go(steps=1)
+    path = Bench(tmp_path).prepare() and tmp_path / "LMtoy" / "toy_interactions.jsonl"
+    lines = path.read_text().splitlines()
+    for change, said in (
+        ({"top_p": 0.0}, ":2: temperature 0.0 and top_p 0.0"),
+        ({"correct": float("nan")}, ":2: correct is nan"),
+        ({"position": "behind"}, ":2: position is 'behind'"),
+        ({"max_new_tokens": 0}, ":2: --max_gen_len 0"),
+    ):
+        odd = tmp_path / "odd.jsonl"
+        odd.write_text(lines[0] + "\n" + json.dumps(json.loads(lines[1]) | change) + "\n")
+        with pytest.raises(InputError, match=f"odd.jsonl{said}.*correct --known_log"):
+            runs.read_logs("--known_log", [odd])

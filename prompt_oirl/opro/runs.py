@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import fcntl
 import json
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from prompt_oirl import interactions
 from prompt_oirl.artifacts import (
     InputError,
     check_folder_name,
@@ -17,6 +18,8 @@ from prompt_oirl.artifacts import (
     read_json,
     write_csv,
 )
+from prompt_oirl.generation import Decoding
+from prompt_oirl.interactions import Interaction
 from prompt_oirl.llms.options import ModelOptions
 from prompt_oirl.log_files import LogFiles
 from prompt_oirl.opro import report
@@ -39,10 +42,28 @@ def check_at_least(least: int, **flags: int) -> None:
             raise InputError(f"--{flag} {value}: give {least} or more")
 
 
+def check_temperature(flag: str, value: float) -> None:
+    if not 0 <= value <= 10:
+        raise InputError(f"{flag} {value}: give a number from 0 to 10")
+
+
 def check_model(files: LogFiles, scorer: ModelOptions) -> None:
     """Refuse to mix answers of two models in one log; a replay may leave the model out."""
     if scorer.ckpt_dir or scorer.model:
         files.check_model({"model": scorer.name()})
+
+
+def read_logs(flag: str, paths: Iterable[Path]) -> list[Interaction]:
+    """Rows of the logs that a flag names, checked."""
+    rows = []
+    for path in paths:
+        for number, row in enumerate(interactions.stream(path, remedy=f"correct {flag}"), 1):
+            try:
+                Decoding.of(row)
+            except InputError as error:
+                raise InputError(f"{path}:{number}: {error}; correct {flag}") from error
+            rows.append(row)
+    return rows
 
 
 @contextmanager

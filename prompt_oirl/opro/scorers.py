@@ -174,9 +174,15 @@ class LLMScorer:
                     "give --llm another name"
                 )
             self._learn(row, log.files.merged)
-        for row in known:
-            if row.llm == llm_name and Decoding.of(row) == decoding and row.sample == 0:
-                self._learn(row, Path("the known log"))
+        known = list(known)
+        usable = [r for r in known if r.llm == llm_name and Decoding.of(r) == decoding and r.sample == 0]
+        if known and not usable:
+            print(
+                f"warning: --known_log holds no answer of llm {llm_name} drawn with {decoding}",
+                file=sys.stderr,
+            )
+        for row in usable:
+            self._learn(row, Path("the known log"))
 
     def _learn(self, row: Interaction, where: Path) -> None:
         question = self._questions.get(row.question_id)
@@ -187,7 +193,7 @@ class LLMScorer:
                 f"{where}: {row.question_id} is another question there than in task {self._task.name}; give --llm another name"
             )
         value = row.correct
-        if row.grader != self._grader:
+        if (row.grader, row.gold) != (self._grader, question.gold):
             if row.answer is None:
                 return
             verdict = graders.verdict(self._grader, row.answer, question.gold, question.kind, question.text)
