@@ -8,6 +8,7 @@ import json
 import resource
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -17,7 +18,8 @@ import pytest
 import torch
 from test_alol_rows import synthetic_log
 
-from prompt_oirl.alol import aggregation, toy
+from prompt_oirl.alol import aggregation, evaluation, toy
+from prompt_oirl.alol.figures import draw_curve
 from prompt_oirl.alol.losses import PRESETS
 from prompt_oirl.artifacts import REPO_ROOT, InputError
 
@@ -265,11 +267,41 @@ def test_intervals_cover_seeds_and_questions():
     assert value == 2 and high - value == pytest.approx(4.303 / np.sqrt(3), rel=1e-3)
 
 
+def test_steps_5_and_6_give_one_interval_and_shares_stay_within_their_range():
+    rows = [replace(row, group=f"g{i // 2}") for i, row in enumerate(toy.make_rows({"test": 31}, 0)["test"])]
+    said = [[" ".join(row.prompt.split()[:4]) if i % 3 else "x"] for i, row in enumerate(rows)]
+    components = evaluation.reward_responses(toy.TASK, rows, said)
+    table = evaluation.metric_rows(rows, said, components, np.ones(31), np.ones(31))
+    (five,) = (r for r in table if (r["segment"], r["metric"]) == ("all", "match"))
+    by_group: dict[str, list[float]] = {}
+    for row, found in zip(rows, components):
+        by_group.setdefault(row.cluster, []).append(found[0]["match"])
+    scores = {"all": {"match": {g: float(np.mean(v)) for g, v in by_group.items()}}}
+    one = aggregation.Evaluated(("a_lol",), "main", 0, scores, {"all": {"distinct_1": (0.5, 0.4, 0.6)}})
+    six = {r["metric"]: r for r in aggregation.levels([one])}
+    assert all(six["match"][name] == five[name] for name in ("value", "ci_low", "ci_high", "groups"))
+    assert [six["distinct_1"][name] for name in ("value", "ci_low", "ci_high")] == [0.5, 0.4, 0.6]
+
+    repeats = [
+        aggregation.Evaluated(("a_lol",), run, 0, {"all": {"match": {"q": v}}}, {})
+        for run, v in (("a", 0.2), ("b", 1.0), ("c", 1.0))
+    ]
+    (level,) = aggregation.levels(repeats)
+    assert level["ci_low"] >= 0 and level["ci_high"] == 1
+
+
+def test_a_curve_without_ratios_is_drawn_without_a_warning(tmp_path, recwarn):
+    draw_curve([{"step": 1.0, "loss": 0.5, "nll": 0.5}], "dpo", tmp_path / "curve.png")
+    assert not recwarn.list
+
+
 def test_differences_are_paired_by_run_and_seed():
     def evaluated(algorithm: str, strategy: str, seed: int, value: float) -> aggregation.Evaluated:
         settings = (algorithm, strategy, 0.9, 0.0, 1e-3, 80)
         scores = {"all": {"match": {"q1": value, "q2": value + 0.2}}}
-        return aggregation.Evaluated(settings, "main", seed, scores, {"all": {"distinct_1": value}})
+        return aggregation.Evaluated(
+            settings, "main", seed, scores, {"all": {"distinct_1": (value, value, value)}}
+        )
 
     found = [
         evaluated(name, strategy, seed, level + seed)
