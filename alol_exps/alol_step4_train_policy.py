@@ -35,7 +35,7 @@ from prompt_oirl.alol.rows import Row, encode_rows, rows_hash
 from prompt_oirl.alol.sampling import RowSampler, Strategy, make_sampler
 from prompt_oirl.alol.training import TrainingRows, train
 from prompt_oirl.artifacts import InputError, sha256
-from prompt_oirl.steps import Manifest, run_step
+from prompt_oirl.steps import Manifest, check_finished, run_step
 
 
 @dataclass
@@ -78,6 +78,7 @@ def main(args: Args) -> None:
     if weighted or loss.needs_reference:
         if not head.is_file():
             raise InputError(f"missing {head}: {advantages.STEP3}")
+        check_finished(args.folder / "step3.json", args.root, f"{advantages.STEP3} again")
         key = advantages.cache_key(model_id, sha256(head), rows_hash(rows), limits, args.precision)
     manifest = Manifest(
         folder / "step4.json", args.arguments(model=model_id, advantages=key), inputs, args.root

@@ -7,7 +7,8 @@
     python alol_step5_evaluate.py -m huggyllama/llama-7b --adapter_path FOLDER_OR_HUB_ID --load_in_4bit --task_name hh
 
 Writes results/alol/<task>/<run>/<policy>/<split>/: predictions.jsonl (every response with its rewards), metrics.csv
-(rewards, length, distinct-n, perplexity of the data, 95 % intervals over groups of prompts) and policy.json.
+(rewards, length, distinct-n, perplexity of the data, 95 % intervals over groups of prompts; docs/a_lol.md says what each
+metric is, such as toy's match, the share of letters copied) and policy.json.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ from prompt_oirl.alol.rows import encode_rows
 from prompt_oirl.alol.task_rewards import Rewards
 from prompt_oirl.alol.tasks import Task
 from prompt_oirl.artifacts import InputError, read_json, write_csv, write_json, write_jsonl
-from prompt_oirl.steps import Manifest, run_step
+from prompt_oirl.steps import Manifest, check_finished, run_step
 
 
 @dataclass
@@ -74,7 +75,9 @@ def models(args: Args) -> dict[str, ModelSource]:
         if name == "reference":
             found[name] = args.reference
         elif name in trained:
-            about = read_json(trained[name], remedy="run step 4 again")
+            remedy = f"train the policy again by step 4, or remove {trained[name].parent}"
+            check_finished(trained[name].with_name("step4.json"), args.root, remedy)
+            about = read_json(trained[name], remedy=remedy)
             four_bit = bool(about.get("load_in_4bit", args.load_in_4bit))
             found[name] = ModelSource(str(trained[name].parent / "model"), None, four_bit)
         else:

@@ -6,6 +6,7 @@ import csv
 import importlib.util
 import json
 import resource
+import shutil
 import subprocess
 import sys
 from dataclasses import replace
@@ -185,20 +186,18 @@ def test_a_finished_step_is_skipped_and_tables_repeat(root, capsys):
 
 
 def test_what_is_missing_or_damaged_is_said(root, tmp_path):
-    import shutil
-
     copy = tmp_path / "copy"
     shutil.copytree(root / "alol_exps" / "toy" / "main", copy / "alol_exps" / "toy" / "main")
     folder = copy / "alol_exps" / "toy" / "main"
     (cache,) = (folder / "advantages").glob("advantages.*.safetensors")
     whole = cache.read_bytes()
     flags: dict[str, Any] = {"max_steps": 1, "policy": "x", "eval_every": 0}
-    cache.write_bytes(whole[:-8])
-    with pytest.raises(InputError, match="delete it and run alol_step3_estimate_advantage.py"):
-        call(4, copy, **flags)
-    cache.unlink()
-    with pytest.raises(InputError, match="missing .*: run alol_step3_estimate_advantage.py"):
-        call(4, copy, **flags)
+    for damage in (lambda: cache.write_bytes(whole[:-8]), cache.unlink):
+        damage()
+        with pytest.raises(
+            InputError, match="step3.json records; run alol_step3_estimate_advantage.py again"
+        ):
+            call(4, copy, **flags)
     cache.write_bytes(whole)
     with pytest.raises(InputError, match="missing .*advantages"):  # other precision, other log-probabilities
         call(4, copy, precision="bf16", **flags)
@@ -211,6 +210,29 @@ def test_what_is_missing_or_damaged_is_said(root, tmp_path):
     (folder / "data" / "train.jsonl").write_text("\n".join(rows) + "\n")
     with pytest.raises(InputError, match="train.jsonl:5: final_reward"):
         call(4, copy, **flags)
+
+
+def test_other_rows_from_step_1_make_what_was_learned_and_measured_on_the_old_ones_stale(root, tmp_path):
+    shutil.copytree(root / "alol_exps" / "toy" / "main", tmp_path / "alol_exps" / "toy" / "main")
+    call(4, tmp_path, algorithm="wbc", max_steps=1, batch_size=8, policy="p", eval_every=0)
+    with pytest.raises(InputError, match="other settings.*pass --force to train anew"):
+        call(4, tmp_path, algorithm="wbc", max_steps=2, batch_size=8, policy="p", eval_every=0)
+    call(5, tmp_path, policies="p")
+    call(1, tmp_path, train_rows=120, validation_rows=40, test_rows=20)
+    with pytest.raises(
+        InputError, match="test.jsonl: not what manifest.json records; run alol_step5_evaluate.py again"
+    ):
+        call(6, tmp_path)
+    call(5, tmp_path, policies="p")
+    call(6, tmp_path)
+    call(1, tmp_path, train_rows=100, validation_rows=40, test_rows=20)
+    for number, flags, said in (
+        (3, {}, "step2.json records; run alol_step2_train_reference.py again"),
+        (5, {"policies": "p"}, "step4.json records; train the policy again by step 4"),
+        (6, {}, "run alol_step5_evaluate.py again, or remove"),
+    ):
+        with pytest.raises(InputError, match=said):
+            call(number, tmp_path, **flags)
 
 
 def test_a_full_disk_is_one_line_and_loses_nothing(root, tmp_path):

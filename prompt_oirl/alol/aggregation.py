@@ -23,6 +23,7 @@ import numpy as np
 
 from prompt_oirl.artifacts import InputError, read_csv, read_json, read_jsonl
 from prompt_oirl.metrics import ClusterBootstrap
+from prompt_oirl.steps import check_finished
 
 STEP5 = "run alol_step5_evaluate.py again"
 SETTINGS = ["algorithm", "sampling_strategy", "ppo_clip", "kl_beta", "learning_rate", "steps"]
@@ -48,13 +49,14 @@ class Evaluated:
         return (self.run, self.seed)
 
 
-def read_evaluations(folder: Path, split: str) -> list[Evaluated]:
-    """All finished evaluations below results/alol/<task>/."""
-    found = [
-        _read(path.parent)
-        for path in sorted(folder.glob(f"*/*/{split}/policy.json"))
-        if (path.parent / "manifest.json").is_file()
-    ]
+def read_evaluations(folder: Path, split: str, root: Path) -> list[Evaluated]:
+    """All finished evaluations below results/alol/<task>/; one on rows that step 1 has replaced since is refused."""
+    found = []
+    for path in sorted(folder.glob(f"*/*/{split}/policy.json")):
+        manifest = path.with_name("manifest.json")
+        if manifest.is_file():
+            check_finished(manifest, root, f"{STEP5}, or remove {path.parents[1]}")
+            found.append(_read(path.parent))
     if not found:
         raise InputError(f"no evaluations of the {split} split below {folder}: run alol_step5_evaluate.py")
     seen: dict[tuple, Evaluated] = {}

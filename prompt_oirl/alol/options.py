@@ -14,7 +14,8 @@ from prompt_oirl.alol.checkpoints import ModelSource
 from prompt_oirl.alol.rows import Limits, Row, read_rows
 from prompt_oirl.alol.tasks import Task, get_task, module_of
 from prompt_oirl.alol.training import Recipe
-from prompt_oirl.artifacts import REPO_ROOT, InputError, Paths, sha256
+from prompt_oirl.artifacts import REPO_ROOT, InputError, Paths, check_folder_name, sha256
+from prompt_oirl.steps import check_finished
 
 SPLITS = ("train", "validation", "test")
 
@@ -38,8 +39,7 @@ class RunOptions:
 
     @property
     def task(self) -> Task:
-        if not self.run or Path(self.run).name != self.run:
-            raise InputError(f"--run {self.run!r}: give a plain folder name")
+        check_folder_name("--run", self.run)
         if self.seed < 0:
             raise InputError(f"--seed {self.seed}: give 0 or more")
         if self.eval_batch_size < 1:
@@ -102,6 +102,7 @@ class ModelOptions(RunOptions):
         if self.model_name_or_path:
             name = self.model_name_or_path
         elif trained.is_dir():
+            check_finished(self.folder / "step2.json", self.root, "run alol_step2_train_reference.py again")
             name = str(trained)
         elif self.task.name == arith_log.TASK.name:
             name = str(arith_log.model_folder(Paths(self.root)))
