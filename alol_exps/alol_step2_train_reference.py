@@ -37,6 +37,7 @@ class Args(ModelOptions, LengthOptions, TrainingOptions):
 
 
 def main(args: Args) -> None:
+    args.check_adapter()
     task, device = args.task, processes.device_name()
     name = args.base_model(args.model_name_or_path)
     rows, validation = args.rows("train"), args.rows("validation")

@@ -59,6 +59,7 @@ class Args(ModelOptions, LengthOptions, TrainingOptions):
 def main(args: Args) -> None:
     if args.train_sampling:
         args = replace(args, sampling_strategy="good_priority", train_sampling=False)
+    args.check_adapter()
     task, device = args.task, processes.device_name()
     loss = choose_loss(args.algorithm, args.ppo_clip, args.kl_beta)
     if args.algorithm == "a_lol" and args.ppo_clip == 0 and not args.kl_beta:
@@ -70,7 +71,9 @@ def main(args: Args) -> None:
     source = args.reference
     model_id, limits = source.hash, args.limits(task)
     policy = args.policy or f"{args.algorithm}-seed{args.seed}"
-    folder = args.folder / "policies" / policy
+    folder = args.policy_folder(policy)
+    if args.validation_prompts < 1:
+        raise InputError(f"--validation_prompts {args.validation_prompts}: give 1 or more")
     weighted = loss.weight == "advantage" or (loss.weight == "none" and args.sampling_strategy != "none")
     head = args.folder / "advantages" / "value_head.safetensors"
     inputs = [args.data_file(split) for split in ("train", "validation")]

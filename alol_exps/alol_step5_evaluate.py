@@ -23,7 +23,7 @@ from tqdm import tqdm
 
 from prompt_oirl.alol import evaluation, processes
 from prompt_oirl.alol.checkpoints import ModelSource
-from prompt_oirl.alol.options import LengthOptions, ModelOptions
+from prompt_oirl.alol.options import LengthOptions, ModelOptions, check_policy_name
 from prompt_oirl.alol.rows import encode_rows
 from prompt_oirl.alol.task_rewards import Rewards
 from prompt_oirl.alol.tasks import Task
@@ -51,6 +51,10 @@ class Args(ModelOptions, LengthOptions):
 def main(args: Args) -> None:
     if args.samples < 1:
         raise InputError(f"--samples {args.samples}: give 1 or more")
+    if args.samples > 1 and args.decoding == "greedy":
+        raise InputError(
+            f"--samples {args.samples}: greedy responses are all the same; leave one of the two flags out"
+        )
     chosen = models(args)
     if args.output_dir and len(chosen) > 1:
         raise InputError("--output_dir holds one policy: pass --policies NAME")
@@ -69,6 +73,7 @@ def models(args: Args) -> dict[str, ModelSource]:
     if args.policies == "all":
         asked = ["reference", *trained]
     elif given and len(asked) == 1 and asked[0] not in trained:
+        check_policy_name("--policies", asked[0])
         return {asked[0]: args.reference}
     found = {}
     for name in asked:
@@ -100,12 +105,10 @@ def evaluate(args: Args, policy: str, source: ModelSource) -> None:
     model, tokenizer = source.load(device)
     limits = replace(args.limits(task), long_responses="cut")
     llm = evaluation.llm_of(model, tokenizer, limits, args.eval_batch_size)
-    greedy = args.decoding == "greedy"
     tokens = encode_rows(prompts, tokenizer, limits)
-    decoding = task.decoding(args.seed, limits.max_response_length, greedy)
-    samples = 1 if greedy else args.samples
-    with tqdm(total=len(prompts) * samples, desc=f"{task.name} {policy}", disable=None) as bar:
-        responses = evaluation.respond(llm, prompts, tokens, decoding, samples, bar.update)
+    decoding = task.decoding(args.seed, limits.max_response_length, args.decoding == "greedy")
+    with tqdm(total=len(prompts) * args.samples, desc=f"{task.name} {policy}", disable=None) as bar:
+        responses = evaluation.respond(llm, prompts, tokens, decoding, args.samples, bar.update)
     if args.reward_models:
         task = judged_by(task, args.reward_models)
     components = evaluation.reward_responses(task, prompts, responses)

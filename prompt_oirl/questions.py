@@ -106,7 +106,7 @@ def load_own_questions(path: Path, dataset: str) -> list[Question]:
     for number, row in rows:
         where = f"{path}:{number}"
         text, gold, split = row.get("question"), row.get("gold"), row.get("split") or "test"
-        if not isinstance(text, str) or not text.strip() or not _is_unicode(text):
+        if not isinstance(text, str) or not text.strip() or not is_unicode(text):
             raise InputError(f"{where}: the question is missing, empty, or no valid text; {remedy}")
         if isinstance(gold, bool) or not isinstance(gold, str | int | float) or not str(gold).strip():
             raise InputError(f"{where}: the gold answer is missing or neither text nor number; {remedy}")
@@ -133,7 +133,7 @@ def load_own_questions(path: Path, dataset: str) -> list[Question]:
     return asked
 
 
-def _is_unicode(text: str) -> bool:
+def is_unicode(text: str) -> bool:
     """False for lone surrogates, which no tokenizer and no server takes."""
     try:
         text.encode("utf-8")

@@ -51,13 +51,18 @@ def test_published_rows_are_read(tmp_path):
         ({"task": "comet"}, "a row of task 'comet'"),
         ({"id": None}, "is missing"),
         ({"ended": "no"}, "must be true or false"),
+        ({"references": "a \ud800"}, "no valid text"),
+        ({"meta_data": ["gold"]}, "meta_data must be an object"),
+        ({"segment": "all"}, "segment not 'all'"),
+        ({"meta_data": {"other": 1}}, "meta_data without gold"),
     ],
 )
 def test_bad_rows_are_refused_with_their_line(tmp_path, change, said):
     path = tmp_path / "rows.jsonl"
-    path.write_text(json.dumps(GOOD) + "\n" + json.dumps(GOOD | {"id": "b"} | change) + "\n")
+    good = GOOD | {"meta_data": {"gold": "7"}}
+    path.write_text(json.dumps(good) + "\n" + json.dumps(good | {"id": "b"} | change) + "\n")
     with pytest.raises(InputError, match=said) as error:
-        read_rows(path, "toy", 1.0)
+        read_rows(path, "toy", 1.0, needs=["gold"])
     assert f"{path}:2: " in str(error.value) and "\n" not in str(error.value)
 
 

@@ -17,9 +17,11 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import save_file
 from test_alol_rows import synthetic_log
 
 from prompt_oirl.alol import aggregation, evaluation, toy
+from prompt_oirl.alol.checkpoints import ModelSource, read_tensors
 from prompt_oirl.alol.figures import draw_curve
 from prompt_oirl.alol.losses import PRESETS
 from prompt_oirl.artifacts import REPO_ROOT, InputError
@@ -148,11 +150,43 @@ def test_complaints_are_one_line(root, tmp_path):
         ({"algorithm": "a_lol_kl"}, "--kl_beta"),
         ({"run": "../x"}, "plain folder name"),
         ({"max_steps": 0}, "--steps 0"),
-        ({"model_name_or_path": "no/such/folder"}, "cannot be loaded"),
+        ({"model_name_or_path": "no/such/folder"}, "there is no such folder"),
+        ({"adapter_path": "/no/adapter"}, "the adapter '/no/adapter'.*: pass --adapter_path"),
+        ({"policy": "../x"}, "--policy '../x': give a plain folder name"),
+        ({"policy": "reference"}, "--policy reference: give another name"),
+        ({"validation_prompts": 0}, "--validation_prompts 0"),
+        ({"tuning": "lora", "lora_rank": 0}, "--lora_rank 0"),
+        ({"max_response_length": 0}, "--max_response_length 0"),
     ):
         with pytest.raises(InputError, match=said) as error:
             call(4, root, **flags)
         assert "\n" not in str(error.value)
+    for number, flags, said in (
+        (1, {"prompt": "nan"}, "--prompt is for arith, not for toy"),
+        (3, {"value_rate": float("inf"), "force": True}, "--value_rate inf"),
+        (5, {"samples": 2, "decoding": "greedy"}, "--samples 2: greedy responses are all the same"),
+    ):
+        with pytest.raises(InputError, match=said):
+            call(number, root, **flags)
+
+
+@pytest.mark.parametrize("file", ["model.safetensors", "tokenizer.json", "adapter_config.json"])
+def test_damaged_model_folders_are_refused(tmp_path, file):
+    toy.write_model(tmp_path / "model", 0)
+    text = "[]" if file == "adapter_config.json" else "{}"
+    (tmp_path / "model" / file).write_text(text)
+    with pytest.raises(InputError, match="cannot be loaded|names no base model") as error:
+        ModelSource(str(tmp_path / "model")).load("cpu")
+    assert "\n" not in str(error.value)
+
+
+def test_a_model_without_some_of_its_weights_is_refused_not_drawn_at_random(tmp_path):
+    toy.write_model(tmp_path, 0)
+    weights, _ = read_tensors(tmp_path / "model.safetensors", "")
+    weights.pop("model.layers.1.mlp.up_proj.weight")
+    save_file(weights, tmp_path / "model.safetensors", {"format": "pt"})
+    with pytest.raises(InputError, match="damaged .no weights for model.layers.1.mlp.up_proj.weight"):
+        ModelSource(str(tmp_path)).load("cpu")
 
 
 def test_validations_per_epoch(root):

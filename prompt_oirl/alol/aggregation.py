@@ -43,6 +43,7 @@ class Evaluated:
     scores: dict[str, dict[str, dict[str, float]]]
     # segment -> metric -> (value, low, high) by step 5, of those that are no rewards of responses
     others: dict[str, dict[str, tuple[float, float, float]]]
+    policy: str = ""
 
     @property
     def repeat(self) -> tuple[str, int]:
@@ -62,8 +63,10 @@ def read_evaluations(folder: Path, split: str, root: Path) -> list[Evaluated]:
     seen: dict[tuple, Evaluated] = {}
     for one in found:
         if (one.settings, one.repeat) in seen:
+            other = seen[one.settings, one.repeat]
             raise InputError(
-                f"{folder / one.run}: two policies of the same settings and seed ({one.settings[0]}, {one.seed}); remove one"
+                f"{folder / one.run}: {other.policy} and {one.policy} have the same settings and seed ({one.settings[0]}, "
+                f"{one.seed}); remove one of the two"
             )
         seen[one.settings, one.repeat] = one
     return found
@@ -93,7 +96,9 @@ def _read(folder: Path) -> Evaluated:
             value, low, high = (float(line[name] or "nan") for name in columns)
             others[line["segment"]][line["metric"]] = value, low, high
     settings = tuple(values.get(name) for name in SETTINGS)
-    return Evaluated(settings, str(about["run"]), int(about["seed"]), scores, dict(others))
+    return Evaluated(
+        settings, str(about["run"]), int(about["seed"]), scores, dict(others), folder.parent.name
+    )
 
 
 def levels(found: Sequence[Evaluated]) -> list[dict[str, Any]]:

@@ -104,6 +104,7 @@ def _draw(rows: list[Interaction], n: int | None, seed: list[int], by_question: 
 TASK = Task(
     name="arith",
     max_reward=1.0,
+    needs=("gold",),
     metric=FINAL,
     reward=rewards,
     max_prompt_length=400,

@@ -135,6 +135,7 @@ def make_task(name: str, data: Path) -> Task:
         max_reward=1.0,
         metric=FINAL,
         reward=rewards(data),
+        needs=("turns",),
         max_prompt_length=640,
         max_response_length=128,
         temperature=1.0,
