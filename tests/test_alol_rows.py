@@ -10,7 +10,7 @@ import pytest
 from conftest import tiny_interactions
 
 from prompt_oirl import interactions
-from prompt_oirl.alol import arith_log, toy
+from prompt_oirl.alol import arith_log, prompt_writer, toy
 from prompt_oirl.alol.rows import FINAL, Limits, Row, encode_rows, read_rows, write_rows
 from prompt_oirl.artifacts import InputError
 
@@ -146,6 +146,22 @@ def test_all_answers_under_one_prompt(tmp_path):
         assert {row.meta["prompt_id"] for row in one[split]} == {name}
     with pytest.raises(InputError, match="--prompt nobody: not asked"):
         arith_log.make_rows(log, chat_tokenizer(), {}, seed=0, prompt="nobody")
+
+
+def test_logs_that_arith_or_the_writer_cannot_learn_from_name_their_row(tmp_path):
+    log = synthetic_log(tmp_path / "arith.jsonl")
+    rows = [json.loads(line) for line in log.read_text().splitlines()]
+    for change, read, said in (
+        (
+            {"gold": "B"},
+            lambda: arith_log.make_rows(log, chat_tokenizer(), {}, 0),
+            ":2: the gold answer 'B' holds no number",
+        ),
+        ({"question": "\ud800"}, lambda: prompt_writer.read_log(log, 0), ":2: half of a surrogate pair"),
+    ):
+        log.write_text("".join(json.dumps(r | (change if i == 1 else {})) + "\n" for i, r in enumerate(rows)))
+        with pytest.raises(InputError, match=said):
+            read()
 
 
 def test_a_log_without_validation_is_refused(tmp_path):

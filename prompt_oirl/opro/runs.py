@@ -25,6 +25,7 @@ from prompt_oirl.log_files import LogFiles
 from prompt_oirl.opro import report
 from prompt_oirl.opro.proposals import REMEDY
 from prompt_oirl.prompts import Prompt
+from prompt_oirl.questions import is_unicode
 
 
 def check_names(task: str, run: str, llm: str | None) -> None:
@@ -62,6 +63,10 @@ def read_logs(flag: str, paths: Iterable[Path]) -> list[Interaction]:
                 Decoding.of(row)
             except InputError as error:
                 raise InputError(f"{path}:{number}: {error}; correct {flag}") from error
+            if not is_unicode(row.question + row.prompt):
+                raise InputError(
+                    f"{path}:{number}: half of a surrogate pair, which is no text; correct {flag}"
+                )
             rows.append(row)
     return rows
 
