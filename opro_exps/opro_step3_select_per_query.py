@@ -24,7 +24,7 @@ from prompt_oirl.embeddings import load_embedder
 from prompt_oirl.generation import Decoding
 from prompt_oirl.llms.options import BudgetOptions, ModelOptions
 from prompt_oirl.log_files import LogFiles
-from prompt_oirl.metrics import ClusterBootstrap, auc_within_question
+from prompt_oirl.metrics import ClusterBootstrap, auc_within_question, interval
 from prompt_oirl.opro import runs, tasks
 from prompt_oirl.opro.scorers import BudgetSpent, LLMScorer, SharedLog, Spending, once, run_key
 from prompt_oirl.prompts import Prompt
@@ -111,9 +111,13 @@ def main(args: Args) -> None:
 
 def best_instructions(trajectory: Path, size: int) -> list[Prompt]:
     """The best on train, each with its position; ties in the order they were found."""
-    rows = read_csv(trajectory, remedy="run opro_step1_optimize_prompts.py", columns=["instruction", "train"])
+    remedy = "run opro_step1_optimize_prompts.py again"
+    rows = read_csv(trajectory, remedy=remedy, columns=["prompt_id", "kind", "instruction", "train"])
     settings = runs.read_settings(trajectory.parent / "run.json")
-    ranked = sorted((r for r in rows if r["kind"] == "measured"), key=lambda r: -float(r["train"]))[:size]
+    try:
+        ranked = sorted((r for r in rows if r["kind"] == "measured"), key=lambda r: -float(r["train"]))[:size]
+    except (TypeError, ValueError) as error:
+        raise InputError(f"{trajectory}: train is no number ({error}); {remedy}") from error
     if len(ranked) < 2:
         raise InputError(f"{trajectory}: fewer than two measured instructions; run step 1 for more steps")
     return [Prompt(r["prompt_id"], r["instruction"] or "", settings["position"]) for r in ranked]
@@ -178,8 +182,8 @@ def result_rows(
         }
     auc = auc_within_question(test, scores)
     draws = [auc_within_question(test[r], scores[r]) for r in resampled(clusters, 300)]
-    low, high = np.nanquantile(draws, [0.025, 0.975])
-    yield {**about, "what": "within-question AUC", "value": auc, "ci_low": low, "ci_high": high}
+    low, high = interval(np.array(draws)[:, None])
+    yield {**about, "what": "within-question AUC", "value": auc, "ci_low": low[0], "ci_high": high[0]}
 
 
 def resampled(clusters: np.ndarray, times: int) -> Iterator[np.ndarray]:

@@ -52,16 +52,17 @@ def load_questions(dataset: str, paths: Paths) -> list[Question]:
     if dataset == "arith":
         folder = paths.root / "data" / "arith"
         return [q for split in SPLITS for q in load_own_questions(folder / f"{split}.jsonl", "arith")]
+    fetch = f"{FETCH} --datasets {dataset}"
     if dataset == "gsm8k":
         folder = paths.fetched / "grade-school-math" / "grade_school_math" / "data"
-        train = list(_gsm8k(folder / "train.jsonl", "train"))
-        test = list(_gsm8k(folder / "test.jsonl", "test"))[:GSM8K_TEST_ROWS]
+        train = list(_gsm8k(folder / "train.jsonl", "train", fetch))
+        test = list(_gsm8k(folder / "test.jsonl", "test", fetch))[:GSM8K_TEST_ROWS]
         return train + test
     folder = paths.fetched / "SVAMP" / "data" / {"svamp": "cv_svamp_augmented", "mawps": "cv_mawps"}[dataset]
-    rows = [row for fold in range(5) for row in _fold(folder / f"fold{fold}" / "train.csv")]
+    rows = [row for fold in range(5) for row in _fold(folder / f"fold{fold}" / "train.csv", fetch)]
     if len(rows) != TOTAL_ROWS[dataset]:
         raise InputError(
-            f"{dataset}: the five folds hold {len(rows)} rows, expected {TOTAL_ROWS[dataset]}; {FETCH}"
+            f"{dataset}: the five folds hold {len(rows)} rows, expected {TOTAL_ROWS[dataset]}; {fetch}"
         )
     return [
         Question(f"{dataset}-{i:05d}", text, gold, "train" if i < TRAIN_ROWS[dataset] else "test")
@@ -69,27 +70,27 @@ def load_questions(dataset: str, paths: Paths) -> list[Question]:
     ]
 
 
-def _gsm8k(path: Path, split: str) -> Iterator[Question]:
-    for i, row in enumerate(read_jsonl(path, remedy=FETCH)):
+def _gsm8k(path: Path, split: str, fetch: str) -> Iterator[Question]:
+    for i, row in enumerate(read_jsonl(path, remedy=fetch)):
         try:
             text, gold = row["question"], row["answer"].rsplit("####", 1)[1].strip()
             if not isinstance(text, str) or not text:
                 raise TypeError("the question is not text")
         except (KeyError, IndexError, TypeError, AttributeError) as error:
-            raise InputError(f"{path}:{i + 1}: not a GSM8K line ({error!r}); {FETCH}") from error
+            raise InputError(f"{path}:{i + 1}: not a GSM8K line ({error!r}); {fetch}") from error
         yield Question(f"gsm8k-{split}-{i:04d}", text, gold, split)
 
 
-def _fold(path: Path) -> Iterator[tuple[str, str]]:
+def _fold(path: Path, fetch: str) -> Iterator[tuple[str, str]]:
     """Question text with its `numberN` places filled, and the gold as the CSV's exact string."""
-    for line, row in csv_records(path, remedy=FETCH, columns=["Question", "Numbers", "Answer"]):
+    for line, row in csv_records(path, remedy=fetch, columns=["Question", "Numbers", "Answer"]):
         values = (row["Numbers"] or "").split()
         try:
             if not row["Question"] or not row["Answer"]:
                 raise ValueError("a field is empty")
             yield re.sub(r"number(\d+)", lambda m, v=values: v[int(m[1])], row["Question"]), row["Answer"]  # type: ignore[misc]
         except (IndexError, ValueError) as error:
-            raise InputError(f"{path}:{line}: not a SVAMP/MAWPS row ({error}); {FETCH}") from error
+            raise InputError(f"{path}:{line}: not a SVAMP/MAWPS row ({error}); {fetch}") from error
 
 
 def load_own_questions(path: Path, dataset: str) -> list[Question]:

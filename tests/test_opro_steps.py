@@ -236,6 +236,23 @@ def test_flags_that_cannot_work_are_refused_in_one_line(runner: Runner, server: 
     assert done.returncode == 1 and "missing" in done.stderr.splitlines()[-1]
 
 
+def test_damaged_tables_of_step_1_are_refused_by_step_3(runner: Runner) -> None:
+    folder = runner.folder / "seed0"
+    folder.mkdir(parents=True)
+    for settings, table, said in (
+        ('{"position": "after"}', "", "not the settings of a run"),
+        (
+            '{"position": "after", "parts_seed": 0}',
+            "prompt_id,kind,instruction,train\na,measured,A.,x\n",
+            "train is no number",
+        ),
+    ):
+        (folder / "run.json").write_text(settings)
+        (folder / "trajectory.csv").write_text(table)
+        done = runner.run(runner.command(STEP3, "--fit_size", "10", "--test_size", "5"))
+        assert done.returncode == 1 and said in done.stderr and "Traceback" not in done.stderr, done.stderr
+
+
 @pytest.mark.slow
 def test_select_per_query_and_ablations_replay_the_log(runner: Runner, server: MisbehavingServer) -> None:
     search = ["--proposer", "search", "--search_space", "small", "--parts_seed", "0"]

@@ -14,6 +14,7 @@ from prompt_oirl.artifacts import (
     InputError,
     check_folder_name,
     is_file_name,
+    on_one_line,
     read_csv,
     read_json,
     write_csv,
@@ -24,7 +25,7 @@ from prompt_oirl.llms.options import ModelOptions
 from prompt_oirl.log_files import LogFiles
 from prompt_oirl.opro import report
 from prompt_oirl.opro.proposals import REMEDY
-from prompt_oirl.prompts import Prompt
+from prompt_oirl.prompts import POSITIONS, Prompt
 from prompt_oirl.questions import is_unicode
 
 
@@ -105,7 +106,8 @@ def _changes(old: Any, new: Any, name: str) -> Iterator[str]:
         if name in ("questions", "reward_log", "instructions") and old and new:
             yield f"another content of --{name}"
         else:
-            yield f"--{name} {json.dumps(old)} (now {json.dumps(new)})"
+            was, now = (on_one_line(json.dumps(value)) for value in (old, new))
+            yield f"--{name} {was} (now {now})"
 
 
 def summarise(parent: Path, title: str) -> None:
@@ -136,6 +138,7 @@ def summarise(parent: Path, title: str) -> None:
 def read_settings(path: Path) -> dict[str, Any]:
     """The settings of a run of step 1."""
     settings = read_json(path, remedy="run opro_step1_optimize_prompts.py")
-    if not isinstance(settings, dict) or "position" not in settings:
+    known = isinstance(settings, dict) and settings.get("position") in POSITIONS
+    if not known or not isinstance(settings.get("parts_seed"), int):
         raise InputError(f"{path}: not the settings of a run; {REMEDY}")
     return settings
