@@ -158,6 +158,11 @@ def choose_rows(
         weights: np.ndarray | None = np.array([row.reward for row in rows], dtype=np.float32)
     else:
         weights = None if cached is None else cached.advantages
+    if loss.weight != "none" and weights is not None and not (weights > 0).any():
+        raise InputError(
+            f"no training row has {'a reward' if loss.weight == 'reward' else 'an advantage'} above 0, so {args.algorithm} would "
+            "learn nothing: check the rewards of step 1 and the value estimate of step 3"
+        )
     sampler = make_sampler(args.sampling_strategy, weights, chosen, args.seed)
     return (None if loss.weight == "none" else weights), sampler
 

@@ -246,6 +246,20 @@ def test_what_is_missing_or_damaged_is_said(root, tmp_path):
         call(4, copy, **flags)
 
 
+def test_rows_that_nothing_can_be_learned_from_are_refused(root, tmp_path):
+    shutil.copytree(root / "alol_exps" / "toy" / "main", tmp_path / "alol_exps" / "toy" / "main")
+    folder = tmp_path / "alol_exps" / "toy" / "main"
+    rows = [json.loads(line) for line in (folder / "data" / "train.jsonl").read_text().splitlines()]
+    for row in rows:
+        row |= {"chosen": False, "reward_components": {"final_reward": 0.0}}
+    (folder / "data" / "train.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    flags: dict[str, Any] = {"model_name_or_path": str(folder / "reference"), "max_steps": 1}
+    with pytest.raises(InputError, match="every training row is a rejected response"):
+        call(2, tmp_path, **flags)
+    with pytest.raises(InputError, match="no training row has a reward above 0, so wbc would learn nothing"):
+        call(4, tmp_path, **flags, algorithm="wbc", policy="nothing")
+
+
 def test_other_rows_from_step_1_make_what_was_learned_and_measured_on_the_old_ones_stale(root, tmp_path):
     shutil.copytree(root / "alol_exps" / "toy" / "main", tmp_path / "alol_exps" / "toy" / "main")
     call(4, tmp_path, algorithm="wbc", max_steps=1, batch_size=8, policy="p", eval_every=0)
