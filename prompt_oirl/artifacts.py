@@ -104,7 +104,7 @@ def _file_mode() -> int:
     return 0o666 & ~umask
 
 
-_STALE_SECONDS = 600
+STALE_SECONDS = 600
 
 
 @contextmanager
@@ -114,7 +114,7 @@ def atomic_write(path: Path) -> Iterator[Path]:
         path.parent.mkdir(parents=True, exist_ok=True)
         for left_behind in path.parent.glob(f".{path.name}.*.tmp"):  # by a run that was killed while writing
             with suppress(FileNotFoundError):  # another writer was faster
-                if time.time() - left_behind.stat().st_mtime > _STALE_SECONDS:
+                if time.time() - left_behind.stat().st_mtime > STALE_SECONDS:
                     left_behind.unlink()
         handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".tmp", dir=path.parent)
     except OSError as error:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import importlib.util
 import json
+import os
 import resource
 import shutil
 import subprocess
@@ -178,6 +179,14 @@ def test_damaged_model_folders_are_refused(tmp_path, file):
     with pytest.raises(InputError, match="cannot be loaded|names no base model") as error:
         ModelSource(str(tmp_path / "model")).load("cpu")
     assert "\n" not in str(error.value)
+
+
+def test_what_a_killed_run_left_beside_a_model_goes_away(tmp_path):
+    old, new = tmp_path / ".model.a.tmp", tmp_path / ".model.b.tmp"
+    old.mkdir(), new.mkdir()
+    os.utime(old, (0, 0))
+    toy.write_model(tmp_path / "model", 0)
+    assert not old.exists() and new.exists()
 
 
 def test_a_model_without_some_of_its_weights_is_refused_not_drawn_at_random(tmp_path):

@@ -6,13 +6,22 @@ import importlib.util
 import json
 import shutil
 import tempfile
+import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from prompt_oirl.artifacts import InputError, atomic_write, content_key, read_json, require, sha256
+from prompt_oirl.artifacts import (
+    STALE_SECONDS,
+    InputError,
+    atomic_write,
+    content_key,
+    read_json,
+    require,
+    sha256,
+)
 
 EXTRA = 'pip install "prompt-oirl[alol]"'
 
@@ -201,6 +210,11 @@ def save_model(folder: Path, model: Any, tokenizer: Any) -> list[Path]:
     logging.disable_progress_bar()
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
+        for left_behind in folder.parent.glob(
+            f".{folder.name}.*.tmp"
+        ):  # by a run that was killed while writing
+            if time.time() - left_behind.stat().st_mtime > STALE_SECONDS:
+                shutil.rmtree(left_behind, ignore_errors=True)
         fresh = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", suffix=".tmp", dir=folder.parent))
     except OSError as error:
         raise _cannot_save(folder, error) from error

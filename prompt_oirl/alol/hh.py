@@ -60,7 +60,10 @@ def read_pairs(path: Path, segment: str) -> Iterator[tuple[str, list[str], list[
         try:
             turns, responses, logits = line["prefix"][0], line["suffix"], line["reward"]
             chosen = line.get("sft_index", 0)
-            known = turns[-1] == "<|assistant|>" and len(responses) == len(logits) > chosen >= 0
+            known = all(isinstance(part, list) for part in (turns, responses, logits)) and isinstance(
+                chosen, int
+            )
+            known = known and turns[-1] == "<|assistant|>" and len(responses) == len(logits) > chosen >= 0
             known = known and all(isinstance(text, str) for text in [*turns, *responses])
         except (KeyError, IndexError, TypeError) as error:
             raise InputError(f"{where}: prefix, suffix or reward is missing; {REMEDY}") from error
