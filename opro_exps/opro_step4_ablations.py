@@ -20,7 +20,7 @@ from typing import Literal
 
 from tqdm import tqdm
 
-from prompt_oirl.artifacts import REPO_ROOT, InputError, Paths, content_key, write_csv
+from prompt_oirl.artifacts import REPO_ROOT, InputError, Paths, content_key, on_one_line, write_csv
 from prompt_oirl.generation import Decoding
 from prompt_oirl.llms.options import BudgetOptions, ModelOptions
 from prompt_oirl.log_files import LogFiles
@@ -177,7 +177,7 @@ def write(outcomes: Sequence[Outcome], parts: tasks.Parts, shared: Shared, folde
     ablations.draw(outcomes, title, folder / "ablations.png", shared.args.initial)
     for row in rows:
         print(
-            f"{row['axis']:22} {row['value'][:24]:24} best train {row['best_train']:6.1%}  test {row['test']:6.1%} "
+            f"{row['axis']:22} {on_one_line(row['value'], 24):24} best train {row['best_train']:6.1%}  test {row['test']:6.1%} "
             f"({row['test_ci_low']:.1%} to {row['test_ci_high']:.1%})  {row['search_calls']:,.0f} calls"
         )
     comparisons = list(ablations.hybrid_rows(outcomes, clusters))

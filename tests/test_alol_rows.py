@@ -54,6 +54,8 @@ def test_published_rows_are_read(tmp_path):
         ({"references": "a \ud800"}, "no valid text"),
         ({"meta_data": ["gold"]}, "meta_data must be an object"),
         ({"segment": "all"}, "segment not 'all'"),
+        ({"segment": "a\x1b[2J"}, "holds a control character"),
+        ({"id": "a\nb"}, "holds a control character"),
         ({"meta_data": {"other": 1}}, "meta_data without gold"),
     ],
 )

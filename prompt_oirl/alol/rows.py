@@ -98,6 +98,8 @@ def _checked(record: dict[str, Any], where: str, task: str, max_reward: float) -
         raise InputError(
             f"{where}: prompt or response is no valid text (half of a surrogate pair); mend the row"
         )
+    if not (str(record["id"]).isprintable() and str(record.get("segment")).isprintable()):
+        raise InputError(f"{where}: id or segment holds a control character; mend the row")
     if record.get("segment") == "all" or not isinstance(record.get("meta_data") or {}, dict):
         raise InputError(f"{where}: meta_data must be an object, and segment not 'all'; {PREPARE}")
     if not prompt.strip() or not response.strip():
