@@ -74,7 +74,7 @@ opro: install
 	cd opro_exps && $(BIN)/python opro_step3_select_per_query.py --task arith $(OPRO) $(OPRO_KNOWN) --run nano --seed 0 --fit_size 200 --test_size 200 --validation_size 100
 	$(BIN)/python scripts/fetch_data.py --datasets mawps,multiarith
 	cd opro_exps && for task in multiarith mawps; do $(BIN)/python opro_step2_evaluate_prompts.py --task $$task $(OPRO) \
-	  $(OPRO_KNOWN) --instructions ../results/opro/arith/nano/winners.csv --run transfer --test_size 200 || exit 1; done
+	  $(OPRO_KNOWN) --instructions ../results/opro/arith/nano/winners.csv --run transfer --force --test_size 200 || exit 1; done
 	cd opro_exps && $(BIN)/python opro_linear_regression.py && $(BIN)/python opro_traveling_salesman.py
 	$(BIN)/python scripts/measure_opro.py
 

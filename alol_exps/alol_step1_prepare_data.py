@@ -23,7 +23,7 @@ from typing import Annotated, Literal
 import numpy as np
 from tyro.conf import arg
 
-from prompt_oirl.alol.options import SPLITS, RunOptions
+from prompt_oirl.alol.options import PUBLISHED, SPLITS, RunOptions
 from prompt_oirl.alol.rows import Row, read_rows, write_rows
 from prompt_oirl.alol.tasks import Request, module_of
 from prompt_oirl.artifacts import InputError
@@ -58,7 +58,24 @@ class Args(RunOptions):
     """arith: note what each row deserved to expect by that reward model, for step 3 --value reward_model."""
 
 
+LOGGED = ("arith", "prompt_writer")
+TASKS_OF = {
+    "input_dir": PUBLISHED,
+    "log": LOGGED,
+    "prompt": ("arith",),
+    "model_name_or_path": ("arith", *PUBLISHED),
+    "reward_models": PUBLISHED,
+    "reward_model": LOGGED,
+    "embedder": LOGGED,
+    "train_reward": ("prompt_writer",),
+    "expected_reward": ("arith",),
+}
+
+
 def main(args: Args) -> None:
+    for flag, tasks in TASKS_OF.items():
+        if getattr(args, flag) != getattr(Args, flag) and args.task.name not in tasks:
+            raise InputError(f"--{flag} is for {', '.join(tasks)}, not for {args.task_name}: leave it out")
     sizes = {split: getattr(args, f"{split}_rows") for split in SPLITS}
     for split, n in sizes.items():
         if n is not None and n < 1:

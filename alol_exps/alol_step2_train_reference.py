@@ -25,7 +25,7 @@ from prompt_oirl.alol.figures import draw_curve
 from prompt_oirl.alol.losses import PRESETS
 from prompt_oirl.alol.options import LengthOptions, ModelOptions, TrainingOptions
 from prompt_oirl.alol.rows import encode_rows, rows_hash
-from prompt_oirl.alol.sampling import RowSampler
+from prompt_oirl.alol.sampling import make_sampler
 from prompt_oirl.alol.training import CURVE, TrainingRows, train
 from prompt_oirl.artifacts import write_csv
 from prompt_oirl.steps import Manifest, run_step
@@ -37,6 +37,7 @@ class Args(ModelOptions, LengthOptions, TrainingOptions):
 
 
 def main(args: Args) -> None:
+    args.check_adapter()
     task, device = args.task, processes.device_name()
     name = args.base_model(args.model_name_or_path)
     rows, validation = args.rows("train"), args.rows("validation")
@@ -54,10 +55,15 @@ def main(args: Args) -> None:
     model = make_trainable(model, args.tuning, args.lora_rank, args.lora_alpha)
     limits = args.limits(task)
     tokens, held = encode_rows(rows, tokenizer, limits), encode_rows(validation, tokenizer, limits)
-    chosen = np.flatnonzero([row.chosen for row in rows])
+    sampler = make_sampler("none", None, np.array([row.chosen for row in rows]), args.seed)
     defaults = task.settings
     recipe = args.recipe(
-        defaults.reference_steps, defaults.reference_rate, defaults.batch_size, 10, len(chosen), args.seed
+        defaults.reference_steps,
+        defaults.reference_rate,
+        defaults.batch_size,
+        10,
+        len(sampler.rows),
+        args.seed,
     )
     pad = tokenizer.pad_token_id
 
@@ -72,7 +78,7 @@ def main(args: Args) -> None:
             model,
             TrainingRows(tokens),
             PRESETS["nll"],
-            RowSampler(chosen, None, args.seed),
+            sampler,
             recipe,
             args.folder / "reference_training",
             pad,

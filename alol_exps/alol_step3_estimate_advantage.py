@@ -94,8 +94,14 @@ def learn_value(
     args: Args, task: Task, model: Any, tokenizer: Any, prompts: list[Row], device: str, head_file: Path
 ) -> tuple[value_estimate.ValueHead, list[Path]]:
     """The value head, learned and written, and the files that say how."""
+    settings = task.settings
+    recipe = ValueRecipe(
+        epochs=settings.value_epochs if args.value_epochs is None else args.value_epochs,
+        learning_rate=settings.value_rate if args.value_rate is None else args.value_rate,
+        seed=args.seed,
+    )
     responses, scores = answer(args, task, model, tokenizer, prompts)
-    fit = fit_head(args, task, model, tokenizer, prompts, scores, device)
+    fit = fit_head(args, task, model, tokenizer, prompts, scores, recipe, device)
     value_estimate.save_head(head_file, fit.head)
     outputs = [head_file.with_name(n) for n in ("generations.jsonl", "value_curve.csv", "value_summary.json")]
     write_jsonl(
@@ -128,15 +134,16 @@ def answer(
 
 
 def fit_head(
-    args: Args, task: Task, model: Any, tokenizer: Any, prompts: list[Row], scores: np.ndarray, device: str
+    args: Args,
+    task: Task,
+    model: Any,
+    tokenizer: Any,
+    prompts: list[Row],
+    scores: np.ndarray,
+    recipe: ValueRecipe,
+    device: str,
 ) -> Fit:
     """The value head on the reference's states of the validation prompts."""
-    settings = task.settings
-    recipe = ValueRecipe(
-        epochs=settings.value_epochs if args.value_epochs is None else args.value_epochs,
-        learning_rate=settings.value_rate if args.value_rate is None else args.value_rate,
-        seed=args.seed,
-    )
     tokens = encode_rows(prompts, tokenizer, replace(args.limits(task), long_responses="cut"))
     states = value_estimate.prompt_states(model, tokens, tokenizer.pad_token_id, args.eval_batch_size, device)
     clusters = [row.cluster for row in prompts]

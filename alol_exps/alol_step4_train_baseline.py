@@ -62,7 +62,9 @@ def main(args: Args) -> None:
     source = args.reference
     model_id, limits = source.hash, args.limits(task)
     policy = args.policy or f"{args.algorithm}-seed{args.seed}"
-    folder = args.folder / "policies" / policy
+    folder = args.policy_folder(policy)
+    if args.validation_prompts < 1:
+        raise InputError(f"--validation_prompts {args.validation_prompts}: give 1 or more")
     inputs = [args.data_file(split) for split in ("train", "validation")]
     manifest = Manifest(folder / "step4.json", args.arguments(model=model_id), inputs, args.root)
     if manifest.is_current() and not args.force:

@@ -35,7 +35,7 @@ from prompt_oirl.alol.rows import Row, encode_rows, rows_hash
 from prompt_oirl.alol.sampling import RowSampler, Strategy, make_sampler
 from prompt_oirl.alol.training import TrainingRows, train
 from prompt_oirl.artifacts import InputError, sha256
-from prompt_oirl.steps import Manifest, run_step
+from prompt_oirl.steps import Manifest, check_finished, run_step
 
 
 @dataclass
@@ -59,6 +59,7 @@ class Args(ModelOptions, LengthOptions, TrainingOptions):
 def main(args: Args) -> None:
     if args.train_sampling:
         args = replace(args, sampling_strategy="good_priority", train_sampling=False)
+    args.check_adapter()
     task, device = args.task, processes.device_name()
     loss = choose_loss(args.algorithm, args.ppo_clip, args.kl_beta)
     if args.algorithm == "a_lol" and args.ppo_clip == 0 and not args.kl_beta:
@@ -70,7 +71,9 @@ def main(args: Args) -> None:
     source = args.reference
     model_id, limits = source.hash, args.limits(task)
     policy = args.policy or f"{args.algorithm}-seed{args.seed}"
-    folder = args.folder / "policies" / policy
+    folder = args.policy_folder(policy)
+    if args.validation_prompts < 1:
+        raise InputError(f"--validation_prompts {args.validation_prompts}: give 1 or more")
     weighted = loss.weight == "advantage" or (loss.weight == "none" and args.sampling_strategy != "none")
     head = args.folder / "advantages" / "value_head.safetensors"
     inputs = [args.data_file(split) for split in ("train", "validation")]
@@ -78,6 +81,7 @@ def main(args: Args) -> None:
     if weighted or loss.needs_reference:
         if not head.is_file():
             raise InputError(f"missing {head}: {advantages.STEP3}")
+        check_finished(args.folder / "step3.json", args.root, f"{advantages.STEP3} again")
         key = advantages.cache_key(model_id, sha256(head), rows_hash(rows), limits, args.precision)
     manifest = Manifest(
         folder / "step4.json", args.arguments(model=model_id, advantages=key), inputs, args.root
@@ -154,6 +158,11 @@ def choose_rows(
         weights: np.ndarray | None = np.array([row.reward for row in rows], dtype=np.float32)
     else:
         weights = None if cached is None else cached.advantages
+    if loss.weight != "none" and weights is not None and not (weights > 0).any():
+        raise InputError(
+            f"no training row has {'a reward' if loss.weight == 'reward' else 'an advantage'} above 0, so {args.algorithm} would "
+            "learn nothing: check the rewards of step 1 and the value estimate of step 3"
+        )
     sampler = make_sampler(args.sampling_strategy, weights, chosen, args.seed)
     return (None if loss.weight == "none" else weights), sampler
 

@@ -7,7 +7,8 @@
     python alol_step5_evaluate.py -m huggyllama/llama-7b --adapter_path FOLDER_OR_HUB_ID --load_in_4bit --task_name hh
 
 Writes results/alol/<task>/<run>/<policy>/<split>/: predictions.jsonl (every response with its rewards), metrics.csv
-(rewards, length, distinct-n, perplexity of the data, 95 % intervals over groups of prompts) and policy.json.
+(rewards, length, distinct-n, perplexity of the data, 95 % intervals over groups of prompts; docs/a_lol.md says what each
+metric is, such as toy's match, the share of letters copied) and policy.json.
 """
 
 from __future__ import annotations
@@ -22,12 +23,12 @@ from tqdm import tqdm
 
 from prompt_oirl.alol import evaluation, processes
 from prompt_oirl.alol.checkpoints import ModelSource
-from prompt_oirl.alol.options import LengthOptions, ModelOptions
+from prompt_oirl.alol.options import LengthOptions, ModelOptions, check_policy_name
 from prompt_oirl.alol.rows import encode_rows
 from prompt_oirl.alol.task_rewards import Rewards
 from prompt_oirl.alol.tasks import Task
 from prompt_oirl.artifacts import InputError, read_json, write_csv, write_json, write_jsonl
-from prompt_oirl.steps import Manifest, run_step
+from prompt_oirl.steps import Manifest, check_finished, run_step
 
 
 @dataclass
@@ -50,6 +51,10 @@ class Args(ModelOptions, LengthOptions):
 def main(args: Args) -> None:
     if args.samples < 1:
         raise InputError(f"--samples {args.samples}: give 1 or more")
+    if args.samples > 1 and args.decoding == "greedy":
+        raise InputError(
+            f"--samples {args.samples}: greedy responses are all the same; leave one of the two flags out"
+        )
     chosen = models(args)
     if args.output_dir and len(chosen) > 1:
         raise InputError("--output_dir holds one policy: pass --policies NAME")
@@ -68,13 +73,16 @@ def models(args: Args) -> dict[str, ModelSource]:
     if args.policies == "all":
         asked = ["reference", *trained]
     elif given and len(asked) == 1 and asked[0] not in trained:
+        check_policy_name("--policies", asked[0])
         return {asked[0]: args.reference}
     found = {}
     for name in asked:
         if name == "reference":
             found[name] = args.reference
         elif name in trained:
-            about = read_json(trained[name], remedy="run step 4 again")
+            remedy = f"train the policy again by step 4, or remove {trained[name].parent}"
+            check_finished(trained[name].with_name("step4.json"), args.root, remedy)
+            about = read_json(trained[name], remedy=remedy)
             four_bit = bool(about.get("load_in_4bit", args.load_in_4bit))
             found[name] = ModelSource(str(trained[name].parent / "model"), None, four_bit)
         else:
@@ -97,12 +105,10 @@ def evaluate(args: Args, policy: str, source: ModelSource) -> None:
     model, tokenizer = source.load(device)
     limits = replace(args.limits(task), long_responses="cut")
     llm = evaluation.llm_of(model, tokenizer, limits, args.eval_batch_size)
-    greedy = args.decoding == "greedy"
     tokens = encode_rows(prompts, tokenizer, limits)
-    decoding = task.decoding(args.seed, limits.max_response_length, greedy)
-    samples = 1 if greedy else args.samples
-    with tqdm(total=len(prompts) * samples, desc=f"{task.name} {policy}", disable=None) as bar:
-        responses = evaluation.respond(llm, prompts, tokens, decoding, samples, bar.update)
+    decoding = task.decoding(args.seed, limits.max_response_length, args.decoding == "greedy")
+    with tqdm(total=len(prompts) * args.samples, desc=f"{task.name} {policy}", disable=None) as bar:
+        responses = evaluation.respond(llm, prompts, tokens, decoding, args.samples, bar.update)
     if args.reward_models:
         task = judged_by(task, args.reward_models)
     components = evaluation.reward_responses(task, prompts, responses)

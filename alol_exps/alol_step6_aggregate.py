@@ -5,7 +5,7 @@
     python alol_step6_aggregate.py --task_name arith --baselines nll,wbc,reference
 
 Reads results/alol/<task>/*/*/<split>/ and writes results/alol/<task>/alol_<task>_<split>.csv (every metric per algorithm
-and segment, mean over seeds) and ..._differences.csv (minus each baseline, paired by seed and question), with 95 %
+and segment, mean over seeds; docs/a_lol.md says what each is) and ..._differences.csv (minus each baseline, paired by seed and question), with 95 %
 intervals over seeds and questions (prompt_oirl/alol/aggregation.py).
 """
 
@@ -41,7 +41,7 @@ def main(args: Args) -> None:
     task = get_task(args.task_name)
     folder = args.root / "results" / "alol" / task.name
     table = args.output_csv or folder / f"alol_{task.name}_{args.split}.csv"
-    found = aggregation.read_evaluations(folder, args.split)
+    found = aggregation.read_evaluations(folder, args.split, args.root)
     baselines = [name.strip() for name in args.baselines.split(",") if name.strip()]
     rows, gaps = aggregation.levels(found), aggregation.differences(found, baselines)
     write_csv(table, rows, aggregation.LEVELS)

@@ -177,7 +177,9 @@ def evaluate_live(
         decoding = live.decoding_of(before, files.merged)
         files.check_model(args.lm.identity())
         try:
-            failures = live.ask(owed, args.lm.load(), decoding, files, before, args.budget.budget())
+            failures = live.ask(
+                owed, args.lm.load("lm."), decoding, files, before, args.budget.budget(prefix="budget.")
+            )
         finally:
             rows = log_files.merge(files, [log_files.row_key(row) for row in before])
     known = {log_files.row_key(row) for row in before}

@@ -25,7 +25,7 @@ from prompt_oirl.opro import runs
 from prompt_oirl.opro.minimise import Path as Found
 from prompt_oirl.opro.minimise import minimise
 from prompt_oirl.opro.proposals import Proposer
-from prompt_oirl.opro.regression import PUBLISHED_TRUTHS, SEARCH_NAME, PatternSearch, Regression
+from prompt_oirl.opro.regression import LIMIT, PUBLISHED_TRUTHS, SEARCH_NAME, PatternSearch, Regression
 from prompt_oirl.opro.scorers import once
 from prompt_oirl.reports.figures import BLUE, GREY, ORANGE, RED
 from prompt_oirl.steps import run_step
@@ -79,13 +79,17 @@ class Args:
 
 
 def main(args: Args) -> None:
-    if min(args.reps, args.steps, args.samples) < 1:
-        raise InputError("--reps, --steps and --samples: give 1 or more")
+    runs.check_at_least(
+        1, reps=args.reps, steps=args.steps, samples=args.samples, max_gen_len=args.max_gen_len
+    )
+    if args.truth and max(map(abs, args.truth)) > LIMIT:
+        raise InputError(f"--truth {args.truth[0]} {args.truth[1]}: give numbers up to {LIMIT:,}")
+    runs.check_temperature("--temperature", args.temperature)
     name = SEARCH_NAME if args.proposer == "search" else args.optimizer.name()
     llm = once(load_optimizer(args))
     folder = Paths(args.root).opro_results("linear_regression", name)
     truths = [args.truth] if args.truth else PUBLISHED_TRUTHS
-    budget = args.budget.budget()
+    budget = args.budget.budget(prefix="budget.")
     found: list[tuple[Regression, Found[tuple[int, int]]]] = []
     with runs.held_folder(folder):
         for truth in truths:

@@ -23,8 +23,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from prompt_oirl import interactions
-from prompt_oirl.artifacts import REPO_ROOT, InputError, Paths, sha256
+from prompt_oirl.artifacts import REPO_ROOT, InputError, Paths, sha256, write_json
 from prompt_oirl.generation import Decoding
 from prompt_oirl.llms import LLM
 from prompt_oirl.llms.options import BudgetOptions, ModelOptions
@@ -100,8 +99,11 @@ class Args:
 
 
 def main(args: Args) -> None:
-    if args.seeds < 1 or not args.initial or "/" in args.run or args.run in ("", ".", ".."):
-        raise InputError("--seeds: give 1 or more; --initial: give a text; --run: give a plain name")
+    runs.check_names(args.task, args.run, args.llm)
+    runs.check_at_least(1, seeds=args.seeds, optimizer_max_gen_len=args.optimizer_max_gen_len)
+    runs.check_at_least(0, seed=args.seed)
+    if not args.initial:
+        raise InputError('--initial: give at least one instruction; "" is none')
     if args.judge == "reward_model" and args.score_by != "reward_model":
         raise InputError("--judge reward_model needs --score_by reward_model")
     paths = Paths(args.root)
@@ -113,12 +115,13 @@ def main(args: Args) -> None:
     proposer_name = search_proposer.NAME if args.proposer == "search" else args.optimizer.name()
     scorer_llm, optimizer_llm = once(lambda: args.scorer.load("scorer.")), once(lambda: load_optimizer(args))
     decoding = Decoding(args.temperature, 1.0, args.max_gen_len, 0)
-    known = [row for path in args.known_log for row in interactions.read(path, remedy="correct --known_log")]
-    learned = [
-        row for path in args.reward_log for row in interactions.read(path, remedy="correct --reward_log")
-    ]
+    known = runs.read_logs("--known_log", args.known_log)
+    learned = runs.read_logs("--reward_log", args.reward_log)
     vectors = None if args.score_by == "llm" else TextVectors.load(args.reward.embedder)
-    budgets = args.scorer_budget.budget(), args.optimizer_budget.budget()
+    budgets = (
+        args.scorer_budget.budget(prefix="scorer_budget."),
+        args.optimizer_budget.budget(prefix="optimizer_budget."),
+    )
     parent = paths.opro_results(task.name, args.run)
     for seed in range(args.seed, args.seed + args.seeds):
         parts = tasks.divide(
@@ -127,7 +130,10 @@ def main(args: Args) -> None:
         folder = parent / f"seed{seed}"
         log = SharedLog(LogFiles(paths.opro_log(scorer_name), task.name), run_key(folder.resolve()))
         with runs.held_folder(folder), log.held():
-            runs.check_settings(folder / "run.json", settings_of(args, seed, scorer_name, proposer_name))
+            runs.check_model(log.files, args.scorer)
+            settings = settings_of(args, seed, scorer_name, proposer_name)
+            runs.check_settings(folder / "run.json", settings)
+            write_json(folder / "run.json", settings)
             spending = Spending(folder / "spent.jsonl")
             measure = LLMScorer(
                 scorer_llm, scorer_name, task, decoding, args.grader, log, budgets[0],
@@ -153,6 +159,9 @@ def main(args: Args) -> None:
             print(f"stopped by {run.stopped}; the same command with a larger limit goes on")
             break
     runs.summarise(parent, f"{task.name}: proposer {proposer_name}, scorer {scorer_name}")
+    print(
+        f"reports and tables in {parent}/seed*; over all seeds {parent / 'result.csv'}, and for step 2 {parent / 'winners.csv'}"
+    )
 
 
 def parts_seed(args: Args, seed: int) -> int:

@@ -5,7 +5,8 @@
         --instructions ../results/opro/arith/default/winners.csv --run winners
     python opro_step2_evaluate_prompts.py --task svamp --scorer.ckpt_dir ... --instructions mine.txt --position before
 
-Instructions: a CSV with a column text (and optionally prompt_id and position), or a text file with one per line. Parts are
+Instructions: a CSV with a column text (and optionally prompt_id and position), or a text file with one per line. All tasks
+but arith and your own need their questions: python ../scripts/fetch_data.py --datasets svamp, say. Parts are
 those of step 1 for the same sizes and seed. What the log of step 1 holds is not asked again. Writes
 results/opro/<task>/<run>/evaluation.csv.
 """
@@ -17,8 +18,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from prompt_oirl import interactions
-from prompt_oirl.artifacts import REPO_ROOT, Paths, write_csv
+from prompt_oirl.artifacts import REPO_ROOT, Paths, on_one_line, sha256, write_csv, write_json
 from prompt_oirl.generation import Decoding
 from prompt_oirl.llms.options import BudgetOptions, ModelOptions
 from prompt_oirl.log_files import LogFiles
@@ -28,6 +28,8 @@ from prompt_oirl.opro.scorers import BudgetSpent, LLMScorer, Score, SharedLog, S
 from prompt_oirl.prompts import Prompt, load_instructions
 from prompt_oirl.steps import run_step
 
+SETTINGS = "evaluation.json"
+GIVEN = -1  # the step of instructions that no loop proposed
 COLUMNS = [
     "task", "part", "scorer", "grader", "prompt_id", "position", "accuracy", "ci_low", "ci_high", "gain_over_first",
     "gain_ci_low", "gain_ci_high", "n", "groups", "instruction",
@@ -64,8 +66,10 @@ class Args:
     """Name of the log; default: the model's name."""
     known_log: tuple[Path, ...] = ()
     """More logs, JSONL or Parquet, whose answers count if they are of the same llm and decoding."""
-    run: str = "evaluation"
-    """Name of the folder for the table; another run of the same name replaces it."""
+    run: str | None = None
+    """Name of the folder for the table; default: that of the instructions' file, without its ending."""
+    force: bool = False
+    """Replace the table of another evaluation of that name."""
     seed: int = 0
     """Seed of the parts, as in step 1."""
     root: Path = REPO_ROOT
@@ -75,17 +79,27 @@ class Args:
 
 
 def main(args: Args) -> None:
+    run = args.instructions.stem if args.run is None else args.run
+    runs.check_names(args.task, run, args.llm)
+    if args.top is not None:
+        runs.check_at_least(1, top=args.top)
     paths = Paths(args.root)
     prompts = load_instructions(args.instructions, args.position)[: args.top]
     task = tasks.load_task(args.task, paths, args.questions)
     parts = tasks.divide(task, args.train_size, args.validation_size, args.test_size, args.seed)
     asked = {"train": parts.train, "validation": parts.validation, "test": parts.test}[args.part]
     name = args.llm or args.scorer.name()
-    folder = paths.opro_results(task.name, args.run)
+    folder = paths.opro_results(task.name, run)
     log = SharedLog(LogFiles(paths.opro_log(name), task.name), run_key(folder.resolve()))
-    known = [row for path in args.known_log for row in interactions.read(path, remedy="correct --known_log")]
+    known = runs.read_logs("--known_log", args.known_log)
     decoding = Decoding(args.temperature, 1.0, args.max_gen_len, 0)
+    about = settings_of(args, name)
     with runs.held_folder(folder), log.held():
+        if not args.force:
+            runs.check_settings(
+                folder / SETTINGS, about, "give --run another name, or --force to replace its table"
+            )
+        runs.check_model(log.files, args.scorer)
         spending = Spending(None)
         scorer = LLMScorer(
             once(lambda: args.scorer.load("scorer.")),
@@ -94,25 +108,35 @@ def main(args: Args) -> None:
             decoding,
             args.grader,
             log,
-            args.budget.budget(),
+            args.budget.budget(prefix="budget."),
             spending,
             known,
         )
         try:
-            scores = scorer.score(prompts, asked, 0, args.part)
+            scores = scorer.score(prompts, asked, GIVEN, args.part)
         except BudgetSpent as spent:
             print(f"stopped by {spent}: {scorer.owed(prompts, asked):,} answers are still owed")
             return
     rows = list(table_rows(args, name, prompts, scores, parts.clusters(asked)))
     path = folder / "evaluation.csv"
     write_csv(path, rows, COLUMNS)
+    write_json(folder / SETTINGS, about)
     for row in rows:
         print(
-            f"{row['accuracy']:6.1%}  ({row['ci_low']:.1%} to {row['ci_high']:.1%})  {row['instruction'] or '(empty)'}"
+            f"{row['accuracy']:6.1%}  ({row['ci_low']:.1%} to {row['ci_high']:.1%})  {on_one_line(row['instruction'], 500) or '(empty)'}"
         )
     print(
         f"{len(asked)} {args.part} questions, {spending.total('asked'):,} of {spending.total('needed'):,} answers asked for; {path}"
     )
+
+
+def settings_of(args: Args, scorer: str) -> dict[str, Any]:
+    """What decides the table."""
+    names = ("task", "part", "position", "top", "grader", "train_size", "validation_size", "test_size", "temperature",
+             "max_gen_len", "seed")  # fmt: skip
+    own = sha256(args.questions) if args.questions else None
+    files = {"instructions": sha256(args.instructions), "questions": own}
+    return {**files, **{name: getattr(args, name) for name in names}, "scorer": scorer}
 
 
 def table_rows(

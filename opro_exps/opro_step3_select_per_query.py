@@ -18,13 +18,13 @@ from typing import Any, Literal
 
 import numpy as np
 
-from prompt_oirl import interactions, reward_models, selectors
+from prompt_oirl import reward_models, selectors
 from prompt_oirl.artifacts import REPO_ROOT, InputError, Paths, read_csv, write_csv
 from prompt_oirl.embeddings import load_embedder
 from prompt_oirl.generation import Decoding
 from prompt_oirl.llms.options import BudgetOptions, ModelOptions
 from prompt_oirl.log_files import LogFiles
-from prompt_oirl.metrics import ClusterBootstrap, auc_within_question
+from prompt_oirl.metrics import ClusterBootstrap, auc_within_question, interval
 from prompt_oirl.opro import runs, tasks
 from prompt_oirl.opro.scorers import BudgetSpent, LLMScorer, SharedLog, Spending, once, run_key
 from prompt_oirl.prompts import Prompt
@@ -74,8 +74,9 @@ class Args:
 
 
 def main(args: Args) -> None:
-    if args.pool < 2 or args.fit_size < 10:
-        raise InputError("--pool: give 2 or more; --fit_size: give 10 or more")
+    runs.check_names(args.task, args.run, args.llm)
+    runs.check_at_least(2, pool=args.pool)
+    runs.check_at_least(10, fit_size=args.fit_size)
     paths = Paths(args.root)
     task = tasks.load_task(args.task, paths, args.questions)
     folder = paths.opro_results(task.name, args.run) / f"seed{args.seed}"
@@ -84,11 +85,12 @@ def main(args: Args) -> None:
     pool = best_instructions(folder / "trajectory.csv", args.pool)
     name = args.llm or args.scorer.name()
     log = SharedLog(LogFiles(paths.opro_log(name), task.name), run_key(folder.resolve(), "select"))
-    known = [row for path in args.known_log for row in interactions.read(path, remedy="correct --known_log")]
+    known = runs.read_logs("--known_log", args.known_log)
     decoding = Decoding(args.temperature, 1.0, args.max_gen_len, 0)
     with runs.held_folder(folder), log.held():
+        runs.check_model(log.files, args.scorer)
         scorer = LLMScorer(
-            once(lambda: args.scorer.load("scorer.")), name, task, decoding, "strict", log, args.budget.budget(), Spending(None), known
+            once(lambda: args.scorer.load("scorer.")), name, task, decoding, "strict", log, args.budget.budget(prefix="budget."), Spending(None), known
         )  # fmt: skip
         try:
             fit, test = (measure(scorer, pool, asked) for asked in (parts.train, parts.test))
@@ -109,9 +111,13 @@ def main(args: Args) -> None:
 
 def best_instructions(trajectory: Path, size: int) -> list[Prompt]:
     """The best on train, each with its position; ties in the order they were found."""
-    rows = read_csv(trajectory, remedy="run opro_step1_optimize_prompts.py", columns=["instruction", "train"])
+    remedy = "run opro_step1_optimize_prompts.py again"
+    rows = read_csv(trajectory, remedy=remedy, columns=["prompt_id", "kind", "instruction", "train"])
     settings = runs.read_settings(trajectory.parent / "run.json")
-    ranked = sorted((r for r in rows if r["kind"] == "measured"), key=lambda r: -float(r["train"]))[:size]
+    try:
+        ranked = sorted((r for r in rows if r["kind"] == "measured"), key=lambda r: -float(r["train"]))[:size]
+    except (TypeError, ValueError) as error:
+        raise InputError(f"{trajectory}: train is no number ({error}); {remedy}") from error
     if len(ranked) < 2:
         raise InputError(f"{trajectory}: fewer than two measured instructions; run step 1 for more steps")
     return [Prompt(r["prompt_id"], r["instruction"] or "", settings["position"]) for r in ranked]
@@ -176,8 +182,8 @@ def result_rows(
         }
     auc = auc_within_question(test, scores)
     draws = [auc_within_question(test[r], scores[r]) for r in resampled(clusters, 300)]
-    low, high = np.nanquantile(draws, [0.025, 0.975])
-    yield {**about, "what": "within-question AUC", "value": auc, "ci_low": low, "ci_high": high}
+    low, high = interval(np.array(draws)[:, None])
+    yield {**about, "what": "within-question AUC", "value": auc, "ci_low": low[0], "ci_high": high[0]}
 
 
 def resampled(clusters: np.ndarray, times: int) -> Iterator[np.ndarray]:

@@ -20,8 +20,7 @@ from typing import Literal
 
 from tqdm import tqdm
 
-from prompt_oirl import interactions
-from prompt_oirl.artifacts import REPO_ROOT, InputError, Paths, content_key, write_csv
+from prompt_oirl.artifacts import REPO_ROOT, InputError, Paths, content_key, on_one_line, write_csv
 from prompt_oirl.generation import Decoding
 from prompt_oirl.llms.options import BudgetOptions, ModelOptions
 from prompt_oirl.log_files import LogFiles
@@ -84,24 +83,29 @@ class Args:
 
 
 def main(args: Args) -> None:
+    runs.check_names(args.task, args.run, args.llm)
+    runs.check_at_least(
+        1, seeds=args.seeds, instructions=args.instructions, optimizer_max_gen_len=args.optimizer_max_gen_len
+    )
+    runs.check_at_least(0, first_seed=args.first_seed)
+    ablations.check_base(args.loop, args.meta)
     known_arms = ablations.arms(args.instructions)
     unknown = sorted(set(args.arms) - set(known_arms))
-    if unknown or args.seeds < 1 or args.instructions < 1:
-        raise InputError(
-            f"--arms {', '.join(unknown)}: choose from {', '.join(known_arms)}; --seeds, --instructions: 1 or more"
-        )
+    if unknown:
+        raise InputError(f"--arms {', '.join(unknown)}: choose from {', '.join(known_arms)}")
     paths = Paths(args.root)
     task = tasks.load_task(args.task, paths, args.questions)
     parts = tasks.divide(task, args.train_size, args.validation_size, args.test_size, args.parts_seed)
     name = args.llm or args.scorer.name()
     folder = paths.opro_results(task.name, args.run)
     log = SharedLog(LogFiles(paths.opro_log(name), task.name), run_key(folder.resolve()))
-    known = [row for path in args.known_log for row in interactions.read(path, remedy="correct --known_log")]
+    known = runs.read_logs("--known_log", args.known_log)
     proposer_name = search_proposer.NAME if args.proposer == "search" else args.optimizer.name()
     with runs.held_folder(folder), log.held():
+        runs.check_model(log.files, args.scorer)
         scorer = LLMScorer(
             once(lambda: args.scorer.load("scorer.")), name, task, Decoding(0.0, 1.0, args.max_gen_len, 0), "strict", log,
-            args.scorer_budget.budget(), Spending(None), known,
+            args.scorer_budget.budget(prefix="scorer_budget."), Spending(None), known,
         )  # fmt: skip
         shared = Shared(
             args, task, parts, scorer, TextVectors.load(args.reward.embedder), proposer_name, folder
@@ -147,7 +151,7 @@ class Shared:
         search = search_proposer.PhraseSearch(meta.layout, search_proposer.SMALL)
         proposer = Proposer(
             (lambda: search) if args.proposer == "search" else lambda: args.optimizer.load("optimizer."), self.proposer_name,
-            self.folder / "proposals" / f"{settings}.seed{seed}.jsonl", seed, args.optimizer_budget.budget(),
+            self.folder / "proposals" / f"{settings}.seed{seed}.jsonl", seed, args.optimizer_budget.budget(prefix="optimizer_budget."),
             args.optimizer_max_gen_len,
         )  # fmt: skip
         run = Run(self.task, self.parts, loop, meta, "after", (initial,), proposer, scorer, measure, seed)
@@ -165,15 +169,15 @@ def write(outcomes: Sequence[Outcome], parts: tasks.Parts, shared: Shared, folde
         return
     clusters = parts.clusters(parts.test)
     scorer = shared.args.llm or shared.args.scorer.name()
-    rows = list(ablations.table(outcomes, clusters, shared.proposer_name, scorer))
+    rows = list(ablations.table(outcomes, clusters, shared.proposer_name, scorer, shared.args.initial))
     write_csv(folder / "ablations.csv", rows, ablations.COLUMNS)
     write_csv(folder / "runs.csv", [o.row() for o in outcomes], ablations.RUNS)
     write_csv(folder / "curves.csv", ablations.curve_rows(outcomes), ablations.CURVE)
     title = f"{shared.args.task}: proposer {shared.proposer_name}, scorer {scorer}, {len({o.seed for o in outcomes})} seeds"
-    ablations.draw(outcomes, title, folder / "ablations.png")
+    ablations.draw(outcomes, title, folder / "ablations.png", shared.args.initial)
     for row in rows:
         print(
-            f"{row['axis']:22} {row['value'][:24]:24} best train {row['best_train']:6.1%}  test {row['test']:6.1%} "
+            f"{row['axis']:22} {on_one_line(row['value'], 24):24} best train {row['best_train']:6.1%}  test {row['test']:6.1%} "
             f"({row['test_ci_low']:.1%} to {row['test_ci_high']:.1%})  {row['search_calls']:,.0f} calls"
         )
     comparisons = list(ablations.hybrid_rows(outcomes, clusters))

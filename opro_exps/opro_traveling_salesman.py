@@ -64,18 +64,18 @@ class Args:
 
 
 def main(args: Args) -> None:
-    if (
-        min(args.problems, args.steps, args.samples, args.attempts) < 1
-        or not args.n
-        or not all(2 <= n <= 200 for n in args.n)
-    ):
-        raise InputError(
-            "--problems, --steps, --samples, --attempts: give 1 or more; --n: numbers from 2 to 200"
-        )
+    runs.check_at_least(
+        1, problems=args.problems, steps=args.steps, samples=args.samples, attempts=args.attempts,
+        max_gen_len=args.max_gen_len,
+    )  # fmt: skip
+    runs.check_at_least(0, seed=args.seed)
+    runs.check_temperature("--temperature", args.temperature)
+    if not args.n or not all(2 <= n <= 200 for n in args.n):
+        raise InputError(f"--n {' '.join(map(str, args.n))}: give numbers from 2 to 200")
     name = SEARCH_NAME if args.proposer == "search" else args.optimizer.name()
     llm = once(optimizer_loader(args))
     folder = Paths(args.root).opro_results("traveling_salesman", name)
-    budget = args.budget.budget()
+    budget = args.budget.budget(prefix="budget.")
     rows: list[dict[str, Any]] = []
     steps: list[dict[str, Any]] = []
     with runs.held_folder(folder):

@@ -40,6 +40,18 @@ def is_file_name(name: str) -> bool:
     return bool(_NAME.fullmatch(name)) and name not in _RESERVED
 
 
+def check_folder_name(flag: str, name: str) -> None:
+    """Refuse a name given by the user that is no plain folder's."""
+    if not name.strip() or name in (".", "..") or "/" in name or not name.isprintable():
+        raise InputError(f"{flag} {name!a}: give a plain folder name, without slashes and control characters")
+
+
+def on_one_line(text: str, longest: int = 60) -> str:
+    """Text of models and users as a terminal may show it: one line, no control character."""
+    line = "".join(c if c.isprintable() else " " for c in text)
+    return line if len(line) <= longest else line[: longest - 1] + "…"
+
+
 @dataclass(frozen=True)
 class Paths:
     """Every folder of the pipeline, relative to one root (the checkout, unless a step is told `--root`)."""
@@ -92,7 +104,7 @@ def _file_mode() -> int:
     return 0o666 & ~umask
 
 
-_STALE_SECONDS = 600
+STALE_SECONDS = 600
 
 
 @contextmanager
@@ -102,7 +114,7 @@ def atomic_write(path: Path) -> Iterator[Path]:
         path.parent.mkdir(parents=True, exist_ok=True)
         for left_behind in path.parent.glob(f".{path.name}.*.tmp"):  # by a run that was killed while writing
             with suppress(FileNotFoundError):  # another writer was faster
-                if time.time() - left_behind.stat().st_mtime > _STALE_SECONDS:
+                if time.time() - left_behind.stat().st_mtime > STALE_SECONDS:
                     left_behind.unlink()
         handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".tmp", dir=path.parent)
     except OSError as error:

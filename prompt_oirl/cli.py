@@ -25,7 +25,7 @@ from typing import Annotated, Any, Literal
 
 import tyro
 
-from prompt_oirl.artifacts import InputError
+from prompt_oirl.artifacts import InputError, on_one_line
 from prompt_oirl.steps import run_reporting
 
 Format = Literal["table", "csv", "jsonl"]
@@ -195,7 +195,7 @@ def fit(args: Fit) -> None:
     best = selector.prompts_[selector.best_]
     _say(
         f"{len(log.questions):,} questions, {len(log.prompts)} prompts, {len(log.correct):,} answers; best prompt overall, right "
-        f"{100 * selector.success_.max():.1f} % of the time: {_clip(best)}\nselector ({selector.model_name_}) saved in {folder}"
+        f"{100 * selector.success_.max():.1f} % of the time: {on_one_line(best)}\nselector ({selector.model_name_}) saved in {folder}"
     )
 
 
@@ -336,9 +336,9 @@ def _write(
             )
     else:
         table = [list(columns), *([_cell(row.get(c), 4) for c in columns] for row in rows)]
-        widths = [max(len(_clip(line[i])) for line in table) for i in range(len(columns))]
+        widths = [max(len(on_one_line(line[i])) for line in table) for i in range(len(columns))]
         for line in table:
-            out.write("  ".join(_clip(c).ljust(w) for c, w in zip(line, widths)).rstrip() + "\n")
+            out.write("  ".join(on_one_line(c).ljust(w) for c, w in zip(line, widths)).rstrip() + "\n")
     _put(out.getvalue())
 
 
@@ -363,12 +363,6 @@ def _cell(value: Any, digits: int = 6) -> str:
     if value is None:
         return ""
     return f"{value:.{digits}g}" if isinstance(value, float) else str(value)
-
-
-def _clip(text: str, longest: int = 60) -> str:
-    """Text on one line of a terminal: no control character reaches it."""
-    line = "".join(c if c.isprintable() else " " for c in text)
-    return line if len(line) <= longest else line[: longest - 1] + "…"
 
 
 def _say(text: str) -> None:

@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 
 from prompt_oirl.artifacts import InputError, atomic_write, read_jsonl, require, write_jsonl
+from prompt_oirl.prompts import POSITIONS
 from prompt_oirl.questions import SPLITS
 
 SCHEMA = 1
@@ -172,6 +173,10 @@ def checked(row: Any, where: str, remedy: str) -> Interaction:
             raise InputError(f"{where}: {name} {row[name]!a} is empty or holds a control character; {remedy}")
     if row["split"] not in SPLITS:
         raise InputError(f"{where}: split is {row['split']!r}, expected one of {', '.join(SPLITS)}; {remedy}")
+    if row.get("position", "after") not in POSITIONS:
+        raise InputError(
+            f"{where}: position is {row['position']!a}, expected one of {', '.join(POSITIONS)}; {remedy}"
+        )
     correct = row["correct"]
     if not isinstance(correct, int | float) or not 0 <= correct <= 1:
         raise InputError(f"{where}: correct is {correct!r}, expected a number from 0 to 1; {remedy}")

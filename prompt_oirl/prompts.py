@@ -11,7 +11,7 @@ import unicodedata
 from dataclasses import dataclass
 from pathlib import Path
 
-from prompt_oirl.artifacts import REPO_ROOT, InputError, csv_records, is_file_name, read_csv, read_lines
+from prompt_oirl.artifacts import REPO_ROOT, InputError, csv_records, is_file_name, read_lines
 
 PUBLISHED = REPO_ROOT / "data" / "prompts.csv"
 POSITIONS = ("system", "before", "after", "answer_start")
@@ -66,23 +66,33 @@ def load_prompts(path: Path = PUBLISHED) -> list[Prompt]:
 
 def load_instructions(path: Path, position: str | None) -> list[Prompt]:
     """Instructions of a file, each once, in its order."""
-    remedy = "give a CSV with a column text, or a text file with one instruction per line"
-    if path.suffix == ".csv":
-        rows = [
-            (r["text"] or "", r.get("position") or "after", r.get("prompt_id"))
-            for r in read_csv(path, remedy=remedy, columns=["text"])
-        ]
+    remedy = "give a CSV with a column text (and perhaps position and prompt_id), or a text file with one instruction per line"
+    if path.suffix.lower() == ".csv":
+        rows = csv_records(path, remedy=remedy, columns=["text"])
     else:
-        lines = [line.rstrip("\r\n") for line in read_lines(path, remedy=remedy)]
-        rows = [(line, "after", None) for line in lines if line.strip()]
+        lines = enumerate(read_lines(path, remedy=remedy), 1)
+        rows = ((i, {"text": line.rstrip("\r\n")}) for i, line in lines if line.strip())
     prompts: dict[str, Prompt] = {}
-    for text, given, name in rows:
+    for number, row in rows:
+        where = f"{path}:{number}"
+        if None in row:
+            raise InputError(
+                f"{where}: more cells than columns; put a text that holds commas in quotes; {remedy}"
+            )
+        text, given, name = row["text"] or "", row.get("position") or "after", row.get("prompt_id")
         place = position or given
         if place not in POSITIONS:
-            raise InputError(f"{path}: position {place!r}, choose {', '.join(POSITIONS)}")
+            raise InputError(f"{where}: position {place!a}, choose {', '.join(POSITIONS)}")
+        if name and not is_file_name(name):
+            raise InputError(
+                f"{where}: prompt_id {name!a} may hold letters, digits, _ - . only, and not be 'labels'"
+            )
         known = name if name and position in (None, given) else None
         prompt = Prompt(known or prompt_id(text, place), text, place)
-        prompts.setdefault(prompt.id, prompt)
+        if prompts.setdefault(prompt.id, prompt) != prompt:
+            raise InputError(
+                f"{where}: prompt_id {prompt.id} names another instruction above; make ids unique"
+            )
     if not prompts:
         raise InputError(f"{path}: no instructions; {remedy}")
     return list(prompts.values())

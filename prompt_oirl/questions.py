@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
+from decimal import Decimal
 from pathlib import Path
 
+from prompt_oirl import graders
 from prompt_oirl.artifacts import InputError, Paths, content_key, csv_records, read_jsonl
 
 DATASETS = ("gsm8k", "svamp", "mawps", "arith")
@@ -14,6 +17,13 @@ RELEASED = DATASETS[:3]  # those with published LLaMA-2 logs
 SPLITS = ("train", "validation", "test")
 KINDS = ("number", "choice", "bool", "text")
 FETCH = "run scripts/fetch_data.py"
+MEND = {  # of a gold answer in a file of one's own
+    "number": "give a finite number in digits and without an exponent, or set kind to choice, bool or text",
+    "choice": "give the option's letter, such as B",
+    "bool": "give true or false, yes or no, valid or invalid",
+    "text": "give one line of text",
+}
+_EXPONENT = re.compile(r"\d[eE][-+]?\d")
 
 # The released logs cut SVAMP and MAWPS by row number: the five folds' train.csv one after the other, then
 # the first rows for training and the rest for testing (Prompt-OIRL, llama_step2).
@@ -42,16 +52,17 @@ def load_questions(dataset: str, paths: Paths) -> list[Question]:
     if dataset == "arith":
         folder = paths.root / "data" / "arith"
         return [q for split in SPLITS for q in load_own_questions(folder / f"{split}.jsonl", "arith")]
+    fetch = f"{FETCH} --datasets {dataset}"
     if dataset == "gsm8k":
         folder = paths.fetched / "grade-school-math" / "grade_school_math" / "data"
-        train = list(_gsm8k(folder / "train.jsonl", "train"))
-        test = list(_gsm8k(folder / "test.jsonl", "test"))[:GSM8K_TEST_ROWS]
+        train = list(_gsm8k(folder / "train.jsonl", "train", fetch))
+        test = list(_gsm8k(folder / "test.jsonl", "test", fetch))[:GSM8K_TEST_ROWS]
         return train + test
     folder = paths.fetched / "SVAMP" / "data" / {"svamp": "cv_svamp_augmented", "mawps": "cv_mawps"}[dataset]
-    rows = [row for fold in range(5) for row in _fold(folder / f"fold{fold}" / "train.csv")]
+    rows = [row for fold in range(5) for row in _fold(folder / f"fold{fold}" / "train.csv", fetch)]
     if len(rows) != TOTAL_ROWS[dataset]:
         raise InputError(
-            f"{dataset}: the five folds hold {len(rows)} rows, expected {TOTAL_ROWS[dataset]}; {FETCH}"
+            f"{dataset}: the five folds hold {len(rows)} rows, expected {TOTAL_ROWS[dataset]}; {fetch}"
         )
     return [
         Question(f"{dataset}-{i:05d}", text, gold, "train" if i < TRAIN_ROWS[dataset] else "test")
@@ -59,27 +70,27 @@ def load_questions(dataset: str, paths: Paths) -> list[Question]:
     ]
 
 
-def _gsm8k(path: Path, split: str) -> Iterator[Question]:
-    for i, row in enumerate(read_jsonl(path, remedy=FETCH)):
+def _gsm8k(path: Path, split: str, fetch: str) -> Iterator[Question]:
+    for i, row in enumerate(read_jsonl(path, remedy=fetch)):
         try:
             text, gold = row["question"], row["answer"].rsplit("####", 1)[1].strip()
             if not isinstance(text, str) or not text:
                 raise TypeError("the question is not text")
         except (KeyError, IndexError, TypeError, AttributeError) as error:
-            raise InputError(f"{path}:{i + 1}: not a GSM8K line ({error!r}); {FETCH}") from error
+            raise InputError(f"{path}:{i + 1}: not a GSM8K line ({error!r}); {fetch}") from error
         yield Question(f"gsm8k-{split}-{i:04d}", text, gold, split)
 
 
-def _fold(path: Path) -> Iterator[tuple[str, str]]:
+def _fold(path: Path, fetch: str) -> Iterator[tuple[str, str]]:
     """Question text with its `numberN` places filled, and the gold as the CSV's exact string."""
-    for line, row in csv_records(path, remedy=FETCH, columns=["Question", "Numbers", "Answer"]):
+    for line, row in csv_records(path, remedy=fetch, columns=["Question", "Numbers", "Answer"]):
         values = (row["Numbers"] or "").split()
         try:
             if not row["Question"] or not row["Answer"]:
                 raise ValueError("a field is empty")
             yield re.sub(r"number(\d+)", lambda m, v=values: v[int(m[1])], row["Question"]), row["Answer"]  # type: ignore[misc]
         except (IndexError, ValueError) as error:
-            raise InputError(f"{path}:{line}: not a SVAMP/MAWPS row ({error}); {FETCH}") from error
+            raise InputError(f"{path}:{line}: not a SVAMP/MAWPS row ({error}); {fetch}") from error
 
 
 def load_own_questions(path: Path, dataset: str) -> list[Question]:
@@ -96,7 +107,7 @@ def load_own_questions(path: Path, dataset: str) -> list[Question]:
     for number, row in rows:
         where = f"{path}:{number}"
         text, gold, split = row.get("question"), row.get("gold"), row.get("split") or "test"
-        if not isinstance(text, str) or not text.strip() or not _is_unicode(text):
+        if not isinstance(text, str) or not text.strip() or not is_unicode(text):
             raise InputError(f"{where}: the question is missing, empty, or no valid text; {remedy}")
         if isinstance(gold, bool) or not isinstance(gold, str | int | float) or not str(gold).strip():
             raise InputError(f"{where}: the gold answer is missing or neither text nor number; {remedy}")
@@ -108,17 +119,22 @@ def load_own_questions(path: Path, dataset: str) -> list[Question]:
         name = str(row.get("id") or f"{dataset}-{content_key(text)}")
         if not name.isprintable():
             raise InputError(f"{where}: id {name!a} holds a control character; {remedy}")
+        told = f"{Decimal(str(gold)):f}" if isinstance(gold, float) and math.isfinite(gold) else str(gold)
+        if not graders.verdict("strict", told, told, kind, text) or (
+            kind == "number" and _EXPONENT.search(told)
+        ):
+            raise InputError(
+                f"{where}: no answer of kind {kind} can match the gold {told[:40]!a}; {MEND[kind]}"
+            )
         group = row.get("group")
-        asked.append(
-            Question(name, text, str(gold), split, kind, None if group in (None, "") else str(group))
-        )
+        asked.append(Question(name, text, told, split, kind, None if group in (None, "") else str(group)))
     if not asked or len({q.id for q in asked}) != len(asked):
         reason = "ids (without ids: texts) are not unique" if asked else "no questions"
         raise InputError(f"{path}: {reason}; {remedy}")
     return asked
 
 
-def _is_unicode(text: str) -> bool:
+def is_unicode(text: str) -> bool:
     """False for lone surrogates, which no tokenizer and no server takes."""
     try:
         text.encode("utf-8")

@@ -10,7 +10,7 @@ import pytest
 from conftest import tiny_interactions
 
 from prompt_oirl import interactions
-from prompt_oirl.alol import arith_log, toy
+from prompt_oirl.alol import arith_log, prompt_writer, toy
 from prompt_oirl.alol.rows import FINAL, Limits, Row, encode_rows, read_rows, write_rows
 from prompt_oirl.artifacts import InputError
 
@@ -51,13 +51,20 @@ def test_published_rows_are_read(tmp_path):
         ({"task": "comet"}, "a row of task 'comet'"),
         ({"id": None}, "is missing"),
         ({"ended": "no"}, "must be true or false"),
+        ({"references": "a \ud800"}, "no valid text"),
+        ({"meta_data": ["gold"]}, "meta_data must be an object"),
+        ({"segment": "all"}, "segment not 'all'"),
+        ({"segment": "a\x1b[2J"}, "holds a control character"),
+        ({"id": "a\nb"}, "holds a control character"),
+        ({"meta_data": {"other": 1}}, "meta_data without gold"),
     ],
 )
 def test_bad_rows_are_refused_with_their_line(tmp_path, change, said):
     path = tmp_path / "rows.jsonl"
-    path.write_text(json.dumps(GOOD) + "\n" + json.dumps(GOOD | {"id": "b"} | change) + "\n")
+    good = GOOD | {"meta_data": {"gold": "7"}}
+    path.write_text(json.dumps(good) + "\n" + json.dumps(good | {"id": "b"} | change) + "\n")
     with pytest.raises(InputError, match=said) as error:
-        read_rows(path, "toy", 1.0)
+        read_rows(path, "toy", 1.0, needs=["gold"])
     assert f"{path}:2: " in str(error.value) and "\n" not in str(error.value)
 
 
@@ -141,6 +148,22 @@ def test_all_answers_under_one_prompt(tmp_path):
         assert {row.meta["prompt_id"] for row in one[split]} == {name}
     with pytest.raises(InputError, match="--prompt nobody: not asked"):
         arith_log.make_rows(log, chat_tokenizer(), {}, seed=0, prompt="nobody")
+
+
+def test_logs_that_arith_or_the_writer_cannot_learn_from_name_their_row(tmp_path):
+    log = synthetic_log(tmp_path / "arith.jsonl")
+    rows = [json.loads(line) for line in log.read_text().splitlines()]
+    for change, read, said in (
+        (
+            {"gold": "B"},
+            lambda: arith_log.make_rows(log, chat_tokenizer(), {}, 0),
+            ":2: the gold answer 'B' holds no number",
+        ),
+        ({"question": "\ud800"}, lambda: prompt_writer.read_log(log, 0), ":2: half of a surrogate pair"),
+    ):
+        log.write_text("".join(json.dumps(r | (change if i == 1 else {})) + "\n" for i, r in enumerate(rows)))
+        with pytest.raises(InputError, match=said):
+            read()
 
 
 def test_a_log_without_validation_is_refused(tmp_path):

@@ -5,9 +5,12 @@ from __future__ import annotations
 import csv
 import importlib.util
 import json
+import os
 import resource
+import shutil
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -15,9 +18,12 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import save_file
 from test_alol_rows import synthetic_log
 
-from prompt_oirl.alol import aggregation, toy
+from prompt_oirl.alol import aggregation, evaluation, toy
+from prompt_oirl.alol.checkpoints import ModelSource, read_tensors
+from prompt_oirl.alol.figures import draw_curve
 from prompt_oirl.alol.losses import PRESETS
 from prompt_oirl.artifacts import REPO_ROOT, InputError
 
@@ -145,11 +151,51 @@ def test_complaints_are_one_line(root, tmp_path):
         ({"algorithm": "a_lol_kl"}, "--kl_beta"),
         ({"run": "../x"}, "plain folder name"),
         ({"max_steps": 0}, "--steps 0"),
-        ({"model_name_or_path": "no/such/folder"}, "cannot be loaded"),
+        ({"model_name_or_path": "no/such/folder"}, "there is no such folder"),
+        ({"adapter_path": "/no/adapter"}, "the adapter '/no/adapter'.*: pass --adapter_path"),
+        ({"policy": "../x"}, "--policy '../x': give a plain folder name"),
+        ({"policy": "reference"}, "--policy reference: give another name"),
+        ({"validation_prompts": 0}, "--validation_prompts 0"),
+        ({"tuning": "lora", "lora_rank": 0}, "--lora_rank 0"),
+        ({"max_response_length": 0}, "--max_response_length 0"),
     ):
         with pytest.raises(InputError, match=said) as error:
             call(4, root, **flags)
         assert "\n" not in str(error.value)
+    for number, flags, said in (
+        (1, {"prompt": "nan"}, "--prompt is for arith, not for toy"),
+        (3, {"value_rate": float("inf"), "force": True}, "--value_rate inf"),
+        (5, {"samples": 2, "decoding": "greedy"}, "--samples 2: greedy responses are all the same"),
+    ):
+        with pytest.raises(InputError, match=said):
+            call(number, root, **flags)
+
+
+@pytest.mark.parametrize("file", ["model.safetensors", "tokenizer.json", "adapter_config.json"])
+def test_damaged_model_folders_are_refused(tmp_path, file):
+    toy.write_model(tmp_path / "model", 0)
+    text = "[]" if file == "adapter_config.json" else "{}"
+    (tmp_path / "model" / file).write_text(text)
+    with pytest.raises(InputError, match="cannot be loaded|names no base model") as error:
+        ModelSource(str(tmp_path / "model")).load("cpu")
+    assert "\n" not in str(error.value)
+
+
+def test_what_a_killed_run_left_beside_a_model_goes_away(tmp_path):
+    old, new = tmp_path / ".model.a.tmp", tmp_path / ".model.b.tmp"
+    old.mkdir(), new.mkdir()
+    os.utime(old, (0, 0))
+    toy.write_model(tmp_path / "model", 0)
+    assert not old.exists() and new.exists()
+
+
+def test_a_model_without_some_of_its_weights_is_refused_not_drawn_at_random(tmp_path):
+    toy.write_model(tmp_path, 0)
+    weights, _ = read_tensors(tmp_path / "model.safetensors", "")
+    weights.pop("model.layers.1.mlp.up_proj.weight")
+    save_file(weights, tmp_path / "model.safetensors", {"format": "pt"})
+    with pytest.raises(InputError, match="damaged .no weights for model.layers.1.mlp.up_proj.weight"):
+        ModelSource(str(tmp_path)).load("cpu")
 
 
 def test_validations_per_epoch(root):
@@ -183,20 +229,18 @@ def test_a_finished_step_is_skipped_and_tables_repeat(root, capsys):
 
 
 def test_what_is_missing_or_damaged_is_said(root, tmp_path):
-    import shutil
-
     copy = tmp_path / "copy"
     shutil.copytree(root / "alol_exps" / "toy" / "main", copy / "alol_exps" / "toy" / "main")
     folder = copy / "alol_exps" / "toy" / "main"
     (cache,) = (folder / "advantages").glob("advantages.*.safetensors")
     whole = cache.read_bytes()
     flags: dict[str, Any] = {"max_steps": 1, "policy": "x", "eval_every": 0}
-    cache.write_bytes(whole[:-8])
-    with pytest.raises(InputError, match="delete it and run alol_step3_estimate_advantage.py"):
-        call(4, copy, **flags)
-    cache.unlink()
-    with pytest.raises(InputError, match="missing .*: run alol_step3_estimate_advantage.py"):
-        call(4, copy, **flags)
+    for damage in (lambda: cache.write_bytes(whole[:-8]), cache.unlink):
+        damage()
+        with pytest.raises(
+            InputError, match="step3.json records; run alol_step3_estimate_advantage.py again"
+        ):
+            call(4, copy, **flags)
     cache.write_bytes(whole)
     with pytest.raises(InputError, match="missing .*advantages"):  # other precision, other log-probabilities
         call(4, copy, precision="bf16", **flags)
@@ -209,6 +253,43 @@ def test_what_is_missing_or_damaged_is_said(root, tmp_path):
     (folder / "data" / "train.jsonl").write_text("\n".join(rows) + "\n")
     with pytest.raises(InputError, match="train.jsonl:5: final_reward"):
         call(4, copy, **flags)
+
+
+def test_rows_that_nothing_can_be_learned_from_are_refused(root, tmp_path):
+    shutil.copytree(root / "alol_exps" / "toy" / "main", tmp_path / "alol_exps" / "toy" / "main")
+    folder = tmp_path / "alol_exps" / "toy" / "main"
+    rows = [json.loads(line) for line in (folder / "data" / "train.jsonl").read_text().splitlines()]
+    for row in rows:
+        row |= {"chosen": False, "reward_components": {"final_reward": 0.0}}
+    (folder / "data" / "train.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    flags: dict[str, Any] = {"model_name_or_path": str(folder / "reference"), "max_steps": 1}
+    with pytest.raises(InputError, match="every training row is a rejected response"):
+        call(2, tmp_path, **flags)
+    with pytest.raises(InputError, match="no training row has a reward above 0, so wbc would learn nothing"):
+        call(4, tmp_path, **flags, algorithm="wbc", policy="nothing")
+
+
+def test_other_rows_from_step_1_make_what_was_learned_and_measured_on_the_old_ones_stale(root, tmp_path):
+    shutil.copytree(root / "alol_exps" / "toy" / "main", tmp_path / "alol_exps" / "toy" / "main")
+    call(4, tmp_path, algorithm="wbc", max_steps=1, batch_size=8, policy="p", eval_every=0)
+    with pytest.raises(InputError, match="other settings.*pass --force to train anew"):
+        call(4, tmp_path, algorithm="wbc", max_steps=2, batch_size=8, policy="p", eval_every=0)
+    call(5, tmp_path, policies="p")
+    call(1, tmp_path, train_rows=120, validation_rows=40, test_rows=20)
+    with pytest.raises(
+        InputError, match="test.jsonl: not what manifest.json records; run alol_step5_evaluate.py again"
+    ):
+        call(6, tmp_path)
+    call(5, tmp_path, policies="p")
+    call(6, tmp_path)
+    call(1, tmp_path, train_rows=100, validation_rows=40, test_rows=20)
+    for number, flags, said in (
+        (3, {}, "step2.json records; run alol_step2_train_reference.py again"),
+        (5, {"policies": "p"}, "step4.json records; train the policy again by step 4"),
+        (6, {}, "run alol_step5_evaluate.py again, or remove"),
+    ):
+        with pytest.raises(InputError, match=said):
+            call(number, tmp_path, **flags)
 
 
 def test_a_full_disk_is_one_line_and_loses_nothing(root, tmp_path):
@@ -265,11 +346,41 @@ def test_intervals_cover_seeds_and_questions():
     assert value == 2 and high - value == pytest.approx(4.303 / np.sqrt(3), rel=1e-3)
 
 
+def test_steps_5_and_6_give_one_interval_and_shares_stay_within_their_range():
+    rows = [replace(row, group=f"g{i // 2}") for i, row in enumerate(toy.make_rows({"test": 31}, 0)["test"])]
+    said = [[" ".join(row.prompt.split()[:4]) if i % 3 else "x"] for i, row in enumerate(rows)]
+    components = evaluation.reward_responses(toy.TASK, rows, said)
+    table = evaluation.metric_rows(rows, said, components, np.ones(31), np.ones(31))
+    (five,) = (r for r in table if (r["segment"], r["metric"]) == ("all", "match"))
+    by_group: dict[str, list[float]] = {}
+    for row, found in zip(rows, components):
+        by_group.setdefault(row.cluster, []).append(found[0]["match"])
+    scores = {"all": {"match": {g: float(np.mean(v)) for g, v in by_group.items()}}}
+    one = aggregation.Evaluated(("a_lol",), "main", 0, scores, {"all": {"distinct_1": (0.5, 0.4, 0.6)}})
+    six = {r["metric"]: r for r in aggregation.levels([one])}
+    assert all(six["match"][name] == five[name] for name in ("value", "ci_low", "ci_high", "groups"))
+    assert [six["distinct_1"][name] for name in ("value", "ci_low", "ci_high")] == [0.5, 0.4, 0.6]
+
+    repeats = [
+        aggregation.Evaluated(("a_lol",), run, 0, {"all": {"match": {"q": v}}}, {})
+        for run, v in (("a", 0.2), ("b", 1.0), ("c", 1.0))
+    ]
+    (level,) = aggregation.levels(repeats)
+    assert level["ci_low"] >= 0 and level["ci_high"] == 1
+
+
+def test_a_curve_without_ratios_is_drawn_without_a_warning(tmp_path, recwarn):
+    draw_curve([{"step": 1.0, "loss": 0.5, "nll": 0.5}], "dpo", tmp_path / "curve.png")
+    assert not recwarn.list
+
+
 def test_differences_are_paired_by_run_and_seed():
     def evaluated(algorithm: str, strategy: str, seed: int, value: float) -> aggregation.Evaluated:
         settings = (algorithm, strategy, 0.9, 0.0, 1e-3, 80)
         scores = {"all": {"match": {"q1": value, "q2": value + 0.2}}}
-        return aggregation.Evaluated(settings, "main", seed, scores, {"all": {"distinct_1": value}})
+        return aggregation.Evaluated(
+            settings, "main", seed, scores, {"all": {"distinct_1": (value, value, value)}}
+        )
 
     found = [
         evaluated(name, strategy, seed, level + seed)

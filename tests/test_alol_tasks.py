@@ -342,6 +342,8 @@ HH_LINE = {
         ({"suffix": [1, "no"]}, "a reward for every response"),
         ({"prefix": [["<|prompter|>go"]]}, "up to <|assistant|>"),
         ({"sft_index": 2}, "a reward for every response"),
+        ({"sft_index": 0.5}, "a reward for every response"),
+        ({"suffix": "no"}, "a reward for every response"),
     ],
 )
 def test_bad_hh_lines(tmp_path, change, said):
@@ -361,6 +363,7 @@ def test_bad_raw_files_are_one_line(tmp_path, models):
     (tmp_path / knowledge_dialogue.WOW).write_bytes(b"no archive")
     (tmp_path / "faithdial.json").write_text('[{"utterances": [{"history": ["a"]}]}]')
     (tmp_path / "c.csv").write_text("id,text\n1,yes\n")
+    (tmp_path / "d.csv").write_text("id,text,score,parent_text,parent_score\n1,yes,many,no,2\n")
     for read, said in (
         (lambda: comet.read_atomic10x(tmp_path / comet.ATOMIC10X), "ATOMIC10X.jsonl:1: p_valid_model is 7"),
         (lambda: list(comet.read_atomic2020(tmp_path / comet.ATOMIC2020)), "test.tsv:1: 2 columns"),
@@ -370,6 +373,10 @@ def test_bad_raw_files_are_one_line(tmp_path, models):
             "entry 1 is no FaithDial turn",
         ),
         (lambda: reddit.read_comments(tmp_path / "c.csv", "positive", None), "cannot be read"),
+        (
+            lambda: reddit.read_comments(tmp_path / "d.csv", "positive", None),
+            "cannot be read .could not convert",
+        ),
     ):
         with pytest.raises(InputError, match=said) as error:
             read()

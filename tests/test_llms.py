@@ -15,12 +15,14 @@ from hypothesis import strategies as st
 from misbehaving_server import FAULTS, Handler
 from scipy.stats import chisquare, kstest
 
+from prompt_oirl.alol import toy
 from prompt_oirl.artifacts import InputError
 from prompt_oirl.llms import Generation, item_seed
 from prompt_oirl.llms.budget import Budget
-from prompt_oirl.llms.chat import conversation
+from prompt_oirl.llms.chat import conversation, render
 from prompt_oirl.llms.meta_checkpoint import load_meta_checkpoint
 from prompt_oirl.llms.openai_llm import OpenAILLM
+from prompt_oirl.llms.options import BudgetOptions
 from prompt_oirl.llms.sampling import draw, exponential_noise
 from prompt_oirl.llms.transformers_llm import TransformersLLM
 from prompt_oirl.prompts import Prompt
@@ -155,6 +157,22 @@ def test_prompt_positions() -> None:
     assert conversation("Q?", Prompt("p", "P", "before"))[0]["content"] == "P\nQ?"
     assert [t["role"] for t in conversation("Q?", Prompt("p", "P", "system"))] == ["system", "user"]
     assert conversation("Q?", Prompt("p", "P", "answer_start"))[-1] == {"role": "assistant", "content": "P"}
+
+
+def test_a_chat_template_that_knows_no_system_message_is_one_line() -> None:
+    tokenizer = toy.make_model(0)[1]
+    tokenizer.chat_template = "{{ raise_exception('System role not supported') }}"
+    with pytest.raises(
+        InputError, match="no conversation of system, user .System role not supported.: put the prompt"
+    ):
+        render(tokenizer, conversation("a", Prompt("x", "b", "system")))
+
+
+def test_budget_flags_are_refused_with_their_prefix() -> None:
+    with pytest.raises(InputError, match="--scorer_budget.max_calls -1"):
+        BudgetOptions(max_calls=-1).budget(prefix="scorer_budget.")
+    with pytest.raises(InputError, match="--budget.max_cost needs prices: give --budget.price_in"):
+        BudgetOptions(max_cost=1.0).budget(prefix="budget.")
 
 
 def test_budget_stops_before_it_is_overdrawn() -> None:

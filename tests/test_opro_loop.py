@@ -13,19 +13,22 @@ import pytest
 from opro_toy import HELPFUL, mutate_last, pick, quality, toy_answer, toy_parts, toy_reply, toy_task
 
 from prompt_oirl import interactions
+from prompt_oirl.alol import toy
 from prompt_oirl.artifacts import InputError, read_csv
 from prompt_oirl.generation import Decoding
 from prompt_oirl.interactions import Interaction
 from prompt_oirl.llms import LLM, Generation
 from prompt_oirl.llms.budget import Budget
 from prompt_oirl.llms.scripted import ScriptedLLM
+from prompt_oirl.llms.transformers_llm import TransformersLLM
 from prompt_oirl.log_files import LogFiles
-from prompt_oirl.opro import report
+from prompt_oirl.opro import report, runs
 from prompt_oirl.opro.loop import START, LoopSettings, Run, optimise, step_meta_prompt
 from prompt_oirl.opro.meta_prompt import MetaPromptSettings
 from prompt_oirl.opro.proposals import Proposer
 from prompt_oirl.opro.scorers import LLMScorer, Score, SharedLog, Spending
 from prompt_oirl.opro.search_proposer import PhraseSearch
+from prompt_oirl.prompts import Prompt
 
 Mutate = Callable[[str, int], str]
 
@@ -293,7 +296,7 @@ def test_a_folder_of_another_run_is_refused(tmp_path: Path) -> None:
         bench.go(steps=2)
 
 
-def test_answers_of_known_logs_and_other_graders_count(tmp_path: Path) -> None:
+def test_answers_of_known_logs_and_other_graders_count(tmp_path: Path, capsys: Any) -> None:
     bench = Bench(tmp_path / "a")
     bench.go()
     rows = bench.rows()
@@ -304,6 +307,10 @@ def test_answers_of_known_logs_and_other_graders_count(tmp_path: Path) -> None:
     third = Bench(tmp_path / "c")
     third.go(known=mixed)
     assert third.scorer.asked, "answers of another decoding are no answers"  # type: ignore[attr-defined]
+    assert "--known_log holds no answer of llm toy" in capsys.readouterr().err
+    wrong = [Interaction(**{**vars(r), "gold": "-1", "correct": 0.0}) for r in rows]
+    regraded = Bench(tmp_path / "e").go(known=wrong)
+    assert regraded.best() > 0, "verdicts on another gold answer are drawn anew"
     lenient = bench.go("lenient", grader="opro")
     assert len(bench.scorer.asked) == len(rows) and lenient.best() > 0  # type: ignore[attr-defined]
     rows[0].question = "something else"
@@ -367,3 +374,56 @@ def test_pooled_gain_is_the_mean_over_runs_and_questions() -> None:
     assert gain and gain["value"] == pytest.approx(0.5) and (gain["n"], gain["groups"]) == (40, 20)
     assert gain["ci_low"] == gain["ci_high"] == gain["value"], "every group has the same gain"
     assert report.pooled_gain([[], []]) is None
+
+
+def test_a_shorter_run_in_the_same_folder_counts_its_own_calls(tmp_path: Path) -> None:
+    bench, alone = Bench(tmp_path / "both"), Bench(tmp_path / "alone")
+    bench.go(steps=4), bench.go(steps=2), alone.go(steps=2)
+    reports = [(b.folder / "run" / "report.md").read_text() for b in (bench, alone)]
+    needed = alone.spending.total("needed")
+    assert (
+        f"of {needed:,} answers had to be asked for" in reports[0]
+        and bench.spending.total("needed") == needed
+    )
+    assert "with other --loop.steps asked for" in reports[0] and "other --loop.steps" not in reports[1]
+
+
+def test_proposals_of_another_temperature_or_optimizer_are_not_replayed(tmp_path: Path) -> None:
+    Bench(tmp_path).go(steps=1)
+    with pytest.raises(
+        InputError, match="step 0 was proposed by scripted at temperature 1, not by scripted at 0.5"
+    ):
+        Bench(tmp_path).go(steps=1, temperature=0.5)
+
+
+def test_an_instruction_longer_than_the_window_is_named_before_anything_is_asked(
+    tmp_path: Path, capsys: Any
+) -> None:
+    model, tokenizer = toy.make_model(0)
+    tokenizer.chat_template = "{% for m in messages %}{{ m['content'] }} {% endfor %}"
+    bench = Bench(tmp_path, scorer=TransformersLLM.of(model, tokenizer, 60, 8))
+    run = bench.prepare()
+    long = Prompt("x1", "really\x1b[2J " * 50)
+    with pytest.raises(
+        InputError, match=r"instruction x1 \(really \[2J .*tokens, and the scorer reads 60: shorten"
+    ):
+        run.scorer.score([Prompt("ok", "Go."), long], run.parts.test, -1, "test")
+    assert not bench.rows()
+    run.scorer.score([long], run.parts.test[:1], 3, "test")
+    assert "warning: instruction x1" in capsys.readouterr().err
+
+
+def test_odd_rows_of_a_log_are_named(tmp_path: Path) -> None:
+    Bench(tmp_path).go(steps=1)
+    path = Bench(tmp_path).prepare() and tmp_path / "LMtoy" / "toy_interactions.jsonl"
+    lines = path.read_text().splitlines()
+    for change, said in (
+        ({"top_p": 0.0}, ":2: temperature 0.0 and top_p 0.0"),
+        ({"correct": float("nan")}, ":2: correct is nan"),
+        ({"position": "behind"}, ":2: position is 'behind'"),
+        ({"max_new_tokens": 0}, ":2: --max_gen_len 0"),
+    ):
+        odd = tmp_path / "odd.jsonl"
+        odd.write_text(lines[0] + "\n" + json.dumps(json.loads(lines[1]) | change) + "\n")
+        with pytest.raises(InputError, match=f"odd.jsonl{said}.*correct --known_log"):
+            runs.read_logs("--known_log", [odd])

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import re
 import unicodedata
+from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from prompt_oirl.artifacts import InputError
-from prompt_oirl.opro import candidates
+from prompt_oirl.artifacts import InputError, on_one_line
+from prompt_oirl.opro import candidates, report
 from prompt_oirl.opro.candidates import CandidateFilter, normalise, parse
 from prompt_oirl.opro.meta_prompt import (
     PLACES,
@@ -22,6 +23,7 @@ from prompt_oirl.opro.meta_prompt import (
     shown_score,
 )
 from prompt_oirl.opro.search_proposer import CLAUSES, PhraseSearch, read_pairs
+from prompt_oirl.prompts import load_instructions
 from prompt_oirl.questions import Question
 
 HISTORY = [Scored(f"Text {name}", score) for name, score in zip("abcde", (0.5, 0.125, 0.9, 0.5, 0.3))]
@@ -221,3 +223,24 @@ def test_phrases_are_clean() -> None:
     assert len(set(CLAUSES)) == len(CLAUSES) and all(
         normalise(c) == c and not re.search(r"\d", c) for c in CLAUSES
     )
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("text,position\nA.,after\nB.,behind\n", ":3: position 'behind', choose system"),
+        ("text,prompt_id\nA.,a\nB.,a\n", ":3: prompt_id a names another instruction above"),
+        ("text,prompt_id\nA.,a\tb\n", ":2: prompt_id 'a\\tb' may hold letters"),
+        ("text,prompt_id\nA,B,c\n", ":2: more cells than columns"),
+        ("prompt\nA.\n", ":1: columns ['text'] are missing"),
+    ],
+)
+def test_instruction_files_are_checked(text: str, said: str, tmp_path: Path) -> None:
+    path = tmp_path / "mine.csv"
+    path.write_text(text)
+    with pytest.raises(InputError, match=re.escape(said)):
+        load_instructions(path, None)
+
+
+def test_controls_of_an_instruction_do_not_reach_the_terminal() -> None:
+    assert on_one_line("a\x1b[2J\nb\u202e") == "a [2J b " and report._code("a\x1b`b") == "`a 'b`"

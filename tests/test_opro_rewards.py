@@ -20,6 +20,7 @@ from prompt_oirl.interactions import Interaction
 from prompt_oirl.opro import ablations, report
 from prompt_oirl.opro.ablations import Outcome, mean_over_runs_and_groups
 from prompt_oirl.opro.loop import LoopSettings, optimise
+from prompt_oirl.opro.meta_prompt import MetaPromptSettings
 from prompt_oirl.opro.predicting_scorers import HybridScorer, RewardModelScorer, cells_for
 from prompt_oirl.opro.prompt_rewards import (
     Measured,
@@ -213,6 +214,11 @@ def test_hybrid_measures_few_logs_only_those_and_climbs(tmp_path: Path) -> None:
     }
     assert by_pick["best"] > by_pick["random"] + 0.05
     assert "Accepted but never measured" in (tmp_path / "run" / "report.md").read_text()
+    hybrid_run(tmp_path / "short", steps=2)
+    said = (tmp_path / "short" / "run" / "report.md").read_text()
+    assert (
+        "never tried, for fewer than 8 instructions were measured" in said and "all picks are random" in said
+    )
 
 
 def test_hybrid_again_is_the_same_and_pays_nothing_and_stops_at_its_limit(tmp_path: Path) -> None:
@@ -275,5 +281,10 @@ def test_table_pairs_by_seed_and_question() -> None:
     assert (row["over_default"], row["seeds"], row["best_train"], row["test"]) == (0.5, 1, 0.5, 1.0)
     assert row["early"] == row["early_ci_low"] == 0.5
     assert "over_default" not in table["instructions per step", "8"]
+    table = {(r["axis"], r["value"]) for r in ablations.table(outcomes, np.array([0, 1]), "p", "s", "Go.")}
+    assert ("start", "Go.") in table and ("start", ablations.INITIAL) not in table
+    ablations.check_base(LoopSettings(finalists=3), MetaPromptSettings())
+    with pytest.raises(InputError, match="--loop.samples 4: the arms of step 4 set it themselves"):
+        ablations.check_base(LoopSettings(samples=4), MetaPromptSettings())
     curve = list(ablations.curve_rows(outcomes[:1]))
     assert [(r["scored"], r["best_train"]) for r in curve] == [(1, 0.2), (2, 0.5), (3, 0.5)]

@@ -137,13 +137,17 @@ def test_optimise_at_a_misbehaving_server_then_evaluate(runner: Runner, server: 
     report = (runner.folder / "seed0" / "report.md").read_text()
     assert "Proposer: o. Scorer: m." in report and f"{len(rows):,} of {len(rows):,} answers" in report
 
+    assert f"for step 2 {runner.folder / 'winners.csv'}" in done.stdout
     found = runner.folder / "seed0" / "instructions.csv"
-    done = runner.run(
-        runner.command(STEP2, *SIZES, "--max_gen_len", "60", "--instructions", str(found), "--top", "3")
-    )
+    step2 = runner.command(STEP2, *SIZES, "--max_gen_len", "60", "--instructions", str(found), "--top", "3")
+    done = runner.run(step2)
     assert done.returncode == 0, done.stderr
+    other = runner.run([*step2, "--part", "validation"])
+    assert (
+        other.returncode == 1 and '--part "test" (now "validation"); give --run another name' in other.stderr
+    )
     table = list(
-        csv.DictReader((runner.root / "results" / "opro" / "toy" / "evaluation" / "evaluation.csv").open())
+        csv.DictReader((runner.root / "results" / "opro" / "toy" / "instructions" / "evaluation.csv").open())
     )
     assert (
         table[0]["accuracy"] == result[0]["value"] and len(table) == 3 and table[0]["gain_over_first"] == "0"
@@ -214,17 +218,39 @@ def test_flags_that_cannot_work_are_refused_in_one_line(runner: Runner, server: 
     assert not server.requests and not runner.folder.exists()
     runner.folder.joinpath("seed0").mkdir(parents=True)
     for flags, message in (
-        (["--seeds", "0"], "give 1 or more"), (["--train_size", "0"], "give 1 or more each"), (["--loop.steps", "0"], "--loop.steps 0"),
-        (["--meta.buckets", "x"], "--meta.buckets x"), (["--run", "../x"], "plain name"), (["--temperature", "-1"], "temperature"),
+        (["--seeds", "0"], "--seeds 0: give 1 or more"), (["--train_size", "0"], "--train_size 0: give 1 or more"), (["--loop.steps", "0"], "--loop.steps 0"),
+        (["--meta.buckets", "x"], "--meta.buckets x"), (["--run", "../x"], "--run '../x': give a plain folder name"), (["--run", "a\tb"], "--run 'a\\tb'"),
+        (["--scorer_budget.max_calls", "-1"], "--scorer_budget.max_calls -1"), (["--task", "a[b"], "--task 'a[b'"), (["--temperature", "-1"], "temperature"),
     ):  # fmt: skip
         done = runner.run(runner.step1(*flags))
         assert done.returncode == 1 and message in done.stderr and "Traceback" not in done.stderr, done.stderr
     done = runner.run(runner.step1("--scorer_budget.max_calls", "5"))
     assert done.returncode == 0 and "stopped by the scorer's --max_calls 5" in done.stdout, done.stderr
     done = runner.run(runner.step1("--loop.samples", "3"))
-    assert done.returncode == 1 and "was started with another loop" in done.stderr
+    assert done.returncode == 1 and "was started with --loop.samples 4 (now 3)" in done.stderr
+    done = runner.run(runner.step1("--scorer.model", "other", "--llm", "m"))
+    assert (
+        done.returncode == 1 and "holds answers of {'model': 'm'}, not of {'model': 'other'}" in done.stderr
+    )
     done = runner.run(runner.command(STEP2, "--instructions", str(runner.root / "none.txt")))
     assert done.returncode == 1 and "missing" in done.stderr.splitlines()[-1]
+
+
+def test_damaged_tables_of_step_1_are_refused_by_step_3(runner: Runner) -> None:
+    folder = runner.folder / "seed0"
+    folder.mkdir(parents=True)
+    for settings, table, said in (
+        ('{"position": "after"}', "", "not the settings of a run"),
+        (
+            '{"position": "after", "parts_seed": 0}',
+            "prompt_id,kind,instruction,train\na,measured,A.,x\n",
+            "train is no number",
+        ),
+    ):
+        (folder / "run.json").write_text(settings)
+        (folder / "trajectory.csv").write_text(table)
+        done = runner.run(runner.command(STEP3, "--fit_size", "10", "--test_size", "5"))
+        assert done.returncode == 1 and said in done.stderr and "Traceback" not in done.stderr, done.stderr
 
 
 @pytest.mark.slow

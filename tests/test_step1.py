@@ -383,6 +383,17 @@ def test_a_run_that_only_fails_gives_up_and_says_why(tmp_path: Path) -> None:
         ("question,gold\n", "no questions"),
         ('{"question": "a\\ud800?", "gold": "1"}\n', ":1: the question"),
         ('{"question": "a?", "gold": false}\n', ":1: the gold"),
+        (
+            '{"question": "a?", "gold": NaN}\n',
+            ":1: no answer of kind number can match the gold 'nan'; give a finite number",
+        ),
+        (
+            '{"question": "a?", "gold": "1"}\n{"question": "b?", "gold": 1e999}\n',
+            ":2: no answer of kind number",
+        ),
+        ('{"question": "a?", "gold": "1e5"}\n', "without an exponent"),
+        ('{"question": "a?", "gold": "B or C", "kind": "choice"}\n', "the option's letter"),
+        ('{"question": "a?", "gold": "perhaps", "kind": "bool"}\n', "give true or false"),
         ('{"question": "a?", "gold": "1", "id": "x\\ny"}\n', ":1: id"),
     ],
 )

@@ -6,7 +6,8 @@ sources, seeds and question groups:
 
     se^2 = var over seeds / S  +  var over groups / G,   interval = mean +- t(S - 1) se
 
-so it speaks about new seeds and new questions. One seed alone leaves the second term, with t(G - 1).
+so it speaks about new seeds and new questions; those of shares are cut at 0 and 1. (A bootstrap over five seeds would be
+too narrow.) One seed alone is resampled by groups; step 5 has that from the same function.
 """
 
 from __future__ import annotations
@@ -14,16 +15,21 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from prompt_oirl.artifacts import InputError, read_csv, read_json, read_jsonl
+from prompt_oirl.metrics import ClusterBootstrap
+from prompt_oirl.steps import check_finished
 
 STEP5 = "run alol_step5_evaluate.py again"
 SETTINGS = ["algorithm", "sampling_strategy", "ppo_clip", "kl_beta", "learning_rate", "steps"]
 LEVELS = [*SETTINGS, "segment", "metric", "value", "ci_low", "ci_high", "seeds", "groups"]
+COUNTS = ("length_words", "perplexity_of_data")  # metrics that are no shares, whatever their values
+UNBOUNDED = (-np.inf, np.inf)
 DIFFERENCES = [*SETTINGS, "baseline", *LEVELS[len(SETTINGS) :]]
 
 
@@ -35,29 +41,32 @@ class Evaluated:
     run: str
     seed: int
     scores: dict[str, dict[str, dict[str, float]]]
-    others: dict[
-        str, dict[str, float]
-    ]  # segment -> metric -> value, of those that are no means over responses
+    # segment -> metric -> (value, low, high) by step 5, of those that are no rewards of responses
+    others: dict[str, dict[str, tuple[float, float, float]]]
+    policy: str = ""
 
     @property
     def repeat(self) -> tuple[str, int]:
         return (self.run, self.seed)
 
 
-def read_evaluations(folder: Path, split: str) -> list[Evaluated]:
-    """All finished evaluations below results/alol/<task>/."""
-    found = [
-        _read(path.parent)
-        for path in sorted(folder.glob(f"*/*/{split}/policy.json"))
-        if (path.parent / "manifest.json").is_file()
-    ]
+def read_evaluations(folder: Path, split: str, root: Path) -> list[Evaluated]:
+    """All finished evaluations below results/alol/<task>/; one on rows that step 1 has replaced since is refused."""
+    found = []
+    for path in sorted(folder.glob(f"*/*/{split}/policy.json")):
+        manifest = path.with_name("manifest.json")
+        if manifest.is_file():
+            check_finished(manifest, root, f"{STEP5}, or remove {path.parents[1]}")
+            found.append(_read(path.parent))
     if not found:
         raise InputError(f"no evaluations of the {split} split below {folder}: run alol_step5_evaluate.py")
     seen: dict[tuple, Evaluated] = {}
     for one in found:
         if (one.settings, one.repeat) in seen:
+            other = seen[one.settings, one.repeat]
             raise InputError(
-                f"{folder / one.run}: two policies of the same settings and seed ({one.settings[0]}, {one.seed}); remove one"
+                f"{folder / one.run}: {other.policy} and {one.policy} have the same settings and seed ({one.settings[0]}, "
+                f"{one.seed}); remove one of the two"
             )
         seen[one.settings, one.repeat] = one
     return found
@@ -80,12 +89,16 @@ def _read(folder: Path) -> Evaluated:
         s: {m: {g: float(np.mean(v)) for g, v in groups.items()} for m, groups in metrics.items()}
         for s, metrics in sums.items()
     }
-    others: dict[str, dict[str, float]] = defaultdict(dict)
-    for line in read_csv(folder / "metrics.csv", remedy=STEP5, columns=["segment", "metric", "value"]):
+    others: dict[str, dict[str, tuple[float, float, float]]] = defaultdict(dict)
+    columns = ["value", "ci_low", "ci_high"]
+    for line in read_csv(folder / "metrics.csv", remedy=STEP5, columns=["segment", "metric", *columns]):
         if line["metric"] not in scores["all"]:
-            others[line["segment"]][line["metric"]] = float(line["value"] or "nan")
+            value, low, high = (float(line[name] or "nan") for name in columns)
+            others[line["segment"]][line["metric"]] = value, low, high
     settings = tuple(values.get(name) for name in SETTINGS)
-    return Evaluated(settings, str(about["run"]), int(about["seed"]), scores, dict(others))
+    return Evaluated(
+        settings, str(about["run"]), int(about["seed"]), scores, dict(others), folder.parent.name
+    )
 
 
 def levels(found: Sequence[Evaluated]) -> list[dict[str, Any]]:
@@ -94,7 +107,11 @@ def levels(found: Sequence[Evaluated]) -> list[dict[str, Any]]:
     for settings, repeats in _by_settings(found).items():
         for segment, metric in _names(repeats[0]):
             values = [_values(one, segment, metric) for one in repeats]
-            rows.append(_row(settings, segment, metric, interval([one.run for one in repeats], values)))
+            bounds = (0, 1) if _shares(metric, values) else UNBOUNDED
+            of_metric = interval([one.run for one in repeats], values, bounds)
+            if len(repeats) == 1 and metric not in repeats[0].scores[segment]:
+                of_metric = (*repeats[0].others[segment][metric], *of_metric[3:])
+            rows.append(_row(settings, segment, metric, of_metric))
     return rows
 
 
@@ -127,11 +144,12 @@ def differences(found: Sequence[Evaluated], baselines: Sequence[str]) -> list[di
             if settings == base_settings or not pairs:
                 continue
             for segment, metric in _names(pairs[0][0]):
-                gaps = [
-                    _gap(_values(one, segment, metric), _values(other, segment, metric))
-                    for one, other in pairs
+                both = [
+                    (_values(one, segment, metric), _values(other, segment, metric)) for one, other in pairs
                 ]
-                row = _row(settings, segment, metric, interval([one.run for one, _ in pairs], gaps))
+                gaps = [_gap(a, b) for a, b in both]
+                bounds = (-1, 1) if _shares(metric, [v for pair in both for v in pair]) else UNBOUNDED
+                row = _row(settings, segment, metric, interval([one.run for one, _ in pairs], gaps, bounds))
                 rows.append(row | {"baseline": baseline})
     return rows
 
@@ -150,7 +168,11 @@ def _names(one: Evaluated) -> list[tuple[str, str]]:
 def _values(one: Evaluated, segment: str, metric: str) -> dict[str, float]:
     """Scores by group; a metric that is no mean over responses is one group without a name."""
     known = one.scores.get(segment, {}).get(metric)
-    return known if known is not None else {"": one.others.get(segment, {}).get(metric, float("nan"))}
+    return known if known is not None else {"": one.others.get(segment, {}).get(metric, (float("nan"),))[0]}
+
+
+def _shares(metric: str, values: Sequence[dict[str, float]]) -> bool:
+    return metric not in COUNTS and all(0 <= v <= 1 for of in values for v in of.values())
 
 
 def _gap(a: dict[str, float], b: dict[str, float]) -> dict[str, float]:
@@ -170,24 +192,38 @@ def _row(settings: tuple[Any, ...], segment: str, metric: str, found: tuple) -> 
     }
 
 
-def interval(runs: Sequence[str], values: Sequence[dict[str, float]]) -> tuple[float, float, float, int, int]:
-    """Mean, low, high (95 %), repeats and groups; `values` hold one score per question group for each repeat."""
+def interval(
+    runs: Sequence[str], values: Sequence[dict[str, float]], bounds: tuple[float, float] = (-np.inf, np.inf)
+) -> tuple[float, float, float, int, int]:
+    """Mean, low, high (95 %), repeats and groups; `values` hold one score per question group for each repeat.
+
+    Groups count alike. The interval is cut to `bounds`, the values that the mean can have.
+    """
     from scipy.stats import t
 
     groups = len({(run, group) for run, of in zip(runs, values) for group in of})
     means = np.array([np.mean(list(of.values())) for of in values])
     names = sorted(set(runs))
+    if len(values) == 1:
+        (of,) = values
+        found = np.array([of[group] for group in sorted(of)])
+        if len(found) < 2:
+            return float(means[0]), float("nan"), float("nan"), 1, groups
+        value, low, high = _bootstrap(len(found)).mean(found[:, None])[0]
+        return float(value), float(low), float(high), 1, groups
     if len(names) > 1:  # runs with data of their own are the repeats
         means = np.array([means[[run == name for run in runs]].mean() for name in names])
-        squared, freedom = means.var(ddof=1) / len(means), len(means) - 1
+        squared = means.var(ddof=1) / len(means)
     else:
         shared = sorted(set.intersection(*(set(of) for of in values)))
         by_group = np.array([[of[group] for group in shared] for of in values]).mean(0)
         across = by_group.var(ddof=1) / len(shared) if len(shared) > 1 else 0.0
-        seeds = means.var(ddof=1) / len(means) if len(means) > 1 else 0.0
-        squared, freedom = across + seeds, (len(means) if len(means) > 1 else len(shared)) - 1
+        squared = across + means.var(ddof=1) / len(means)
     value = float(means.mean())
-    if freedom < 1 or not np.isfinite(squared):
-        return value, float("nan"), float("nan"), len(values), groups
-    half = float(t.ppf(0.975, freedom) * np.sqrt(squared))
-    return value, value - half, value + half, len(values), groups
+    half = float(t.ppf(0.975, len(means) - 1) * np.sqrt(squared))
+    return value, max(value - half, bounds[0]), min(value + half, bounds[1]), len(values), groups
+
+
+@lru_cache(maxsize=4)
+def _bootstrap(groups: int) -> ClusterBootstrap:
+    return ClusterBootstrap(np.arange(groups), 0)

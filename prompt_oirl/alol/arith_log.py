@@ -13,7 +13,7 @@ from prompt_oirl import interactions, questions
 from prompt_oirl.alol.rows import EXPECTED, FINAL, Row
 from prompt_oirl.alol.tasks import Prepared, Request, Settings, Task
 from prompt_oirl.artifacts import InputError, Paths
-from prompt_oirl.grading import strict
+from prompt_oirl.grading import gold_number, strict
 from prompt_oirl.interactions import Interaction
 from prompt_oirl.llms.chat import conversation, render
 from prompt_oirl.prompts import Prompt
@@ -47,6 +47,12 @@ def make_rows(
     """
     logged = interactions.read(log, remedy="pass --log FILE, or run llama_step1_gen_offline.py")
     logged = list(interactions.of_one_source(logged, logged[0].llm, logged[0].dataset, str(log)))
+    unmet = next((i for i, row in enumerate(logged, 1) if gold_number(row.gold) is None), None)
+    if unmet:
+        raise InputError(
+            f"{log}:{unmet}: the gold answer {logged[unmet - 1].gold[:40]!a} holds no number, and arith's reward is the right "
+            "number; pass --log FILE, or --task_name prompt_writer"
+        )
     asked = {row.prompt_id for row in logged if row.split == "train"}
     if prompt is not None and prompt not in asked:
         raise InputError(
@@ -104,6 +110,7 @@ def _draw(rows: list[Interaction], n: int | None, seed: list[int], by_question: 
 TASK = Task(
     name="arith",
     max_reward=1.0,
+    needs=("gold",),
     metric=FINAL,
     reward=rewards,
     max_prompt_length=400,

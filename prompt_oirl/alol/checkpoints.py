@@ -6,13 +6,22 @@ import importlib.util
 import json
 import shutil
 import tempfile
+import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from prompt_oirl.artifacts import InputError, atomic_write, content_key, read_json, require, sha256
+from prompt_oirl.artifacts import (
+    STALE_SECONDS,
+    InputError,
+    atomic_write,
+    content_key,
+    read_json,
+    require,
+    sha256,
+)
 
 EXTRA = 'pip install "prompt-oirl[alol]"'
 
@@ -56,7 +65,8 @@ class ModelSource:
         """Base model and adapter. A folder that holds only an adapter names its base itself."""
         config = Path(self.name) / "adapter_config.json"
         if self.adapter is None and config.is_file():
-            base = read_json(config, remedy="train the policy again").get("base_model_name_or_path")
+            about = read_json(config, remedy="train the policy again")
+            base = about.get("base_model_name_or_path") if isinstance(about, dict) else None
             if not isinstance(base, str) or not base:
                 raise InputError(
                     f"{config}: names no base model; pass --model_name_or_path BASE --adapter_path {self.name}"
@@ -70,7 +80,7 @@ class ModelSource:
         base, adapter = self.parts
         if adapter is None and not self.four_bit:
             return _hash_of(base)
-        return content_key([_hash_of(base), adapter and _hash_of(adapter), self.four_bit])
+        return content_key([_hash_of(base), adapter and _hash_of(adapter, "--adapter_path"), self.four_bit])
 
     def load(self, device: str) -> tuple[Any, Any]:
         """Model in eval mode and tokenizer; pad token and padding side are set."""
@@ -88,10 +98,17 @@ def load_model(name: str, device: str, four_bit: bool = False) -> tuple[Any, Any
     name = str(Path(name).resolve()) if Path(name).is_dir() else name  # an adapter notes it as its base
     flags = _four_bits(device) if four_bit else {}
     try:
-        model = AutoModelForCausalLM.from_pretrained(name, dtype=torch.float32, use_safetensors=True, **flags)
+        loaded: Any = AutoModelForCausalLM.from_pretrained(
+            name, dtype=torch.float32, use_safetensors=True, output_loading_info=True, **flags
+        )
         tokenizer = AutoTokenizer.from_pretrained(name)
-    except (OSError, ValueError) as error:
+    except Exception as error:  # damaged files of a tokenizer, say, fail in many ways
         raise _cannot_load(name, error) from error
+    model, report = loaded
+    lost = sorted([*report["missing_keys"], *(key for key, *_ in report["mismatched_keys"])])
+    if lost or not all(torch.isfinite(p).all() for p in model.parameters() if p.is_floating_point()):
+        reason = f"no weights for {lost[0]}" if lost else "weights that are not numbers"
+        raise InputError(f"the model {name!r} is damaged ({reason}): download or train it again")
     if tokenizer.eos_token_id is None:
         raise InputError(f"the tokenizer of {name!r} has no end of text: set eos_token in its folder")
     if tokenizer.pad_token_id is None:
@@ -161,20 +178,20 @@ def load_tokenizer(name: str) -> Any:
         raise _cannot_load(name, error) from error
 
 
-def _cannot_load(name: str, error: Exception) -> InputError:
-    reason = str(error).split("\n")[0]
-    return InputError(
-        f"the model {name!r} cannot be loaded ({reason}): pass --model_name_or_path FOLDER or a hub id"
-    )
+def _cannot_load(name: str, error: Exception, flag: str = "--model_name_or_path") -> InputError:
+    missing = name.startswith((".", "/", "~")) or name.count("/") > 1
+    said = str(error).split("\n")[0] or type(error).__name__
+    reason = "there is no such folder" if missing and not Path(name).is_dir() else said
+    what = "adapter" if flag == "--adapter_path" else "model"
+    return InputError(f"the {what} {name!r} cannot be loaded ({reason}): pass {flag} FOLDER or a hub id")
 
 
-def _hash_of(name: str) -> str:
+def _hash_of(name: str, flag: str = "--model_name_or_path") -> str:
     folder = Path(name)
     if folder.is_dir():
         kept = (".safetensors", ".json", ".model")
         return content_key({p.name: sha256(p) for p in sorted(folder.iterdir()) if p.suffix in kept})
     from huggingface_hub import model_info
-    from huggingface_hub.errors import HfHubHTTPError, HFValidationError
     from transformers import AutoConfig
 
     try:
@@ -182,8 +199,8 @@ def _hash_of(name: str) -> str:
     except (OSError, ValueError) as error:
         try:  # an adapter has no config of a model
             return content_key([name, model_info(name).sha])
-        except (OSError, HfHubHTTPError, HFValidationError):
-            raise _cannot_load(name, error) from error
+        except Exception:  # each network library has errors of its own
+            raise _cannot_load(name, error, flag) from error
 
 
 def save_model(folder: Path, model: Any, tokenizer: Any) -> list[Path]:
@@ -193,6 +210,11 @@ def save_model(folder: Path, model: Any, tokenizer: Any) -> list[Path]:
     logging.disable_progress_bar()
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
+        for left_behind in folder.parent.glob(
+            f".{folder.name}.*.tmp"
+        ):  # by a run that was killed while writing
+            if time.time() - left_behind.stat().st_mtime > STALE_SECONDS:
+                shutil.rmtree(left_behind, ignore_errors=True)
         fresh = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", suffix=".tmp", dir=folder.parent))
     except OSError as error:
         raise _cannot_save(folder, error) from error

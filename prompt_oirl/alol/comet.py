@@ -142,6 +142,7 @@ def make_task(name: str, data: Path) -> Task:
         max_reward=1.0,
         metric=SCORE,
         reward=rewards(data),
+        needs=("head", "relation"),
         max_prompt_length=512,
         max_response_length=30,
         temperature=1.0,

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import math
+from collections import defaultdict
 from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 import torch
 
+from prompt_oirl.alol.aggregation import interval
 from prompt_oirl.alol.log_probabilities import Tokens, by_length, collate, token_log_probs
 from prompt_oirl.alol.rows import Limits, Row
 from prompt_oirl.alol.tasks import Task
@@ -95,7 +97,7 @@ def metric_rows(
     lengths: np.ndarray,
     seed: int = 0,
 ) -> list[dict[str, Any]]:
-    """Rows of metrics.csv, over all prompts and per segment, with 95 % intervals by bootstrap over groups.
+    """Rows of metrics.csv, over all prompts and per segment, with 95 % intervals by bootstrap over groups, which count alike.
 
     `nll` and `lengths` are of the rows' own responses: perplexity is exp(sum of nll / sum of lengths). distinct-n has
     no interval: a resample repeats whole responses.
@@ -104,12 +106,14 @@ def metric_rows(
     for segment in ("all", *sorted({row.segment for row in rows} - {""})):
         here = [i for i, row in enumerate(rows) if segment in ("all", row.segment)]
         boot = ClusterBootstrap(np.array([rows[i].cluster for i in here]), seed)
-        names = list(components[here[0]][0])
-        values = np.array([[np.mean([c[name] for c in components[i]]) for name in names] for i in here])
-        words = [np.mean([len(text.split()) for text in responses[i]]) for i in here]
-        means = boot.mean(np.column_stack([values, words]))
+        scores = {name: [[c[name] for c in components[i]] for i in here] for name in components[here[0]][0]}
+        scores["length_words"] = [[len(text.split()) for text in responses[i]] for i in here]
         common = {"segment": segment, "n": len(here), "groups": boot.n_clusters}
-        for name, (value, low, high) in zip([*names, "length_words"], means):
+        for name, of_prompts in scores.items():
+            groups: dict[str, list[float]] = defaultdict(list)
+            for i, of_prompt in zip(here, of_prompts):
+                groups[rows[i].cluster] += of_prompt
+            value, low, high, *_ = interval([""], [{g: float(np.mean(v)) for g, v in groups.items()}])
             found.append(common | {"metric": name, "value": value, "ci_low": low, "ci_high": high})
         value, low, high = (
             math.exp(x) for x in boot.ratio(nll[here][:, None], lengths[here][:, None].astype(float))[0]

@@ -35,7 +35,7 @@ def draw_curve(curve: Sequence[dict[str, float]], title: str, path: Path) -> Pat
         axes.set_xlabel("Updates")
         axes.spines[["top", "right"]].set_visible(False)
         axes.grid(axis="y", alpha=0.25)
-        if len(lines) > 1:
+        if len(lines) > 1 and axes.lines:
             axes.legend(fontsize=8, frameon=False)
     figure.suptitle(title, fontsize=11)
     with atomic_write(path) as temporary:

@@ -60,7 +60,10 @@ def read_pairs(path: Path, segment: str) -> Iterator[tuple[str, list[str], list[
         try:
             turns, responses, logits = line["prefix"][0], line["suffix"], line["reward"]
             chosen = line.get("sft_index", 0)
-            known = turns[-1] == "<|assistant|>" and len(responses) == len(logits) > chosen >= 0
+            known = all(isinstance(part, list) for part in (turns, responses, logits)) and isinstance(
+                chosen, int
+            )
+            known = known and turns[-1] == "<|assistant|>" and len(responses) == len(logits) > chosen >= 0
             known = known and all(isinstance(text, str) for text in [*turns, *responses])
         except (KeyError, IndexError, TypeError) as error:
             raise InputError(f"{where}: prefix, suffix or reward is missing; {REMEDY}") from error
@@ -135,6 +138,7 @@ def make_task(name: str, data: Path) -> Task:
         max_reward=1.0,
         metric=FINAL,
         reward=rewards(data),
+        needs=("turns",),
         max_prompt_length=640,
         max_response_length=128,
         temperature=1.0,

@@ -170,6 +170,7 @@ def make_task(name: str, data: Path) -> Task:
         max_reward=4.0,
         metric=FINAL if name == "faithdial" else "faithdial",
         reward=rewards(data),
+        needs=("history", "knowledge"),
         max_prompt_length=512,
         max_response_length=128,
         temperature=1.0,

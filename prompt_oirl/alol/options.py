@@ -14,9 +14,18 @@ from prompt_oirl.alol.checkpoints import ModelSource
 from prompt_oirl.alol.rows import Limits, Row, read_rows
 from prompt_oirl.alol.tasks import Task, get_task, module_of
 from prompt_oirl.alol.training import Recipe
-from prompt_oirl.artifacts import REPO_ROOT, InputError, Paths, sha256
+from prompt_oirl.artifacts import REPO_ROOT, InputError, Paths, check_folder_name, sha256
+from prompt_oirl.steps import check_finished
 
+PUBLISHED = ("hh", "comet", "reddit_pos", "reddit_neg", "wow", "faithdial", "faithdial_wow")
 SPLITS = ("train", "validation", "test")
+
+
+def check_policy_name(flag: str, name: str) -> None:
+    """Refuse a policy's name that is no folder's, or that step 5 could not be told."""
+    check_folder_name(flag, name)
+    if name in ("all", "reference") or "," in name:
+        raise InputError(f"{flag} {name}: give another name, without commas and not `all` or `reference`")
 
 
 @dataclass
@@ -38,13 +47,17 @@ class RunOptions:
 
     @property
     def task(self) -> Task:
-        if not self.run or Path(self.run).name != self.run:
-            raise InputError(f"--run {self.run!r}: give a plain folder name")
+        check_folder_name("--run", self.run)
         if self.seed < 0:
             raise InputError(f"--seed {self.seed}: give 0 or more")
         if self.eval_batch_size < 1:
             raise InputError(f"--eval_batch_size {self.eval_batch_size}: give 1 or more")
         return get_task(self.task_name, self.folder / "data")
+
+    def policy_folder(self, name: str) -> Path:
+        """Where step 4 puts a policy."""
+        check_policy_name("--policy", name)
+        return self.folder / "policies" / name
 
     @property
     def folder(self) -> Path:
@@ -70,7 +83,7 @@ class RunOptions:
         return str(self.root / base) if (self.root / base).is_dir() else base
 
     def rows(self, split: str) -> list[Row]:
-        return read_rows(self.data_file(split), self.task.name, self.task.max_reward)
+        return read_rows(self.data_file(split), self.task.name, self.task.max_reward, self.task.needs)
 
     def arguments(self, **more: Any) -> dict[str, Any]:
         """What a manifest compares: the flags, but for those that cannot change a result."""
@@ -102,6 +115,7 @@ class ModelOptions(RunOptions):
         if self.model_name_or_path:
             name = self.model_name_or_path
         elif trained.is_dir():
+            check_finished(self.folder / "step2.json", self.root, "run alol_step2_train_reference.py again")
             name = str(trained)
         elif self.task.name == arith_log.TASK.name:
             name = str(arith_log.model_folder(Paths(self.root)))
@@ -127,8 +141,9 @@ class LengthOptions:
             task.max_response_length if self.max_response_length is None else self.max_response_length,
             self.long_responses,
         )
-        if found.max_prompt_length < 1 or found.max_response_length < 1:
-            raise InputError("--max_prompt_length and --max_response_length: give 1 or more")
+        for flag in ("max_prompt_length", "max_response_length"):
+            if getattr(found, flag) < 1:
+                raise InputError(f"--{flag} {getattr(found, flag)}: give 1 or more")
         return found
 
 
@@ -174,6 +189,11 @@ class TrainingOptions:
     """Validations without a better score that end training; 0: none do."""
     save_every: Annotated[int, arg(aliases=["--save_steps"])] = 100
     """Updates between checkpoints."""
+
+    def check_adapter(self) -> None:
+        for flag in ("lora_rank", "lora_alpha"):
+            if self.tuning == "lora" and not 1 <= getattr(self, flag) < 1e6:
+                raise InputError(f"--{flag} {getattr(self, flag)}: give 1 or more")
 
     def recipe(
         self, steps: int, rate: float, batch_size: int, validations: int, rows: int, seed: int

@@ -22,6 +22,7 @@ from prompt_oirl.alol.tasks import Prepared, Request, Settings, Task, drawn
 from prompt_oirl.artifacts import InputError, Paths
 from prompt_oirl.interactions import Interaction
 from prompt_oirl.near_duplicates import cluster_texts
+from prompt_oirl.questions import is_unicode
 
 VALIDATION_SHARE = 0.1
 JUDGE = "judge"
@@ -42,6 +43,9 @@ def read_log(log: Path, seed: int) -> dict[str, list[Interaction]]:
     """
     logged = interactions.read(log, remedy="pass --log FILE, or run llama_step1_gen_offline.py")
     logged = list(interactions.of_one_source(logged, logged[0].llm, logged[0].dataset, str(log)))
+    for number, row in enumerate(logged, 1):
+        if not is_unicode(row.question + row.prompt):
+            raise InputError(f"{log}:{number}: half of a surrogate pair, which is no text; mend the row")
     logged = [
         row for row in logged if row.position == "after" and row.question.strip() and row.prompt.strip()
     ]

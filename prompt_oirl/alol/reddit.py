@@ -41,8 +41,9 @@ def read_comments(path: Path, kind: str, tokenizer: Any) -> list[Row]:
     import pandas as pd
 
     columns = ["id", "text", "score", "parent_text", "parent_score"]
+    kinds = {"id": str, "text": str, "parent_text": str, "score": float, "parent_score": float}
     try:
-        table = pd.read_csv(path, usecols=columns, dtype={"id": str, "text": str, "parent_text": str})
+        table = pd.read_csv(path, usecols=columns, dtype=kinds)
     except (ValueError, OSError) as error:
         raise InputError(
             f"{path}: cannot be read ({str(error).splitlines()[0]}); download it again"

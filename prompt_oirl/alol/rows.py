@@ -18,6 +18,7 @@ from typing import Any, Literal
 
 from prompt_oirl.alol.log_probabilities import Tokens
 from prompt_oirl.artifacts import InputError, read_jsonl, sha256_texts, write_jsonl
+from prompt_oirl.questions import is_unicode
 
 FINAL = "final_reward"
 EXPECTED = "expected_reward"  # of a training row's meta_data: V(x) by the reward model of Prompt-OIRL
@@ -67,12 +68,15 @@ def _as_record(row: Row, task: str) -> dict[str, Any]:
     }
 
 
-def read_rows(path: Path, task: str, max_reward: float) -> list[Row]:
-    """Read and check rows of one task; every complaint names file:line and what to do."""
+def read_rows(path: Path, task: str, max_reward: float, needs: Sequence[str] = ()) -> list[Row]:
+    """Read and check rows of one task; `needs` are fields of their meta_data. Every complaint names file:line and what to do."""
     rows, seen = [], set()
     for number, record in enumerate(read_jsonl(path, remedy="run alol_step1_prepare_data.py first"), 1):
         where = f"{path}:{number}"
         row = _checked(record, where, task, max_reward)
+        lacking = [name for name in needs if name not in row.meta]
+        if lacking:
+            raise InputError(f"{where}: meta_data without {', '.join(lacking)}; {PREPARE}")
         if row.id in seen:
             raise InputError(f"{where}: id {row.id} stands twice; make ids unique")
         seen.add(row.id)
@@ -90,6 +94,14 @@ def _checked(record: dict[str, Any], where: str, task: str, max_reward: float) -
     if not all(isinstance(text, str) for text in texts) or record.get("id") in (None, ""):
         raise InputError(f"{where}: id, prompt_or_input_text or references is missing; {PREPARE}")
     prompt, response = str(texts[0]), str(texts[1])
+    if not (is_unicode(prompt) and is_unicode(response)):
+        raise InputError(
+            f"{where}: prompt or response is no valid text (half of a surrogate pair); mend the row"
+        )
+    if not (str(record["id"]).isprintable() and str(record.get("segment")).isprintable()):
+        raise InputError(f"{where}: id or segment holds a control character; mend the row")
+    if record.get("segment") == "all" or not isinstance(record.get("meta_data") or {}, dict):
+        raise InputError(f"{where}: meta_data must be an object, and segment not 'all'; {PREPARE}")
     if not prompt.strip() or not response.strip():
         raise InputError(
             f"{where}: the {'response' if prompt.strip() else 'prompt'} is empty; drop or mend the row"

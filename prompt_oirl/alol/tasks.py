@@ -48,6 +48,7 @@ class Task:
     temperature: float
     top_p: float
     settings: Settings
+    needs: tuple[str, ...] = ()  # fields of a row's meta_data that `reward` reads
     base_model: str | None = None  # what step 2 begins with: a hub id, or a folder below the root
 
     def decoding(self, seed: int, max_new_tokens: int, greedy: bool = False) -> Decoding:

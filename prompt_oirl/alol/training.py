@@ -152,9 +152,9 @@ def train(
             return outcome
     processes.wait()
     if validate:
-        tensors, about = read_tensors(best, f"delete {folder} and train again")
+        tensors, about = read_tensors(best, "pass --force to train anew")
         if about.get("key") != key or about.get("step") != str(outcome.best_step):
-            raise InputError(f"{best}: not the best weights of this run; delete {folder} and train again")
+            raise InputError(f"{best}: not the best weights of this run; pass --force to train anew")
         _put(weights, tensors, best)
     return outcome
 
@@ -259,11 +259,12 @@ def _resume(
     """Put a checkpoint's weights and moments in place; a new outcome where there is none."""
     if not path.is_file():
         return Outcome()
-    remedy = f"delete {path.parent} and train again"
+    remedy = "pass --force to train anew"
     tensors, about = read_tensors(path, remedy)
     if about.get("key") != key:
         raise InputError(
-            f"{path} belongs to a run with other settings, model, data or code: delete {path.parent}, or choose another --policy or --run"
+            f"{path} belongs to a run with other settings, model, data or code: pass --force to train anew, or choose another "
+            "--policy or --run"
         )
     _put(weights, {n.removeprefix("weight."): v for n, v in tensors.items() if n.startswith("weight.")}, path)
     for name, p in weights.items():
@@ -278,6 +279,6 @@ def _resume(
 @torch.no_grad()
 def _put(weights: dict[str, torch.Tensor], tensors: dict[str, torch.Tensor], path: Path) -> None:
     if set(tensors) != set(weights) or any(tensors[n].shape != p.shape for n, p in weights.items()):
-        raise InputError(f"{path}: weights of another model; delete {path.parent} and train again")
+        raise InputError(f"{path}: weights of another model; pass --force to train anew")
     for name, p in weights.items():
         p.copy_(tensors[name])

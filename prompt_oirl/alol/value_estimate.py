@@ -59,10 +59,10 @@ class ValueRecipe:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        if self.epochs < 1 or not self.learning_rate > 0:
-            raise InputError(
-                f"--value_epochs {self.epochs} and --value_rate {self.learning_rate}: give numbers above 0"
-            )
+        if self.epochs < 1:
+            raise InputError(f"--value_epochs {self.epochs}: give 1 or more")
+        if not 0 < self.learning_rate < math.inf:
+            raise InputError(f"--value_rate {self.learning_rate}: give a number above 0")
 
 
 @dataclass(frozen=True)
@@ -147,6 +147,10 @@ def fit_value_head(
                 stale += 1
                 if stale == recipe.patience:
                     break
+    if not math.isfinite(best_loss):
+        raise InputError(
+            f"the value head's held-out loss is no number: lower --value_rate {recipe.learning_rate}"
+        )
     constant = float(((targets[held] - targets[train].mean()) ** 2).mean())
     summary = {
         "epochs": min(curve, key=lambda row: row["held_out_mse"])["epoch"],

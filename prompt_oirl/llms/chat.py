@@ -45,11 +45,20 @@ def encode(tokenizer: Any, conversation: Conversation) -> list[int]:
 
 def render(tokenizer: Any, conversation: Conversation) -> str:
     """What the model reads, by the tokenizer's chat template or LLaMA-2's; an assistant's last turn is left open."""
+    from jinja2 import TemplateError
+
     continued = conversation[-1]["role"] == "assistant"
-    return tokenizer.apply_chat_template(
-        conversation,
-        chat_template=None if tokenizer.chat_template else LLAMA2_TEMPLATE,
-        tokenize=False,
-        add_generation_prompt=not continued,
-        continue_final_message=continued,
-    )
+    try:
+        return tokenizer.apply_chat_template(
+            conversation,
+            chat_template=None if tokenizer.chat_template else LLAMA2_TEMPLATE,
+            tokenize=False,
+            add_generation_prompt=not continued,
+            continue_final_message=continued,
+        )
+    except TemplateError as error:  # some models know no system message, say
+        roles = ", ".join(turn["role"] for turn in conversation)
+        raise InputError(
+            f"the model's chat template takes no conversation of {roles} ({str(error).splitlines()[0]}): put the prompt at "
+            "another position, or mend chat_template in the tokenizer's folder"
+        ) from error

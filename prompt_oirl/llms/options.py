@@ -93,15 +93,15 @@ class BudgetOptions:
     price_out: float = 0.0
     """Dollars per million tokens written."""
 
-    def budget(self, rank: int = 0, world: int = 1) -> Budget:
-        """The share of one of `world` processes."""
+    def budget(self, rank: int = 0, world: int = 1, prefix: str = "") -> Budget:
+        """The share of one of `world` processes; `prefix` is that of the flags, for refusals."""
         for flag in ("max_calls", "max_cost", "max_minutes", "price_in", "price_out"):
             value = getattr(self, flag)
             if value is not None and not (math.isfinite(value) and value >= 0):
-                raise InputError(f"--{flag} {value}: give a number, 0 or more")
+                raise InputError(f"--{prefix}{flag} {value}: give a number, 0 or more")
         if self.max_cost is not None and not self.price_in + self.price_out > 0:
             raise InputError(
-                "--max_cost needs prices: give --price_in and --price_out, dollars per million tokens"
+                f"--{prefix}max_cost needs prices: give --{prefix}price_in and --{prefix}price_out, dollars per million tokens"
             )
         calls, cost = self.max_calls, self.max_cost
         return Budget(

@@ -9,12 +9,13 @@ from typing import Any
 
 import numpy as np
 
-from prompt_oirl.artifacts import atomic_write
+from prompt_oirl.artifacts import InputError, atomic_write
 from prompt_oirl.metrics import interval
 from prompt_oirl.opro.loop import LoopSettings, Run
 from prompt_oirl.opro.meta_prompt import MetaPromptSettings
 
 DEFAULT = "default"
+INITIAL = "Let's solve the problem."
 QUARTER_FINALISTS = 4
 EARLY = 40  # scored instructions after which the curves are mostly flat on easy tasks
 POOL = 64  # instructions that a hybrid run proposes per step
@@ -78,6 +79,20 @@ def arms(instructions: int) -> dict[str, Arm]:
     return {arm.name: arm for arm in found}
 
 
+def check_base(loop: LoopSettings, meta: MetaPromptSettings) -> None:
+    """Refuse other values of what the arms set themselves: the tables' labels say what an arm has."""
+    own = {
+        "loop": ("steps", "samples", "temperature", "max_scored"),
+        "meta": ("order", "buckets", "exemplars"),
+    }
+    for group, given, default in (("loop", loop, LoopSettings()), ("meta", meta, MetaPromptSettings())):
+        for name in own[group]:
+            if getattr(given, name) != getattr(default, name):
+                raise InputError(
+                    f"--{group}.{name} {getattr(given, name)}: the arms of step 4 set it themselves; leave it out and choose --arms"
+                )
+
+
 AXES: dict[str, dict[str, str]] = {
     "order": {"ascending": DEFAULT, "descending": "order=descending", "random": "order=random"},
     "order, scores hidden": {
@@ -93,7 +108,7 @@ AXES: dict[str, dict[str, str]] = {
         "16": "samples=16",
     },
     "start": {
-        "Let's solve the problem.": DEFAULT,
+        INITIAL: DEFAULT,
         **{s or "(empty)": f"start={s!r}" for s in ("", "Let's think step by step.", "Answer at once.")},
     },
     "optimizer temperature": {
@@ -172,7 +187,7 @@ def mean_over_runs_and_groups(
 
 
 def table(
-    outcomes: Sequence[Outcome], clusters: np.ndarray, proposer: str, scorer: str
+    outcomes: Sequence[Outcome], clusters: np.ndarray, proposer: str, scorer: str, initial: str = INITIAL
 ) -> Iterator[dict[str, Any]]:
     """One row per value of each axis, means over seeds; differences from the default are paired by seed and question."""
     by_arm = {name: [o for o in outcomes if o.arm == name] for name in {o.arm for o in outcomes}}
@@ -182,7 +197,7 @@ def table(
             if not runs:
                 continue
             row: dict[str, Any] = {
-                "axis": axis, "value": value, "arm": name, "seeds": len(runs), "proposer": proposer, "scorer": scorer,
+                "axis": axis, "value": label(value, initial), "arm": name, "seeds": len(runs), "proposer": proposer, "scorer": scorer,
                 "scored": np.mean([len(o.curve) for o in runs]), "search_calls": np.mean([o.search_calls for o in runs]),
                 "start_train": np.mean([o.curve[0] for o in runs]), "best_train": np.mean([o.curve[-1] for o in runs]),
                 "start_test": np.mean([o.start_test.mean() for o in runs]),
@@ -207,6 +222,11 @@ def table(
                     )
                 )
             yield row
+
+
+def label(value: str, initial: str) -> str:
+    """A value of an axis as tables show it; the default start is the one that was given."""
+    return (initial or "(empty)") if value == INITIAL else value
 
 
 def paired(by_arm: dict[str, list[Outcome]], a: str, b: str) -> np.ndarray | None:
@@ -239,7 +259,7 @@ def curve_rows(outcomes: Sequence[Outcome]) -> Iterator[dict[str, Any]]:
                 yield {"arm": o.arm, "seed": o.seed, "scored": i + 1, "best_train": best}
 
 
-def draw(outcomes: Sequence[Outcome], title: str, path: Path) -> Path:
+def draw(outcomes: Sequence[Outcome], title: str, path: Path, initial: str = INITIAL) -> Path:
     """One panel per axis: best train accuracy against scored instructions, mean over seeds."""
     import matplotlib
     from matplotlib.figure import Figure
@@ -257,7 +277,13 @@ def draw(outcomes: Sequence[Outcome], title: str, path: Path) -> Path:
                 continue
             longest = max(map(len, by_arm[name]))
             curves = np.array([[*c, *[c[-1]] * (longest - len(c))] for c in by_arm[name]])
-            panel.plot(np.arange(1, longest + 1), 100 * curves.mean(0), label=value, color=colour, lw=1.4)
+            panel.plot(
+                np.arange(1, longest + 1),
+                100 * curves.mean(0),
+                label=label(value, initial),
+                color=colour,
+                lw=1.4,
+            )
         panel.set_title(axis, fontsize=10)
         panel.legend(fontsize=7, frameon=False, loc="lower right")
         panel.spines[["top", "right"]].set_visible(False)

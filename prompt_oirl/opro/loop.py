@@ -39,7 +39,7 @@ class LoopSettings:
     temperature: float = 1.0
     """Of the optimizer."""
     end_temperature: float | None = None
-    """With it the temperature goes in even steps from --temperature to this one."""
+    """With it the temperature goes in even steps from --loop.temperature to this one."""
     exemplar_policy: Policy = "random"
     """random: new ones in each step; constant: the same in all; hardest: most often failed so far; current_hardest: most
     often failed by the instructions now shown."""

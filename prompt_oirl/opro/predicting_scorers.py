@@ -97,6 +97,7 @@ class HybridScorer:
 
     def __init__(self, measure: Scorer, rewards: PromptRewards, cells: Cells, seed: int):
         self._measure, self._rewards, self._seed = measure, rewards, seed
+        self.threshold = rewards.settings.threshold
         self._cells = list(cells)
         self._last_fit = -(10**9)
         self.predictions: list[Prediction] = []

@@ -63,8 +63,15 @@ class Proposer:
         """`samples` independent answers to one meta-prompt; appended to the file batch by batch."""
         digest = hashlib.sha256(meta_prompt.encode("utf-8", "surrogatepass")).hexdigest()[:16]
         for key, known in self.known.items():
-            if key[0] == step and known.meta_prompt != digest:
+            if key[0] != step:
+                continue
+            if known.meta_prompt != digest:
                 raise InputError(f"{self._path}: step {step} answers another meta-prompt; {REMEDY}")
+            if (known.proposer, known.temperature) != (self.name, temperature):
+                raise InputError(
+                    f"{self._path}: step {step} was proposed by {known.proposer} at temperature {known.temperature:g}, not by "
+                    f"{self.name} at {temperature:g}; {REMEDY}"
+                )
         owed = [i for i in range(samples) if (step, i) not in self.known]
         for attempt in range(ATTEMPTS):
             owed = self._ask(meta_prompt, digest, step, owed, temperature, attempt)

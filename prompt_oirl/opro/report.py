@@ -8,11 +8,12 @@ from typing import Any
 
 import numpy as np
 
-from prompt_oirl.artifacts import InputError, atomic_write, write_csv, write_text
+from prompt_oirl.artifacts import InputError, atomic_write, on_one_line, write_csv, write_text
 from prompt_oirl.metrics import ClusterBootstrap
 from prompt_oirl.opro.candidates import ACCEPTED
 from prompt_oirl.opro.loop import START, Candidate, Run
 from prompt_oirl.opro.predicting_scorers import HybridScorer, RewardModelScorer
+from prompt_oirl.opro.prompt_rewards import FEWEST
 from prompt_oirl.opro.scorers import Spending
 from prompt_oirl.reports.figures import BLUE, GREY, ORANGE
 
@@ -183,10 +184,11 @@ def write_report(run: Run, folder: Path, proposer: str, scorer: str, spending: S
     counts = ", ".join(f"{n} {reason}" for reason, n in sorted(reasons.items()))
     lines += ["", f"Proposals: {len(asked)} ({counts})." if asked else "Proposals: none."]
     unscored = [c for c in asked if c.verdict != ACCEPTED and c.prompt and c.prompt.text]
-    needed, paid = spending.total("needed"), spending.total("asked")
+    needed, paid, before = spending.total("needed"), spending.total("asked"), spending.before()
     lines += [
         f"Scorer calls: {paid:,} of {needed:,} answers had to be asked for; {needed - paid:,} stood in the log already. "
         f"Rejected before scoring: {len(unscored)} instructions, which saved {len(unscored) * len(run.parts.train):,} more.",
+        *([f"Runs in this folder with other --loop.steps asked for {before:,} more."] if before else []),
         *_prediction_lines(run),
         "",
         f"Questions: {len(run.parts.train)} train, {len(run.parts.validation)} validation, {len(run.parts.test)} test; "
@@ -206,10 +208,14 @@ def _prediction_lines(run: Run) -> list[str]:
         ]
     if isinstance(run.scorer, HybridScorer):
         left = sum(c.verdict == ACCEPTED and c.train is None for c in run.candidates)
-        ranks = ", ".join(f"{v:.2f} at step {s}" for s, v in run.scorer.correlations.items()) or "never tried"
+        tried = ", ".join(f"{v:.2f} at step {s}" for s, v in run.scorer.correlations.items())
+        ranks = (
+            tried or f"never tried, for fewer than {FEWEST} instructions were measured before the last step"
+        )
         return [
             f"Accepted but never measured: {left} instructions, which saved {left * len(run.parts.train):,} more. Rank "
-            f"correlation on left-out instructions: {ranks}."
+            f"correlation on left-out instructions: {ranks}. Where it is not tried or below --reward.threshold "
+            f"{run.scorer.threshold:g}, all picks are random.",
         ]
     return []
 
@@ -228,7 +234,7 @@ def _result_lines(run: Run, proposer: str, scorer: str) -> list[str]:
 
 
 def _code(text: str) -> str:
-    return f"`{text.replace('`', chr(39))}`" if text else "(empty)"
+    return f"`{on_one_line(text, 500).replace('`', chr(39))}`" if text else "(empty)"
 
 
 def draw_steps(tables: Sequence[Sequence[dict[str, str]]], title: str, path: Path) -> Path:

@@ -3,15 +3,73 @@
 from __future__ import annotations
 
 import fcntl
-from collections.abc import Iterator
+import json
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from prompt_oirl.artifacts import InputError, read_csv, read_json, write_csv, write_json
+from prompt_oirl import interactions
+from prompt_oirl.artifacts import (
+    InputError,
+    check_folder_name,
+    is_file_name,
+    on_one_line,
+    read_csv,
+    read_json,
+    write_csv,
+)
+from prompt_oirl.generation import Decoding
+from prompt_oirl.interactions import Interaction
+from prompt_oirl.llms.options import ModelOptions
+from prompt_oirl.log_files import LogFiles
 from prompt_oirl.opro import report
 from prompt_oirl.opro.proposals import REMEDY
-from prompt_oirl.prompts import Prompt
+from prompt_oirl.prompts import POSITIONS, Prompt
+from prompt_oirl.questions import is_unicode
+
+
+def check_names(task: str, run: str, llm: str | None) -> None:
+    """Refuse names that cannot be part of the paths of a run's files."""
+    for flag, name in (("--task", task), ("--llm", llm)):
+        if name is not None and not is_file_name(name):
+            raise InputError(f"{flag} {name!a}: give letters, digits, _ - . only, and not 'all'")
+    check_folder_name("--run", run)
+
+
+def check_at_least(least: int, **flags: int) -> None:
+    """Refuse the first flag that is below `least`."""
+    for flag, value in flags.items():
+        if value < least:
+            raise InputError(f"--{flag} {value}: give {least} or more")
+
+
+def check_temperature(flag: str, value: float) -> None:
+    if not 0 <= value <= 10:
+        raise InputError(f"{flag} {value}: give a number from 0 to 10")
+
+
+def check_model(files: LogFiles, scorer: ModelOptions) -> None:
+    """Refuse to mix answers of two models in one log; a replay may leave the model out."""
+    if scorer.ckpt_dir or scorer.model:
+        files.check_model({"model": scorer.name()})
+
+
+def read_logs(flag: str, paths: Iterable[Path]) -> list[Interaction]:
+    """Rows of the logs that a flag names, checked."""
+    rows = []
+    for path in paths:
+        for number, row in enumerate(interactions.stream(path, remedy=f"correct {flag}"), 1):
+            try:
+                Decoding.of(row)
+            except InputError as error:
+                raise InputError(f"{path}:{number}: {error}; correct {flag}") from error
+            if not is_unicode(row.question + row.prompt):
+                raise InputError(
+                    f"{path}:{number}: half of a surrogate pair, which is no text; correct {flag}"
+                )
+            rows.append(row)
+    return rows
 
 
 @contextmanager
@@ -28,16 +86,28 @@ def held_folder(folder: Path) -> Iterator[None]:
         yield
 
 
-def check_settings(path: Path, settings: dict[str, Any]) -> None:
-    """Write the settings of a run, or refuse to go on with others."""
+def check_settings(path: Path, settings: dict[str, Any], remedy: str = REMEDY) -> None:
+    """Refuse to go on in the folder of a run with other settings than these."""
     if path.is_file():
-        old = read_json(path, remedy=REMEDY)
+        old = read_json(path, remedy=remedy)
         if not isinstance(old, dict):
-            raise InputError(f"{path}: not the settings of a run; {REMEDY}")
-        changed = sorted(name for name in settings if old.get(name) != settings[name])
+            raise InputError(f"{path}: not the settings of a run; {remedy}")
+        changed = list(_changes(old, settings, ""))
         if changed:
-            raise InputError(f"{path}: this run was started with another {', '.join(changed)}; {REMEDY}")
-    write_json(path, settings)
+            raise InputError(f"{path}: this run was started with {', '.join(changed)}; {remedy}")
+
+
+def _changes(old: Any, new: Any, name: str) -> Iterator[str]:
+    """What differs, as flags with the old and the new value."""
+    if isinstance(old, dict) and isinstance(new, dict):
+        for key in new:
+            yield from _changes(old.get(key), new[key], f"{name}.{key}" if name else key)
+    elif old != new:
+        if name in ("questions", "reward_log", "instructions") and old and new:
+            yield f"another content of --{name}"
+        else:
+            was, now = (on_one_line(json.dumps(value)) for value in (old, new))
+            yield f"--{name} {was} (now {now})"
 
 
 def summarise(parent: Path, title: str) -> None:
@@ -68,6 +138,7 @@ def summarise(parent: Path, title: str) -> None:
 def read_settings(path: Path) -> dict[str, Any]:
     """The settings of a run of step 1."""
     settings = read_json(path, remedy="run opro_step1_optimize_prompts.py")
-    if not isinstance(settings, dict) or "position" not in settings:
+    known = isinstance(settings, dict) and settings.get("position") in POSITIONS
+    if not known or not isinstance(settings.get("parts_seed"), int):
         raise InputError(f"{path}: not the settings of a run; {REMEDY}")
     return settings

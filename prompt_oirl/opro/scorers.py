@@ -10,6 +10,7 @@ from __future__ import annotations
 import copy
 import fcntl
 import json
+import sys
 import unicodedata
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -22,11 +23,13 @@ import numpy as np
 from tqdm import tqdm
 
 from prompt_oirl import generation, graders, log_files
-from prompt_oirl.artifacts import InputError, content_key, read_jsonl
+from prompt_oirl.artifacts import InputError, content_key, on_one_line, read_jsonl
 from prompt_oirl.generation import Decoding, Item
 from prompt_oirl.interactions import Interaction
 from prompt_oirl.llms import LLM
 from prompt_oirl.llms.budget import Budget
+from prompt_oirl.llms.chat import conversation
+from prompt_oirl.llms.transformers_llm import TransformersLLM
 from prompt_oirl.log_files import LogFiles
 from prompt_oirl.opro.tasks import Task
 from prompt_oirl.prompts import Prompt
@@ -66,7 +69,8 @@ class Scorer(Protocol):
         part: str,
         limit: int | None = None,
     ) -> list[Score | None]:
-        """Scores of at most `limit` prompts on these questions, None for the others. `part` is what they are for."""
+        """Scores of at most `limit` prompts on these questions, None for the others. `part` is what they are for;
+        a negative step is of instructions that the user gave."""
 
 
 @dataclass
@@ -74,10 +78,12 @@ class Spending:
     """`spent.jsonl`: how many answers each stage needed, and how many of them had to be asked for; no path, no file.
 
     A stage is written down before its first call and only once, so a run that was killed and resumed tells the same.
+    Totals are of the stages that this run came through; the file may hold others of a run with more or fewer steps.
     """
 
     path: Path | None
     rows: dict[tuple[int, str], dict[str, int | str]] = field(default_factory=dict)
+    reached: set[tuple[int, str]] = field(default_factory=set)
 
     def __post_init__(self) -> None:
         if self.path is not None and self.path.is_file():
@@ -86,6 +92,7 @@ class Spending:
                 self.rows[row["step"], row["part"]] = row
 
     def begin(self, step: int, part: str, needed: int, owed: int) -> None:
+        self.reached.add((step, part))
         if (step, part) in self.rows:
             return
         row: dict[str, int | str] = {"step": step, "part": part, "needed": needed, "asked": owed}
@@ -97,7 +104,11 @@ class Spending:
             file.write(json.dumps(row) + "\n")
 
     def total(self, column: str) -> int:
-        return sum(int(row[column]) for row in self.rows.values())
+        return sum(int(row[column]) for stage, row in self.rows.items() if stage in self.reached)
+
+    def before(self) -> int:
+        """Answers that were asked for in stages that this run does not have."""
+        return sum(int(row["asked"]) for stage, row in self.rows.items() if stage not in self.reached)
 
 
 @dataclass
@@ -163,9 +174,15 @@ class LLMScorer:
                     "give --llm another name"
                 )
             self._learn(row, log.files.merged)
-        for row in known:
-            if row.llm == llm_name and Decoding.of(row) == decoding and row.sample == 0:
-                self._learn(row, Path("the known log"))
+        known = list(known)
+        usable = [r for r in known if r.llm == llm_name and Decoding.of(r) == decoding and r.sample == 0]
+        if known and not usable:
+            print(
+                f"warning: --known_log holds no answer of llm {llm_name} drawn with {decoding}",
+                file=sys.stderr,
+            )
+        for row in usable:
+            self._learn(row, Path("the known log"))
 
     def _learn(self, row: Interaction, where: Path) -> None:
         question = self._questions.get(row.question_id)
@@ -176,7 +193,7 @@ class LLMScorer:
                 f"{where}: {row.question_id} is another question there than in task {self._task.name}; give --llm another name"
             )
         value = row.correct
-        if row.grader != self._grader:
+        if (row.grader, row.gold) != (self._grader, question.gold):
             if row.answer is None:
                 return
             verdict = graders.verdict(self._grader, row.answer, question.gold, question.kind, question.text)
@@ -201,7 +218,7 @@ class LLMScorer:
         owed = [item for item in items if _key(item) not in self._values]
         self._spending.begin(step, part, len(items), len(owed))
         if owed:
-            self._ask(owed, f"step {step}, {part}")
+            self._ask(owed, f"step {step}, {part}", refuse_long=step < 0)
         scores: list[Score | None] = []
         for prompt in prompts[:limit]:
             values = [self._values[_key(Item(question, prompt, 0))] for question in asked]
@@ -212,9 +229,11 @@ class LLMScorer:
         """How many answers the log lacks."""
         return sum(_key(Item(q, prompt, 0)) not in self._values for prompt in prompts for q in asked)
 
-    def _ask(self, owed: Sequence[Item], label: str) -> None:
+    def _ask(self, owed: Sequence[Item], label: str, refuse_long: bool) -> None:
         if self._llm is None:
             self._llm = self._load()
+        if isinstance(self._llm, TransformersLLM):
+            check_room(self._llm, owed, self._task.separator, refuse_long)
         failures: Counter[str] = Counter()
         for _ in range(ATTEMPTS):
             with tqdm(total=len(owed), desc=label, disable=None, leave=False) as bar:
@@ -229,6 +248,25 @@ class LLMScorer:
         generation.check_complete(failures)
         if owed:
             raise BudgetSpent(f"the scorer's {self._budget.why_stopped()}")
+
+
+def check_room(llm: TransformersLLM, items: Sequence[Item], separator: str, refuse: bool) -> None:
+    """Refuse, or tell on stderr, an instruction that with some question leaves no room for an answer: that counts as wrong."""
+    longest: dict[str, tuple[int, Item]] = {}
+    for item in items:
+        size = len(llm.encode(conversation(item.question.text, item.prompt, separator)))
+        if size >= llm.max_seq_len and size > longest.get(item.prompt.id, (0, item))[0]:
+            longest[item.prompt.id] = size, item
+    for size, item in longest.values():
+        reason = (
+            f"instruction {item.prompt.id} ({on_one_line(item.prompt.text)}) and question {item.question.id} are {size:,} "
+            f"tokens, and the scorer reads {llm.max_seq_len:,}"
+        )
+        if refuse:
+            raise InputError(
+                f"{reason}: shorten the instruction, raise --scorer.max_seq_len, or take a model with a longer window"
+            )
+        print(f"warning: {reason}; no answer fits, which counts as wrong", file=sys.stderr)
 
 
 def _key(item: Item) -> tuple[str, str, str]:

@@ -101,8 +101,9 @@ def divide(task: Task, train: int, validation: int, test: int, seed: int) -> Par
     Splits that the data bring are kept (validation comes out of train where there is none); data without splits are cut
     here, group by group. Parts shrink evenly where there are too few questions.
     """
-    if min(train, validation, test) < 1:
-        raise InputError("--train_size, --validation_size and --test_size: give 1 or more each")
+    for part, size in (("train", train), ("validation", validation), ("test", test)):
+        if size < 1:
+            raise InputError(f"--{part}_size {size}: give 1 or more")
     group = question_groups(task.questions)
     order = list(range(len(task.questions)))
     random.Random(item_seed("parts", task.name, seed)).shuffle(order)
