@@ -26,15 +26,16 @@ from prompt_oirl.questions import RELEASED
 from prompt_oirl.released_logs import LLM
 from prompt_oirl.reports.readme import markdown, replace_table
 from prompt_oirl.reward_models import TrainingSet
-from prompt_oirl.reward_models.cells import Cells, sigmoid
+from prompt_oirl.reward_models.cells import RIDGES, Cells, RidgePath, sigmoid
 from prompt_oirl.reward_models.interaction import Interaction
-from prompt_oirl.simulation import GSM8K, MAWPS, simulate
+from prompt_oirl.simulation import GSM8K, MAWPS, SimulatedLog, simulate
 from prompt_oirl.splits import Split
 from prompt_oirl.steps import run_step
 
 BINS = 15
 LOGISTIC_C = 0.0003  # what step 4's validation rows choose most often on these logs
 GAINS = (0, 1, 3, 5)
+WEIGHTS = (0.5, 0.75, 1.0, 1.3)
 REAL = [
     "llm",
     "dataset",
@@ -58,6 +59,7 @@ SIMULATED = [
     "share_losing_half_a_point",
     "moved",
     "fallback",
+    "settings_from_the_truth",
 ]
 VERDICTS = [
     "rates",
@@ -272,7 +274,9 @@ def simulated_rows(size: str, args: Args) -> list[dict[str, Any]]:
     for samples in (1, 4) if size == "mawps" else (1,):
         for attainable in GAINS:
             calls = [({**shape, "samples": samples}, attainable, seed) for seed in range(logs)]
-            found = np.array(each(simulated_gain, calls, args.jobs, f"{size} x{samples} {attainable}"))
+            each_log = each(simulated_gain, calls, args.jobs, f"{size} x{samples} {attainable}")
+            found = np.array([gain[:2] for gain in each_log])
+            best_settings = np.mean([gain[2] for gain in each_log], 0).max()
             rows.append(
                 {
                     "size": size,
@@ -284,20 +288,40 @@ def simulated_rows(size: str, args: Args) -> list[dict[str, Any]]:
                     "share_losing_half_a_point": round((found[:, 0] < -0.5).mean(), 3),
                     "moved": round(found[:, 1].mean(), 3),
                     "fallback": round((found[:, 1] == 0).mean(), 3),
+                    "settings_from_the_truth": round(best_settings, 3),
                 }
             )
     return rows
 
 
-def simulated_gain(shape: dict[str, Any], attainable: float, seed: int) -> tuple[float, float]:
-    """True gain in points over the train-best prompt on test questions, and how often the pick is another prompt."""
+def simulated_gain(
+    shape: dict[str, Any], attainable: float, seed: int
+) -> tuple[float, float, np.ndarray]:
+    """True gain in points over the train-best prompt on test questions, how often the pick is another prompt, and the
+    gains (penalties, weights) without any test, of which the mean over logs says which setting would have been best."""
     log = simulate(attainable, seed=seed, **shape)
     train = log.training_set()
     model = Interaction()
     model.fit(train)
     picks = model.predict(log.vectors[~log.train], log.prompt_vectors).argmax(1)
     best = int(train.prompt_means.argmax())
-    return log.gain(picks, best), float((picks != best).mean())
+    return log.gain(picks, best), float((picks != best).mean()), fixed_settings(log, train, model, best)
+
+
+def fixed_settings(log: SimulatedLog, train: TrainingSet, model: Interaction, best: int) -> np.ndarray:
+    """True gain for each penalty and weight of the interaction (penalties, weights), difficulty as the model has it."""
+    questions = log.vectors[~log.train]
+    features, cells = model.features, Cells.of(train)
+    phi = features.of_all(train)
+    slope = model.settings["slope"] or 1.0
+    residual, information = model.interaction_targets(cells, model.effects(train.questions)[0] / slope, slope)
+    path = RidgePath(phi, np.zeros(len(phi), dtype=int))
+    gains = np.empty((len(RIDGES), len(WEIGHTS)))
+    for i in range(len(RIDGES)):
+        m = features(questions) @ path.fit(residual, information, i)
+        for j, weight in enumerate(WEIGHTS):
+            gains[i, j] = log.gain((model.prompt_effects + weight * m).argmax(1), best)
+    return gains
 
 
 def verdict_rows(args: Args) -> list[dict[str, Any]]:

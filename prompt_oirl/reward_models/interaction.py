@@ -47,8 +47,8 @@ class Interaction:
         self._prompts = train.prompts.astype(np.float32)
         self._coordinates = prompt_coordinates(train.prompts)
         cells = Cells.of(train)
-        self._features = QuestionFeatures(self.seed).fit(train.questions, train.embedding_size)
-        phi = self._features.of_all(train)
+        self.features = QuestionFeatures(self.seed).fit(train.questions, train.embedding_size)
+        phi = self.features.of_all(train)
         self._b = cells.prompt_logits()
         self._difficulty = np.zeros(phi.shape[1])
         self._interaction = np.zeros((phi.shape[1], len(self._b)))
@@ -70,7 +70,7 @@ class Interaction:
         self._b, (slope,), _ = cells.regress([wide])
         self.settings["difficulty_ridge"] = float(RIDGES[ridge])
         if len(self._b) > 1:
-            residual, information = self._interaction_targets(cells, d, slope)
+            residual, information = self.interaction_targets(cells, d, slope)
             paths = path.held_out(residual, information)
             chosen, weighed, contenders = choose_weight(cells, d, paths, residual, information)
             m = path.fit(residual, information, chosen)
@@ -91,7 +91,7 @@ class Interaction:
         self.settings["slope"] = round(max(float(slope), 0.0), 4)
         self._difficulty = self.settings["slope"] * path.fit(target[:, None], weight[:, None], ridge)[:, 0]
 
-    def _interaction_targets(
+    def interaction_targets(
         self, cells: Cells, d: np.ndarray, slope: float
     ) -> tuple[np.ndarray, np.ndarray]:
         """Working residuals (u, K) and weights once prompt, predicted difficulty and each question's own luck are out."""
@@ -112,7 +112,7 @@ class Interaction:
 
     def effects(self, questions: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Difficulty (n,) and interaction (n, K) in logits, the latter whether or not it is supported."""
-        phi = self._features(questions)
+        phi = self.features(questions)
         return phi @ self._difficulty, phi @ self._interaction
 
     def predict(self, questions: np.ndarray, prompts: np.ndarray) -> np.ndarray:
@@ -120,7 +120,7 @@ class Interaction:
         known, mixture = self._b.mean(), self._mixture(prompts).T
         scores = np.empty((len(questions), len(prompts)), dtype=np.float32)
         for start in range(0, len(questions), BLOCK):
-            phi = self._features(questions[start : start + BLOCK])
+            phi = self.features(questions[start : start + BLOCK])
             relative = (self._b - known) + (phi @ self._interaction) * self._supported  # (n, K)
             scores[start : start + BLOCK] = sigmoid(
                 known + (phi @ self._difficulty)[:, None] + relative @ mixture
@@ -140,7 +140,7 @@ class Interaction:
 
     def arrays(self) -> dict[str, np.ndarray]:
         return {
-            **self._features.arrays(),
+            **self.features.arrays(),
             "prompts": self._prompts,
             "coordinates": self._coordinates,
             "b": self._b,
@@ -151,8 +151,8 @@ class Interaction:
         }
 
     def restore(self, arrays: dict[str, np.ndarray]) -> None:
-        self._features = QuestionFeatures(self.seed)
-        self._features.restore(arrays)
+        self.features = QuestionFeatures(self.seed)
+        self.features.restore(arrays)
         self._prompts, self._coordinates = arrays["prompts"], arrays["coordinates"]
         self._b, self._difficulty = arrays["b"], arrays["difficulty"]
         self._interaction, self._supported = arrays["interaction"], bool(arrays["supported"][0])
