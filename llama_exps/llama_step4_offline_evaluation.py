@@ -31,7 +31,9 @@ class Args:
     """Whose log."""
     dataset: str = "all"
     """all that went through step 3, or a comma list."""
-    model: Literal["xgboost", "lightgbm", "interaction", "linear", "mlp", "knn"] = "xgboost"
+    model: Literal["xgboost", "lightgbm", "interaction", "boosted_interaction", "linear", "mlp", "knn"] = (
+        "xgboost"
+    )
     """Reward model."""
     preset: Literal["fast", "paper"] = "fast"
     """paper: XGBoost at depth 10, eta 0.001, 2000 rounds on the plain embeddings, as published."""

@@ -40,7 +40,9 @@ class Args:
     """Whose log."""
     dataset: str = "all"
     """all that went through step 4, or a comma list."""
-    model: Literal["xgboost", "lightgbm", "interaction", "linear", "mlp", "knn"] = "xgboost"
+    model: Literal["xgboost", "lightgbm", "interaction", "boosted_interaction", "linear", "mlp", "knn"] = (
+        "xgboost"
+    )
     """Reward model that step 4 trained."""
     preset: Literal["fast", "paper"] = "fast"
     """Preset that step 4 trained."""

@@ -7,7 +7,7 @@ the prompt that is best on the training folds.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -287,7 +287,7 @@ def expected_gain(train: TrainingSet, seed: int = 0) -> Gain:
     for fold in range(int(folds.max()) + 1):
         held, kept = np.flatnonzero(folds == fold), np.flatnonzero(folds != fold)
         model = Interaction(seed)
-        model.fit(_rows(train, kept))
+        model.fit(train.rows(kept))
         difficulty[held], interaction[held] = model.effects(train.questions[held])
         scores[held] = model.predict(train.questions[held], train.prompts)
         best[held] = int(model.prompt_effects.argmax())
@@ -335,7 +335,7 @@ def learning_curve(train: TrainingSet, seed: int, full: Gain) -> list[dict[str, 
         kept = np.flatnonzero(np.isin(train.clusters, order[: int(share * len(order))]))
         if share < 1 and share * len(order) < 10 * HEADLINE_FOLDS:
             continue
-        gain = full if share == 1 else expected_gain(_rows(train, kept), seed)
+        gain = full if share == 1 else expected_gain(train.rows(kept), seed)
         value, low, high = gain.expected
         points.append(
             {
@@ -383,17 +383,6 @@ def _more_questions(gain: Gain, groups: int) -> int | None:
         return None
     step = 10 ** max(int(np.log10(max(groups, 10))) - 1, 1)
     return int(min(np.ceil(max(factor - 1, 0.1) * groups / step) * step, MOST_QUESTIONS))
-
-
-def _rows(train: TrainingSet, kept: np.ndarray) -> TrainingSet:
-    assert train.clusters is not None
-    return replace(
-        train,
-        questions=train.questions[kept],
-        labels=train.labels[kept],
-        weights=train.weights[kept],
-        clusters=train.clusters[kept],
-    )
 
 
 def report_lines(d: Diagnosis) -> Sequence[str]:

@@ -99,7 +99,7 @@ class PromptSelector(BaseEstimator):
         if reason is None:
             _, dense = np.unique(log.groups, return_inverse=True)
             held_out = assign_folds(dense, INNER_FOLDS, self.seed)[dense] == 0
-            parts = [_rows(data, ~held_out), _rows(data, held_out)]
+            parts = [data.rows(~held_out), data.rows(held_out)]
             if all(part.weights.any() for part in parts):
                 model = reward_models.make(self.model, seed=self.seed)
                 model.tune(*parts)
@@ -312,17 +312,6 @@ def _too_little(log: PromptLog) -> str | None:
     if groups < LEAST_GROUPS:
         return f"the log has {groups} different questions (near-duplicates count once), fewer than {LEAST_GROUPS}"
     return None
-
-
-def _rows(data: TrainingSet, keep: np.ndarray) -> TrainingSet:
-    assert data.clusters is not None
-    return replace(
-        data,
-        questions=data.questions[keep],
-        labels=data.labels[keep],
-        weights=data.weights[keep],
-        clusters=data.clusters[keep],
-    )
 
 
 def _checked_texts(texts: Sequence[str] | Mapping | Any, what: str) -> list[str]:

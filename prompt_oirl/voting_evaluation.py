@@ -163,7 +163,7 @@ def reward_predictor(
 
     def predict(train: np.ndarray, wanted: np.ndarray) -> np.ndarray:
         fitted = make(model, "fast", seed)
-        if model != "interaction":  # which folds its own training rows
+        if "interaction" not in model:  # those fold their own training rows
             _, dense = np.unique(clusters[train], return_inverse=True)
             validation = assign_folds(dense, INNER_FOLDS, seed)[dense] == 0
             fitted.tune(training_set(train[~validation]), training_set(train[validation]))

@@ -294,9 +294,7 @@ def simulated_rows(size: str, args: Args) -> list[dict[str, Any]]:
     return rows
 
 
-def simulated_gain(
-    shape: dict[str, Any], attainable: float, seed: int
-) -> tuple[float, float, np.ndarray]:
+def simulated_gain(shape: dict[str, Any], attainable: float, seed: int) -> tuple[float, float, np.ndarray]:
     """True gain in points over the train-best prompt on test questions, how often the pick is another prompt, and the
     gains (penalties, weights) without any test, of which the mean over logs says which setting would have been best."""
     log = simulate(attainable, seed=seed, **shape)

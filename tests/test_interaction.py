@@ -15,7 +15,9 @@ from hypothesis import strategies as st
 
 from prompt_oirl import diagnosis, reward_models
 from prompt_oirl.prompt_log import read_log
+from prompt_oirl.reward_models.boosted_interaction import BoostedInteraction
 from prompt_oirl.reward_models.cells import RIDGES, Cells, RidgePath, sigmoid
+from prompt_oirl.reward_models.evidence import sign_flip_p_value
 from prompt_oirl.reward_models.interaction import Interaction
 from prompt_oirl.simulation import MAWPS, SimulatedLog, hide, logging_propensities, simulate
 
@@ -307,3 +309,40 @@ def test_measure_selection_runs(tmp_path: Path):
     assert done.returncode != 0 and done.stderr.startswith("error: --parts variants: choose from"), (
         done.stderr
     )
+
+
+def test_sign_flips_find_nothing_where_nothing_is():
+    rng = np.random.default_rng(0)
+    phi, folds = rng.standard_normal((200, 10)), np.arange(200) % 5
+    clusters, weights = np.arange(200) // 2, np.ones((200, 3))
+    chance = [
+        sign_flip_p_value(phi, folds, clusters, rng.standard_normal((200, 3)), weights, seed)
+        for seed in range(60)
+    ]
+    assert 0.35 < np.mean(chance) < 0.65 and np.mean(np.array(chance) <= 0.1) < 0.22
+    signal = rng.standard_normal((200, 3)) + phi @ rng.standard_normal((10, 3))
+    assert sign_flip_p_value(phi, folds, clusters, signal, weights, 0) == pytest.approx(1 / 60)
+    assert sign_flip_p_value(phi, folds, clusters, signal[:, :1], weights[:, :1], 0) == 1.0
+
+
+def test_boosted_interaction_gains_where_trees_can_and_stays_where_not(tmp_path: Path):
+    """A threshold is what trees see at once: prompt 1 is right on questions with a positive first feature, prompt 0 else."""
+    rng = np.random.default_rng(0)
+    log = simulate(0, train=600, test=200, rates=(0.5, 0.5, 0.5), seed=9)
+    x = log.vectors[:, 0] > 0
+    truth = np.column_stack([np.where(x, 0.3, 0.7), np.where(x, 0.7, 0.3), np.full(len(x), 0.2)])
+    correct = (rng.random((*truth.shape, 1)) < truth[:, :, None]).astype(np.float32)
+    clear = replace(log, truth=truth, correct=correct)
+    for case, supported in ((clear, True), (log, False)):
+        model = BoostedInteraction()
+        model.fit(case.training_set())
+        test = case.vectors[~case.train]
+        p = model.predict(test, case.prompt_vectors)
+        gain = case.gain(p.argmax(1), int(case.training_set().prompt_means.argmax()))
+        assert (model.settings["interaction"] > 0) == supported
+        assert gain > 10 if supported else gain == 0
+        digest = reward_models.save(model, tmp_path / "m.safetensors")
+        again = reward_models.load(
+            reward_models.make("boosted_interaction"), tmp_path / "m.safetensors", digest
+        )
+        assert (again.predict(test, case.prompt_vectors) == p).all()

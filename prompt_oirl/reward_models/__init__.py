@@ -26,7 +26,7 @@ __all__ = [
     "to_bytes",
 ]
 
-MODELS = ("xgboost", "lightgbm", "interaction", "linear", "mlp", "knn")
+MODELS = ("xgboost", "lightgbm", "interaction", "boosted_interaction", "linear", "mlp", "knn")
 PRESETS = ("fast", "paper")
 
 
@@ -63,6 +63,10 @@ def make(name: str, preset: str = "fast", seed: int = 0, **overrides: Any) -> Re
         from prompt_oirl.reward_models.interaction import Interaction
 
         return Interaction(seed)
+    if name == "boosted_interaction":
+        from prompt_oirl.reward_models.boosted_interaction import BoostedInteraction
+
+        return BoostedInteraction(seed)
     if name == "linear":
         from prompt_oirl.reward_models.linear import LogisticPerPrompt
 

@@ -92,7 +92,7 @@ class RidgePath:
     """Ridge regressions on phi (u, D) for all penalties at once: one eigendecomposition per fold and weighting."""
 
     def __init__(self, phi: np.ndarray, folds: np.ndarray, ridges: np.ndarray = RIDGES):
-        self.phi, self.ridges = phi, ridges
+        self.phi, self.folds, self.ridges = phi, folds, ridges
         self.rows = [np.flatnonzero(folds == fold) for fold in range(int(folds.max()) + 1)]
 
     def held_out(self, targets: np.ndarray, weights: np.ndarray) -> np.ndarray:

@@ -34,6 +34,8 @@ LEAST_CLUSTERS = 20  # with fewer there is nothing to cross-fit; prompts are ran
 class Interaction:
     """r(question, prompt) = difficulty + shrunken interaction; `settings` says what the inner folds chose."""
 
+    SETTINGS: tuple[str, ...] = ("difficulty_ridge", "slope", "interaction_ridge", "interaction", "p_value")
+
     def __init__(self, seed: int = 0):
         self.seed = seed
         self.settings: dict[str, Any] = {}
@@ -53,47 +55,59 @@ class Interaction:
         self._difficulty = np.zeros(phi.shape[1])
         self._interaction = np.zeros((phi.shape[1], len(self._b)))
         self._supported = False
-        self.settings = dict.fromkeys(_SETTINGS, 0.0) | {"p_value": 1.0}
+        self.settings = {name: 1.0 if name == "p_value" else 0.0 for name in self.SETTINGS}
         n_clusters = len(np.unique(train.clusters)) if train.clusters is not None else len(phi)
         if n_clusters >= LEAST_CLUSTERS:
-            self._fit_effects(phi, cells, inner_folds(train, self.seed))
+            path = RidgePath(phi, inner_folds(train, self.seed))
+            d, slope = self._fit_difficulty(path, cells)
+            if len(self._b) > 1:
+                slope = self._fit_interaction(train, path, cells, d, slope)
+            self.settings["slope"] = round(max(float(slope), 0.0), 4)
+            self._difficulty *= self.settings["slope"]
 
-    def _fit_effects(self, phi: np.ndarray, cells: Cells, folds: np.ndarray) -> None:
-        path = RidgePath(phi, folds)
-        # Difficulty: one working residual per question, pooled over its prompts.
-        score, information = cells.by_question(np.broadcast_to(self._b, cells.y.shape))
-        target, weight = score / np.maximum(information, 1e-9), information
+    def _fit_difficulty(self, path: RidgePath, cells: Cells) -> tuple[np.ndarray, float]:
+        """Held-out d (u,), one working residual per question pooled over its prompts, and its slope a."""
+        score, weight = cells.by_question(np.broadcast_to(self._b, cells.y.shape))
+        target = score / np.maximum(weight, 1e-9)
         held_out = path.held_out(target[:, None], weight[:, None])[:, :, 0]
         ridge = int(np.argmin([(weight * (target - d) ** 2).sum() for d in held_out]))
         d = held_out[ridge]
-        wide = np.repeat(d[:, None], cells.y.shape[1], 1)
-        self._b, (slope,), _ = cells.regress([wide])
+        self._b, (slope,), _ = cells.regress([np.repeat(d[:, None], cells.y.shape[1], 1)])
+        self._difficulty = path.fit(target[:, None], weight[:, None], ridge)[:, 0]
         self.settings["difficulty_ridge"] = float(RIDGES[ridge])
-        if len(self._b) > 1:
-            residual, information = self.interaction_targets(cells, d, slope)
-            paths = path.held_out(residual, information)
-            chosen, weighed, contenders = choose_weight(cells, d, paths, residual, information)
-            m = path.fit(residual, information, chosen)
-            # Never less than a standard error, so that `effects` of an unsupported interaction can still be tested.
-            used = max(weighed.cautious, weighed.error)
-            self._interaction = used * (m - m.mean(1, keepdims=True))
-            p_value = sign_flip_p_value(
-                phi, folds, cells.clusters, residual[:, contenders], information[:, contenders], self.seed
-            )
-            self._supported = bool(weighed.cautious > 0 and p_value <= LEVEL)
-            if self._supported:
-                self._b, slope = weighed.b, weighed.slope
-            self.settings |= {
-                "interaction_ridge": float(RIDGES[chosen]),
-                "interaction": round(used, 4) if self._supported else 0.0,
-                "p_value": round(p_value, 4),
-            }
-        self.settings["slope"] = round(max(float(slope), 0.0), 4)
-        self._difficulty = self.settings["slope"] * path.fit(target[:, None], weight[:, None], ridge)[:, 0]
+        return d, float(slope)
 
-    def interaction_targets(
-        self, cells: Cells, d: np.ndarray, slope: float
-    ) -> tuple[np.ndarray, np.ndarray]:
+    def _fit_interaction(
+        self, train: TrainingSet, path: RidgePath, cells: Cells, d: np.ndarray, slope: float
+    ) -> float:
+        """Learn m and its weight s; returns the slope of d beside them."""
+        residual, information = self.interaction_targets(cells, d, slope)
+        paths = path.held_out(residual, information)
+        chosen, weighed, contenders = choose_weight(cells, d, paths, residual, information)
+        m = path.fit(residual, information, chosen)
+        # Never less than a standard error, so that `effects` of an unsupported interaction can still be tested.
+        used = max(weighed.cautious, weighed.error)
+        self._interaction = used * (m - m.mean(1, keepdims=True))
+        p_value = sign_flip_p_value(
+            path.phi,
+            path.folds,
+            cells.clusters,
+            residual[:, contenders],
+            information[:, contenders],
+            self.seed,
+        )
+        self._supported = bool(weighed.cautious > 0 and p_value <= LEVEL)
+        self.settings |= {
+            "interaction_ridge": float(RIDGES[chosen]),
+            "interaction": round(used, 4) if self._supported else 0.0,
+            "p_value": round(p_value, 4),
+        }
+        if not self._supported:
+            return slope
+        self._b = weighed.b
+        return weighed.slope
+
+    def interaction_targets(self, cells: Cells, d: np.ndarray, slope: float) -> tuple[np.ndarray, np.ndarray]:
         """Working residuals (u, K) and weights once prompt, predicted difficulty and each question's own luck are out."""
         logits = self._b + slope * d[:, None]
         own = np.zeros(len(d))
@@ -147,7 +161,7 @@ class Interaction:
             "difficulty": self._difficulty,
             "interaction": self._interaction,
             "supported": np.array([self._supported]),
-            "settings": np.array([self.settings[k] for k in _SETTINGS], dtype=np.float64),
+            "settings": np.array([self.settings[k] for k in self.SETTINGS], dtype=np.float64),
         }
 
     def restore(self, arrays: dict[str, np.ndarray]) -> None:
@@ -156,10 +170,7 @@ class Interaction:
         self._prompts, self._coordinates = arrays["prompts"], arrays["coordinates"]
         self._b, self._difficulty = arrays["b"], arrays["difficulty"]
         self._interaction, self._supported = arrays["interaction"], bool(arrays["supported"][0])
-        self.settings = dict(zip(_SETTINGS, arrays["settings"].tolist()))
-
-
-_SETTINGS = ("difficulty_ridge", "slope", "interaction_ridge", "interaction", "p_value")
+        self.settings = dict(zip(self.SETTINGS, arrays["settings"].tolist()))
 
 
 @dataclass(frozen=True)

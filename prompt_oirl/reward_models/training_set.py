@@ -45,6 +45,16 @@ class TrainingSet:
             columns=tuple(columns),
         )
 
+    def rows(self, keep: np.ndarray) -> TrainingSet:
+        """Some of the questions, by mask or index."""
+        return replace(
+            self,
+            questions=self.questions[keep],
+            labels=self.labels[keep],
+            weights=self.weights[keep],
+            clusters=None if self.clusters is None else self.clusters[keep],
+        )
+
     def blocks(self) -> Iterator[slice]:
         """Row ranges of at most BLOCK questions."""
         for start in range(0, len(self.questions), BLOCK):
