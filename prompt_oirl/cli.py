@@ -49,8 +49,8 @@ class Learning(Reading):
     """Settings of the selector."""
 
     model: str = "interaction"
-    """The reward model: interaction (leaves the best prompt only where that is supported), xgboost, lightgbm, linear,
-    mlp or knn."""
+    """The reward model: interaction and boosted_interaction (leave the best prompt only where that is supported),
+    xgboost, lightgbm, linear, mlp or knn."""
     cost_weight: float = 0.0
     """Success that one unit of cost must bring: the choice maximises success - cost_weight * cost."""
 
