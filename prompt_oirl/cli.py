@@ -13,12 +13,9 @@ stderr. Exit status: 0 done, 1 the input cannot be used, 2 wrong flags, 130 stop
 
 from __future__ import annotations
 
-import csv
-import io
 import json
-import sys
 import warnings
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -26,10 +23,8 @@ from typing import Annotated, Any, Literal
 import tyro
 
 from prompt_oirl.artifacts import InputError, on_one_line
+from prompt_oirl.cli_output import Format, plain, put, say, say_warning, write_rows
 from prompt_oirl.steps import run_reporting
-
-Format = Literal["table", "csv", "jsonl"]
-_FORMULA = ("=", "+", "-", "@", "\t", "\r")
 
 
 @dataclass(kw_only=True)
@@ -179,7 +174,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         ReportPage: report,
     }
     with warnings.catch_warnings():
-        warnings.showwarning = _say_warning  # type: ignore[assignment]
+        warnings.showwarning = say_warning  # type: ignore[assignment]
         run_reporting(lambda: work[type(args)](args), "choose another --out", "nothing was written")
 
 
@@ -193,7 +188,7 @@ def fit(args: Fit) -> None:
     selector.fit(log)
     folder = selector.save(args.out)
     best = selector.prompts_[selector.best_]
-    _say(
+    say(
         f"{len(log.questions):,} questions, {len(log.prompts)} prompts, {len(log.correct):,} answers; best prompt overall, right "
         f"{100 * selector.success_.max():.1f} % of the time: {on_one_line(best)}\nselector ({selector.model_name_}) saved in {folder}"
     )
@@ -217,7 +212,7 @@ def select(args: Select) -> None:
         for i, question in enumerate(questions)
         for rank in range(args.k)
     ]
-    _write(rows, ["question", "rank", "prompt", "probability"], args.format, args.excel_safe)
+    write_rows(rows, ["question", "rank", "prompt", "probability"], args.format, args.excel_safe)
 
 
 def evaluate(args: Evaluate) -> None:
@@ -235,9 +230,9 @@ def evaluate(args: Evaluate) -> None:
         "coverage": (result.coverage, COVERAGE_COLUMNS),
         "calibration": (result.calibration, CALIBRATION_COLUMNS),
     }
-    _write(*tables[args.table], args.format)
+    write_rows(*tables[args.table], args.format)
     gain, low, high = (100 * value for value in result.gain)
-    _say(
+    say(
         f"choosing per question gains {gain:+.1f} points [{low:+.1f}, {high:+.1f}] over the best single prompt"
     )
 
@@ -251,9 +246,9 @@ def diagnose(args: Diagnose) -> None:
     train = PromptSelector(args.embedder, seed=args.seed).training_set(log)
     found = examine(log, train, args.seed)
     if args.format == "jsonl":
-        _put(json.dumps(_plain(asdict(found))) + "\n")
+        put(json.dumps(plain(asdict(found))) + "\n")
     else:
-        _put("".join(f"{line}\n" for line in report_lines(found)))
+        put("".join(f"{line}\n" for line in report_lines(found)))
 
 
 def vote(args: Vote) -> None:
@@ -262,11 +257,11 @@ def vote(args: Vote) -> None:
 
     log = _read(args.log, args)
     if len(log.prompts) > MAX_PROMPTS:
-        _say(f"note: voting is judged over the {MAX_PROMPTS} prompts with the most answers")
+        say(f"note: voting is judged over the {MAX_PROMPTS} prompts with the most answers")
     rows = voting_rows(_selector(args), log, args.parser, args.seed)
-    _write(rows, COLUMNS, args.format)
+    write_rows(rows, COLUMNS, args.format)
     if (log.counts == 0).any():
-        _say(
+        say(
             "note: some answers are not in the log; only logged ones were asked, so the first call is not always the best prompt"
         )
 
@@ -279,9 +274,9 @@ def report(args: ReportPage) -> None:
         raise InputError(f"{args.out} is a folder: name the page, such as {args.out / 'report.html'}")
     log = _read(args.log, args)
     name = "log from stdin" if args.log == "-" else Path(args.log).name
-    made = make_report(_selector(args), log, args.title or name, args.seed, _say)
+    made = make_report(_selector(args), log, args.title or name, args.seed, say)
     write_page(args.out, made)
-    _say(f"{made.verdict}: {' '.join(made.sentences)}\n{args.out} opens in any browser")
+    say(f"{made.verdict}: {' '.join(made.sentences)}\n{args.out} opens in any browser")
 
 
 # --- reading and writing -----------------------------------------------------------------------------------
@@ -298,7 +293,7 @@ def _read(path: str | None, args: Reading) -> Any:
 
     log = read_log(path or "-", args.llm)
     for note in log.notes:
-        _say(f"note: {note}")
+        say(f"note: {note}")
     return log
 
 
@@ -313,61 +308,3 @@ def _read_prompts(path: Path) -> list[str]:
     from prompt_oirl.user_tables import read_texts
 
     return list(dict.fromkeys(read_texts(str(path), "prompt", lines=False)))
-
-
-def _write(
-    rows: Iterable[Mapping[str, Any]], columns: Sequence[str], form: Format, excel_safe: bool = False
-) -> None:
-    """Rows to stdout, always as UTF-8 with plain line ends."""
-    out = io.StringIO(newline="")
-    if form == "jsonl":
-        for row in rows:
-            out.write(json.dumps({c: _plain(row.get(c)) for c in columns}) + "\n")
-    elif form == "csv":
-        writer = csv.writer(out, lineterminator="\n")
-        writer.writerow(columns)
-        for row in rows:
-            cells = [_cell(row.get(c)) for c in columns]
-            writer.writerow(
-                [
-                    f"'{c}" if excel_safe and isinstance(row.get(k), str) and c.startswith(_FORMULA) else c
-                    for k, c in zip(columns, cells)
-                ]
-            )
-    else:
-        table = [list(columns), *([_cell(row.get(c), 4) for c in columns] for row in rows)]
-        widths = [max(len(on_one_line(line[i])) for line in table) for i in range(len(columns))]
-        for line in table:
-            out.write("  ".join(on_one_line(c).ljust(w) for c, w in zip(line, widths)).rstrip() + "\n")
-    _put(out.getvalue())
-
-
-def _put(text: str) -> None:
-    sys.stdout.flush()
-    sys.stdout.buffer.write(text.encode("utf-8"))
-    sys.stdout.buffer.flush()
-
-
-def _plain(value: Any) -> Any:
-    """What JSON can hold: NumPy's numbers as Python's, NaN as null."""
-    if isinstance(value, Mapping):
-        return {key: _plain(v) for key, v in value.items()}
-    if isinstance(value, list | tuple):
-        return [_plain(v) for v in value]
-    value = value.item() if hasattr(value, "item") else value
-    return None if isinstance(value, float) and value != value else value
-
-
-def _cell(value: Any, digits: int = 6) -> str:
-    value = _plain(value)
-    if value is None:
-        return ""
-    return f"{value:.{digits}g}" if isinstance(value, float) else str(value)
-
-
-def _say(text: str) -> None:
-    print(text, file=sys.stderr)
-
-
-def _say_warning(message: Warning | str, *_: Any) -> None:
-    _say(f"note: {message}")

@@ -11,11 +11,13 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from prompt_oirl.log_facts import DataFacts, data_facts
 from prompt_oirl.metrics import ClusterBootstrap
 from prompt_oirl.prompt_log import PromptLog
 from prompt_oirl.reward_models.interaction import LEVEL, Interaction, WeighedInteraction, weigh_interaction
 from prompt_oirl.reward_models.training_set import TrainingSet
 from prompt_oirl.splits import HEADLINE_FOLDS, assign_folds
+from prompt_oirl.variance import VarianceSplit, oracle, variance_split
 
 WORTH = 0.003  # a gain below that is not worth a reward model, however sure
 MATTERS = 0.01  # a gain that the log must be able to rule out before "not shown" is said
@@ -23,69 +25,6 @@ SHOWN = 2.6  # standard errors at which the sign-flip test of the whole log most
 SURE = 1.96  # standard errors: 95 % intervals
 CURVE = (0.25, 0.5, 1.0)
 MOST_QUESTIONS = 1_000_000
-
-
-@dataclass(frozen=True)
-class DataFacts:
-    """What the log holds. `coverage` is the share of cells asked, `broken` and `truncated` name prompts."""
-
-    rows: int
-    questions: int
-    prompts: int
-    groups: int
-    coverage: float
-    answers_per_cell: float
-    repeated_cells: int
-    duplicate_rows: int
-    near_duplicate_questions: int
-    test_questions_in_train: int
-    test_groups_in_train: int
-    broken_prompts: list[str]
-    truncated: dict[str, float]
-    success: dict[str, float]
-
-    def lines(self) -> list[str]:
-        """One sentence per fact, what needs attention last."""
-        said = [
-            f"{self.rows:,} answers: {self.questions:,} questions x {self.prompts} prompts, {self.coverage:.0%} of the cells asked, "
-            f"{self.answers_per_cell:.1f} answers per asked cell.",
-            f"{self.groups:,} groups of near-duplicate questions; {self.near_duplicate_questions:,} questions are near-duplicates of an earlier one.",
-        ]
-        if self.duplicate_rows:
-            said.append(
-                f"{self.duplicate_rows:,} rows repeat question, prompt and answer exactly: fine if the LLM was asked again, but drop copies of one answer, which count as independent evidence."
-            )
-        if self.test_questions_in_train or self.test_groups_in_train:
-            said.append(
-                f"{self.test_questions_in_train:,} questions of split test stand in split train too, {self.test_groups_in_train:,} with near-duplicates: "
-                "results on that split are a leak; folds by group are used here."
-            )
-        if self.broken_prompts:
-            said.append(f"Never right, probably broken or graded wrongly: {', '.join(self.broken_prompts)}.")
-        if self.truncated:
-            shares = ", ".join(f"{name} {share:.0%}" for name, share in self.truncated.items())
-            said.append(f"Answers that end in mid-sentence (cut by a token limit?): {shares}.")
-        return said
-
-
-@dataclass(frozen=True)
-class VarianceSplit:
-    """Variance of one answer's correctness: between these prompts, between questions, their interaction, sampling noise.
-
-    The last three are (low, value, high). With one answer per cell interaction and noise cannot be told apart (nor,
-    with K prompts, 1/K of them from difficulty): their values are NaN and only the bounds are known.
-    """
-
-    prompt: float
-    difficulty: tuple[float, float, float]
-    interaction: tuple[float, float, float]
-    noise: tuple[float, float, float]
-    repeated: bool
-
-    @property
-    def total(self) -> float:
-        """Variance of one answer; the same wherever between the bounds the truth lies."""
-        return self.prompt + self.difficulty[0] + self.interaction[0] + self.noise[2]
 
 
 @dataclass(frozen=True)
@@ -138,135 +77,6 @@ def _too_little(log: PromptLog, facts: DataFacts, known: np.ndarray) -> str:
     if known.min() == known.max():
         return f"Every answer has correct = {known.min():g}: there is nothing to choose by."
     return f"The log has {facts.groups} different questions; {4 * HEADLINE_FOLDS} are the least, several hundred make sense."
-
-
-def data_facts(log: PromptLog) -> DataFacts:
-    """Rows, coverage, copies, overlap, cut answers and prompts that never work."""
-    asked = log.counts > 0
-    groups = log.groups
-    answers = log.counts.sum(0)
-    broken = [name for name, n, s in zip(log.names, answers, log.prompt_success) if n >= 20 and s == 0]
-    cell = log.question * len(log.prompts) + log.prompt
-    texts = [(c, a) for c, a in zip(cell.tolist(), log.answer) if a]
-    overlap, close = 0, 0
-    if log.split is not None and {"train", "test"} <= set(log.split.tolist()):
-        of = {s: np.unique(log.question[log.split == s]) for s in ("train", "test")}
-        overlap = len(np.intersect1d(of["train"], of["test"]))
-        close = int(np.isin(groups[of["test"]], groups[of["train"]]).sum())
-    return DataFacts(
-        rows=len(log.correct),
-        questions=len(log.questions),
-        prompts=len(log.prompts),
-        groups=len(np.unique(groups)),
-        coverage=float(asked.mean()),
-        answers_per_cell=float(len(log.correct) / max(asked.sum(), 1)),
-        repeated_cells=int((log.counts > 1).sum()),
-        duplicate_rows=len(texts) - len(set(texts)),
-        near_duplicate_questions=len(groups) - len(np.unique(groups)),
-        test_questions_in_train=overlap,
-        test_groups_in_train=close,
-        broken_prompts=broken,
-        truncated=_truncated(log),
-        success={name: float(s) for name, s in zip(log.names, log.prompt_success)},
-    )
-
-
-def _truncated(log: PromptLog) -> dict[str, float]:
-    """Prompts of whose answers over a quarter ends without terminal punctuation, a sign or a digit."""
-    cut = np.array(
-        [np.nan if not a or len(a) < 20 else a.rstrip()[-1:].isalpha() for a in log.answer], dtype=float
-    )
-    shares = {}
-    for j, name in enumerate(log.names):
-        mine = cut[(log.prompt == j) & ~np.isnan(cut)]
-        if len(mine) >= 20 and mine.mean() > 0.25:
-            shares[name] = float(mine.mean())
-    return shares
-
-
-def variance_split(
-    question: np.ndarray, prompt: np.ndarray, correct: np.ndarray, shape: tuple[int, ...]
-) -> VarianceSplit | None:
-    """Split Var(correct) by moments; answers are rows with `question`, `prompt` (rows,), `shape` is (n, K).
-
-    Mean products of two answers that share cell, question, prompt or nothing estimate E[pi^2], E[pi_qp pi_qp'],
-    E[pi_qp pi_q'p] and E[pi_qp pi_q'p'] without bias, where pi is a cell's success probability; the components of a
-    two-way layout with these K prompts and random questions are combinations of them (Searle, Casella and McCulloch,
-    Variance Components, 1992, chapter 5). None where a product has no pair.
-    """
-    n, k = shape
-    cells = question * k + prompt
-    s, count = (
-        np.bincount(cells, correct, n * k).reshape(n, k),
-        np.bincount(cells, minlength=n * k).reshape(n, k).astype(float),
-    )
-    squares = float((correct**2).sum())
-    second = squares / len(correct)
-
-    def mean(products: float, pairs: float) -> float:
-        return products / pairs if pairs > 0 else float("nan")
-
-    same_question = mean((s.sum(1) ** 2).sum() - (s**2).sum(), (count.sum(1) ** 2).sum() - (count**2).sum())
-    per_prompt = s.sum(0) ** 2 - (s**2).sum(0), count.sum(0) ** 2 - (count**2).sum(0)
-    same_prompt = float(np.mean([mean(a, b) for a, b in zip(*per_prompt)]))
-    nothing = mean(
-        s.sum() ** 2 - (s.sum(1) ** 2).sum() - (s.sum(0) ** 2).sum() + (s**2).sum(),
-        count.sum() ** 2 - (count.sum(1) ** 2).sum() - (count.sum(0) ** 2).sum() + (count**2).sum(),
-    )
-    if k == 1 or np.isnan([same_question, same_prompt, nothing]).any():
-        return None
-    repeated = (count**2).sum() - count.sum()
-    least = same_question + same_prompt - nothing  # E[pi^2] if there were no interaction
-    values = [min(max(least, 0.0), second), second]
-    if repeated >= 100:
-        values.append(mean((s**2).sum() - squares, repeated))
-    between = (k - 1) / k
-    mean_square = same_prompt / k + between * nothing
-
-    def parts(cell: float) -> tuple[float, float, float]:
-        interaction = between * (cell - same_question - same_prompt + nothing)
-        difficulty = cell / k + between * same_question - mean_square
-        return max(interaction, 0.0), max(second - cell, 0.0), max(difficulty, 0.0)
-
-    prompts = max(same_prompt - mean_square, 0.0)
-    low, high = parts(values[0]), parts(values[1])
-    if len(values) == 3:
-        i, e, d = parts(values[2])
-        return VarianceSplit(prompts, (d, d, d), (i, i, i), (e, e, e), True)
-    nan = float("nan")
-    return VarianceSplit(
-        prompts, (low[2], nan, high[2]), (low[0], nan, high[0]), (high[1], nan, low[1]), False
-    )
-
-
-def oracle(log: PromptLog) -> tuple[float, float]:
-    """Success if any right prompt were always found, with luck and without it.
-
-    Without luck: one half of a cell's answers finds the prompt, the other half judges it (both ways), over questions whose
-    every cell was answered twice or more; NaN where there are none. A lower bound: half the answers choose less well.
-    """
-    complete = (log.counts > 0).all(1)
-    raw = float(log.labels[complete].max(1).mean()) if complete.any() else float("nan")
-    twice = (log.counts > 1).all(1)
-    if not twice.any():
-        return raw, float("nan")
-    order = np.lexsort((log.sample, log.prompt, log.question))
-    cell = (log.question * len(log.prompts) + log.prompt)[order]
-    place = (
-        np.arange(len(cell))
-        - np.r_[0, np.flatnonzero(np.diff(cell)) + 1][np.cumsum(np.r_[0, np.diff(cell) != 0])]
-    )
-    halves = []
-    for parity in (0, 1):
-        mine = place % 2 == parity
-        size = log.labels.size
-        total = np.bincount(cell[mine], log.correct[order][mine], size)
-        halves.append(
-            (total / np.maximum(np.bincount(cell[mine], minlength=size), 1)).reshape(log.labels.shape)[twice]
-        )
-    prior = 1e-6 * log.prompt_success  # ties go to the better prompt
-    judged = [b[np.arange(len(a)), (a + prior).argmax(1)].mean() for a, b in (halves, halves[::-1])]
-    return raw, float(np.mean(judged))
 
 
 def expected_gain(train: TrainingSet, seed: int = 0) -> Gain:

@@ -31,6 +31,7 @@ from prompt_oirl.reward_models.interaction import Interaction
 from prompt_oirl.simulation import GSM8K, MAWPS, SimulatedLog, simulate
 from prompt_oirl.splits import Split
 from prompt_oirl.steps import run_step
+from prompt_oirl.variance import variance_split
 
 BINS = 15
 LOGISTIC_C = 0.0003  # what step 4's validation rows choose most often on these logs
@@ -368,9 +369,7 @@ def variance_rows(args: Args) -> list[dict[str, Any]]:
 def variance(rates: np.ndarray, samples: int, seed: int) -> tuple[list[float], list[float]]:
     log = simulate(3, train=2000, test=1, rates=tuple(rates), samples=samples, seed=seed)
     answers = log.prompt_log()
-    split = diagnosis.variance_split(
-        answers.question, answers.prompt, answers.correct.astype(float), (2000, 8)
-    )
+    split = variance_split(answers.question, answers.prompt, answers.correct.astype(float), (2000, 8))
     assert split is not None
     return list(log.components().values()), [
         split.prompt,

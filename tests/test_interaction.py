@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from prompt_oirl import diagnosis, reward_models
+from prompt_oirl import diagnosis, log_facts, reward_models, variance
 from prompt_oirl.prompt_log import read_log
 from prompt_oirl.reward_models.boosted_interaction import BoostedInteraction
 from prompt_oirl.reward_models.cells import RIDGES, Cells, RidgePath, sigmoid
@@ -248,7 +248,7 @@ def test_variance_components():
     for seed in range(5):
         log = simulate(3, train=2000, test=1, rates=rates, samples=2, seed=seed)
         rows = log.prompt_log()
-        split = diagnosis.variance_split(rows.question, rows.prompt, rows.correct.astype(float), (2000, 8))
+        split = variance.variance_split(rows.question, rows.prompt, rows.correct.astype(float), (2000, 8))
         assert split is not None and split.repeated
         true.append(list(log.components().values()))
         estimated.append([split.prompt, split.difficulty[1], split.interaction[1], split.noise[1]])
@@ -259,7 +259,7 @@ def test_variance_components():
 def test_one_answer_per_cell_gives_bounds_that_hold():
     log = simulate(3, train=3000, test=1, rates=RATES, seed=1)
     rows = log.prompt_log()
-    split = diagnosis.variance_split(rows.question, rows.prompt, rows.correct.astype(float), (3000, 4))
+    split = variance.variance_split(rows.question, rows.prompt, rows.correct.astype(float), (3000, 4))
     assert split is not None and not split.repeated and np.isnan(split.interaction[1])
     true = log.components()
     for name in ("difficulty", "interaction", "noise"):
@@ -270,7 +270,7 @@ def test_one_answer_per_cell_gives_bounds_that_hold():
 
 def test_oracle_without_luck():
     log = simulate(0, train=2000, test=1, rates=(0.5, 0.5, 0.5), samples=2, seed=0)
-    raw, without = diagnosis.oracle(log.prompt_log())
+    raw, without = variance.oracle(log.prompt_log())
     best = log.truth[log.train].max(1).mean()
     assert raw > best + 0.1, "luck flatters"
     assert 0.5 < without < best + 0.02
@@ -289,7 +289,7 @@ def test_facts_name_what_is_wrong():
         for p, a in (("good", "the answer is 7."), ("bad", "so first we will take the number of all the"))
         for s in ("train", "test")
     ]
-    facts = diagnosis.data_facts(read_log(pd.DataFrame(rows)))
+    facts = log_facts.data_facts(read_log(pd.DataFrame(rows)))
     assert facts.broken_prompts == ["prompt 2"] and set(facts.truncated) == {"prompt 2"}
     assert facts.test_questions_in_train == 30 and facts.duplicate_rows == 60
     assert any("leak" in line for line in facts.lines())

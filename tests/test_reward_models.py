@@ -271,7 +271,10 @@ def test_tuning_leaves_torch_as_it_was() -> None:
 
 
 def test_unknown_names_and_presets_are_refused() -> None:
-    with pytest.raises(InputError, match="choose one of xgboost, lightgbm, interaction, boosted_interaction, linear, mlp, knn"):
+    with pytest.raises(
+        InputError,
+        match="choose one of xgboost, lightgbm, interaction, boosted_interaction, linear, mlp, knn",
+    ):
         make("forest")
     for name in MODELS[1:]:
         with pytest.raises(InputError, match="--preset fast"):
