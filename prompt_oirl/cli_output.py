@@ -9,7 +9,7 @@ import sys
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Literal
 
-from prompt_oirl.artifacts import on_one_line
+from prompt_oirl.artifacts import InputError, on_one_line
 
 Format = Literal["table", "csv", "jsonl"]
 _FORMULA = ("=", "+", "-", "@", "\t", "\r")  # a spreadsheet runs cells that begin so
@@ -43,8 +43,10 @@ def write_rows(
 
 
 def put(text: str) -> None:
+    if sys.stdout is None:
+        raise InputError("stdout is closed: let it go to a file or a pipe")
     sys.stdout.flush()
-    sys.stdout.buffer.write(text.encode("utf-8"))
+    sys.stdout.buffer.write(text.encode("utf-8", "backslashreplace"))
     sys.stdout.buffer.flush()
 
 

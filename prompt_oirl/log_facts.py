@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from prompt_oirl.artifacts import on_one_line
 from prompt_oirl.prompt_log import PromptLog
 
 
@@ -57,7 +58,9 @@ def data_facts(log: PromptLog) -> DataFacts:
     asked = log.counts > 0
     groups = log.groups
     answers = log.counts.sum(0)
-    broken = [name for name, n, s in zip(log.names, answers, log.prompt_success) if n >= 20 and s == 0]
+    broken = [
+        on_one_line(name) for name, n, s in zip(log.names, answers, log.prompt_success) if n >= 20 and s == 0
+    ]
     cell = log.question * len(log.prompts) + log.prompt
     texts = [(c, a) for c, a in zip(cell.tolist(), log.answer) if a]
     overlap, close = 0, 0
@@ -92,5 +95,5 @@ def _truncated(log: PromptLog) -> dict[str, float]:
     for j, name in enumerate(log.names):
         mine = cut[(log.prompt == j) & ~np.isnan(cut)]
         if len(mine) >= 20 and mine.mean() > 0.25:
-            shares[name] = float(mine.mean())
+            shares[on_one_line(name)] = float(mine.mean())
     return shares

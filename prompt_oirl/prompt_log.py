@@ -15,9 +15,9 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from prompt_oirl.artifacts import InputError
+from prompt_oirl.artifacts import InputError, on_one_line
 from prompt_oirl.near_duplicates import cluster_texts, in_order_of_appearance
-from prompt_oirl.user_tables import is_empty, numbers, read_table, texts
+from prompt_oirl.user_tables import checked_columns, is_empty, numbers, read_table, texts
 
 COLUMNS = "question, prompt and correct (optional: answer, cost, group, llm, sample, split, prompt_id)"
 REMEDY = f"give one row per answer with the columns {COLUMNS}"
@@ -119,24 +119,16 @@ def read_log(log: pd.DataFrame | str | Path | PromptLog, llm: str | None = None)
     if isinstance(log, PromptLog):
         return log
     if isinstance(log, pd.DataFrame):
-        return _checked(log.reset_index(drop=True), "the log, row ", 0, llm)
+        return _checked(log.reset_index(drop=True), "the log, row ", llm)
     if not isinstance(log, str | Path):
         raise InputError(f"a log is a DataFrame or a path, not {type(log).__name__}; {REMEDY}")
-    frame, first_row = read_table(log, REMEDY)
-    return _checked(frame, "stdin:" if str(log) == "-" else f"{log}:", first_row, llm)
+    return _checked(read_table(log, REMEDY), "stdin:" if str(log) == "-" else f"{log}:", llm)
 
 
-def _checked(frame: pd.DataFrame, where: str, first_row: int, llm: str | None) -> PromptLog:
-    frame = frame.rename(columns={c: str(c).strip() for c in frame.columns})
+def _checked(frame: pd.DataFrame, where: str, llm: str | None) -> PromptLog:
+    """The log of a frame whose index numbers its rows as `where` means it."""
     source = where.removesuffix(":").removesuffix(", row ")
-    missing = [c for c in ("question", "prompt", "correct") if c not in frame.columns]
-    if missing:
-        have = ", ".join(map(str, frame.columns[:12])) or "none"
-        raise InputError(f"{source}: the column {missing[0]} is missing (there are: {have}); {REMEDY}")
-    doubled = frame.columns[frame.columns.duplicated()]
-    if len(doubled):
-        raise InputError(f"{source}: two columns are called {doubled[0]}; {REMEDY}")
-    frame = frame.set_axis(range(first_row, first_row + len(frame)))
+    frame = checked_columns(frame, ("question", "prompt", "correct"), source, REMEDY)
     notes: list[str] = []
     frame, llm = _one_llm(frame, source, llm)
     correct = numbers(frame, "correct", where, low=0, high=1)
@@ -184,10 +176,14 @@ def _one_llm(frame: pd.DataFrame, source: str, llm: str | None) -> tuple[pd.Data
                 f"{source}: there is no column llm, so rows of {llm!r} cannot be chosen; leave out --llm"
             )
         return frame, None
-    found = frame["llm"].astype(str)
+    found = pd.Series(
+        ["" if is_empty(name) else str(name) for name in frame["llm"]], frame.index, dtype=object
+    )
     names = sorted(set(found))
     if llm is None and len(names) > 1:
-        shown = ", ".join(names[:6]) + (", ..." if len(names) > 6 else "")
+        shown = ", ".join(on_one_line(name) or "no name" for name in names[:6]) + (
+            ", ..." if len(names) > 6 else ""
+        )
         raise InputError(
             f"{source}: answers of {len(names)} LLMs ({shown}) are never pooled: choose one with --llm, or filter the log"
         )
@@ -213,7 +209,7 @@ def _samples(
         sample = np.empty(len(cell), dtype=np.int64)
         sample[order] = np.arange(len(cell)) - np.repeat(starts, np.diff(np.r_[starts, len(cell)]))
         return np.arange(len(cell)), sample
-    given = numbers(frame, "sample", where, low=0)
+    given = numbers(frame, "sample", where, low=0, high=2**53)
     if np.isnan(given).any() or (given != np.floor(given)).any():
         row = frame.index[int(np.argmax(np.isnan(given) | (given != np.floor(given))))]
         raise InputError(

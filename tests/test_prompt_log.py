@@ -189,7 +189,46 @@ BAD_FILES: dict[str, tuple[str, bytes, str]] = {
     "empty": ("log.csv", b"", "log.csv: the file is empty; give one row per answer"),
     "latin-1": ("log.csv", "question,prompt,correct\né,A,1\n".encode("latin-1"), "not a readable UTF-8 CSV"),
     "torn quote": ("log.csv", b'question,prompt,correct\n"a,A,1\n', "not a readable UTF-8 CSV"),
-    "too many cells": ("log.csv", b"question,prompt,correct\na,A,1\nb,c,A,1\n", "not a readable UTF-8 CSV"),
+    "too many cells": (
+        "log.csv",
+        b"question,prompt,correct\na,A,1\nb,c,A,1\n",
+        "log.csv:3: 4 cells where the header has 3",
+    ),
+    "one cell more in every row": (
+        "log.csv",
+        b"question,prompt,correct\nb,c,A,1\n",
+        "log.csv:2: 4 cells where the header has 3",
+    ),
+    "a column twice": (
+        "log.csv",
+        b"question,prompt,correct,correct\na,A,1,0\n",
+        "two columns are called correct",
+    ),
+    "semicolons": (
+        "log.csv",
+        b"question;prompt;correct\na;A;1\n",
+        "log.csv: cells are separated by ';'; save the table with commas",
+    ),
+    "row after a blank line and a text of two lines": (
+        "log.csv",
+        b'question,prompt,correct\n\n"a\nb",A,1\nb,A,2\n',
+        "log.csv:5: correct is '2'",
+    ),
+    "a huge sample": (
+        "log.csv",
+        b"question,prompt,correct,sample\na,A,1,1e300\n",
+        "log.csv:2: sample is '1e300'",
+    ),
+    "a cost of 400 digits": (
+        "log.jsonl",
+        b'{"question": "a", "prompt": "A", "correct": 1, "cost": ' + b"9" * 400 + b"}\n",
+        "log.jsonl:1: cost is 999",
+    ),
+    "an llm and none": (
+        "log.jsonl",
+        b'{"question": "a", "prompt": "A", "correct": 1, "llm": null}\n{"question": "a", "prompt": "A", "correct": 1, "llm": "x"}\n',
+        "answers of 2 LLMs (no name, x)",
+    ),
     "row of a csv": ("log.csv", b"question,prompt,correct\na,A,1\nb,A,2\n", "log.csv:3: correct is '2'"),
     "torn json": ("log.jsonl", b'{"question": "a"\n', "log.jsonl:1: not valid JSON"),
     "list": ("log.jsonl", b"[1]\n", "log.jsonl:1: expected one JSON object"),
@@ -208,6 +247,13 @@ def test_bad_files_are_refused_in_one_sentence(name: str, tmp_path: Path) -> Non
         read_log(tmp_path / "nowhere.csv")
     with pytest.raises(InputError, match="a log is a DataFrame or a path, not int"):
         read_log(3)  # type: ignore[arg-type]
+
+
+def test_commas_at_the_end_of_rows_and_long_texts_are_read(tmp_path: Path) -> None:
+    long = "a" * 200_000
+    (tmp_path / "log.csv").write_text(f"question,prompt,correct,cost\n{long},A,1,2,\nb,A,0\n")
+    log = read_log(tmp_path / "log.csv")
+    assert log.questions == [long, "b"] and log.correct.tolist() == [1, 0] and np.isnan(log.cost[1])
 
 
 @given(
