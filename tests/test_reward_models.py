@@ -135,6 +135,19 @@ def test_a_new_prompt_scores_like_the_training_prompt_it_all_but_repeats(name: s
 
 
 @pytest.mark.parametrize("name", MODELS)
+def test_a_feature_that_never_varied_says_nothing_about_new_questions(name: str) -> None:
+    data = planted(200, 0)
+    data.questions[:, -2:] = [1.0, 0.1]
+    if name in ("linear", "mlp"):  # trees may split on anything
+        data.questions[:, -1] += np.random.default_rng(0).normal(0, 1e-8, 200)
+    model, fresh = trained(name, data), planted(50, 3)
+    fresh.questions[:, -2:] = [1.0, 0.1]
+    usual = model.predict(fresh.questions, fresh.prompts)
+    fresh.questions[:, -2:] = [7.0, -2.0]
+    np.testing.assert_allclose(model.predict(fresh.questions, fresh.prompts), usual, atol=1e-5)
+
+
+@pytest.mark.parametrize("name", MODELS)
 def test_cells_never_asked_do_not_count(name: str) -> None:
     data = planted(120, 0)
     labels = data.labels.copy()

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from prompt_oirl.metrics import log_loss
-from prompt_oirl.reward_models.training_set import TrainingSet, prompt_coordinates
+from prompt_oirl.reward_models.training_set import TrainingSet, mean_and_scale, prompt_coordinates
 
 GRID = (0.0001, 0.0003, 0.001, 0.003, 0.01, 0.03)
 
@@ -32,8 +32,7 @@ class LogisticPerPrompt:
     def fit(self, train: TrainingSet) -> None:
         from sklearn.linear_model import LogisticRegression
 
-        self._mean = train.questions.mean(0)
-        self._scale = train.questions.std(0) + 1e-6
+        self._mean, self._scale = mean_and_scale(train.questions)
         self._coordinates = prompt_coordinates(train.prompts)
         x = (train.questions - self._mean) / self._scale
         coefficients = []

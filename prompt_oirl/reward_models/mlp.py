@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from prompt_oirl.metrics import log_loss
-from prompt_oirl.reward_models.training_set import TrainingSet, prompt_coordinates
+from prompt_oirl.reward_models.training_set import TrainingSet, mean_and_scale, prompt_coordinates
 
 HIDDEN, EPOCHS, PATIENCE, BATCH = 128, 40, 4, 1024
 
@@ -44,7 +44,7 @@ class MLP:
         torch.set_num_threads(1)  # one thread: the same bits whatever the machine is doing
         generator = torch.Generator().manual_seed(self._seed)
         torch.manual_seed(self._seed)
-        self._mean, self._scale = train.questions.mean(0), train.questions.std(0) + 1e-6
+        self._mean, self._scale = mean_and_scale(train.questions)
         self._coordinates = prompt_coordinates(train.prompts)
         row, column, label, weight = train.cells()
         x = torch.from_numpy(((train.questions - self._mean) / self._scale).astype(np.float32))

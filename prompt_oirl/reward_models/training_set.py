@@ -9,6 +9,8 @@ import numpy as np
 
 from prompt_oirl.mapped_questions import BLOCK
 
+CONSTANT = 1e-5  # standard deviation up to which a column is taken for constant
+
 
 @dataclass(frozen=True, eq=False)
 class TrainingSet:
@@ -105,3 +107,13 @@ def prompt_coordinates(training_prompts: np.ndarray) -> np.ndarray:
     gram = training_prompts.astype(np.float64) @ training_prompts.T.astype(np.float64)
     ridge = 1e-3 * np.trace(gram) / max(len(gram), 1) + 1e-12
     return (np.linalg.solve(gram + ridge * np.eye(len(gram)), training_prompts).T).astype(np.float32)
+
+
+def mean_and_scale(questions: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Mean and standard deviation (d,) of each column; infinite where it is constant but for rounding.
+
+    Nothing was learned along such a column, so a new question that differs there must count as one that doesn't.
+    """
+    spread = questions.std(0)
+    scale = np.where(spread > CONSTANT, spread + 1e-6, np.inf)
+    return questions.mean(0), scale.astype(questions.dtype)
