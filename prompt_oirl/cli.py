@@ -79,7 +79,7 @@ class Select:
     k: int = 1
     """How many prompts per question, best first."""
     abstain_below: float | None = None
-    """Leave the prompt empty where even the best one's probability is lower than this."""
+    """Leave the prompt empty where the best one's probability is lower than this (0 to 1)."""
     format: Format = "csv"
     """How the choices are written."""
     excel_safe: bool = False
@@ -200,14 +200,13 @@ def select(args: Select) -> None:
     selector = PromptSelector.load(args.selector)
     questions = _read_questions(args.questions)
     prompts = None if args.prompts is None else _read_prompts(args.prompts)
-    picks = selector.select(questions, prompts, args.k, args.abstain_below).reshape(len(questions), args.k)
-    order, probabilities = selector.rank(questions, prompts)
+    picks, probabilities = selector.choose(questions, prompts, args.k, args.abstain_below)
     rows = [
         {
             "question": question,
             "rank": rank + 1,
             "prompt": picks[i, rank],
-            "probability": round(float(probabilities[i, order[i, rank]]), 6),
+            "probability": round(float(probabilities[i, rank]), 6),
         }
         for i, question in enumerate(questions)
         for rank in range(args.k)

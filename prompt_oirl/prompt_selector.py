@@ -9,6 +9,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
+from numbers import Integral, Real
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,15 @@ from sklearn.base import BaseEstimator
 from sklearn.utils.validation import check_is_fitted
 
 from prompt_oirl import reward_models
-from prompt_oirl.artifacts import InputError, atomic_write, is_file_name, read_json, sha256, write_json
+from prompt_oirl.artifacts import (
+    InputError,
+    atomic_write,
+    content_key,
+    is_file_name,
+    read_json,
+    sha256,
+    write_json,
+)
 from prompt_oirl.embeddings import Embedder, TfidfEmbedder, encode_distinct, load_embedder
 from prompt_oirl.prompt_log import PromptLog, read_log
 from prompt_oirl.reward_models import RewardModel, TrainingSet
@@ -26,9 +35,10 @@ from prompt_oirl.splits import INNER_FOLDS, assign_folds
 from prompt_oirl.surface import surface_features
 from prompt_oirl.user_tables import check_text
 
-SCHEMA = 1
+SCHEMA = 2
 DEFAULT_MODEL = "interaction"  # ranks prompts by their means unless held-out folds support more
 LEAST_GROUPS = 20
+MOST_WEIGHT = 1e12
 PRIOR_ANSWERS = 2.0  # at the mean of all: a prompt that was asked once and right is not the best one yet
 OWN_AXIS = 0.3  # length of a logged prompt's own axis beside its embedding: equal embeddings stay two prompts
 HEADER = "selector.json"
@@ -87,8 +97,10 @@ class PromptSelector(BaseEstimator):
         return TrainingSet(questions, prompts, log.labels[:, asked], log.counts[:, asked], size, log.groups)
 
     def _check_settings(self, costs: np.ndarray) -> None:
-        if not np.isfinite(self.cost_weight) or self.cost_weight < 0:
-            raise InputError(f"cost_weight {self.cost_weight}: give 0 or more")
+        if not isinstance(self.cost_weight, Real) or not 0 <= self.cost_weight <= MOST_WEIGHT:
+            raise InputError(f"cost_weight {self.cost_weight}: give a number from 0 to {MOST_WEIGHT:g}")
+        if not isinstance(self.seed, Integral) or not 0 <= self.seed < 2**32:
+            raise InputError(f"seed {self.seed}: give a whole number from 0 to {2**32 - 1}")
         if self.cost_weight and np.isnan(costs).all():
             raise InputError(
                 "cost_weight needs costs: add a column cost to the log, or leave cost_weight at 0"
@@ -173,17 +185,30 @@ class PromptSelector(BaseEstimator):
     ) -> np.ndarray:
         """The best prompt of each question, object (n,); with k > 1 the k best, object (n, k), best first.
 
-        With `abstain_below`, None stands where even the best prompt's probability is lower than that.
+        With `abstain_below`, None stands where the first pick's probability is lower than that.
         """
+        picks, _ = self.choose(questions, prompts, k, abstain_below)
+        return picks[:, 0] if k == 1 else picks
+
+    def choose(
+        self,
+        questions: Sequence[str],
+        prompts: Sequence[str] | None = None,
+        k: int = 1,
+        abstain_below: float | None = None,
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """The k best prompts, object (n, k), as `select` gives them, and their probabilities (n, k)."""
+        if abstain_below is not None and not 0 <= abstain_below <= 1:
+            raise InputError(f"abstain_below {abstain_below}: give a probability, 0 to 1")
         order, probabilities = self.rank(questions, prompts)
         n_prompts = probabilities.shape[1]
         if not 1 <= k <= n_prompts:
             raise InputError(f"k={k}: choose 1 to {n_prompts}, the number of prompts")
         texts = np.array([*(self.prompts_ if prompts is None else prompts), None], dtype=object)[:-1]
-        picks = texts[order[:, :k]]
+        picks, chances = texts[order[:, :k]], np.take_along_axis(probabilities, order[:, :k], 1)
         if abstain_below is not None:
-            picks[probabilities.max(1, initial=0) < abstain_below] = None
-        return picks[:, 0] if k == 1 else picks
+            picks[chances[:, 0] < abstain_below] = None
+        return picks, chances
 
     # --- keeping ----------------------------------------------------------------------------------------
 
@@ -199,7 +224,11 @@ class PromptSelector(BaseEstimator):
         files = {"model": _write_tensors(folder, "model", self.model_.arrays())}
         header: dict[str, Any] = {
             "schema": SCHEMA,
-            "params": {k: v for k, v in self.get_params().items() if k != "embedder"},
+            "params": {
+                "model": self.model,
+                "cost_weight": float(self.cost_weight),
+                "seed": int(self.seed),
+            },
             "embedder": self.embedder if isinstance(self.embedder, str) else None,
             "embedder_info": asdict(self.embedder_.info),
             "model": self.model_name_,
@@ -218,6 +247,7 @@ class PromptSelector(BaseEstimator):
             header["words"], arrays = self.embedder_.state()
             files["embedder"] = _write_tensors(folder, "embedder", arrays)
         header["files"] = files
+        header["check"] = content_key(header)
         write_json(folder / HEADER, header)
         current = {entry["name"] for entry in files.values()}
         for path in folder.glob("*.safetensors"):
@@ -232,6 +262,10 @@ class PromptSelector(BaseEstimator):
         header = read_json(folder / HEADER, remedy=FIT_FIRST)
         if not isinstance(header, dict) or header.get("schema") != SCHEMA:
             raise InputError(f"{folder / HEADER}: not a selector of this version; fit and save it again")
+        if header.pop("check", None) != content_key(header):
+            raise InputError(
+                f"{folder / HEADER} was altered after it was saved; change settings with set_params and save, or fit again"
+            )
         try:
             selector = cls(embedder=embedder or header["embedder"], **header["params"])
             prompts, info = header["prompts"], header["embedder_info"]

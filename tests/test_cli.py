@@ -82,7 +82,8 @@ def test_select_reads_stdin_and_writes_csv_or_jsonl(folder: Path) -> None:
     assert sorted((r["probability"] for r in found), reverse=True) == [r["probability"] for r in found]
     safe = done("select", selector, "--excel_safe", stdin="=1+1\n")
     assert list(csv.DictReader(io.StringIO(safe)))[0]["question"] == "'=1+1"
-    nothing = done("select", selector, "--abstain_below", "1.1", "--format", "jsonl", stdin="a\n")
+    known = pd.read_csv(folder / "log.csv").question[0] + "\n"
+    nothing = done("select", selector, "--abstain_below", "1", "--format", "jsonl", stdin=known)
     assert json.loads(nothing)["prompt"] is None
     assert done("select", selector, stdin="") == "question,rank,prompt,probability\n"
 
@@ -234,6 +235,15 @@ def test_little_is_refused_or_said(tmp_path: Path) -> None:
             and f"{reason}: every question gets the prompt that is best overall" in made.stderr
         )
         assert "best prompt" in done("evaluate", "-", *QUICK, stdin=text)
+
+
+@pytest.mark.parametrize("closed", ["0<&-", "1>&-"])
+def test_a_closed_stream_is_one_line(folder: Path, closed: str) -> None:
+    command = f'"{sys.executable}" -m prompt_oirl select "{folder / "selector"}" {closed}'
+    result = subprocess.run(["sh", "-c", command], input="a\n", capture_output=True, text=True, cwd=REPO_ROOT)
+    stream = "stdin" if closed.startswith("0") else "stdout"
+    assert result.returncode == 1 and result.stderr.startswith(f"error: {stream} is closed: "), result.stderr
+    assert result.stderr.count("\n") == 1
 
 
 def test_a_damaged_or_wrong_selector_is_one_line(folder: Path, tmp_path: Path) -> None:

@@ -12,9 +12,10 @@ from conftest import NAMES, STORIES, THINGS
 from sklearn.base import clone
 from sklearn.exceptions import NotFittedError
 
-from prompt_oirl.artifacts import InputError
+from prompt_oirl.artifacts import InputError, content_key, write_json
 from prompt_oirl.prompt_log import PromptLog, read_log
 from prompt_oirl.prompt_selector import HEADER, PromptSelector
+from prompt_oirl.reward_models import MODELS
 from prompt_oirl.selector_evaluation import (
     calibration_rows,
     evaluate,
@@ -117,14 +118,21 @@ def test_cost_and_abstaining(log: pd.DataFrame) -> None:
     p = free.predict_proba(questions).max(1)
     picks = free.select(questions, abstain_below=float(np.median(p)))
     np.testing.assert_array_equal(picks == None, p < np.float32(np.median(p)))  # noqa: E711
-    assert (free.select(questions, abstain_below=1.1) == None).all()  # noqa: E711
+    assert (free.select(questions, abstain_below=1.0) == None).all()  # noqa: E711
+    # It is the pick that must be likely to succeed, not a dearer prompt that is not asked.
+    picks, p = dear.choose(questions, abstain_below=0.5)
+    np.testing.assert_array_equal(picks[:, 0] == None, p[:, 0] < 0.5)  # noqa: E711
+    assert (dear.predict_proba(questions).max(1)[picks[:, 0] == None] >= 0.5).any()  # noqa: E711
 
 
 @pytest.mark.parametrize(
     ("settings", "changed", "message"),
     [
         ({"cost_weight": 1.0}, {"cost": None}, "cost_weight needs costs"),
-        ({"cost_weight": -1.0}, {}, "cost_weight -1.0: give 0 or more"),
+        ({"cost_weight": -1.0}, {}, "cost_weight -1.0: give a number from 0"),
+        ({"cost_weight": float("nan")}, {}, "cost_weight nan: give a number from 0"),
+        ({"cost_weight": "1"}, {}, "cost_weight 1: give a number from 0"),
+        ({"seed": -1}, {}, "seed -1: give a whole number from 0"),
         ({"model": "magic"}, {}, "magic: choose one of"),
         ({"embedder": "magic"}, {}, "magic: choose minilm, minilm-bf16, tfidf"),
     ],
@@ -144,6 +152,8 @@ def test_bad_settings(log: pd.DataFrame, settings: dict, changed: dict, message:
         (lambda s: s.select(["a"], prompts=[]), "k=1: choose 1 to 0"),
         (lambda s: s.select(["a"], k=4), "k=4: choose 1 to 3"),
         (lambda s: s.select(["a"], k=0), "k=0: choose 1 to 3"),
+        (lambda s: s.select(["a"], abstain_below=20), "abstain_below 20: give a probability, 0 to 1"),
+        (lambda s: s.select(["a"], abstain_below=float("nan")), "abstain_below nan: give a probability"),
     ],
 )
 def test_bad_questions(fitted: PromptSelector, call: object, message: str) -> None:
@@ -190,7 +200,7 @@ def test_little_is_said_and_picks_the_best_overall() -> None:
         assert set(selector.select(["a", "b"])) == {selector.prompts_[selector.best_]}
 
 
-@pytest.mark.parametrize("model", ["interaction", "linear", "knn", "xgboost", "lightgbm"])
+@pytest.mark.parametrize("model", MODELS)
 def test_saving_keeps_every_bit(log: pd.DataFrame, model: str, tmp_path: Path) -> None:
     selector = quick(model=model, cost_weight=0.01, seed=2).fit(log)
     again = PromptSelector.load(selector.save(tmp_path / "s"))
@@ -213,8 +223,15 @@ def damage_model(folder: Path) -> None:
 
 
 def change(folder: Path, **new: object) -> None:
-    header = json.loads((folder / HEADER).read_text())
-    (folder / HEADER).write_text(json.dumps(header | new))
+    header = json.loads((folder / HEADER).read_text()) | new
+    del header["check"]
+    write_json(folder / HEADER, header | {"check": content_key(header)})
+
+
+def edit(folder: Path, old: str, new: str) -> None:
+    text = (folder / HEADER).read_text()
+    assert old in text
+    (folder / HEADER).write_text(text.replace(old, new))
 
 
 DAMAGE = {
@@ -222,6 +239,9 @@ DAMAGE = {
     "torn header": (lambda f: (f / HEADER).write_text("{"), "not valid JSON"),
     "other schema": (lambda f: change(f, schema=99), "not a selector of this version"),
     "no prompts": (lambda f: change(f, prompts=None), "damaged"),
+    "prompt edited": (lambda f: edit(f, '"text": "Answer:"', '"text": "Answer :"'), "was altered after it was saved"),
+    "best prompt edited": (lambda f: edit(f, '"best": ', '"best": 9'), "was altered after it was saved"),
+    "cost weight edited": (lambda f: edit(f, '"cost_weight": 0', '"cost_weight": 1'), "was altered after it was saved"),
     "model altered": (damage_model, "not the file selector.json names"),
     "model gone": (lambda f: next(f.glob("model-*")).unlink(), "is missing or not the file"),
     "path leaves the folder": (lambda f: change(f, files={"model": {"name": "../x", "sha256": ""}, "embedder": {"name": "../x", "sha256": ""}}), "is missing or not the file"),
