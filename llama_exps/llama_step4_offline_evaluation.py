@@ -58,7 +58,7 @@ class Args:
 def main(args: Args) -> None:
     if args.jobs == 0:
         raise InputError("--jobs 0: choose 1 or more, or -1 for one per core")
-    if args.memory_gb < 0:
+    if not args.memory_gb >= 0:  # nor NaN
         raise InputError(f"--memory_gb {args.memory_gb}: give 0 or more")
     paths = Paths(args.root)
     plan = fits.Plan(args.llm, args.model, args.preset, args.split, args.subsets, args.assignments, args.seed)

@@ -7,7 +7,7 @@ No embedding and no label takes part, so nothing a model learns from can shape i
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 from scipy.sparse import coo_matrix, csr_matrix
@@ -36,25 +36,31 @@ def cluster_texts(texts: Sequence[str], threshold: float = 0.6) -> np.ndarray:
         vectors: csr_matrix = TfidfVectorizer(ngram_range=(1, 2), sublinear_tf=True).fit_transform(masked)
     except ValueError:  # no word in any text: nothing but exact duplicates can be joined
         vectors = csr_matrix((len(distinct), 1))
-    if len(distinct) <= EXACT_LIMIT:
-        pairs = _all_close_pairs(vectors, threshold)
+    # Texts that differ in numbers alone have one vector: of a log of sums, a few remain to be compared.
+    wordless = np.diff(vectors.indptr) == 0
+    keys = np.where(wordless, distinct, np.array(masked, dtype=object))
+    _, kept, same = np.unique(keys, return_index=True, return_inverse=True)
+    vectors = vectors[kept]
+    if len(kept) <= EXACT_LIMIT:
+        found = _all_close_pairs(vectors, threshold)
     else:
-        pairs = _likely_close_pairs(masked, vectors, threshold)
-    graph = coo_matrix((np.ones(len(pairs[0]), dtype=np.int8), pairs), shape=(len(distinct),) * 2)
-    _, component = connected_components(graph, directed=False)
-    return in_order_of_appearance(component[index])
+        found = iter([_likely_close_pairs([masked[i] for i in kept], vectors, threshold)])
+    component = np.arange(len(kept))
+    for one, two in found:
+        joined = coo_matrix(
+            (np.ones(len(one), dtype=bool), (component[one], component[two])), (len(kept),) * 2
+        )
+        component = connected_components(joined, directed=False)[1][component]
+    return in_order_of_appearance(component[same][index])
 
 
-def _all_close_pairs(vectors: csr_matrix, threshold: float) -> tuple[np.ndarray, np.ndarray]:
-    """Every pair of rows whose cosine reaches `threshold`; time grows with the square of their number."""
+def _all_close_pairs(vectors: csr_matrix, threshold: float) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Every pair of rows whose cosine reaches `threshold`, block by block; time grows with the square of their number."""
     transposed = vectors.T.tocsc()
-    rows, columns = [], []
     for start in range(0, vectors.shape[0], 512):
         similarity = (vectors[start : start + 512] @ transposed).tocoo()
         close = similarity.data >= threshold
-        rows.append(similarity.row[close] + start)
-        columns.append(similarity.col[close])
-    return np.concatenate(rows), np.concatenate(columns)
+        yield similarity.row[close] + start, similarity.col[close]
 
 
 def _likely_close_pairs(

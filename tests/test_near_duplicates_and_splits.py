@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import tracemalloc
 from pathlib import Path
 
 import numpy as np
@@ -116,6 +117,15 @@ def test_the_same_problem_with_other_numbers_joins(a: object, b: int) -> None:
     story = "Ann has {} apples and buys {} more. How many apples does she have?"
     other = "A train leaves the station at noon and drives for hours. How far does it get?"
     assert cluster_texts([story.format(a, b), other, story.format(3, 4)]).tolist() == [0, 1, 0]
+
+
+def test_a_log_of_sums_needs_little_memory() -> None:
+    sums = [f"What is {a} + {b}?" for a in range(60) for b in range(60)]
+    tracemalloc.start()
+    assert set(cluster_texts(sums).tolist()) == {0}
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 50e6  # all pairs at once are 400 MB
 
 
 def test_joins_are_transitive() -> None:
