@@ -26,6 +26,8 @@ from prompt_oirl.artifacts import InputError, on_one_line
 from prompt_oirl.cli_output import Format, plain, put, say, say_warning, write_rows
 from prompt_oirl.steps import run_reporting
 
+LEGEND = 16  # prompts whose texts are said beside a table of their names
+
 
 @dataclass(kw_only=True)
 class Reading:
@@ -230,6 +232,8 @@ def evaluate(args: Evaluate) -> None:
         "calibration": (result.calibration, CALIBRATION_COLUMNS),
     }
     write_rows(*tables[args.table], args.format)
+    for name, text in zip(result.log.names[:LEGEND], result.log.prompts):
+        say(f"{on_one_line(name)}: {on_one_line(text) or '(no prompt)'}")
     gain, low, high = (100 * value for value in result.gain)
     say(
         f"choosing per question gains {gain:+.1f} points [{low:+.1f}, {high:+.1f}] over the best single prompt"

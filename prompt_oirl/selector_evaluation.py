@@ -85,7 +85,9 @@ def evaluate(
     shared = np.isin(source_groups, groups)
     n_folds = min(HEADLINE_FOLDS, len(np.unique(groups))) if shared.any() else 1
     if train is None and n_folds < 2:
-        raise InputError("all questions are near-duplicates of each other: log more different questions")
+        raise InputError(
+            "the log has one question only, near-duplicates counted once: log more different questions"
+        )
     embedder = shared_embedder(selector)
     fold_of = (
         assign_folds(np.r_[groups, source_groups], n_folds, seed)

@@ -55,7 +55,9 @@ def evaluate_voting(
     `assignments` holds the fold (n,) of each question, once per assignment; no cluster may stand in two folds.
     """
     if not (table.logged.sum(1) > 1).any():
-        raise InputError("no question has the answers of two prompts; voting needs a log with answer texts")
+        raise InputError(
+            "no question has the answers of two prompts: ask some questions with several prompts and log what they answer"
+        )
     curves: dict[str, Curve] = {}
     for number, folds in enumerate(assignments):
         if folds.max() < 1:

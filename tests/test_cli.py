@@ -104,7 +104,9 @@ def test_evaluate_a_log_and_from_one_log_to_another(folder: Path) -> None:
     assert done("evaluate", "-", *QUICK, "--format", "csv", stdin=Path(log).read_text()) == out
     lines = done("evaluate", "--train", log, "--test", log, *QUICK, "--format", "jsonl").splitlines()
     assert {json.loads(line)["policy"] for line in lines} == set(rows)
-    assert done("evaluate", log, *QUICK).splitlines()[0].split()[:2] == ["policy", "success"]
+    shown = run("evaluate", log, *QUICK)
+    assert shown.stdout.splitlines()[0].split()[:2] == ["policy", "success"]
+    assert f"\nprompt 1: {PROMPTS[0]}\n" in "\n" + shown.stderr  # whose success "always prompt 1" is
 
 
 def test_diagnose(folder: Path) -> None:
@@ -144,7 +146,8 @@ def test_report_of_an_odd_log(name: str, tmp_path: Path) -> None:
     )
     assert result.status == 0 and (tmp_path / "page.html").stat().st_size > 10_000, result.stderr
     if name in ("one prompt", "all right", "few questions"):
-        assert "Not enough data" in (tmp_path / "page.html").read_text()
+        text = (tmp_path / "page.html").read_text()
+        assert "Not enough data" in text and "nan%" not in text and "invalid value" not in result.stderr
 
 
 def test_same_bytes_whatever_the_hash_seed(folder: Path, tmp_path: Path) -> None:
@@ -225,6 +228,8 @@ def test_little_is_refused_or_said(tmp_path: Path) -> None:
     assert (
         "voting needs the answers" in run("vote", "-", *QUICK, stdin=made_log(20).to_csv(index=False)).stderr
     )
+    bandit = ODD["each question with one prompt"].assign(answer="7").to_csv(index=False)
+    assert "ask some questions with several prompts" in run("vote", "-", *QUICK, stdin=bandit).stderr
     for text, reason in (
         (one, "the log has one prompt only"),
         (right, "every answer of the log has correct = 1"),

@@ -14,7 +14,7 @@ from sklearn.exceptions import NotFittedError
 
 from prompt_oirl.artifacts import InputError, content_key, write_json
 from prompt_oirl.prompt_log import PromptLog, read_log
-from prompt_oirl.prompt_selector import HEADER, PromptSelector
+from prompt_oirl.prompt_selector import PromptSelector
 from prompt_oirl.reward_models import MODELS
 from prompt_oirl.selector_evaluation import (
     calibration_rows,
@@ -22,6 +22,7 @@ from prompt_oirl.selector_evaluation import (
     expected_calibration_error,
     policy_values,
 )
+from prompt_oirl.selector_files import HEADER
 
 PROMPTS = ("Think step by step.", "Answer:", "Draw a picture first.")
 

@@ -44,6 +44,7 @@ def make_report(
             warnings.append(f"No vote: {error}.")
     say("splitting variance, and learning from parts of the log")
     found = diagnose(log, selector.training_set(log), seed)
+    split = found.variance if found.variance and found.variance.total > 0 else None  # all right or all wrong
     return Report(
         title,
         found.verdict.capitalize(),
@@ -51,8 +52,8 @@ def make_report(
         [found.reason, _advice(found.verdict, evaluation)],
         evaluation,
         [*found.facts.lines()[2:], *warnings],  # before them: sizes, which the page shows in any case
-        variance=None if found.variance is None else variance_shares(found.variance),
-        variance_note="" if found.variance is None else variance_note(found.variance),
+        variance=variance_shares(split) if split else None,
+        variance_note=variance_note(split) if split else "",
         learning=found.curve,
         votes=votes,
         votes_note="Each point is a budget of calls per question; bands are 95 % intervals."
