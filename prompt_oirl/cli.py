@@ -164,9 +164,6 @@ Command = (
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """The command line; ends the process with an exit status if it is not 0."""
-    args: Any = tyro.cli(
-        Command, prog="prompt-oirl", description=__doc__, args=arguments, use_underscores=True
-    )  # type: ignore[call-overload]
     work: dict[type, Callable[[Any], None]] = {
         Fit: fit,
         Select: select,
@@ -175,9 +172,16 @@ def main(arguments: Sequence[str] | None = None) -> None:
         Vote: vote,
         ReportPage: report,
     }
+
+    def run() -> None:
+        args: Any = tyro.cli(
+            Command, prog="prompt-oirl", description=__doc__, args=arguments, use_underscores=True
+        )  # type: ignore[call-overload]
+        work[type(args)](args)
+
     with warnings.catch_warnings():
         warnings.showwarning = say_warning  # type: ignore[assignment]
-        run_reporting(lambda: work[type(args)](args), "choose another --out", "nothing was written")
+        run_reporting(run, "choose another --out", "nothing was written")
 
 
 # --- the commands ----------------------------------------------------------------------------------------

@@ -162,7 +162,8 @@ class TfidfEmbedder:
         try:
             counts = vectorizer.fit_transform(texts)
             size = max(1, min(self._dimensions, counts.shape[1] - 1, len(texts) - 1))
-            svd = TruncatedSVD(size, random_state=self._seed).fit(counts)
+            with np.errstate(invalid="ignore"):  # shares of a variance of 0, which nobody asks for
+                svd = TruncatedSVD(size, random_state=self._seed).fit(counts)
         except ValueError as error:
             raise InputError(
                 f"tfidf found too few words in the training questions ({error}): pass --embedder minilm"

@@ -251,6 +251,21 @@ def test_a_closed_stream_is_one_line(folder: Path, closed: str) -> None:
     assert result.stderr.count("\n") == 1
 
 
+@pytest.mark.parametrize("arguments", [["--help"], ["select", "{selector}"]])
+def test_a_reader_that_has_seen_enough_is_no_error(folder: Path, arguments: list[str]) -> None:
+    ours, theirs = os.pipe()
+    os.close(ours)
+    command = [
+        sys.executable,
+        "-m",
+        "prompt_oirl",
+        *(a.format(selector=folder / "selector") for a in arguments),
+    ]
+    result = subprocess.run(command, input=b"a\n", stdout=theirs, stderr=subprocess.PIPE, cwd=REPO_ROOT)
+    os.close(theirs)
+    assert result.returncode == 141 and result.stderr == b""
+
+
 def test_a_damaged_or_wrong_selector_is_one_line(folder: Path, tmp_path: Path) -> None:
     copy = tmp_path / "selector"
     shutil.copytree(folder / "selector", copy)
