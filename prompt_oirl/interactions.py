@@ -12,6 +12,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, fields
 from itertools import islice
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
@@ -78,7 +79,10 @@ def write(path: Path, rows: Iterable[Interaction]) -> None:
 
 
 def write_partitioned(folder: Path, rows: Iterable[Interaction]) -> None:
-    """Write a log of any length as Parquet below `folder`/llm=.../dataset=.../; what stood there is replaced."""
+    """Write a log of any length as Parquet below `folder`/llm=.../dataset=.../.
+
+    What stood there is replaced once all is written, so `rows` may come from there, and a bad row leaves it as it was.
+    """
     import pyarrow as pa
     import pyarrow.dataset as parquet
 
@@ -90,10 +94,19 @@ def write_partitioned(folder: Path, rows: Iterable[Interaction]) -> None:
         while chunk := [asdict(row) for row in islice(iterator, CHUNK)]:
             yield pa.RecordBatch.from_pylist(chunk, schema=schema)
 
-    parquet.write_dataset(
-        batches(), folder, schema=schema, format="parquet", partitioning=_partitioning(),
-        existing_data_behavior="delete_matching", max_rows_per_group=CHUNK, max_rows_per_file=20 * CHUNK,
-    )  # fmt: skip
+    folder.mkdir(parents=True, exist_ok=True)
+    with TemporaryDirectory(prefix=".writing-", dir=folder) as name:
+        made = Path(name)
+        parquet.write_dataset(
+            batches(), made, schema=schema, format="parquet", partitioning=_partitioning(),
+            max_rows_per_group=CHUNK, max_rows_per_file=20 * CHUNK,
+        )  # fmt: skip
+        for number, part in enumerate(sorted(made.glob("llm=*/dataset=*"))):
+            place = folder / part.relative_to(made)
+            place.parent.mkdir(exist_ok=True)
+            if place.exists():
+                place.rename(made / f"replaced-{number}")
+            part.rename(place)
 
 
 def _partitioning() -> Any:

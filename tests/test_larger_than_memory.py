@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from collections.abc import Iterator
 from dataclasses import asdict, replace
 from pathlib import Path
 
@@ -135,6 +136,26 @@ def test_a_partitioned_log_is_the_same_log(tmp_path: Path) -> None:
         assert (Paths(whole).labels("tiny") / name).read_bytes() == (
             Paths(parts).labels("tiny") / name
         ).read_bytes()
+
+
+def test_a_partition_stays_as_it_was_until_all_is_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(interactions, "CHUNK", 5)
+    rows = tiny_interactions()
+    interactions.write_partitioned(tmp_path, rows)
+    part = tmp_path / "llm=tiny" / "dataset=toy"
+
+    def torn() -> Iterator[interactions.Interaction]:
+        yield from rows[:5]
+        raise InputError("a bad row")
+
+    with pytest.raises(InputError, match="a bad row"):
+        interactions.write_partitioned(tmp_path, torn())
+    assert interactions.read(part, remedy="") == rows
+    interactions.write_partitioned(tmp_path, interactions.stream(part, remedy=""))  # onto itself
+    assert interactions.read(part, remedy="") == rows
+    assert [p.name for p in tmp_path.iterdir()] == ["llm=tiny"]
 
 
 def test_pieces_keep_the_order_of_rows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
