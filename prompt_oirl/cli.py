@@ -202,10 +202,13 @@ def fit(args: Fit) -> None:
 
 def select(args: Select) -> None:
     from prompt_oirl.prompt_selector import PromptSelector
+    from prompt_oirl.user_tables import read_texts
 
     selector = PromptSelector.load(args.selector)
-    questions = _read_questions(args.questions)
-    prompts = None if args.prompts is None else _read_prompts(args.prompts)
+    questions = read_texts(args.questions, "question", lines=True)
+    prompts = None
+    if args.prompts is not None:
+        prompts = list(dict.fromkeys(read_texts(str(args.prompts), "prompt", lines=False)))
     picks, probabilities = selector.choose(questions, prompts, args.k, args.abstain_below)
     rows = [
         {
@@ -302,16 +305,3 @@ def _read(path: str | None, args: Reading) -> Any:
     for note in log.notes:
         say(f"note: {note}")
     return log
-
-
-def _read_questions(path: str) -> list[str]:
-    """Questions of a file: a table with a column question, or plain lines."""
-    from prompt_oirl.user_tables import read_texts
-
-    return read_texts(path, "question", lines=True)
-
-
-def _read_prompts(path: Path) -> list[str]:
-    from prompt_oirl.user_tables import read_texts
-
-    return list(dict.fromkeys(read_texts(str(path), "prompt", lines=False)))

@@ -121,8 +121,12 @@ class PromptSelector(BaseEstimator):
 
     def _prompt_features(self, texts: Sequence[str]) -> np.ndarray:
         """Embedding, and an axis of its own for each logged prompt; float32 (m, e + K)."""
-        own = np.array([[text == known for known in self.prompts_] for text in texts], dtype=np.float32)
-        return np.concatenate([encode_distinct(self.embedder_, texts), OWN_AXIS * own], 1)
+        place = {text: j for j, text in enumerate(self.prompts_)}
+        own = np.zeros((len(texts), len(place)), dtype=np.float32)
+        for i, text in enumerate(texts):
+            if text in place:
+                own[i, place[text]] = OWN_AXIS
+        return np.concatenate([encode_distinct(self.embedder_, texts), own], 1)
 
     # --- choosing ---------------------------------------------------------------------------------------
 
@@ -191,6 +195,8 @@ class PromptSelector(BaseEstimator):
             raise InputError(f"abstain_below {abstain_below}: give a probability, 0 to 1")
         order, probabilities = self.rank(questions, prompts)
         n_prompts = probabilities.shape[1]
+        if not n_prompts:
+            raise InputError("there is no prompt to choose from: give at least one")
         if not 1 <= k <= n_prompts:
             raise InputError(f"k={k}: choose 1 to {n_prompts}, the number of prompts")
         texts = np.array([*(self.prompts_ if prompts is None else prompts), None], dtype=object)[:-1]

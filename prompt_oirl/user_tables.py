@@ -140,9 +140,9 @@ def _read_csv(file: IO[bytes], name: str, remedy: str) -> pd.DataFrame:
 def numbers(frame: pd.DataFrame, column: str, where: str, low: float, high: float = math.inf) -> np.ndarray:
     """A column as float64, empty as NaN; words for yes and no count as 1 and 0 in `correct`."""
     values = np.empty(len(frame))
-    expected = (
-        "a number from 0 to 1, true or false" if column == "correct" else "a number of 0 or more, or empty"
-    )
+    expected = "a number of 0 or more, or empty" if math.isinf(high) else f"a number from {low:g} to {high:g}"
+    if column == "correct":
+        expected += ", true or false"
     for i, (number, value) in enumerate(zip(frame.index, frame[column].tolist())):
         if is_empty(value):
             values[i] = np.nan

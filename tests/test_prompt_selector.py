@@ -150,7 +150,7 @@ def test_bad_settings(log: pd.DataFrame, settings: dict, changed: dict, message:
         (lambda s: s.select([1]), r"questions\[0\] is int, expected text"),
         (lambda s: s.select(["\ud800"]), r"questions\[0\] holds half of a surrogate pair"),
         (lambda s: s.select(["a"], prompts="b"), "prompts: give a list"),
-        (lambda s: s.select(["a"], prompts=[]), "k=1: choose 1 to 0"),
+        (lambda s: s.select(["a"], prompts=[]), "there is no prompt to choose from"),
         (lambda s: s.select(["a"], k=4), "k=4: choose 1 to 3"),
         (lambda s: s.select(["a"], k=0), "k=0: choose 1 to 3"),
         (lambda s: s.select(["a"], abstain_below=20), "abstain_below 20: give a probability, 0 to 1"),
