@@ -91,8 +91,10 @@ class Args:
     """Simulated logs per setting (half of it at the size and rates of GSM8K)."""
     assignments: int = 10
     """Fold assignments on the real logs."""
-    logistic_assignments: int = 1
-    """Fold assignments of one logistic regression per prompt, which takes longer; 0 leaves it out."""
+    others: str = "xgboost,linear"
+    """Reward models to compare with on the real logs."""
+    other_assignments: int = 2
+    """Fold assignments of those, which take longer; 0 leaves them out."""
     jobs: int = 1
     """Processes side by side; -1 is one per core."""
     root: Path = REPO_ROOT
@@ -188,8 +190,8 @@ def real_table(rows: Sequence[dict[str, str]]) -> str:
 def real_rows(dataset: str, args: Args) -> Iterator[dict[str, Any]]:
     data = offline_dataset.load(LLM if dataset in RELEASED else "nano", dataset, Paths(args.root))
     yield from judged_rows(data, "interaction", args.assignments, args.jobs)
-    if args.logistic_assignments:
-        yield from judged_rows(data, "linear", args.logistic_assignments, args.jobs)
+    for model in args.others.split(",") if args.other_assignments else ():
+        yield from judged_rows(data, model, args.other_assignments, args.jobs)
 
 
 def judged_rows(data: OfflineDataset, model: str, assignments: int, jobs: int) -> Iterator[dict[str, Any]]:
@@ -235,10 +237,12 @@ def judge_fold(data: OfflineDataset, split: Split, model: str) -> tuple[np.ndarr
     """Gain of the picks, predictions, uncalibrated predictions and labels on the test rows of one fold."""
     everyone = tuple(range(len(data.names.train_prompts)))
     fit = fits.Fit(data.names.llm, data.names.dataset, "crossfit", split.name, everyone, model, "fast")
-    train = fits.training_sets(fit, fits.fit_data(data, [split])[split.name])[2]
+    tuned, validation, train = fits.training_sets(fit, fits.fit_data(data, [split])[split.name])
     learner = reward_models.make(model)
     if model == "linear":
         learner.settings = {"C": LOGISTIC_C}
+    elif model != "interaction":
+        learner.tune(tuned, validation)
     learner.fit(train)
     texts, inverse = np.unique(data.names.test_index[split.test], return_inverse=True)
     questions = data.features(split.name)[0][texts]
