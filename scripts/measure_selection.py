@@ -20,6 +20,7 @@ from tqdm import tqdm
 
 from prompt_oirl import diagnosis, fits, metrics, offline_dataset, reward_models
 from prompt_oirl.artifacts import REPO_ROOT, InputError, Paths, read_csv, write_csv, write_text
+from prompt_oirl.fit_data import fit_data
 from prompt_oirl.metrics import ClusterBootstrap
 from prompt_oirl.offline_dataset import OfflineDataset
 from prompt_oirl.questions import RELEASED
@@ -237,7 +238,7 @@ def judge_fold(data: OfflineDataset, split: Split, model: str) -> tuple[np.ndarr
     """Gain of the picks, predictions, uncalibrated predictions and labels on the test rows of one fold."""
     everyone = tuple(range(len(data.names.train_prompts)))
     fit = fits.Fit(data.names.llm, data.names.dataset, "crossfit", split.name, everyone, model, "fast")
-    tuned, validation, train = fits.training_sets(fit, fits.fit_data(data, [split])[split.name])
+    tuned, validation, train = fits.training_sets(fit, fit_data(data, [split])[split.name])
     learner = reward_models.make(model)
     if model == "linear":
         learner.settings = {"C": LOGISTIC_C}
