@@ -21,6 +21,7 @@ from tqdm import tqdm
 
 from prompt_oirl import fits, offline_dataset, reward_models, workers
 from prompt_oirl.artifacts import REPO_ROOT, InputError, Paths, write_csv
+from prompt_oirl.fit_data import MEMORY_GB, FitData, fit_data
 from prompt_oirl.released_logs import LLM
 from prompt_oirl.steps import run_step
 
@@ -47,7 +48,7 @@ class Args:
     """Fits that run side by side; -1 is one per core."""
     dask: str = ""
     """Address of a Dask scheduler, such as tcp://10.0.0.1:8786, whose workers do the fits instead (docs/larger.md)."""
-    memory_gb: float = fits.MEMORY_GB
+    memory_gb: float = MEMORY_GB
     """Question features larger than this stay in files; fits then go one by one through XGBoost's external memory."""
     seed: int = 0
     """Seed of the reward models."""
@@ -68,7 +69,7 @@ def main(args: Args) -> None:
     reward_models.make(args.model, args.preset)  # a missing library is said now, not after an hour
     planned: list[fits.Fit] = []
     records: list[dict | None] = []
-    tasks: list[tuple[int, str, fits.FitData]] = []
+    tasks: list[tuple[int, str, FitData]] = []
     for dataset in offline_dataset.parse_datasets(args.dataset, known, offline_dataset.STEP3):
         inputs = fits.input_hashes(args.llm, dataset, paths)
         data = offline_dataset.load(args.llm, dataset, paths)
@@ -79,7 +80,7 @@ def main(args: Args) -> None:
         todo = [i for i, record in enumerate(finished) if record is None]
         needed = {wanted[i].split for i in todo}
         splits = [s for s in fits.splits_by_name(data.names, args.assignments).values() if s.name in needed]
-        shared = fits.fit_data(data, splits, args.memory_gb)
+        shared = fit_data(data, splits, args.memory_gb)
         # Fits that share their data follow each other, and the largest go first, so that no core waits for a late one.
         todo.sort(key=lambda i: (wanted[i].split, wanted[i].variant != "both", -len(wanted[i].subset)))
         tasks += [(len(planned) + i, keys[i], shared[wanted[i].split]) for i in todo]

@@ -14,7 +14,8 @@ from typing import Any
 import numpy as np
 
 from prompt_oirl import selectors, voting
-from prompt_oirl.fits import Fit, masked_features
+from prompt_oirl.fit_data import masked_features
+from prompt_oirl.fits import Fit
 from prompt_oirl.mapped_questions import MappedQuestions
 from prompt_oirl.offline_dataset import OfflineDataset
 from prompt_oirl.reward_models import RewardModel, TrainingSet, merge_repeats

@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import os
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -20,9 +20,8 @@ import numpy as np
 
 from prompt_oirl import metrics, offline_dataset, reward_models
 from prompt_oirl.artifacts import InputError, Paths, atomic_write, content_key, read_json, sha256, write_json
-from prompt_oirl.embeddings import EmbedderInfo
+from prompt_oirl.fit_data import VARIANTS, FitData, masked_features
 from prompt_oirl.mapped_questions import MappedQuestions
-from prompt_oirl.offline_dataset import OfflineDataset
 from prompt_oirl.reward_models import RewardModel, TrainingSet, merge_repeats
 from prompt_oirl.splits import HEADLINE_FOLDS, SUBSET_FOLDS, Split, prompt_subsets, subset_name
 from prompt_oirl.steps import code_version
@@ -33,13 +32,11 @@ DECIDING_CODE = (
     "reward_models",
     "mapped_questions.py",
     "fits.py",
+    "fit_data.py",
     "metrics.py",
     "offline_dataset.py",
     "splits.py",
 )
-MEMORY_GB = 2.0  # question features beyond this stay in memory-mapped files
-# Sanity checks beside the real fit ("both"): no signal at all, and each half of the features alone.
-VARIANTS = ("both", "question_only", "prompt_only", "shuffled_labels")
 
 
 @dataclass(frozen=True)
@@ -186,66 +183,6 @@ def available_cores() -> int:
     return min(cores, int(asked)) if asked.isdigit() and int(asked) else cores
 
 
-@dataclass(frozen=True, eq=False)
-class FitData:
-    """What all fits of one dataset and split learn from: arrays and nothing else, so it can go to any worker.
-
-    `questions` (texts, d) are features of distinct questions, `train_index` (rows,) says which of them a
-    training row asks, `train_labels` (rows, P) how each training prompt did there, `clusters` (texts,) which
-    texts are near-duplicates. Equal `key`, equal content:
-    a worker that gets the same data with every task recognises it.
-    """
-
-    key: str
-    questions: np.ndarray | MappedQuestions
-    prompts: np.ndarray
-    embedding_size: int
-    train_index: np.ndarray
-    train_labels: np.ndarray
-    clusters: np.ndarray
-    split: Split
-    embedder: EmbedderInfo
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, FitData) and self.key == other.key
-
-    def __hash__(self) -> int:
-        return hash(self.key)
-
-    def mapped(self) -> bool:
-        return isinstance(self.questions, MappedQuestions)
-
-
-def fit_data(
-    data: OfflineDataset, splits: Iterable[Split], memory_gb: float = MEMORY_GB
-) -> dict[str, FitData]:
-    """Features and labels of each split by its name; features beyond `memory_gb` stay in their files."""
-    features: dict[str, tuple] = {}
-    found = {}
-    names = data.names
-    for split in splits:
-        name = split.name if data.embedder.fitted else ""  # one set of vectors serves all splits
-        if name not in features:
-            features[name] = data.features(split.name, memory_gb)
-        questions, prompts, size = features[name]
-        shared = (names.train_index, data.train_labels, names.clusters)
-        key = content_hash(questions, prompts, *shared, split.train, split.validation)
-        found[split.name] = FitData(key, questions, prompts, size, *shared, split, data.embedder)
-    return found
-
-
-def content_hash(*arrays: np.ndarray | MappedQuestions) -> str:
-    """sha256 of arrays; memory-mapped files count by name and time of change."""
-    digest = hashlib.sha256()
-    for array in arrays:
-        if isinstance(array, MappedQuestions):
-            files = [Path(getattr(part, "filename", "")) for part in array.parts]
-            digest.update(repr([(str(file), file.stat().st_mtime_ns) for file in files]).encode())
-        else:
-            digest.update(f"{array.dtype} {array.shape}".encode() + np.ascontiguousarray(array).tobytes())
-    return digest.hexdigest()
-
-
 def train(fit: Fit, key: str, data: FitData) -> tuple[dict[str, Any], bytes]:
     """Train and measure on the validation rows; returns the record and the model as safetensors. Writes nothing."""
     started = time.perf_counter()
@@ -276,17 +213,6 @@ def save(fit: Fit, record: dict[str, Any], content: bytes, paths: Paths) -> None
     with atomic_write(path) as temporary:
         temporary.write_bytes(content)
     write_json(path.with_suffix(".json"), record)
-
-
-def masked_features(
-    variant: str, questions: np.ndarray | MappedQuestions, prompts: np.ndarray
-) -> tuple[np.ndarray | MappedQuestions, np.ndarray]:
-    """Features as a fit sees them; a sanity variant sees zeros in place of one half."""
-    if variant == "question_only":
-        prompts = np.zeros_like(prompts)
-    if variant == "prompt_only":
-        questions = np.broadcast_to(np.zeros((1, questions.shape[1]), dtype=np.float32), questions.shape)
-    return questions, prompts
 
 
 def training_sets(fit: Fit, data: FitData) -> tuple[TrainingSet, TrainingSet, TrainingSet]:

@@ -15,7 +15,8 @@ from joblib import Parallel, delayed, parallel_config
 
 from prompt_oirl import fits
 from prompt_oirl.artifacts import InputError
-from prompt_oirl.fits import Fit, FitData
+from prompt_oirl.fit_data import FitData
+from prompt_oirl.fits import Fit
 from prompt_oirl.steps import code_version, package_versions
 
 FROM_FILES = ("xgboost", "interaction")  # models that train on memory-mapped features

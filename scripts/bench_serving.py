@@ -13,6 +13,7 @@ from bench_training import cpu_seconds
 from prompt_oirl import fits, offline_dataset
 from prompt_oirl.artifacts import Paths
 from prompt_oirl.embeddings import BATCH, SentenceEmbedder
+from prompt_oirl.fit_data import fit_data
 from prompt_oirl.offline_dataset import OfflineDataset
 from prompt_oirl.released_logs import LLM
 from prompt_oirl.reward_models import RewardModel
@@ -81,7 +82,7 @@ def library_unit(vectors: np.ndarray) -> np.ndarray:
 def selection(repeats: int) -> Iterator[dict[str, Any]]:
     """One GSM8K question among 16 prompts end to end, and scoring alone."""
     data = offline_dataset.load(LLM, "gsm8k", Paths())
-    shared = fits.fit_data(data, [data.names.paper_split()])["paper"]
+    shared = fit_data(data, [data.names.paper_split()])["paper"]
     for name in ("xgboost", "interaction"):
         fit = fits.Fit(LLM, "gsm8k", "paper", "paper", tuple(range(6)), name, "fast")
         train, validation, _ = fits.training_sets(fit, shared)

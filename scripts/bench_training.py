@@ -22,6 +22,7 @@ import numpy as np
 
 from prompt_oirl import fits, metrics, offline_dataset
 from prompt_oirl.artifacts import REPO_ROOT, InputError, Paths
+from prompt_oirl.fit_data import FitData, fit_data
 from prompt_oirl.released_logs import LLM
 
 STEP4 = "llama_step4_offline_evaluation.py"
@@ -67,7 +68,7 @@ def step4_one(repeats: int) -> Iterator[dict[str, Any]]:
 
     data = offline_dataset.load(LLM, "gsm8k", Paths())
     split = data.names.paper_split()
-    shared = fits.fit_data(data, [split])["paper"]
+    shared = fit_data(data, [split])["paper"]
     everything = tuple(range(len(data.names.train_prompts)))
     fit = fits.Fit(LLM, "gsm8k", "paper", "paper", everything, "xgboost", "fast")
     vectors, prompts, size = data.features("paper")
@@ -133,7 +134,7 @@ def step4_profile(repeats: int) -> Iterator[dict[str, Any]]:
     from prompt_oirl.reward_models.boosted import quantised_pairs
 
     data = offline_dataset.load(LLM, "gsm8k", Paths())
-    shared = fits.fit_data(data, [data.names.paper_split()])["paper"]
+    shared = fit_data(data, [data.names.paper_split()])["paper"]
     for subset in ((0, 1, 2, 3, 4, 5), (0, 1, 2), (0,)):
         fit = fits.Fit(LLM, "gsm8k", "paper", "paper", subset, "xgboost", "fast")
         found: dict[str, list[tuple[float, float]]] = {}
@@ -151,7 +152,7 @@ def step4_profile(repeats: int) -> Iterator[dict[str, Any]]:
             }  # fmt: skip
 
 
-def profiled(fit: fits.Fit, shared: fits.FitData) -> dict[str, float]:
+def profiled(fit: fits.Fit, shared: FitData) -> dict[str, float]:
     """CPU seconds of the parts of one fit."""
     import cProfile
     import pstats

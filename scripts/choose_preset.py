@@ -19,6 +19,7 @@ from tqdm import tqdm
 
 from prompt_oirl import fits, offline_dataset
 from prompt_oirl.artifacts import REPO_ROOT, Paths, write_csv
+from prompt_oirl.fit_data import fit_data
 from prompt_oirl.questions import RELEASED
 from prompt_oirl.released_logs import LLM
 from prompt_oirl.reward_models.boosted import XGBoost
@@ -68,7 +69,7 @@ def main(args: Args) -> None:
                 ("paper", data.names.paper_split()),
                 ("clusters", cluster_split(data.names)),
             ):
-                shared = fits.fit_data(data, [split])[split.name]
+                shared = fit_data(data, [split])[split.name]
                 train, validation, _ = fits.training_sets(fit, shared)
                 answers = validation.weights[:, 0]
                 for candidate in CANDIDATES:

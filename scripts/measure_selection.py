@@ -4,7 +4,7 @@
     python scripts/measure_selection.py --parts diagnosis --logs 20
 
 Parts: real_gsm8k, real_svamp, real_mawps, real_arith, mawps and gsm8k (simulated logs of these sizes), diagnosis, variance. A part that is finished is skipped;
---force redoes it. Writes results/reference/selection_*.csv. About 20 minutes on one core.
+--force redoes it. Writes results/reference/selection_*.csv. About two hours on one core.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from tqdm import tqdm
 
 from prompt_oirl import diagnosis, fits, metrics, offline_dataset, reward_models
 from prompt_oirl.artifacts import REPO_ROOT, InputError, Paths, read_csv, write_csv, write_text
+from prompt_oirl.fit_data import fit_data
 from prompt_oirl.metrics import ClusterBootstrap
 from prompt_oirl.offline_dataset import OfflineDataset
 from prompt_oirl.questions import RELEASED
@@ -91,8 +92,10 @@ class Args:
     """Simulated logs per setting (half of it at the size and rates of GSM8K)."""
     assignments: int = 10
     """Fold assignments on the real logs."""
-    logistic_assignments: int = 1
-    """Fold assignments of one logistic regression per prompt, which takes longer; 0 leaves it out."""
+    others: str = "xgboost,linear"
+    """Reward models to compare with on the real logs."""
+    other_assignments: int = 2
+    """Fold assignments of those, which take longer; 0 leaves them out."""
     jobs: int = 1
     """Processes side by side; -1 is one per core."""
     root: Path = REPO_ROOT
@@ -153,13 +156,17 @@ def with_tables(text: str, reference: Path) -> str:
     return text
 
 
+def interval(row: dict[str, str]) -> str:
+    return f"{float(row['value']):+.2f} [{float(row['low']):+.2f}, {float(row['high']):+.2f}]"
+
+
 def real_table(rows: Sequence[dict[str, str]]) -> str:
     names = ["expected calibration error", "log loss", "within-prompt AUC"]
     lines = []
     for dataset, model in dict.fromkeys((row["dataset"], row["model"]) for row in rows):
         mine = {r["measure"]: r for r in rows if (r["dataset"], r["model"]) == (dataset, model)}
         gain = next(row for name, row in mine.items() if name.startswith("gain"))
-        said = f"{float(gain['value']):+.2f} [{float(gain['low']):+.2f}, {float(gain['high']):+.2f}]"
+        ahead = mine.get("interaction ahead of it, points")
         pairs = [
             f"{float(mine[name]['value']):.3f}"
             + (
@@ -169,12 +176,15 @@ def real_table(rows: Sequence[dict[str, str]]) -> str:
             )
             for name in names
         ]
-        lines.append([dataset, model, gain["assignments"], said, *pairs])
+        lines.append(
+            [dataset, model, gain["assignments"], interval(gain), interval(ahead) if ahead else "", *pairs]
+        )
     header = [
         "log",
         "model",
         "fold assignments",
         "gain, points [90 %]",
+        "interaction ahead by, points [90 %]",
         "ECE (uncalibrated)",
         "log loss",
         "within-prompt AUC",
@@ -187,38 +197,55 @@ def real_table(rows: Sequence[dict[str, str]]) -> str:
 
 def real_rows(dataset: str, args: Args) -> Iterator[dict[str, Any]]:
     data = offline_dataset.load(LLM if dataset in RELEASED else "nano", dataset, Paths(args.root))
-    yield from judged_rows(data, "interaction", args.assignments, args.jobs)
-    if args.logistic_assignments:
-        yield from judged_rows(data, "linear", args.logistic_assignments, args.jobs)
+    ours, rows = judged_rows(data, "interaction", args.assignments, args.jobs)
+    yield from rows
+    for model in args.others.split(",") if args.other_assignments else ():
+        theirs, rows = judged_rows(data, model, args.other_assignments, args.jobs)
+        yield from rows
+        shared = min(len(ours), len(theirs))
+        ahead = in_points(ours[:shared] - theirs[:shared], data)
+        yield {**rows[0], **ahead, "measure": "interaction ahead of it, points", "assignments": shared}
 
 
-def judged_rows(data: OfflineDataset, model: str, assignments: int, jobs: int) -> Iterator[dict[str, Any]]:
+def in_points(gains: np.ndarray, data: OfflineDataset) -> dict[str, float]:
+    """Mean of gains (assignments, rows) in points and its 90 % interval; a question's mean over assignments is what the
+    bootstrap over clusters resamples."""
+    bootstrap = ClusterBootstrap(data.names.test_clusters)
+    per_row = gains.mean(0)
+    sums = np.bincount(bootstrap.cluster, per_row), np.bincount(bootstrap.cluster)
+    draws = (bootstrap.weights @ sums[0]) / (bootstrap.weights @ sums[1])
+    low, high = metrics.interval(draws[:, None], level=0.9)
+    return {
+        "value": round(100 * per_row.mean(), 3),
+        "low": round(100 * low[0], 3),
+        "high": round(100 * high[0], 3),
+    }
+
+
+def judged_rows(
+    data: OfflineDataset, model: str, assignments: int, jobs: int
+) -> tuple[np.ndarray, list[dict[str, Any]]]:
+    """Gains (assignments, rows) over the train-best prompt, and the table's rows."""
     names = data.names
     splits = [split for a in range(assignments) for split in names.crossfit_splits(5, a)]
     parts = each(judge_fold, [(data, split, model) for split in splits], jobs, f"{names.dataset} {model}")
     rows = np.concatenate([split.test for split in splits])
     gain, scores, raw, labels = (np.concatenate([part[i] for part in parts]) for i in range(4))
-    # A question's mean over assignments is what the bootstrap over clusters resamples.
-    per_row = np.bincount(rows, gain) / np.bincount(rows)
-    bootstrap = ClusterBootstrap(names.test_clusters)
-    sums = np.bincount(bootstrap.cluster, per_row), np.bincount(bootstrap.cluster)
-    draws = (bootstrap.weights @ sums[0]) / (bootstrap.weights @ sums[1])
-    low, high = metrics.interval(draws[:, None], level=0.9)
+    gains = np.empty((assignments, len(names.test_index)))
+    gains[np.repeat(np.arange(assignments), len(names.test_index)), rows] = gain
     common = {
         "llm": names.llm,
         "dataset": names.dataset,
         "model": model,
         "assignments": assignments,
         "questions": len(set(names.test_index.tolist())),
-        "clusters": bootstrap.n_clusters,
+        "clusters": len(np.unique(names.test_clusters)),
     }
-    yield common | {
-        "measure": "gain over train-best prompt, points",
-        "value": round(100 * per_row.mean(), 3),
-        "low": round(100 * low[0], 3),
-        "high": round(100 * high[0], 3),
-        "note": "90 % interval",
-    }
+    found = [
+        common
+        | {"measure": "gain over train-best prompt, points", "note": "90 % interval"}
+        | in_points(gains, data)
+    ]
     measures: dict[str, Callable[[np.ndarray], float]] = {
         "expected calibration error": lambda p: calibration_error(labels, p),
         "log loss": lambda p: metrics.log_loss(labels, p),
@@ -226,19 +253,22 @@ def judged_rows(data: OfflineDataset, model: str, assignments: int, jobs: int) -
         "within-question AUC": lambda p: metrics.auc_within_question(labels, p),
     }
     for name, measure in measures.items():
-        yield common | {"measure": name, "value": round(measure(scores), 5)}
+        found.append(common | {"measure": name, "value": round(measure(scores), 5)})
         if model == "interaction":
-            yield common | {"measure": f"{name}, uncalibrated", "value": round(measure(raw), 5)}
+            found.append(common | {"measure": f"{name}, uncalibrated", "value": round(measure(raw), 5)})
+    return gains, found
 
 
 def judge_fold(data: OfflineDataset, split: Split, model: str) -> tuple[np.ndarray, ...]:
     """Gain of the picks, predictions, uncalibrated predictions and labels on the test rows of one fold."""
     everyone = tuple(range(len(data.names.train_prompts)))
     fit = fits.Fit(data.names.llm, data.names.dataset, "crossfit", split.name, everyone, model, "fast")
-    train = fits.training_sets(fit, fits.fit_data(data, [split])[split.name])[2]
+    tuned, validation, train = fits.training_sets(fit, fit_data(data, [split])[split.name])
     learner = reward_models.make(model)
     if model == "linear":
         learner.settings = {"C": LOGISTIC_C}
+    elif model != "interaction":
+        learner.tune(tuned, validation)
     learner.fit(train)
     texts, inverse = np.unique(data.names.test_index[split.test], return_inverse=True)
     questions = data.features(split.name)[0][texts]

@@ -16,7 +16,8 @@ from hypothesis.extra.numpy import arrays
 from prompt_oirl import evaluation, reward_models, selectors
 from prompt_oirl.embeddings import EmbedderInfo, save_embeddings
 from prompt_oirl.evaluation import BASELINE, NOT_IDENTIFIABLE, Judgement, judge, note
-from prompt_oirl.fits import Fit, fit_data, training_sets
+from prompt_oirl.fit_data import fit_data
+from prompt_oirl.fits import Fit, training_sets
 from prompt_oirl.offline_dataset import Names, OfflineDataset, fold_column
 from prompt_oirl.prompts import Prompt
 from prompt_oirl.reports import costs, published

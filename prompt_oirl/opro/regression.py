@@ -11,7 +11,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from prompt_oirl.llms import Conversation, Generation, item_seed
+from prompt_oirl.opro.stated_search import StatedSearch
 
 Pair = tuple[int, int]
 SEARCH_NAME = "pattern-search"
@@ -73,28 +73,15 @@ class Regression:
         return "out of range" if max(abs(w), abs(b)) > LIMIT else (w, b)
 
 
-class PatternSearch:
+class PatternSearch(StatedSearch):
     """A stated search in the optimizer's place: it reads pairs and values from the meta-prompt and moves away from the best
     pair by steps of 0, 1, 2, 4, ... in either number, or on along the line from another good pair to the best one."""
 
-    batch_size = 64
+    name = SEARCH_NAME
 
-    def generate(
-        self,
-        conversations: Sequence[Conversation],
-        *,
-        max_new_tokens: int | None,
-        temperature: float,
-        top_p: float,
-        seeds: Sequence[int],
-    ) -> list[Generation]:
-        answers = []
-        for conversation, seed in zip(conversations, seeds):
-            text = conversation[-1]["content"]
-            rng = random.Random(item_seed(SEARCH_NAME, text, seed if temperature > 0 else 0))
-            w, b = self._propose(text, rng)
-            answers.append(Generation(f"[{w}, {b}]", "stop", 0, 0))
-        return answers
+    def answer(self, meta_prompt: str, temperature: float, rng: random.Random) -> str:
+        w, b = self._propose(meta_prompt, rng)
+        return f"[{w}, {b}]"
 
     def _propose(self, text: str, rng: random.Random) -> Pair:
         found = re.findall(r"^w=(-?\d+), b=(-?\d+)\nvalue:\n(\d+)$", text, re.M)

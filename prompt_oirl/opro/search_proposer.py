@@ -13,8 +13,8 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from prompt_oirl.llms import Conversation, Generation, item_seed
 from prompt_oirl.opro.meta_prompt import Layout
+from prompt_oirl.opro.stated_search import StatedSearch
 
 NAME = "phrase-search"
 CLAUSES = (
@@ -72,38 +72,25 @@ def read_pairs(meta_prompt: str, layout: Layout) -> list[tuple[str, float | None
     return found
 
 
-class PhraseSearch:
-    """An `LLM` that is none: `generate` reads the last turn as a meta-prompt and answers with one new instruction.
+class PhraseSearch(StatedSearch):
+    """Reads the scored instructions of the meta-prompt and answers with one new instruction.
 
     Temperature 0 edits the best parent once, the same for every seed; higher ones look further down the ranking and edit
     more often.
     """
 
-    batch_size = 64
+    name = NAME
 
     def __init__(self, layout: Layout, space: SearchSpace = FULL):
         self.layout: Layout = layout
         self.space = space
 
-    def generate(
-        self,
-        conversations: Sequence[Conversation],
-        *,
-        max_new_tokens: int | None,
-        temperature: float,
-        top_p: float,
-        seeds: Sequence[int],
-    ) -> list[Generation]:
-        answers = []
-        for conversation, seed in zip(conversations, seeds):
-            text = conversation[-1]["content"]
-            rng = random.Random(item_seed(NAME, text, seed if temperature > 0 else 0))
-            proposal = self._propose(read_pairs(text, self.layout), temperature, rng)
-            left, right = {"chat": ("<INS>", "</INS>"), "bracket": "[]", "completion": ("<TEXT>", "</TEXT>")}[
-                self.layout
-            ]
-            answers.append(Generation(left + proposal + right, "stop", 0, 0))
-        return answers
+    def answer(self, meta_prompt: str, temperature: float, rng: random.Random) -> str:
+        proposal = self._propose(read_pairs(meta_prompt, self.layout), temperature, rng)
+        left, right = {"chat": ("<INS>", "</INS>"), "bracket": "[]", "completion": ("<TEXT>", "</TEXT>")}[
+            self.layout
+        ]
+        return left + proposal + right
 
     def _propose(self, pairs: list[tuple[str, float | None]], temperature: float, rng: random.Random) -> str:
         if all(score is not None for _, score in pairs):

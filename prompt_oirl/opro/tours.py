@@ -9,7 +9,8 @@ from itertools import pairwise
 
 import numpy as np
 
-from prompt_oirl.llms import Conversation, Generation, item_seed
+from prompt_oirl.llms import item_seed
+from prompt_oirl.opro.stated_search import StatedSearch
 
 Tour = tuple[int, ...]
 SEARCH_NAME = "two-opt-search"
@@ -181,32 +182,17 @@ def _neighbours(tour: list[int]) -> list[list[int]]:
     return found
 
 
-class TwoOptSearch:
+class TwoOptSearch(StatedSearch):
     """A stated search in the optimizer's place: it reads points and traces from the meta-prompt, shuffles a stretch of one
     of the traces, mostly the last, and improves it by 2-opt and Or-opt moves."""
 
-    batch_size = 64
+    name = SEARCH_NAME
 
     def __init__(self, max_points_to_descend: int = 25):
         self._max_points = max_points_to_descend
 
-    def generate(
-        self,
-        conversations: Sequence[Conversation],
-        *,
-        max_new_tokens: int | None,
-        temperature: float,
-        top_p: float,
-        seeds: Sequence[int],
-    ) -> list[Generation]:
-        answers = []
-        for conversation, seed in zip(conversations, seeds):
-            text = conversation[-1]["content"]
-            rng = random.Random(item_seed(SEARCH_NAME, text, seed if temperature > 0 else 0))
-            answers.append(
-                Generation(f"<trace>{','.join(map(str, self._propose(text, rng)))}</trace>", "stop", 0, 0)
-            )
-        return answers
+    def answer(self, meta_prompt: str, temperature: float, rng: random.Random) -> str:
+        return f"<trace>{','.join(map(str, self._propose(meta_prompt, rng)))}</trace>"
 
     def _propose(self, text: str, rng: random.Random) -> Tour:
         found = re.findall(r"\(\d+\): \((-?\d+), (-?\d+)\)", text)

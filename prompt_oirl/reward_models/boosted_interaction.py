@@ -13,7 +13,12 @@ from prompt_oirl.reward_models.training_set import TrainingSet
 
 ROUNDS = (10, 30, 100, 200)  # of which the inner folds choose
 GATE = 2.6  # standard errors by which the trees' weight must exceed 0
-PARAMETERS = {**XGBOOST_FAST, "objective": "binary:logistic", "tree_method": "hist", "nthread": 1}
+PARAMETERS: dict[str, Any] = {
+    **XGBOOST_FAST,
+    "objective": "binary:logistic",
+    "tree_method": "hist",
+    "nthread": 1,
+}
 
 
 class BoostedInteraction(Interaction):
@@ -26,7 +31,8 @@ class BoostedInteraction(Interaction):
     SETTINGS = ("difficulty_ridge", "slope", "rounds", "interaction", "support")
 
     def fit(self, train: TrainingSet) -> None:
-        self._pairs, self._weight, self._booster = PairFeatures().fit(train), 0.0, None
+        self._pairs, self._weight = PairFeatures().fit(train), 0.0
+        self._booster: Any = None
         super().fit(train)
 
     def _fit_interaction(
