@@ -22,6 +22,7 @@ from prompt_oirl.variance import VarianceSplit, oracle, variance_split
 WORTH = 0.003  # a gain below that is not worth a reward model, however sure
 MATTERS = 0.01  # a gain that the log must be able to rule out before "not shown" is said
 SHOWN = 2.6  # standard errors at which the sign-flip test of the whole log mostly comes out
+SMALL = 200  # groups below which no gain that was expected says little about what there is to gain
 SURE = 1.96  # standard errors: 95 % intervals
 CURVE = (0.25, 0.5, 1.0)
 MOST_QUESTIONS = 1_000_000
@@ -170,7 +171,8 @@ def judge(gain: Gain, p_value: float, groups: int) -> tuple[str, str, int | None
     if high < MATTERS:
         return (
             "not shown",
-            f"A gain of {100 * MATTERS:.0f} point or more is ruled out: {said}. Use the best single prompt.",
+            f"A selector learned from this log is expected to gain less than {100 * MATTERS:.0f} point: {said}. Use the best single prompt."
+            + " The log is small: with more questions a gain may yet show." * (groups < SMALL),
             0,
         )
     more = _more_questions(gain, groups)

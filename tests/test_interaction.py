@@ -221,6 +221,14 @@ def test_hidden_cells_follow_their_propensities():
 # --- diagnosis -------------------------------------------------------------------------------------------------
 
 
+def test_a_small_log_without_expected_gain_says_that_it_is_small() -> None:
+    nothing = diagnosis.Gain((0.0, 0.0, 0.0), (0.0, 0.0, 0.0), 0.0, 0.0, (0.5, 0.4, 0.6))
+    for groups, small in ((20, True), (2000, False)):
+        verdict, reason, _ = diagnosis.judge(nothing, 1.0, groups)
+        assert verdict == "not shown" and "expected to gain less than 1 point" in reason
+        assert ("more questions" in reason) == small
+
+
 def diagnosed(log: SimulatedLog, curve: bool = False) -> diagnosis.Diagnosis:
     return diagnosis.diagnose(log.prompt_log(), log.training_set(), curve=curve)
 
