@@ -18,7 +18,8 @@ from hypothesis import strategies as st
 from prompt_oirl import selector_evaluation
 from prompt_oirl.artifacts import REPO_ROOT
 from prompt_oirl.prompt_log import read_log
-from prompt_oirl.reports.html import LONGEST, Report, _short, page, shown, write_page
+from prompt_oirl.reports.html import Report, page, write_page
+from prompt_oirl.reports.page_text import LONGEST, one_line, shown
 from prompt_oirl.reports.svg import Line, interval_rows, line_chart
 from prompt_oirl.selector_evaluation import Evaluation
 
@@ -157,10 +158,10 @@ def test_long_texts_are_cut_and_say_so() -> None:
 
 
 def test_labels_of_wide_letters_are_shorter() -> None:
-    assert _short("x" * 46) == "x" * 46 and _short("x" * 47) == "x" * 45 + "…"
-    assert _short("\u6f22" * 40) == "\u6f22" * 22 + "…" and _short("two\n  lines") == "two lines"
+    assert one_line("x" * 46) == "x" * 46 and one_line("x" * 47) == "x" * 45 + "…"
+    assert one_line("\u6f22" * 40) == "\u6f22" * 22 + "…" and one_line("two\n  lines") == "two lines"
     assert (
-        _short("x" * 40 + "\u202e") == "x" * 40 + "⟨U+2…"
+        one_line("x" * 40 + "\u202e") == "x" * 40 + "⟨U+2…"
     )  # nothing is hidden by being cut before it is escaped
 
 

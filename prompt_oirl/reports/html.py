@@ -1,7 +1,7 @@
 """One self-contained HTML page of a run on the user's own log: verdict, tables, figures, every question.
 
 The page opens from disk, loads nothing and runs one script of ours. Text from users and models reaches it by two
-ways only: escaped by `shown` + `html.escape` into markup, or as JSON whose `<`, `>` and `&` are written as
+ways only: escaped by `page_text.escaped` into markup, or as JSON whose `<`, `>` and `&` are written as
 \\u escapes and which the script shows by `textContent`. A Content-Security-Policy with the hashes of our style
 and script refuses anything else.
 """
@@ -12,8 +12,6 @@ import base64
 import hashlib
 import json
 import math
-import re
-import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from html import escape
@@ -26,20 +24,22 @@ import numpy as np
 
 from prompt_oirl import __version__
 from prompt_oirl.artifacts import write_text
+from prompt_oirl.reports.page_text import (
+    LONGEST,
+    LONGEST_NAME,
+    SHORTEST,
+    escaped,
+    number_shown,
+    one_line,
+    points_gained,
+    rate,
+    shown,
+)
 from prompt_oirl.reports.svg import Line, interval_rows, line_chart, stacked_bar
 from prompt_oirl.selector_evaluation import CALIBRATION_COLUMNS, COVERAGE_COLUMNS, Evaluation
 
 TEXT_BUDGET = 20_000_000  # characters of questions on one page, about what a phone can hold
-LONGEST, SHORTEST = 4000, 300
-LONGEST_NAME = 120
 PROMPTS_SHOWN = 16  # in tables and charts; the others are folded away
-# C0 and C1 controls but tab and line feed, direction overrides, surrogates, byte order mark, line separators.
-_ODD = re.compile(
-    "[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ufeff\ud800-\udfff\ufff9-\ufffb]"
-)
-# More marks on one letter than any script has: they would tower over their neighbours.
-_MARK = "[\u0300-\u036f\u0483-\u0489\u1ab0-\u1aff\u20d0-\u20ff\ufe20-\ufe2f]"
-_PILE = re.compile(f"({_MARK}{{4}}){_MARK}+")
 
 
 @dataclass(frozen=True)
@@ -66,13 +66,6 @@ class Report:
     )
 
 
-def shown(text: str, longest: int = LONGEST) -> str:
-    """Text as it may be displayed: controls made visible, cut at `longest` characters."""
-    cut = text if len(text) <= longest else f"{text[:longest]} … ({len(text) - longest:,} more characters)"
-    cut = _PILE.sub(r"\1", cut)
-    return _ODD.sub(lambda m: chr(0x2400 + ord(m[0])) if ord(m[0]) < 32 else f"⟨U+{ord(m[0]):04X}⟩", cut)
-
-
 def write_page(path: Path, report: Report) -> None:
     write_text(path, page(report))
 
@@ -82,14 +75,14 @@ def page(report: Report) -> str:
     folder = files("prompt_oirl.reports") / "page"
     style, script, skeleton = ((folder / f"page.{kind}").read_text("utf-8") for kind in ("css", "js", "html"))
     return Template(skeleton).substitute(
-        title=_text(report.title, 200),
+        title=escaped(report.title, 200),
         style=style,
         script=script,
         style_hash=_csp_hash(style),
         script_hash=_csp_hash(script),
         body=_body(report),
         data=_json(_data(report.evaluation)),
-        footer=_text(report.footer),
+        footer=escaped(report.footer),
     )
 
 
@@ -103,10 +96,6 @@ def _json(value: Any) -> str:
     return text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")
 
 
-def _text(text: str, longest: int = LONGEST) -> str:
-    return escape(shown(text, longest))
-
-
 def _data(evaluation: Evaluation) -> dict[str, Any]:
     """prompts: names, whole and short; questions: [text, pick, best, scores, success or null, answers] each."""
     log = evaluation.log
@@ -118,7 +107,8 @@ def _data(evaluation: Evaluation) -> dict[str, Any]:
     counts = log.counts.astype(int).tolist()
     return {
         "prompts": [
-            {"name": _short(name, LONGEST_NAME), "short": _short(name)} for name in _prompt_names(evaluation)
+            {"name": one_line(name, LONGEST_NAME), "short": one_line(name)}
+            for name in _prompt_names(evaluation)
         ],
         "questions": [
             [shown(text, longest), int(pick), int(best), s, y, c]
@@ -155,8 +145,8 @@ def _body(report: Report) -> str:
 
 def _verdict(report: Report) -> str:
     tone = report.tone if report.tone in ("good", "bad", "open") else "open"
-    lines = "".join(f"<p>{_text(sentence)}</p>" for sentence in report.sentences)
-    return f'<section class="verdict {tone}" aria-label="Verdict"><p class="word">{_text(report.verdict)}</p>{lines}</section>'
+    lines = "".join(f"<p>{escaped(sentence)}</p>" for sentence in report.sentences)
+    return f'<section class="verdict {tone}" aria-label="Verdict"><p class="word">{escaped(report.verdict)}</p>{lines}</section>'
 
 
 def _facts(evaluation: Evaluation) -> str:
@@ -174,7 +164,7 @@ def _facts(evaluation: Evaluation) -> str:
 
 def _warnings(warnings: Sequence[str]) -> str:
     return (
-        f'<ul class="warnings">{"".join(f"<li>{_text(w)}</li>" for w in warnings)}</ul>' if warnings else ""
+        f'<ul class="warnings">{"".join(f"<li>{escaped(w)}</li>" for w in warnings)}</ul>' if warnings else ""
     )
 
 
@@ -190,16 +180,18 @@ def _worth(evaluation: Evaluation) -> str:
     more: list[str] = []
     for row in rows:
         gain = (
-            "" if row["policy"] == "best prompt" else _points(row["gain"], row["gain_low"], row["gain_high"])
+            ""
+            if row["policy"] == "best prompt"
+            else points_gained(row["gain"], row["gain_low"], row["gain_high"])
         )
         cells = [
-            f"<td><bdi>{escape(_short(names.get(row['policy'], row['policy']), 90))}</bdi></td>",
-            f'<td class="number" data-label="right">{_rate(row["success"], row["success_low"], row["success_high"])}</td>',
+            f"<td><bdi>{escape(one_line(names.get(row['policy'], row['policy']), 90))}</bdi></td>",
+            f'<td class="number" data-label="right">{rate(row["success"], row["success_low"], row["success_high"])}</td>',
             f'<td class="number"{" data-label=gain" if gain else ""}>{gain}</td>',
             f'<td class="number extra">{row["n"]:,}</td>',
         ]
         if costs:
-            cells.append(f'<td class="number extra">{_number(row["cost"])}</td>')
+            cells.append(f'<td class="number extra">{number_shown(row["cost"])}</td>')
         (more if row["policy"] in left_out else lines).append(
             f"<tr{' class=strong' if row['policy'] == 'selector' else ''}>{''.join(cells)}</tr>"
         )
@@ -207,7 +199,7 @@ def _worth(evaluation: Evaluation) -> str:
     chart = interval_rows(
         "Gain over the best single prompt with 95 % intervals",
         [
-            (_short(names.get(r["policy"], r["policy"])), r["gain"], r["gain_low"], r["gain_high"])
+            (one_line(names.get(r["policy"], r["policy"])), r["gain"], r["gain_low"], r["gain_high"])
             for r in rows
             if r["policy"] in ("selector", "random prompt")
         ],
@@ -250,7 +242,7 @@ def _votes(report: Report) -> str:
 def _prompt_chart(evaluation: Evaluation) -> str:
     names = dict(zip((f"always {n}" for n in evaluation.log.names), _prompt_names(evaluation)))
     rows = [
-        (_short(names[r["policy"]]), r["success"], r["success_low"], r["success_high"])
+        (one_line(names[r["policy"]]), r["success"], r["success_low"], r["success_high"])
         for r in evaluation.policies
         if r["policy"] in names
     ]
@@ -324,14 +316,14 @@ def _learning(report: Report) -> str:
 
 def _prompt_texts(evaluation: Evaluation) -> str:
     items = "".join(
-        f'<tr><td><bdi>{escape(_short(name))}</bdi></td><td dir="auto">{_text(text) or "(no prompt)"}</td></tr>'
+        f'<tr><td><bdi>{escape(one_line(name))}</bdi></td><td dir="auto">{escaped(text) or "(no prompt)"}</td></tr>'
         for name, text in zip(evaluation.log.names, evaluation.log.prompts)
     )
     return f'<details><summary>The prompts in full</summary><div class="wide" tabindex="0" role="region" aria-label="Prompts"><table><tbody>{items}</tbody></table></div></details>'
 
 
 def _figure(title: str, content: str, caption: str) -> str:
-    return f"<figure><h3>{escape(title)}</h3>{content}<figcaption>{_text(caption)}</figcaption></figure>"
+    return f"<figure><h3>{escape(title)}</h3>{content}<figcaption>{escaped(caption)}</figcaption></figure>"
 
 
 def _table(columns: Sequence[str], rows: Sequence[dict[str, Any]]) -> str:
@@ -339,37 +331,10 @@ def _table(columns: Sequence[str], rows: Sequence[dict[str, Any]]) -> str:
     body = "".join(
         "<tr>"
         + "".join(
-            f"<td>{_text(r[c], LONGEST_NAME) if isinstance(r[c], str) else _number(r[c])}</td>"
+            f"<td>{escaped(r[c], LONGEST_NAME) if isinstance(r[c], str) else number_shown(r[c])}</td>"
             for c in columns
         )
         + "</tr>"
         for r in rows
     )
     return f'<details><summary>Numbers</summary><div class="wide" tabindex="0" role="region" aria-label="Numbers"><table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div></details>'
-
-
-def _short(text: str, longest: int = 46) -> str:
-    """Text on one line of about `longest` ordinary letters; wide letters count for more."""
-    text = shown(" ".join(text.split()))
-    if len(text) * 2 <= longest:
-        return text
-    widths = [
-        2.0 if unicodedata.east_asian_width(c) in "WF" else 1.6 if c.isupper() else 1.0
-        for c in text[: longest + 1]
-    ]
-    fitting = int(np.searchsorted(np.cumsum(widths), longest, side="right"))
-    return text if fitting >= len(text) else f"{text[: fitting - 1]}…"
-
-
-def _rate(value: float, low: float, high: float) -> str:
-    return f"{100 * value:.1f} % [{100 * low:.1f}, {100 * high:.1f}]" if math.isfinite(value) else "not known"
-
-
-def _points(value: float, low: float, high: float) -> str:
-    return (
-        f"{100 * value:+.1f} [{100 * low:+.1f}, {100 * high:+.1f}]" if math.isfinite(value) else "not known"
-    )
-
-
-def _number(value: float | None) -> str:
-    return "" if value is None or not math.isfinite(value) else f"{value:.4g}"
