@@ -91,13 +91,13 @@ class Cells:
 class RidgePath:
     """Ridge regressions on phi (u, D) for all penalties at once: one eigendecomposition per fold and weighting."""
 
-    def __init__(self, phi: np.ndarray, folds: np.ndarray, ridges: np.ndarray = RIDGES):
-        self.phi, self.folds, self.ridges = phi, folds, ridges
+    def __init__(self, phi: np.ndarray, folds: np.ndarray):
+        self.phi = phi
         self.rows = [np.flatnonzero(folds == fold) for fold in range(int(folds.max()) + 1)]
 
     def held_out(self, targets: np.ndarray, weights: np.ndarray) -> np.ndarray:
         """Held-out predictions (penalties, u, m) of targets (u, m) under weights (u, m)."""
-        out = np.zeros((len(self.ridges), *targets.shape))
+        out = np.zeros((len(RIDGES), *targets.shape))
         for columns, shape, scales in same_weights(weights):
             blocks = [self._products(rows, shape, targets[:, columns]) for rows in self.rows]
             gram, moment = sum(b[0] for b in blocks), sum(b[1] for b in blocks)
@@ -107,7 +107,7 @@ class RidgePath:
                 right = axes.T @ (moment - own_moment) * scales
                 for block in blocks_of(rows):
                     view = self.phi[block] @ axes
-                    for i, ridge in enumerate(self.ridges):
+                    for i, ridge in enumerate(RIDGES):
                         out[i][np.ix_(block, np.asarray(columns))] = view @ (
                             right / (np.outer(spectrum, scales) + ridge)
                         )
@@ -119,7 +119,7 @@ class RidgePath:
         for columns, shape, scales in same_weights(weights):
             gram, moment = self._products(np.arange(len(self.phi)), shape, targets[:, columns])
             for j, scale in enumerate(scales):
-                penalised = scale * gram + self.ridges[ridge] * np.eye(len(gram))
+                penalised = scale * gram + RIDGES[ridge] * np.eye(len(gram))
                 coefficients[:, columns[j]] = np.linalg.solve(penalised, scale * moment[:, j])
         return coefficients
 

@@ -89,12 +89,7 @@ class Interaction:
         used = max(weighed.cautious, weighed.error)
         self._interaction = used * (m - m.mean(1, keepdims=True))
         p_value = sign_flip_p_value(
-            path.phi,
-            path.folds,
-            cells.clusters,
-            residual[:, contenders],
-            information[:, contenders],
-            self.seed,
+            path.phi, cells.clusters, residual[:, contenders], information[:, contenders], self.seed
         )
         self._supported = bool(weighed.cautious > 0 and p_value <= LEVEL)
         self.settings |= {
