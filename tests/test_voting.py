@@ -245,7 +245,7 @@ def test_incomplete_logs_pay_only_for_what_is_there() -> None:
 
 def test_logs_without_answers_and_folds_that_leak_are_refused() -> None:
     empty = VoteTable(np.full((10, 3), NOT_LOGGED), np.full((10, 3), np.nan))
-    with pytest.raises(InputError, match="answer texts"):
+    with pytest.raises(InputError, match="answers of two prompts"):
         evaluate_voting(empty, np.arange(10), [folds_of(10)])
     with pytest.raises(InputError, match="two clusters"):
         evaluate_voting(random_table(0, n=10), np.zeros(10, dtype=int), [np.zeros(10, dtype=int)])
