@@ -14,7 +14,13 @@ import numpy as np
 from prompt_oirl.log_facts import DataFacts, data_facts
 from prompt_oirl.metrics import ClusterBootstrap
 from prompt_oirl.prompt_log import PromptLog
-from prompt_oirl.reward_models.interaction import LEVEL, Interaction, WeighedInteraction, weigh_interaction
+from prompt_oirl.reward_models.interaction import (
+    LEAST_CLUSTERS,
+    LEVEL,
+    Interaction,
+    WeighedInteraction,
+    weigh_interaction,
+)
 from prompt_oirl.reward_models.training_set import TrainingSet
 from prompt_oirl.splits import HEADLINE_FOLDS, assign_folds
 from prompt_oirl.variance import VarianceSplit, oracle, variance_split
@@ -26,6 +32,9 @@ SMALL = 200  # groups below which no gain that was expected says little about wh
 SURE = 1.96  # standard errors: 95 % intervals
 CURVE = (0.25, 0.5, 1.0)
 MOST_QUESTIONS = 1_000_000
+LEAST_GROUPS = (
+    LEAST_CLUSTERS * HEADLINE_FOLDS // (HEADLINE_FOLDS - 1)
+)  # four fifths of which can be learned from
 
 
 @dataclass(frozen=True)
@@ -60,7 +69,7 @@ def diagnose(log: PromptLog, train: TrainingSet, seed: int = 0, curve: bool = Tr
     variance = variance_split(log.question, log.prompt, log.correct.astype(np.float64), train.labels.shape)
     raw, without_luck = oracle(log)
     known = train.labels[train.weights > 0]
-    if len(log.prompts) < 2 or facts.groups < 4 * HEADLINE_FOLDS or known.min() == known.max():
+    if len(log.prompts) < 2 or facts.groups < LEAST_GROUPS or known.min() == known.max():
         verdict, reason = "not enough data", _too_little(log, facts, known)
         return Diagnosis(facts, variance, raw, without_luck, None, verdict=verdict, reason=reason)
     gain = expected_gain(train, seed)
@@ -77,7 +86,7 @@ def _too_little(log: PromptLog, facts: DataFacts, known: np.ndarray) -> str:
         return "The log has one prompt: log the same questions with another one."
     if known.min() == known.max():
         return f"Every answer has correct = {known.min():g}: there is nothing to choose by."
-    return f"The log has {facts.groups} different questions; {4 * HEADLINE_FOLDS} are the least, several hundred make sense."
+    return f"The log has {facts.groups} different questions; {LEAST_GROUPS} are the least, several hundred make sense."
 
 
 def expected_gain(train: TrainingSet, seed: int = 0) -> Gain:
@@ -104,7 +113,8 @@ def expected_gain(train: TrainingSet, seed: int = 0) -> Gain:
         best[held] = int(model.prompt_effects.argmax())
     weighed = weigh_interaction(train, difficulty, interaction)
     shrunken = weighed.share - weighed.error**2 / max(weighed.share, 1e-12)
-    bounds = [weighed.share + z * weighed.error for z in (-SURE, SURE)]
+    # A weight estimated below 0 is chance, and must not make the upper bound look sure.
+    bounds = [weighed.share - SURE * weighed.error, max(weighed.share, 0.0) + SURE * weighed.error]
     expected = tuple(_policy_gain(weighed, share) for share in (shrunken, *bounds))
     picks = scores.argmax(1)
     answers = _doubly_robust(train, scores)
