@@ -136,7 +136,11 @@ def atomic_write(path: Path) -> Iterator[Path]:
 def _cannot_write(path: Path, error: OSError) -> InputError:
     # NumPy reports a short write without an error number.
     full = error.errno in (None, errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
-    remedy = "free some space" if full else "make the folder writable, or choose another"
+    remedy = (
+        "free some space"
+        if full
+        else "make the folder writable, or choose another (--root of a step, --out of prompt-oirl)"
+    )
     return InputError(
         f"cannot write {path}: {error.strerror or error}; {remedy} and run the same command again"
     )
