@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from threadpoolctl import threadpool_limits
 
 from prompt_oirl.mapped_questions import BLOCK
 from prompt_oirl.reward_models.cells import RIDGES, Cells, RidgePath, sigmoid
@@ -45,7 +46,14 @@ class Interaction:
         self.fit(train)
 
     def fit(self, train: TrainingSet) -> None:
-        """Closed-form fit on all rows; (u, D) features, (u, K) labels with NaN where never asked."""
+        """Closed-form fit on all rows; (u, D) features, (u, K) labels with NaN where never asked.
+
+        One thread of linear algebra: equal bits whatever else runs, and no threads that wait for a busy core.
+        """
+        with threadpool_limits(1, user_api="blas"):
+            self._fit(train)
+
+    def _fit(self, train: TrainingSet) -> None:
         self._prompts = train.prompts.astype(np.float32)
         self._coordinates = prompt_coordinates(train.prompts)
         cells = Cells.of(train)
