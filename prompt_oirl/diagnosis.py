@@ -32,9 +32,8 @@ SMALL = 200  # groups below which no gain that was expected says little about wh
 SURE = 1.96  # standard errors: 95 % intervals
 CURVE = (0.25, 0.5, 1.0)
 MOST_QUESTIONS = 1_000_000
-LEAST_GROUPS = (
-    LEAST_CLUSTERS * HEADLINE_FOLDS // (HEADLINE_FOLDS - 1)
-)  # four fifths of which can be learned from
+# Four fifths of them are what a fold can learn from.
+LEAST_GROUPS = LEAST_CLUSTERS * HEADLINE_FOLDS // (HEADLINE_FOLDS - 1)
 
 
 @dataclass(frozen=True)

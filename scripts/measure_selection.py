@@ -4,7 +4,7 @@
     python scripts/measure_selection.py --parts diagnosis --logs 20
 
 Parts: real_gsm8k, real_svamp, real_mawps, real_arith, mawps and gsm8k (simulated logs of these sizes), diagnosis, variance. A part that is finished is skipped;
---force redoes it. Writes results/reference/selection_*.csv. About two hours on one core.
+--force redoes it. Writes results/reference/selection_*.csv. About an hour on one core.
 """
 
 from __future__ import annotations

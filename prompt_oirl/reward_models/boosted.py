@@ -93,6 +93,13 @@ class PairFeatures:
         return other
 
 
+def pair_rows(questions: np.ndarray, prompts: np.ndarray) -> np.ndarray:
+    """Feature rows float32 (n m, d + e) of all questions (n, d) with all prompts (m, e), question-major."""
+    return np.concatenate(
+        [np.repeat(questions, len(prompts), 0), np.tile(prompts, (len(questions), 1))], 1, dtype=np.float32
+    )
+
+
 class _Boosted(ABC):
     """What both libraries share: feature rows in, probabilities out, in blocks that bound the memory."""
 
@@ -109,10 +116,9 @@ class _Boosted(ABC):
             q, p = self._halves(questions[first : first + BLOCK], prompts)
             for start in range(0, len(q), 2048):
                 block = q[start : start + 2048]
-                rows = np.concatenate([np.repeat(block, len(p), 0), np.tile(p, (len(block), 1))], 1)
-                scores[first + start : first + start + len(block)] = self._score(
-                    np.ascontiguousarray(rows, dtype=np.float32)
-                ).reshape(len(block), len(p))
+                scores[first + start : first + start + len(block)] = self._score(pair_rows(block, p)).reshape(
+                    len(block), len(p)
+                )
         return scores
 
     @abstractmethod

@@ -6,8 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from prompt_oirl.reward_models.boosted import XGBOOST_FAST, PairFeatures, QuantisedPairs
-from prompt_oirl.reward_models.cells import Cells, RidgePath, sigmoid
+from prompt_oirl.reward_models.boosted import XGBOOST_FAST, PairFeatures, QuantisedPairs, pair_rows
+from prompt_oirl.reward_models.cells import Cells, RidgePath
 from prompt_oirl.reward_models.interaction import Interaction, choose_weight
 from prompt_oirl.reward_models.training_set import TrainingSet
 
@@ -72,21 +72,18 @@ class BoostedInteraction(Interaction):
     ) -> np.ndarray:
         """What the first `rounds` trees add, logits (n, m)."""
         q, p = self._pairs.questions(questions), self._pairs.prompts(prompts)
-        rows = np.concatenate([np.repeat(q, len(p), 0), np.tile(p, (len(q), 1))], 1).astype(np.float32)
+        rows = pair_rows(q, p)
         added = trees.inplace_predict(
             rows, iteration_range=(0, rounds or 0), predict_type="margin", base_margin=np.zeros(len(rows))
         )
         return added.reshape(len(q), len(p)).astype(np.float64)
 
-    def predict(self, questions: np.ndarray, prompts: np.ndarray) -> np.ndarray:
-        """Calibrated success probabilities float32 (n, m)."""
-        scores = super().predict(questions, prompts)
+    def _logits(self, questions: np.ndarray, prompts: np.ndarray, mixture: np.ndarray) -> np.ndarray:
+        logits = super()._logits(questions, prompts, mixture)
         if self._booster is None:
-            return scores
+            return logits
         known = self._margins(self._booster, questions, self._prompts).mean(1, keepdims=True)
-        m = self._margins(self._booster, questions, prompts) - known
-        logits = np.log(scores) - np.log1p(-scores)
-        return sigmoid(logits + self._weight * m).astype(np.float32)
+        return logits + self._weight * (self._margins(self._booster, questions, prompts) - known)
 
     def arrays(self) -> dict[str, np.ndarray]:
         raw = b"" if self._booster is None else self._booster.save_raw("ubj")

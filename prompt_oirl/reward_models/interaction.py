@@ -134,15 +134,18 @@ class Interaction:
 
     def predict(self, questions: np.ndarray, prompts: np.ndarray) -> np.ndarray:
         """Calibrated success probabilities float32 (n, m); a prompt never seen mixes its relatives' advantages."""
-        known, mixture = self._b.mean(), self._mixture(prompts).T
         scores = np.empty((len(questions), len(prompts)), dtype=np.float32)
+        mixture = self._mixture(prompts).T
         for start in range(0, len(questions), BLOCK):
-            phi = self.features(questions[start : start + BLOCK])
-            relative = (self._b - known) + (phi @ self._interaction) * self._supported  # (n, K)
-            scores[start : start + BLOCK] = sigmoid(
-                known + (phi @ self._difficulty)[:, None] + relative @ mixture
-            )
+            block = questions[start : start + BLOCK]
+            scores[start : start + BLOCK] = sigmoid(self._logits(block, prompts, mixture))
         return scores
+
+    def _logits(self, questions: np.ndarray, prompts: np.ndarray, mixture: np.ndarray) -> np.ndarray:
+        """Logits (n, m) of a block of questions; `mixture` (K, m) is how much of each training prompt is in `prompts`."""
+        known, phi = self._b.mean(), self.features(questions)
+        relative = (self._b - known) + (phi @ self._interaction) * self._supported  # (n, K)
+        return known + (phi @ self._difficulty)[:, None] + relative @ mixture
 
     def _mixture(self, prompts: np.ndarray) -> np.ndarray:
         """How much of each training prompt (K) is in each asked prompt (m): exactly one-hot for a known one."""
