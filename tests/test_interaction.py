@@ -322,15 +322,22 @@ def test_measure_selection_runs(tmp_path: Path):
 def test_sign_flips_find_nothing_where_nothing_is():
     rng = np.random.default_rng(0)
     phi, clusters, weights = rng.standard_normal((200, 10)), np.arange(200) // 2, np.ones((200, 3))
-    chance = [
-        sign_flip_p_value(phi, clusters, rng.standard_normal((200, 3)), weights, seed) for seed in range(100)
-    ]
+    alike = np.ones(3)
+
+    def p_value(residual: np.ndarray, stakes: np.ndarray = alike, seed: int = 0) -> float:
+        return sign_flip_p_value(
+            phi, clusters, residual, weights[:, : residual.shape[1]], stakes[: residual.shape[1]], seed
+        )
+
+    chance = [p_value(rng.standard_normal((200, 3)), seed=seed) for seed in range(100)]
     assert 0.4 < np.mean(chance) < 0.6 and np.mean(np.array(chance) <= 0.1) < 0.2
     signal = rng.standard_normal((200, 3)) + 0.5 * phi @ rng.standard_normal((10, 3))
-    assert sign_flip_p_value(phi, clusters, signal, weights, 0) == 0.01
-    assert sign_flip_p_value(phi, clusters, signal[:, :1], weights[:, :1], 0) == 1.0
+    assert p_value(signal) == 0.01
+    assert p_value(signal[:, :1]) == 1.0
     shared = np.repeat(signal[:, :1], 3, 1)  # a question that is easy for all prompts chooses none
-    assert sign_flip_p_value(phi, clusters, shared + 1e-9 * rng.standard_normal((200, 3)), weights, 0) > 0.05
+    assert p_value(shared + 1e-9 * rng.standard_normal((200, 3))) > 0.05
+    bad = np.column_stack([rng.standard_normal((200, 2)), signal[:, 2]])  # only prompt 2 depends on the question
+    assert p_value(bad) == 0.01 and p_value(bad, np.array([1.0, 1.0, 1e-4])) > 0.05
 
 
 def test_boosted_interaction_gains_where_trees_can_and_stays_where_not(tmp_path: Path):

@@ -46,7 +46,7 @@ class BoostedInteraction(Interaction):
             trees = self._grow(train.rows(kept), margin[kept], ROUNDS[-1])
             for i, rounds in enumerate(ROUNDS):
                 paths[i][held] = self._margins(trees, train.questions[held], train.prompts, rounds)
-        chosen, weighed, _ = choose_weight(cells, d, paths[::-1], residual, information)
+        chosen, weighed = choose_weight(cells, d, paths[::-1], residual, information)
         rounds = ROUNDS[::-1][chosen]
         support = weighed.share / max(weighed.error, 1e-12)
         self._supported = bool(support > GATE)

@@ -1,6 +1,6 @@
 """Is there an interaction that carries over to new questions? A score test whose null is drawn by flipping signs.
 
-A standard error says too little here: penalty and contending prompts are chosen on the same held-out answers, and a
+A standard error says too little here: penalty and prompts are chosen on the same held-out answers, and a
 predicted interaction that is almost nothing has a weight that is almost anything. The test needs neither folds nor
 choice of a penalty: do questions that are alike in phi pull towards the same prompts? Q = |(G + WEAK I)^(-1/2) sum_q phi_q
 r_q'|^2, where G is phi's weighted Gram matrix: the statistic that is best against a random effect with coefficients of variance
@@ -19,28 +19,36 @@ ROWS = 2048  # questions at a time; phi may lie in a file
 
 
 def sign_flip_p_value(
-    phi: np.ndarray, clusters: np.ndarray, residual: np.ndarray, information: np.ndarray, seed: int
+    phi: np.ndarray,
+    clusters: np.ndarray,
+    residual: np.ndarray,
+    information: np.ndarray,
+    stakes: np.ndarray,
+    seed: int,
 ) -> float:
-    """How often chance pulls alike questions as much together as the residuals (u, k) of the contending prompts do.
+    """How often chance pulls alike questions as much together as the residuals (u, K) of the prompts do.
 
-    `phi` (u, D) are question features, `clusters` (u,) near-duplicates, `information` (u, k) the weights of the residuals.
+    `phi` (u, D) are question features, `clusters` (u,) near-duplicates, `information` (u, K) the weights of the residuals.
+    A prompt counts by its stake (K,): that bad prompts are bad in different ways is easy to show and worth nothing. Stakes
+    must not depend on what is tested, or chance finds them: choosing prompts that look best somewhere doubled the level.
     At least 0.01; 1 with a single prompt.
     """
     if residual.shape[1] < 2:
         return 1.0
+    stakes = stakes / stakes.sum()
     clusters = np.unique(clusters, return_inverse=True)[1]
     rng = np.random.default_rng([seed, 11])
     signs = np.ones((clusters.max() + 1, FLIPS + 1))
     signs[:, 1:] = rng.choice([-1.0, 1.0], (len(signs), FLIPS))
     pull = information * residual
-    pull = pull - pull.mean(1, keepdims=True)  # what all prompts share chooses nothing
+    pull = (pull - (pull @ stakes)[:, None]) * np.sqrt(stakes)  # what all prompts share chooses nothing
     total = np.zeros((phi.shape[1], (FLIPS + 1) * pull.shape[1]))
     gram = WEAK * np.eye(phi.shape[1])
     for start in range(0, len(phi), ROWS):
         rows = slice(start, start + ROWS)
         flipped = signs[clusters[rows]][:, :, None] * pull[rows][:, None, :]  # (rows, flips + 1, k)
         block = phi[rows].astype(np.float64)
-        gram += (block.T * information[rows].mean(1)) @ block
+        gram += (block.T * (information[rows] @ stakes)) @ block
         total += block.T @ flipped.reshape(len(flipped), -1)
     whitened = solve_triangular(np.linalg.cholesky(gram), total, lower=True)
     found = (whitened.reshape(len(gram), FLIPS + 1, -1) ** 2).sum((0, 2))

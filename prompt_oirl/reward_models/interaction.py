@@ -91,14 +91,13 @@ class Interaction:
         """Learn m and its weight s; returns the slope of d beside them."""
         residual, information = self.interaction_targets(cells, d, slope)
         paths = path.held_out(residual, information)
-        chosen, weighed, contenders = choose_weight(cells, d, paths, residual, information)
+        chosen, weighed = choose_weight(cells, d, paths, residual, information)
         m = path.fit(residual, information, chosen)
         # Never less than a standard error, so that `effects` of an unsupported interaction can still be tested.
         used = max(weighed.cautious, weighed.error)
         self._interaction = used * (m - m.mean(1, keepdims=True))
-        p_value = sign_flip_p_value(
-            path.phi, cells.clusters, residual[:, contenders], information[:, contenders], self.seed
-        )
+        odds = np.exp(self._b - self._b.max())  # of success, relative to the best prompt
+        p_value = sign_flip_p_value(path.phi, cells.clusters, residual, information, odds, self.seed)
         self._supported = bool(weighed.cautious > 0 and p_value <= LEVEL)
         self.settings |= {
             "interaction_ridge": float(RIDGES[chosen]),
@@ -216,8 +215,8 @@ def choose_weight(
     paths: np.ndarray,
     residual: np.ndarray | None,
     information: np.ndarray | None,
-) -> tuple[int, WeighedInteraction, np.ndarray]:
-    """The held-out interaction of `paths` (c, u, K) that explains most, its weight, and which prompts (K,) might be chosen.
+) -> tuple[int, WeighedInteraction]:
+    """The held-out interaction of `paths` (c, u, K) that explains most, and its weight.
 
     Evidence counts only among prompts that might be chosen: that bad prompts are bad in different ways is easy to show and
     worth nothing. So everything is done twice, first among all prompts, then among those that look best somewhere.
@@ -248,7 +247,7 @@ def choose_weight(
         if not 1 < contenders.sum() < among.sum():
             break
         among = contenders
-    return chosen, weighed, contenders
+    return chosen, weighed
 
 
 def inner_folds(train: TrainingSet, seed: int) -> np.ndarray:
