@@ -57,7 +57,7 @@ def main(args: Args) -> None:
         for line in PARTS[part](args.repeats):
             row = {"machine": machine(), "repeats": args.repeats, **line}
             print(
-                f"{row['work']}: {row['baseline']:,.1f} -> {row['ours']:,.1f} {row['unit']}, ratio {row['ratio']:.1f}"
+                f"{row['work']}: {row['baseline']:,.4g} -> {row['ours']:,.4g} {row['unit']}, ratio {row['ratio']:.3g}"
             )
             lines[row["work"] + row["unit"]] = row
             write_csv(args.out, lines.values(), COLUMNS)
