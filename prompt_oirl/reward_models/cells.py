@@ -96,8 +96,8 @@ class RidgePath:
         self.rows = [np.flatnonzero(folds == fold) for fold in range(int(folds.max()) + 1)]
 
     def held_out(self, targets: np.ndarray, weights: np.ndarray) -> np.ndarray:
-        """Held-out predictions (penalties, u, m) of targets (u, m) under weights (u, m)."""
-        out = np.zeros((len(RIDGES), *targets.shape))
+        """Held-out predictions float32 (penalties, u, m) of targets (u, m) under weights (u, m)."""
+        out = np.zeros((len(RIDGES), *targets.shape), dtype=np.float32)
         for columns, shape, scales in same_weights(weights):
             blocks = [self._products(rows, shape, targets[:, columns]) for rows in self.rows]
             gram, moment = sum(b[0] for b in blocks), sum(b[1] for b in blocks)

@@ -38,8 +38,8 @@ def sign_flip_p_value(
     stakes = stakes / stakes.sum()
     clusters = np.unique(clusters, return_inverse=True)[1]
     rng = np.random.default_rng([seed, 11])
-    signs = np.ones((clusters.max() + 1, FLIPS + 1))
-    signs[:, 1:] = rng.choice([-1.0, 1.0], (len(signs), FLIPS))
+    signs = np.ones((clusters.max() + 1, FLIPS + 1), dtype=np.int8)
+    signs[:, 1:] = 2 * rng.integers(0, 2, (len(signs), FLIPS), dtype=np.int8) - 1
     pull = information * residual
     pull = (pull - (pull @ stakes)[:, None]) * np.sqrt(stakes)  # what all prompts share chooses nothing
     total = np.zeros((phi.shape[1], (FLIPS + 1) * pull.shape[1]))
