@@ -1,0 +1,70 @@
+"""The figures that README's sentences quote are those of the committed tables, rounded."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+ROOT = Path(__file__).parents[1]
+README = re.sub(r"\s+", " ", (ROOT / "README.md").read_text(encoding="utf-8"))
+
+
+def table(name: str) -> pd.DataFrame:
+    return pd.read_csv(ROOT / "results" / "reference" / f"{name}.csv")
+
+
+@pytest.mark.parametrize(("dataset", "unit"), [("gsm8k", " points"), ("svamp", ""), ("mawps", "")])
+def test_gain_of_the_selector(dataset: str, unit: str):
+    rows = table(f"selection_real_{dataset}").query("model == 'interaction'")
+    gain = rows[rows.measure.str.startswith("gain")].iloc[0]
+    assert f"{dataset.upper()} {gain.value:+.2f}{unit} [{gain.low:+.2f}, {gain.high:+.2f}]" in README
+
+
+def test_gain_on_the_demo_log():
+    rows = table("selection_real_arith").query("model == 'interaction'")
+    gain = rows[rows.measure.str.startswith("gain")].iloc[0]
+    assert f"{gain.value:.1f} [{gain.low:.1f}, {gain.high:.1f}]" in README
+
+
+@pytest.mark.parametrize(
+    ("policy", "budget"),
+    [("predicted", 10), ("best", 1), ("adaptive_predicted", 6), ("adaptive_predicted", 7)],
+)
+def test_votes(policy: str, budget: int):
+    rows = table("voting").query("dataset == 'gsm8k' and grader == 'strict' and policy == @policy")
+    row = rows[rows.budget == budget].iloc[0]
+    assert f"{row.success:.3f} [{row.low:.3f}, {row.high:.3f}]" in README
+
+
+def test_what_training_on_good_rows_gains():
+    row = table("alol_arith_differences").query(
+        "algorithm == 'a_lol_ref_free' and baseline == 'nll' and segment == 'all' and metric == 'final_reward'"
+    )
+    value, low, high = 100 * row.iloc[0][["value", "ci_low", "ci_high"]].to_numpy(float)
+    assert f"{value:.1f} points [{low:.1f}, {high:.1f}]" in README
+
+
+def test_speed_and_size():
+    bench = table("bench")
+
+    def line(start: str, unit: str) -> pd.Series:
+        found = bench[bench.work.str.startswith(start) & (bench.unit == unit)]
+        assert len(found) == 1, (start, unit)
+        return found.iloc[0]
+
+    fit = line("step 4, one GSM8K model of six prompts", "seconds by the clock")
+    assert (
+        f"takes {fit.ours:.1f} seconds on one core, where the published settings take {fit.baseline:.0f}"
+        in README
+    )
+    assert f"{fit.ratio:.0f} times" in README
+    sweep = "step 4, 63 subsets x 3 datasets, paper split, two workers: "
+    minutes, memory = line(f"{sweep}time", "minutes by the clock"), line(f"{sweep}peak", "GB")
+    assert f"take {minutes.ours:.1f} minutes and {memory.ours:.2f} GB" in README
+    for model, name in (("xgboost", "XGBoost"), ("interaction", "the interaction model")):
+        start = f"{model} trained from files on 10,000,000 answers: "
+        minutes, memory = line(f"{start}all", "minutes by the clock"), line(f"{start}peak", "GB")
+        assert f"{minutes.ours:.1f} minutes and {memory.ours:.1f} GB ({name})" in README
