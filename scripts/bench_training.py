@@ -247,7 +247,7 @@ def train_synthetic(model: str, n: int, folder: Path) -> dict[str, float]:
     settings: dict[str, Any] = {"nthread": threads} if model == "xgboost" else {}
     learner = make(model, **settings)
     if model == "xgboost":
-        learner.settings = {"rounds": 50}
+        learner.settings = {"max_depth": 10, "rounds": 50}
         parts["axes and bins"] = cpu_seconds(
             lambda: boosted.quantised_pairs(train, boosted.XGBOOST_FAST["max_bin"], threads)
         )

@@ -4,8 +4,9 @@
 
 Each candidate trains on part of the training rows of every dataset, stops early on the rest, and is judged there by
 log loss and by the success of the prompts it picks. `inner` paper: the published first 80 % and last 20 % of the rows;
-clusters: one of five folds of whole near-duplicate clusters is held out. Writes results/reference/preset_choice.csv;
-XGBOOST_FAST in prompt_oirl/reward_models/boosted.py was the best in mean pick success on `paper` when it was fixed.
+clusters: one of five folds of whole near-duplicate clusters is held out. Writes results/reference/preset_choice.csv.
+The best depths of both (10 and 6, by mean pick success at eta .1) are DEPTHS in prompt_oirl/reward_models/boosted.py,
+between which each fit's own validation rows choose.
 """
 
 from __future__ import annotations
@@ -73,7 +74,7 @@ def main(args: Args) -> None:
                 train, validation, _ = fits.training_sets(fit, shared)
                 answers = validation.weights[:, 0]
                 for candidate in CANDIDATES:
-                    model = XGBoost(**candidate)
+                    model = XGBoost(depths=(candidate["max_depth"],), **candidate)
                     model.tune(train, validation)
                     scores = model.predict(validation.questions, validation.prompts)
                     picked = validation.labels[np.arange(len(scores)), scores.argmax(1)]

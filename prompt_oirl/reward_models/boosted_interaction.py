@@ -15,6 +15,7 @@ ROUNDS = (10, 30, 100, 200)  # of which the inner folds choose
 GATE = 2.6  # standard errors by which the trees' weight must exceed 0
 PARAMETERS: dict[str, Any] = {
     **XGBOOST_FAST,
+    "max_depth": 10,
     "objective": "binary:logistic",
     "tree_method": "hist",
     "nthread": 1,
