@@ -12,7 +12,7 @@
 | ppo, rloo    | answers of its own to the training prompts, which it has scored| alol/ppo.py, TRL |
 
 A batch is --batch_size pairs, or answers. ppo and rloo see more than a log: the reward of any answer they try. dpo,
-dpo_ref_free and rloo need `pip install "prompt-oirl[alol]"`. Writes the same folder as alol_step4_train_policy.py.
+dpo_ref_free and rloo need `pip install -e ".[alol]"`. Writes the same folder as alol_step4_train_policy.py.
 """
 
 from __future__ import annotations

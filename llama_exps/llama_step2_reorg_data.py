@@ -61,7 +61,7 @@ def main(args: Args) -> None:
         partitioned = paths.partitioned_log(args.llm, dataset)
         if not released and not log.is_file():
             log = committed if committed.is_file() else partitioned if partitioned.is_dir() else log
-        files = sorted(log.rglob("*.parquet")) if log.is_dir() else [log]
+        files = interactions.files_of(log)
         inputs = [args.prompts, *(source_files(dataset, paths) if released else files)]
         manifest = Manifest(
             folder / f"{dataset}_step2.json", {"llm": args.llm, "dataset": dataset}, inputs, args.root

@@ -21,6 +21,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from threading import Lock
 from typing import Any
+from urllib.parse import quote
 
 import numpy as np
 
@@ -82,7 +83,9 @@ class Paths:
 
     def partitioned_log(self, llm: str, dataset: str) -> Path:
         """A log as a folder of Parquet files (scripts/convert_log.py)."""
-        return self.root / "data" / "logs" / f"llm={llm}" / f"dataset={dataset}"
+        return (
+            self.root / "data" / "logs" / f"llm={quote(llm, safe='')}" / f"dataset={quote(dataset, safe='')}"
+        )
 
     def models(self, llm: str) -> Path:
         return self.root / "llama_exps" / f"{llm.removesuffix('2') if llm == 'llama2' else llm}_models"

@@ -14,6 +14,7 @@ from itertools import islice
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
+from urllib.parse import unquote
 
 import numpy as np
 
@@ -61,7 +62,7 @@ _FIELDS = {f.name for f in fields(Interaction)}
 _KINDS = {
     f.name: {"str": str, "float": float, "int": int}[str(f.type).split(" ")[0]] for f in fields(Interaction)
 }
-_NUMBERS = ("temperature", "top_p", "max_new_tokens", "seed", "tokens_in", "tokens_out", "cost", "time")
+_MAY_BE_NULL = {f.name for f in fields(Interaction) if f.default is None}
 _TEXT = ("llm", "dataset", "split", "question_id", "question", "gold", "prompt_id", "prompt")
 
 
@@ -78,21 +79,29 @@ def write(path: Path, rows: Iterable[Interaction]) -> None:
         pq.write_table(table, temporary, compression="zstd", compression_level=19)
 
 
-def write_partitioned(folder: Path, rows: Iterable[Interaction]) -> None:
-    """Write a log of any length as Parquet below `folder`/llm=.../dataset=.../.
+def write_partitioned(folder: Path, rows: Iterable[Interaction]) -> int:
+    """Write a log of any length as Parquet below `folder`/llm=.../dataset=.../ and return its number of rows.
 
-    What stood there is replaced once all is written, so `rows` may come from there, and a bad row leaves it as it was.
+    Partitions appear once all is written; a log that is there already is never replaced.
     """
     import pyarrow as pa
     import pyarrow.dataset as parquet
 
-    iterator = iter(rows)
+    iterator, written = iter(rows), 0
     columns = {str: pa.string(), float: pa.float64(), int: pa.int64()}
     schema = pa.schema([(name, columns[kind]) for name, kind in _KINDS.items()])
 
     def batches() -> Iterator[pa.RecordBatch]:
+        nonlocal written
         while chunk := [asdict(row) for row in islice(iterator, CHUNK)]:
-            yield pa.RecordBatch.from_pylist(chunk, schema=schema)
+            try:
+                yield pa.RecordBatch.from_pylist(chunk, schema=schema)
+            except UnicodeEncodeError as error:
+                raise InputError(
+                    f"a row after row {written:,} holds {error.object[error.start : error.end]!a}, half a "
+                    "character, which Parquet cannot store; correct the text or keep the log as JSONL"
+                ) from error
+            written += len(chunk)
 
     folder.mkdir(parents=True, exist_ok=True)
     with TemporaryDirectory(prefix=".writing-", dir=folder) as name:
@@ -101,12 +110,14 @@ def write_partitioned(folder: Path, rows: Iterable[Interaction]) -> None:
             batches(), made, schema=schema, format="parquet", partitioning=_partitioning(),
             max_rows_per_group=CHUNK, max_rows_per_file=20 * CHUNK,
         )  # fmt: skip
-        for number, part in enumerate(sorted(made.glob("llm=*/dataset=*"))):
-            place = folder / part.relative_to(made)
-            place.parent.mkdir(exist_ok=True)
-            if place.exists():
-                place.rename(made / f"replaced-{number}")
-            part.rename(place)
+        parts = [part.relative_to(made) for part in sorted(made.glob("llm=*/dataset=*"))]
+        for part in parts:
+            if (folder / part).exists():
+                raise InputError(f"{folder / part} holds a log already; move it away or give another folder")
+        for part in parts:
+            (folder / part).parent.mkdir(exist_ok=True)
+            (made / part).rename(folder / part)
+    return written
 
 
 def _partitioning() -> Any:
@@ -126,31 +137,36 @@ def stream(path: Path, *, remedy: str) -> Iterator[Interaction]:
 
     `path` is a JSONL or Parquet file, or the llm=.../dataset=... folder of a partitioned log.
     """
-    number = 0
-    records = (
-        _partition_records if path.is_dir() else _parquet_records if path.suffix == ".parquet" else read_jsonl
-    )
-    for number, row in enumerate(records(path, remedy=remedy), 1):
-        yield checked(row, f"{path}:{number}", remedy)
-    if not number:
+    empty = True
+    for file in files_of(path):
+        records = _parquet_records if file.suffix == ".parquet" else read_jsonl
+        for number, row in enumerate(records(file, remedy=remedy), 1):
+            if path.is_dir() and isinstance(row, dict):
+                row = _named_by_folder(path) | row
+            yield checked(row, f"{file}:{number}", remedy)
+            empty = False
+    if empty:
         raise InputError(f"{path}: no interactions; {remedy}")
 
 
-def _partition_records(path: Path, *, remedy: str) -> Iterator[dict[str, Any]]:
-    import pyarrow as pa
-    import pyarrow.dataset as parquet
-
-    try:
-        found = parquet.dataset(
-            path, format="parquet", partitioning=_partitioning(), partition_base_dir=str(path.parent.parent)
-        )
-        for fragment in sorted(found.get_fragments(), key=lambda f: (len(f.path), f.path)):
-            for batch in fragment.to_batches(schema=found.schema, batch_size=CHUNK):
-                yield from batch.to_pylist()
-    except (pa.ArrowException, OSError) as error:
+def files_of(path: Path) -> list[Path]:
+    """The files that make up a log, in the order of their rows; a folder's are its *.parquet."""
+    if not path.is_dir():
+        return [path]
+    files = sorted((p for p in path.rglob("*") if p.is_file()), key=lambda p: (len(str(p)), str(p)))
+    files = [p for p in files if not p.name.startswith((".", "_"))]  # of the programs that write such folders
+    strange = [p for p in files if p.suffix != ".parquet"]
+    if strange:
         raise InputError(
-            f"{path}: not a readable Parquet folder ({str(error).splitlines()[0]}); {remedy}"
-        ) from error
+            f"{strange[0]}: a log's folder holds .parquet files alone; rename it or move it away"
+        )
+    return files
+
+
+def _named_by_folder(path: Path) -> dict[str, str]:
+    """llm and dataset as the names llm=.../dataset=... of a partition say them; {} for other folders."""
+    names = dict(part.partition("=")[::2] for part in (path.parent.name, path.name))
+    return {key: unquote(names[key]) for key in ("llm", "dataset") if key in names}
 
 
 def _parquet_records(path: Path, *, remedy: str) -> Iterator[dict[str, Any]]:
@@ -160,8 +176,9 @@ def _parquet_records(path: Path, *, remedy: str) -> Iterator[dict[str, Any]]:
     try:
         with pq.ParquetFile(require(path, remedy)) as file:
             for batch in file.iter_batches():
-                yield from batch.to_pylist()
-    except (pa.ArrowException, OSError) as error:
+                for row in batch.to_pylist():  # a null is what JSONL leaves out
+                    yield {name: value for name, value in row.items() if value is not None}
+    except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
         raise InputError(
             f"{path}: not a readable Parquet file ({str(error).splitlines()[0]}); {remedy}"
         ) from error
@@ -181,7 +198,7 @@ def checked(row: Any, where: str, remedy: str) -> Interaction:
     bad = [name for name in _TEXT if not isinstance(row[name], str)]
     if bad:
         raise InputError(f"{where}: {bad[0]} is not text; {remedy}")
-    for name in ("question_id", "prompt_id"):
+    for name in ("llm", "dataset", "question_id", "prompt_id"):
         if not row[name].isprintable() or not row[name]:
             raise InputError(f"{where}: {name} {row[name]!a} is empty or holds a control character; {remedy}")
     if row["split"] not in SPLITS:
@@ -193,12 +210,19 @@ def checked(row: Any, where: str, remedy: str) -> Interaction:
     correct = row["correct"]
     if not isinstance(correct, int | float) or not 0 <= correct <= 1:
         raise InputError(f"{where}: correct is {correct!r}, expected a number from 0 to 1; {remedy}")
-    if not isinstance(row.get("sample", 0), int) or not isinstance(row.get("answer"), str | None):
-        raise InputError(f"{where}: sample must be a whole number and answer text or null; {remedy}")
-    for name in _NUMBERS:
-        if isinstance(row.get(name), bool) or not isinstance(row.get(name), int | float | None):
-            raise InputError(f"{where}: {name} is {row[name]!r}, expected a number or null; {remedy}")
+    for name, value in row.items():
+        if not (_is_a(_KINDS[name], value) or (value is None and name in _MAY_BE_NULL) or name == "correct"):
+            kind = {str: "text", int: "a whole number", float: "a number"}[_KINDS[name]]
+            raise InputError(f"{where}: {name} is {value!a:.80}, expected {kind}; {remedy}")
     return Interaction(**row)
+
+
+def _is_a(kind: type, value: Any) -> bool:
+    if kind is str:
+        return isinstance(value, str)
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return False
+    return (kind is float and isinstance(value, float)) or (abs(value) < 2**63 and value == int(value))
 
 
 def of_one_source(rows: Iterable[Interaction], llm: str, dataset: str, where: str) -> Iterator[Interaction]:
@@ -255,7 +279,7 @@ class TableInTheMaking:
             raise InputError(
                 f"{self.where}: question_id {row.question_id} names two different questions; make ids unique"
             )
-        cell = (i, self.prompts.setdefault(row.prompt_id, len(self.prompts)), row.sample)
+        cell = (i, self.prompts.setdefault(row.prompt_id, len(self.prompts)), int(row.sample))
         for numbers, number in zip(self._cells, cell):
             numbers.append(number)
         self._labels.append(row.correct)

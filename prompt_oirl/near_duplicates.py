@@ -75,7 +75,7 @@ def _likely_close_pairs(
         from datasketch import MinHash
     except ImportError as error:
         raise InputError(
-            f'{len(masked):,} questions are too many to compare all pairs: pip install "prompt-oirl[large]"'
+            f'{len(masked):,} questions are too many to compare all pairs: pip install -e ".[large]"'
         ) from error
     hashes = MinHash(num_perm=HASHES, seed=1)
     signatures = np.empty((len(masked), HASHES), dtype=np.uint64)

@@ -27,12 +27,14 @@ class Args:
 def main(args: Args) -> None:
     if not args.log.exists():
         raise InputError(f"missing {args.log}: give a log's file or its llm=.../dataset=... folder")
+    if args.out.suffix not in (".jsonl", ""):
+        raise InputError(f"--out {args.out}: give a .jsonl file, or a folder for Parquet")
     rows = interactions.stream(args.log.resolve(), remedy="correct the log")
     if args.out.suffix == ".jsonl":
         write_jsonl(args.out, (asdict(row) for row in rows))
+        print(f"{args.log} -> {args.out}")
     else:
-        interactions.write_partitioned(args.out, rows)
-    print(f"{args.log} -> {args.out}")
+        print(f"{args.log} -> {args.out}: {interactions.write_partitioned(args.out, rows):,} rows")
 
 
 if __name__ == "__main__":

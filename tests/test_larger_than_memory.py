@@ -10,6 +10,7 @@ from dataclasses import asdict, replace
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 from conftest import run_step, tiny_interactions, write_tiny_log
 
@@ -138,13 +139,11 @@ def test_a_partitioned_log_is_the_same_log(tmp_path: Path) -> None:
         ).read_bytes()
 
 
-def test_a_partition_stays_as_it_was_until_all_is_written(
+def test_a_partition_appears_when_all_is_written_and_is_never_replaced(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(interactions, "CHUNK", 5)
     rows = tiny_interactions()
-    interactions.write_partitioned(tmp_path, rows)
-    part = tmp_path / "llm=tiny" / "dataset=toy"
 
     def torn() -> Iterator[interactions.Interaction]:
         yield from rows[:5]
@@ -152,10 +151,49 @@ def test_a_partition_stays_as_it_was_until_all_is_written(
 
     with pytest.raises(InputError, match="a bad row"):
         interactions.write_partitioned(tmp_path, torn())
-    assert interactions.read(part, remedy="") == rows
-    interactions.write_partitioned(tmp_path, interactions.stream(part, remedy=""))  # onto itself
+    assert list(tmp_path.iterdir()) == []
+    assert interactions.write_partitioned(tmp_path, rows) == len(rows)
+    part = tmp_path / "llm=tiny" / "dataset=toy"
+    with pytest.raises(InputError, match="dataset=toy holds a log already"):
+        interactions.write_partitioned(tmp_path, [replace(row, correct=0.0) for row in rows])
     assert interactions.read(part, remedy="") == rows
     assert [p.name for p in tmp_path.iterdir()] == ["llm=tiny"]
+
+
+def test_parts_of_a_log_that_grew(tmp_path: Path) -> None:
+    """Each file has its own columns; names in rows count as much as those of the folder; no file goes unread."""
+    rows = tiny_interactions()
+    part = tmp_path / "llm=my%20bot" / "dataset=toy"
+    part.mkdir(parents=True)
+    names = ["question_id", "question", "gold", "prompt_id", "prompt", "split", "correct", "schema"]
+    old, new = ([asdict(row) for row in some] for some in (rows[:10], rows[10:]))
+    pd.DataFrame(old)[names].to_parquet(part / "part-0.parquet")
+    pd.DataFrame([row | {"group": "g", "correct": 0.7} for row in new])[[*names, "group"]].to_parquet(
+        part / "part-1.parquet"
+    )
+    (part / "_SUCCESS").write_text("")
+    found = interactions.read(part, remedy="")
+    assert [(row.llm, row.dataset, row.group) for row in found[9:11]] == [
+        ("my bot", "toy", None),
+        ("my bot", "toy", "g"),
+    ]
+    assert len(found) == len(rows) and found[0].sample == 0
+    pd.DataFrame(old).to_parquet(part / "part-2.parquet")  # these rows say llm tiny
+    with pytest.raises(InputError, match="a row of llm 'tiny'"):
+        list(interactions.of_one_source(interactions.stream(part, remedy=""), "my bot", "toy", str(part)))
+    pd.DataFrame([old[0] | {"colour": "red"}]).to_parquet(part / "part-2.parquet")
+    with pytest.raises(InputError, match=r"part-2\.parquet:1: unknown fields \['colour'\]"):
+        interactions.read(part, remedy="")
+    (part / "part-2.parquet").rename(part / "part-00002")
+    with pytest.raises(InputError, match="part-00002: a log's folder holds .parquet files alone"):
+        interactions.read(part, remedy="")
+
+
+def test_text_that_parquet_cannot_store(tmp_path: Path) -> None:
+    rows = [replace(row, answer="\ud800") for row in tiny_interactions()]
+    with pytest.raises(InputError, match=r"'\\ud800', half a character"):
+        interactions.write_partitioned(tmp_path, rows)
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_pieces_keep_the_order_of_rows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

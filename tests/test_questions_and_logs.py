@@ -475,7 +475,7 @@ FRACTIONS = st.floats(0, 1) | st.sampled_from([0, 1])
 IDS = TEXTS.map(lambda text: "".join(c for c in text if c.isprintable()) + "x")
 ROWS = st.builds(
     Interaction,
-    *[TEXTS, TEXTS, st.sampled_from(interactions.SPLITS), IDS, TEXTS, TEXTS, IDS, TEXTS],
+    *[IDS, IDS, st.sampled_from(interactions.SPLITS), IDS, TEXTS, TEXTS, IDS, TEXTS],
     correct=FRACTIONS,
     sample=st.integers(0, 2**40),
     answer=st.none() | TEXTS,
@@ -491,7 +491,7 @@ ROWS = st.builds(
 @example(
     rows=[
         Interaction(
-            *(o := "x".join(ODD), o, "test", "=id", o, o, 'p,"q', o),
+            *("llm", "02e3", "test", "=id", (o := "x".join(ODD)), o, 'p,"q', o),
             correct=0.5,
             answer="a\u2028b\nc\r\nd\x00\ud800",
         )
@@ -530,6 +530,13 @@ def test_raw_unicode_and_crlf_logs_of_others_are_read(tmp_path: Path) -> None:
         ({**ROW, "correct": 1.5}, "correct is 1.5"),
         ({**ROW, "correct": -0.01}, "correct is -0.01"),
         ({**ROW, "correct": float("nan")}, "correct is nan"),
+        ({**ROW, "sample": 2**70}, "sample is 1180591620717411303424, expected a whole number"),
+        ({**ROW, "sample": True}, "sample is True, expected a whole number"),
+        ({**ROW, "sample": None}, "sample is None, expected a whole number"),
+        ({**ROW, "grader": [1]}, "grader is [1], expected text"),
+        ({**ROW, "group": 5}, "group is 5, expected text"),
+        ({**ROW, "correct_original": "x"}, "correct_original is 'x', expected a number"),
+        ({**ROW, "llm": "nul\0"}, "llm 'nul\\x00' is empty or holds a control character"),
         ({**ROW, "correct": float("inf")}, "correct is inf"),
         ({**ROW, "correct": "1"}, "correct is '1'"),
         ({**ROW, "correct": None}, "correct is None"),

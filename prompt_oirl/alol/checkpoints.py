@@ -23,7 +23,7 @@ from prompt_oirl.artifacts import (
     sha256,
 )
 
-EXTRA = 'pip install "prompt-oirl[alol]"'
+EXTRA = 'pip install -e ".[alol]"'
 
 
 def write_tensors(path: Path, tensors: dict[str, torch.Tensor], about: dict[str, str]) -> None:

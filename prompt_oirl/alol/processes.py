@@ -24,7 +24,7 @@ def _state() -> Any:
     if int(os.environ.get("WORLD_SIZE", "1")) < 2:
         return None
     if importlib.util.find_spec("accelerate") is None:
-        raise InputError('several processes need accelerate: pip install "prompt-oirl[alol]"')
+        raise InputError('several processes need accelerate: pip install -e ".[alol]"')
     from accelerate import PartialState
 
     return PartialState()

@@ -22,7 +22,7 @@ from prompt_oirl.alol.selection import BestWeights
 from prompt_oirl.alol.training import Recipe
 from prompt_oirl.artifacts import InputError
 
-INSTALL = 'pip install "prompt-oirl[alol]"'
+INSTALL = 'pip install -e ".[alol]"'
 GROUP, ROUNDS = 4, 4  # answers per prompt and updates per round of RLOO
 TrlAlgorithm = Literal["dpo", "dpo_ref_free", "rloo"]
 
