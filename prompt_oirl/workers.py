@@ -5,6 +5,8 @@ Workers get arrays and return a record and a model's bytes; whoever asked writes
 
 from __future__ import annotations
 
+import asyncio
+import re
 import signal
 import warnings
 from collections.abc import Iterator, Sequence
@@ -20,6 +22,8 @@ from prompt_oirl.fits import Fit
 from prompt_oirl.steps import code_version, package_versions
 
 FROM_FILES = ("xgboost", "interaction")  # models that train on memory-mapped features
+ADDRESS = re.compile(r"(?:tcp|tls)://(?:[\w.-]+|\[[\w:.%]+\]):(\d{1,5})", re.ASCII)
+TIMEOUT = 20  # seconds in which a scheduler must answer
 MUST_AGREE = ("numpy", "scikit-learn", "xgboost", "lightgbm")  # what decides the bits of a model
 
 
@@ -55,6 +59,29 @@ def run_fits(
     yield from results
 
 
+def check_scheduler(address: str) -> None:
+    """Refuse an address at which no Dask scheduler answers in time; Client itself waits for a silent one for ever."""
+    from distributed import rpc
+    from distributed.security import Security
+
+    port = ADDRESS.fullmatch(address)
+    if not port or not 1 <= int(port[1]) <= 65535:
+        raise InputError(f"--dask {address!a}: an address looks like tcp://HOST:PORT or tls://HOST:PORT")
+
+    async def ask() -> Any:
+        async with rpc(address, connection_args=Security().get_connection_args("client")) as scheduler:
+            return (await scheduler.identity())["type"]
+
+    try:
+        found = asyncio.run(asyncio.wait_for(ask(), TIMEOUT))
+    except Exception as error:  # a stranger's bytes may look like anything to Dask, an array of 3 EiB too
+        found = type(error).__name__
+    if found != "Scheduler":
+        raise InputError(
+            f"--dask {address}: no scheduler answers there ({found}); start one with: dask scheduler"
+        )
+
+
 @contextmanager
 def cluster(address: str, shared: Sequence[FitData]) -> Iterator[None]:
     """joblib on the Dask cluster at `address`; every worker gets a copy of `shared` and must run our code."""
@@ -62,12 +89,8 @@ def cluster(address: str, shared: Sequence[FitData]) -> Iterator[None]:
         from distributed import Client
     except ImportError as error:
         raise InputError('--dask needs Dask: pip install "prompt-oirl[dask]"') from error
-    try:
-        client = Client(address, timeout=20)
-    except (OSError, ValueError) as error:
-        raise InputError(
-            f"--dask {address}: no scheduler answers there ({type(error).__name__}); start one with: dask scheduler"
-        ) from error
+    check_scheduler(address)
+    client = Client(address, timeout=TIMEOUT)
     with client:
         if not client.scheduler_info()["workers"]:
             raise InputError(

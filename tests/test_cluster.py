@@ -5,14 +5,17 @@ from __future__ import annotations
 import socket
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
 from conftest import run_step, write_tiny_log
 
-from prompt_oirl.artifacts import REPO_ROOT, Paths
+from prompt_oirl.artifacts import REPO_ROOT, InputError, Paths
+from prompt_oirl.workers import check_scheduler
 
 pytest.importorskip("distributed")
 TABLE = "toy_xgboost_validation.csv"
@@ -119,3 +122,31 @@ def test_no_scheduler_is_one_clear_line(local: Path, tmp_path: Path) -> None:
     result = run_step(4, root, "--dask", f"tcp://127.0.0.1:{port}", check=False)
     assert result.returncode == 1
     assert "no scheduler answers there" in result.stderr.splitlines()[-1]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "greeting", [b"", b"HTTP/1.0 400 Bad Request\r\n\r\n"], ids=["silent", "another protocol"]
+)
+def test_what_is_no_scheduler_is_one_clear_line(greeting: bytes, local: Path, tmp_path: Path) -> None:
+    def answer() -> None:
+        with suppress(OSError):  # closed below
+            while True:
+                connections.append(server.accept()[0])
+                connections[-1].sendall(greeting)
+
+    root, connections = without_models(local, tmp_path / "root"), []
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        threading.Thread(target=answer, daemon=True).start()
+        address = f"tcp://127.0.0.1:{server.getsockname()[1]}"
+        result = run_step(4, root, "--dask", address, check=False)
+    assert connections and result.returncode == 1
+    assert "no scheduler answers there" in result.stderr.splitlines()[-1]
+
+
+@pytest.mark.parametrize(
+    "address", ["http://127.0.0.1:8786", "foo", "tcp://host", ":abc", " ", "tcp://host:0", "tcp://host:99999"]
+)
+def test_what_is_no_address_is_refused_at_once(address: str) -> None:
+    with pytest.raises(InputError, match="looks like tcp://HOST:PORT or tls://HOST:PORT"):
+        check_scheduler(address)
