@@ -23,6 +23,9 @@ from prompt_oirl.steps import code_version, package_versions
 
 FROM_FILES = ("xgboost", "interaction")  # models that train on memory-mapped features
 ADDRESS = re.compile(r"(?:tcp|tls)://(?:[\w.-]+|\[[\w:.%]+\]):(\d{1,5})", re.ASCII)
+TLS_VARIABLES = [
+    f"DASK_DISTRIBUTED__COMM__TLS__{name}" for name in ("CA_FILE", "CLIENT__CERT", "CLIENT__KEY")
+]
 TIMEOUT = 20  # seconds in which a scheduler must answer
 MUST_AGREE = ("numpy", "scikit-learn", "xgboost", "lightgbm")  # what decides the bits of a model
 
@@ -68,8 +71,21 @@ def check_scheduler(address: str) -> None:
     if not port or not 1 <= int(port[1]) <= 65535:
         raise InputError(f"--dask {address!a}: an address looks like tcp://HOST:PORT or tls://HOST:PORT")
 
+    security = Security()
+    if address.startswith("tls:"):
+        values = (security.tls_ca_file, security.tls_client_cert, security.tls_client_key)
+        missing = [name for name, value in zip(TLS_VARIABLES, values) if not value]
+        if missing:
+            raise InputError(f"--dask {address}: set {', '.join(missing)} to your files (docs/larger.md)")
+    try:
+        secrets = security.get_connection_args("client")
+    except OSError as error:
+        raise InputError(
+            f"--dask {address}: the files that {', '.join(TLS_VARIABLES)} name cannot be used ({error})"
+        ) from error
+
     async def ask() -> Any:
-        async with rpc(address, connection_args=Security().get_connection_args("client")) as scheduler:
+        async with rpc(address, connection_args=secrets) as scheduler:
             return (await scheduler.identity())["type"]
 
     try:

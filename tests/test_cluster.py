@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import socket
 import subprocess
 import sys
@@ -150,3 +151,18 @@ def test_what_is_no_scheduler_is_one_clear_line(greeting: bytes, local: Path, tm
 def test_what_is_no_address_is_refused_at_once(address: str) -> None:
     with pytest.raises(InputError, match="looks like tcp://HOST:PORT or tls://HOST:PORT"):
         check_scheduler(address)
+
+
+TLS = [f"DASK_DISTRIBUTED__COMM__TLS__{name}" for name in ("CA_FILE", "CLIENT__CERT", "CLIENT__KEY")]
+
+
+@pytest.mark.parametrize("given", [[], TLS[:1], TLS], ids=["none", "one", "no such files"])
+def test_tls_without_certificates_names_the_variables(given: list[str]) -> None:
+    command = "from prompt_oirl.workers import check_scheduler; check_scheduler('tls://127.0.0.1:8786')"
+    environment = {**os.environ, **dict.fromkeys(given, "nowhere.pem")}
+    result = subprocess.run(
+        [sys.executable, "-c", command], cwd=REPO_ROOT, env=environment, capture_output=True, text=True
+    )
+    line = result.stderr.splitlines()[-1]
+    assert "InputError: --dask tls://" in line
+    assert [name for name in TLS if name in line] == (TLS if len(given) == 3 else TLS[len(given) :])
