@@ -6,11 +6,13 @@ Workers get arrays and return a record and a model's bytes; whoever asked writes
 from __future__ import annotations
 
 import asyncio
+import logging
 import re
 import signal
 import warnings
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from concurrent.futures import CancelledError
+from contextlib import contextmanager, suppress
 from typing import Any
 
 from joblib import Parallel, delayed, parallel_config
@@ -102,11 +104,13 @@ def check_scheduler(address: str) -> None:
 def cluster(address: str, shared: Sequence[FitData]) -> Iterator[None]:
     """joblib on the Dask cluster at `address`; every worker gets a copy of `shared` and must run our code."""
     try:
-        from distributed import Client
+        from distributed import Client, KilledWorker
     except ImportError as error:
         raise InputError('--dask needs Dask: pip install "prompt-oirl[dask]"') from error
     check_scheduler(address)
     client = Client(address, timeout=TIMEOUT)
+    for talks in ("distributed.client", "tornado.application"):  # what is wrong is said once, below
+        logging.getLogger(talks).setLevel(logging.CRITICAL)
     with client:
         if not client.scheduler_info()["workers"]:
             raise InputError(
@@ -128,9 +132,15 @@ def cluster(address: str, shared: Sequence[FitData]) -> Iterator[None]:
         try:
             with parallel_config(backend="dask", scatter=distinct):
                 yield
+        except (OSError, CancelledError, KilledWorker) as error:
+            raise InputError(
+                f"--dask {address}: the cluster was lost ({type(error).__name__}); finished fits are kept: "
+                "start scheduler and workers again, then run the same command again"
+            ) from error
         finally:
             if thins_out:
-                client.amm.start()
+                with suppress(OSError):  # no scheduler any more
+                    client.amm.start()
 
 
 def versions() -> dict[str, str]:
