@@ -7,15 +7,18 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 import re
 import signal
+import threading
+import time
 import warnings
 from collections.abc import Iterator, Sequence
 from concurrent.futures import CancelledError
 from contextlib import contextmanager, suppress
 from typing import Any
 
-from joblib import Parallel, delayed, parallel_config
+from joblib import Parallel, delayed, effective_n_jobs, parallel_config
 
 from prompt_oirl import fits
 from prompt_oirl.artifacts import InputError
@@ -37,8 +40,8 @@ def run_fits(
 ) -> Iterator[tuple[dict[str, Any], bytes]]:
     """Records and model bytes, in the order of `tasks` (fit, key, data).
 
-    `jobs` fits run side by side here (-1: one per core), or, with `dask` the address of a scheduler, as many as
-    the cluster has threads. A task whose worker dies is done again by another.
+    `jobs` fits run side by side here (-1: one per core), though no more than there are tasks, or, with `dask`
+    the address of a scheduler, as many as the cluster has threads. A task whose worker dies is done again by another.
     """
     if any(data.mapped() for _, _, data in tasks):
         if dask:
@@ -59,9 +62,22 @@ def run_fits(
     warnings.filterwarnings("ignore", message=".*tasks (have been successfully executed|which were still)")
     # Workers inherit the ignored Ctrl-C: the parent alone hears it, says so in one line and ends them.
     hears_interrupts = signal.signal(signal.SIGINT, signal.SIG_IGN)
-    results = Parallel(n_jobs=jobs, return_as="generator", batch_size=1)(calls)
+    jobs = min(effective_n_jobs(-1) if jobs == -1 else jobs, len(tasks))
+    with parallel_config("loky", initializer=end_with, initargs=(os.getpid(),)):
+        results = Parallel(n_jobs=jobs, return_as="generator", batch_size=1)(calls)
     signal.signal(signal.SIGINT, hears_interrupts)
     yield from results
+
+
+def end_with(parent: int) -> None:
+    """End this process within a second of `parent`, which a kill -9 leaves no time to say good-bye."""
+
+    def watch() -> None:
+        while os.getppid() == parent:
+            time.sleep(0.5)
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
 
 
 def check_scheduler(address: str) -> None:
