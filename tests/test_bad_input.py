@@ -418,6 +418,17 @@ def test_a_corrupt_record_means_not_done(content: bytes, finished: Path):
     }
 
 
+@pytest.mark.parametrize("field", ["settings", "validation", "digest"])
+def test_an_edited_record_means_not_done(field: str, finished: Path):
+    path = finished / f"{FULL_MODEL}.json"
+    record = json.loads(path.read_text())
+    del record[field]
+    path.write_text(json.dumps(record))
+    refused(5, finished, words=["toy_xgboost_0_1_2_paper", STEPS[4]])
+    run_step(4, finished)
+    assert json.loads(path.read_text()).keys() == {*record, field}
+
+
 @pytest.mark.parametrize("content", CORRUPT)
 def test_a_corrupt_manifest_means_not_done(content: bytes, finished: Path):
     before = hashes(finished)
