@@ -28,9 +28,10 @@ from prompt_oirl.steps import code_version, package_versions
 
 FROM_FILES = ("xgboost", "interaction")  # models that train on memory-mapped features
 ADDRESS = re.compile(r"(?:tcp|tls)://(?:[\w.-]+|\[[\w:.%]+\]):(\d{1,5})", re.ASCII)
-TLS_VARIABLES = [
-    f"DASK_DISTRIBUTED__COMM__TLS__{name}" for name in ("CA_FILE", "CLIENT__CERT", "CLIENT__KEY")
-]
+TLS_VARIABLES = {
+    f"DASK_DISTRIBUTED__COMM__TLS__{setting.upper().replace('-', '_').replace('.', '__')}": f"distributed.comm.tls.{setting}"
+    for setting in ("ca-file", "client.cert", "client.key")
+}
 TIMEOUT = 20  # seconds in which a scheduler must answer
 MUST_AGREE = ("numpy", "scikit-learn", "xgboost", "lightgbm")  # what decides the bits of a model
 
@@ -82,6 +83,7 @@ def end_with(parent: int) -> None:
 
 def check_scheduler(address: str) -> None:
     """Refuse an address at which no Dask scheduler answers in time; Client itself waits for a silent one for ever."""
+    import dask
     from distributed import rpc
     from distributed.security import Security
 
@@ -91,8 +93,7 @@ def check_scheduler(address: str) -> None:
 
     security = Security()
     if address.startswith("tls:"):
-        values = (security.tls_ca_file, security.tls_client_cert, security.tls_client_key)
-        missing = [name for name, value in zip(TLS_VARIABLES, values) if not value]
+        missing = [name for name, setting in TLS_VARIABLES.items() if not dask.config.get(setting)]
         if missing:
             raise InputError(f"--dask {address}: set {', '.join(missing)} to your files (docs/larger.md)")
     try:
