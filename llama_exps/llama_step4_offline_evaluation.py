@@ -57,8 +57,8 @@ class Args:
 
 
 def main(args: Args) -> None:
-    if args.jobs == 0:
-        raise InputError("--jobs 0: choose 1 or more, or -1 for one per core")
+    if args.jobs < 1 and args.jobs != -1:
+        raise InputError(f"--jobs {args.jobs}: choose 1 or more, or -1 for one per core")
     if not args.memory_gb >= 0:  # nor NaN
         raise InputError(f"--memory_gb {args.memory_gb}: give 0 or more")
     paths = Paths(args.root)

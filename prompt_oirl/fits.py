@@ -169,8 +169,9 @@ def finished_record(fit: Fit, key: str, paths: Paths) -> dict[str, Any] | None:
         return None
     if (
         not isinstance(record, dict)
-        or record.get("key") != key
-        or record.get("model_sha256") != sha256(model_path)
+        or record.pop("digest", None) != content_key(record)
+        or record["key"] != key
+        or record["model_sha256"] != sha256(model_path)
     ):
         return None
     return record
@@ -208,11 +209,11 @@ def train(fit: Fit, key: str, data: FitData) -> tuple[dict[str, Any], bytes]:
 
 
 def save(fit: Fit, record: dict[str, Any], content: bytes, paths: Paths) -> None:
-    """Write model and record; the record last, for it vouches for the model."""
+    """Write model and record; the record last, for it vouches for the model, and with a digest of itself."""
     path = paths.models(fit.llm) / f"{fit.stem}.safetensors"
     with atomic_write(path) as temporary:
         temporary.write_bytes(content)
-    write_json(path.with_suffix(".json"), record)
+    write_json(path.with_suffix(".json"), record | {"digest": content_key(record)})
 
 
 def training_sets(fit: Fit, data: FitData) -> tuple[TrainingSet, TrainingSet, TrainingSet]:

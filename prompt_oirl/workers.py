@@ -5,13 +5,20 @@ Workers get arrays and return a record and a model's bytes; whoever asked writes
 
 from __future__ import annotations
 
+import asyncio
+import logging
+import os
+import re
 import signal
+import threading
+import time
 import warnings
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from concurrent.futures import CancelledError
+from contextlib import contextmanager, suppress
 from typing import Any
 
-from joblib import Parallel, delayed, parallel_config
+from joblib import Parallel, delayed, effective_n_jobs, parallel_config
 
 from prompt_oirl import fits
 from prompt_oirl.artifacts import InputError
@@ -20,6 +27,12 @@ from prompt_oirl.fits import Fit
 from prompt_oirl.steps import code_version, package_versions
 
 FROM_FILES = ("xgboost", "interaction")  # models that train on memory-mapped features
+ADDRESS = re.compile(r"(?:tcp|tls)://(?:[\w.-]+|\[[\w:.%]+\]):(\d{1,5})", re.ASCII)
+TLS_VARIABLES = {
+    f"DASK_DISTRIBUTED__COMM__TLS__{setting.upper().replace('-', '_').replace('.', '__')}": f"distributed.comm.tls.{setting}"
+    for setting in ("ca-file", "client.cert", "client.key")
+}
+TIMEOUT = 20  # seconds in which a scheduler must answer
 MUST_AGREE = ("numpy", "scikit-learn", "xgboost", "lightgbm")  # what decides the bits of a model
 
 
@@ -28,8 +41,8 @@ def run_fits(
 ) -> Iterator[tuple[dict[str, Any], bytes]]:
     """Records and model bytes, in the order of `tasks` (fit, key, data).
 
-    `jobs` fits run side by side here (-1: one per core), or, with `dask` the address of a scheduler, as many as
-    the cluster has threads. A task whose worker dies is done again by another.
+    `jobs` fits run side by side here (-1: one per core), though no more than there are tasks, or, with `dask`
+    the address of a scheduler, as many as the cluster has threads. A task whose worker dies is done again by another.
     """
     if any(data.mapped() for _, _, data in tasks):
         if dask:
@@ -50,24 +63,71 @@ def run_fits(
     warnings.filterwarnings("ignore", message=".*tasks (have been successfully executed|which were still)")
     # Workers inherit the ignored Ctrl-C: the parent alone hears it, says so in one line and ends them.
     hears_interrupts = signal.signal(signal.SIGINT, signal.SIG_IGN)
-    results = Parallel(n_jobs=jobs, return_as="generator", batch_size=1)(calls)
+    jobs = min(effective_n_jobs(-1) if jobs == -1 else jobs, len(tasks))
+    with parallel_config("loky", initializer=end_with, initargs=(os.getpid(),)):
+        results = Parallel(n_jobs=jobs, return_as="generator", batch_size=1)(calls)
     signal.signal(signal.SIGINT, hears_interrupts)
     yield from results
+
+
+def end_with(parent: int) -> None:
+    """End this process within a second of `parent`, which a kill -9 leaves no time to say good-bye."""
+
+    def watch() -> None:
+        while os.getppid() == parent:
+            time.sleep(0.5)
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
+
+
+def check_scheduler(address: str) -> None:
+    """Refuse an address at which no Dask scheduler answers in time; Client itself waits for a silent one for ever."""
+    import dask
+    from distributed import rpc
+    from distributed.security import Security
+
+    port = ADDRESS.fullmatch(address)
+    if not port or not 1 <= int(port[1]) <= 65535:
+        raise InputError(f"--dask {address!a}: an address looks like tcp://HOST:PORT or tls://HOST:PORT")
+
+    security = Security()
+    if address.startswith("tls:"):
+        missing = [name for name, setting in TLS_VARIABLES.items() if not dask.config.get(setting)]
+        if missing:
+            raise InputError(f"--dask {address}: set {', '.join(missing)} to your files (docs/larger.md)")
+    try:
+        secrets = security.get_connection_args("client")
+    except OSError as error:
+        raise InputError(
+            f"--dask {address}: the files that {', '.join(TLS_VARIABLES)} name cannot be used ({error})"
+        ) from error
+
+    async def ask() -> Any:
+        async with rpc(address, connection_args=secrets) as scheduler:
+            return (await scheduler.identity())["type"]
+
+    try:
+        found = asyncio.run(asyncio.wait_for(ask(), TIMEOUT))
+    except Exception as error:  # a stranger's bytes may look like anything to Dask, an array of 3 EiB too
+        found = type(error).__name__
+    if found != "Scheduler":
+        raise InputError(
+            f"--dask {address}: no scheduler answers there ({found}); start one with: dask scheduler"
+        )
 
 
 @contextmanager
 def cluster(address: str, shared: Sequence[FitData]) -> Iterator[None]:
     """joblib on the Dask cluster at `address`; every worker gets a copy of `shared` and must run our code."""
     try:
-        from distributed import Client
+        from distributed import Client, KilledWorker
     except ImportError as error:
         raise InputError('--dask needs Dask: pip install "prompt-oirl[dask]"') from error
-    try:
-        client = Client(address, timeout=20)
-    except (OSError, ValueError) as error:
-        raise InputError(
-            f"--dask {address}: no scheduler answers there ({type(error).__name__}); start one with: dask scheduler"
-        ) from error
+    check_scheduler(address)
+    client = Client(address, timeout=TIMEOUT)
+    for talks in ("distributed.client", "tornado.application"):  # what is wrong is said once, below
+        logging.getLogger(talks).setLevel(logging.CRITICAL)
     with client:
         if not client.scheduler_info()["workers"]:
             raise InputError(
@@ -89,9 +149,15 @@ def cluster(address: str, shared: Sequence[FitData]) -> Iterator[None]:
         try:
             with parallel_config(backend="dask", scatter=distinct):
                 yield
+        except (OSError, CancelledError, KilledWorker) as error:
+            raise InputError(
+                f"--dask {address}: the cluster was lost ({type(error).__name__}); finished fits are kept: "
+                "start scheduler and workers again, then run the same command again"
+            ) from error
         finally:
             if thins_out:
-                client.amm.start()
+                with suppress(OSError):  # no scheduler any more
+                    client.amm.start()
 
 
 def versions() -> dict[str, str]:

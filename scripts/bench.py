@@ -12,11 +12,13 @@ from __future__ import annotations
 
 import os
 import platform
+import signal
 import statistics
 import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -25,10 +27,13 @@ import bench_logs
 import bench_serving
 import bench_training
 import numpy as np
+import psutil
 
-from prompt_oirl.artifacts import REPO_ROOT, InputError, read_csv, write_csv
+from prompt_oirl.artifacts import REPO_ROOT, InputError, Paths, read_csv, write_csv
+from prompt_oirl.questions import RELEASED
+from prompt_oirl.released_logs import LLM
 from prompt_oirl.reports.readme import fill_tables, markdown
-from prompt_oirl.steps import run_step
+from prompt_oirl.steps import check_finished, run_step
 
 COLUMNS = ["work", "baseline", "ours", "ratio", "unit", "n", "repeats", "machine"]
 
@@ -46,8 +51,16 @@ class Args:
 def main(args: Args) -> None:
     chosen = list(PARTS) if args.parts == "all" else args.parts.split(",")
     unknown = set(chosen) - set(PARTS)
-    if unknown or args.repeats < 1:
-        raise InputError(f"--parts {args.parts}: choose all or from {', '.join(PARTS)}; --repeats 1 or more")
+    if unknown:
+        raise InputError(f"--parts {args.parts}: choose all or from {', '.join(PARTS)}")
+    if args.repeats < 1:
+        raise InputError(f"--repeats {args.repeats}: give 1 or more")
+    if set(chosen) - WITHOUT_LOGS:
+        for dataset in RELEASED:
+            for step in (2, 3):
+                manifest = Paths().labels(LLM) / f"{dataset}_step{step}.json"
+                check_finished(manifest, REPO_ROOT, "run scripts/fetch_data.py, then steps 2 and 3")
+    signal.signal(signal.SIGTERM, end_children)
     lines = (
         {row["work"] + row["unit"]: row for row in read_csv(args.out, remedy="")}
         if args.out.is_file()
@@ -63,6 +76,14 @@ def main(args: Args) -> None:
             write_csv(args.out, lines.values(), COLUMNS)
     if args.out.resolve().parent == REPO_ROOT / "results" / "reference":
         fill_tables(REPO_ROOT, tables(read_csv(args.out, remedy="")))
+
+
+def end_children(*_: object) -> None:
+    """End the processes that a part has started, and this one after them."""
+    for child in psutil.Process().children(recursive=True):
+        with suppress(psutil.NoSuchProcess):
+            child.kill()
+    raise SystemExit(128 + signal.SIGTERM)
 
 
 def tables(lines: list[dict[str, str]]) -> dict[str, str]:
@@ -237,6 +258,7 @@ PARTS: dict[str, Callable[[int], Iterator[dict[str, Any]]]] = {
     "scale": bench_training.scale,
     "cluster": bench_training.cluster,
 }
+WITHOUT_LOGS = {"generation", "scale"}
 
 if __name__ == "__main__":
     run_step(main, Args)

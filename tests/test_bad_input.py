@@ -128,7 +128,8 @@ def test_vectors_of_more_assignments_need_step_3(finished: Path):
         (4, ["--assignments", "0"], ["--assignments"]),
         (5, ["--assignments", "-1"], ["--assignments"]),
         (3, ["--assignments", "0"], ["--assignments"]),
-        (4, ["--jobs", "0"], ["--jobs"]),
+        (4, ["--jobs", "0"], ["--jobs 0", "-1 for one per core"]),
+        (4, ["--jobs", "-5"], ["--jobs -5", "-1 for one per core"]),
         (4, ["--seed", "-1"], ["--seed"]),
         (3, ["--seed", "-1"], ["--seed"]),
         (5, ["--price", "nan"], ["--price"]),
@@ -415,6 +416,17 @@ def test_a_corrupt_record_means_not_done(content: bytes, finished: Path):
     assert {p: h for p, h in hashes(finished).items() if p.endswith((".csv", ".safetensors"))} == {
         p: h for p, h in before.items() if p.endswith((".csv", ".safetensors"))
     }
+
+
+@pytest.mark.parametrize("field", ["settings", "validation", "digest"])
+def test_an_edited_record_means_not_done(field: str, finished: Path):
+    path = finished / f"{FULL_MODEL}.json"
+    record = json.loads(path.read_text())
+    del record[field]
+    path.write_text(json.dumps(record))
+    refused(5, finished, words=["toy_xgboost_0_1_2_paper", STEPS[4]])
+    run_step(4, finished)
+    assert json.loads(path.read_text()).keys() == {*record, field}
 
 
 @pytest.mark.parametrize("content", CORRUPT)

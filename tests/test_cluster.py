@@ -2,20 +2,27 @@
 
 from __future__ import annotations
 
+import os
 import socket
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
 from conftest import run_step, write_tiny_log
 
-from prompt_oirl.artifacts import REPO_ROOT, Paths
+from prompt_oirl.artifacts import REPO_ROOT, InputError, Paths
+from prompt_oirl.workers import check_scheduler
 
 pytest.importorskip("distributed")
 TABLE = "toy_xgboost_validation.csv"
+StartCluster = Callable[
+    [], tuple[str, subprocess.Popen, list[subprocess.Popen]]
+]  # address, scheduler, workers
 
 
 @pytest.fixture(scope="module")
@@ -29,7 +36,7 @@ def local(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def start_cluster(tmp_path: Path) -> Iterator[Callable[[], tuple[str, list[subprocess.Popen]]]]:
+def start_cluster(tmp_path: Path) -> Iterator[StartCluster]:
     """A scheduler and two workers, each with a folder of its own; nothing of ours is shared but the code."""
     processes: list[subprocess.Popen] = []
 
@@ -44,14 +51,14 @@ def start_cluster(tmp_path: Path) -> Iterator[Callable[[], tuple[str, list[subpr
         )
         return processes[-1]
 
-    def cluster() -> tuple[str, list[subprocess.Popen]]:
+    def cluster() -> tuple[str, subprocess.Popen, list[subprocess.Popen]]:
         from distributed import Client
 
         with socket.socket() as free:
             free.bind(("127.0.0.1", 0))
             port = free.getsockname()[1]
         address = f"tcp://127.0.0.1:{port}"
-        start("scheduler", "--host", "127.0.0.1", "--port", str(port))
+        scheduler = start("scheduler", "--host", "127.0.0.1", "--port", str(port))
         workers = []
         for i in range(2):
             (tmp_path / f"worker{i}").mkdir()
@@ -68,7 +75,7 @@ def start_cluster(tmp_path: Path) -> Iterator[Callable[[], tuple[str, list[subpr
             )
         with Client(address, timeout=60) as client:
             client.wait_for_workers(2, timeout=60)
-        return address, workers
+        return address, scheduler, workers
 
     yield cluster
     for process in processes:
@@ -87,10 +94,10 @@ def without_models(local: Path, root: Path) -> Path:
 
 @pytest.mark.parametrize("kill", [False, True], ids=["both live", "one killed"])
 def test_a_cluster_writes_the_bytes_of_the_local_run(
-    kill: bool, local: Path, tmp_path: Path, start_cluster: Callable[[], tuple[str, list[subprocess.Popen]]]
+    kill: bool, local: Path, tmp_path: Path, start_cluster: StartCluster
 ) -> None:
     root = without_models(local, tmp_path / "root")
-    address, workers = start_cluster()
+    address, _, workers = start_cluster()
     run = subprocess.Popen(
         [sys.executable, "llama_step4_offline_evaluation.py", "--root", str(root), "--llm", "tiny", "--dask", address],
         cwd=REPO_ROOT / "llama_exps", stderr=subprocess.PIPE, text=True,
@@ -119,3 +126,68 @@ def test_no_scheduler_is_one_clear_line(local: Path, tmp_path: Path) -> None:
     result = run_step(4, root, "--dask", f"tcp://127.0.0.1:{port}", check=False)
     assert result.returncode == 1
     assert "no scheduler answers there" in result.stderr.splitlines()[-1]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "greeting", [b"", b"HTTP/1.0 400 Bad Request\r\n\r\n"], ids=["silent", "another protocol"]
+)
+def test_what_is_no_scheduler_is_one_clear_line(greeting: bytes, local: Path, tmp_path: Path) -> None:
+    def answer() -> None:
+        with suppress(OSError):  # closed below
+            while True:
+                connections.append(server.accept()[0])
+                connections[-1].sendall(greeting)
+
+    root, connections = without_models(local, tmp_path / "root"), []
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        threading.Thread(target=answer, daemon=True).start()
+        address = f"tcp://127.0.0.1:{server.getsockname()[1]}"
+        result = run_step(4, root, "--dask", address, check=False)
+    assert connections and result.returncode == 1
+    assert "no scheduler answers there" in result.stderr.splitlines()[-1]
+
+
+@pytest.mark.parametrize(
+    "address", ["http://127.0.0.1:8786", "foo", "tcp://host", ":abc", " ", "tcp://host:0", "tcp://host:99999"]
+)
+def test_what_is_no_address_is_refused_at_once(address: str) -> None:
+    with pytest.raises(InputError, match="looks like tcp://HOST:PORT or tls://HOST:PORT"):
+        check_scheduler(address)
+
+
+TLS = [f"DASK_DISTRIBUTED__COMM__TLS__{name}" for name in ("CA_FILE", "CLIENT__CERT", "CLIENT__KEY")]
+
+
+@pytest.mark.parametrize("given", [[], TLS[:1], TLS], ids=["none", "one", "no such files"])
+def test_tls_without_certificates_names_the_variables(given: list[str]) -> None:
+    command = "from prompt_oirl.workers import check_scheduler; check_scheduler('tls://127.0.0.1:8786')"
+    environment = {**os.environ, **dict.fromkeys(given, "nowhere.pem")}
+    result = subprocess.run(
+        [sys.executable, "-c", command], cwd=REPO_ROOT, env=environment, capture_output=True, text=True
+    )
+    line = result.stderr.splitlines()[-1]
+    assert "InputError: --dask tls://" in line
+    assert [name for name in TLS if name in line] == (TLS if len(given) == 3 else TLS[len(given) :])
+
+
+@pytest.mark.parametrize("lost", ["workers", pytest.param("scheduler", marks=pytest.mark.slow)])
+def test_a_lost_cluster_is_one_clear_line(
+    lost: str, local: Path, tmp_path: Path, start_cluster: StartCluster
+) -> None:
+    root = without_models(local, tmp_path / "root")
+    address, scheduler, workers = start_cluster()
+    run = subprocess.Popen(
+        [sys.executable, "llama_step4_offline_evaluation.py", "--root", str(root), "--llm", "tiny", "--dask", address],
+        cwd=REPO_ROOT / "llama_exps", stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    models = Paths(root).models("tiny")
+    while not list(models.glob("*.json")):
+        assert run.poll() is None, run.communicate()[1]
+        time.sleep(0.02)
+    for process in workers if lost == "workers" else [scheduler]:
+        process.kill()
+    errors = run.communicate(timeout=120)[1]
+    assert run.returncode == 1
+    assert errors.count("\n") == 1
+    assert "the cluster was lost" in errors and "run the same command again" in errors

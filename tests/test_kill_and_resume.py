@@ -12,6 +12,7 @@ import sys
 import time
 from pathlib import Path
 
+import psutil
 import pytest
 from conftest import QUICK, STEPS, run_step, write_tiny_log
 from test_steps import SMALL, files, times, tiny_runs
@@ -151,6 +152,26 @@ def test_killed_with_its_workers(runs: Path, stop_at_write, tmp_path: Path):
     assert status == -signal.SIGKILL
     assert finished_fits(root)
     assert_completes(4, root, runs, "--jobs", "2")
+
+
+def test_workers_end_with_a_killed_parent(runs: Path, tmp_path: Path):
+    """And there are no more of them than there are fits, whatever --jobs says."""
+    root = Path(shutil.copytree(runs / "4", tmp_path / "root"))
+    flags = ("--split", "paper", "--subsets", "2", "--jobs", "99999999999999999999")
+    process = start(4, root, *flags)
+    models = root / "llama_exps" / "tiny_models"
+    while not list(models.glob("*.json")):
+        assert process.poll() is None, process.communicate()[1]
+        time.sleep(0.01)
+    children = psutil.Process(process.pid).children(recursive=True)
+    workers = [child for child in children if "--pipe" in child.cmdline()]
+    process.kill()
+    process.wait()
+    left = psutil.wait_procs(children, timeout=30)[1]
+    for child in left:
+        child.kill()
+    assert len(workers) == 3  # subsets of two of the three prompts
+    assert not left
 
 
 def test_killed_again_and_again(runs: Path, stop_at_write, tmp_path: Path):

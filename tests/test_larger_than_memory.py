@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -17,7 +18,7 @@ from conftest import run_step, tiny_interactions, write_tiny_log
 from prompt_oirl import interactions, mapped_questions, near_duplicates
 from prompt_oirl.artifacts import REPO_ROOT, InputError, Paths
 from prompt_oirl.mapped_questions import MappedQuestions
-from prompt_oirl.reward_models import TrainingSet, boosted, cells, interaction, make, training_set
+from prompt_oirl.reward_models import TrainingSet, boosted, cells, interaction, make, pages, training_set
 
 SIZE, PROMPTS = 24, 3
 
@@ -65,6 +66,44 @@ def test_features_in_files_give_the_model_of_features_in_memory(
     )
     assert np.abs(one - other).max() < 1e-5
     assert one.std() > 0.05
+
+
+@pytest.mark.parametrize("name", ["fast", "paper"])
+def test_the_size_of_pages_is_known_beforehand(name: str, tmp_path: Path) -> None:
+    train = example(True, tmp_path)[0]
+    features = boosted.PairFeatures().fit(train) if name == "fast" else None
+    before = set(pages.page_folder().iterdir())
+    pairs = boosted.QuantisedPairs(features, train, 64)
+    written = sum(file.stat().st_size for file in set(pages.page_folder().iterdir()) - before)
+    columns = pairs.matrix.num_col()
+    known = pages.page_bytes(int(train.weights.sum()), columns)
+    assert 0 <= written - 0.98 * known < columns * 64 * 8  # each page holds a number per bin as well
+
+
+def test_pages_that_do_not_fit_are_refused() -> None:
+    pages.check_room(1)
+    with pytest.raises(InputError, match="need 1,000,000,000,000,000,000 bytes in .* set TMPDIR"):
+        pages.check_room(10**18)
+
+
+def test_pages_of_a_killed_process_are_removed_by_the_next(tmp_path: Path) -> None:
+    command = "import os, signal, sys; from prompt_oirl.reward_models.pages import page_folder as folder; "
+    command += "(folder() / 'pairs.page').write_text('x'); print(folder(), flush=True); "
+
+    def run(then: str) -> subprocess.Popen[str]:
+        return subprocess.Popen(
+            [sys.executable, "-c", command + then],
+            cwd=REPO_ROOT, env={**os.environ, "TMPDIR": str(tmp_path)}, stdout=subprocess.PIPE, stdin=subprocess.PIPE, text=True,
+        )  # fmt: skip
+
+    killed = Path(run("os.kill(os.getpid(), signal.SIGKILL)").communicate()[0].strip())
+    assert (killed / "pairs.page").is_file()
+    living = run("sys.stdin.read()")
+    folder = Path((living.stdout.readline() if living.stdout else "").strip())
+    assert list(tmp_path.iterdir()) == [folder]
+    other = Path(run("").communicate()[0].strip())
+    assert set(tmp_path.iterdir()) == {folder, other}
+    living.communicate()
 
 
 def test_a_subset_shares_bins_but_never_labels(tmp_path: Path) -> None:

@@ -2,20 +2,16 @@
 
 from __future__ import annotations
 
-import atexit
-import gc
-import tempfile
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
-from contextlib import suppress
 from functools import lru_cache
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from prompt_oirl.artifacts import InputError
 from prompt_oirl.mapped_questions import BLOCK, MappedQuestions
+from prompt_oirl.reward_models.pages import check_room, page_bytes, page_folder
 from prompt_oirl.reward_models.training_set import TrainingSet
 
 EMBEDDING_AXES = 64
@@ -176,6 +172,14 @@ class QuantisedPairs:
 
         mapped = isinstance(data.questions, MappedQuestions)
         blocks = self._blocks
+        n_surface = data.questions.shape[1] - data.embedding_size
+        if mapped:
+            columns = (
+                data.embedding_size + data.prompts.shape[1]
+                if features is None
+                else len(features.column_weights(n_surface))
+            )
+            check_room(page_bytes(int((data.weights > 0).sum()), columns))
 
         class Blocks(xgboost.DataIter):
             def __init__(self) -> None:
@@ -194,7 +198,6 @@ class QuantisedPairs:
         kind = xgboost.ExtMemQuantileDMatrix if mapped else xgboost.QuantileDMatrix
         matrix = kind(Blocks(), max_bin=self.max_bin, ref=reference, nthread=self.threads)
         if features is not None:
-            n_surface = data.questions.shape[1] - len(features.mean)
             matrix.set_info(feature_weights=features.column_weights(n_surface))
         return matrix
 
@@ -203,21 +206,6 @@ class QuantisedPairs:
 def quantised_pairs(whole: TrainingSet, max_bin: int, threads: int) -> QuantisedPairs:
     """Axes, question halves and bins of all prompts' pairs, which every subset of the prompts shares."""
     return QuantisedPairs(PairFeatures().fit(whole), whole, max_bin, threads)
-
-
-@lru_cache(maxsize=1)
-def page_folder() -> Path:
-    """Where this process keeps pages of external memory; XGBoost removes each with its matrix."""
-    folder = Path(tempfile.mkdtemp(prefix="prompt_oirl_pages_"))
-
-    def remove() -> None:
-        quantised_pairs.cache_clear()
-        gc.collect()
-        with suppress(OSError):  # not empty: a matrix is still in use
-            folder.rmdir()
-
-    atexit.register(remove)
-    return folder
 
 
 class XGBoost(_Boosted):
