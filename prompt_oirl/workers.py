@@ -123,7 +123,7 @@ def cluster(address: str, shared: Sequence[FitData]) -> Iterator[None]:
     try:
         from distributed import Client, KilledWorker
     except ImportError as error:
-        raise InputError('--dask needs Dask: pip install "prompt-oirl[dask]"') from error
+        raise InputError('--dask needs Dask: pip install -e ".[dask]"') from error
     check_scheduler(address)
     client = Client(address, timeout=TIMEOUT)
     for talks in ("distributed.client", "tornado.application"):  # what is wrong is said once, below
