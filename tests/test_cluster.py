@@ -171,7 +171,8 @@ def test_tls_without_certificates_names_the_variables(given: list[str]) -> None:
     assert [name for name in TLS if name in line] == (TLS if len(given) == 3 else TLS[len(given) :])
 
 
-@pytest.mark.parametrize("lost", ["workers", pytest.param("scheduler", marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("lost", ["workers", "scheduler"])
 def test_a_lost_cluster_is_one_clear_line(
     lost: str, local: Path, tmp_path: Path, start_cluster: StartCluster
 ) -> None:

@@ -174,6 +174,7 @@ def test_workers_end_with_a_killed_parent(runs: Path, tmp_path: Path):
     assert not left
 
 
+@pytest.mark.slow
 def test_killed_again_and_again(runs: Path, stop_at_write, tmp_path: Path):
     """Each attempt gets five writes further; step 4 still ends, with the same bytes."""
     root = Path(shutil.copytree(runs / "4", tmp_path / "root"))
