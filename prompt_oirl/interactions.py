@@ -90,6 +90,7 @@ def write_partitioned(folder: Path, rows: Iterable[Interaction]) -> int:
     iterator, written = iter(rows), 0
     columns = {str: pa.string(), float: pa.float64(), int: pa.int64()}
     schema = pa.schema([(name, columns[kind]) for name, kind in _KINDS.items()])
+    by_source = parquet.partitioning(pa.schema([schema.field("llm"), schema.field("dataset")]), flavor="hive")
 
     def batches() -> Iterator[pa.RecordBatch]:
         nonlocal written
@@ -107,8 +108,8 @@ def write_partitioned(folder: Path, rows: Iterable[Interaction]) -> int:
     with TemporaryDirectory(prefix=".writing-", dir=folder) as name:
         made = Path(name)
         parquet.write_dataset(
-            batches(), made, schema=schema, format="parquet", partitioning=_partitioning(),
-            max_rows_per_group=CHUNK, max_rows_per_file=20 * CHUNK,
+            batches(), made, schema=schema, format="parquet", partitioning=by_source,
+            max_rows_per_group=CHUNK, max_rows_per_file=20 * CHUNK, use_threads=False,  # keeps the order of rows
         )  # fmt: skip
         parts = [part.relative_to(made) for part in sorted(made.glob("llm=*/dataset=*"))]
         for part in parts:
@@ -118,13 +119,6 @@ def write_partitioned(folder: Path, rows: Iterable[Interaction]) -> int:
             (folder / part).parent.mkdir(exist_ok=True)
             (made / part).rename(folder / part)
     return written
-
-
-def _partitioning() -> Any:
-    import pyarrow as pa
-    import pyarrow.dataset as parquet
-
-    return parquet.partitioning(pa.schema([("llm", pa.string()), ("dataset", pa.string())]), flavor="hive")
 
 
 def read(path: Path, *, remedy: str) -> list[Interaction]:
@@ -137,13 +131,11 @@ def stream(path: Path, *, remedy: str) -> Iterator[Interaction]:
 
     `path` is a JSONL or Parquet file, or the llm=.../dataset=... folder of a partitioned log.
     """
-    empty = True
+    empty, named = True, _named_by_folder(path) if path.is_dir() else {}
     for file in files_of(path):
         records = _parquet_records if file.suffix == ".parquet" else read_jsonl
         for number, row in enumerate(records(file, remedy=remedy), 1):
-            if path.is_dir() and isinstance(row, dict):
-                row = _named_by_folder(path) | row
-            yield checked(row, f"{file}:{number}", remedy)
+            yield checked(named | row if named else row, f"{file}:{number}", remedy)
             empty = False
     if empty:
         raise InputError(f"{path}: no interactions; {remedy}")
@@ -195,9 +187,10 @@ def checked(row: Any, where: str, remedy: str) -> Interaction:
         raise InputError(
             f"{where}: unknown fields {sorted(unknown)}, missing fields {sorted(missing)}; {remedy}"
         )
-    bad = [name for name in _TEXT if not isinstance(row[name], str)]
-    if bad:
-        raise InputError(f"{where}: {bad[0]} is not text; {remedy}")
+    for name, value in row.items():
+        if name != "correct" and not (_is_a(_KINDS[name], value) or (value is None and name in _MAY_BE_NULL)):
+            kind = {str: "text", int: "a whole number", float: "a number"}[_KINDS[name]]
+            raise InputError(f"{where}: {name} is not {kind}: {value!a:.80}; {remedy}")
     for name in ("llm", "dataset", "question_id", "prompt_id"):
         if not row[name].isprintable() or not row[name]:
             raise InputError(f"{where}: {name} {row[name]!a} is empty or holds a control character; {remedy}")
@@ -210,10 +203,6 @@ def checked(row: Any, where: str, remedy: str) -> Interaction:
     correct = row["correct"]
     if not isinstance(correct, int | float) or not 0 <= correct <= 1:
         raise InputError(f"{where}: correct is {correct!r}, expected a number from 0 to 1; {remedy}")
-    for name, value in row.items():
-        if not (_is_a(_KINDS[name], value) or (value is None and name in _MAY_BE_NULL) or name == "correct"):
-            kind = {str: "text", int: "a whole number", float: "a number"}[_KINDS[name]]
-            raise InputError(f"{where}: {name} is {value!a:.80}, expected {kind}; {remedy}")
     return Interaction(**row)
 
 

@@ -71,7 +71,8 @@ def step4_one(repeats: int) -> Iterator[dict[str, Any]]:
     """One K = 6 GSM8K model: the published settings on the concatenated matrix, and the default preset."""
     import xgboost
 
-    from prompt_oirl.reward_models.boosted import PAPER_ROUNDS, XGBOOST_PAPER, quantised_pairs
+    from prompt_oirl.reward_models.boosted import PAPER_ROUNDS, XGBOOST_PAPER
+    from prompt_oirl.reward_models.pairs import quantised_pairs
 
     data = offline_dataset.load(LLM, "gsm8k", Paths())
     split = data.names.paper_split()
@@ -129,7 +130,7 @@ def step4_one(repeats: int) -> Iterator[dict[str, Any]]:
 
 def step4_profile(repeats: int) -> Iterator[dict[str, Any]]:
     """Where a GSM8K fit spends its time, by itself and as one of the 63 that share bins."""
-    from prompt_oirl.reward_models.boosted import quantised_pairs
+    from prompt_oirl.reward_models.pairs import quantised_pairs
 
     data = offline_dataset.load(LLM, "gsm8k", Paths())
     shared = fit_data(data, [data.names.paper_split()])["paper"]
@@ -162,7 +163,7 @@ def profiled(fit: fits.Fit, shared: FitData) -> dict[str, float]:
         seconds[f"{Path(file).name}:{function}"] = seconds.get(f"{Path(file).name}:{function}", 0) + row[3]
     parts = {
         "gathering labels": seconds.get("fits.py:_whole_sets", 0.0),
-        "bins": seconds.get("boosted.py:matrix_of", 0.0),
+        "bins": seconds.get("pairs.py:matrix_of", 0.0),
         "boosting rounds": seconds["training.py:train"],
     }
     whole = seconds["fits.py:train"]
@@ -226,7 +227,7 @@ def scale(repeats: int, sizes: tuple[int, ...] = SIZES) -> Iterator[dict[str, An
 def train_synthetic(model: str, n: int, folder: Path) -> dict[str, float]:
     """CPU seconds of each part of a fit on `n` answers: 64-d questions, ten prompts each, 50 rounds, from files."""
     from prompt_oirl.mapped_questions import MappedQuestions
-    from prompt_oirl.reward_models import TrainingSet, boosted, make
+    from prompt_oirl.reward_models import TrainingSet, boosted, make, pairs
 
     rng = np.random.default_rng(0)
     u, d = n // PROMPTS, 64
@@ -249,7 +250,7 @@ def train_synthetic(model: str, n: int, folder: Path) -> dict[str, float]:
     if model == "xgboost":
         learner.settings = {"max_depth": 10, "rounds": 50}
         parts["axes and bins"] = cpu_seconds(
-            lambda: boosted.quantised_pairs(train, boosted.XGBOOST_FAST["max_bin"], threads)
+            lambda: pairs.quantised_pairs(train, boosted.XGBOOST_FAST["max_bin"], threads)
         )
     parts["50 rounds" if model == "xgboost" else "fit"] = cpu_seconds(lambda: learner.fit(train))
     some = questions[:10000]

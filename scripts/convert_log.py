@@ -27,7 +27,7 @@ class Args:
 def main(args: Args) -> None:
     if not args.log.exists():
         raise InputError(f"missing {args.log}: give a log's file or its llm=.../dataset=... folder")
-    if args.out.suffix not in (".jsonl", ""):
+    if args.out.suffix == ".parquet":
         raise InputError(f"--out {args.out}: give a .jsonl file, or a folder for Parquet")
     rows = interactions.stream(args.log.resolve(), remedy="correct the log")
     if args.out.suffix == ".jsonl":

@@ -94,7 +94,7 @@ class Args:
     """Fold assignments on the real logs."""
     others: str = "xgboost,linear"
     """Reward models to compare with on the real logs."""
-    other_assignments: int = 2
+    other_assignments: int = 10
     """Fold assignments of those, which take longer; 0 leaves them out."""
     jobs: int = 1
     """Processes side by side; -1 is one per core."""

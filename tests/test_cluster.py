@@ -92,21 +92,30 @@ def without_models(local: Path, root: Path) -> Path:
     return root
 
 
+def started(root: Path, address: str) -> subprocess.Popen[str]:
+    """Step 4 on the cluster at `address`."""
+    return subprocess.Popen(
+        [sys.executable, "llama_step4_offline_evaluation.py", "--root", str(root), "--llm", "tiny", "--dask", address],
+        cwd=REPO_ROOT / "llama_exps", stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+
+
+def wait_for_a_model(run: subprocess.Popen[str], models: Path) -> None:
+    while not list(models.glob("*.json")):
+        assert run.poll() is None, run.communicate()[1]
+        time.sleep(0.02)
+
+
 @pytest.mark.parametrize("kill", [False, True], ids=["both live", "one killed"])
 def test_a_cluster_writes_the_bytes_of_the_local_run(
     kill: bool, local: Path, tmp_path: Path, start_cluster: StartCluster
 ) -> None:
     root = without_models(local, tmp_path / "root")
     address, _, workers = start_cluster()
-    run = subprocess.Popen(
-        [sys.executable, "llama_step4_offline_evaluation.py", "--root", str(root), "--llm", "tiny", "--dask", address],
-        cwd=REPO_ROOT / "llama_exps", stderr=subprocess.PIPE, text=True,
-    )  # fmt: skip
+    run = started(root, address)
     models = Paths(root).models("tiny")
     if kill:
-        while not list(models.glob("*.json")):
-            assert run.poll() is None, run.communicate()[1]
-            time.sleep(0.02)
+        wait_for_a_model(run, models)
         workers[0].kill()
         done = len(list(models.glob("*.json")))
         assert done < len(list(Paths(local).models("tiny").glob("*.json")))
@@ -178,14 +187,9 @@ def test_a_lost_cluster_is_one_clear_line(
 ) -> None:
     root = without_models(local, tmp_path / "root")
     address, scheduler, workers = start_cluster()
-    run = subprocess.Popen(
-        [sys.executable, "llama_step4_offline_evaluation.py", "--root", str(root), "--llm", "tiny", "--dask", address],
-        cwd=REPO_ROOT / "llama_exps", stderr=subprocess.PIPE, text=True,
-    )  # fmt: skip
+    run = started(root, address)
     models = Paths(root).models("tiny")
-    while not list(models.glob("*.json")):
-        assert run.poll() is None, run.communicate()[1]
-        time.sleep(0.02)
+    wait_for_a_model(run, models)
     for process in workers if lost == "workers" else [scheduler]:
         process.kill()
     errors = run.communicate(timeout=120)[1]

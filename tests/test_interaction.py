@@ -336,9 +336,8 @@ def test_sign_flips_find_nothing_where_nothing_is():
     assert p_value(signal[:, :1]) == 1.0
     shared = np.repeat(signal[:, :1], 3, 1)  # a question that is easy for all prompts chooses none
     assert p_value(shared + 1e-9 * rng.standard_normal((200, 3))) > 0.05
-    bad = np.column_stack(
-        [rng.standard_normal((200, 2)), signal[:, 2]]
-    )  # only prompt 2 depends on the question
+    # Only prompt 2 depends on the question.
+    bad = np.column_stack([rng.standard_normal((200, 2)), signal[:, 2]])
     assert p_value(bad) == 0.01 and p_value(bad, np.array([1.0, 1.0, 1e-4])) > 0.05
 
 

@@ -18,7 +18,16 @@ from conftest import run_step, tiny_interactions, write_tiny_log
 from prompt_oirl import interactions, mapped_questions, near_duplicates
 from prompt_oirl.artifacts import REPO_ROOT, InputError, Paths
 from prompt_oirl.mapped_questions import MappedQuestions
-from prompt_oirl.reward_models import TrainingSet, boosted, cells, interaction, make, pages, training_set
+from prompt_oirl.reward_models import (
+    TrainingSet,
+    boosted,
+    cells,
+    interaction,
+    make,
+    pages,
+    pairs,
+    training_set,
+)
 
 SIZE, PROMPTS = 24, 3
 
@@ -71,11 +80,11 @@ def test_features_in_files_give_the_model_of_features_in_memory(
 @pytest.mark.parametrize("name", ["fast", "paper"])
 def test_the_size_of_pages_is_known_beforehand(name: str, tmp_path: Path) -> None:
     train = example(True, tmp_path)[0]
-    features = boosted.PairFeatures().fit(train) if name == "fast" else None
+    features = pairs.PairFeatures().fit(train) if name == "fast" else None
     before = set(pages.page_folder().iterdir())
-    pairs = boosted.QuantisedPairs(features, train, 64)
+    matrix = pairs.QuantisedPairs(features, train, 64).matrix
     written = sum(file.stat().st_size for file in set(pages.page_folder().iterdir()) - before)
-    columns = pairs.matrix.num_col()
+    columns = matrix.num_col()
     known = pages.page_bytes(int(train.weights.sum()), columns)
     assert 0 <= written - 0.98 * known < columns * 64 * 8  # each page holds a number per bin as well
 
@@ -202,7 +211,8 @@ def test_a_partition_appears_when_all_is_written_and_is_never_replaced(
 def test_parts_of_a_log_that_grew(tmp_path: Path) -> None:
     """Each file has its own columns; names in rows count as much as those of the folder; no file goes unread."""
     rows = tiny_interactions()
-    part = tmp_path / "llm=my%20bot" / "dataset=toy"
+    part = Paths(tmp_path).partitioned_log("my bot", "toy")
+    assert part.relative_to(tmp_path) == Path("data/logs/llm=my%20bot/dataset=toy")
     part.mkdir(parents=True)
     names = ["question_id", "question", "gold", "prompt_id", "prompt", "split", "correct", "schema"]
     old, new = ([asdict(row) for row in some] for some in (rows[:10], rows[10:]))

@@ -18,7 +18,8 @@ from prompt_oirl import reward_models
 from prompt_oirl.artifacts import InputError, sha256
 from prompt_oirl.metrics import auc, auc_within_question, log_loss
 from prompt_oirl.reward_models import MODELS, RewardModel, TrainingSet, make, merge_repeats
-from prompt_oirl.reward_models.boosted import PAPER_ROUNDS, XGBOOST_PAPER, PairFeatures, XGBoost
+from prompt_oirl.reward_models.boosted import PAPER_ROUNDS, XGBOOST_PAPER, XGBoost
+from prompt_oirl.reward_models.pairs import PairFeatures
 from prompt_oirl.reward_models.training_set import prompt_coordinates
 
 EXAMPLES = settings(max_examples=40, deadline=None)

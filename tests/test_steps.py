@@ -628,6 +628,14 @@ def test_released_mawps_arrays_are_the_published_ones(real_root: Path, mirror: P
     assert wrong == []
 
 
+def test_a_log_of_one_problem_is_said_to_be_too_few(tmp_path: Path):
+    rows = tiny_interactions(**SMALL)
+    for row in rows:
+        row.question = f"How many apples are {row.question_id.removeprefix('toy-')} and 3 apples?"
+    interactions.write(Paths(tmp_path).labels("tiny") / "toy_interactions.jsonl", rows)
+    assert "1 problems are too few to learn from some and judge on others" in run_step(2, tmp_path).stdout
+
+
 def test_groups_of_the_data_stand_in_for_near_duplicates_and_a_committed_log_is_found(tmp_path: Path):
     """Folds follow the groups; unseen prompts are logged and left out; the log is the Parquet file under data/."""
     rows = [

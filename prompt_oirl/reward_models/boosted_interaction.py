@@ -6,9 +6,10 @@ from typing import Any
 
 import numpy as np
 
-from prompt_oirl.reward_models.boosted import XGBOOST_FAST, PairFeatures, QuantisedPairs, pair_rows
+from prompt_oirl.reward_models.boosted import XGBOOST_FAST
 from prompt_oirl.reward_models.cells import Cells, RidgePath
 from prompt_oirl.reward_models.interaction import Interaction, choose_weight
+from prompt_oirl.reward_models.pairs import PairFeatures, QuantisedPairs, pair_rows
 from prompt_oirl.reward_models.training_set import TrainingSet
 
 ROUNDS = (10, 30, 100, 200)  # of which the inner folds choose

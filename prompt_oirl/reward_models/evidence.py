@@ -30,7 +30,7 @@ def sign_flip_p_value(
 
     `phi` (u, D) are question features, `clusters` (u,) near-duplicates, `information` (u, K) the weights of the residuals.
     A prompt counts by its stake (K,): that bad prompts are bad in different ways is easy to show and worth nothing. Stakes
-    must not depend on what is tested, or chance finds them: choosing prompts that look best somewhere doubled the level.
+    must not depend on what is tested, or the test finds what chose them.
     At least 0.01; 1 with a single prompt.
     """
     if residual.shape[1] < 2:

@@ -48,7 +48,7 @@ def page_folder() -> Path:
     folder = Path(tempfile.mkdtemp(prefix=prefix, suffix=f".{os.getpid()}"))
 
     def remove() -> None:
-        from prompt_oirl.reward_models.boosted import quantised_pairs
+        from prompt_oirl.reward_models.pairs import quantised_pairs
 
         quantised_pairs.cache_clear()
         gc.collect()

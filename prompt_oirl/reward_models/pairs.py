@@ -1,0 +1,153 @@
+"""[question, prompt] pairs as trees see them: a short feature row each, and bins that all subsets of prompts share."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+
+from prompt_oirl.mapped_questions import MappedQuestions
+from prompt_oirl.reward_models.pages import check_room, page_bytes, page_folder
+from prompt_oirl.reward_models.training_set import TrainingSet
+
+EMBEDDING_AXES = 64
+
+
+class PairFeatures:
+    """(question, prompt) -> one feature row.
+
+    The question's embedding is rotated onto its 64 main axes (fitted on training questions), which makes the
+    trees seven times cheaper. The prompt is described by its similarity to each training prompt, so that one
+    split can single out a prompt and a prompt never seen stands near its relatives.
+
+    Both are rounded: a tree's threshold is a value of the training data, and the last bits of a matrix
+    product depend on its shape, so unrounded features would fall on the wrong side of their own threshold.
+    """
+
+    def fit(self, train: TrainingSet) -> PairFeatures:
+        size = train.embedding_size
+        total, gram = np.zeros(size), np.zeros((size, size))
+        for block in train.blocks():
+            total += train.questions[block][:, :size].astype(np.float64).sum(0)
+        self.mean = total / len(train.questions)
+        for block in train.blocks():
+            centred = train.questions[block][:, :size].astype(np.float64) - self.mean
+            gram += centred.T @ centred
+        _, axes = np.linalg.eigh(gram)
+        self.axes = axes[:, ::-1][:, :EMBEDDING_AXES].astype(np.float32)
+        self.mean = self.mean.astype(np.float32)
+        self.training_prompts = train.prompts
+        self.present = np.ones(len(train.prompts), dtype=bool)
+        return self
+
+    def questions(self, questions: np.ndarray) -> np.ndarray:
+        size = len(self.mean)
+        return np.concatenate(
+            [((questions[:, :size] - self.mean) @ self.axes).round(4), questions[:, size:]], 1
+        )
+
+    def prompts(self, prompts: np.ndarray) -> np.ndarray:
+        similarity = (prompts @ self.training_prompts.T).round(4)
+        # A threshold of a tree is a training value, so "is prompt j" reads "similarity >= 1", and a near twin
+        # of j would count as a stranger. The nearest training value puts the threshold half-way instead.
+        known = (self.training_prompts @ self.training_prompts.T).round(4)
+        nearest = np.abs(similarity[:, None, :] - known[None, :, :]).argmin(1)
+        return np.take_along_axis(known, nearest, 0)
+
+    def column_weights(self, n_surface: int) -> np.ndarray:
+        """How often a column is offered to a split: surface features and prompts are few, so more often."""
+        return np.concatenate(
+            [np.ones(self.axes.shape[1]), np.full(n_surface, 4.0), np.where(self.present, 10.0, 0.0)]
+        )
+
+    def restricted(self, columns: tuple[int, ...]) -> PairFeatures:
+        """The same columns for a subset of the training prompts: the others' similarity is 0 for everyone."""
+        other = PairFeatures()
+        other.mean, other.axes = self.mean, self.axes
+        other.present = np.isin(np.arange(len(self.training_prompts)), columns)
+        other.training_prompts = np.where(other.present[:, None], self.training_prompts, 0)
+        return other
+
+
+def pair_rows(questions: np.ndarray, prompts: np.ndarray) -> np.ndarray:
+    """Feature rows float32 (n m, d + e) of all questions (n, d) with all prompts (m, e), question-major."""
+    return np.concatenate(
+        [np.repeat(questions, len(prompts), 0), np.tile(prompts, (len(questions), 1))], 1, dtype=np.float32
+    )
+
+
+class QuantisedPairs:
+    """XGBoost's binned matrix of a training set's answered pairs, fed block by block from the two halves.
+
+    The float rows of all pairs never stand in memory together. Where the questions are memory-mapped, the bins
+    lie in files of `folder` as well (XGBoost's external memory) and are read back page by page.
+    """
+
+    def __init__(self, features: PairFeatures | None, train: TrainingSet, max_bin: int, threads: int = 1):
+        self.features, self.train = features, train
+        self.max_bin, self.threads = max_bin, threads
+        self.halves: np.ndarray | None = None
+        if not isinstance(train.questions, MappedQuestions):
+            self.halves = self._questions(train.questions)
+        self.matrix = self.matrix_of(train, features, None)
+
+    def _questions(self, questions: np.ndarray) -> np.ndarray:
+        if self.features is None:
+            return questions[:, : self.train.embedding_size]
+        return self.features.questions(questions)
+
+    def _blocks(
+        self, data: TrainingSet, features: PairFeatures | None
+    ) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
+        """Feature rows float32 (cells, d + e), labels and weights of the answered cells, block by block."""
+        prompts = data.prompts if features is None else features.prompts(data.prompts)
+        shared = data.questions is self.train.questions and self.halves is not None
+        for block in data.blocks():
+            row, column, label, weight = data.cells(block)
+            if not len(row):
+                continue
+            questions = self.halves[block] if shared else self._questions(data.questions[block])  # type: ignore[index]
+            yield np.concatenate([questions[row], prompts[column]], 1, dtype=np.float32), label, weight
+
+    def matrix_of(self, data: TrainingSet, features: PairFeatures | None, reference: Any) -> Any:
+        """Bins of `data`'s pairs: those of `reference` where one is given, else found from the data."""
+        import xgboost
+
+        mapped = isinstance(data.questions, MappedQuestions)
+        blocks = self._blocks
+        n_surface = data.questions.shape[1] - data.embedding_size
+        if mapped:
+            columns = (
+                data.embedding_size + data.prompts.shape[1]
+                if features is None
+                else len(features.column_weights(n_surface))
+            )
+            check_room(page_bytes(int((data.weights > 0).sum()), columns))
+
+        class Blocks(xgboost.DataIter):
+            def __init__(self) -> None:
+                super().__init__(cache_prefix=str(page_folder() / "pairs") if mapped else None)
+                self.reset()
+
+            def reset(self) -> None:
+                self._left = blocks(data, features)
+
+            def next(self, input_data: Any) -> bool:
+                block = next(self._left, None)
+                if block is not None:
+                    input_data(data=block[0], label=block[1], weight=block[2])
+                return block is not None
+
+        kind = xgboost.ExtMemQuantileDMatrix if mapped else xgboost.QuantileDMatrix
+        matrix = kind(Blocks(), max_bin=self.max_bin, ref=reference, nthread=self.threads)
+        if features is not None:
+            matrix.set_info(feature_weights=features.column_weights(n_surface))
+        return matrix
+
+
+@lru_cache(maxsize=4)
+def quantised_pairs(whole: TrainingSet, max_bin: int, threads: int) -> QuantisedPairs:
+    """Axes, question halves and bins of all prompts' pairs, which every subset of the prompts shares."""
+    return QuantisedPairs(PairFeatures().fit(whole), whole, max_bin, threads)
