@@ -26,8 +26,8 @@ from tyro.conf import arg
 from prompt_oirl.alol.options import PUBLISHED, SPLITS, RunOptions
 from prompt_oirl.alol.rows import Row, read_rows, write_rows
 from prompt_oirl.alol.tasks import Request, module_of
-from prompt_oirl.artifacts import InputError
-from prompt_oirl.steps import Manifest, run_step
+from prompt_oirl.io.files import InputError
+from prompt_oirl.io.manifest import Manifest, run_step
 
 
 @dataclass

@@ -27,8 +27,8 @@ from prompt_oirl.alol.options import LengthOptions, ModelOptions, TrainingOption
 from prompt_oirl.alol.rows import encode_rows, rows_hash
 from prompt_oirl.alol.sampling import make_sampler
 from prompt_oirl.alol.training import CURVE, TrainingRows, train
-from prompt_oirl.artifacts import write_csv
-from prompt_oirl.steps import Manifest, run_step
+from prompt_oirl.io.files import write_csv
+from prompt_oirl.io.manifest import Manifest, run_step
 
 
 @dataclass

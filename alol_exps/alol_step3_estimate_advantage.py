@@ -27,8 +27,8 @@ from prompt_oirl.alol.options import LengthOptions, ModelOptions
 from prompt_oirl.alol.rows import FINAL, Row, encode_rows, rows_hash
 from prompt_oirl.alol.tasks import Task
 from prompt_oirl.alol.value_estimate import Fit, ValueRecipe
-from prompt_oirl.artifacts import InputError, sha256, write_csv, write_json, write_jsonl
-from prompt_oirl.steps import Manifest, run_step
+from prompt_oirl.io.files import InputError, sha256, write_csv, write_json, write_jsonl
+from prompt_oirl.io.manifest import Manifest, run_step
 
 
 @dataclass

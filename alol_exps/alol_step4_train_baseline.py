@@ -35,8 +35,8 @@ from prompt_oirl.alol.pro import train_pro
 from prompt_oirl.alol.rows import FINAL, encode_rows
 from prompt_oirl.alol.selection import BestWeights
 from prompt_oirl.alol.trl_baselines import train_trl
-from prompt_oirl.artifacts import InputError
-from prompt_oirl.steps import Manifest, run_step
+from prompt_oirl.io.files import InputError
+from prompt_oirl.io.manifest import Manifest, run_step
 
 PAIRED = ("dpo", "dpo_ref_free", "pro")
 

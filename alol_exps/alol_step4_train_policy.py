@@ -34,8 +34,8 @@ from prompt_oirl.alol.policies import save_policy, validation_score
 from prompt_oirl.alol.rows import Row, encode_rows, rows_hash
 from prompt_oirl.alol.sampling import RowSampler, Strategy, make_sampler
 from prompt_oirl.alol.training import TrainingRows, train
-from prompt_oirl.artifacts import InputError, sha256
-from prompt_oirl.steps import Manifest, check_finished, run_step
+from prompt_oirl.io.files import InputError, sha256
+from prompt_oirl.io.manifest import Manifest, check_finished, run_step
 
 
 @dataclass

@@ -27,8 +27,8 @@ from prompt_oirl.alol.options import LengthOptions, ModelOptions, check_policy_n
 from prompt_oirl.alol.rows import encode_rows
 from prompt_oirl.alol.task_rewards import Rewards
 from prompt_oirl.alol.tasks import Task
-from prompt_oirl.artifacts import InputError, read_json, write_csv, write_json, write_jsonl
-from prompt_oirl.steps import Manifest, check_finished, run_step
+from prompt_oirl.io.files import InputError, read_json, write_csv, write_json, write_jsonl
+from prompt_oirl.io.manifest import Manifest, check_finished, run_step
 
 
 @dataclass

@@ -19,8 +19,8 @@ from tyro.conf import arg
 
 from prompt_oirl.alol import aggregation
 from prompt_oirl.alol.tasks import get_task
-from prompt_oirl.artifacts import REPO_ROOT, write_csv
-from prompt_oirl.steps import run_step
+from prompt_oirl.io.files import REPO_ROOT, write_csv
+from prompt_oirl.io.manifest import run_step
 
 
 @dataclass

@@ -24,15 +24,16 @@ from typing import Literal
 
 from tqdm import tqdm
 
-from prompt_oirl import generation, log_files, questions
-from prompt_oirl.artifacts import REPO_ROOT, InputError, Paths, is_file_name
-from prompt_oirl.generation import Decoding, Item
-from prompt_oirl.interactions import Interaction
+from prompt_oirl.data import log_store, questions
+from prompt_oirl.data.interactions import Interaction
+from prompt_oirl.data.log_store import LogFiles
+from prompt_oirl.data.prompts import PUBLISHED, Prompt, load_prompts
+from prompt_oirl.io.files import REPO_ROOT, InputError, Paths, is_file_name
+from prompt_oirl.io.manifest import run_step
+from prompt_oirl.llms import generation
 from prompt_oirl.llms.budget import Budget
+from prompt_oirl.llms.generation import Decoding, Item
 from prompt_oirl.llms.options import BudgetOptions, ModelOptions
-from prompt_oirl.log_files import LogFiles
-from prompt_oirl.prompts import PUBLISHED, Prompt, load_prompts
-from prompt_oirl.steps import run_step
 
 
 @dataclass
@@ -93,7 +94,7 @@ def generate(args: Args, name: str, files: LogFiles, rank: int, world: int) -> N
     wanted = {p.id for p in chosen_prompts(args.prompt_idx, prompts)}
     logged = list(files.rows())
     generation.check_log(logged, decoding, args.grader, order, files.merged)
-    done = {log_files.row_key(row) for row in logged}
+    done = {log_store.row_key(row) for row in logged}
     mine = [
         item
         for i, item in enumerate(order)
@@ -133,7 +134,7 @@ def generate(args: Args, name: str, files: LogFiles, rank: int, world: int) -> N
     if world > 1:
         dist.barrier()
     if rank == 0:
-        report(log_files.merge(files, [item.key for item in order]), files, name, args.prompts)
+        report(log_store.merge(files, [item.key for item in order]), files, name, args.prompts)
     if world > 1:
         dist.barrier()
         dist.destroy_process_group()

@@ -16,16 +16,17 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from prompt_oirl import interactions, offline_dataset, questions, released_logs
-from prompt_oirl.artifacts import REPO_ROOT, InputError, Paths, write_array, write_csv
-from prompt_oirl.prompts import PUBLISHED, Prompt, load_prompts
-from prompt_oirl.reorganisation import reorganise
-from prompt_oirl.steps import Manifest, run_step
+from prompt_oirl.data import interactions, questions, released
+from prompt_oirl.data.prompts import PUBLISHED, Prompt, load_prompts
+from prompt_oirl.io.files import REPO_ROOT, InputError, Paths, write_array, write_csv
+from prompt_oirl.io.manifest import Manifest, run_step
+from prompt_oirl.pipeline import offline_dataset
+from prompt_oirl.pipeline.reorganise import reorganise
 
 
 @dataclass
 class Args:
-    llm: str = released_logs.LLM
+    llm: str = released.LLM
     """Whose log. llama2 is imported from the released files."""
     dataset: str = "all"
     """all, or a comma list such as gsm8k,svamp."""
@@ -50,19 +51,19 @@ def main(args: Args) -> None:
         p.name.removeprefix("dataset=") for p in paths.partitioned_log(args.llm, "*").parent.glob("dataset=*")
     )
     known += [p for p in partitions if p not in known]
-    if args.llm == released_logs.LLM:
+    if args.llm == released.LLM:
         known = [*questions.RELEASED, *(name for name in known if name not in questions.RELEASED)]
     name = "<dataset>" if args.dataset == "all" else args.dataset
     missing = f"put a log at {folder / f'{name}_interactions.jsonl'} (llama_step1_gen_offline.py makes one)"
     for dataset in offline_dataset.parse_datasets(args.dataset, known, missing):
-        released = args.llm == released_logs.LLM and dataset in questions.RELEASED
+        is_released = args.llm == released.LLM and dataset in questions.RELEASED
         log = folder / f"{dataset}_interactions.jsonl"
         committed = paths.committed_log(args.llm, dataset)
         partitioned = paths.partitioned_log(args.llm, dataset)
-        if not released and not log.is_file():
+        if not is_released and not log.is_file():
             log = committed if committed.is_file() else partitioned if partitioned.is_dir() else log
         files = interactions.files_of(log)
-        inputs = [args.prompts, *(source_files(dataset, paths) if released else files)]
+        inputs = [args.prompts, *(source_files(dataset, paths) if is_released else files)]
         manifest = Manifest(
             folder / f"{dataset}_step2.json", {"llm": args.llm, "dataset": dataset}, inputs, args.root
         )
@@ -70,7 +71,7 @@ def main(args: Args) -> None:
             print(f"{dataset}: up to date ({folder})")
             continue
         prompts = load_prompts(args.prompts)
-        outputs = import_released(dataset, prompts, paths) if released else []
+        outputs = import_released(dataset, prompts, paths) if is_released else []
         outputs += reorganise(args.llm, dataset, prompts, log, paths)
         manifest.finish(outputs)
 
@@ -92,17 +93,17 @@ def source_files(dataset: str, paths: Paths) -> list[Path]:
 
 def import_released(dataset: str, prompts: Sequence[Prompt], paths: Paths) -> list[Path]:
     """Write the released logs as interactions, with the replay report and the self-critique scores."""
-    folder = paths.labels(released_logs.LLM)
+    folder = paths.labels(released.LLM)
     asked = questions.load_questions(dataset, paths)
-    columns = released_logs.read_released(dataset, asked, prompts, paths)
-    report = list(released_logs.replay(columns, asked))
+    columns = released.read_released(dataset, asked, prompts, paths)
+    report = list(released.replay(columns, asked))
     n_test = sum(q.split == "test" for q in asked)
-    verdicts, confidences = released_logs.read_critic_scores(dataset, prompts, n_test, paths)
+    verdicts, confidences = released.read_critic_scores(dataset, prompts, n_test, paths)
     written = [
         folder / f"{dataset}_{name}"
         for name in ("interactions.jsonl", "replay.csv", "lmsc_verdict.npy", "lmsc_confidence.npy")
     ]
-    interactions.write(written[0], released_logs.to_interactions(dataset, columns, asked))
+    interactions.write(written[0], released.to_interactions(dataset, columns, asked))
     write_csv(written[1], report, ["prompt_id", "split", "answers", "agree"])
     write_array(written[2], verdicts)
     write_array(written[3], confidences)

@@ -16,15 +16,16 @@ from pathlib import Path
 
 import numpy as np
 
-from prompt_oirl import embeddings, offline_dataset
-from prompt_oirl.artifacts import REPO_ROOT, InputError, Paths, load_array, write_array, write_csv
-from prompt_oirl.embedding_cache import encode_cached
-from prompt_oirl.offline_dataset import Names
-from prompt_oirl.original_layout import published_arrays
-from prompt_oirl.released_logs import LLM
-from prompt_oirl.splits import prompt_subsets, subset_name
-from prompt_oirl.steps import Manifest, check_finished, run_step
-from prompt_oirl.surface import surface_features
+from prompt_oirl.data.released import LLM
+from prompt_oirl.features import embedders
+from prompt_oirl.features.cache import encode_cached
+from prompt_oirl.features.surface import surface_features
+from prompt_oirl.io.files import REPO_ROOT, InputError, Paths, load_array, write_array, write_csv
+from prompt_oirl.io.manifest import Manifest, check_finished, run_step
+from prompt_oirl.pipeline import offline_dataset
+from prompt_oirl.pipeline.offline_dataset import Names
+from prompt_oirl.pipeline.original_layout import published_arrays
+from prompt_oirl.stats.splits import prompt_subsets, subset_name
 
 
 @dataclass
@@ -91,9 +92,9 @@ def main(args: Args) -> None:
             outputs.append(folder / f"{dataset}_{split}_labels.npy")
             write_array(outputs[-1], matrix)
         outputs.append(write_settings(folder / f"{dataset}_settings.csv", names, labels["train"]))
-        embedder = embeddings.load_embedder(args.embedder, args.seed)
+        embedder = embedders.load_embedder(args.embedder, args.seed)
         arrays = embed(embedder, names, args.assignments, paths.embeddings / "cache")
-        outputs += embeddings.save_embeddings(paths.embeddings / args.llm / dataset, arrays, embedder.info)
+        outputs += embedders.save_embeddings(paths.embeddings / args.llm / dataset, arrays, embedder.info)
         if args.original_layout:
             n = len(names.train_prompts)
             for name, array in published_arrays(
@@ -138,9 +139,7 @@ def write_settings(path: Path, names: Names, train_labels: np.ndarray) -> Path:
     return path
 
 
-def embed(
-    embedder: embeddings.Embedder, names: Names, assignments: int, cache: Path
-) -> dict[str, np.ndarray]:
+def embed(embedder: embedders.Embedder, names: Names, assignments: int, cache: Path) -> dict[str, np.ndarray]:
     """Each distinct text once. A fitted embedder gets one set of vectors per split, made from its training rows."""
     prompts = [p.text for p in names.prompts]
     arrays = {"surface": surface_features(names.texts)}

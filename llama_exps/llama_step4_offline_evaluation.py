@@ -19,11 +19,12 @@ from typing import Literal
 
 from tqdm import tqdm
 
-from prompt_oirl import fits, offline_dataset, reward_models, workers
-from prompt_oirl.artifacts import REPO_ROOT, InputError, Paths, write_csv
-from prompt_oirl.fit_data import MEMORY_GB, FitData, fit_data
-from prompt_oirl.released_logs import LLM
-from prompt_oirl.steps import run_step
+from prompt_oirl import reward_models
+from prompt_oirl.data.released import LLM
+from prompt_oirl.io.files import REPO_ROOT, InputError, Paths, write_csv
+from prompt_oirl.io.manifest import run_step
+from prompt_oirl.pipeline import fits, offline_dataset, workers
+from prompt_oirl.pipeline.fit_data import MEMORY_GB, FitData, fit_data
 
 
 @dataclass

@@ -21,15 +21,18 @@ from typing import Any, Literal
 
 from tqdm import tqdm
 
-from prompt_oirl import fits, generation, live, log_files, offline_dataset, reward_models
-from prompt_oirl.artifacts import REPO_ROOT, InputError, Paths, write_csv
-from prompt_oirl.evaluation import Judgement, judge
+from prompt_oirl import reward_models
+from prompt_oirl.data import log_store
+from prompt_oirl.data.log_store import LogFiles
+from prompt_oirl.data.released import LLM
+from prompt_oirl.io.files import REPO_ROOT, InputError, Paths, write_csv
+from prompt_oirl.io.manifest import Manifest, run_step
+from prompt_oirl.llms import generation
 from prompt_oirl.llms.options import BudgetOptions, ModelOptions
-from prompt_oirl.log_files import LogFiles
-from prompt_oirl.offline_dataset import OfflineDataset
-from prompt_oirl.released_logs import LLM
+from prompt_oirl.pipeline import fits, live, offline_dataset
+from prompt_oirl.pipeline.evaluate import Judgement, judge
+from prompt_oirl.pipeline.offline_dataset import OfflineDataset
 from prompt_oirl.reports import costs, figures, published, summary, terminal
-from prompt_oirl.steps import Manifest, run_step
 
 STEP4 = "run llama_step4_offline_evaluation.py with the same flags first"
 
@@ -183,9 +186,9 @@ def evaluate_live(
                 owed, args.lm.load("lm."), decoding, files, before, args.budget.budget(prefix="budget.")
             )
         finally:
-            rows = log_files.merge(files, [log_files.row_key(row) for row in before])
-    known = {log_files.row_key(row) for row in before}
-    asked = {(row.question_id, row.prompt_id) for row in rows if log_files.row_key(row) not in known}
+            rows = log_store.merge(files, [log_store.row_key(row) for row in before])
+    known = {log_store.row_key(row) for row in before}
+    asked = {(row.question_id, row.prompt_id) for row in rows if log_store.row_key(row) not in known}
     for folder, data, judgement in evaluated:
         table = list(live.live_rows(data, judgement, rows, asked, args.seed))
         write_csv(folder / "live.csv", table, live.COLUMNS)

@@ -18,7 +18,8 @@ from typing import Any, Literal
 
 import numpy as np
 
-from prompt_oirl.artifacts import REPO_ROOT, InputError, Paths, atomic_write, write_csv
+from prompt_oirl.io.files import REPO_ROOT, InputError, Paths, atomic_write, write_csv
+from prompt_oirl.io.manifest import run_step
 from prompt_oirl.llms import LLM
 from prompt_oirl.llms.options import BudgetOptions, ModelOptions
 from prompt_oirl.opro import runs
@@ -28,7 +29,6 @@ from prompt_oirl.opro.proposals import Proposer
 from prompt_oirl.opro.regression import LIMIT, PUBLISHED_TRUTHS, SEARCH_NAME, PatternSearch, Regression
 from prompt_oirl.opro.scorers import once
 from prompt_oirl.reports.figures import BLUE, GREY, ORANGE, RED
-from prompt_oirl.steps import run_step
 
 RUNS = [
     "w",

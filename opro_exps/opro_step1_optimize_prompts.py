@@ -23,11 +23,12 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from prompt_oirl.artifacts import REPO_ROOT, InputError, Paths, sha256, write_json
-from prompt_oirl.generation import Decoding
+from prompt_oirl.data.log_store import LogFiles
+from prompt_oirl.io.files import REPO_ROOT, InputError, Paths, sha256, write_json
+from prompt_oirl.io.manifest import run_step
 from prompt_oirl.llms import LLM
+from prompt_oirl.llms.generation import Decoding
 from prompt_oirl.llms.options import BudgetOptions, ModelOptions
-from prompt_oirl.log_files import LogFiles
 from prompt_oirl.opro import report, runs, search_proposer, tasks
 from prompt_oirl.opro.loop import LoopSettings, Run, optimise
 from prompt_oirl.opro.meta_prompt import MetaPromptSettings
@@ -35,7 +36,6 @@ from prompt_oirl.opro.predicting_scorers import load_scorer
 from prompt_oirl.opro.prompt_rewards import PromptRewards, RewardSettings, TextVectors
 from prompt_oirl.opro.proposals import Proposer
 from prompt_oirl.opro.scorers import LLMScorer, Scorer, SharedLog, Spending, once, run_key
-from prompt_oirl.steps import run_step
 
 
 @dataclass

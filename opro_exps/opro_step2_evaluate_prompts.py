@@ -18,15 +18,15 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from prompt_oirl.artifacts import REPO_ROOT, Paths, on_one_line, sha256, write_csv, write_json
-from prompt_oirl.generation import Decoding
+from prompt_oirl.data.log_store import LogFiles
+from prompt_oirl.data.prompts import Prompt, load_instructions
+from prompt_oirl.io.files import REPO_ROOT, Paths, on_one_line, sha256, write_csv, write_json
+from prompt_oirl.io.manifest import run_step
+from prompt_oirl.llms.generation import Decoding
 from prompt_oirl.llms.options import BudgetOptions, ModelOptions
-from prompt_oirl.log_files import LogFiles
-from prompt_oirl.metrics import ClusterBootstrap
 from prompt_oirl.opro import runs, tasks
 from prompt_oirl.opro.scorers import BudgetSpent, LLMScorer, Score, SharedLog, Spending, once, run_key
-from prompt_oirl.prompts import Prompt, load_instructions
-from prompt_oirl.steps import run_step
+from prompt_oirl.stats.metrics import ClusterBootstrap
 
 SETTINGS = "evaluation.json"
 GIVEN = -1  # the step of instructions that no loop proposed

@@ -18,20 +18,21 @@ from typing import Any, Literal
 
 import numpy as np
 
-from prompt_oirl import reward_models, selectors
-from prompt_oirl.artifacts import REPO_ROOT, InputError, Paths, read_csv, write_csv
-from prompt_oirl.embeddings import load_embedder
-from prompt_oirl.generation import Decoding
+from prompt_oirl import reward_models
+from prompt_oirl.data.log_store import LogFiles
+from prompt_oirl.data.prompts import Prompt
+from prompt_oirl.data.questions import Question
+from prompt_oirl.features.embedders import load_embedder
+from prompt_oirl.features.surface import surface_features
+from prompt_oirl.io.files import REPO_ROOT, InputError, Paths, read_csv, write_csv
+from prompt_oirl.io.manifest import run_step
+from prompt_oirl.llms.generation import Decoding
 from prompt_oirl.llms.options import BudgetOptions, ModelOptions
-from prompt_oirl.log_files import LogFiles
-from prompt_oirl.metrics import ClusterBootstrap, auc_within_question, interval
 from prompt_oirl.opro import runs, tasks
 from prompt_oirl.opro.scorers import BudgetSpent, LLMScorer, SharedLog, Spending, once, run_key
-from prompt_oirl.prompts import Prompt
-from prompt_oirl.questions import Question
 from prompt_oirl.reward_models import TrainingSet
-from prompt_oirl.steps import run_step
-from prompt_oirl.surface import surface_features
+from prompt_oirl.stats import policies
+from prompt_oirl.stats.metrics import ClusterBootstrap, auc_within_question, interval
 
 COLUMNS = ["task", "seed", "model", "pool", "what", "value", "ci_low", "ci_high", "n", "groups"]
 PICKS = ["question_id", "group", "pick", "instruction", "right", "single_best_right"]
@@ -99,7 +100,7 @@ def main(args: Args) -> None:
             return
     scores = predict(args, parts, pool, fit)
     best = int(fit.mean(0).argmax())
-    pick = selectors.argmax_sound(scores, fit.mean(0), args.seed)
+    pick = policies.argmax_sound(scores, fit.mean(0), args.seed)
     clusters = parts.clusters(parts.test)
     rows = list(result_rows(args, len(pool), test, scores, pick, best, clusters))
     write_csv(folder / "selection.csv", rows, COLUMNS)
@@ -158,7 +159,7 @@ def result_rows(
     args: Args, pool: int, test: np.ndarray, scores: np.ndarray, pick: np.ndarray, best: int, clusters: np.ndarray
 ) -> Iterator[dict[str, Any]]:  # fmt: skip
     bootstrap = ClusterBootstrap(clusters, 0)
-    picked = selectors.picked(test, pick)
+    picked = policies.picked(test, pick)
     values = {
         "single best of the pool": test[:, best],
         "picked per question": picked,

@@ -20,10 +20,11 @@ from typing import Literal
 
 from tqdm import tqdm
 
-from prompt_oirl.artifacts import REPO_ROOT, InputError, Paths, content_key, on_one_line, write_csv
-from prompt_oirl.generation import Decoding
+from prompt_oirl.data.log_store import LogFiles
+from prompt_oirl.io.files import REPO_ROOT, InputError, Paths, content_key, on_one_line, write_csv
+from prompt_oirl.io.manifest import run_step
+from prompt_oirl.llms.generation import Decoding
 from prompt_oirl.llms.options import BudgetOptions, ModelOptions
-from prompt_oirl.log_files import LogFiles
 from prompt_oirl.opro import ablations, runs, search_proposer, tasks
 from prompt_oirl.opro.ablations import Arm, Outcome
 from prompt_oirl.opro.loop import LoopSettings, Run, optimise
@@ -32,7 +33,6 @@ from prompt_oirl.opro.predicting_scorers import load_scorer
 from prompt_oirl.opro.prompt_rewards import PromptRewards, RewardSettings, TextVectors
 from prompt_oirl.opro.proposals import Proposer
 from prompt_oirl.opro.scorers import LLMScorer, SharedLog, Spending, once, run_key
-from prompt_oirl.steps import run_step
 
 
 @dataclass

@@ -1,6 +1,6 @@
 """`python -m prompt_oirl` is the command `prompt-oirl`."""
 
-from prompt_oirl.cli import main
+from prompt_oirl.cli.main import main
 
 if __name__ == "__main__":
     main()

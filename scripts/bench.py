@@ -29,11 +29,11 @@ import bench_training
 import numpy as np
 import psutil
 
-from prompt_oirl.artifacts import REPO_ROOT, InputError, Paths, read_csv, write_csv
-from prompt_oirl.questions import RELEASED
-from prompt_oirl.released_logs import LLM
+from prompt_oirl.data.questions import RELEASED
+from prompt_oirl.data.released import LLM
+from prompt_oirl.io.files import REPO_ROOT, InputError, Paths, read_csv, write_csv
+from prompt_oirl.io.manifest import check_finished, run_step
 from prompt_oirl.reports.readme import fill_tables, markdown
-from prompt_oirl.steps import check_finished, run_step
 
 COLUMNS = ["work", "baseline", "ours", "ratio", "unit", "n", "repeats", "machine"]
 

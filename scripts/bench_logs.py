@@ -12,9 +12,10 @@ from typing import Any
 import numpy as np
 from bench_training import cpu_seconds
 
-from prompt_oirl import interactions, near_duplicates, offline_dataset
-from prompt_oirl.artifacts import Paths
-from prompt_oirl.released_logs import LLM
+from prompt_oirl.data import interactions, near_duplicates
+from prompt_oirl.data.released import LLM
+from prompt_oirl.io.files import Paths
+from prompt_oirl.pipeline import offline_dataset
 
 ROWS = 20_000
 

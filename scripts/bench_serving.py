@@ -10,14 +10,14 @@ from typing import Any
 import numpy as np
 from bench_training import cpu_seconds
 
-from prompt_oirl import fits, offline_dataset
-from prompt_oirl.artifacts import Paths
-from prompt_oirl.embeddings import BATCH, SentenceEmbedder
-from prompt_oirl.fit_data import fit_data
-from prompt_oirl.offline_dataset import OfflineDataset
-from prompt_oirl.released_logs import LLM
+from prompt_oirl.data.released import LLM
+from prompt_oirl.features.embedders import BATCH, SentenceEmbedder
+from prompt_oirl.features.surface import surface_features
+from prompt_oirl.io.files import Paths
+from prompt_oirl.pipeline import fits, offline_dataset
+from prompt_oirl.pipeline.fit_data import fit_data
+from prompt_oirl.pipeline.offline_dataset import OfflineDataset
 from prompt_oirl.reward_models import RewardModel
-from prompt_oirl.surface import surface_features
 
 SAMPLE = 300  # rows, or distinct texts, that each side embeds per repeat
 

@@ -20,10 +20,11 @@ from typing import Any
 
 import numpy as np
 
-from prompt_oirl import fits, metrics, offline_dataset
-from prompt_oirl.artifacts import REPO_ROOT, InputError, Paths
-from prompt_oirl.fit_data import FitData, fit_data
-from prompt_oirl.released_logs import LLM
+from prompt_oirl.data.released import LLM
+from prompt_oirl.io.files import REPO_ROOT, InputError, Paths
+from prompt_oirl.pipeline import fits, offline_dataset
+from prompt_oirl.pipeline.fit_data import FitData, fit_data
+from prompt_oirl.stats import metrics
 
 STEP4 = "llama_step4_offline_evaluation.py"
 TIMED_ROUNDS = 20  # of the published 2000; a round costs the same early and late
@@ -226,7 +227,7 @@ def scale(repeats: int, sizes: tuple[int, ...] = SIZES) -> Iterator[dict[str, An
 
 def train_synthetic(model: str, n: int, folder: Path) -> dict[str, float]:
     """CPU seconds of each part of a fit on `n` answers: 64-d questions, ten prompts each, 50 rounds, from files."""
-    from prompt_oirl.mapped_questions import MappedQuestions
+    from prompt_oirl.features.mapped import MappedQuestions
     from prompt_oirl.reward_models import TrainingSet, boosted, make, pairs
 
     rng = np.random.default_rng(0)

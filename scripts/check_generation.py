@@ -21,11 +21,11 @@ from typing import Any
 
 import numpy as np
 
-from prompt_oirl import interactions
-from prompt_oirl.artifacts import REPO_ROOT, Paths, write_csv, write_jsonl
-from prompt_oirl.interactions import Interaction
+from prompt_oirl.data import interactions
+from prompt_oirl.data.interactions import Interaction
+from prompt_oirl.io.files import REPO_ROOT, Paths, write_csv, write_jsonl
+from prompt_oirl.io.manifest import run_step
 from prompt_oirl.llms.random_llama import SMALL, save_random_llama
-from prompt_oirl.steps import run_step
 
 # The first is the reference; the second repeats it, so its texts must be the same bytes.
 RUNS = ((64, 1), (64, 1), (8, 1), (1, 1), (64, 2), (8, 2))
@@ -104,11 +104,11 @@ def logit_gap(model: Path, one: Interaction, other: Interaction) -> float:
     """How far apart, in logits, the two tokens were at which the texts part: noise included, one row alone."""
     import torch
 
+    from prompt_oirl.data.prompts import Prompt
     from prompt_oirl.llms import item_seed
     from prompt_oirl.llms.chat import conversation
     from prompt_oirl.llms.sampling import exponential_noise
     from prompt_oirl.llms.transformers_llm import TransformersLLM
-    from prompt_oirl.prompts import Prompt
 
     llm = TransformersLLM(str(model))
     prompt = Prompt(one.prompt_id, one.prompt, one.position)

@@ -23,9 +23,9 @@ from pathlib import Path
 from shutil import copy2
 from typing import Any
 
-from prompt_oirl.artifacts import REPO_ROOT
+from prompt_oirl.io.files import REPO_ROOT
+from prompt_oirl.io.manifest import run_step
 from prompt_oirl.reports.readme import pages
-from prompt_oirl.steps import run_step
 
 _BLOCK = re.compile(
     r"((?:<!-- (?:small|skip|needs|prints): .*?-->\s*\n)*)^```(bash|python|text)\n(.*?)^```", re.S | re.M

@@ -20,8 +20,8 @@ from typing import Any
 
 import tyro
 
-from prompt_oirl.artifacts import InputError, require
-from prompt_oirl.steps import run_step
+from prompt_oirl.io.files import InputError, require
+from prompt_oirl.io.manifest import run_step
 
 NO_BROWSER = 3
 SCREENS = {"desktop": (1280, 900), "phone": (375, 740)}

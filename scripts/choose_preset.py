@@ -18,14 +18,14 @@ from typing import Any
 import numpy as np
 from tqdm import tqdm
 
-from prompt_oirl import fits, offline_dataset
-from prompt_oirl.artifacts import REPO_ROOT, Paths, write_csv
-from prompt_oirl.fit_data import fit_data
-from prompt_oirl.questions import RELEASED
-from prompt_oirl.released_logs import LLM
+from prompt_oirl.data.questions import RELEASED
+from prompt_oirl.data.released import LLM
+from prompt_oirl.io.files import REPO_ROOT, Paths, write_csv
+from prompt_oirl.io.manifest import run_step
+from prompt_oirl.pipeline import fits, offline_dataset
+from prompt_oirl.pipeline.fit_data import fit_data
 from prompt_oirl.reward_models.boosted import XGBoost
-from prompt_oirl.splits import INNER_FOLDS, Split, assign_folds
-from prompt_oirl.steps import run_step
+from prompt_oirl.stats.splits import INNER_FOLDS, Split, assign_folds
 
 CANDIDATES: tuple[dict[str, Any], ...] = (
     {"max_depth": 4, "eta": 0.1, "min_child_weight": 1, "colsample_bynode": 0.2},

@@ -11,10 +11,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from prompt_oirl import interactions
-from prompt_oirl.artifacts import InputError
-from prompt_oirl.log_files import row_key
-from prompt_oirl.steps import run_step
+from prompt_oirl.data import interactions
+from prompt_oirl.data.log_store import row_key
+from prompt_oirl.io.files import InputError
+from prompt_oirl.io.manifest import run_step
 
 
 @dataclass

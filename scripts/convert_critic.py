@@ -20,8 +20,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from prompt_oirl.alol import critic_weights
-from prompt_oirl.artifacts import REPO_ROOT
-from prompt_oirl.steps import run_step
+from prompt_oirl.io.files import REPO_ROOT
+from prompt_oirl.io.manifest import run_step
 
 
 @dataclass

@@ -11,9 +11,9 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from prompt_oirl import interactions
-from prompt_oirl.artifacts import InputError, write_jsonl
-from prompt_oirl.steps import run_step
+from prompt_oirl.data import interactions
+from prompt_oirl.io.files import InputError, write_jsonl
+from prompt_oirl.io.manifest import run_step
 
 
 @dataclass

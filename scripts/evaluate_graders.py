@@ -16,12 +16,13 @@ from pathlib import Path
 
 import numpy as np
 
-from prompt_oirl import grading, interactions
-from prompt_oirl.artifacts import REPO_ROOT, Paths, read_csv, write_csv, write_jsonl
-from prompt_oirl.interactions import Interaction
-from prompt_oirl.questions import RELEASED
-from prompt_oirl.released_logs import LLM
-from prompt_oirl.steps import run_step
+from prompt_oirl.data import interactions
+from prompt_oirl.data.interactions import Interaction
+from prompt_oirl.data.questions import RELEASED
+from prompt_oirl.data.released import LLM
+from prompt_oirl.grading import numbers
+from prompt_oirl.io.files import REPO_ROOT, Paths, read_csv, write_csv, write_jsonl
+from prompt_oirl.io.manifest import run_step
 
 UNIFORM, DISAGREEING, SEED = 120, 180, 0
 LABELS = REPO_ROOT / "data" / "grader_labels.csv"
@@ -66,7 +67,7 @@ def stored_answers(dataset: str, paths: Paths) -> list[Interaction]:
 def drawn(stored: Sequence[Interaction]) -> list[tuple[int, str, int, str]]:
     """(place, stratum, stratum size, half) of every drawn answer, in random order."""
     disagree = np.array(
-        [grading.original(r.answer or "", r.gold) != grading.strict(r.answer or "", r.gold) for r in stored]
+        [numbers.original(r.answer or "", r.gold) != numbers.strict(r.answer or "", r.gold) for r in stored]
     )
     rng = np.random.default_rng(SEED)
     uniform = rng.choice(len(stored), UNIFORM, replace=False)
@@ -102,7 +103,7 @@ def error_rows(
     label = np.array([r["label"] == "1" for r in kept])
     verdicts = {
         name: np.array([grade(r.answer or "", r.gold) for r in answers])
-        for name, grade in grading.GRADERS.items()
+        for name, grade in numbers.GRADERS.items()
     }
     strata = [np.flatnonzero([r["stratum"] == s for r in kept]) for s in ("agree", "disagree")]
     sizes = np.array([int(kept[members[0]]["stratum_size"]) for members in strata])

@@ -18,22 +18,23 @@ import numpy as np
 from tqdm import tqdm
 from tyro.conf import UseAppendAction
 
-from prompt_oirl import generation, interactions
 from prompt_oirl.alol import best_of_n, evaluation, log_reward, prompt_writer
 from prompt_oirl.alol.checkpoints import ModelSource
 from prompt_oirl.alol.options import ModelOptions
 from prompt_oirl.alol.processes import device_name
 from prompt_oirl.alol.rows import Limits, Row, encode_rows
-from prompt_oirl.artifacts import REPO_ROOT, InputError, Paths, read_csv, write_csv
-from prompt_oirl.interactions import Interaction
-from prompt_oirl.live import decoding_of
+from prompt_oirl.data import interactions
+from prompt_oirl.data.interactions import Interaction
+from prompt_oirl.data.log_store import cut_torn_line
+from prompt_oirl.data.prompts import Prompt, prompt_id
+from prompt_oirl.data.questions import SEPARATORS, Question
+from prompt_oirl.io.files import REPO_ROOT, InputError, Paths, read_csv, write_csv
+from prompt_oirl.io.manifest import run_step
+from prompt_oirl.llms import generation
 from prompt_oirl.llms.budget import Budget
 from prompt_oirl.llms.transformers_llm import TransformersLLM
-from prompt_oirl.log_files import cut_torn_line
-from prompt_oirl.prompts import Prompt, prompt_id
-from prompt_oirl.questions import SEPARATORS, Question
+from prompt_oirl.pipeline.live import decoding_of
 from prompt_oirl.reports.readme import fill_tables, markdown
-from prompt_oirl.steps import run_step
 
 CALLS = (1, 3)
 

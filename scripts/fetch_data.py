@@ -17,10 +17,10 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
-from prompt_oirl.artifacts import REPO_ROOT, InputError, Paths
-from prompt_oirl.questions import RELEASED
-from prompt_oirl.sources import fetch, read_by_hand, read_sources
-from prompt_oirl.steps import run_step
+from prompt_oirl.data.questions import RELEASED
+from prompt_oirl.io.download import fetch, read_by_hand, read_sources
+from prompt_oirl.io.files import REPO_ROOT, InputError, Paths
+from prompt_oirl.io.manifest import run_step
 
 
 @dataclass

@@ -14,8 +14,8 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from prompt_oirl.artifacts import Paths, atomic_write, require
-from prompt_oirl.steps import run_step
+from prompt_oirl.io.files import Paths, atomic_write, require
+from prompt_oirl.io.manifest import run_step
 
 PROMPTS = ("nan", "CoT", "APE", "Decomp")
 

@@ -13,15 +13,15 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from prompt_oirl.artifacts import REPO_ROOT, Paths, read_csv, write_csv
-from prompt_oirl.questions import RELEASED
-from prompt_oirl.released_logs import LLM
+from prompt_oirl.data.questions import RELEASED
+from prompt_oirl.data.released import LLM
+from prompt_oirl.io.files import REPO_ROOT, Paths, read_csv, write_csv
+from prompt_oirl.io.manifest import run_step
 from prompt_oirl.reports import costs
 from prompt_oirl.reports.figures import draw_gains
 from prompt_oirl.reports.readme import fill_tables, markdown
 from prompt_oirl.reports.terminal import SHOWN
 from prompt_oirl.reward_models import MODELS
-from prompt_oirl.steps import run_step
 
 Row = dict[str, str]
 INTERVAL = ["value", "ci_low", "ci_high"]

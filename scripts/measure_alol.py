@@ -40,9 +40,9 @@ from prompt_oirl.alol.selection import BestWeights
 from prompt_oirl.alol.tasks import get_task
 from prompt_oirl.alol.training import Recipe, TrainingRows, train
 from prompt_oirl.alol.trl_baselines import train_trl
-from prompt_oirl.artifacts import REPO_ROOT, InputError, Paths, read_json, sha256, write_csv, write_json
+from prompt_oirl.io.files import REPO_ROOT, InputError, Paths, read_json, sha256, write_csv, write_json
+from prompt_oirl.io.manifest import run_step
 from prompt_oirl.reports.readme import fill_tables, markdown
-from prompt_oirl.steps import run_step
 
 BASELINES = ("dpo", "ppo", "rloo", "pro", "dpo_ref_free")
 LEARNS_FROM = {

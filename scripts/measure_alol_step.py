@@ -18,8 +18,8 @@ from typing import Any
 
 import numpy as np
 
-from prompt_oirl.artifacts import REPO_ROOT, InputError, write_csv
-from prompt_oirl.steps import run_step
+from prompt_oirl.io.files import REPO_ROOT, InputError, write_csv
+from prompt_oirl.io.manifest import run_step
 
 ALGORITHMS = ("nll", "a_lol", "a_lol_seq")
 COLUMNS = ["algorithm", "seconds", "ratio_to_nll", "ratio_low", "ratio_high", "peak_mb", "memory_ratio_to_nll", "batch_size", "steps"]  # fmt: skip

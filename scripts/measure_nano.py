@@ -16,15 +16,15 @@ from typing import Any
 
 import numpy as np
 
-from prompt_oirl import interactions
 from prompt_oirl.arith.benchmark import read_rows
 from prompt_oirl.arith.evaluation import any_prompt_without_luck, spread_beyond_noise
-from prompt_oirl.artifacts import REPO_ROOT, InputError, Paths, read_csv, write_csv
-from prompt_oirl.interactions import Interaction
-from prompt_oirl.metrics import ClusterBootstrap
-from prompt_oirl.prompts import Prompt, load_prompts
+from prompt_oirl.data import interactions
+from prompt_oirl.data.interactions import Interaction
+from prompt_oirl.data.prompts import Prompt, load_prompts
+from prompt_oirl.io.files import REPO_ROOT, InputError, Paths, read_csv, write_csv
+from prompt_oirl.io.manifest import run_step
 from prompt_oirl.reports.readme import fill_tables, markdown
-from prompt_oirl.steps import run_step
+from prompt_oirl.stats.metrics import ClusterBootstrap
 
 MODELS = ("xgboost", "lightgbm", "linear", "mlp", "knn")
 PROMPT_COLUMNS = [

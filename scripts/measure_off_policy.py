@@ -17,19 +17,19 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
-from prompt_oirl import offline_dataset
-from prompt_oirl.artifacts import REPO_ROOT, InputError, Paths, read_csv, write_csv
-from prompt_oirl.off_policy import (
+from prompt_oirl.data.released import LLM
+from prompt_oirl.features.surface import NAMES
+from prompt_oirl.io.files import REPO_ROOT, InputError, Paths, read_csv, write_csv
+from prompt_oirl.io.manifest import run_step
+from prompt_oirl.pipeline import offline_dataset
+from prompt_oirl.reports.readme import fill_tables, markdown
+from prompt_oirl.stats.off_policy import (
     LoggedRewards,
     cross_fit,
     estimate_propensities,
     evaluate_policy,
     ridge_rewards,
 )
-from prompt_oirl.released_logs import LLM
-from prompt_oirl.reports.readme import fill_tables, markdown
-from prompt_oirl.steps import run_step
-from prompt_oirl.surface import NAMES
 
 FEATURES = ("characters", "sentences", "numbers", "largest", "decimals", "asked_length")
 CLUSTERS = {

@@ -17,9 +17,13 @@ from typing import Any
 
 import numpy as np
 
-from prompt_oirl import interactions
-from prompt_oirl.artifacts import REPO_ROOT, InputError, Paths, read_csv, write_csv
-from prompt_oirl.interactions import Interaction
+from prompt_oirl.data import interactions
+from prompt_oirl.data.interactions import Interaction
+from prompt_oirl.data.prompts import load_prompts
+from prompt_oirl.data.questions import RELEASED, load_questions
+from prompt_oirl.data.released import read_released, to_interactions
+from prompt_oirl.io.files import REPO_ROOT, InputError, Paths, read_csv, write_csv
+from prompt_oirl.io.manifest import run_step
 from prompt_oirl.opro import tasks
 from prompt_oirl.opro.predicting_scorers import cells_for
 from prompt_oirl.opro.prompt_rewards import (
@@ -30,11 +34,7 @@ from prompt_oirl.opro.prompt_rewards import (
     rank_correlation,
 )
 from prompt_oirl.opro.search_proposer import SMALL
-from prompt_oirl.prompts import load_prompts
-from prompt_oirl.questions import RELEASED, load_questions
-from prompt_oirl.released_logs import read_released, to_interactions
 from prompt_oirl.reports.readme import fill_tables, markdown
-from prompt_oirl.steps import run_step
 
 RANKING = [
     "log",
@@ -156,7 +156,7 @@ def space_ranking(model: str, vectors: TextVectors, paths: Paths) -> Iterator[di
 
 def released_ranking(model: str, vectors: TextVectors, paths: Paths) -> Iterator[dict[str, Any]]:
     """LLaMA-2's answers to ten held-out prompts, predicted from the six training prompts' training rows."""
-    from prompt_oirl.near_duplicates import cluster_texts
+    from prompt_oirl.data.near_duplicates import cluster_texts
 
     prompts = load_prompts()
     for dataset in RELEASED:

@@ -18,21 +18,24 @@ import numpy as np
 from joblib import Parallel, delayed
 from tqdm import tqdm
 
-from prompt_oirl import diagnosis, fits, metrics, offline_dataset, reward_models
-from prompt_oirl.artifacts import REPO_ROOT, InputError, Paths, read_csv, write_csv, write_text
-from prompt_oirl.fit_data import fit_data
-from prompt_oirl.metrics import ClusterBootstrap
-from prompt_oirl.offline_dataset import OfflineDataset
-from prompt_oirl.questions import RELEASED
-from prompt_oirl.released_logs import LLM
+from prompt_oirl import reward_models
+from prompt_oirl.data.questions import RELEASED
+from prompt_oirl.data.released import LLM
+from prompt_oirl.io.files import REPO_ROOT, InputError, Paths, read_csv, write_csv, write_text
+from prompt_oirl.io.manifest import run_step
+from prompt_oirl.pipeline import fits, offline_dataset
+from prompt_oirl.pipeline.fit_data import fit_data
+from prompt_oirl.pipeline.offline_dataset import OfflineDataset
 from prompt_oirl.reports.readme import markdown, replace_table
 from prompt_oirl.reward_models import TrainingSet
 from prompt_oirl.reward_models.cells import RIDGES, Cells, RidgePath, sigmoid
 from prompt_oirl.reward_models.interaction import Interaction
-from prompt_oirl.simulation import GSM8K, MAWPS, SimulatedLog, simulate
-from prompt_oirl.splits import Split
-from prompt_oirl.steps import run_step
-from prompt_oirl.variance import variance_split
+from prompt_oirl.selection import diagnosis
+from prompt_oirl.selection.simulation import GSM8K, MAWPS, SimulatedLog, simulate
+from prompt_oirl.selection.variance import variance_split
+from prompt_oirl.stats import metrics
+from prompt_oirl.stats.metrics import ClusterBootstrap
+from prompt_oirl.stats.splits import Split
 
 BINS = 15
 LOGISTIC_C = 0.0003  # what step 4's validation rows choose most often on these logs

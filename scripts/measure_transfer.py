@@ -13,11 +13,11 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from prompt_oirl import offline_dataset
-from prompt_oirl.artifacts import REPO_ROOT, InputError, Paths, read_csv, write_csv
+from prompt_oirl.io.files import REPO_ROOT, InputError, Paths, read_csv, write_csv
+from prompt_oirl.io.manifest import run_step
+from prompt_oirl.pipeline import offline_dataset
+from prompt_oirl.pipeline.transfer import COLUMNS, transfer, transfer_rows
 from prompt_oirl.reports.readme import fill_tables, markdown
-from prompt_oirl.steps import run_step
-from prompt_oirl.transfer import COLUMNS, transfer, transfer_rows
 
 HEADER = ["model", "train", "test", *COLUMNS]
 

@@ -5,7 +5,7 @@
     python scripts/measure_voting.py --dataset gsm8k --grader original
 
 Needs steps 2 and 3. Writes results/<llm>/<dataset>/voting_<grader>.csv, collects what is there into
-results/reference/voting.csv and voting.png, and rewrites the table of docs/voting.md.
+results/reference/votes.csv and votes.png, and rewrites the table of docs/votes.md.
 """
 
 from __future__ import annotations
@@ -17,12 +17,15 @@ from typing import Any, Literal
 
 import numpy as np
 
-from prompt_oirl import interactions, offline_dataset, splits, voting, voting_evaluation
-from prompt_oirl.artifacts import REPO_ROOT, Paths, read_csv, write_csv
-from prompt_oirl.released_logs import LLM
+from prompt_oirl.data import interactions
+from prompt_oirl.data.released import LLM
+from prompt_oirl.io.files import REPO_ROOT, Paths, read_csv, write_csv
+from prompt_oirl.io.manifest import run_step
+from prompt_oirl.pipeline import offline_dataset
 from prompt_oirl.reports.figures import draw_voting
 from prompt_oirl.reports.readme import fill_tables, markdown
-from prompt_oirl.steps import run_step
+from prompt_oirl.stats import splits
+from prompt_oirl.voting import evaluate, votes
 
 COLUMNS = [
     "llm",
@@ -33,7 +36,7 @@ COLUMNS = [
     "prompts",
     "n",
     "n_clusters",
-    *voting_evaluation.COLUMNS,
+    *evaluate.COLUMNS,
 ]
 SHOWN_BUDGETS = (1, 3, 5, 7, 10, 16)
 SHOWN = ("random", "best", "predicted", "adaptive_predicted")
@@ -76,8 +79,8 @@ def main(args: Args) -> None:
         for row in read_csv(path, remedy="run this script again", columns=COLUMNS)
     ]
     reference = args.out / "results" / "reference"
-    write_csv(reference / "voting.csv", collected, COLUMNS)
-    draw_voting(reference / "voting.csv", reference / "voting.png", SHOWN)
+    write_csv(reference / "votes.csv", collected, COLUMNS)
+    draw_voting(reference / "votes.csv", reference / "votes.png", SHOWN)
     fill_tables(args.out, {"voting": render(collected, "strict")})
 
 
@@ -89,15 +92,15 @@ def measure(args: Args, dataset: str, paths: Paths) -> Iterator[dict[str, Any]]:
         log = paths.committed_log(args.llm, dataset)
     rows = [row for row in interactions.read(log, remedy=offline_dataset.STEP2) if row.split == "test"]
     prompt_ids = [p.id for p in names.prompts]
-    cells = voting.vote_cells(rows, names.test_question_ids, prompt_ids, args.grader)
-    table = voting.vote_table(cells, (len(names.test_question_ids), len(prompt_ids)), args.grader)
+    cells = votes.vote_cells(rows, names.test_question_ids, prompt_ids, args.grader)
+    table = votes.vote_table(cells, (len(names.test_question_ids), len(prompt_ids)), args.grader)
     columns = np.flatnonzero(table.logged.any(0))
     table = table.columns(columns)
     vectors, prompts, size = data.features(names.paper_split().name)
     questions = np.asarray(vectors)
     if data.embedder.fitted:
         questions, size = data.surface, 0  # vectors fitted to other folds' texts would know too much
-    predict = voting_evaluation.reward_predictor(
+    predict = evaluate.reward_predictor(
         args.model,
         questions,
         prompts[columns],
@@ -111,7 +114,7 @@ def measure(args: Args, dataset: str, paths: Paths) -> Iterator[dict[str, Any]]:
         names.folds[offline_dataset.fold_column(splits.HEADLINE_FOLDS, a)][names.test_clusters]
         for a in range(args.assignments)
     ]
-    curves = voting_evaluation.evaluate_voting(table, names.test_clusters, folds, predict, args.seed)
+    curves = evaluate.evaluate_voting(table, names.test_clusters, folds, predict, args.seed)
     about = {
         "llm": args.llm,
         "dataset": dataset,
@@ -122,7 +125,7 @@ def measure(args: Args, dataset: str, paths: Paths) -> Iterator[dict[str, Any]]:
         "n": len(table.answers),
         "n_clusters": len(np.unique(names.test_clusters)),
     }
-    for row in voting_evaluation.curve_rows(curves, names.test_clusters, args.seed):
+    for row in evaluate.curve_rows(curves, names.test_clusters, args.seed):
         yield about | row
 
 
@@ -152,7 +155,7 @@ def render(rows: list[dict[str, str]], grader: str) -> str:
             if found:
                 prompts = next(iter(found.values()))["prompts"]
                 label = f"{dataset.upper()}, {prompts} prompts: " if policy == SHOWN[0] else ""
-                out.append([label + voting_evaluation.POLICIES[policy], *cells])
+                out.append([label + evaluate.POLICIES[policy], *cells])
     return markdown(["calls", *map(str, SHOWN_BUDGETS)], out)
 
 

@@ -11,10 +11,10 @@ from collections import Counter
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from prompt_oirl import interactions
-from prompt_oirl.artifacts import REPO_ROOT, Paths, sha256, write_json
-from prompt_oirl.log_files import LogFiles
-from prompt_oirl.steps import package_versions, run_step
+from prompt_oirl.data import interactions
+from prompt_oirl.data.log_store import LogFiles
+from prompt_oirl.io.files import REPO_ROOT, Paths, sha256, write_json
+from prompt_oirl.io.manifest import package_versions, run_step
 
 
 @dataclass

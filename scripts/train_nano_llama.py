@@ -18,8 +18,8 @@ from typing import Literal
 
 from tqdm import tqdm
 
-from prompt_oirl.artifacts import REPO_ROOT, sha256
-from prompt_oirl.steps import run_step
+from prompt_oirl.io.files import REPO_ROOT, sha256
+from prompt_oirl.io.manifest import run_step
 
 
 @dataclass

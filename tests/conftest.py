@@ -15,10 +15,10 @@ import numpy as np
 import pytest
 from misbehaving_server import MisbehavingServer
 
-from prompt_oirl import interactions
-from prompt_oirl.artifacts import REPO_ROOT, Paths
-from prompt_oirl.interactions import Interaction
-from prompt_oirl.prompts import load_prompts
+from prompt_oirl.data import interactions
+from prompt_oirl.data.interactions import Interaction
+from prompt_oirl.data.prompts import load_prompts
+from prompt_oirl.io.files import REPO_ROOT, Paths
 
 if TYPE_CHECKING:
     import torch

@@ -5,9 +5,9 @@ from __future__ import annotations
 import hashlib
 import re
 
+from prompt_oirl.data.questions import Question
 from prompt_oirl.llms import Conversation
 from prompt_oirl.opro.tasks import Parts, Task
-from prompt_oirl.questions import Question
 
 HELPFUL = ("step", "careful", "check", "write", "think", "result", "final", "calculation")
 THINGS = ("apples", "coins", "books", "shells", "stamps", "pencils", "cards", "marbles", "nuts", "boats")

@@ -18,7 +18,7 @@ from prompt_oirl.alol.rows import FINAL, Limits, Row, encode_rows
 from prompt_oirl.alol.selection import BestWeights
 from prompt_oirl.alol.training import Recipe
 from prompt_oirl.alol.trl_baselines import train_trl
-from prompt_oirl.artifacts import InputError
+from prompt_oirl.io.files import InputError
 
 LIMITS = Limits(8, 5)
 needs_trl = pytest.mark.skipif(importlib.util.find_spec("trl") is None, reason="TRL is an extra")

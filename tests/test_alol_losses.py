@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from prompt_oirl.alol.losses import PRESETS, Loss, choose_loss, policy_loss
-from prompt_oirl.artifacts import InputError
+from prompt_oirl.io.files import InputError
 
 LOG_PROBS = torch.tensor([[-0.5, -2.0, -9.0], [-0.1, -0.3, -0.2]])
 REFERENCE = torch.tensor([[-1.0, -1.5, -9.0], [-0.2, -0.2, -0.6]])

@@ -19,8 +19,8 @@ from prompt_oirl.alol.value_estimate import (
     predict,
     save_head,
 )
-from prompt_oirl.artifacts import InputError
-from prompt_oirl.generation import Decoding
+from prompt_oirl.io.files import InputError
+from prompt_oirl.llms.generation import Decoding
 
 RAGGED = [Tokens([4, 5, 6, 7, 8, 3], [4, 5, 1]), Tokens([9, 3], [9, 10, 11, 12, 1]), Tokens([5, 6, 3], [1])]  # fmt: skip
 

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from safetensors.torch import load_file, save_file
 
 from prompt_oirl.alol import critic_weights, reward_scorers, task_rewards
-from prompt_oirl.artifacts import REPO_ROOT, InputError
+from prompt_oirl.io.files import REPO_ROOT, InputError
 
 TEXTS = ["the city is big", "yes", "robin goes home and feels happy", "no no no"]
 

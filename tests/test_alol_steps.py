@@ -25,7 +25,7 @@ from prompt_oirl.alol import aggregation, evaluation, toy
 from prompt_oirl.alol.checkpoints import ModelSource, read_tensors
 from prompt_oirl.alol.figures import draw_curve
 from prompt_oirl.alol.losses import PRESETS
-from prompt_oirl.artifacts import REPO_ROOT, InputError
+from prompt_oirl.io.files import REPO_ROOT, InputError
 
 STEPS = {
     1: "alol_step1_prepare_data",

@@ -19,12 +19,12 @@ from conftest import mirror_folder, tiny_interactions
 from test_alol_rows import chat_tokenizer
 from test_alol_steps import call, step
 
-from prompt_oirl import interactions
 from prompt_oirl.alol import best_of_n, comet, hh, knowledge_dialogue, log_reward, prompt_writer, reddit, toy
 from prompt_oirl.alol.options import RunOptions
 from prompt_oirl.alol.rows import EXPECTED, FINAL, Row, read_rows
 from prompt_oirl.alol.tasks import MODULES, get_task
-from prompt_oirl.artifacts import REPO_ROOT, InputError, read_csv
+from prompt_oirl.data import interactions
+from prompt_oirl.io.files import REPO_ROOT, InputError, read_csv
 
 END = tiny.END
 WORDS = tiny.WORDS

@@ -14,7 +14,7 @@ from prompt_oirl.alol.rows import Limits, encode_rows
 from prompt_oirl.alol.sampling import make_sampler
 from prompt_oirl.alol.training import Recipe, TrainingRows, train
 from prompt_oirl.alol.value_estimate import ValueHead
-from prompt_oirl.artifacts import InputError
+from prompt_oirl.io.files import InputError
 
 ROWS = toy.make_rows({"train": 60}, 0)["train"]
 TOKENS = encode_rows(ROWS, toy.make_model(0)[1], Limits(8, 5))

@@ -20,7 +20,7 @@ from prompt_oirl.alol.losses import choose_loss
 from prompt_oirl.alol.rows import Limits, encode_rows
 from prompt_oirl.alol.sampling import RowSampler
 from prompt_oirl.alol.training import Recipe, TrainingRows, one_step
-from prompt_oirl.artifacts import REPO_ROOT, InputError
+from prompt_oirl.io.files import REPO_ROOT, InputError
 
 ROWS = toy.make_rows({"train": 24}, 0)["train"]
 TOKENS = encode_rows(ROWS, toy.make_model(0)[1], Limits(8, 5))

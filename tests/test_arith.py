@@ -13,12 +13,12 @@ from pathlib import Path
 import pytest
 import torch
 
-from prompt_oirl import grading
 from prompt_oirl.arith import answers, benchmark, mix, network, phrasings, problems, tokenizer, training
-from prompt_oirl.artifacts import REPO_ROOT, InputError, sha256
+from prompt_oirl.data.prompts import load_prompts
+from prompt_oirl.data.questions import load_own_questions
+from prompt_oirl.grading import numbers
+from prompt_oirl.io.files import REPO_ROOT, InputError, sha256
 from prompt_oirl.llms.chat import conversation
-from prompt_oirl.prompts import load_prompts
-from prompt_oirl.questions import load_own_questions
 
 ARITH, NANO = REPO_ROOT / "data" / "arith", REPO_ROOT / "data" / "nano_llama"
 SPLITS = ("train", "validation", "test")
@@ -128,7 +128,7 @@ def test_the_strict_grader_reads_every_style(style: str) -> None:
     for group in problems.groups_of("pretrain"):
         problem = problems.draw_problem(group, rng)
         text = answers.write_answer(style, problem, rng, "You are a judge")
-        assert grading.strict(text, str(problem.gold)), text
+        assert numbers.strict(text, str(problem.gold)), text
 
 
 # --- training ----------------------------------------------------------------------------------------

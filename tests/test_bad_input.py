@@ -19,8 +19,8 @@ import pytest
 from conftest import QUICK, STEPS, run_step, tiny_interactions
 from test_steps import SMALL, read, tiny_runs, write_log
 
-from prompt_oirl.artifacts import REPO_ROOT
-from prompt_oirl.interactions import Interaction
+from prompt_oirl.data.interactions import Interaction
+from prompt_oirl.io.files import REPO_ROOT
 
 LABELS, VECTORS, MODELS = "llama_exps/LMtiny", "embeddings/tiny/toy", "llama_exps/tiny_models"
 LOG = f"{LABELS}/toy_interactions.jsonl"

@@ -11,8 +11,8 @@ from pathlib import Path
 import psutil
 import pytest
 
-from prompt_oirl.artifacts import REPO_ROOT, Paths
-from prompt_oirl.released_logs import LLM
+from prompt_oirl.data.released import LLM
+from prompt_oirl.io.files import REPO_ROOT, Paths
 
 BENCH = [sys.executable, str(REPO_ROOT / "scripts" / "bench.py")]
 

@@ -17,8 +17,8 @@ import pandas as pd
 import pytest
 from test_prompt_selector import ODD, PROMPTS, made_log
 
-from prompt_oirl import cli
-from prompt_oirl.artifacts import REPO_ROOT
+from prompt_oirl.cli import main
+from prompt_oirl.io.files import REPO_ROOT
 
 QUICK = ("--embedder", "tfidf", "--model", "linear")
 
@@ -36,7 +36,7 @@ def run(*arguments: str, stdin: str = "") -> Result:
     stdin_before, sys.stdin = sys.stdin, io.TextIOWrapper(io.BytesIO(stdin.encode()), encoding="utf-8")
     try:
         with redirect_stdout(out), redirect_stderr(err):
-            cli.main(arguments)
+            main.main(arguments)
     except SystemExit as ended:
         status = int(ended.code or 0)
     finally:

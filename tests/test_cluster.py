@@ -15,8 +15,8 @@ from pathlib import Path
 import pytest
 from conftest import run_step, write_tiny_log
 
-from prompt_oirl.artifacts import REPO_ROOT, InputError, Paths
-from prompt_oirl.workers import check_scheduler
+from prompt_oirl.io.files import REPO_ROOT, InputError, Paths
+from prompt_oirl.pipeline.workers import check_scheduler
 
 pytest.importorskip("distributed")
 TABLE = "toy_xgboost_validation.csv"
@@ -170,7 +170,9 @@ TLS = [f"DASK_DISTRIBUTED__COMM__TLS__{name}" for name in ("CA_FILE", "CLIENT__C
 
 @pytest.mark.parametrize("given", [[], TLS[:1], TLS], ids=["none", "one", "no such files"])
 def test_tls_without_certificates_names_the_variables(given: list[str]) -> None:
-    command = "from prompt_oirl.workers import check_scheduler; check_scheduler('tls://127.0.0.1:8786')"
+    command = (
+        "from prompt_oirl.pipeline.workers import check_scheduler; check_scheduler('tls://127.0.0.1:8786')"
+    )
     environment = {**os.environ, **dict.fromkeys(given, "nowhere.pem")}
     result = subprocess.run(
         [sys.executable, "-c", command], cwd=REPO_ROOT, env=environment, capture_output=True, text=True

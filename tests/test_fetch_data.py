@@ -25,8 +25,8 @@ from typing import Any
 
 import pytest
 
-from prompt_oirl.artifacts import REPO_ROOT, InputError, sha256
-from prompt_oirl.sources import SourceFile, fetch, read_by_hand, read_sources
+from prompt_oirl.io.download import SourceFile, fetch, read_by_hand, read_sources
+from prompt_oirl.io.files import REPO_ROOT, InputError, sha256
 
 SCRIPT = REPO_ROOT / "scripts" / "fetch_data.py"
 MIRROR = Path(os.environ.get("PROMPT_OIRL_MIRROR") or REPO_ROOT.parent / "shared" / "mirror")
@@ -37,8 +37,8 @@ BODY = b"line of a log\n" * 500
 CHILD = """
 import json, sys
 from pathlib import Path
-from prompt_oirl.artifacts import InputError
-from prompt_oirl.sources import SourceFile, fetch
+from prompt_oirl.io.files import InputError
+from prompt_oirl.io.download import SourceFile, fetch
 files, destination, options = [SourceFile(**f) for f in json.loads(sys.argv[1])], sys.argv[2], json.loads(sys.argv[3])
 if "mirror" in options:
     options["mirror"] = Path(options["mirror"])

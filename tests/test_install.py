@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from conftest import STEPS, mirror_folder, write_tiny_log
 
-from prompt_oirl.artifacts import REPO_ROOT
+from prompt_oirl.io.files import REPO_ROOT
 
 pytestmark = pytest.mark.install
 

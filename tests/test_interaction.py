@@ -13,13 +13,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from prompt_oirl import diagnosis, log_facts, reward_models, variance
-from prompt_oirl.prompt_log import read_log
+from prompt_oirl import reward_models
+from prompt_oirl.data.user_log import read_log
 from prompt_oirl.reward_models.boosted_interaction import BoostedInteraction
 from prompt_oirl.reward_models.cells import RIDGES, Cells, RidgePath, sigmoid
 from prompt_oirl.reward_models.evidence import sign_flip_p_value
 from prompt_oirl.reward_models.interaction import Interaction
-from prompt_oirl.simulation import MAWPS, SimulatedLog, hide, logging_propensities, simulate
+from prompt_oirl.selection import diagnosis, log_facts, variance
+from prompt_oirl.selection.simulation import MAWPS, SimulatedLog, hide, logging_propensities, simulate
 
 RATES = (0.6, 0.55, 0.5, 0.2)
 

@@ -17,7 +17,7 @@ import pytest
 from conftest import QUICK, STEPS, run_step, write_tiny_log
 from test_steps import SMALL, files, times, tiny_runs
 
-from prompt_oirl.artifacts import REPO_ROOT
+from prompt_oirl.io.files import REPO_ROOT
 
 COMPARED = (".csv", ".npy", ".png", ".jsonl", ".safetensors")
 SCRIPTS = REPO_ROOT / "llama_exps"
@@ -224,7 +224,7 @@ def test_the_next_step_refuses_a_mix_of_old_and_new(
 WRITER = """
 import sys
 from pathlib import Path
-from prompt_oirl.artifacts import write_json
+from prompt_oirl.io.files import write_json
 for i in range(300):
     write_json(Path(sys.argv[1]), {"i": i, "text": "x" * 100_000})
 """

@@ -15,9 +15,10 @@ import pandas as pd
 import pytest
 from conftest import run_step, tiny_interactions, write_tiny_log
 
-from prompt_oirl import interactions, mapped_questions, near_duplicates
-from prompt_oirl.artifacts import REPO_ROOT, InputError, Paths
-from prompt_oirl.mapped_questions import MappedQuestions
+from prompt_oirl.data import interactions, near_duplicates
+from prompt_oirl.features import mapped as mapped_module
+from prompt_oirl.features.mapped import MappedQuestions
+from prompt_oirl.io.files import REPO_ROOT, InputError, Paths
 from prompt_oirl.reward_models import (
     TrainingSet,
     boosted,
@@ -62,7 +63,7 @@ def test_features_in_files_give_the_model_of_features_in_memory(
     train, validation = example(False, tmp_path)
     plain = make(name)
     plain.tune(train, validation)
-    for module in (mapped_questions, boosted, training_set, interaction, cells):
+    for module in (mapped_module, boosted, training_set, interaction, cells):
         monkeypatch.setattr(module, "BLOCK", block)
     mapped_train, mapped_validation = example(True, tmp_path)
     mapped = make(name)

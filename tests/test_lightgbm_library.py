@@ -9,7 +9,7 @@ from pathlib import Path
 
 from conftest import STEPS, run_step, write_tiny_log
 
-from prompt_oirl.artifacts import REPO_ROOT
+from prompt_oirl.io.files import REPO_ROOT
 
 
 def test_missing_libgomp_names_the_remedy(tmp_path: Path) -> None:

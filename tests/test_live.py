@@ -14,8 +14,8 @@ import pytest
 from conftest import STEPS
 from misbehaving_server import FAULTS, MisbehavingServer
 
-from prompt_oirl import interactions
-from prompt_oirl.artifacts import REPO_ROOT
+from prompt_oirl.data import interactions
+from prompt_oirl.io.files import REPO_ROOT
 
 KEY = "sk-secret-of-the-test"
 STEP_FLAGS = {

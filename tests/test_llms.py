@@ -16,7 +16,8 @@ from misbehaving_server import FAULTS, Handler
 from scipy.stats import chisquare, kstest
 
 from prompt_oirl.alol import toy
-from prompt_oirl.artifacts import InputError
+from prompt_oirl.data.prompts import Prompt
+from prompt_oirl.io.files import InputError
 from prompt_oirl.llms import Generation, item_seed
 from prompt_oirl.llms.budget import Budget
 from prompt_oirl.llms.chat import conversation, render
@@ -25,7 +26,6 @@ from prompt_oirl.llms.openai_llm import OpenAILLM
 from prompt_oirl.llms.options import BudgetOptions
 from prompt_oirl.llms.sampling import draw, exponential_noise
 from prompt_oirl.llms.transformers_llm import TransformersLLM
-from prompt_oirl.prompts import Prompt
 
 
 def meta_forward(state: dict[str, torch.Tensor], tokens: torch.Tensor) -> torch.Tensor:

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from sklearn import metrics as sklearn_metrics
 
-from prompt_oirl.metrics import (
+from prompt_oirl.stats.metrics import (
     ClusterBootstrap,
     RankedScores,
     auc,

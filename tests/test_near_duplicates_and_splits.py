@@ -12,10 +12,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.feature_extraction.text import TfidfVectorizer
 
-from prompt_oirl.artifacts import Paths
-from prompt_oirl.near_duplicates import cluster_texts, in_order_of_appearance
-from prompt_oirl.questions import load_questions
-from prompt_oirl.splits import assign_folds, crossfit_splits, paper_split, prompt_subsets, subset_name
+from prompt_oirl.data.near_duplicates import cluster_texts, in_order_of_appearance
+from prompt_oirl.data.questions import load_questions
+from prompt_oirl.io.files import Paths
+from prompt_oirl.stats.splits import assign_folds, crossfit_splits, paper_split, prompt_subsets, subset_name
 
 EXAMPLES = settings(max_examples=40, deadline=None)
 WORDS = st.sampled_from(

@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from prompt_oirl.artifacts import REPO_ROOT, InputError
-from prompt_oirl.off_policy import (
+from prompt_oirl.io.files import REPO_ROOT, InputError
+from prompt_oirl.stats.off_policy import (
     CrossFit,
     LoggedRewards,
     cross_fit,

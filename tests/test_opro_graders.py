@@ -10,10 +10,11 @@ from conftest import mirror_folder
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from prompt_oirl import graders, grading, grading_kinds, grading_opro
-from prompt_oirl.artifacts import InputError, Paths
+from prompt_oirl import grading
+from prompt_oirl.data.questions import Question, load_own_questions
+from prompt_oirl.grading import kinds, numbers, opro
+from prompt_oirl.io.files import InputError, Paths
 from prompt_oirl.opro import benchmarks, tasks
-from prompt_oirl.questions import Question, load_own_questions
 
 # Measured on the published code (specification of OPRO, 2.4): regression vectors, right under both graders.
 GOOD = [
@@ -43,22 +44,22 @@ HACKS = [
 
 @pytest.mark.parametrize(("answer", "published", "gold"), GOOD)
 def test_good_vectors(answer: str, published: str, gold: str) -> None:
-    assert grading_opro.normalized(answer, "number") == published
-    assert graders.verdict("strict", answer, gold)
-    assert graders.verdict("opro", answer, gold)
+    assert opro.normalized(answer, "number") == published
+    assert grading.verdict("strict", answer, gold)
+    assert grading.verdict("opro", answer, gold)
 
 
 @pytest.mark.parametrize(("answer", "published"), HACKS)
 def test_lenient_readings_are_right_under_opro_only(answer: str, published: str) -> None:
-    assert grading_opro.normalized(answer, "number") == published
-    assert graders.verdict("opro", answer, published)
-    assert not graders.verdict("strict", answer, published)
+    assert opro.normalized(answer, "number") == published
+    assert grading.verdict("opro", answer, published)
+    assert not grading.verdict("strict", answer, published)
 
 
 def test_golden_readings_of_other_kinds() -> None:
-    assert grading_opro.normalized("The answer is (B) banana", "choice") == "(b)"
-    assert grading_opro.normalized("The answer is: 1.", "bool") == "true"
-    assert grading_opro.normalized("(see above) (b)", "choice") == "(see above)"
+    assert opro.normalized("The answer is (B) banana", "choice") == "(b)"
+    assert opro.normalized("The answer is: 1.", "bool") == "true"
+    assert opro.normalized("(see above) (b)", "choice") == "(see above)"
 
 
 @pytest.mark.parametrize(
@@ -75,8 +76,8 @@ def test_golden_readings_of_other_kinds() -> None:
     ],
 )
 def test_hacks_are_wrong_under_strict(kind: str, gold: str, answer: str, lenient: bool) -> None:
-    assert graders.verdict("opro", answer, gold, kind) == lenient
-    assert not graders.verdict("strict", answer, gold, kind)
+    assert grading.verdict("opro", answer, gold, kind) == lenient
+    assert not grading.verdict("strict", answer, gold, kind)
 
 
 QUESTION = "Which?\nOptions:\n(A) red apple\n(B) apple\n(C) I am a dog"
@@ -94,7 +95,7 @@ QUESTION = "Which?\nOptions:\n(A) red apple\n(B) apple\n(C) I am a dog"
     ],
 )  # fmt: skip
 def test_choices(answer: str, letter: str | None) -> None:
-    assert grading_kinds.strict_choice(answer, QUESTION) == letter
+    assert kinds.strict_choice(answer, QUESTION) == letter
 
 
 @pytest.mark.parametrize(
@@ -106,16 +107,16 @@ def test_choices(answer: str, letter: str | None) -> None:
     ],
 )  # fmt: skip
 def test_truth_values(answer: str, gold: str, value: bool | None) -> None:
-    assert grading_kinds.strict_bool(answer, gold) == value
+    assert kinds.strict_bool(answer, gold) == value
 
 
 def test_texts_are_compared_whole() -> None:
     for answer in ("a b c", "The answer is: a b c.", "Sorted:\na, b, c", "**A B C**"):
-        assert graders.verdict("strict", answer, "a b c", "text")
+        assert grading.verdict("strict", answer, "a b c", "text")
     for answer in ("", "a b", "a b c d", "b a c", "a b c or c b a"):
-        assert not graders.verdict("strict", answer, "a b c", "text")
-    assert graders.verdict("strict", "The answer is ] ] )", "] ] )", "text")
-    assert graders.verdict("strict", "]])", "] ] )", "text")
+        assert not grading.verdict("strict", answer, "a b c", "text")
+    assert grading.verdict("strict", "The answer is ] ] )", "] ] )", "text")
+    assert grading.verdict("strict", "]])", "] ] )", "text")
 
 
 @pytest.mark.parametrize(
@@ -126,14 +127,14 @@ def test_texts_are_compared_whole() -> None:
     ],
 )  # fmt: skip
 def test_spelled_numbers(text: str, value: int | None) -> None:
-    assert grading.strict_number(text) == value
+    assert numbers.strict_number(text) == value
 
 
 @given(st.text(max_size=200), st.sampled_from(["number", "choice", "bool", "text"]), st.text(max_size=30))
 @settings(max_examples=150, deadline=None)
 def test_graders_take_any_text(answer: str, kind: str, gold: str) -> None:
-    for grader in graders.GRADERS:
-        assert graders.verdict(grader, answer, gold, kind, QUESTION) in (True, False)
+    for grader in grading.GRADERS:
+        assert grading.verdict(grader, answer, gold, kind, QUESTION) in (True, False)
 
 
 @given(
@@ -144,7 +145,7 @@ def test_a_stated_letter_is_right_for_itself_alone(letter: str, form: str) -> No
     right = [
         gold
         for gold in "ABC"
-        if graders.verdict("strict", form.format(letter), f"({gold})", "choice", QUESTION)
+        if grading.verdict("strict", form.format(letter), f"({gold})", "choice", QUESTION)
     ]
     assert right == [letter]
 
@@ -224,16 +225,16 @@ def test_no_constant_answer_beats_the_majority_class(name: str, root: Path) -> N
     ]
     majority = max(golds.values()) / len(asked)
     for word in words:
-        right = sum(graders.verdict("strict", word, q.gold, q.kind, q.text) for q in asked) / len(asked)
+        right = sum(grading.verdict("strict", word, q.gold, q.kind, q.text) for q in asked) / len(asked)
         assert right <= majority + 1e-9, word
-    echo = sum(graders.verdict("strict", q.text, q.gold, q.kind, q.text) for q in asked) / len(asked)
+    echo = sum(grading.verdict("strict", q.text, q.gold, q.kind, q.text) for q in asked) / len(asked)
     assert echo <= majority
 
 
 @pytest.mark.parametrize("name", ALL)
 def test_every_gold_is_right(name: str, root: Path) -> None:
     for q in tasks.load_task(name, Paths(root)).questions[:400]:
-        assert graders.verdict("strict", f"Let me see. The answer is {q.gold}", q.gold, q.kind, q.text), q
+        assert grading.verdict("strict", f"Let me see. The answer is {q.gold}", q.gold, q.kind, q.text), q
 
 
 @pytest.mark.parametrize(
@@ -250,7 +251,7 @@ def test_the_published_grader_rewards_constant_answers_as_measured(
 ) -> None:
     asked = tasks.load_task(name, Paths(root)).questions
     right = [
-        graders.verdict("opro", q.text if answer is None else answer, q.gold, q.kind, q.text)
+        grading.verdict("opro", q.text if answer is None else answer, q.gold, q.kind, q.text)
         for q in asked
     ]  # fmt: skip
     assert round(100 * sum(right) / len(right), 1) == percent

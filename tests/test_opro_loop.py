@@ -12,23 +12,23 @@ import numpy as np
 import pytest
 from opro_toy import HELPFUL, mutate_last, pick, quality, toy_answer, toy_parts, toy_reply, toy_task
 
-from prompt_oirl import interactions
 from prompt_oirl.alol import toy
-from prompt_oirl.artifacts import InputError, read_csv
-from prompt_oirl.generation import Decoding
-from prompt_oirl.interactions import Interaction
+from prompt_oirl.data import interactions
+from prompt_oirl.data.interactions import Interaction
+from prompt_oirl.data.log_store import LogFiles
+from prompt_oirl.data.prompts import Prompt
+from prompt_oirl.io.files import InputError, read_csv
 from prompt_oirl.llms import LLM, Generation
 from prompt_oirl.llms.budget import Budget
+from prompt_oirl.llms.generation import Decoding
 from prompt_oirl.llms.scripted import ScriptedLLM
 from prompt_oirl.llms.transformers_llm import TransformersLLM
-from prompt_oirl.log_files import LogFiles
 from prompt_oirl.opro import report, runs
 from prompt_oirl.opro.loop import START, LoopSettings, Run, optimise, step_meta_prompt
 from prompt_oirl.opro.meta_prompt import MetaPromptSettings
 from prompt_oirl.opro.proposals import Proposer
 from prompt_oirl.opro.scorers import LLMScorer, Score, SharedLog, Spending
 from prompt_oirl.opro.search_proposer import PhraseSearch
-from prompt_oirl.prompts import Prompt
 
 Mutate = Callable[[str, int], str]
 

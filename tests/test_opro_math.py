@@ -15,7 +15,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from prompt_oirl.artifacts import REPO_ROOT, InputError
+from prompt_oirl.io.files import REPO_ROOT, InputError
 from prompt_oirl.llms import LLM
 from prompt_oirl.llms.budget import Budget
 from prompt_oirl.llms.scripted import ScriptedLLM

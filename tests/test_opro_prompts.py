@@ -10,7 +10,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from prompt_oirl.artifacts import InputError, on_one_line
+from prompt_oirl.data.prompts import load_instructions
+from prompt_oirl.data.questions import Question
+from prompt_oirl.io.files import InputError, on_one_line
 from prompt_oirl.opro import candidates, report
 from prompt_oirl.opro.candidates import CandidateFilter, normalise, parse
 from prompt_oirl.opro.meta_prompt import (
@@ -23,8 +25,6 @@ from prompt_oirl.opro.meta_prompt import (
     shown_score,
 )
 from prompt_oirl.opro.search_proposer import CLAUSES, PhraseSearch, read_pairs
-from prompt_oirl.prompts import load_instructions
-from prompt_oirl.questions import Question
 
 HISTORY = [Scored(f"Text {name}", score) for name, score in zip("abcde", (0.5, 0.125, 0.9, 0.5, 0.3))]
 EXEMPLARS = [Question("1", "What is 1 + 1?", "2", "train"), Question("2", "What is 2 + 3?", "5", "train")]

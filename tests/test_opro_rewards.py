@@ -15,8 +15,9 @@ from scipy.stats import spearmanr
 from sklearn.feature_extraction.text import HashingVectorizer
 from test_opro_loop import Bench, gain
 
-from prompt_oirl.artifacts import InputError, read_csv
-from prompt_oirl.interactions import Interaction
+from prompt_oirl.data.interactions import Interaction
+from prompt_oirl.data.prompts import Prompt, prompt_id
+from prompt_oirl.io.files import InputError, read_csv
 from prompt_oirl.opro import ablations, report
 from prompt_oirl.opro.ablations import Outcome, mean_over_runs_and_groups
 from prompt_oirl.opro.loop import LoopSettings, optimise
@@ -31,7 +32,6 @@ from prompt_oirl.opro.prompt_rewards import (
     spearman,
 )
 from prompt_oirl.opro.search_proposer import SMALL, PhraseSearch
-from prompt_oirl.prompts import Prompt, prompt_id
 
 WORDS = (*HELPFUL, "banana", "purple", "maybe", "hurry", "loudly", "somehow", "perhaps", "quickly")
 

@@ -17,8 +17,8 @@ import pytest
 from misbehaving_server import FAULTS, MisbehavingServer
 from opro_toy import mutate_last, pick, toy_answer, toy_questions
 
-from prompt_oirl import interactions
-from prompt_oirl.artifacts import REPO_ROOT
+from prompt_oirl.data import interactions
+from prompt_oirl.io.files import REPO_ROOT
 from prompt_oirl.opro import search_proposer
 
 KEY = "sk-secret-of-the-test"

@@ -14,10 +14,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from prompt_oirl.artifacts import InputError
-from prompt_oirl.log_voting import most_logged
-from prompt_oirl.prompt_log import join_groups, read_log
-from prompt_oirl.user_tables import read_texts
+from prompt_oirl.data.user_log import join_groups, read_log
+from prompt_oirl.io.files import InputError
+from prompt_oirl.io.tables import read_texts
+from prompt_oirl.selection.voting import most_logged
 
 ROWS: dict[str, list[Any]] = {
     "question": [

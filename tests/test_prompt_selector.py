@@ -12,17 +12,17 @@ from conftest import NAMES, STORIES, THINGS
 from sklearn.base import clone
 from sklearn.exceptions import NotFittedError
 
-from prompt_oirl.artifacts import InputError, content_key, write_json
-from prompt_oirl.prompt_log import PromptLog, read_log
-from prompt_oirl.prompt_selector import PromptSelector
+from prompt_oirl.data.user_log import PromptLog, read_log
+from prompt_oirl.io.files import InputError, content_key, write_json
 from prompt_oirl.reward_models import MODELS
-from prompt_oirl.selector_evaluation import (
+from prompt_oirl.selection.evaluate import (
     calibration_rows,
     evaluate,
     expected_calibration_error,
     policy_values,
 )
-from prompt_oirl.selector_files import HEADER
+from prompt_oirl.selection.selector import PromptSelector
+from prompt_oirl.selection.storage import HEADER
 
 PROMPTS = ("Think step by step.", "Answer:", "Draw a picture first.")
 

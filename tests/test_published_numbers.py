@@ -12,20 +12,20 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from prompt_oirl import selectors
-from prompt_oirl.artifacts import Paths
-from prompt_oirl.embeddings import EmbedderInfo, save_embeddings
-from prompt_oirl.evaluation import Judgement, judge
-from prompt_oirl.fits import Fit
-from prompt_oirl.metrics import precision_recall_f1
-from prompt_oirl.near_duplicates import in_order_of_appearance
-from prompt_oirl.offline_dataset import Names, OfflineDataset
-from prompt_oirl.original_layout import published_arrays
-from prompt_oirl.prompts import Prompt, load_prompts
-from prompt_oirl.questions import RELEASED, load_questions
-from prompt_oirl.released_logs import read_critic_scores, read_released
+from prompt_oirl.data.near_duplicates import in_order_of_appearance
+from prompt_oirl.data.prompts import Prompt, load_prompts
+from prompt_oirl.data.questions import RELEASED, load_questions
+from prompt_oirl.data.released import read_critic_scores, read_released
+from prompt_oirl.features.embedders import EmbedderInfo, save_embeddings
+from prompt_oirl.io.files import Paths
+from prompt_oirl.pipeline.evaluate import Judgement, judge
+from prompt_oirl.pipeline.fits import Fit
+from prompt_oirl.pipeline.offline_dataset import Names, OfflineDataset
+from prompt_oirl.pipeline.original_layout import published_arrays
 from prompt_oirl.reports.published import metric_rows, performance_rows
-from prompt_oirl.splits import prompt_subsets
+from prompt_oirl.stats import policies
+from prompt_oirl.stats.metrics import precision_recall_f1
+from prompt_oirl.stats.splits import prompt_subsets
 
 pytestmark = pytest.mark.real_logs
 
@@ -150,9 +150,9 @@ def test_lookup_of_the_same_question(log: Callable[[str], Log], dataset: str, ex
 
     def success(subset: tuple[int, ...]) -> np.ndarray:
         columns = list(subset)
-        scores = selectors.lookup_scores(data.train_index, data.train[:, columns], data.test_index)
-        pick = selectors.argmax_sound(scores, data.train[:, columns].mean(0), seed=0)
-        return selectors.picked(data.test[:, columns], pick)
+        scores = policies.lookup_scores(data.train_index, data.train[:, columns], data.test_index)
+        pick = policies.argmax_sound(scores, data.train[:, columns].mean(0), seed=0)
+        return policies.picked(data.test[:, columns], pick)
 
     assert mean_by_k(success) == expected
 
@@ -220,11 +220,11 @@ def test_selectors_without_a_reward_model_equal_the_released_table(
 ) -> None:
     data = log(dataset)
     labels = {subset: data.test[:, list(subset)] for subset in prompt_subsets(6)}
-    picks = {s: selectors.argmax_published(data.confidences[:, list(s)]) for s in labels}
+    picks = {s: policies.argmax_published(data.confidences[:, list(s)]) for s in labels}
     success = {
         "mean_of_prompts": lambda s: labels[s],
         "best_of_training_prompts_on_test": lambda s: labels[s][:, labels[s].mean(0).argmax()],
-        "lmsc_confidence": lambda s: selectors.picked(labels[s], picks[s]),
+        "lmsc_confidence": lambda s: policies.picked(labels[s], picks[s]),
         "any_of_k_oracle": lambda s: labels[s].any(1),
     }
     for selector, succeeds in success.items():

@@ -16,12 +16,12 @@ from conftest import tiny_interactions
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from prompt_oirl import interactions, released_logs
-from prompt_oirl.artifacts import InputError, Paths
-from prompt_oirl.interactions import Interaction, label_table
-from prompt_oirl.prompts import Prompt, load_prompts
-from prompt_oirl.questions import RELEASED, TOTAL_ROWS, Question, load_questions
-from prompt_oirl.released_logs import read_answers, read_critic_scores, read_labels, read_released, replay
+from prompt_oirl.data import interactions, released
+from prompt_oirl.data.interactions import Interaction, label_table
+from prompt_oirl.data.prompts import Prompt, load_prompts
+from prompt_oirl.data.questions import RELEASED, TOTAL_ROWS, Question, load_questions
+from prompt_oirl.data.released import read_answers, read_critic_scores, read_labels, read_released, replay
+from prompt_oirl.io.files import InputError, Paths
 
 COLUMNS = ["Question", "Numbers", "Equation", "Answer"]
 EXAMPLES = settings(max_examples=40, deadline=None)
@@ -345,7 +345,7 @@ def test_released_rows_become_interactions_and_back(tmp_path: Path) -> None:
     released_toy(tmp_path)
     asked = [replace(q, text="the same question") if i in (1, 3, 8) else q for i, q in enumerate(TOY)]
     columns = read_released("toy", asked, TOY_PROMPTS, Paths(tmp_path))
-    rows = list(released_logs.to_interactions("toy", columns, asked))
+    rows = list(released.to_interactions("toy", columns, asked))
     assert {(r.question_id, r.sample) for r in rows if r.question == "the same question"} == {
         ("toy-1", 0),
         ("toy-3", 1),

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from prompt_oirl.artifacts import REPO_ROOT, read_csv
+from prompt_oirl.io.files import REPO_ROOT, read_csv
 from prompt_oirl.reports.readme import pages, replace_table
 
 REFERENCE = REPO_ROOT / "results" / "reference"

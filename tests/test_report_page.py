@@ -15,13 +15,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from prompt_oirl import selector_evaluation
-from prompt_oirl.artifacts import REPO_ROOT
-from prompt_oirl.prompt_log import read_log
+from prompt_oirl.data.user_log import read_log
+from prompt_oirl.io.files import REPO_ROOT
 from prompt_oirl.reports.html import Report, page, write_page
 from prompt_oirl.reports.page_text import LONGEST, one_line, shown
 from prompt_oirl.reports.svg import Line, interval_rows, line_chart
-from prompt_oirl.selector_evaluation import Evaluation
+from prompt_oirl.selection import evaluate
+from prompt_oirl.selection.evaluate import Evaluation
 
 HOSTILE = [
     "</script><script>alert(1)</script>",
@@ -73,10 +73,10 @@ def evaluation(
         scores,
         picks,
         best,
-        list(selector_evaluation._policy_rows(log, log.groups, scores, picks, best, 0)),
-        selector_evaluation.calibration_rows(log.labels, scores, log.counts),
-        selector_evaluation._coverage_rows(log, log.groups, scores, picks, 0),
-        selector_evaluation._measures(log, scores),
+        list(evaluate._policy_rows(log, log.groups, scores, picks, best, 0)),
+        evaluate.calibration_rows(log.labels, scores, log.counts),
+        evaluate._coverage_rows(log, log.groups, scores, picks, 0),
+        evaluate._measures(log, scores),
     )
 
 

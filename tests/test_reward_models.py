@@ -15,12 +15,12 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from prompt_oirl import reward_models
-from prompt_oirl.artifacts import InputError, sha256
-from prompt_oirl.metrics import auc, auc_within_question, log_loss
+from prompt_oirl.io.files import InputError, sha256
 from prompt_oirl.reward_models import MODELS, RewardModel, TrainingSet, make, merge_repeats
 from prompt_oirl.reward_models.boosted import PAPER_ROUNDS, XGBOOST_PAPER, XGBoost
 from prompt_oirl.reward_models.pairs import PairFeatures
 from prompt_oirl.reward_models.training_set import prompt_coordinates
+from prompt_oirl.stats.metrics import auc, auc_within_question, log_loss
 
 EXAMPLES = settings(max_examples=40, deadline=None)
 EMBEDDING, SURFACE, N_PROMPTS = 4, 2, 3

@@ -13,17 +13,19 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from prompt_oirl import evaluation, reward_models, selectors
-from prompt_oirl.embeddings import EmbedderInfo, save_embeddings
-from prompt_oirl.evaluation import BASELINE, NOT_IDENTIFIABLE, Judgement, judge, note
-from prompt_oirl.fit_data import fit_data
-from prompt_oirl.fits import Fit, training_sets
-from prompt_oirl.offline_dataset import Names, OfflineDataset, fold_column
-from prompt_oirl.prompts import Prompt
+from prompt_oirl import reward_models
+from prompt_oirl.data.prompts import Prompt
+from prompt_oirl.features.embedders import EmbedderInfo, save_embeddings
+from prompt_oirl.pipeline import evaluate
+from prompt_oirl.pipeline.evaluate import BASELINE, NOT_IDENTIFIABLE, Judgement, judge, note
+from prompt_oirl.pipeline.fit_data import fit_data
+from prompt_oirl.pipeline.fits import Fit, training_sets
+from prompt_oirl.pipeline.offline_dataset import Names, OfflineDataset, fold_column
 from prompt_oirl.reports import costs, published
 from prompt_oirl.reports.summary import summary_rows
-from prompt_oirl.splits import Split, assign_folds, prompt_subsets
-from prompt_oirl.voting import NOT_LOGGED, VoteTable, in_column_order
+from prompt_oirl.stats import policies
+from prompt_oirl.stats.splits import Split, assign_folds, prompt_subsets
+from prompt_oirl.voting.votes import NOT_LOGGED, VoteTable, in_column_order
 
 EXAMPLES = settings(
     max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
@@ -40,7 +42,7 @@ RATE = st.sampled_from([0.1, 0.4, 0.9, np.nan])
 @given(shape=SHAPE, data=st.data())
 def test_published_ties_go_to_the_lowest_index(shape: tuple[int, int], data: st.DataObject) -> None:
     scores = data.draw(arrays(np.float64, shape, elements=SCORE))
-    for row, pick in zip(scores.tolist(), selectors.argmax_published(scores)):
+    for row, pick in zip(scores.tolist(), policies.argmax_published(scores)):
         assert pick == row.index(max(row))
 
 
@@ -49,8 +51,8 @@ def test_published_ties_go_to_the_lowest_index(shape: tuple[int, int], data: st.
 def test_sound_ties_go_to_training_success(shape: tuple[int, int], data: st.DataObject, seed: int) -> None:
     scores = data.draw(arrays(np.float64, shape, elements=SCORE))
     success = data.draw(arrays(np.float64, shape[1], elements=RATE))
-    picks = selectors.argmax_sound(scores, success, seed)
-    assert (picks == selectors.argmax_sound(scores, success, seed)).all()
+    picks = policies.argmax_sound(scores, success, seed)
+    assert (picks == policies.argmax_sound(scores, success, seed)).all()
     for row, pick in zip(scores, picks):
         tied = np.flatnonzero(row == row.max())
         known = [success[j] for j in tied if not np.isnan(success[j])]
@@ -64,27 +66,27 @@ def test_sound_ties_go_to_training_success(shape: tuple[int, int], data: st.Data
 def test_without_ties_both_policies_agree(shape: tuple[int, int], data: st.DataObject, seed: int) -> None:
     ranks = [data.draw(st.permutations(range(shape[1]))) for _ in range(shape[0])]
     scores, success = np.array(ranks, dtype=float), np.zeros(shape[1])
-    assert (selectors.argmax_sound(scores, success, seed) == selectors.argmax_published(scores)).all()
+    assert (policies.argmax_sound(scores, success, seed) == policies.argmax_published(scores)).all()
 
 
 def test_the_draw_among_full_ties_is_uniform_and_seeded() -> None:
     scores, success = np.full((6000, 4), 0.5), np.array([0.3, 0.6, 0.6, 0.6])
-    picks = selectors.argmax_sound(scores, success, 0)
+    picks = policies.argmax_sound(scores, success, 0)
     shares = np.bincount(picks, minlength=4) / len(picks)
     assert shares[0] == 0 and (abs(shares[1:] - 1 / 3) < 0.03).all()
-    assert (picks != selectors.argmax_sound(scores, success, 1)).mean() > 0.5
-    unknown = np.bincount(selectors.argmax_sound(scores, np.full(4, np.nan), 0)) / len(picks)
+    assert (picks != policies.argmax_sound(scores, success, 1)).mean() > 0.5
+    unknown = np.bincount(policies.argmax_sound(scores, np.full(4, np.nan), 0)) / len(picks)
     assert (abs(unknown - 1 / 4) < 0.03).all()
 
 
 def test_a_prompt_of_unknown_success_loses_ties_even_to_one_that_never_worked() -> None:
-    picks = selectors.argmax_sound(np.full((50, 2), 0.5), np.array([np.nan, 0.0]), 0)
+    picks = policies.argmax_sound(np.full((50, 2), 0.5), np.array([np.nan, 0.0]), 0)
     assert (picks == 1).all()
 
 
 def test_fallback_leaves_the_seen_prompts_only_below_one_half() -> None:
     seen_scores = np.array([[0.49, 0.1], [0.5, 0.1], [0.1, 0.9], [0.0, 0.0]])
-    picks = selectors.fallback_to_held_out(seen_scores, np.array([0, 1, 2, 3]), np.array([7, 7, 7, 7]))
+    picks = policies.fallback_to_held_out(seen_scores, np.array([0, 1, 2, 3]), np.array([7, 7, 7, 7]))
     assert picks.tolist() == [7, 1, 2, 7]
 
 
@@ -94,7 +96,7 @@ def test_lookup_equals_a_plain_loop(n: int, n_test: int, k: int, data: st.DataOb
     train_index = data.draw(arrays(np.int64, n, elements=st.integers(0, 5)))
     test_index = data.draw(arrays(np.int64, n_test, elements=st.integers(0, 7)))
     labels = data.draw(arrays(np.float32, (n, k), elements=st.sampled_from([0.0, 1.0, np.nan])))
-    scores = selectors.lookup_scores(train_index, labels, test_index)
+    scores = policies.lookup_scores(train_index, labels, test_index)
     assert scores.shape == (n_test, k)
     for i, question in enumerate(test_index):
         for j in range(k):
@@ -105,7 +107,7 @@ def test_lookup_equals_a_plain_loop(n: int, n_test: int, k: int, data: st.DataOb
 
 def test_picked_takes_one_cell_per_row() -> None:
     labels = np.array([[1.0, 0.0, 0.5], [0.0, np.nan, 1.0]])
-    np.testing.assert_array_equal(selectors.picked(labels, np.array([2, 1])), [0.5, np.nan])
+    np.testing.assert_array_equal(policies.picked(labels, np.array([2, 1])), [0.5, np.nan])
 
 
 # --- a small dataset by hand -------------------------------------------------------------------------
@@ -470,7 +472,7 @@ def test_a_fold_without_test_rows_is_no_trouble(tmp_path: Path) -> None:
 
 
 def test_calls_are_counted_for_whoever_asks_more_than_once() -> None:
-    calls = {name: count(6, 16) for name, count in evaluation.CALLS.items()}
+    calls = {name: count(6, 16) for name, count in evaluate.CALLS.items()}
     assert calls == {"lmsc": 12, "lmsc_16": 32, "oracle": 6, "oracle_16": 16}
 
 

@@ -19,16 +19,16 @@ import pytest
 from conftest import write_meta_folder
 from tqdm import tqdm
 
-from prompt_oirl import generation, interactions, log_files
-from prompt_oirl.artifacts import REPO_ROOT, InputError
-from prompt_oirl.generation import Decoding, all_items
-from prompt_oirl.llms import Generation
+from prompt_oirl.data import interactions, log_store
+from prompt_oirl.data.log_store import LogFiles
+from prompt_oirl.data.prompts import load_prompts
+from prompt_oirl.data.questions import Question, load_own_questions
+from prompt_oirl.io.files import REPO_ROOT, InputError
+from prompt_oirl.llms import Generation, generation
 from prompt_oirl.llms.budget import Budget
+from prompt_oirl.llms.generation import Decoding, all_items
 from prompt_oirl.llms.options import BudgetOptions
 from prompt_oirl.llms.scripted import ScriptedLLM
-from prompt_oirl.log_files import LogFiles
-from prompt_oirl.prompts import load_prompts
-from prompt_oirl.questions import Question, load_own_questions
 
 PROMPTS = load_prompts()[:2] + load_prompts()[6:7]
 QUESTIONS = [
@@ -54,7 +54,7 @@ def ask(files: LogFiles, llm: ScriptedLLM, samples: int = 2, **limits: int) -> C
             files.part(0),
             bar,
         )
-    log_files.merge(files, [item.key for item in order])
+    log_store.merge(files, [item.key for item in order])
     return failed
 
 
@@ -109,7 +109,7 @@ def test_a_doubled_row_counts_once_and_failed_answers_stay_owed(tmp_path: Path) 
     lines = files.merged.read_text().splitlines(keepends=True)
     files.part(3).parent.mkdir(exist_ok=True)
     files.part(3).write_text("".join(lines[:7]))
-    rows = log_files.merge(files, [item.key for item in all_items(QUESTIONS, PROMPTS, 2)])
+    rows = log_store.merge(files, [item.key for item in all_items(QUESTIONS, PROMPTS, 2)])
     assert len(rows) == len(lines)
 
 

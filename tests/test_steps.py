@@ -19,10 +19,10 @@ import numpy as np
 import pytest
 from conftest import STEPS, run_step, tiny_interactions, write_tiny_log
 
-from prompt_oirl import interactions
-from prompt_oirl.artifacts import REPO_ROOT, Paths
-from prompt_oirl.fits import VALIDATION_COLUMNS
-from prompt_oirl.interactions import Interaction
+from prompt_oirl.data import interactions
+from prompt_oirl.data.interactions import Interaction
+from prompt_oirl.io.files import REPO_ROOT, Paths
+from prompt_oirl.pipeline.fits import VALIDATION_COLUMNS
 from prompt_oirl.reports import costs, summary
 
 # One BLAS thread per step: two test processes on two cores would otherwise fight for them, ten times slower.

@@ -9,11 +9,11 @@ import numpy as np
 import pytest
 from test_selectors_and_evaluation import INFO, SEEN, dataset
 
-from prompt_oirl.artifacts import InputError
-from prompt_oirl.embeddings import save_embeddings
-from prompt_oirl.offline_dataset import OfflineDataset
-from prompt_oirl.prompts import Prompt
-from prompt_oirl.transfer import joint_clusters, transfer, transfer_rows
+from prompt_oirl.data.prompts import Prompt
+from prompt_oirl.features.embedders import save_embeddings
+from prompt_oirl.io.files import InputError
+from prompt_oirl.pipeline.offline_dataset import OfflineDataset
+from prompt_oirl.pipeline.transfer import joint_clusters, transfer, transfer_rows
 
 N = 300
 

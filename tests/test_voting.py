@@ -13,11 +13,12 @@ from conftest import run_step, tiny_interactions
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from prompt_oirl import interactions, voting
-from prompt_oirl.artifacts import REPO_ROOT, InputError, Paths, read_csv
-from prompt_oirl.splits import assign_folds
-from prompt_oirl.voting import NO_ANSWER, NOT_LOGGED, VoteTable, count_votes, order_by
-from prompt_oirl.voting_evaluation import POLICIES, curve_rows, evaluate_voting, reward_predictor
+from prompt_oirl.data import interactions
+from prompt_oirl.io.files import REPO_ROOT, InputError, Paths, read_csv
+from prompt_oirl.stats.splits import assign_folds
+from prompt_oirl.voting import votes
+from prompt_oirl.voting.evaluate import POLICIES, curve_rows, evaluate_voting, reward_predictor
+from prompt_oirl.voting.votes import NO_ANSWER, NOT_LOGGED, VoteTable, count_votes, order_by
 
 seeds = st.integers(0, 10_000)
 
@@ -28,7 +29,7 @@ def random_table(seed: int, n: int = 12, prompts: int = 5, logged: float = 1.0) 
     answers = rng.integers(-1, 4, (n, prompts))
     answers[rng.random(answers.shape) > logged] = NOT_LOGGED
     right = np.where(answers == NOT_LOGGED, np.nan, (answers == 0).astype(float))
-    return VoteTable(voting.in_column_order(answers), right)
+    return VoteTable(votes.in_column_order(answers), right)
 
 
 def simulated(n: int, success: np.ndarray, seed: int = 0, wrong: int = 8) -> VoteTable:
@@ -36,7 +37,7 @@ def simulated(n: int, success: np.ndarray, seed: int = 0, wrong: int = 8) -> Vot
     rng = np.random.default_rng(seed)
     right = rng.random((n, success.shape[1])) < success
     answers = np.where(right, 0, rng.integers(1, wrong + 1, right.shape))
-    return VoteTable(voting.in_column_order(answers), right.astype(float))
+    return VoteTable(votes.in_column_order(answers), right.astype(float))
 
 
 # --- counting ----------------------------------------------------------------------------------------
@@ -90,8 +91,8 @@ def test_counting_is_the_plain_count(seed: int) -> None:
 def test_renaming_answers_changes_nothing() -> None:
     answers = np.array([[7, 3, 7, NO_ANSWER], [3, 7, 3, NOT_LOGGED]])
     swapped = np.where(answers == 7, 30, np.where(answers == 3, 70, answers))
-    assert (voting.in_column_order(answers) == voting.in_column_order(swapped)).all()
-    assert voting.in_column_order(answers).tolist() == [[0, 1, 0, -1], [0, 1, 0, -2]]
+    assert (votes.in_column_order(answers) == votes.in_column_order(swapped)).all()
+    assert votes.in_column_order(answers).tolist() == [[0, 1, 0, -1], [0, 1, 0, -2]]
 
 
 def test_prompts_that_are_not_logged_are_asked_last() -> None:
@@ -111,38 +112,38 @@ def test_answers_are_read_as_the_grader_reads_them() -> None:
         (1, 0, 0, "7", 1.0),  # the lower sample votes
         (1, 1, 0, None, 1.0),
     ]
-    table = voting.vote_table(cells, (2, 3), "strict")
+    table = votes.vote_table(cells, (2, 3), "strict")
     assert table.answers.tolist() == [[0, 0, NO_ANSWER], [0, NOT_LOGGED, NOT_LOGGED]]
     assert np.array_equal(table.right, [[1, 1, 0], [1, np.nan, np.nan]], equal_nan=True)
-    original = voting.vote_table(cells, (2, 3), "original").answers  # splits thousands, as published
+    original = votes.vote_table(cells, (2, 3), "original").answers  # splits thousands, as published
     assert original[0].tolist() == [0, 1, NO_ANSWER]
     words = [(0, 0, 0, "Blue.", 1.0), (0, 1, 0, " blue ", 1.0), (0, 2, 0, "red", 0.0)]
-    assert voting.vote_table(words, (1, 3), "text").answers.tolist() == [[0, 0, 2]]
+    assert votes.vote_table(words, (1, 3), "text").answers.tolist() == [[0, 0, 2]]
     with pytest.raises(InputError, match="choose one of strict, original, text"):
-        voting.vote_table(cells, (2, 3), "regex")
+        votes.vote_table(cells, (2, 3), "regex")
 
 
 # --- weights -----------------------------------------------------------------------------------------
 
 
 def test_weights_are_log_odds_and_never_negative() -> None:
-    weights = voting.log_odds_weights(np.array([0.5, 0.8, 0.01, 1.0]), agreement=0.1)
+    weights = votes.log_odds_weights(np.array([0.5, 0.8, 0.01, 1.0]), agreement=0.1)
     np.testing.assert_allclose(weights[:2], [np.log(10), np.log(40)])
     assert weights[2] == 0 and np.isfinite(weights[3])
 
 
 def test_agreement_of_wrong_answers_counts_pairs() -> None:
     table = VoteTable(np.array([[0, 1, 1, 3]]), np.array([[1.0, 0, 0, 0]]))
-    assert voting.agreement_of_wrong_answers(table) == pytest.approx((1 + 1) / (3 + 2))
+    assert votes.agreement_of_wrong_answers(table) == pytest.approx((1 + 1) / (3 + 2))
     even = simulated(4000, np.full((4000, 4), 0.3), wrong=5)
-    assert voting.agreement_of_wrong_answers(even) == pytest.approx(1 / 5, abs=0.01)
+    assert votes.agreement_of_wrong_answers(even) == pytest.approx(1 / 5, abs=0.01)
 
 
 def test_log_odds_weights_beat_equal_ones_where_prompts_differ() -> None:
     success = np.tile([0.9, 0.4, 0.4, 0.4, 0.4], (3000, 1))
     table = simulated(3000, success, wrong=3)
     order = order_by(table, success)
-    weighted = count_votes(table, order, voting.log_odds_weights(success, 1 / 3)).right[:, -1].mean()
+    weighted = count_votes(table, order, votes.log_odds_weights(success, 1 / 3)).right[:, -1].mean()
     assert weighted > count_votes(table, order, np.ones(success.shape)).right[:, -1].mean() + 0.05
     assert weighted > 0.89
 
@@ -157,15 +158,15 @@ def test_a_lead_that_cannot_be_lost_is_certain_and_thresholds_are_monotone(seed:
     weights = np.ones(table.answers.shape)
     order = order_by(table, np.random.default_rng(seed).random(table.answers.shape))
     count = count_votes(table, order, weights)
-    (rule,) = voting.fit_stopping(count, order, weights, [5])
-    left = voting.weight_left(order, weights, rule.most_calls)
+    (rule,) = votes.fit_stopping(count, order, weights, [5])
+    left = votes.weight_left(order, weights, rule.most_calls)
     stays = rule.stays(count, left)
     certain = stays == 1.0
     final = count.leader[:, rule.most_calls - 1, None]
     assert (count.leader[:, : rule.most_calls] == final)[
         certain & (count.leader[:, : rule.most_calls] >= 0)
     ].all()
-    calls = [voting.calls_until(stays.copy(), t) for t in (0.0, 0.5, 0.9, 1.1)]
+    calls = [votes.calls_until(stays.copy(), t) for t in (0.0, 0.5, 0.9, 1.1)]
     assert all((a <= b).all() for a, b in zip(calls, calls[1:]))
     assert (calls[0] == 1).all() and (calls[-1] == rule.most_calls).all()
 
@@ -175,8 +176,8 @@ def test_stopping_keeps_its_budget_and_beats_asking_that_many_always() -> None:
     table = simulated(1500, np.where(hard, 0.35, 0.95) * np.ones((1, 9)))
     weights, order = np.ones(table.answers.shape), order_by(table, np.zeros(table.answers.shape))
     count = count_votes(table, order, weights)
-    for budget, rule in zip((3, 5), voting.fit_stopping(count, order, weights, [3, 5])):
-        made = rule.calls(count, voting.weight_left(order, weights, rule.most_calls))
+    for budget, rule in zip((3, 5), votes.fit_stopping(count, order, weights, [3, 5])):
+        made = rule.calls(count, votes.weight_left(order, weights, rule.most_calls))
         assert made.mean() <= budget
         assert count.right[np.arange(1500), made - 1].mean() > count.right[:, budget - 1].mean() + 0.01
 
@@ -277,12 +278,12 @@ def test_measuring_scripts_run_on_a_log_of_ones_own(tmp_path: Path) -> None:
     for _ in range(2):
         done = run("measure_voting.py", *flags)
         assert done.returncode == 0, done.stderr
-        tables.append((tmp_path / "results" / "reference" / "voting.csv").read_bytes())
+        tables.append((tmp_path / "results" / "reference" / "votes.csv").read_bytes())
     assert tables[0] == tables[1]
-    found = read_csv(tmp_path / "results" / "reference" / "voting.csv", remedy="")
+    found = read_csv(tmp_path / "results" / "reference" / "votes.csv", remedy="")
     assert len(found) == len(POLICIES) * 5
     assert all(float(r["low"]) <= float(r["success"]) <= float(r["high"]) for r in found)
-    assert (tmp_path / "results" / "reference" / "voting.png").read_bytes().startswith(b"\x89PNG")
+    assert (tmp_path / "results" / "reference" / "votes.png").read_bytes().startswith(b"\x89PNG")
     for script, wrong, said in (
         ("measure_transfer.py", ["--logs", "tiny/toy"], "--embedder minilm"),  # TF-IDF vectors do not compare
         ("measure_off_policy.py", ["--logs", "1"], "2 or more"),

@@ -24,8 +24,8 @@ from prompt_oirl.alol.log_probabilities import (
     mixed_precision,
 )
 from prompt_oirl.alol.value_estimate import ValueHead
-from prompt_oirl.artifacts import InputError, content_key
-from prompt_oirl.steps import code_version
+from prompt_oirl.io.files import InputError, content_key
+from prompt_oirl.io.manifest import code_version
 
 STEP3 = "run alol_step3_estimate_advantage.py"
 SCHEMA = "1"

@@ -21,9 +21,9 @@ from typing import Any
 
 import numpy as np
 
-from prompt_oirl.artifacts import InputError, read_csv, read_json, read_jsonl
-from prompt_oirl.metrics import ClusterBootstrap
-from prompt_oirl.steps import check_finished
+from prompt_oirl.io.files import InputError, read_csv, read_json, read_jsonl
+from prompt_oirl.io.manifest import check_finished
+from prompt_oirl.stats.metrics import ClusterBootstrap
 
 STEP5 = "run alol_step5_evaluate.py again"
 SETTINGS = ["algorithm", "sampling_strategy", "ppo_clip", "kl_beta", "learning_rate", "steps"]

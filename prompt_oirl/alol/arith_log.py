@@ -9,14 +9,14 @@ from typing import Any
 
 import numpy as np
 
-from prompt_oirl import interactions, questions
 from prompt_oirl.alol.rows import EXPECTED, FINAL, Row
 from prompt_oirl.alol.tasks import Prepared, Request, Settings, Task
-from prompt_oirl.artifacts import InputError, Paths
-from prompt_oirl.grading import gold_number, strict
-from prompt_oirl.interactions import Interaction
+from prompt_oirl.data import interactions, questions
+from prompt_oirl.data.interactions import Interaction
+from prompt_oirl.data.prompts import Prompt
+from prompt_oirl.grading.numbers import gold_number, strict
+from prompt_oirl.io.files import InputError, Paths
 from prompt_oirl.llms.chat import conversation, render
-from prompt_oirl.prompts import Prompt
 
 LLM, DATASET = "nano", "arith"
 SIZES = {"validation": 500, "test": 1000}

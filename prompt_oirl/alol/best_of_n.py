@@ -14,8 +14,8 @@ from typing import Any
 import numpy as np
 
 from prompt_oirl.alol.log_reward import Judge
-from prompt_oirl.grading import strict_number
-from prompt_oirl.metrics import ClusterBootstrap
+from prompt_oirl.grading.numbers import strict_number
+from prompt_oirl.stats.metrics import ClusterBootstrap
 
 COLUMNS = [
     "arm", "writer", "writers", "calls", "candidates", "unlogged", "success", "ci_low", "ci_high",

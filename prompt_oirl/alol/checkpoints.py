@@ -13,7 +13,7 @@ from typing import Any
 
 import torch
 
-from prompt_oirl.artifacts import (
+from prompt_oirl.io.files import (
     STALE_SECONDS,
     InputError,
     atomic_write,

@@ -19,7 +19,7 @@ from prompt_oirl.alol.reward_scorers import load_critic
 from prompt_oirl.alol.rows import FINAL, Row
 from prompt_oirl.alol.task_rewards import Component, Rewards
 from prompt_oirl.alol.tasks import Prepared, Request, Task, drawn
-from prompt_oirl.artifacts import InputError, read_jsonl, read_lines, write_json
+from prompt_oirl.io.files import InputError, read_jsonl, read_lines, write_json
 
 ATOMIC10X, ATOMIC2020 = "symbolic_knowledge_distillation/ATOMIC10X.jsonl", "atomic2020/test.tsv"
 SCORE = "p_valid_model"

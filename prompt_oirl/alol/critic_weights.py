@@ -16,7 +16,7 @@ import torch
 
 from prompt_oirl.alol.checkpoints import write_tensors
 from prompt_oirl.alol.reward_scorers import HEAD, _filled, _tensors, _tokenizer, read_state
-from prompt_oirl.artifacts import InputError
+from prompt_oirl.io.files import InputError
 
 Weights = dict[str, torch.Tensor]
 HEAD_LAYERS = ("dense", "out_proj")

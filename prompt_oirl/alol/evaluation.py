@@ -14,10 +14,10 @@ from prompt_oirl.alol.aggregation import interval
 from prompt_oirl.alol.log_probabilities import Tokens, by_length, collate, token_log_probs
 from prompt_oirl.alol.rows import Limits, Row
 from prompt_oirl.alol.tasks import Task
-from prompt_oirl.generation import Decoding
 from prompt_oirl.llms import item_seed
+from prompt_oirl.llms.generation import Decoding
 from prompt_oirl.llms.transformers_llm import TransformersLLM
-from prompt_oirl.metrics import ClusterBootstrap
+from prompt_oirl.stats.metrics import ClusterBootstrap
 
 METRICS = ["segment", "metric", "value", "ci_low", "ci_high", "n", "groups"]
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from prompt_oirl.artifacts import atomic_write
+from prompt_oirl.io.files import atomic_write
 from prompt_oirl.reports.figures import BLUE, GREEN, GREY, ORANGE, PURPLE, RED
 
 

@@ -19,7 +19,7 @@ from prompt_oirl.alol.reward_scorers import load_pooled_neox
 from prompt_oirl.alol.rows import FINAL, Row
 from prompt_oirl.alol.task_rewards import Component, Rewards
 from prompt_oirl.alol.tasks import Prepared, Request, Task, drawn
-from prompt_oirl.artifacts import InputError, read_jsonl, write_json
+from prompt_oirl.io.files import InputError, read_jsonl, write_json
 
 TRAIN, VALIDATION = "hh_train_len2/train.json", "hh_dev/sampled_dev.json"
 SEGMENTS = ("harmless_base", "helpful_base", "helpful_online", "helpful_rejection")

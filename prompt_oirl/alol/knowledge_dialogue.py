@@ -25,7 +25,7 @@ from prompt_oirl.alol.reward_scorers import load_classifier
 from prompt_oirl.alol.rows import FINAL, Row
 from prompt_oirl.alol.task_rewards import TFIDF, Component, Rewards, load_tfidf
 from prompt_oirl.alol.tasks import Prepared, Request, Task
-from prompt_oirl.artifacts import InputError, read_json
+from prompt_oirl.io.files import InputError, read_json
 
 WOW = "wizard_of_wikipedia/wizard_of_wikipedia.tgz"
 WOW_SPLITS = {"train": "train.json", "validation": "valid_topic_split.json"}

@@ -17,13 +17,13 @@ from typing import Any
 import numpy as np
 
 from prompt_oirl import reward_models
-from prompt_oirl.artifacts import InputError, read_json, sha256, write_json
-from prompt_oirl.embeddings import Embedder, encode_distinct, load_embedder
-from prompt_oirl.interactions import Interaction
-from prompt_oirl.near_duplicates import cluster_texts, in_order_of_appearance
+from prompt_oirl.data.interactions import Interaction
+from prompt_oirl.data.near_duplicates import cluster_texts, in_order_of_appearance
+from prompt_oirl.features.embedders import Embedder, encode_distinct, load_embedder
+from prompt_oirl.features.surface import surface_features
+from prompt_oirl.io.files import InputError, read_json, sha256, write_json
 from prompt_oirl.reward_models import RewardModel, TrainingSet
-from prompt_oirl.splits import HEADLINE_FOLDS, assign_folds
-from prompt_oirl.surface import surface_features
+from prompt_oirl.stats.splits import HEADLINE_FOLDS, assign_folds
 
 REMEDY = "run alol_step1_prepare_data.py again"
 
@@ -158,7 +158,7 @@ def platt(scores: np.ndarray, labels: np.ndarray, weights: np.ndarray) -> tuple[
 
 
 def _report(found: np.ndarray, labels: np.ndarray, asked: np.ndarray) -> dict[str, float]:
-    from prompt_oirl.metrics import auc, auc_within_question, log_loss
+    from prompt_oirl.stats.metrics import auc, auc_within_question, log_loss
 
     known, bins = asked > 0, np.minimum((found * 10).astype(int), 9)
     errors = [(asked[known & (bins == b)] * (labels - found)[known & (bins == b)]).sum() for b in range(10)]

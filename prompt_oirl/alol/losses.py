@@ -44,7 +44,7 @@ from typing import Literal
 
 import torch
 
-from prompt_oirl.artifacts import InputError
+from prompt_oirl.io.files import InputError
 
 GOLD_FLOOR = 0.1
 

@@ -14,8 +14,8 @@ from prompt_oirl.alol.checkpoints import ModelSource
 from prompt_oirl.alol.rows import Limits, Row, read_rows
 from prompt_oirl.alol.tasks import Task, get_task, module_of
 from prompt_oirl.alol.training import Recipe
-from prompt_oirl.artifacts import REPO_ROOT, InputError, Paths, check_folder_name, sha256
-from prompt_oirl.steps import check_finished
+from prompt_oirl.io.files import REPO_ROOT, InputError, Paths, check_folder_name, sha256
+from prompt_oirl.io.manifest import check_finished
 
 PUBLISHED = ("hh", "comet", "reddit_pos", "reddit_neg", "wow", "faithdial", "faithdial_wow")
 SPLITS = ("train", "validation", "test")

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from prompt_oirl.alol.rows import Row
-from prompt_oirl.artifacts import InputError
+from prompt_oirl.io.files import InputError
 
 
 @dataclass(frozen=True)

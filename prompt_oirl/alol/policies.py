@@ -15,7 +15,7 @@ from prompt_oirl.alol.figures import draw_curve
 from prompt_oirl.alol.rows import FINAL, Limits, Row, encode_rows
 from prompt_oirl.alol.tasks import Task
 from prompt_oirl.alol.training import CURVE
-from prompt_oirl.artifacts import write_csv, write_json
+from prompt_oirl.io.files import write_csv, write_json
 
 
 def validation_score(

@@ -15,7 +15,7 @@ from typing import Any
 
 import torch
 
-from prompt_oirl.artifacts import InputError
+from prompt_oirl.io.files import InputError
 
 
 @lru_cache(maxsize=1)

@@ -15,14 +15,14 @@ from typing import Any, Literal
 
 import numpy as np
 
-from prompt_oirl import interactions
 from prompt_oirl.alol import log_reward
 from prompt_oirl.alol.rows import EXPECTED, FINAL, Row
 from prompt_oirl.alol.tasks import Prepared, Request, Settings, Task, drawn
-from prompt_oirl.artifacts import InputError, Paths
-from prompt_oirl.interactions import Interaction
-from prompt_oirl.near_duplicates import cluster_texts
-from prompt_oirl.questions import is_unicode
+from prompt_oirl.data import interactions
+from prompt_oirl.data.interactions import Interaction
+from prompt_oirl.data.near_duplicates import cluster_texts
+from prompt_oirl.data.questions import is_unicode
+from prompt_oirl.io.files import InputError, Paths
 
 VALIDATION_SHARE = 0.1
 JUDGE = "judge"

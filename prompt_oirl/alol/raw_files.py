@@ -11,8 +11,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from prompt_oirl.alol.tasks import Request
-from prompt_oirl.artifacts import InputError, Paths, sha256
-from prompt_oirl.sources import ByHand, read_by_hand
+from prompt_oirl.io.download import ByHand, read_by_hand
+from prompt_oirl.io.files import InputError, Paths, sha256
 
 
 def find(request: Request, names: Sequence[str]) -> list[Path]:

@@ -20,7 +20,7 @@ from prompt_oirl.alol.reward_scorers import load_classifier, load_last_end
 from prompt_oirl.alol.rows import FINAL, Row
 from prompt_oirl.alol.task_rewards import TFIDF, Component, Rewards, fit_tfidf, load_tfidf
 from prompt_oirl.alol.tasks import Prepared, Request, Task, drawn
-from prompt_oirl.artifacts import InputError, write_json
+from prompt_oirl.io.files import InputError, write_json
 
 FILES = {kind: f"reddit_comment_scores/comments_{kind}.csv" for kind in ("positive", "negative")}
 KIND = {"reddit_pos": "positive", "reddit_neg": "negative"}

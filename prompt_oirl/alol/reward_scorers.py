@@ -22,7 +22,7 @@ import numpy as np
 import torch
 
 from prompt_oirl.alol.processes import device_name
-from prompt_oirl.artifacts import InputError, read_json
+from prompt_oirl.io.files import InputError, read_json
 
 Text = str | tuple[str, str]
 Score = Callable[[Sequence[Any]], np.ndarray]

@@ -17,8 +17,8 @@ from pathlib import Path
 from typing import Any, Literal
 
 from prompt_oirl.alol.log_probabilities import Tokens
-from prompt_oirl.artifacts import InputError, read_jsonl, sha256_texts, write_jsonl
-from prompt_oirl.questions import is_unicode
+from prompt_oirl.data.questions import is_unicode
+from prompt_oirl.io.files import InputError, read_jsonl, sha256_texts, write_jsonl
 
 FINAL = "final_reward"
 EXPECTED = "expected_reward"  # of a training row's meta_data: V(x) by the reward model of Prompt-OIRL

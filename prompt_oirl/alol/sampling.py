@@ -22,7 +22,7 @@ from typing import Literal
 
 import numpy as np
 
-from prompt_oirl.artifacts import InputError
+from prompt_oirl.io.files import InputError
 
 Strategy = Literal["none", "good_priority", "good_random", "all_priority"]
 

@@ -17,7 +17,7 @@ from tqdm import tqdm
 
 from prompt_oirl.alol.reward_scorers import Score
 from prompt_oirl.alol.rows import FINAL, Row
-from prompt_oirl.artifacts import (
+from prompt_oirl.io.files import (
     InputError,
     content_key,
     load_array,

@@ -11,8 +11,8 @@ from typing import Any, Literal
 import numpy as np
 
 from prompt_oirl.alol.rows import Row
-from prompt_oirl.artifacts import InputError
-from prompt_oirl.generation import Decoding
+from prompt_oirl.io.files import InputError
+from prompt_oirl.llms.generation import Decoding
 
 Reward = Callable[[Sequence[Row], Sequence[str]], list[dict[str, float]]]
 

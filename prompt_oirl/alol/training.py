@@ -25,8 +25,8 @@ from prompt_oirl.alol.checkpoints import read_tensors, write_tensors
 from prompt_oirl.alol.log_probabilities import Tokens, collate, mixed_precision, token_log_probs
 from prompt_oirl.alol.losses import Loss, policy_loss
 from prompt_oirl.alol.sampling import RowSampler
-from prompt_oirl.artifacts import InputError, content_key
-from prompt_oirl.steps import code_version
+from prompt_oirl.io.files import InputError, content_key
+from prompt_oirl.io.manifest import code_version
 
 CURVE = ["step", "loss", "nll", "weight", "ratio", "clipped_low", "clipped_high", "kl", "gradient_norm",
          "learning_rate", "score"]  # fmt: skip

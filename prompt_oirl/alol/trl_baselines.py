@@ -20,7 +20,7 @@ from prompt_oirl.alol.ppo import Rewards
 from prompt_oirl.alol.rows import Limits, Row
 from prompt_oirl.alol.selection import BestWeights
 from prompt_oirl.alol.training import Recipe
-from prompt_oirl.artifacts import InputError
+from prompt_oirl.io.files import InputError
 
 INSTALL = 'pip install -e ".[alol]"'
 GROUP, ROUNDS = 4, 4  # answers per prompt and updates per round of RLOO

@@ -23,7 +23,7 @@ from torch import nn
 from prompt_oirl.alol.checkpoints import read_tensors, write_tensors
 from prompt_oirl.alol.log_probabilities import Tokens, by_length, collate, log_probs_and_states
 from prompt_oirl.alol.rows import EXPECTED, Row
-from prompt_oirl.artifacts import InputError
+from prompt_oirl.io.files import InputError
 
 HEADS, DROPOUT = 8, 0.1
 

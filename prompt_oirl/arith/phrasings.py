@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
-from prompt_oirl.artifacts import write_csv
-from prompt_oirl.prompts import Prompt, load_prompts, prompt_id
+from prompt_oirl.data.prompts import Prompt, load_prompts, prompt_id
+from prompt_oirl.io.files import write_csv
 
 PER_STYLE = 60  # phrasings drawn for each style, held-out ones included
 UNSEEN_PER_STYLE = 8

@@ -14,7 +14,7 @@ import torch.nn.functional as F
 
 from prompt_oirl.arith import mix, network, optimiser, tokenizer
 from prompt_oirl.arith.network import Shape, Weights
-from prompt_oirl.artifacts import InputError, atomic_write, content_key, write_json, write_text
+from prompt_oirl.io.files import InputError, atomic_write, content_key, write_json, write_text
 
 WIDTH = 16  # lengths are padded to multiples of this
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from prompt_oirl.artifacts import InputError
+from prompt_oirl.data.prompts import Prompt
+from prompt_oirl.io.files import InputError
 from prompt_oirl.llms import Conversation
-from prompt_oirl.prompts import Prompt
 
 # Meta's published format for LLaMA-2-chat, one user turn (with the system text inside it) per [INST] block.
 LLAMA2_TEMPLATE = (

@@ -10,7 +10,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from prompt_oirl.artifacts import InputError, read_json
+from prompt_oirl.io.files import InputError, read_json
 from prompt_oirl.llms.chat import LLAMA2_TEMPLATE
 
 DOWNLOAD = "pass the folder that Meta's download makes"

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
-from prompt_oirl.artifacts import InputError
+from prompt_oirl.io.files import InputError
 from prompt_oirl.llms import Conversation, Generation
 
 LOCAL_KEY = "none"  # servers of one's own ask for no key, but the client wants one

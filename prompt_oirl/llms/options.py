@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from prompt_oirl.artifacts import InputError
+from prompt_oirl.io.files import InputError
 from prompt_oirl.llms import LLM
 from prompt_oirl.llms.budget import Budget
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from prompt_oirl.artifacts import InputError
+from prompt_oirl.io.files import InputError
 from prompt_oirl.llms import Conversation, Generation
 from prompt_oirl.llms.chat import encode
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from prompt_oirl.artifacts import InputError
+from prompt_oirl.io.files import InputError
 from prompt_oirl.llms import Conversation, Generation
 from prompt_oirl.llms.chat import encode
 

@@ -9,10 +9,10 @@ from typing import Any
 
 import numpy as np
 
-from prompt_oirl.artifacts import InputError, atomic_write
-from prompt_oirl.metrics import interval
+from prompt_oirl.io.files import InputError, atomic_write
 from prompt_oirl.opro.loop import LoopSettings, Run
 from prompt_oirl.opro.meta_prompt import MetaPromptSettings
+from prompt_oirl.stats.metrics import interval
 
 DEFAULT = "default"
 INITIAL = "Let's solve the problem."

@@ -12,8 +12,8 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from prompt_oirl.artifacts import InputError, Paths, read_json, read_jsonl, require
-from prompt_oirl.questions import Question
+from prompt_oirl.data.questions import Question
+from prompt_oirl.io.files import InputError, Paths, read_json, read_jsonl, require
 
 REMEDY = "run scripts/fetch_data.py --datasets aqua,bbh,mmlu,multiarith"
 LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"

@@ -10,8 +10,8 @@ import re
 import unicodedata
 from dataclasses import dataclass, field
 
+from prompt_oirl.data.prompts import prompt_id
 from prompt_oirl.opro.meta_prompt import Layout
-from prompt_oirl.prompts import prompt_id
 
 MAX_OUTPUT = 20_000  # characters of an optimizer's output that are looked at and kept
 MAX_INSTRUCTION = 500  # characters

@@ -13,7 +13,9 @@ from typing import Literal
 
 import numpy as np
 
-from prompt_oirl.artifacts import InputError
+from prompt_oirl.data.prompts import Prompt, prompt_id
+from prompt_oirl.data.questions import Question
+from prompt_oirl.io.files import InputError
 from prompt_oirl.llms import item_seed
 from prompt_oirl.opro import candidates
 from prompt_oirl.opro.candidates import ACCEPTED, CandidateFilter
@@ -21,8 +23,6 @@ from prompt_oirl.opro.meta_prompt import MetaPromptSettings, Scored, meta_prompt
 from prompt_oirl.opro.proposals import Proposer
 from prompt_oirl.opro.scorers import BudgetSpent, Score, Scorer
 from prompt_oirl.opro.tasks import Parts, Task
-from prompt_oirl.prompts import Prompt, prompt_id
-from prompt_oirl.questions import Question
 
 Policy = Literal["random", "constant", "hardest", "current_hardest"]
 START = -1  # the step of the initial instructions

@@ -13,8 +13,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from prompt_oirl.artifacts import InputError
-from prompt_oirl.questions import Question
+from prompt_oirl.data.questions import Question
+from prompt_oirl.io.files import InputError
 
 INS = "<INS>"  # stands for the instruction inside an exemplar
 Layout = Literal["chat", "bracket", "completion"]

@@ -10,7 +10,7 @@ from collections.abc import Hashable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Generic, Protocol, TypeVar
 
-from prompt_oirl.artifacts import InputError
+from prompt_oirl.io.files import InputError
 from prompt_oirl.opro.proposals import Proposer
 from prompt_oirl.opro.scorers import BudgetSpent
 

@@ -11,14 +11,14 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from prompt_oirl.artifacts import InputError
-from prompt_oirl.interactions import Interaction
+from prompt_oirl.data.interactions import Interaction
+from prompt_oirl.data.prompts import Prompt
+from prompt_oirl.data.questions import Question
+from prompt_oirl.io.files import InputError
 from prompt_oirl.llms import item_seed
 from prompt_oirl.opro.prompt_rewards import FEWEST, Measured, PromptRewards, rank_correlation
 from prompt_oirl.opro.scorers import Score, Scorer
 from prompt_oirl.opro.tasks import Parts, Task
-from prompt_oirl.prompts import Prompt
-from prompt_oirl.questions import Question
 
 Cells = list[tuple[str, str, float]]
 

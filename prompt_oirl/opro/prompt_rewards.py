@@ -14,10 +14,10 @@ from typing import Any, Literal
 import numpy as np
 
 from prompt_oirl import reward_models
-from prompt_oirl.artifacts import InputError
-from prompt_oirl.embeddings import load_embedder
-from prompt_oirl.metrics import interval
+from prompt_oirl.features.embedders import load_embedder
+from prompt_oirl.io.files import InputError
 from prompt_oirl.reward_models import TrainingSet
+from prompt_oirl.stats.metrics import interval
 
 FEWEST = 8  # instructions; with fewer, leaving some out says nothing
 WORDS = 4096  # columns that word 1-2-grams are hashed to

@@ -8,10 +8,10 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from prompt_oirl.artifacts import InputError, read_jsonl
+from prompt_oirl.data.log_store import cut_torn_line
+from prompt_oirl.io.files import InputError, read_jsonl
 from prompt_oirl.llms import LLM, Generation, item_seed
 from prompt_oirl.llms.budget import Budget
-from prompt_oirl.log_files import cut_torn_line
 from prompt_oirl.opro.candidates import MAX_OUTPUT
 from prompt_oirl.opro.scorers import ATTEMPTS, BudgetSpent
 

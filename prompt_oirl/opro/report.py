@@ -8,14 +8,14 @@ from typing import Any
 
 import numpy as np
 
-from prompt_oirl.artifacts import InputError, atomic_write, on_one_line, write_csv, write_text
-from prompt_oirl.metrics import ClusterBootstrap
+from prompt_oirl.io.files import InputError, atomic_write, on_one_line, write_csv, write_text
 from prompt_oirl.opro.candidates import ACCEPTED
 from prompt_oirl.opro.loop import START, Candidate, Run
 from prompt_oirl.opro.predicting_scorers import HybridScorer, RewardModelScorer
 from prompt_oirl.opro.prompt_rewards import FEWEST
 from prompt_oirl.opro.scorers import Spending
 from prompt_oirl.reports.figures import BLUE, GREY, ORANGE
+from prompt_oirl.stats.metrics import ClusterBootstrap
 
 CANDIDATES = [
     "step", "sample", "prompt_id", "verdict", "kind", "train", "train_n", "train_ci_low", "train_ci_high",

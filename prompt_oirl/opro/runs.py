@@ -9,8 +9,12 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from prompt_oirl import interactions
-from prompt_oirl.artifacts import (
+from prompt_oirl.data import interactions
+from prompt_oirl.data.interactions import Interaction
+from prompt_oirl.data.log_store import LogFiles
+from prompt_oirl.data.prompts import POSITIONS, Prompt
+from prompt_oirl.data.questions import is_unicode
+from prompt_oirl.io.files import (
     InputError,
     check_folder_name,
     is_file_name,
@@ -19,14 +23,10 @@ from prompt_oirl.artifacts import (
     read_json,
     write_csv,
 )
-from prompt_oirl.generation import Decoding
-from prompt_oirl.interactions import Interaction
+from prompt_oirl.llms.generation import Decoding
 from prompt_oirl.llms.options import ModelOptions
-from prompt_oirl.log_files import LogFiles
 from prompt_oirl.opro import report
 from prompt_oirl.opro.proposals import REMEDY
-from prompt_oirl.prompts import POSITIONS, Prompt
-from prompt_oirl.questions import is_unicode
 
 
 def check_names(task: str, run: str, llm: str | None) -> None:

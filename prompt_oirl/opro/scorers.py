@@ -22,18 +22,19 @@ from typing import Literal, Protocol
 import numpy as np
 from tqdm import tqdm
 
-from prompt_oirl import generation, graders, log_files
-from prompt_oirl.artifacts import InputError, content_key, on_one_line, read_jsonl
-from prompt_oirl.generation import Decoding, Item
-from prompt_oirl.interactions import Interaction
-from prompt_oirl.llms import LLM
+from prompt_oirl import grading
+from prompt_oirl.data import log_store
+from prompt_oirl.data.interactions import Interaction
+from prompt_oirl.data.log_store import LogFiles
+from prompt_oirl.data.prompts import Prompt
+from prompt_oirl.data.questions import Question
+from prompt_oirl.io.files import InputError, content_key, on_one_line, read_jsonl
+from prompt_oirl.llms import LLM, generation
 from prompt_oirl.llms.budget import Budget
 from prompt_oirl.llms.chat import conversation
+from prompt_oirl.llms.generation import Decoding, Item
 from prompt_oirl.llms.transformers_llm import TransformersLLM
-from prompt_oirl.log_files import LogFiles
 from prompt_oirl.opro.tasks import Task
-from prompt_oirl.prompts import Prompt
-from prompt_oirl.questions import Question
 
 ATTEMPTS = 3  # for answers that the server fails to give
 
@@ -87,7 +88,7 @@ class Spending:
 
     def __post_init__(self) -> None:
         if self.path is not None and self.path.is_file():
-            log_files.cut_torn_line(self.path)
+            log_store.cut_torn_line(self.path)
             for row in read_jsonl(self.path, remedy="delete the run's folder and run the same command again"):
                 self.rows[row["step"], row["part"]] = row
 
@@ -140,7 +141,7 @@ class SharedLog:
                     pass
                 else:
                     if self.files.parts():
-                        log_files.merge(self.files, [])
+                        log_store.merge(self.files, [])
 
 
 class LLMScorer:
@@ -196,7 +197,7 @@ class LLMScorer:
         if (row.grader, row.gold) != (self._grader, question.gold):
             if row.answer is None:
                 return
-            verdict = graders.verdict(self._grader, row.answer, question.gold, question.kind, question.text)
+            verdict = grading.verdict(self._grader, row.answer, question.gold, question.kind, question.text)
             value = float(verdict)
         self._values.setdefault((row.question_id, _nfc(row.prompt), row.position), value)
 

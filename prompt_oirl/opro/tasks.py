@@ -13,11 +13,11 @@ from pathlib import Path
 
 import numpy as np
 
-from prompt_oirl import questions
-from prompt_oirl.artifacts import InputError, Paths
+from prompt_oirl.data import questions
+from prompt_oirl.data.questions import Question
+from prompt_oirl.io.files import InputError, Paths
 from prompt_oirl.llms import item_seed
 from prompt_oirl.opro import benchmarks
-from prompt_oirl.questions import Question
 
 ANSWER_WORDS = {
     "number": "a number", "choice": "the letter of an option", "bool": "yes or no, true or false, valid or invalid",
@@ -149,7 +149,7 @@ def question_groups(asked: Sequence[Question]) -> list[int]:
     """
     if all(q.group is not None for q in asked):
         return _numbered([str(q.group) for q in asked])
-    from prompt_oirl.near_duplicates import cluster_texts  # scikit-learn takes a while to load
+    from prompt_oirl.data.near_duplicates import cluster_texts  # scikit-learn takes a while to load
 
     clusters = cluster_texts([q.text for q in asked])
     if np.bincount(clusters).max() > len(asked) / 5:

@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from prompt_oirl.evaluation import Judgement
-from prompt_oirl.offline_dataset import OfflineDataset
+from prompt_oirl.pipeline.evaluate import Judgement
+from prompt_oirl.pipeline.offline_dataset import OfflineDataset
 
 COLUMNS = [
     "llm",

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from prompt_oirl.artifacts import atomic_write, read_csv
+from prompt_oirl.io.files import atomic_write, read_csv
 
 # Okabe-Ito colours: told apart by colour-blind readers and in print.
 BLUE, ORANGE, GREEN, RED, PURPLE, GREY = "#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7", "#666666"
@@ -132,7 +132,7 @@ def draw_voting(table: Path, path: Path, policies: Sequence[str]) -> Path:
     """Success against mean calls, one panel per dataset graded strictly, a line per way of voting, 95 % bands."""
     from matplotlib.figure import Figure
 
-    from prompt_oirl.voting_evaluation import POLICIES
+    from prompt_oirl.voting.evaluate import POLICIES
 
     rows = [r for r in read_csv(table, remedy="run scripts/measure_voting.py") if r["grader"] == "strict"]
     datasets = list(dict.fromkeys(r["dataset"] for r in rows))

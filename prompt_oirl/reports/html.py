@@ -23,7 +23,7 @@ from typing import Any
 import numpy as np
 
 from prompt_oirl import __version__
-from prompt_oirl.artifacts import write_text
+from prompt_oirl.io.files import write_text
 from prompt_oirl.reports.page_text import (
     LONGEST,
     LONGEST_NAME,
@@ -36,7 +36,7 @@ from prompt_oirl.reports.page_text import (
     shown,
 )
 from prompt_oirl.reports.svg import Line, interval_rows, line_chart, stacked_bar
-from prompt_oirl.selector_evaluation import CALIBRATION_COLUMNS, COVERAGE_COLUMNS, Evaluation
+from prompt_oirl.selection.evaluate import CALIBRATION_COLUMNS, COVERAGE_COLUMNS, Evaluation
 
 TEXT_BUDGET = 20_000_000  # characters of questions on one page, about what a phone can hold
 PROMPTS_SHOWN = 16  # in tables and charts; the others are folded away

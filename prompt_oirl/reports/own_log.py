@@ -8,14 +8,14 @@ from typing import Any
 import numpy as np
 from sklearn.base import clone
 
-from prompt_oirl.artifacts import InputError
-from prompt_oirl.diagnosis import diagnose
-from prompt_oirl.log_voting import MOST_CALLS, voting_rows
-from prompt_oirl.prompt_log import PromptLog
-from prompt_oirl.prompt_selector import PromptSelector, shared_embedder
+from prompt_oirl.data.user_log import PromptLog
+from prompt_oirl.io.files import InputError
 from prompt_oirl.reports.html import Report
-from prompt_oirl.selector_evaluation import Evaluation, evaluate
-from prompt_oirl.variance import VarianceSplit
+from prompt_oirl.selection.diagnosis import diagnose
+from prompt_oirl.selection.evaluate import Evaluation, evaluate
+from prompt_oirl.selection.selector import PromptSelector, shared_embedder
+from prompt_oirl.selection.variance import VarianceSplit
+from prompt_oirl.selection.voting import MOST_CALLS, voting_rows
 
 TONES = {"worth it": "good", "not shown": "bad", "not enough data": "open"}
 VARIANCE_NOTE = "Shares of the variance of one answer's correctness."

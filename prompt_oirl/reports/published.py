@@ -10,9 +10,9 @@ from typing import Any
 
 import numpy as np
 
-from prompt_oirl.evaluation import Judgement
-from prompt_oirl.metrics import precision_recall_f1
-from prompt_oirl.offline_dataset import OfflineDataset
+from prompt_oirl.pipeline.evaluate import Judgement
+from prompt_oirl.pipeline.offline_dataset import OfflineDataset
+from prompt_oirl.stats.metrics import precision_recall_f1
 
 SELECTORS = {
     "Training Best": "test_best_as_published",

@@ -7,7 +7,7 @@ import re
 from collections.abc import Mapping
 from pathlib import Path
 
-from prompt_oirl.artifacts import write_text
+from prompt_oirl.io.files import write_text
 
 
 def pages(root: Path) -> list[Path]:

@@ -7,11 +7,12 @@ from typing import Any
 
 import numpy as np
 
-from prompt_oirl import metrics
-from prompt_oirl.evaluation import BASELINE, Judgement, note, row_means
-from prompt_oirl.metrics import ClusterBootstrap
-from prompt_oirl.offline_dataset import OfflineDataset
-from prompt_oirl.splits import subset_name
+from prompt_oirl.pipeline.evaluate import BASELINE, PICKS_SHOWN, Judgement, note
+from prompt_oirl.pipeline.offline_dataset import OfflineDataset
+from prompt_oirl.stats import metrics
+from prompt_oirl.stats.cells import row_means
+from prompt_oirl.stats.metrics import ClusterBootstrap
+from prompt_oirl.stats.splits import subset_name
 
 COLUMNS = [
     "llm",
@@ -164,7 +165,6 @@ def _interval(row: np.ndarray) -> dict[str, float]:
 
 
 PICK_COLUMNS = ["question_id", "assignment", "selector", "prompt_id", "score", "success"]
-PICKS_SHOWN = (BASELINE, "irl_0", "irl_10", "all_mixed", "held_out_only", "knn", "lmsc")
 
 
 def pick_rows(data: OfflineDataset, judgement: Judgement) -> Iterator[dict[str, Any]]:

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from prompt_oirl.artifacts import read_csv
+from prompt_oirl.io.files import read_csv
 
 SHOWN = {
     "random": "random prompt",

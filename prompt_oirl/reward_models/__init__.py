@@ -11,7 +11,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from prompt_oirl.artifacts import InputError, atomic_write, require, sha256
+from prompt_oirl.io.files import InputError, atomic_write, require, sha256
 from prompt_oirl.reward_models.training_set import TrainingSet, merge_repeats
 
 __all__ = [

@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from prompt_oirl.artifacts import InputError
-from prompt_oirl.mapped_questions import BLOCK
+from prompt_oirl.features.mapped import BLOCK
+from prompt_oirl.io.files import InputError
 from prompt_oirl.reward_models.pairs import PairFeatures, QuantisedPairs, pair_rows, quantised_pairs
 from prompt_oirl.reward_models.training_set import TrainingSet
 

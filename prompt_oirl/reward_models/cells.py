@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from prompt_oirl.mapped_questions import BLOCK
+from prompt_oirl.features.mapped import BLOCK
 from prompt_oirl.reward_models.training_set import TrainingSet
 
 RIDGES = 10.0 ** np.arange(-2.0, 4.1, 0.5)

@@ -18,12 +18,12 @@ from typing import Any
 import numpy as np
 from threadpoolctl import threadpool_limits
 
-from prompt_oirl.mapped_questions import BLOCK
+from prompt_oirl.features.mapped import BLOCK
 from prompt_oirl.reward_models.cells import RIDGES, Cells, RidgePath, sigmoid
 from prompt_oirl.reward_models.evidence import sign_flip_p_value
 from prompt_oirl.reward_models.question_features import QuestionFeatures
 from prompt_oirl.reward_models.training_set import TrainingSet, prompt_coordinates
-from prompt_oirl.splits import INNER_FOLDS, assign_folds
+from prompt_oirl.stats.splits import INNER_FOLDS, assign_folds
 
 CONTENDS = 0.02  # share of questions on which a prompt must look best to be one that might be chosen
 LEVEL = 0.05  # of the test that s must pass to exceed 0

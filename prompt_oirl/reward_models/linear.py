@@ -6,8 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from prompt_oirl.metrics import log_loss
 from prompt_oirl.reward_models.training_set import TrainingSet, mean_and_scale, prompt_coordinates
+from prompt_oirl.stats.metrics import log_loss
 
 GRID = (0.0001, 0.0003, 0.001, 0.003, 0.01, 0.03)
 

@@ -6,8 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from prompt_oirl.metrics import log_loss
 from prompt_oirl.reward_models.training_set import TrainingSet, mean_and_scale, prompt_coordinates
+from prompt_oirl.stats.metrics import log_loss
 
 HIDDEN, EPOCHS, PATIENCE, BATCH = 128, 40, 4, 1024
 

@@ -6,8 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from prompt_oirl.metrics import log_loss
 from prompt_oirl.reward_models.training_set import TrainingSet, prompt_coordinates
+from prompt_oirl.stats.metrics import log_loss
 
 GRID = (5, 10, 20, 40, 80, 160)
 PRIOR_ANSWERS = 2.0  # a neighbourhood without answers falls back to the prompt's mean success

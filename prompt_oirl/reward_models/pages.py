@@ -15,7 +15,7 @@ from pathlib import Path
 
 import psutil
 
-from prompt_oirl.artifacts import InputError
+from prompt_oirl.io.files import InputError
 
 
 def page_bytes(answers: int, columns: int) -> int:
@@ -48,9 +48,6 @@ def page_folder() -> Path:
     folder = Path(tempfile.mkdtemp(prefix=prefix, suffix=f".{os.getpid()}"))
 
     def remove() -> None:
-        from prompt_oirl.reward_models.pairs import quantised_pairs
-
-        quantised_pairs.cache_clear()
         gc.collect()
         with suppress(OSError):  # not empty: a matrix is still in use
             folder.rmdir()

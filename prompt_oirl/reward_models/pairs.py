@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import atexit
 from collections.abc import Iterator
 from functools import lru_cache
 from typing import Any
 
 import numpy as np
 
-from prompt_oirl.mapped_questions import MappedQuestions
+from prompt_oirl.features.mapped import MappedQuestions
 from prompt_oirl.reward_models.pages import check_room, page_bytes, page_folder
 from prompt_oirl.reward_models.training_set import TrainingSet
 
@@ -128,7 +129,7 @@ class QuantisedPairs:
 
         class Blocks(xgboost.DataIter):
             def __init__(self) -> None:
-                super().__init__(cache_prefix=str(page_folder() / "pairs") if mapped else None)
+                super().__init__(cache_prefix=_page_prefix() if mapped else None)
                 self.reset()
 
             def reset(self) -> None:
@@ -151,3 +152,11 @@ class QuantisedPairs:
 def quantised_pairs(whole: TrainingSet, max_bin: int, threads: int) -> QuantisedPairs:
     """Axes, question halves and bins of all prompts' pairs, which every subset of the prompts shares."""
     return QuantisedPairs(PairFeatures().fit(whole), whole, max_bin, threads)
+
+
+@lru_cache(maxsize=1)
+def _page_prefix() -> str:
+    """Where this process's pages lie; cached matrices are let go before their folder is removed."""
+    prefix = str(page_folder() / "pairs")
+    atexit.register(quantised_pairs.cache_clear)
+    return prefix

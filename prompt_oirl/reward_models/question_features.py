@@ -6,7 +6,7 @@ from tempfile import TemporaryFile
 
 import numpy as np
 
-from prompt_oirl.mapped_questions import BLOCK, MappedQuestions
+from prompt_oirl.features.mapped import BLOCK, MappedQuestions
 from prompt_oirl.reward_models.training_set import TrainingSet
 
 AXES = 96

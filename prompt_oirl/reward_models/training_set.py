@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from prompt_oirl.mapped_questions import BLOCK
+from prompt_oirl.features.mapped import BLOCK
 
 CONSTANT = 1e-5  # standard deviation up to which a column is taken for constant
 

@@ -1,0 +1,75 @@
+"""What the command line writes: rows as a table, CSV or JSON lines on stdout, remarks on stderr."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import sys
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, Literal
+
+from prompt_oirl.io.files import InputError, on_one_line
+
+Format = Literal["table", "csv", "jsonl"]
+_FORMULA = ("=", "+", "-", "@", "\t", "\r")  # a spreadsheet runs cells that begin so
+
+
+def write_rows(
+    rows: Iterable[Mapping[str, Any]], columns: Sequence[str], form: Format, excel_safe: bool = False
+) -> None:
+    """Rows to stdout, always as UTF-8 with plain line ends."""
+    out = io.StringIO(newline="")
+    if form == "jsonl":
+        for row in rows:
+            out.write(json.dumps({c: plain(row.get(c)) for c in columns}) + "\n")
+    elif form == "csv":
+        writer = csv.writer(out, lineterminator="\n")
+        writer.writerow(columns)
+        for row in rows:
+            cells = [_cell(row.get(c)) for c in columns]
+            writer.writerow(
+                [
+                    f"'{c}" if excel_safe and isinstance(row.get(k), str) and c.startswith(_FORMULA) else c
+                    for k, c in zip(columns, cells)
+                ]
+            )
+    else:
+        table = [list(columns), *([_cell(row.get(c), 4) for c in columns] for row in rows)]
+        widths = [max(len(on_one_line(line[i])) for line in table) for i in range(len(columns))]
+        for line in table:
+            out.write("  ".join(on_one_line(c).ljust(w) for c, w in zip(line, widths)).rstrip() + "\n")
+    put(out.getvalue())
+
+
+def put(text: str) -> None:
+    if sys.stdout is None:
+        raise InputError("stdout is closed: let it go to a file or a pipe")
+    sys.stdout.flush()
+    sys.stdout.buffer.write(text.encode("utf-8", "backslashreplace"))
+    sys.stdout.buffer.flush()
+
+
+def plain(value: Any) -> Any:
+    """What JSON can hold: NumPy's numbers as Python's, NaN as null."""
+    if isinstance(value, Mapping):
+        return {key: plain(v) for key, v in value.items()}
+    if isinstance(value, list | tuple):
+        return [plain(v) for v in value]
+    value = value.item() if hasattr(value, "item") else value
+    return None if isinstance(value, float) and value != value else value
+
+
+def _cell(value: Any, digits: int = 6) -> str:
+    value = plain(value)
+    if value is None:
+        return ""
+    return f"{value:.{digits}g}" if isinstance(value, float) else str(value)
+
+
+def say(text: str) -> None:
+    print(text, file=sys.stderr)
+
+
+def say_warning(message: Warning | str, *_: Any) -> None:
+    say(f"note: {message}")

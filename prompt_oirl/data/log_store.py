@@ -1,0 +1,137 @@
+"""The files of a log in the making: part files that ranks append to, merged by key into one log with its labels.
+
+Every rank appends finished rows to a part file of its own, so a kill loses the batch in flight and nothing else.
+Merging goes by item key: no row is ever doubled.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from prompt_oirl.data import interactions
+from prompt_oirl.data.interactions import Interaction
+from prompt_oirl.io.files import InputError, read_json, read_lines, write_csv, write_json
+
+Key = tuple[str, str, int]  # question_id, prompt_id, sample
+
+
+def row_key(row: Interaction) -> Key:
+    return (row.question_id, row.prompt_id, row.sample)
+
+
+@dataclass
+class LogFiles:
+    """The merged log of one (llm, dataset) and the part files that ranks append to."""
+
+    folder: Path
+    dataset: str
+
+    @property
+    def merged(self) -> Path:
+        return self.folder / f"{self.dataset}_interactions.jsonl"
+
+    @property
+    def parts_folder(self) -> Path:
+        return self.folder / "parts"
+
+    def part(self, rank: int) -> Path:
+        return self.parts_folder / f"{self.dataset}.rank{rank}.jsonl"
+
+    def parts(self) -> list[Path]:
+        return sorted(self.parts_folder.glob(f"{self.dataset}.rank*.jsonl"))
+
+    @contextmanager
+    def lock(self) -> Iterator[None]:
+        """Hold the log for one run; a second one is refused, and a killed one lets go by itself."""
+        import fcntl
+
+        try:
+            self.parts_folder.mkdir(parents=True, exist_ok=True)
+            file = (self.parts_folder / f"{self.dataset}.lock").open("w")
+        except OSError as error:
+            raise InputError(f"cannot write below {self.parts_folder}: {error.strerror}") from error
+        with file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except OSError as error:
+                raise InputError(
+                    f"another run is writing {self.merged}: wait for it, or give this one another --llm name"
+                ) from error
+            yield
+
+    def check_model(self, model: dict[str, Any]) -> None:
+        """Note whose answers the log holds; refuse another model's, or the same under another limit."""
+        path = self.folder / f"{self.dataset}_model.json"
+        if not path.is_file():
+            write_json(path, model)
+        elif (known := read_json(path, remedy="delete it")) != model:
+            raise InputError(
+                f"{self.merged} holds answers of {known}, not of {model}: give the new run another --llm name"
+            )
+
+    def rows(self) -> Iterator[Interaction]:
+        """Merged rows, then every part's; the same key may come more than once."""
+        if self.merged.is_file():
+            yield from interactions.read(self.merged, remedy="delete that line and run step 1 again")
+        for path in self.parts():
+            yield from read_part(path)
+
+
+def read_part(path: Path) -> Iterator[Interaction]:
+    """Rows of a part file; a torn last line, left by a kill, is dropped with a note."""
+    remedy = "delete that line and run step 1 again"
+    for number, line in enumerate(read_lines(path, remedy=remedy), 1):
+        if not line.endswith("\n"):
+            print(
+                f"{path}: the last line is torn (a run was killed while writing it) and is dropped",
+                file=sys.stderr,
+            )
+            return
+        try:
+            row = json.loads(line)
+        except (ValueError, RecursionError) as error:
+            raise InputError(f"{path}:{number}: not valid JSON ({error}); {remedy}") from error
+        yield interactions.checked(row, f"{path}:{number}", remedy)
+
+
+def cut_torn_line(path: Path) -> None:
+    """Shorten a part file to its last whole line, so that appending goes on cleanly."""
+    if not path.is_file():
+        return
+    with path.open("rb+") as file:
+        data = file.read()
+        end = data.rfind(b"\n") + 1
+        if end < len(data):
+            file.truncate(end)
+
+
+def merge(files: LogFiles, order: Sequence[Key]) -> list[Interaction]:
+    """Write merged log and labels.csv from all parts, each key once, in the order given; then drop the parts."""
+    by_key: dict[Key, Interaction] = {}
+    for row in files.rows():
+        by_key.setdefault(row_key(row), row)
+    place = {key: i for i, key in enumerate(order)}
+    rows = [by_key[key] for key in sorted(by_key, key=lambda key: (place.get(key, len(place)), key))]
+    if not rows:
+        return rows
+    interactions.write(files.merged, rows)
+    write_labels(files.folder / f"{files.dataset}_labels.csv", rows)
+    for path in files.parts():
+        path.unlink()
+    return rows
+
+
+def write_labels(path: Path, rows: Sequence[Interaction]) -> None:
+    """One line per question and sample, one column per prompt: 1 right, 0 wrong, empty never asked."""
+    prompts = list(dict.fromkeys(row.prompt_id for row in rows))
+    table: dict[tuple[str, str, int], dict[str, Any]] = {}
+    for row in rows:
+        key = (row.split, row.question_id, row.sample)
+        table.setdefault(key, dict(zip(("split", "question_id", "sample"), key)))[row.prompt_id] = row.correct
+    write_csv(path, table.values(), ["split", "question_id", "sample", *prompts])

@@ -1,0 +1,98 @@
+"""Prompts: the instruction texts that are appended to a question (Prompt-OIRL, Section 2).
+
+`data/prompts.csv` holds the six training and ten held-out prompts exactly as they were sent to LLaMA-2;
+any other file with the same columns can be named instead.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import unicodedata
+from dataclasses import dataclass
+from pathlib import Path
+
+from prompt_oirl.io.files import REPO_ROOT, InputError, csv_records, is_file_name, read_lines
+
+PUBLISHED = REPO_ROOT / "data" / "prompts.csv"
+POSITIONS = ("system", "before", "after", "answer_start")
+ROLES = ("train", "held_out", "unseen")
+
+
+@dataclass(frozen=True)
+class Prompt:
+    """One instruction. `role`: reward models learn from `train` prompts only and are tried on `held_out` ones;
+    `unseen` prompts are logged for other uses, and steps 2 to 5 leave them out."""
+
+    id: str
+    text: str
+    position: str = "after"
+    role: str = "train"
+
+
+def prompt_id(text: str, position: str = "after") -> str:
+    """Short stable name of a prompt that has none: a hash of its NFC text and position."""
+    data = unicodedata.normalize("NFC", text).encode("utf-8", "surrogatepass")
+    return hashlib.sha256(position.encode() + b"\0" + data).hexdigest()[:10]
+
+
+def load_prompts(path: Path = PUBLISHED) -> list[Prompt]:
+    """Read prompts from a CSV with columns prompt_id, role, position, text; training prompts come first."""
+    remedy = "see data/prompts.csv for the format"
+    prompts = []
+    for number, row in csv_records(path, remedy=remedy, columns=["text"]):
+        position, role = row.get("position") or "after", row.get("role") or "train"
+        if position not in POSITIONS or role not in ROLES:
+            raise InputError(
+                f"{path}:{number}: position must be one of {POSITIONS}, role one of {ROLES}; {remedy}"
+            )
+        if None in row:
+            raise InputError(
+                f"{path}:{number}: more cells than columns; put a text that holds commas in quotes; {remedy}"
+            )
+        if not row["text"]:
+            raise InputError(f"{path}:{number}: empty prompt text; {remedy}")
+        if not is_file_name(row.get("prompt_id") or "x"):  # it becomes part of file names
+            raise InputError(
+                f"{path}:{number}: prompt_id {row['prompt_id']!r} may hold letters, digits, _ - . only, and not be 'labels'; {remedy}"
+            )
+        prompts.append(
+            Prompt(row.get("prompt_id") or prompt_id(row["text"], position), row["text"], position, role)
+        )
+    if not prompts or len({p.id.casefold() for p in prompts}) != len(prompts):
+        what = "prompt_id values are not unique (capitals do not count)" if prompts else "no prompts"
+        raise InputError(f"{path}: {what}; {remedy}")
+    return sorted(prompts, key=lambda p: ROLES.index(p.role))
+
+
+def load_instructions(path: Path, position: str | None) -> list[Prompt]:
+    """Instructions of a file, each once, in its order."""
+    remedy = "give a CSV with a column text (and perhaps position and prompt_id), or a text file with one instruction per line"
+    if path.suffix.lower() == ".csv":
+        rows = csv_records(path, remedy=remedy, columns=["text"])
+    else:
+        lines = enumerate(read_lines(path, remedy=remedy), 1)
+        rows = ((i, {"text": line.rstrip("\r\n")}) for i, line in lines if line.strip())
+    prompts: dict[str, Prompt] = {}
+    for number, row in rows:
+        where = f"{path}:{number}"
+        if None in row:
+            raise InputError(
+                f"{where}: more cells than columns; put a text that holds commas in quotes; {remedy}"
+            )
+        text, given, name = row["text"] or "", row.get("position") or "after", row.get("prompt_id")
+        place = position or given
+        if place not in POSITIONS:
+            raise InputError(f"{where}: position {place!a}, choose {', '.join(POSITIONS)}")
+        if name and not is_file_name(name):
+            raise InputError(
+                f"{where}: prompt_id {name!a} may hold letters, digits, _ - . only, and not be 'labels'"
+            )
+        known = name if name and position in (None, given) else None
+        prompt = Prompt(known or prompt_id(text, place), text, place)
+        if prompts.setdefault(prompt.id, prompt) != prompt:
+            raise InputError(
+                f"{where}: prompt_id {prompt.id} names another instruction above; make ids unique"
+            )
+    if not prompts:
+        raise InputError(f"{path}: no instructions; {remedy}")
+    return list(prompts.values())

@@ -1,0 +1,183 @@
+"""Import of the logs that Prompt-OIRL released for LLaMA-2-7B-chat (holarissun/Prompt-OIRL, MIT).
+
+Labels stand one per line as `(row, True)`, answers as `(row, 'text')` blocks. Nothing in them says which
+question a row is: the row order is that of the datasets, and `replay` proves it by grading every stored
+answer again against the gold answer of its row.
+"""
+
+from __future__ import annotations
+
+import ast
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from prompt_oirl.data.interactions import Interaction
+from prompt_oirl.data.prompts import Prompt
+from prompt_oirl.data.questions import FETCH, Question
+from prompt_oirl.grading import numbers
+from prompt_oirl.io.files import InputError, Paths, load_array, read_lines, require
+
+LLM = "llama2"
+REMEDY = f"delete the file and {FETCH}"
+_LABEL = re.compile(r"\((\d+), (True|False)\)")
+_SEPARATOR = "\n\n" + "=" * 20 + "\n"
+
+
+@dataclass
+class ReleasedColumn:
+    """All rows of one prompt in one split: bool labels (n,), answers where they were released."""
+
+    prompt: Prompt
+    split: str
+    labels: np.ndarray
+    answers: list[str] | None
+    source: Path
+
+
+def read_labels(path: Path) -> np.ndarray:
+    """Read a `corr` file to bool (n,); ids must run 0, 1, 2, ... and every line must hold one verdict."""
+    labels: list[bool] = []
+    for number, line in enumerate(read_lines(require(path, FETCH), remedy=REMEDY), 1):
+        line = line.removesuffix("\n")
+        match = _LABEL.fullmatch(line)
+        if not match:
+            raise InputError(
+                f"{path}:{number}: expected '(row, True)' or '(row, False)', found {line[:40]!r}; {REMEDY}"
+            )
+        if int(match[1]) != len(labels):
+            problem = "stands twice" if int(match[1]) < len(labels) else f"follows row {len(labels) - 1}"
+            raise InputError(
+                f"{path}:{number}: row {match[1]} {problem}, expected row {len(labels)}; {REMEDY}"
+            )
+        labels.append(match[2] == "True")
+    return np.array(labels, dtype=bool)
+
+
+def read_answers(path: Path) -> list[str]:
+    """Read an `answers_list` file; blocks are Python literals, read without evaluating anything."""
+    blocks = "".join(read_lines(path, remedy=REMEDY)).split(_SEPARATOR)
+    answers: list[str] = []
+    for block in blocks:
+        if not block.strip():
+            continue
+        try:
+            row, text = ast.literal_eval(block.strip())
+        except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError) as error:
+            raise InputError(
+                f"{path}: block {len(answers)} is not a (row, text) pair ({error}); {REMEDY}"
+            ) from error
+        if row != len(answers) or not isinstance(text, str):
+            raise InputError(f"{path}: block {len(answers)} names row {row}; {REMEDY}")
+        answers.append(text)
+    return answers
+
+
+def read_released(
+    dataset: str, questions: Sequence[Question], prompts: Sequence[Prompt], paths: Paths
+) -> list[ReleasedColumn]:
+    """Every (prompt, split) column of one dataset, cut and checked against the number of questions."""
+    folder = paths.fetched / "Prompt-OIRL" / "llama_exps" / "llama2_chat_logs" / dataset
+    n_train = sum(q.split == "train" for q in questions)
+    n_test = len(questions) - n_train
+    columns = []
+    for prompt in prompts:
+        if prompt.role == "held_out":
+            parts = [("", {"test": slice(0, n_test)}, n_test)]
+        elif dataset == "gsm8k":
+            parts = [
+                ("", {"train": slice(0, n_train)}, n_train),
+                ("test_", {"test": slice(0, n_test)}, n_test),
+            ]
+        else:
+            parts = [("", {"train": slice(0, n_train), "test": slice(n_train, None)}, n_train + n_test)]
+        for infix, cuts, expected in parts:
+            path = folder / f"llama_{dataset}_{infix}corr_{prompt.id}.txt"
+            labels = read_labels(path)
+            if len(labels) != expected:
+                raise InputError(
+                    f"{path}: {len(labels)} rows, expected {expected} (truncated or another dataset's); {REMEDY}"
+                )
+            answers_path = folder / f"llama_{dataset}_{infix}answers_list_{prompt.id}.txt"
+            answers = read_answers(answers_path) if answers_path.is_file() else None
+            if answers is not None and len(answers) != expected:
+                raise InputError(f"{answers_path}: {len(answers)} answers, expected {expected}; {REMEDY}")
+            for split, cut in cuts.items():
+                columns.append(
+                    ReleasedColumn(prompt, split, labels[cut], answers[cut] if answers else None, path)
+                )
+    return columns
+
+
+def replay(columns: Sequence[ReleasedColumn], questions: Sequence[Question]) -> Iterator[dict[str, object]]:
+    """Grade every stored answer again with the published grader; rows prompt, split, answers, agree.
+
+    A dataset swapped for another, or rows out of order, would agree about as often as a coin: refused.
+    """
+    golds = {split: [q.gold for q in questions if q.split == split] for split in ("train", "test")}
+    for column in columns:
+        if column.answers is None:
+            continue
+        verdicts = np.array(
+            [numbers.original(a, g) for a, g in zip(column.answers, golds[column.split])], dtype=bool
+        )
+        agree = int((verdicts == column.labels).sum())
+        if agree < 0.99 * len(verdicts):
+            raise InputError(
+                f"{column.source}: regrading the stored answers agrees with {agree} of {len(verdicts)} labels, so these "
+                f"are not the answers to these questions (swapped dataset or rows out of order); {REMEDY}"
+            )
+        yield {"prompt_id": column.prompt.id, "split": column.split, "answers": len(verdicts), "agree": agree}
+
+
+def to_interactions(
+    dataset: str, columns: Sequence[ReleasedColumn], questions: Sequence[Question]
+) -> Iterator[Interaction]:
+    """The released columns as log rows; rows of one question text count as samples 0, 1, 2, ... of it."""
+    by_split = {split: [q for q in questions if q.split == split] for split in ("train", "test")}
+    occurrence: dict[str, int] = {}
+    sample = {}
+    for question in questions:
+        sample[question.id] = occurrence[question.text] = occurrence.get(question.text, -1) + 1
+    for column in columns:
+        for i, question in enumerate(by_split[column.split]):
+            yield Interaction(
+                llm=LLM,
+                dataset=dataset,
+                split=column.split,
+                question_id=question.id,
+                question=question.text,
+                gold=question.gold,
+                prompt_id=column.prompt.id,
+                prompt=column.prompt.text,
+                position=column.prompt.position,
+                sample=sample[question.id],
+                answer=column.answers[i] if column.answers else None,
+                correct=float(column.labels[i]),
+                correct_original=float(column.labels[i]),
+                temperature=0.6,
+                top_p=0.9,
+            )
+
+
+def read_critic_scores(
+    dataset: str, prompts: Sequence[Prompt], n_test: int, paths: Paths
+) -> tuple[np.ndarray, np.ndarray]:
+    """LLaMA-2's self-critique: verdicts bool (n_test, P) and confidences float64 (n_test, P), file i = prompt i.
+
+    Confidences keep their released precision: LMSC picks by ties among them.
+    """
+    verdicts: list[np.ndarray] = []
+    confidences: list[np.ndarray] = []
+    for i in range(len(prompts)):
+        stem = paths.fetched / "Prompt-OIRL" / "critics" / f"Processed_llama_{dataset}_prompt_{i}"
+        for name, target in (("critic", verdicts), ("confidence", confidences)):
+            path = stem.with_name(f"{stem.name}_{name}.npy")
+            array = load_array(path, remedy=REMEDY, ndim=1)
+            if len(array) != n_test:
+                raise InputError(f"{path}: {len(array)} rows, expected {n_test}; {REMEDY}")
+            target.append(array)
+    return np.stack(verdicts, axis=1).astype(bool), np.stack(confidences, axis=1).astype(np.float64)

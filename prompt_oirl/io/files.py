@@ -1,0 +1,314 @@
+"""Files: where they lie, how they are written whole or not at all, how they are read without trust.
+
+Every step writes through `atomic_write` and reads arrays through `load_array`, so a killed run leaves the
+old or the new file, never half of one.
+"""
+
+from __future__ import annotations
+
+import csv
+import errno
+import hashlib
+import json
+import os
+import re
+import tempfile
+import time
+import zipfile
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from threading import Lock
+from typing import Any
+from urllib.parse import quote
+
+import numpy as np
+
+REPO_ROOT = Path(__file__).resolve().parents[2]
+
+
+class InputError(Exception):
+    """Something the user can mend. The message is one line and names the remedy."""
+
+
+_NAME = re.compile(r"\w[\w.-]{0,99}", re.ASCII)
+_RESERVED = ("all", "labels")  # flags and file names of the steps
+
+
+def is_file_name(name: str) -> bool:
+    """Whether a name given by the user may become part of file names."""
+    return bool(_NAME.fullmatch(name)) and name not in _RESERVED
+
+
+def check_folder_name(flag: str, name: str) -> None:
+    """Refuse a name given by the user that is no plain folder's."""
+    if not name.strip() or name in (".", "..") or "/" in name or not name.isprintable():
+        raise InputError(f"{flag} {name!a}: give a plain folder name, without slashes and control characters")
+
+
+def on_one_line(text: str, longest: int = 60) -> str:
+    """Text of models and users as a terminal may show it: one line, no control character."""
+    line = "".join(c if c.isprintable() else " " for c in text)
+    return line if len(line) <= longest else line[: longest - 1] + "…"
+
+
+@dataclass(frozen=True)
+class Paths:
+    """Every folder of the pipeline, relative to one root (the checkout, unless a step is told `--root`)."""
+
+    root: Path = REPO_ROOT
+
+    @property
+    def fetched(self) -> Path:
+        return self.root / "data" / "fetched"
+
+    @property
+    def embeddings(self) -> Path:
+        return self.root / "embeddings"
+
+    def labels(self, llm: str) -> Path:
+        return self.root / "llama_exps" / f"LM{llm}"
+
+    def opro_log(self, llm: str) -> Path:
+        """Folder of the interaction log that OPRO's runs extend."""
+        return self.root / "opro_exps" / f"LM{llm}"
+
+    def opro_results(self, task: str, run: str) -> Path:
+        return self.root / "results" / "opro" / task / run
+
+    def committed_log(self, llm: str, dataset: str) -> Path:
+        """A log that comes with the project."""
+        return self.root / "data" / f"{llm}_log" / f"{dataset}.parquet"
+
+    def partitioned_log(self, llm: str, dataset: str) -> Path:
+        """A log as a folder of Parquet files (scripts/convert_log.py)."""
+        return (
+            self.root / "data" / "logs" / f"llm={quote(llm, safe='')}" / f"dataset={quote(dataset, safe='')}"
+        )
+
+    def models(self, llm: str) -> Path:
+        return self.root / "llama_exps" / f"{llm.removesuffix('2') if llm == 'llama2' else llm}_models"
+
+    def results(self, llm: str, dataset: str, split: str) -> Path:
+        return self.root / "results" / llm / dataset / split
+
+
+# --- writing -----------------------------------------------------------------------------------------
+
+
+_umask_lock = Lock()  # the umask cannot be asked for without setting it for all threads
+
+
+def _file_mode() -> int:
+    with _umask_lock:
+        umask = os.umask(0)
+        os.umask(umask)
+    return 0o666 & ~umask
+
+
+STALE_SECONDS = 600
+
+
+@contextmanager
+def atomic_write(path: Path) -> Iterator[Path]:
+    """Yield a temporary path beside `path`; on success it replaces `path` in one move, else it is removed."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        for left_behind in path.parent.glob(f".{path.name}.*.tmp"):  # by a run that was killed while writing
+            with suppress(FileNotFoundError):  # another writer was faster
+                if time.time() - left_behind.stat().st_mtime > STALE_SECONDS:
+                    left_behind.unlink()
+        handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".tmp", dir=path.parent)
+    except OSError as error:
+        raise _cannot_write(path, error) from error
+    os.close(handle)
+    temporary = Path(name)
+    try:
+        yield temporary
+        with temporary.open("rb") as file:
+            os.fsync(file.fileno())
+        temporary.chmod(_file_mode())
+        temporary.replace(path)
+    except OSError as error:
+        raise _cannot_write(path, error) from error
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def _cannot_write(path: Path, error: OSError) -> InputError:
+    # NumPy reports a short write without an error number.
+    full = error.errno in (None, errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+    remedy = (
+        "free some space"
+        if full
+        else "make the folder writable, or choose another (--root of a step, --out of prompt-oirl)"
+    )
+    return InputError(
+        f"cannot write {path}: {error.strerror or error}; {remedy} and run the same command again"
+    )
+
+
+def write_text(path: Path, text: str) -> None:
+    with atomic_write(path) as temporary:
+        temporary.write_text(text, encoding="utf-8", newline="\n")
+
+
+def write_json(path: Path, value: Any) -> None:
+    write_text(path, json.dumps(value, indent=1, ensure_ascii=True, default=str) + "\n")
+
+
+def write_array(path: Path, array: np.ndarray) -> None:
+    with atomic_write(path) as temporary, temporary.open("wb") as file:
+        np.save(file, array, allow_pickle=False)
+
+
+def write_csv(path: Path, rows: Iterable[Mapping[str, Any]], columns: list[str]) -> None:
+    """Write rows with a fixed column order; floats as their shortest 6-digit form, None and NaN as empty."""
+    with atomic_write(path) as temporary, temporary.open("w", encoding="utf-8", newline="") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(columns)
+        for row in rows:
+            unknown = set(row) - set(columns)
+            if unknown:
+                raise KeyError(f"{path.name}: columns {sorted(unknown)} are not in the header")
+            writer.writerow([_cell(row.get(column)) for column in columns])
+
+
+def _cell(value: Any) -> Any:
+    if value is None:
+        return ""
+    if isinstance(value, float | np.floating):
+        return "" if np.isnan(value) else f"{value:.6g}"
+    return value
+
+
+def write_jsonl(path: Path, rows: Iterable[Mapping[str, Any]]) -> None:
+    with atomic_write(path) as temporary, temporary.open("w", encoding="utf-8", newline="\n") as file:
+        for row in rows:
+            file.write(json.dumps(row, ensure_ascii=True) + "\n")
+
+
+# --- reading -----------------------------------------------------------------------------------------
+
+
+def require(path: Path, remedy: str) -> Path:
+    """Return `path` if it is a readable file, else say which step makes it."""
+    if not path.is_file():
+        raise InputError(f"missing {path}: {remedy}")
+    return path
+
+
+def load_array(
+    path: Path, *, remedy: str, ndim: int, dtype: str = "fiub", labels: bool = False, mapped: bool = False
+) -> np.ndarray:
+    """Read a .npy file of plain finite numbers; objects are never unpickled.
+
+    `dtype` lists the NumPy kinds that are taken. With `labels=True` values must lie in 0..1 and NaN stands
+    for "never asked". A `mapped` array stays in its file until it is used.
+    """
+    array = _load_plain(path, remedy, mapped)
+    if array.ndim != ndim or array.dtype.kind not in dtype:
+        raise InputError(
+            f"{path}: {array.dtype} of shape {array.shape}, expected {ndim} dimension(s) of kind {dtype}; {remedy}"
+        )
+    if array.dtype.kind == "f":
+        for start in range(0, len(array), 2**16):  # in blocks: a mapped array may be larger than memory
+            block = array[start : start + 2**16]
+            bad = ~np.isfinite(block) & ~(np.isnan(block) & labels)
+            if bad.any():
+                row = start + int(np.argwhere(bad)[0][0])
+                raise InputError(f"{path}: row {row} holds NaN or infinity; {remedy}")
+            if labels and ((block < 0) | (block > 1)).any():
+                raise InputError(f"{path}: labels outside 0..1; {remedy}")
+    return array
+
+
+def _load_plain(path: Path, remedy: str, mapped: bool) -> np.ndarray:
+    require(path, remedy)
+    try:
+        array = np.load(path, allow_pickle=False, mmap_mode="r" if mapped else None)
+    except ValueError as error:
+        reason = "holds Python objects" if "allow_pickle" in str(error) else "is not a whole .npy file"
+        raise InputError(f"{path}: {reason} and is not loaded; {remedy}") from error
+    except (EOFError, OSError, MemoryError, zipfile.BadZipFile) as error:
+        raise InputError(f"{path}: cannot be read ({error or type(error).__name__}); {remedy}") from error
+    if not isinstance(array, np.ndarray) or array.dtype.kind not in "fiub":
+        raise InputError(
+            f"{path}: holds {getattr(array, 'dtype', type(array).__name__)}, expected numbers; {remedy}"
+        )
+    return array
+
+
+def read_json(path: Path, *, remedy: str) -> Any:
+    require(path, remedy)
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (ValueError, RecursionError) as error:
+        raise InputError(f"{path}: not valid JSON ({error}); {remedy}") from error
+
+
+def read_jsonl(path: Path, *, remedy: str) -> Iterator[dict[str, Any]]:
+    """Yield one object per line; lines end at \\n only, so odd Unicode line separators stay inside a text."""
+    for number, line in enumerate(read_lines(path, remedy=remedy), 1):
+        try:
+            row = json.loads(line)
+        except (ValueError, RecursionError) as error:
+            raise InputError(f"{path}:{number}: not valid JSON ({error}); {remedy}") from error
+        if not isinstance(row, dict):
+            raise InputError(f"{path}:{number}: expected one JSON object per line; {remedy}")
+        yield row
+
+
+def read_lines(path: Path, *, remedy: str) -> Iterator[str]:
+    """Lines of a UTF-8 text, cut at \\n only; bytes that are no UTF-8 name their line."""
+    with require(path, remedy).open("rb") as file:
+        for number, line in enumerate(file, 1):
+            try:
+                # utf-8-sig: an editor's byte order mark is not part of the first line.
+                yield line.decode("utf-8-sig" if number == 1 else "utf-8")
+            except UnicodeDecodeError as error:
+                raise InputError(f"{path}:{number}: not UTF-8 ({error.reason}); {remedy}") from error
+
+
+def read_csv(path: Path, *, remedy: str, columns: Iterable[str] = ()) -> list[dict[str, str]]:
+    """All records of a CSV with a header that holds at least `columns`."""
+    return [row for _, row in csv_records(path, remedy=remedy, columns=columns)]
+
+
+def csv_records(
+    path: Path, *, remedy: str, columns: Iterable[str] = ()
+) -> Iterator[tuple[int, dict[str, str]]]:
+    """Yield (line number, record); a record over several lines counts by its last."""
+    # utf-8-sig: a spreadsheet's byte order mark is not part of the first column's name.
+    with require(path, remedy).open(encoding="utf-8-sig", newline="") as file:
+        reader = csv.DictReader(file)
+        try:
+            missing = set(columns) - set(reader.fieldnames or ())
+            if missing:
+                raise InputError(f"{path}:1: columns {sorted(missing)} are missing; {remedy}")
+            for row in reader:
+                yield reader.line_num, row
+        except (UnicodeDecodeError, csv.Error) as error:
+            raise InputError(f"{path}:{reader.line_num + 1}: cannot be read ({error}); {remedy}") from error
+
+
+# --- hashes ----------------------------------------------------------------------------
+
+
+def sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def sha256_texts(texts: Iterable[str]) -> str:
+    digest = hashlib.sha256()
+    for text in texts:
+        data = text.encode("utf-8", "surrogatepass")
+        digest.update(len(data).to_bytes(8, "little") + data)
+    return digest.hexdigest()
+
+
+def content_key(value: Any) -> str:
+    """Short hash of any JSON-like value: equal settings, equal key, whatever the order of the fields."""
+    return hashlib.sha256(json.dumps(value, sort_keys=True, default=str).encode()).hexdigest()[:16]

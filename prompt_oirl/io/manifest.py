@@ -1,0 +1,146 @@
+"""What every step script does around its work: read flags, say errors in one line, leave a manifest."""
+
+from __future__ import annotations
+
+import hashlib
+import multiprocessing
+import os
+import platform
+import signal
+import sys
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import asdict, is_dataclass
+from functools import lru_cache
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+from prompt_oirl.io.files import REPO_ROOT, InputError, content_key, read_json, require, sha256, write_json
+
+
+@lru_cache(maxsize=8)
+def code_version(*parts: str) -> str:
+    """Hash of this package's sources (or the named modules): results of other code are not taken for finished."""
+    package = Path(__file__).parents[1]
+    files = [
+        f
+        for part in parts or (".",)
+        for f in ([package / part] if part.endswith(".py") else (package / part).rglob("*.py"))
+    ]
+    digest = hashlib.sha256()
+    for path in sorted(files):
+        digest.update(path.relative_to(REPO_ROOT).as_posix().encode() + path.read_bytes())
+    return digest.hexdigest()[:16]
+
+
+def package_versions(names: Iterable[str]) -> dict[str, str]:
+    found = {"python": platform.python_version()}
+    for name in names:
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            continue
+    return found
+
+
+class Manifest:
+    """What a step did: arguments, input and output hashes, versions, seed, wall time. One JSON per step."""
+
+    def __init__(self, path: Path, arguments: Any, inputs: Iterable[Path], root: Path):
+        self.path, self.root = path, root
+        self.arguments = (
+            asdict(arguments) if is_dataclass(arguments) and not isinstance(arguments, type) else arguments
+        )
+        self.inputs = {self._name(p): sha256(require(p, "correct the path")) for p in sorted(set(inputs))}
+        self.key = content_key({"arguments": self.arguments, "inputs": self.inputs, "code": code_version()})
+        self.started = time.perf_counter()
+
+    def _name(self, path: Path) -> str:
+        path = path.resolve()
+        return (
+            path.relative_to(self.root.resolve()).as_posix()
+            if path.is_relative_to(self.root.resolve())
+            else str(path)
+        )
+
+    def is_current(self) -> bool:
+        """True when an earlier run with the same key left every output unchanged."""
+        try:
+            old = read_json(self.path, remedy="")
+            return old["key"] == self.key and not altered(old["outputs"], self.root)
+        except (InputError, KeyError, TypeError, AttributeError):
+            return False
+
+    def finish(self, outputs: Iterable[Path]) -> None:
+        write_json(
+            self.path,
+            {
+                "key": self.key,
+                "arguments": self.arguments,
+                "inputs": self.inputs,
+                "outputs": {self._name(p): sha256(p) for p in sorted(set(outputs))},
+                "code": code_version(),
+                "versions": package_versions(
+                    ["numpy", "pandas", "scikit-learn", "xgboost", "lightgbm", "torch"]
+                ),
+                "platform": platform.platform(),
+                "wall_seconds": round(time.perf_counter() - self.started, 3),
+            },
+        )
+
+
+def altered(files: dict[str, str], root: Path) -> list[Path]:
+    """Files that are gone or whose sha256 is no longer the one given."""
+    paths = {root / name: digest for name, digest in files.items()}
+    return [path for path, digest in paths.items() if not path.is_file() or sha256(path) != digest]
+
+
+def check_finished(manifest: Path, root: Path, remedy: str) -> None:
+    """Refuse an earlier step's outputs unless all of them are of one finished run on the inputs of today.
+
+    An input that was deleted since (fetched files, say) is no reason to refuse.
+    """
+    recorded = read_json(manifest, remedy=remedy)
+    try:
+        outputs, inputs = altered(recorded["outputs"], root), altered(recorded["inputs"], root)
+    except (KeyError, TypeError, AttributeError) as error:
+        raise InputError(f"{manifest}: not a manifest; {remedy}") from error
+    changed = outputs + [path for path in inputs if path.is_file()]
+    if changed:
+        raise InputError(f"{changed[0]}: not what {manifest.name} records; {remedy}")
+
+
+def run_step(main: Callable[[Any], None], arguments: type) -> None:
+    """Parse the flags of a step script and run it; what the user can mend is one line on stderr, exit 1."""
+    import tyro
+
+    def work() -> None:
+        main(tyro.cli(arguments, description=sys.modules["__main__"].__doc__, use_underscores=True))
+
+    run_reporting(work, "pass another --root", "run the same command again to continue")
+
+
+def run_reporting(work: Callable[[], None], other_place: str, after_stop: str) -> None:
+    """Run `work`; what the user can mend is one line on stderr and exit 1, Ctrl-C exit 130, no trace of the code."""
+    try:
+        work()
+    except InputError as error:
+        print(f"error: {error}", file=sys.stderr)
+        raise SystemExit(1) from None
+    except BrokenPipeError:  # the reader (head, say) has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        raise SystemExit(128 + signal.SIGPIPE) from None
+    except OSError as error:
+        print(
+            f"error: {error.filename or 'a file'}: {error.strerror or error}; mend the path or its permissions, free some space, "
+            f"or {other_place}",
+            file=sys.stderr,
+        )
+        raise SystemExit(1) from None
+    except KeyboardInterrupt:
+        for worker in multiprocessing.active_children():  # else leaving would wait for idle ones
+            if worker.pid:
+                os.kill(worker.pid, signal.SIGKILL)
+        print(f"stopped; {after_stop}", file=sys.stderr)
+        raise SystemExit(130) from None

@@ -1,0 +1,194 @@
+"""Tables that a user hands over: CSV, JSONL or Parquet, a file or stdin; complaints name the row."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import math
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import IO, Any
+
+import numpy as np
+import pandas as pd
+
+from prompt_oirl.io.files import InputError, on_one_line, read_jsonl, require
+
+_TRUE, _FALSE = {"true", "yes", "right", "correct"}, {"false", "no", "wrong", "incorrect"}
+
+
+def read_table(path: str | Path, remedy: str) -> pd.DataFrame:
+    """A CSV, JSONL or Parquet file (`-`: CSV or JSONL on stdin), indexed by the line that each row begins on."""
+    if str(path) == "-":
+        return _from_bytes(read_stdin(), remedy)
+    path = Path(path)
+    kind = path.suffix.lower()
+    if kind not in (".csv", ".jsonl", ".parquet"):
+        raise InputError(f"{path}: the name must end in .csv, .jsonl or .parquet; {remedy}")
+    require(path, f"correct the path; {remedy}")
+    if kind == ".csv":
+        with path.open("rb") as file:
+            return _read_csv(file, str(path), remedy)
+    if kind == ".jsonl":
+        return _numbered(list(read_jsonl(path, remedy=remedy)))
+    try:
+        frame = pd.read_parquet(path)
+    except Exception as error:  # Arrow raises many kinds for a damaged file
+        reason = (str(error) or type(error).__name__).splitlines()[0]
+        raise InputError(f"{path}: not a readable Parquet file ({reason}); {remedy}") from error
+    return frame.set_axis(range(1, len(frame) + 1))
+
+
+def read_stdin() -> bytes:
+    if sys.stdin is None:
+        raise InputError("stdin is closed: name a file, or pipe something in")
+    return sys.stdin.buffer.read()
+
+
+def _from_bytes(data: bytes, remedy: str) -> pd.DataFrame:
+    if data.lstrip(b"\xef\xbb\xbf \r\n\t").startswith(b"{"):
+        return _numbered(_jsonl(data, remedy))
+    return _read_csv(io.BytesIO(data), "stdin", remedy)
+
+
+def _numbered(rows: list[dict[str, Any]]) -> pd.DataFrame:
+    return pd.DataFrame(rows, dtype=object, index=range(1, len(rows) + 1))
+
+
+def read_texts(path: str, column: str, lines: bool) -> list[str]:
+    """Texts of one column of a CSV, JSONL or Parquet file (`-`: stdin), or with `lines` plain text, one a line."""
+    remedy = f"give a CSV or JSONL with a column {column}" + ", or plain text with one a line" * lines
+    if path == "-":
+        data = read_stdin()
+        first = data.removeprefix(b"\xef\xbb\xbf").lstrip().split(b"\n", 1)[0]
+        header = [c.strip(b' "\r') for c in first.split(b",")]
+        if lines and not first.startswith(b"{") and column.encode() not in header:
+            return _lines(data, "stdin", remedy)
+        frame = _from_bytes(data, remedy)
+    elif lines and Path(path).suffix.lower() not in (".csv", ".jsonl", ".parquet"):
+        return _lines(require(Path(path), "correct the path").read_bytes(), path, remedy)
+    else:
+        frame = read_table(path, remedy)
+    frame = checked_columns(frame, [column], "stdin" if path == "-" else path, remedy)
+    return texts(frame, column, f"{path}:")
+
+
+def checked_columns(frame: pd.DataFrame, needed: Sequence[str], source: str, remedy: str) -> pd.DataFrame:
+    """The frame with its columns' names stripped; refused if one of `needed` is missing or a name stands there twice."""
+    frame = frame.set_axis([str(c).strip() for c in frame.columns], axis=1)
+    missing = [c for c in needed if c not in frame.columns]
+    if missing:
+        have = on_one_line(", ".join(frame.columns[:12]), 200) or "none"
+        raise InputError(f"{source}: the column {missing[0]} is missing (there are: {have}); {remedy}")
+    doubled = frame.columns[frame.columns.duplicated() & (frame.columns != "")]
+    if len(doubled):
+        raise InputError(f"{source}: two columns are called {on_one_line(doubled[0])}; {remedy}")
+    return frame
+
+
+def _lines(data: bytes, name: str, remedy: str) -> list[str]:
+    try:
+        text = data.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise InputError(f"{name}: not UTF-8 ({error.reason}); {remedy}") from error
+    return [line.strip() for line in text.split("\n") if line.strip()]
+
+
+def _jsonl(data: bytes, remedy: str) -> list[dict[str, Any]]:
+    rows = []
+    for number, line in enumerate(data.removesuffix(b"\n").split(b"\n"), 1):
+        try:
+            row = json.loads(line.decode("utf-8-sig"))
+        except (ValueError, RecursionError) as error:
+            raise InputError(f"stdin:{number}: not valid JSON ({error}); {remedy}") from error
+        if not isinstance(row, dict):
+            raise InputError(f"stdin:{number}: expected one JSON object per line; {remedy}")
+        rows.append(row)
+    return rows
+
+
+def _read_csv(file: IO[bytes], name: str, remedy: str) -> pd.DataFrame:
+    """All cells as text. What is missing at the end of a row is empty; what stands beyond the header must be."""
+    csv.field_size_limit(2**31 - 1)  # a question may be longer than the default
+    lines, rows = [], []
+    reader = csv.reader(io.TextIOWrapper(file, encoding="utf-8-sig", newline=""), strict=True)
+    try:
+        header = next(filter(None, reader), None)
+        if header is None:
+            raise InputError(f"{name}: the file is empty; {remedy}")
+        if len(header) == 1 and (other := {";", "\t"} & set(header[0])):
+            raise InputError(f"{name}: cells are separated by {min(other)!r}; save the table with commas")
+        start = reader.line_num + 1
+        for row in reader:
+            if any(row[len(header) :]):
+                raise InputError(
+                    f"{name}:{start}: {len(row)} cells where the header has {len(header)}; put texts with commas in quotes"
+                )
+            if row:
+                lines.append(start)
+                rows.append(row[: len(header)] + [""] * (len(header) - len(row)))
+            start = reader.line_num + 1
+    except (csv.Error, UnicodeDecodeError) as error:
+        raise InputError(
+            f"{name}: not a readable UTF-8 CSV (after line {reader.line_num}: {error}); {remedy}"
+        ) from error
+    return pd.DataFrame(rows, columns=header, index=lines, dtype=object)
+
+
+def numbers(frame: pd.DataFrame, column: str, where: str, low: float, high: float = math.inf) -> np.ndarray:
+    """A column as float64, empty as NaN; words for yes and no count as 1 and 0 in `correct`."""
+    values = np.empty(len(frame))
+    expected = "a number of 0 or more, or empty" if math.isinf(high) else f"a number from {low:g} to {high:g}"
+    if column == "correct":
+        expected += ", true or false"
+    for i, (number, value) in enumerate(zip(frame.index, frame[column].tolist())):
+        if is_empty(value):
+            values[i] = np.nan
+            continue
+        word = value.strip().lower() if isinstance(value, str) else None
+        try:
+            if column == "correct" and word in _TRUE | _FALSE:
+                values[i] = word in _TRUE
+            else:
+                values[i] = float(value)
+        except (TypeError, ValueError, OverflowError):
+            values[i] = math.inf
+        if not low <= values[i] <= high or math.isinf(values[i]):
+            raise InputError(f"{where}{number}: {column} is {short(value)}, expected {expected}")
+    return values
+
+
+def texts(frame: pd.DataFrame, column: str, where: str) -> list[str]:
+    """A column as texts; an empty prompt is a prompt, an empty question is none."""
+    found = []
+    for number, value in zip(frame.index, frame[column].tolist()):
+        if is_empty(value):
+            value = ""
+        if not isinstance(value, str):
+            raise InputError(f"{where}{number}: {column} is {short(value)}, expected text")
+        if column == "question" and not value.strip():
+            raise InputError(f"{where}{number}: the question is empty; leave the row out")
+        check_text(value, f"{where}{number}: the {column}")
+        found.append(value)
+    return found
+
+
+def check_text(text: str, what: str) -> None:
+    """Refuse lone surrogates, which no tokenizer takes."""
+    try:
+        text.encode("utf-8")
+    except UnicodeEncodeError:
+        raise InputError(
+            f"{what} holds half of a surrogate pair, which is no text: repair the encoding"
+        ) from None
+
+
+def is_empty(value: Any) -> bool:
+    return value is None or value is pd.NA or value == "" or (isinstance(value, float) and math.isnan(value))
+
+
+def short(value: Any) -> str:
+    text = ascii(value)
+    return text if len(text) <= 40 else text[:37] + "..."

@@ -1,0 +1,1 @@
+"""Steps 2 to 5 of the reproduction."""

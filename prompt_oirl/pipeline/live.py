@@ -1,0 +1,129 @@
+"""Step 5 by interaction: ask the LLM for the picked (question, prompt) pairs that the log lacks.
+
+An offline table can judge a pick only where the log holds the answer. Live evaluation, the published
+alternative, asks for the rest; the new rows join the log, so the next run has them for nothing.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from tqdm import tqdm
+
+from prompt_oirl.data.interactions import Interaction
+from prompt_oirl.data.log_store import LogFiles
+from prompt_oirl.data.questions import SEPARATORS, Question
+from prompt_oirl.io.files import InputError
+from prompt_oirl.llms import LLM, generation
+from prompt_oirl.llms.budget import Budget
+from prompt_oirl.llms.generation import Decoding, Item
+from prompt_oirl.pipeline.evaluate import PICKS_SHOWN, Judgement
+from prompt_oirl.pipeline.offline_dataset import OfflineDataset
+from prompt_oirl.stats.metrics import ClusterBootstrap
+
+COLUMNS = [
+    "llm", "dataset", "split", "selector", "picks", "asked",
+    "offline", "offline_n", "offline_ci_low", "offline_ci_high",
+    "live", "live_n", "live_ci_low", "live_ci_high",
+]  # fmt: skip
+
+
+def owed_picks(judged: Sequence[tuple[OfflineDataset, Judgement]], rows: Sequence[Interaction]) -> list[Item]:
+    """The picks of every selector shown that stand in no row, each once, as items for the first sample."""
+    known = {(row.question_id, row.prompt_id) for row in rows}
+    asked = {
+        row.question_id: Question(row.question_id, row.question, row.gold, row.split, group=row.group)
+        for row in rows
+        if row.split == "test"
+    }
+    owed = {}
+    for data, judgement in judged:
+        for selector in PICKS_SHOWN:
+            for row, column in zip(judgement.rows, judgement.picks.get(selector, ())):
+                question, prompt = data.names.test_question_ids[row], data.names.prompts[column]
+                if (question, prompt.id) not in known:
+                    owed[question, prompt.id] = Item(asked[question], prompt, 0)
+    return list(owed.values())
+
+
+def decoding_of(rows: Sequence[Interaction], where: Path) -> Decoding:
+    """How the log's answers were drawn; refused where the rows do not say."""
+    first = rows[0]
+    if first.temperature is None:
+        raise InputError(
+            f"{where}: its rows do not say how they were decoded, so new answers cannot join them; "
+            "make the log with llama_step1_gen_offline.py, or leave --live out"
+        )
+    return Decoding.of(first)
+
+
+def ask(
+    items: Sequence[Item],
+    llm: LLM,
+    decoding: Decoding,
+    files: LogFiles,
+    rows: Sequence[Interaction],
+    budget: Budget,
+) -> Counter[str]:
+    """Ask with the decoding and grader of the log, and append the answers to it; returns failures by reason."""
+    separator = SEPARATORS.get(files.dataset, "\n")
+    first = rows[0]
+    with tqdm(total=len(items), desc=f"{files.dataset} live", disable=None) as bar:
+        return generation.answer_items(
+            items,
+            llm,
+            first.llm,
+            files.dataset,
+            decoding,
+            first.grader,
+            separator,
+            budget,
+            files.part(0),
+            bar,
+        )
+
+
+def live_rows(
+    data: OfflineDataset,
+    judgement: Judgement,
+    rows: Sequence[Interaction],
+    asked: set[tuple[str, str]],
+    seed: int,
+) -> Iterator[dict[str, Any]]:
+    """Success of each selector's picks: offline from the log as it was, live with the answers asked since."""
+    names = data.names
+    correct: dict[tuple[str, str], list[float]] = {}
+    for row in rows:
+        correct.setdefault((row.question_id, row.prompt_id), []).append(row.correct)
+    bootstrap = ClusterBootstrap(names.test_clusters[judgement.rows], seed)
+    for selector in PICKS_SHOWN:
+        if selector not in judgement.picks:
+            continue
+        keys = [
+            (names.test_question_ids[row], names.prompts[column].id)
+            for row, column in zip(judgement.rows, judgement.picks[selector])
+        ]
+        offline = judgement.success[selector].astype(np.float64)
+        live = np.array([np.mean(correct.get(key, [np.nan])) for key in keys])
+        line: dict[str, Any] = {
+            "llm": names.llm,
+            "dataset": names.dataset,
+            "split": judgement.group,
+            "selector": selector,
+            "picks": len(keys),
+            "asked": sum(key in asked for key in keys),
+        }
+        for name, values in (("offline", offline), ("live", live)):
+            known = ~np.isnan(values)
+            value, low, high = bootstrap.mean(values[:, None])[0] if known.any() else (None, None, None)
+            line |= {
+                name: value,
+                f"{name}_n": int(known.sum()),
+                f"{name}_ci_low": low,
+                f"{name}_ci_high": high,
+            }
+        yield line

@@ -1,0 +1,244 @@
+"""One LLM's log of one dataset as steps 2 and 3 leave it: labels, features, clusters, folds.
+
+Step 2 writes the questions, names, clusters, folds and the published label vectors; step 3 the label
+matrices, the settings and the embeddings. `load` checks that all of it belongs together.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from prompt_oirl.data.prompts import Prompt
+from prompt_oirl.features.embedders import EmbedderInfo, load_embeddings
+from prompt_oirl.features.mapped import MappedQuestions
+from prompt_oirl.io.files import InputError, Paths, load_array, read_csv, read_json, read_jsonl
+from prompt_oirl.io.manifest import check_finished
+from prompt_oirl.stats import splits
+from prompt_oirl.voting.votes import VoteTable
+
+STEP2 = "run llama_step2_reorg_data.py first"
+STEP3 = "run llama_step3_data_processing.py first"
+ASSIGNMENTS = 10  # random fold assignments that step 2 draws for the headline folds
+
+
+def fold_column(n_folds: int, assignment: int) -> str:
+    return f"folds{n_folds}_seed{assignment}"
+
+
+@dataclass(frozen=True)
+class Names:
+    """What step 2 knows of one dataset. Question rows are in log order, training rows before test rows.
+
+    `question_index` (rows,) numbers distinct texts by first appearance, `clusters` (texts,) is the
+    near-duplicate cluster of each distinct text, `answer_characters` the mean length of the logged answers.
+    """
+
+    llm: str
+    dataset: str
+    prompts: list[Prompt]
+    texts: list[str]
+    train_index: np.ndarray
+    test_index: np.ndarray
+    clusters: np.ndarray
+    folds: dict[str, np.ndarray]
+    test_question_ids: list[str]
+    answer_characters: float | None
+
+    @property
+    def train_prompts(self) -> list[Prompt]:
+        return [p for p in self.prompts if p.role == "train"]
+
+    @property
+    def train_clusters(self) -> np.ndarray:
+        return self.clusters[self.train_index]
+
+    @property
+    def test_clusters(self) -> np.ndarray:
+        return self.clusters[self.test_index]
+
+    def paper_split(self) -> splits.Split:
+        return splits.paper_split(len(self.train_index), len(self.test_index))
+
+    def crossfit_splits(self, n_folds: int, assignment: int) -> list[splits.Split]:
+        name = fold_column(n_folds, assignment)
+        if name not in self.folds:
+            raise InputError(
+                f"{self.dataset}_folds.csv has no column {name}: at most {ASSIGNMENTS} assignments are drawn"
+            )
+        return splits.crossfit_splits(
+            self.train_clusters, self.test_clusters, self.folds[name], name, seed=assignment
+        )
+
+
+def load_names(llm: str, dataset: str, paths: Paths) -> Names:
+    """Read what step 2 wrote; refuses rows that do not fit together."""
+    folder = paths.labels(llm)
+    header = read_json(folder / f"{dataset}_names.json", remedy=STEP2)
+    try:
+        prompts = [Prompt(**p) for p in header["prompt_table"]]
+    except (KeyError, TypeError) as error:
+        raise InputError(
+            f"{folder / f'{dataset}_names.json'}: not written by this step 2 ({error}); {STEP2}"
+        ) from error
+    try:
+        texts: list[str] = []
+        index: dict[str, list[int]] = {"train": [], "test": []}
+        ids: list[str] = []
+        for row in read_jsonl(folder / f"{dataset}_questions.jsonl", remedy=STEP2):
+            if row["question_index"] == len(texts):
+                texts.append(row["question"])
+            index[row["split"]].append(row["question_index"])
+            if row["split"] == "test":
+                ids.append(row["question_id"])
+        clusters = np.array(
+            [
+                int(r["cluster"])
+                for r in read_csv(folder / f"{dataset}_clusters.csv", remedy=STEP2, columns=["cluster"])
+            ]
+        )
+        rows = read_csv(folder / f"{dataset}_folds.csv", remedy=STEP2, columns=["cluster"])
+        folds = {c: np.array([int(r[c]) for r in rows]) for c in (rows[0] if rows else {}) if c != "cluster"}
+    except (KeyError, ValueError, TypeError) as error:
+        raise InputError(
+            f"{folder}: {dataset}_questions.jsonl, _clusters.csv or _folds.csv is damaged ({error!r}); {STEP2}"
+        ) from error
+    if len(clusters) != len(texts) or len(rows) != clusters.max(initial=-1) + 1:
+        raise InputError(
+            f"{folder}: {dataset}_clusters.csv, _folds.csv and _questions.jsonl do not belong together; {STEP2}"
+        )
+    rows_of = {split: np.array(members, dtype=int) for split, members in index.items()}
+    return Names(
+        llm,
+        dataset,
+        prompts,
+        texts,
+        rows_of["train"],
+        rows_of["test"],
+        clusters,
+        folds,
+        ids,
+        header.get("answer_characters"),
+    )
+
+
+@dataclass(frozen=True)
+class OfflineDataset:
+    """Everything a fit or an evaluation needs. Label matrices are float32 (rows, prompts), NaN if never asked.
+
+    `votes` are the parsed answers to the test rows, None if the log holds no texts.
+    """
+
+    names: Names
+    train_labels: np.ndarray
+    test_labels: np.ndarray
+    surface: np.ndarray
+    embedder: EmbedderInfo
+    embeddings_folder: Path
+    confidences: np.ndarray | None
+    verdicts: np.ndarray | None
+    votes: VoteTable | None = None
+
+    def features(
+        self, split_name: str, memory_gb: float = np.inf
+    ) -> tuple[np.ndarray | MappedQuestions, np.ndarray, int]:
+        """Question features float32 (texts, d), prompt vectors (P, e) and how many columns are embedding.
+
+        Features of more than `memory_gb` (10^9 bytes) stay in their files until a block of them is used.
+        """
+        suffix = f"_{split_name}" if self.embedder.fitted else ""
+        (questions, prompts), _ = load_embeddings(
+            self.embeddings_folder,
+            [f"questions{suffix}", f"prompts{suffix}"],
+            [len(self.names.texts), len(self.names.prompts)],
+        )
+        parts = [questions, self.surface]
+        if sum(part.nbytes for part in parts) > memory_gb * 1e9:
+            return MappedQuestions(parts), prompts, questions.shape[1]
+        return np.concatenate(parts, 1), prompts, questions.shape[1]
+
+
+def load(llm: str, dataset: str, paths: Paths) -> OfflineDataset:
+    """Read what steps 2 and 3 wrote for one dataset."""
+    names = load_names(llm, dataset, paths)
+    folder, vectors = paths.labels(llm), paths.embeddings / llm / dataset
+    labels = {}
+    for split, index, width in (
+        ("train", names.train_index, len(names.train_prompts)),
+        ("test", names.test_index, len(names.prompts)),
+    ):
+        path = folder / f"{dataset}_{split}_labels.npy"
+        labels[split] = load_array(path, remedy=STEP3, ndim=2, dtype="f", labels=True)
+        if labels[split].shape != (len(index), width):
+            raise InputError(
+                f"{path}: shape {labels[split].shape}, expected {(len(index), width)}; run step 3 again"
+            )
+    (surface,), info = load_embeddings(vectors, ["surface"], [len(names.texts)])
+    lmsc: list[np.ndarray | None] = [None, None]
+    for i, name in enumerate(("confidence", "verdict")):
+        path = folder / f"{dataset}_lmsc_{name}.npy"
+        if path.is_file():
+            lmsc[i] = load_array(path, remedy=STEP2, ndim=2)
+    votes = None
+    if (folder / f"{dataset}_test_votes.npy").is_file():
+        shape = labels["test"].shape
+        answers = load_array(folder / f"{dataset}_test_votes.npy", remedy=STEP2, ndim=2, dtype="i")
+        right = load_array(
+            folder / f"{dataset}_test_votes_right.npy", remedy=STEP2, ndim=2, dtype="f", labels=True
+        )
+        if answers.shape != shape or right.shape != shape:
+            raise InputError(
+                f"{folder}: {dataset}_test_votes*.npy do not fit the labels of shape {shape}; {STEP2}"
+            )
+        votes = VoteTable(answers, right)
+    return OfflineDataset(
+        names, labels["train"], labels["test"], surface, info, vectors, lmsc[0], lmsc[1], votes
+    )
+
+
+def input_files(llm: str, dataset: str, paths: Paths) -> list[Path]:
+    """Files whose content decides a fit or an evaluation; their hashes go into keys and manifests."""
+    folder, vectors = paths.labels(llm), paths.embeddings / llm / dataset
+    names = (
+        "names.json",
+        "questions.jsonl",
+        "clusters.csv",
+        "folds.csv",
+        "train_labels.npy",
+        "test_labels.npy",
+        "settings.csv",
+    )
+    optional = [
+        folder / f"{dataset}_{name}.npy"
+        for name in ("lmsc_confidence", "lmsc_verdict", "test_votes", "test_votes_right")
+    ]
+    files = [folder / f"{dataset}_{name}" for name in names] + [vectors / "embedder.json"]
+    for path in files:
+        if not path.is_file():
+            raise InputError(
+                f"missing {path}: {STEP2 if path.name.endswith(('names.json', 'questions.jsonl')) else STEP3}"
+            )
+    check_finished(folder / f"{dataset}_step2.json", paths.root, STEP2)
+    check_finished(folder / f"{dataset}_step3.json", paths.root, STEP3)
+    return files + [p for p in optional if p.is_file()]
+
+
+def all_splits(names: Names, assignments: int) -> Iterator[splits.Split]:
+    """Every split that a fitted embedder needs its own vectors for."""
+    yield names.paper_split()
+    yield from names.crossfit_splits(splits.SUBSET_FOLDS, 0)
+    for assignment in range(assignments):
+        yield from names.crossfit_splits(splits.HEADLINE_FOLDS, assignment)
+
+
+def parse_datasets(flag: str, known: Sequence[str], remedy: str) -> list[str]:
+    """`all` or a comma list; a name that is not known names the choices and the step that makes it."""
+    chosen = list(known) if flag == "all" else [name.strip() for name in flag.split(",") if name.strip()]
+    unknown = [name for name in chosen if name not in known]
+    if unknown or not chosen:
+        choices = f"choose all or from {', '.join(known)}, or" if known else "there is none yet;"
+        raise InputError(f"--dataset {flag}: {choices} {remedy}")
+    return chosen

@@ -1,0 +1,211 @@
+"""Step 2's work: from an interaction log to label vectors, questions, near-duplicate clusters and folds."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import asdict
+from itertools import chain
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from prompt_oirl.data import interactions
+from prompt_oirl.data.interactions import Interaction, LabelTable
+from prompt_oirl.data.near_duplicates import cluster_texts, in_order_of_appearance
+from prompt_oirl.data.prompts import Prompt
+from prompt_oirl.io.files import InputError, Paths, write_array, write_csv, write_json, write_jsonl
+from prompt_oirl.pipeline import offline_dataset
+from prompt_oirl.stats import splits
+from prompt_oirl.voting import votes
+
+
+def reorganise(llm: str, dataset: str, prompts: Sequence[Prompt], log: Path, paths: Paths) -> list[Path]:
+    """Write label vectors, questions, clusters and folds from an interaction log; returns the files written."""
+    folder = paths.labels(llm)
+    rows = interactions.stream(log, remedy="run llama_step1_gen_offline.py, or give the log this name")
+    rows = of_listed_prompts(interactions.of_one_source(rows, llm, dataset, str(log)), prompts, log)
+    # One pass over the log, which may be larger than memory; training labels are those of training prompts.
+    takes = {
+        "train": {p.id for p in prompts if p.role == "train"},
+        "test": {p.id for p in prompts if p.role != "unseen"},
+    }
+    making = {split: interactions.TableInTheMaking(str(log)) for split in takes}
+    characters = answers = 0
+    for row in rows:
+        if row.answer is not None:
+            characters += len(row.answer)
+            answers += 1
+        if row.prompt_id in takes.get(row.split, ()):
+            making[row.split].add(row)
+    asked = {split: set(table.prompts) for split, table in making.items()}
+    train_prompts, prompts = asked_prompts(asked["train"], asked["test"], prompts, log)
+    train = making["train"].table([p.id for p in train_prompts])
+    test = making["test"].table([p.id for p in prompts])
+    check_questions(train, test, log)
+    vectors = write_labels(folder, dataset, [("train", train, train_prompts), ("test", test, prompts)])
+    again = interactions.stream(log, remedy="run step 2 again")
+    vectors += write_votes(folder, dataset, again, test, prompts)
+
+    n_train = len(train.questions)
+    texts = train.questions + test.questions
+    index = in_order_of_appearance(texts)
+    distinct = list(dict.fromkeys(texts))
+    text_clusters = cluster_texts(distinct)
+    groups = dict(zip(texts, train.groups + test.groups))
+    own = [groups[text] for text in distinct]
+    # Variants of one problem as the data name them, else near-duplicates by their texts.
+    clusters = text_clusters if None in own else in_order_of_appearance([str(group) for group in own])
+    train_index, test_index = index[:n_train], index[n_train:]
+    report = overlap(train_index, test_index, clusters)
+    if clusters is not text_clusters:
+        by_text = overlap(train_index, test_index, text_clusters)
+        report |= {f"{name}_by_text": value for name, value in by_text.items() if "cluster" in name}
+
+    names = ("questions.jsonl", "clusters.csv", "folds.csv", "overlap.csv", "names.json")
+    tables = [folder / f"{dataset}_{name}" for name in names]
+    lines = [*question_lines("train", train, train_index), *question_lines("test", test, test_index)]
+    write_jsonl(tables[0], lines)
+    write_clusters(tables[1], clusters, train_index, test_index)
+    write_folds(tables[2], clusters)
+    write_csv(tables[3], ({"measure": k, "value": v} for k, v in report.items()), ["measure", "value"])
+    write_json(
+        tables[4],
+        {
+            "prompts": [p.text for p in train_prompts],
+            "training_set": [f"{folder.name}/{dataset}_train_{p.id}.npy" for p in train_prompts],
+            "test_set": [f"{folder.name}/{dataset}_test_{p.id}.npy" for p in train_prompts],
+            "prompt_table": [asdict(p) for p in prompts],
+            "answer_characters": round(characters / answers, 1) if answers else None,
+        },
+    )
+    print(
+        f"{dataset}: {n_train:,} training and {report['test_rows']:,} test rows, {len(distinct):,} distinct "
+        f"questions in {report['clusters']:,} clusters; {report['test_rows_seen_in_train']:,} test rows stand in "
+        f"train word for word, {report['test_rows_with_cluster_in_train']:,} as a near-duplicate"
+    )
+    if report["clusters"] < 2 * splits.HEADLINE_FOLDS:
+        print(
+            f"{dataset}: note: questions that differ in numbers and names alone are one problem; {report['clusters']} problems are "
+            "too few to learn from some and judge on others (crossfit); log more that differ"
+        )
+    return [*vectors, *tables]
+
+
+def of_listed_prompts(
+    rows: Iterable[Interaction], prompts: Sequence[Prompt], log: Path
+) -> Iterator[Interaction]:
+    """Hand the rows on; refuse rows that would be left out without a word: of an unlisted prompt, or one with another text."""
+    listed = {p.id: (p.text, p.position) for p in prompts}
+    for number, row in enumerate(rows, 1):
+        if row.prompt_id not in listed:
+            raise InputError(
+                f"{log}:{number}: prompt_id {row.prompt_id!r} is not in --prompts; pass the CSV that lists it"
+            )
+        if listed[row.prompt_id] != (row.prompt, row.position):
+            raise InputError(
+                f"{log}:{number}: prompt {row.prompt_id!r} has another text or position than in --prompts; "
+                "pass the CSV that the log was made with"
+            )
+        yield row
+
+
+def asked_prompts(
+    in_train: set[str], in_test: set[str], prompts: Sequence[Prompt], log: Path
+) -> tuple[list[Prompt], list[Prompt]]:
+    """The training prompts, and all prompts that stand in the log; those of role unseen are left out."""
+    asked = [p for p in prompts if p.id in in_train | in_test and p.role != "unseen"]
+    train = [p for p in asked if p.role == "train"]
+    unasked = [p.id for p in train if p.id not in in_train]
+    if not train or unasked:
+        raise InputError(f"{log}: no training rows for prompts {unasked or 'of role train'}; check --prompts")
+    return train, asked
+
+
+def check_questions(train: LabelTable, test: LabelTable, log: Path) -> None:
+    """Refuse a log that leaves nothing to train on or to judge."""
+    for kind, table in (("training", train), ("test", test)):
+        if not table.questions:
+            raise InputError(f"{log}: no {kind} rows; log training and test questions")
+    if len(set(train.questions)) < splits.HEADLINE_FOLDS:
+        raise InputError(
+            f"{log}: fewer than {splits.HEADLINE_FOLDS} distinct training questions; log more of them"
+        )
+
+
+def write_labels(
+    folder: Path, dataset: str, parts: Sequence[tuple[str, LabelTable, Sequence[Prompt]]]
+) -> list[Path]:
+    """One vector per split and prompt under its published name: bool, or float32 where samples were averaged."""
+    written = []
+    for split, table, prompts in parts:
+        for prompt, label in zip(prompts, table.labels.T):
+            written.append(folder / f"{dataset}_{split}_{prompt.id}.npy")
+            write_array(written[-1], label.astype(bool) if np.isin(label, (0, 1)).all() else label)
+    return written
+
+
+def write_votes(
+    folder: Path, dataset: str, rows: Iterable[Interaction], table: LabelTable, prompts: Sequence[Prompt]
+) -> list[Path]:
+    """Write the parsed answers to the test rows, read as the log's grader reads them; nothing if there are no texts."""
+    paths = [folder / f"{dataset}_test_votes.npy", folder / f"{dataset}_test_votes_right.npy"]
+    answered = (row for row in rows if row.split == "test" and row.answer is not None)
+    first = next(answered, None)
+    if first is None or len(prompts) > votes.MAX_PROMPTS:
+        for path in paths:
+            path.unlink(missing_ok=True)
+        return []
+    parser = first.grader if first.grader in votes.PARSERS else "strict"
+    cells = votes.vote_cells(chain([first], answered), table.question_ids, [p.id for p in prompts])
+    parsed = votes.vote_table(cells, table.labels.shape, parser)
+    write_array(paths[0], parsed.answers.astype(np.int16))
+    write_array(paths[1], parsed.right.astype(np.float32))
+    return paths
+
+
+def question_lines(split: str, table: LabelTable, index: np.ndarray) -> Iterator[dict[str, Any]]:
+    """One line per row of a split; `index` (n,) numbers the distinct texts."""
+    for i, text in enumerate(table.questions):
+        yield {
+            "split": split,
+            "row": i,
+            "question_id": table.question_ids[i],
+            "question": text,
+            "gold": table.golds[i],
+            "question_index": int(index[i]),
+        }
+
+
+def write_clusters(path: Path, clusters: np.ndarray, train_index: np.ndarray, test_index: np.ndarray) -> None:
+    """One line per distinct text: its cluster and how often it stands in either split."""
+    in_train, in_test = (np.bincount(part, minlength=len(clusters)) for part in (train_index, test_index))
+    lines = (
+        {"question_index": i, "cluster": c, "train_rows": in_train[i], "test_rows": in_test[i]}
+        for i, c in enumerate(clusters)
+    )
+    write_csv(path, lines, ["question_index", "cluster", "train_rows", "test_rows"])
+
+
+def write_folds(path: Path, clusters: np.ndarray) -> None:
+    """One line per cluster: its fold in each assignment that steps 3 to 5 may ask for."""
+    assignments = [(splits.HEADLINE_FOLDS, a) for a in range(offline_dataset.ASSIGNMENTS)]
+    assignments.append((splits.SUBSET_FOLDS, 0))
+    folds = {offline_dataset.fold_column(n, a): splits.assign_folds(clusters, n, a) for n, a in assignments}
+    lines = (
+        {"cluster": c} | {name: fold[c] for name, fold in folds.items()}
+        for c in range(int(clusters.max()) + 1)
+    )
+    write_csv(path, lines, ["cluster", *folds])
+
+
+def overlap(train_index: np.ndarray, test_index: np.ndarray, clusters: np.ndarray) -> dict[str, int]:
+    """How much of the test part a lookup table of the training part would know."""
+    return {
+        "train_rows": len(train_index),
+        "test_rows": len(test_index),
+        "distinct_questions": len(clusters),
+        "clusters": len(np.unique(clusters)),
+        "test_rows_seen_in_train": int(np.isin(test_index, train_index).sum()),
+        "test_rows_with_cluster_in_train": int(np.isin(clusters[test_index], clusters[train_index]).sum()),
+    }

@@ -1,0 +1,164 @@
+"""Where fits run: this machine's cores, or the workers of a Dask cluster that shares no disk with us.
+
+Workers get arrays and return a record and a model's bytes; whoever asked writes the files.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import re
+import signal
+import threading
+import time
+import warnings
+from collections.abc import Iterator, Sequence
+from concurrent.futures import CancelledError
+from contextlib import contextmanager, suppress
+from typing import Any
+
+from joblib import Parallel, delayed, effective_n_jobs, parallel_config
+
+from prompt_oirl.io.files import InputError
+from prompt_oirl.io.manifest import code_version, package_versions
+from prompt_oirl.pipeline import fits
+from prompt_oirl.pipeline.fit_data import FitData
+from prompt_oirl.pipeline.fits import Fit
+
+FROM_FILES = ("xgboost", "interaction")  # models that train on memory-mapped features
+ADDRESS = re.compile(r"(?:tcp|tls)://(?:[\w.-]+|\[[\w:.%]+\]):(\d{1,5})", re.ASCII)
+TLS_VARIABLES = {
+    f"DASK_DISTRIBUTED__COMM__TLS__{setting.upper().replace('-', '_').replace('.', '__')}": f"distributed.comm.tls.{setting}"
+    for setting in ("ca-file", "client.cert", "client.key")
+}
+TIMEOUT = 20  # seconds in which a scheduler must answer
+MUST_AGREE = ("numpy", "scikit-learn", "xgboost", "lightgbm")  # what decides the bits of a model
+
+
+def run_fits(
+    tasks: Sequence[tuple[Fit, str, FitData]], jobs: int = -1, dask: str = ""
+) -> Iterator[tuple[dict[str, Any], bytes]]:
+    """Records and model bytes, in the order of `tasks` (fit, key, data).
+
+    `jobs` fits run side by side here (-1: one per core), though no more than there are tasks, or, with `dask`
+    the address of a scheduler, as many as the cluster has threads. A task whose worker dies is done again by another.
+    """
+    if any(data.mapped() for _, _, data in tasks):
+        if dask:
+            raise InputError(
+                "--dask sends features to the workers' memory: raise --memory_gb, or leave it out"
+            )
+        for model in {fit.model for fit, _, _ in tasks} - set(FROM_FILES):
+            raise InputError(
+                f"--model {model} needs its features in memory: raise --memory_gb, or choose {' or '.join(FROM_FILES)}"
+            )
+        jobs = 1  # each fit uses all cores and as much memory as is meant to be used at all
+    calls = (delayed(fits.train)(*task) for task in tasks)
+    if dask:
+        with cluster(dask, [data for _, _, data in tasks]):
+            yield from Parallel(return_as="generator", batch_size=1)(calls)
+        return
+    # What joblib says of tasks in flight when the caller stops early is no news to who stopped it.
+    warnings.filterwarnings("ignore", message=".*tasks (have been successfully executed|which were still)")
+    # Workers inherit the ignored Ctrl-C: the parent alone hears it, says so in one line and ends them.
+    hears_interrupts = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    jobs = min(effective_n_jobs(-1) if jobs == -1 else jobs, len(tasks))
+    with parallel_config("loky", initializer=end_with, initargs=(os.getpid(),)):
+        results = Parallel(n_jobs=jobs, return_as="generator", batch_size=1)(calls)
+    signal.signal(signal.SIGINT, hears_interrupts)
+    yield from results
+
+
+def end_with(parent: int) -> None:
+    """End this process within a second of `parent`, which a kill -9 leaves no time to say good-bye."""
+
+    def watch() -> None:
+        while os.getppid() == parent:
+            time.sleep(0.5)
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
+
+
+def check_scheduler(address: str) -> None:
+    """Refuse an address at which no Dask scheduler answers in time; Client itself waits for a silent one for ever."""
+    import dask
+    from distributed import rpc
+    from distributed.security import Security
+
+    port = ADDRESS.fullmatch(address)
+    if not port or not 1 <= int(port[1]) <= 65535:
+        raise InputError(f"--dask {address!a}: an address looks like tcp://HOST:PORT or tls://HOST:PORT")
+
+    security = Security()
+    if address.startswith("tls:"):
+        missing = [name for name, setting in TLS_VARIABLES.items() if not dask.config.get(setting)]
+        if missing:
+            raise InputError(f"--dask {address}: set {', '.join(missing)} to your files (docs/larger.md)")
+    try:
+        secrets = security.get_connection_args("client")
+    except OSError as error:
+        raise InputError(
+            f"--dask {address}: the files that {', '.join(TLS_VARIABLES)} name cannot be used ({error})"
+        ) from error
+
+    async def ask() -> Any:
+        async with rpc(address, connection_args=secrets) as scheduler:
+            return (await scheduler.identity())["type"]
+
+    try:
+        found = asyncio.run(asyncio.wait_for(ask(), TIMEOUT))
+    except Exception as error:  # a stranger's bytes may look like anything to Dask, an array of 3 EiB too
+        found = type(error).__name__
+    if found != "Scheduler":
+        raise InputError(
+            f"--dask {address}: no scheduler answers there ({found}); start one with: dask scheduler"
+        )
+
+
+@contextmanager
+def cluster(address: str, shared: Sequence[FitData]) -> Iterator[None]:
+    """joblib on the Dask cluster at `address`; every worker gets a copy of `shared` and must run our code."""
+    try:
+        from distributed import Client, KilledWorker
+    except ImportError as error:
+        raise InputError('--dask needs Dask: pip install -e ".[dask]"') from error
+    check_scheduler(address)
+    client = Client(address, timeout=TIMEOUT)
+    for talks in ("distributed.client", "tornado.application"):  # what is wrong is said once, below
+        logging.getLogger(talks).setLevel(logging.CRITICAL)
+    with client:
+        if not client.scheduler_info()["workers"]:
+            raise InputError(
+                f"--dask {address}: no worker; start some with: dask worker {address} --nthreads 1"
+            )
+        ours = versions()
+        for worker, theirs in client.run(versions).items():
+            if theirs != ours:
+                what = ", ".join(
+                    f"{name} {theirs.get(name)} here {ours[name]}"
+                    for name in ours
+                    if theirs.get(name) != ours[name]
+                )
+                raise InputError(f"--dask {address}: worker {worker} has {what}; install the same there")
+        distinct = list({id(data): data for data in shared}.values())
+        # Else the scheduler thins out the copies, and with a worker that dies the only one left may be lost.
+        thins_out = client.amm.running()
+        client.amm.stop()
+        try:
+            with parallel_config(backend="dask", scatter=distinct):
+                yield
+        except (OSError, CancelledError, KilledWorker) as error:
+            raise InputError(
+                f"--dask {address}: the cluster was lost ({type(error).__name__}); finished fits are kept: "
+                "start scheduler and workers again, then run the same command again"
+            ) from error
+        finally:
+            if thins_out:
+                with suppress(OSError):  # no scheduler any more
+                    client.amm.start()
+
+
+def versions() -> dict[str, str]:
+    return package_versions(MUST_AGREE) | {"prompt_oirl": code_version()}

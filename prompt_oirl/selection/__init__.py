@@ -1,0 +1,1 @@
+"""Pick a prompt per question, from a log of your own."""

@@ -1,0 +1,99 @@
+"""What a log holds, before anything is learned from it: size, coverage, copies, overlap, cut answers, broken prompts."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from prompt_oirl.data.user_log import PromptLog
+from prompt_oirl.io.files import on_one_line
+
+
+@dataclass(frozen=True)
+class DataFacts:
+    """What the log holds. `coverage` is the share of cells asked, `broken` and `truncated` name prompts."""
+
+    rows: int
+    questions: int
+    prompts: int
+    groups: int
+    coverage: float
+    answers_per_cell: float
+    repeated_cells: int
+    duplicate_rows: int
+    near_duplicate_questions: int
+    test_questions_in_train: int
+    test_groups_in_train: int
+    broken_prompts: list[str]
+    truncated: dict[str, float]
+    success: dict[str, float]
+
+    def lines(self) -> list[str]:
+        """One sentence per fact, what needs attention last."""
+        said = [
+            f"{self.rows:,} answers: {self.questions:,} questions x {self.prompts} prompts, {self.coverage:.0%} of the cells asked, "
+            f"{self.answers_per_cell:.1f} answers per asked cell.",
+            f"{self.groups:,} groups of near-duplicate questions; {self.near_duplicate_questions:,} questions are near-duplicates of an earlier one.",
+        ]
+        if self.duplicate_rows:
+            said.append(
+                f"{self.duplicate_rows:,} rows repeat question, prompt and answer exactly: fine if the LLM was asked again, but drop copies of one answer, which count as independent evidence."
+            )
+        if self.test_questions_in_train or self.test_groups_in_train:
+            said.append(
+                f"{self.test_questions_in_train:,} questions of split test stand in split train too, {self.test_groups_in_train:,} with near-duplicates: "
+                "results on that split are a leak; folds by group are used here."
+            )
+        if self.broken_prompts:
+            said.append(f"Never right, probably broken or graded wrongly: {', '.join(self.broken_prompts)}.")
+        if self.truncated:
+            shares = ", ".join(f"{name} {share:.0%}" for name, share in self.truncated.items())
+            said.append(f"Answers that end in mid-sentence (cut by a token limit?): {shares}.")
+        return said
+
+
+def data_facts(log: PromptLog) -> DataFacts:
+    """Rows, coverage, copies, overlap, cut answers and prompts that never work."""
+    asked = log.counts > 0
+    groups = log.groups
+    answers = log.counts.sum(0)
+    broken = [
+        on_one_line(name) for name, n, s in zip(log.names, answers, log.prompt_success) if n >= 20 and s == 0
+    ]
+    cell = log.question * len(log.prompts) + log.prompt
+    texts = [(c, a) for c, a in zip(cell.tolist(), log.answer) if a]
+    overlap, close = 0, 0
+    if log.split is not None and {"train", "test"} <= set(log.split.tolist()):
+        of = {s: np.unique(log.question[log.split == s]) for s in ("train", "test")}
+        overlap = len(np.intersect1d(of["train"], of["test"]))
+        close = int(np.isin(groups[of["test"]], groups[of["train"]]).sum())
+    return DataFacts(
+        rows=len(log.correct),
+        questions=len(log.questions),
+        prompts=len(log.prompts),
+        groups=len(np.unique(groups)),
+        coverage=float(asked.mean()),
+        answers_per_cell=float(len(log.correct) / max(asked.sum(), 1)),
+        repeated_cells=int((log.counts > 1).sum()),
+        duplicate_rows=len(texts) - len(set(texts)),
+        near_duplicate_questions=len(groups) - len(np.unique(groups)),
+        test_questions_in_train=overlap,
+        test_groups_in_train=close,
+        broken_prompts=broken,
+        truncated=_truncated(log),
+        success={name: float(s) for name, s in zip(log.names, log.prompt_success)},
+    )
+
+
+def _truncated(log: PromptLog) -> dict[str, float]:
+    """Prompts of whose answers over a quarter ends without terminal punctuation, a sign or a digit."""
+    cut = np.array(
+        [np.nan if not a or len(a) < 20 else a.rstrip()[-1:].isalpha() for a in log.answer], dtype=float
+    )
+    shares = {}
+    for j, name in enumerate(log.names):
+        mine = cut[(log.prompt == j) & ~np.isnan(cut)]
+        if len(mine) >= 20 and mine.mean() > 0.25:
+            shares[on_one_line(name)] = float(mine.mean())
+    return shares

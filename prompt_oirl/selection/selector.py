@@ -1,0 +1,276 @@
+"""Pick a prompt for each question, learned from a log: `PromptSelector().fit("log.csv").select(questions)`.
+
+scikit-learn's conventions: settings in the constructor, what is learned ends in an underscore, `clone` and
+`get_params` work. No LLM is asked, and with the default embedder nothing leaves the machine.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from numbers import Integral, Real
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from sklearn.base import BaseEstimator
+from sklearn.utils.validation import check_is_fitted
+
+from prompt_oirl import reward_models
+from prompt_oirl.data.user_log import PromptLog, read_log
+from prompt_oirl.features.embedders import Embedder, encode_distinct, load_embedder
+from prompt_oirl.features.surface import surface_features
+from prompt_oirl.io.files import InputError
+from prompt_oirl.io.tables import check_text
+from prompt_oirl.reward_models import RewardModel, TrainingSet
+from prompt_oirl.selection import storage
+from prompt_oirl.stats.splits import INNER_FOLDS, assign_folds
+
+DEFAULT_MODEL = "interaction"  # ranks prompts by their means unless held-out folds support more
+LEAST_GROUPS = 20
+MOST_WEIGHT = 1e12
+PRIOR_ANSWERS = 2.0  # at the mean of all: a prompt that was asked once and right is not the best one yet
+OWN_AXIS = 0.3  # length of a logged prompt's own axis beside its embedding: equal embeddings stay two prompts
+
+
+class PromptSelector(BaseEstimator):
+    """Chooses, for each question, the prompt with the highest predicted success (Prompt-OIRL, Eq. 4).
+
+    Parameters
+    ----------
+    embedder: "minilm" (works offline), "tfidf", "openai:MODEL", a sentence-transformers folder or hub id, or an
+        object with `info`, `fit(texts)` and `encode(texts)`.
+    model: name of a reward model.
+    cost_weight: success that one unit of cost must bring; the score is success - cost_weight * cost.
+    seed: of everything random.
+
+    Learned: `prompts_` (texts), `names_`, `success_` (K,) and `cost_` (K,) of each logged prompt, `best_` (the
+    index of the prompt that succeeds most often), `model_`, `embedder_`.
+    """
+
+    def __init__(
+        self,
+        embedder: str | Embedder = "minilm",
+        model: str = DEFAULT_MODEL,
+        cost_weight: float = 0.0,
+        seed: int = 0,
+    ):
+        self.embedder = embedder
+        self.model = model
+        self.cost_weight = cost_weight
+        self.seed = seed
+
+    # --- learning ---------------------------------------------------------------------------------------
+
+    def fit(self, log: pd.DataFrame | str | Path | PromptLog) -> PromptSelector:
+        """Learn from a log (see `prompt_log.read_log`); raises InputError on one that cannot be used."""
+        log = read_log(log)
+        self.model_name_, self.model_ = self._fit_model(self.training_set(log), log)
+        return self
+
+    def training_set(self, log: PromptLog) -> TrainingSet:
+        """What `fit` trains on: features of the log's questions and prompts, labels and weights of its cells."""
+        self._check_settings(log.prompt_cost)
+        self.embedder_ = (
+            load_embedder(self.embedder, self.seed) if isinstance(self.embedder, str) else self.embedder
+        )
+        self.embedder_.fit(log.questions)
+        # A part of a log may lack a prompt, which is then one never seen.
+        asked = np.flatnonzero(log.counts.any(0))
+        self.prompts_, self.names_ = [log.prompts[j] for j in asked], [log.names[j] for j in asked]
+        self.success_, self.cost_ = log.prompt_success[asked], log.prompt_cost[asked]
+        self.best_ = int(np.argmax(shrunken_success(log)[asked]))
+        questions, size = self._question_features(log.questions)
+        prompts = self._prompt_features(self.prompts_)
+        return TrainingSet(questions, prompts, log.labels[:, asked], log.counts[:, asked], size, log.groups)
+
+    def _check_settings(self, costs: np.ndarray) -> None:
+        if not isinstance(self.cost_weight, Real) or not 0 <= self.cost_weight <= MOST_WEIGHT:
+            raise InputError(f"cost_weight {self.cost_weight}: give a number from 0 to {MOST_WEIGHT:g}")
+        if not isinstance(self.seed, Integral) or not 0 <= self.seed < 2**32:
+            raise InputError(f"seed {self.seed}: give a whole number from 0 to {2**32 - 1}")
+        if self.cost_weight and np.isnan(costs).all():
+            raise InputError(
+                "cost_weight needs costs: add a column cost to the log, or leave cost_weight at 0"
+            )
+
+    def _fit_model(self, data: TrainingSet, log: PromptLog) -> tuple[str, RewardModel]:
+        reason = _too_little(log)
+        if reason is None:
+            _, dense = np.unique(log.groups, return_inverse=True)
+            held_out = assign_folds(dense, INNER_FOLDS, self.seed)[dense] == 0
+            parts = [data.rows(~held_out), data.rows(held_out)]
+            if all(part.weights.any() for part in parts):
+                model = reward_models.make(self.model, seed=self.seed)
+                model.tune(*parts)
+                model.fit(data)
+                return self.model, model
+            reason = "answers stand on too few questions"
+        warnings.warn(f"{reason}: every question gets the prompt that is best overall", stacklevel=3)
+        model = reward_models.make(DEFAULT_MODEL, seed=self.seed)
+        model.fit(
+            replace(data, clusters=np.zeros(len(data.labels), dtype=int))
+        )  # one cluster: prompt means only
+        return DEFAULT_MODEL, model
+
+    def _question_features(self, texts: Sequence[str]) -> tuple[np.ndarray, int]:
+        """Embedding and surface features float32 (n, d), and how many columns are embedding."""
+        vectors = encode_distinct(self.embedder_, texts)
+        return np.concatenate([vectors, surface_features(texts)], 1), vectors.shape[1]
+
+    def _prompt_features(self, texts: Sequence[str]) -> np.ndarray:
+        """Embedding, and an axis of its own for each logged prompt; float32 (m, e + K)."""
+        place = {text: j for j, text in enumerate(self.prompts_)}
+        own = np.zeros((len(texts), len(place)), dtype=np.float32)
+        for i, text in enumerate(texts):
+            if text in place:
+                own[i, place[text]] = OWN_AXIS
+        return np.concatenate([encode_distinct(self.embedder_, texts), own], 1)
+
+    # --- choosing ---------------------------------------------------------------------------------------
+
+    def predict_proba(self, questions: Sequence[str], prompts: Sequence[str] | None = None) -> np.ndarray:
+        """Probability that each prompt answers each question right, float32 (n, m).
+
+        `prompts`: texts, by default those of the log. A prompt that the log lacks is judged by its likeness to
+        logged ones, which is a guess (README, "Your own logs").
+        """
+        check_is_fitted(self, "model_")
+        questions = _checked_texts(questions, "questions")
+        prompts = self.prompts_ if prompts is None else _checked_texts(prompts, "prompts")
+        if not questions or not prompts:
+            return np.zeros((len(questions), len(prompts)), dtype=np.float32)
+        features, _ = self._question_features(questions)
+        return self.model_.predict(features, self._prompt_features(prompts))
+
+    def rank(
+        self, questions: Sequence[str], prompts: Sequence[str] | None = None
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Prompt indices best first, int64 (n, m), and the probabilities (n, m) behind them.
+
+        Sorted by success - cost_weight * cost; ties go to the prompt with more success in the log.
+        """
+        probabilities = self.predict_proba(questions, prompts)
+        chosen = self.prompts_ if prompts is None else list(prompts)
+        return self.order(probabilities, chosen), probabilities
+
+    def order(self, probabilities: np.ndarray, prompts: Sequence[str]) -> np.ndarray:
+        """Indices int64 (n, m) of `prompts`, best first, for probabilities (n, m)."""
+        self._check_settings(self.cost_)
+        score = probabilities.astype(np.float64)
+        if self.cost_weight:
+            score = score - self.cost_weight * self._of_prompts(prompts, self.cost_, np.nanmean(self.cost_))
+        prior = self._of_prompts(prompts, self.success_, -1.0)
+        prior[[text == self.prompts_[self.best_] for text in prompts]] = 1.0
+        return np.lexsort((np.broadcast_to(-prior, score.shape), -score), axis=1)
+
+    def _of_prompts(self, prompts: Sequence[str], values: np.ndarray, unknown: float) -> np.ndarray:
+        known = {text: value for text, value in zip(self.prompts_, values) if not np.isnan(value)}
+        return np.array([known.get(text, unknown) for text in prompts])
+
+    def select(
+        self,
+        questions: Sequence[str],
+        prompts: Sequence[str] | None = None,
+        k: int = 1,
+        abstain_below: float | None = None,
+    ) -> np.ndarray:
+        """The best prompt of each question, object (n,); with k > 1 the k best, object (n, k), best first.
+
+        With `abstain_below`, None stands where the first pick's probability is lower than that.
+        """
+        picks, _ = self.choose(questions, prompts, k, abstain_below)
+        return picks[:, 0] if k == 1 else picks
+
+    def choose(
+        self,
+        questions: Sequence[str],
+        prompts: Sequence[str] | None = None,
+        k: int = 1,
+        abstain_below: float | None = None,
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """The k best prompts, object (n, k), as `select` gives them, and their probabilities (n, k)."""
+        if abstain_below is not None and not 0 <= abstain_below <= 1:
+            raise InputError(f"abstain_below {abstain_below}: give a probability, 0 to 1")
+        order, probabilities = self.rank(questions, prompts)
+        n_prompts = probabilities.shape[1]
+        if not n_prompts:
+            raise InputError("there is no prompt to choose from: give at least one")
+        if not 1 <= k <= n_prompts:
+            raise InputError(f"k={k}: choose 1 to {n_prompts}, the number of prompts")
+        texts = np.array([*(self.prompts_ if prompts is None else prompts), None], dtype=object)[:-1]
+        picks, chances = texts[order[:, :k]], np.take_along_axis(probabilities, order[:, :k], 1)
+        if abstain_below is not None:
+            picks[chances[:, 0] < abstain_below] = None
+        return picks, chances
+
+    # --- keeping ----------------------------------------------------------------------------------------
+
+    def save(self, folder: str | Path) -> Path:
+        """Write selector.json and the files it names (`selector_files`); the old selector stays whole until the new one is."""
+        check_is_fitted(self, "model_")
+        return storage.save(self, Path(folder))
+
+    @classmethod
+    def load(cls, folder: str | Path, embedder: Embedder | None = None) -> PromptSelector:
+        """Read what `save` wrote. `embedder` is needed only if an object of your own made the vectors."""
+        return storage.load(cls, Path(folder), embedder)
+
+
+class RememberingEmbedder:
+    """An embedder that encodes each text once; for the folds of a cross-fit, which share all their questions."""
+
+    def __init__(self, embedder: Embedder):
+        self._embedder, self.info = embedder, embedder.info
+        self._vectors: dict[str, np.ndarray] = {}
+
+    def fit(self, texts: Sequence[str]) -> None:
+        """Pretrained: nothing to fit."""
+
+    def encode(self, texts: Sequence[str]) -> np.ndarray:
+        new = [t for t in dict.fromkeys(texts) if t not in self._vectors]
+        if new:
+            self._vectors.update(zip(new, self._embedder.encode(new)))
+        return np.stack([self._vectors[t] for t in texts])
+
+
+def shared_embedder(selector: PromptSelector) -> Any:
+    """One embedder for all folds, unless it is fitted, which every fold must do for itself."""
+    spec = selector.embedder
+    embedder = load_embedder(spec, selector.seed) if isinstance(spec, str) else spec
+    if embedder.info.fitted or isinstance(embedder, RememberingEmbedder):
+        return spec
+    return RememberingEmbedder(embedder)
+
+
+def shrunken_success(log: PromptLog) -> np.ndarray:
+    """Success of each prompt with a few answers at the mean of all added, float64 (K,)."""
+    asked = log.counts.sum(0, dtype=np.float64)
+    pooled = (log.correct.sum() + 0.5) / (len(log.correct) + 1)
+    return (log.prompt_success * asked + PRIOR_ANSWERS * pooled) / (asked + PRIOR_ANSWERS)
+
+
+def _too_little(log: PromptLog) -> str | None:
+    """Why nothing about single questions can be learned from a log, or None if it can."""
+    if len(log.prompts) == 1:
+        return "the log has one prompt only"
+    known = log.labels[log.counts > 0]
+    if known.min() == known.max():
+        return f"every answer of the log has correct = {known.min():g}"
+    groups = len(np.unique(log.groups))
+    if groups < LEAST_GROUPS:
+        return f"the log has {groups} different questions (near-duplicates count once), fewer than {LEAST_GROUPS}"
+    return None
+
+
+def _checked_texts(texts: Sequence[str] | Mapping | Any, what: str) -> list[str]:
+    if isinstance(texts, str | bytes | Mapping | pd.DataFrame):
+        raise InputError(f"{what}: give a list of texts, not one {type(texts).__name__}")
+    checked = list(texts)
+    for i, text in enumerate(checked):
+        if not isinstance(text, str):
+            raise InputError(f"{what}[{i}] is {type(text).__name__}, expected text")
+        check_text(text, f"{what}[{i}]")
+    return checked

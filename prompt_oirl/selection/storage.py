@@ -1,0 +1,136 @@
+"""A saved selector: selector.json and the safetensors files it names. Nothing of it is code, nothing altered is loaded."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from prompt_oirl import reward_models
+from prompt_oirl.features.embedders import Embedder, TfidfEmbedder, load_embedder
+from prompt_oirl.io.files import (
+    InputError,
+    atomic_write,
+    content_key,
+    is_file_name,
+    read_json,
+    sha256,
+    write_json,
+)
+
+if TYPE_CHECKING:
+    from prompt_oirl.selection.selector import PromptSelector
+
+SCHEMA = 2
+HEADER = "selector.json"
+FIT_FIRST = "save a fitted PromptSelector there first (prompt-oirl fit LOG --out DIR)"
+
+
+def save(selector: PromptSelector, folder: Path) -> Path:
+    """Write selector.json and the files it names; the old selector stays whole until the new one is.
+
+    Nothing in the folder is code; a file that is not the one selector.json names is refused by `load`.
+    """
+    if folder.exists() and not folder.is_dir():
+        raise InputError(f"{folder} is a file: choose a folder for the selector")
+    files = {"model": _write_tensors(folder, "model", selector.model_.arrays())}
+    header: dict[str, Any] = {
+        "schema": SCHEMA,
+        "params": {
+            "model": selector.model,
+            "cost_weight": float(selector.cost_weight),
+            "seed": int(selector.seed),
+        },
+        "embedder": selector.embedder if isinstance(selector.embedder, str) else None,
+        "embedder_info": asdict(selector.embedder_.info),
+        "model": selector.model_name_,
+        "settings": selector.model_.settings,
+        "best": selector.best_,
+        "prompts": [
+            {"name": n, "text": t, "success": float(s), "cost": None if np.isnan(c) else float(c)}
+            for n, t, s, c in zip(selector.names_, selector.prompts_, selector.success_, selector.cost_)
+        ],
+    }
+    if selector.embedder_.info.fitted:
+        if not isinstance(selector.embedder_, TfidfEmbedder):
+            raise InputError(
+                "an embedder object of your own that is fitted cannot be saved; use tfidf or a fixed one"
+            )
+        header["words"], arrays = selector.embedder_.state()
+        files["embedder"] = _write_tensors(folder, "embedder", arrays)
+    header["files"] = files
+    header["check"] = content_key(header)
+    write_json(folder / HEADER, header)
+    current = {entry["name"] for entry in files.values()}
+    for path in folder.glob("*.safetensors"):
+        if path.name not in current and path.name.startswith(("model-", "embedder-")):
+            path.unlink()
+    return folder
+
+
+def load(kind: type[PromptSelector], folder: Path, embedder: Embedder | None) -> PromptSelector:
+    """Read what `save` wrote. `embedder` is needed only if an object of your own made the vectors."""
+    header = read_json(folder / HEADER, remedy=FIT_FIRST)
+    if not isinstance(header, dict) or header.get("schema") != SCHEMA:
+        raise InputError(f"{folder / HEADER}: not a selector of this version; fit and save it again")
+    if header.pop("check", None) != content_key(header):
+        raise InputError(
+            f"{folder / HEADER} was altered after it was saved; change settings with set_params and save, or fit again"
+        )
+    try:
+        selector = kind(embedder=embedder or header["embedder"], **header["params"])
+        prompts, info = header["prompts"], header["embedder_info"]
+        if selector.embedder is None:
+            raise InputError(
+                f"{folder}: made with an embedder object; pass the same as PromptSelector.load(dir, embedder=...)"
+            )
+        selector.embedder_ = (
+            load_embedder(header["embedder"], selector.seed) if embedder is None else embedder
+        )
+        if asdict(selector.embedder_.info) != info:
+            raise InputError(
+                f"{folder}: made with embedder {info['name']} ({info['revision']}), here is {selector.embedder_.info.name} "
+                f"({selector.embedder_.info.revision}); install the former, or fit again"
+            )
+        if isinstance(selector.embedder_, TfidfEmbedder):
+            selector.embedder_.restore(header["words"], _read_tensors(folder, header["files"]["embedder"]))
+        selector.prompts_, selector.names_ = [p["text"] for p in prompts], [p["name"] for p in prompts]
+        selector.success_ = np.array([p["success"] for p in prompts], dtype=np.float64)
+        selector.cost_ = np.array(
+            [np.nan if p["cost"] is None else p["cost"] for p in prompts], dtype=np.float64
+        )
+        selector.best_ = int(header["best"])
+        selector.model_name_ = header["model"]
+        selector.model_ = reward_models.make(selector.model_name_, seed=selector.seed)
+        selector.model_.restore(_read_tensors(folder, header["files"]["model"]))
+        selector.model_.settings = header["settings"]
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise InputError(
+            f"{folder / HEADER}: damaged ({error!r}); fit and save the selector again"
+        ) from error
+    return selector
+
+
+def _write_tensors(folder: Path, kind: str, arrays: dict[str, np.ndarray]) -> dict[str, str]:
+    """Write arrays to <kind>-<hash>.safetensors; its name and sha256."""
+    import hashlib
+
+    from safetensors.numpy import save as to_bytes
+
+    data = to_bytes({name: np.ascontiguousarray(a) for name, a in arrays.items()})
+    digest = hashlib.sha256(data).hexdigest()
+    name = f"{kind}-{digest[:12]}.safetensors"
+    with atomic_write(folder / name) as temporary:
+        temporary.write_bytes(data)
+    return {"name": name, "sha256": digest}
+
+
+def _read_tensors(folder: Path, entry: dict[str, str]) -> dict[str, np.ndarray]:
+    from safetensors.numpy import load_file
+
+    path = folder / entry["name"]
+    if not is_file_name(entry["name"]) or not path.is_file() or sha256(path) != entry["sha256"]:
+        raise InputError(f"{path} is missing or not the file {HEADER} names; fit and save the selector again")
+    return load_file(path)

@@ -1,0 +1,143 @@
+"""Several answers and a vote on the user's own log: what it would have brought, judged from stored answers.
+
+Everything that is chosen (order of prompts, weights, when to stop) is chosen on the questions of other folds.
+"""
+
+from __future__ import annotations
+
+import warnings
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+from sklearn.base import clone
+
+from prompt_oirl.data.user_log import PromptLog
+from prompt_oirl.grading import numbers
+from prompt_oirl.io.files import InputError
+from prompt_oirl.selection.selector import PromptSelector, shared_embedder
+from prompt_oirl.stats.metrics import ClusterBootstrap
+from prompt_oirl.stats.splits import HEADLINE_FOLDS, assign_folds
+from prompt_oirl.voting import votes
+from prompt_oirl.voting.evaluate import evaluate_voting
+from prompt_oirl.voting.votes import PARSERS, VoteTable
+
+MOST_CALLS = 16
+WAYS = {
+    "random": "random prompts, majority",
+    "best": "best prompts, majority",
+    "predicted": "best for the question, weighted",
+    "adaptive_predicted": "the same, stopping early",
+    "any_right": "any of them right (bound)",
+}
+COLUMNS = [
+    "way",
+    "budget",
+    "calls",
+    "success",
+    "success_low",
+    "success_high",
+    "gain",
+    "gain_low",
+    "gain_high",
+    "n",
+    "groups",
+]
+
+
+def guess_parser(log: PromptLog) -> str:
+    """`strict` (the last number) if nearly every answer holds a number, else `text` (the whole answer)."""
+    found = [PARSERS["strict"](a[-numbers.MAX_CHARACTERS :]) is not None for a in log.answer if a is not None]
+    return "strict" if found and np.mean(found) > 0.8 else "text"
+
+
+def vote_table(log: PromptLog, parser: str) -> VoteTable:
+    """The first stored answer of each cell as a vote."""
+    cells = zip(
+        log.question.tolist(), log.prompt.tolist(), log.sample.tolist(), log.answer, log.correct.tolist()
+    )
+    return votes.vote_table(cells, (len(log.questions), len(log.prompts)), parser)
+
+
+def most_logged(log: PromptLog, most: int) -> PromptLog:
+    """The part of a log about the `most` prompts with the most answers, all questions kept; verdicts play no part."""
+    if len(log.prompts) <= most:
+        return log
+    kept = np.sort(np.argsort(-log.counts.sum(0), kind="stable")[:most])
+    new = np.full(len(log.prompts), -1)
+    new[kept] = np.arange(most)
+    rows = np.flatnonzero(new[log.prompt] >= 0)
+    part = replace(
+        log,
+        prompts=[log.prompts[j] for j in kept],
+        names=[log.names[j] for j in kept],
+        question=log.question[rows],
+        prompt=new[log.prompt[rows]],
+        correct=log.correct[rows],
+        cost=log.cost[rows],
+        answer=[log.answer[i] for i in rows],
+        sample=log.sample[rows],
+        split=None if log.split is None else log.split[rows],
+    )
+    part.__dict__["groups"] = log.groups
+    return part
+
+
+def voting_rows(
+    selector: PromptSelector,
+    log: PromptLog,
+    parser: str = "auto",
+    seed: int = 0,
+    most_prompts: int = votes.MAX_PROMPTS,
+) -> list[dict[str, Any]]:
+    """Success and mean calls of each way of voting at budgets 1..16, and the gain over one answer of the best prompt.
+
+    Only prompts whose answer to a question is logged can be asked; questions without any answer are left out, and
+    so are all but the `most_prompts` (at most 64) prompts with the most answers.
+    """
+    log = most_logged(log, most_prompts)
+    if not log.has_answers:
+        raise InputError("voting needs the answers themselves: add a column answer to the log")
+    if len(log.prompts) < 2:
+        raise InputError("voting needs at least two prompts, the log has one")
+    table = vote_table(log, guess_parser(log) if parser == "auto" else parser)
+    asked = np.flatnonzero(table.logged.any(1))
+    part, table = log.take(asked), table.rows(asked)
+    _, dense = np.unique(part.groups, return_inverse=True)
+    if dense.max() + 1 < 2 * HEADLINE_FOLDS:
+        raise InputError(
+            f"voting is judged across folds: the log needs {2 * HEADLINE_FOLDS} different questions with answers, it has {dense.max() + 1}"
+        )
+    folds = assign_folds(dense, HEADLINE_FOLDS, seed)[dense]
+    embedder = shared_embedder(selector)
+
+    def predict(train: np.ndarray, wanted: np.ndarray) -> np.ndarray:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # small folds fall back to prompt means, as they should
+            fitted = clone(selector).set_params(embedder=embedder).fit(part.take(train))
+        return fitted.predict_proba([part.questions[i] for i in wanted], part.prompts).astype(np.float64)
+
+    curves = evaluate_voting(table, part.groups, [folds], predict, seed)
+    bootstrap = ClusterBootstrap(part.groups, seed)
+    one = curves["best"].right[:, :1]
+    rows = []
+    for name, label in WAYS.items():
+        success, gain = bootstrap.mean(curves[name].right), bootstrap.mean(curves[name].right - one)
+        for m in range(min(MOST_CALLS, len(part.prompts))):
+            rows.append(
+                dict(
+                    zip(
+                        COLUMNS,
+                        (
+                            label,
+                            m + 1,
+                            float(curves[name].calls[:, m].mean()),
+                            *success[m],
+                            *gain[m],
+                            len(asked),
+                            bootstrap.n_clusters,
+                        ),
+                    )
+                )
+            )
+    return rows

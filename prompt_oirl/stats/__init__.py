@@ -1,0 +1,1 @@
+"""Splits, metrics, policies and estimates: numbers about matrices of success."""

@@ -1,0 +1,240 @@
+r"""Value of a policy from an incomplete log: what success would have been, had another policy picked the prompts.
+
+A log knows the reward y of a question q under prompt p only where that cell was logged (O = 1), which happened
+with propensity e(q, p) = P(O = 1 | q). The value of a target policy pi is V = E_q sum_p pi(p | q) E[y | q, p].
+One prompt logged per question (a bandit log) and cells missing here and there are the same thing to these
+estimators; a question's cells are summed before anything is averaged, and questions of a cluster stay together.
+
+Which one: see `evaluate_policy`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+from scipy.stats import t as student
+
+from prompt_oirl.io.files import InputError
+from prompt_oirl.stats.splits import assign_folds
+
+GROUPS = 10  # of clusters: folds of the reward model and blocks of the direct method's jackknife
+LEAST_PROPENSITY = 0.01  # estimated propensities are not taken below this
+# Predicted rewards (len(wanted), P) of questions `wanted`, learned from the logged cells of questions `train`.
+Predict = Callable[[np.ndarray, np.ndarray], np.ndarray]
+
+
+@dataclass(frozen=True)
+class LoggedRewards:
+    """An incomplete log of n questions and P prompts.
+
+    `rewards` float64 (n, P) is NaN where not logged; `propensities` float64 (n, P) are the probabilities that a
+    cell is logged; `clusters` (n,) are near-duplicates. `scores` (n, s), of estimated propensities only,
+    are the gradients of each question's log likelihood: they narrow the intervals as estimating should.
+    """
+
+    rewards: np.ndarray
+    propensities: np.ndarray
+    clusters: np.ndarray
+    scores: np.ndarray | None = None
+
+    def __post_init__(self) -> None:
+        if self.rewards.shape != self.propensities.shape or len(self.clusters) != len(self.rewards):
+            raise ValueError(
+                f"rewards {self.rewards.shape}, propensities {self.propensities.shape} and clusters "
+                f"{self.clusters.shape} do not belong together"
+            )
+        if not ((self.propensities >= 0) & (self.propensities <= 1)).all():
+            raise InputError("propensities must lie in 0..1; pass the probability that each cell was logged")
+        if (self.logged & (self.propensities == 0)).any():
+            raise InputError("a logged cell has propensity 0; correct the propensities or estimate them")
+
+    @property
+    def logged(self) -> np.ndarray:
+        return ~np.isnan(self.rewards)
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A value with its 95 % interval. `answers` is the effective number of logged answers behind it."""
+
+    value: float
+    low: float
+    high: float
+    answers: float
+
+
+def importance_weights(log: LoggedRewards, target: np.ndarray) -> np.ndarray:
+    """w(q, p) = pi(p | q) O(q, p) / e(q, p), float64 (n, P).
+
+    Refuses a target that puts weight where the log can hold nothing: no estimator could know.
+    """
+    if target.shape != log.rewards.shape or not np.allclose(target.sum(1), 1) or (target < 0).any():
+        raise InputError(
+            f"the target policy needs probabilities of shape {log.rewards.shape} that sum to 1 per question"
+        )
+    unsupported = (target > 0) & (log.propensities == 0)
+    if unsupported.any():
+        prompts = np.flatnonzero(unsupported.any(0)).tolist()
+        raise InputError(
+            f"the target policy picks prompts {prompts} where the log never holds them (propensity 0); "
+            "log them, or choose a policy within the log's reach"
+        )
+    return np.where(log.logged, target / np.where(log.propensities > 0, log.propensities, 1), 0.0)
+
+
+def inverse_propensity(log: LoggedRewards, target: np.ndarray) -> Estimate:
+    """V = 1/n sum_q sum_p pi(p|q) O(q,p) / e(q,p) y(q,p)  (Horvitz and Thompson 1952).
+
+    Unbiased under true propensities, whatever the rewards are; its variance grows with the weights.
+    """
+    weights = importance_weights(log, target)
+    parts = (weights * np.nan_to_num(log.rewards)).sum(1)
+    return _estimate(float(parts.mean()), parts, log, weights, log.scores)
+
+
+def self_normalised(log: LoggedRewards, target: np.ndarray) -> Estimate:
+    """V = sum_qp w y / sum_qp w, w = pi O / e  (Hajek 1971; Swaminathan and Joachims 2015).
+
+    Stays within the range of the rewards and gains much where the sum of weights varies; its bias is of order 1/n.
+    """
+    weights = importance_weights(log, target)
+    total = weights.sum()
+    if total == 0:
+        raise InputError(
+            "no logged answer is one that the target policy would have asked for; log more, or choose another policy"
+        )
+    value = float((weights * np.nan_to_num(log.rewards)).sum() / total)
+    parts = value + (weights * (np.nan_to_num(log.rewards) - value)).sum(1) * len(weights) / total
+    return _estimate(value, parts, log, weights, log.scores)
+
+
+def direct_method(log: LoggedRewards, target: np.ndarray, predicted: CrossFit) -> Estimate:
+    """V = 1/n sum_q sum_p pi(p|q) r(q,p), r predicted across folds.
+
+    Needs no propensities; its bias is the reward model's, and no interval knows of that. The interval is a
+    jackknife over groups of clusters, so that it holds the noise of fitting the model.
+    """
+    parts = (target * predicted.held_out).sum(1)
+    kept = [(target * r).sum(1)[predicted.group != g].mean() for g, r in enumerate(predicted.by_model)]
+    groups = len(kept)
+    error = np.sqrt((groups - 1) / groups * ((np.array(kept) - np.mean(kept)) ** 2).sum())
+    reach = student.ppf(0.975, groups - 1) * error
+    value = float(parts.mean())
+    return Estimate(value, float(value - reach), float(value + reach), float(log.logged.sum()))
+
+
+def doubly_robust(log: LoggedRewards, target: np.ndarray, predicted: CrossFit) -> Estimate:
+    """V = 1/n sum_q sum_p pi(p|q) [r(q,p) + O(q,p) / e(q,p) (y(q,p) - r(q,p))]  (Dudik, Langford and Li 2011).
+
+    Unbiased under true propensities, and consistent if either propensities or reward model are; r is predicted
+    across folds, so a question's own reward never predicts it.
+    """
+    weights = importance_weights(log, target)
+    r = predicted.held_out
+    parts = (target * r).sum(1) + (weights * np.where(log.logged, log.rewards - r, 0)).sum(1)
+    return _estimate(float(parts.mean()), parts, log, weights, None)
+
+
+def _estimate(
+    value: float, parts: np.ndarray, log: LoggedRewards, weights: np.ndarray, scores: np.ndarray | None
+) -> Estimate:
+    """Student interval from the sums of `parts` (n,) by cluster: V + 1/n sum of centred parts, clusters independent.
+
+    Under propensities estimated by maximum likelihood the part of `parts` that their scores explain is no noise
+    (Robins, Rotnitzky and Zhao 1994; Hirano, Imbens and Ridder 2003).
+    """
+    noise, spent = parts - parts.mean(), 1
+    if scores is not None and len(parts) > 2 * scores.shape[1]:
+        noise = noise - scores @ np.linalg.lstsq(scores, noise, rcond=None)[0]
+        spent += scores.shape[1]
+    _, cluster = np.unique(log.clusters, return_inverse=True)
+    sums = np.bincount(cluster, weights=noise)
+    n, clusters = len(parts), len(sums)
+    if clusters < 2:
+        raise InputError("an interval needs questions of at least two clusters; log more questions")
+    widen = clusters / (clusters - 1) * n / max(n - spent, 1)
+    reach = student.ppf(0.975, clusters - 1) * np.sqrt(widen * (sums**2).sum()) / n
+    answers = weights.sum() ** 2 / max((weights**2).sum(), 1e-300)
+    return Estimate(value, float(value - reach), float(value + reach), float(answers))
+
+
+@dataclass(frozen=True)
+class CrossFit:
+    """Rewards predicted across groups of clusters: `held_out` (n, P) by models that did not see a question's cluster,
+    `by_model` (G, n, P) by each of the G models for all questions, `group` (n,) the group of each question."""
+
+    held_out: np.ndarray
+    by_model: np.ndarray
+    group: np.ndarray
+
+
+def cross_fit(log: LoggedRewards, predict: Predict, seed: int = 0) -> CrossFit:
+    """Fit `predict` once without each of ten groups of clusters."""
+    _, cluster = np.unique(log.clusters, return_inverse=True)
+    group = assign_folds(cluster, GROUPS, seed)[cluster]
+    every = np.arange(len(group))
+    by_model = np.stack([predict(every[group != g], every) for g in range(int(group.max()) + 1)])
+    return CrossFit(by_model[group, every], by_model, group)
+
+
+def ridge_rewards(features: np.ndarray, rewards: np.ndarray, penalty: float = 10.0) -> Predict:
+    """A reward model in closed form: per prompt a ridge regression on standardised features (n, d), intercept free."""
+    x = (features - features.mean(0)) / (features.std(0) + 1e-9)
+    x = np.column_stack([np.ones(len(x)), x])
+    ridge = penalty * np.eye(x.shape[1])
+    ridge[0, 0] = 1e-6
+
+    def predict(train: np.ndarray, wanted: np.ndarray) -> np.ndarray:
+        y = rewards[train]
+        overall = np.nanmean(y) if (~np.isnan(y)).any() else 0.5
+        columns = []
+        for j in range(y.shape[1]):
+            known = train[~np.isnan(y[:, j])]
+            gram = x[known].T @ x[known] + ridge
+            beta = np.linalg.solve(gram, x[known].T @ (rewards[known, j] - overall))
+            columns.append(overall + x[wanted] @ beta)
+        return np.clip(np.stack(columns, 1), 0, 1)
+
+    return predict
+
+
+def estimate_propensities(rewards: np.ndarray, features: np.ndarray, clusters: np.ndarray) -> LoggedRewards:
+    """The log with propensities fitted to what was logged: per prompt a logistic regression on features (n, d).
+
+    Right only if what decided over logging is among the features; no estimator can notice if it is not.
+    """
+    from sklearn.linear_model import LogisticRegression
+
+    x = (features - features.mean(0)) / (features.std(0) + 1e-9)
+    logged = ~np.isnan(rewards)
+    propensities = np.empty(rewards.shape)
+    for j in range(logged.shape[1]):
+        if logged[:, j].all() or not logged[:, j].any():
+            propensities[:, j] = logged[:, j]
+            continue
+        model = LogisticRegression(C=1e4, max_iter=300).fit(x, logged[:, j])
+        propensities[:, j] = np.clip(model.predict_proba(x)[:, 1], LEAST_PROPENSITY, 1)
+    design = np.column_stack([np.ones(len(x)), x])
+    scores = ((logged - propensities)[:, :, None] * design[:, None, :]).reshape(len(x), -1)
+    return LoggedRewards(rewards, propensities, clusters, scores)
+
+
+def evaluate_policy(
+    log: LoggedRewards, target: np.ndarray, predicted: CrossFit | None = None
+) -> dict[str, Estimate]:
+    """All estimators on one target policy (n, P); those that need a reward model only with `predicted`.
+
+    Doubly robust is the one to start with: it stays right if either the propensities or the reward model are. It is
+    not the best (scripts/measure_off_policy.py) where the target picks what was seldom logged: weights are large then, and
+    the direct method errs less if its model is any good. Nor where rewards are hard to predict: self-normalised
+    IPS is as good then and needs no model. Where both propensities and model are wrong, it is wrong as well.
+    """
+    found = {"ips": inverse_propensity(log, target), "snips": self_normalised(log, target)}
+    if predicted is not None:
+        found |= {
+            "dm": direct_method(log, target, predicted),
+            "dr": doubly_robust(log, target, predicted),
+        }
+    return found

@@ -1,0 +1,1 @@
+"""Several answers and a vote."""

@@ -1,0 +1,190 @@
+"""What voting brings, cross-fitted: success against calls, from answers that stand in the log.
+
+Order of prompts, vote weights and stopping rules are learned from the questions of the other folds; the predicted rewards
+that a stopping rule is fitted to are themselves predicted across inner folds.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from prompt_oirl.io.files import InputError
+from prompt_oirl.reward_models import TrainingSet, make, merge_repeats
+from prompt_oirl.stats.cells import column_means
+from prompt_oirl.stats.metrics import ClusterBootstrap
+from prompt_oirl.stats.splits import INNER_FOLDS, assign_folds
+from prompt_oirl.voting import votes
+from prompt_oirl.voting.votes import VoteTable
+
+RANDOM_DRAWS = 8
+REWARD_FOLDS = 3  # inner folds over which training questions get their predicted rewards
+# Predicted success (len(wanted), P) of questions `wanted`, learned from questions `train`.
+Predict = Callable[[np.ndarray, np.ndarray], np.ndarray]
+POLICIES = {
+    "random": "random prompts, majority",
+    "best": "best prompts, majority",
+    "weighted": "best prompts, weighted by their success",
+    "predicted": "prompts and weights by predicted reward",
+    "adaptive_weighted": "adaptive stopping, weighted by success",
+    "adaptive_predicted": "adaptive stopping, weighted by predicted reward",
+    "any_right": "any of the best prompts right (bound)",
+}
+
+
+@dataclass
+class Curve:
+    """One way of voting at budgets of 1..M calls: `right` and `calls` float64 (n, M), means over fold assignments."""
+
+    right: np.ndarray
+    calls: np.ndarray
+
+
+def evaluate_voting(
+    table: VoteTable,
+    clusters: np.ndarray,
+    assignments: Sequence[np.ndarray],
+    predict: Predict | None = None,
+    seed: int = 0,
+) -> dict[str, Curve]:
+    """Judge every way of voting (`POLICIES`) on every question by what was learned from the other folds.
+
+    `assignments` holds the fold (n,) of each question, once per assignment; no cluster may stand in two folds.
+    """
+    if not (table.logged.sum(1) > 1).any():
+        raise InputError(
+            "no question has the answers of two prompts: ask some questions with several prompts and log what they answer"
+        )
+    curves: dict[str, Curve] = {}
+    for number, folds in enumerate(assignments):
+        if folds.max() < 1:
+            raise InputError(
+                "voting is judged on other questions than it learns from; log two clusters or more"
+            )
+        for fold in range(int(folds.max()) + 1):
+            train, test = np.flatnonzero(folds != fold), np.flatnonzero(folds == fold)
+            if np.intersect1d(clusters[train], clusters[test]).size:
+                raise AssertionError(f"fold {fold} shares a cluster with the others")
+            rng = np.random.default_rng([seed, number, fold])
+            for name, right, calls in judge_fold(table, clusters, train, test, predict, rng):
+                curve = curves.setdefault(name, Curve(*np.zeros((2, *table.answers.shape))))
+                curve.right[test] += right / len(assignments)
+                curve.calls[test] += calls / len(assignments)
+    return curves
+
+
+def judge_fold(
+    table: VoteTable,
+    clusters: np.ndarray,
+    train: np.ndarray,
+    test: np.ndarray,
+    predict: Predict | None,
+    rng: np.random.Generator,
+) -> Iterator[tuple[str, np.ndarray, np.ndarray]]:
+    """Name, right and calls (test rows, M) of every policy on one fold."""
+    known, asked = table.rows(train), table.rows(test)
+    equal = np.ones(asked.answers.shape)
+    drawn = [votes.order_by(asked, rng.random(equal.shape)) for _ in range(RANDOM_DRAWS)]
+    right = [votes.count_votes(asked, order, equal).right for order in drawn]
+    yield "random", np.mean(right, 0), calls_made(asked, drawn[0])
+
+    success = np.nan_to_num(column_means(known.right), nan=0.0)  # never logged in training: asked last
+    constant = np.broadcast_to(success, equal.shape)
+    order = votes.order_by(asked, constant)
+    yield "best", votes.count_votes(asked, order, equal).right, calls_made(asked, order)
+    single = np.nan_to_num(np.take_along_axis(asked.right, order, 1))
+    yield "any_right", np.maximum.accumulate(single, 1), calls_made(asked, order)
+
+    agreement = votes.agreement_of_wrong_answers(known)
+    rewards = {"weighted": (np.broadcast_to(success, known.answers.shape), constant)}
+    if predict is not None:
+        rewards["predicted"] = (across_inner_folds(predict, train, clusters), predict(train, test))
+    for name, (learned, wanted) in rewards.items():
+        known_order, known_weights = (
+            votes.order_by(known, learned),
+            votes.log_odds_weights(learned, agreement),
+        )
+        order, weights = votes.order_by(asked, wanted), votes.log_odds_weights(wanted, agreement)
+        count, paid = votes.count_votes(asked, order, weights), calls_made(asked, order)
+        yield name, count.right, paid
+        finished = votes.count_votes(known, known_order, known_weights)
+        rules = votes.fit_stopping(finished, known_order, known_weights, range(1, table.answers.shape[1] + 1))
+        stops = [r.calls(count, votes.weight_left(order, weights, r.most_calls)) for r in rules]
+        made = np.array(stops).T
+        yield (
+            f"adaptive_{name}",
+            np.take_along_axis(count.right, made - 1, 1),
+            np.take_along_axis(paid, made - 1, 1),
+        )
+
+
+def across_inner_folds(predict: Predict, rows: np.ndarray, clusters: np.ndarray) -> np.ndarray:
+    """Rewards (len(rows), P) of each row as predicted without the rows of its inner fold of clusters."""
+    _, dense = np.unique(clusters[rows], return_inverse=True)
+    inner = assign_folds(dense, REWARD_FOLDS, 0)[dense]
+    parts = [(inner == f, predict(rows[inner != f], rows[inner == f])) for f in range(int(inner.max()) + 1)]
+    rewards = np.zeros((len(rows), parts[0][1].shape[1]))
+    for members, values in parts:
+        rewards[members] = values
+    return rewards
+
+
+def calls_made(table: VoteTable, order: np.ndarray) -> np.ndarray:
+    """Calls paid for after each place of the order, float64 (n, M): what is not logged is not paid for."""
+    return np.cumsum(np.take_along_axis(table.logged, order, 1), 1).astype(np.float64)
+
+
+def reward_predictor(
+    model: str,
+    questions: np.ndarray,
+    prompts: np.ndarray,
+    embedding_size: int,
+    question_index: np.ndarray,
+    right: np.ndarray,
+    clusters: np.ndarray,
+    seed: int = 0,
+) -> Predict:
+    """`Predict` by a reward model: features (texts, d) and (P, e); text (n,), labels (n, P) and cluster (n,) of each row."""
+
+    def training_set(rows: np.ndarray) -> TrainingSet:
+        ids, labels, weights = merge_repeats(question_index[rows], right[rows])
+        cluster_of = dict(zip(question_index[rows].tolist(), clusters[rows].tolist()))
+        return TrainingSet(
+            questions[ids],
+            prompts,
+            labels,
+            weights,
+            embedding_size,
+            np.array([cluster_of[i] for i in ids.tolist()]),
+        )
+
+    def predict(train: np.ndarray, wanted: np.ndarray) -> np.ndarray:
+        fitted = make(model, "fast", seed)
+        if "interaction" not in model:  # those fold their own training rows
+            _, dense = np.unique(clusters[train], return_inverse=True)
+            validation = assign_folds(dense, INNER_FOLDS, seed)[dense] == 0
+            fitted.tune(training_set(train[~validation]), training_set(train[validation]))
+        fitted.fit(training_set(train))
+        ids, inverse = np.unique(question_index[wanted], return_inverse=True)
+        return fitted.predict(questions[ids], prompts)[inverse].astype(np.float64)
+
+    return predict
+
+
+COLUMNS = ["policy", "budget", "calls", "success", "low", "high", "gain", "gain_low", "gain_high"]
+
+
+def curve_rows(curves: dict[str, Curve], clusters: np.ndarray, seed: int = 0) -> Iterator[dict[str, Any]]:
+    """Success and mean calls of each policy and budget, with 95 % intervals over clusters, and the gain over the best
+    single prompt (chosen on the other folds), paired."""
+    bootstrap = ClusterBootstrap(clusters, seed)
+    single = curves["best"].right[:, :1]
+    for name, curve in curves.items():
+        success, gain = bootstrap.mean(curve.right), bootstrap.mean(curve.right - single)
+        for m in range(curve.right.shape[1]):
+            yield {"policy": name, "budget": m + 1, "calls": float(curve.calls[:, m].mean())} | dict(
+                zip(COLUMNS[3:], map(float, (*success[m], *gain[m])))
+            )
