@@ -109,7 +109,7 @@ def write_partitioned(folder: Path, rows: Iterable[Interaction]) -> int:
         made = Path(name)
         parquet.write_dataset(
             batches(), made, schema=schema, format="parquet", partitioning=by_source,
-            max_rows_per_group=CHUNK, max_rows_per_file=20 * CHUNK, use_threads=False,  # keeps the order of rows
+            max_rows_per_group=CHUNK, max_rows_per_file=20 * CHUNK, preserve_order=True,
         )  # fmt: skip
         parts = [part.relative_to(made) for part in sorted(made.glob("llm=*/dataset=*"))]
         for part in parts:
