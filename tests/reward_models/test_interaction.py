@@ -305,7 +305,7 @@ def test_facts_name_what_is_wrong():
 
 
 def test_measure_selection_runs(tmp_path: Path):
-    script = Path(__file__).parents[1] / "scripts" / "measure_selection.py"
+    script = Path(__file__).parents[2] / "scripts" / "measure_selection.py"
     command = [sys.executable, str(script), "--parts", "variance", "--logs", "1", "--root", str(tmp_path)]
     page = tmp_path / "docs" / "selection.md"
     page.parent.mkdir()
