@@ -77,7 +77,8 @@ def test_a_script_that_imports_nothing_of_the_package_counts_as_needing_all(pack
 
 
 def test_a_table_takes_its_header_from_the_first_row(tmp_path: Path) -> None:
-    write_csv(tmp_path / "table.csv", iter([{"b": 1, "a": 0.5}, {"a": 2}]))
+    rows: list[dict[str, float]] = [{"b": 1, "a": 0.5}, {"a": 2}]
+    write_csv(tmp_path / "table.csv", iter(rows))
     assert (tmp_path / "table.csv").read_text() == "b,a\n1,0.5\n,2\n"
 
 
