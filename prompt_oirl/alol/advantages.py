@@ -47,7 +47,7 @@ class Advantages:
 
 def cache_key(model: str, head: str, rows: str, limits: Any, precision: str) -> str:
     """Name of the cache: hashes of the reference, the head's file and the rows, limits, precision, and the code."""
-    code = code_version("alol/log_probabilities.py", "alol/value_estimate.py", "alol/advantages.py")
+    code = code_version("prompt_oirl.alol.advantages")
     parts = {"model": model, "head": head, "rows": rows, "limits": repr(limits), "precision": precision}
     return content_key(parts | {"code": code})
 

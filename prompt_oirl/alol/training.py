@@ -113,9 +113,7 @@ def train(
     refused otherwise. `evaluate` gives a validation score, the higher the better; it must not depend on anything but
     the weights. `bar` is a tqdm bar. `stop_at` ends after so many steps, as a kill would, with a checkpoint.
     """
-    code = code_version(
-        *(f"alol/{name}.py" for name in ("training", "losses", "log_probabilities", "sampling"))
-    )
+    code = code_version("prompt_oirl.alol.training")
     key = content_key({"recipe": asdict(recipe), "loss": asdict(loss), "inputs": inputs, "code": code})
     weights = {name: p for name, p in model.named_parameters() if p.requires_grad}
     optimiser = torch.optim.AdamW(

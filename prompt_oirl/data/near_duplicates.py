@@ -51,6 +51,19 @@ def cluster_texts(texts: Sequence[str], threshold: float = 0.6) -> np.ndarray:
     return in_order_of_appearance(component[same][index])
 
 
+def connected_groups(left: np.ndarray, right: np.ndarray, n: int) -> np.ndarray:
+    """Group, int (n,), of each of `n` nodes, where left[i] and right[i] stand in one group."""
+    graph = coo_matrix((np.ones(len(left), dtype=bool), (left, right)), shape=(n, n))
+    return connected_components(graph, directed=False)[1]
+
+
+def joined_groups(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """The finest grouping, int64 (n,), in which what either of two groupings (ids from 0) puts together stays together."""
+    first_of_b = int(a.max(initial=-1)) + 1  # a row ties its two groups to each other
+    groups = connected_groups(a, b + first_of_b, first_of_b + int(b.max(initial=-1)) + 1)
+    return in_order_of_appearance(groups[a])
+
+
 def _all_close_pairs(vectors: csr_matrix, threshold: float) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """Every pair of rows whose cosine reaches `threshold`, block by block; time grows with the square of their number."""
     transposed = vectors.T.tocsc()
