@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
-import json
 import os
+
+# One thread a library, before any is loaded: test processes side by side would otherwise fight for the cores.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+import json
 import subprocess
 import sys
 import threading
@@ -13,6 +17,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
+from in_process import run_in_process
 from misbehaving_server import MisbehavingServer
 
 from prompt_oirl.data import interactions
@@ -107,18 +112,21 @@ STEPS = {
 QUICK = {2: [], 3: ["--embedder", "tfidf"], 4: ["--jobs", "1"], 5: []}
 
 
-def run_step(number: int, root: Path, *flags: str, check: bool = True) -> subprocess.CompletedProcess[str]:
-    """Run a step script as a user would, on the tiny log unless flags say otherwise."""
-    command = [sys.executable, STEPS[number], "--root", str(root)]
-    if "--llm" not in flags:
-        command += ["--llm", "tiny"]
-    result = subprocess.run(
-        [*command, *QUICK[number], *flags],
-        cwd=REPO_ROOT / "llama_exps",
-        capture_output=True,
-        text=True,
-        timeout=300,
-    )
+def step_command(number: int, root: Path, *flags: str) -> list[str]:
+    """A step script with the flags that make it quick, on the tiny log unless flags say otherwise."""
+    log = [] if "--llm" in flags else ["--llm", "tiny"]
+    return [sys.executable, STEPS[number], "--root", str(root), *log, *QUICK[number], *flags]
+
+
+def run_step(
+    number: int, root: Path, *flags: str, check: bool = True, own_process: bool = False
+) -> subprocess.CompletedProcess[str]:
+    """Run a step script as a user would; in this process unless `own_process`, which it needs for workers."""
+    command, cwd = step_command(number, root, *flags), REPO_ROOT / "llama_exps"
+    if own_process:
+        result = subprocess.run(command, cwd=cwd, capture_output=True, text=True, timeout=300)
+    else:
+        result = run_in_process(command, cwd)
     if check:
         assert result.returncode == 0, result.stderr + result.stdout
     return result

@@ -9,15 +9,14 @@ import json
 import resource
 import shutil
 import subprocess
-import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from conftest import QUICK, STEPS, run_step, tiny_interactions
-from test_steps import SMALL, read, tiny_runs, write_log
+from conftest import STEPS, run_step, step_command, tiny_interactions
+from tiny_runs import SMALL, read, tiny_runs, write_log
 
 from prompt_oirl.data.interactions import Interaction
 from prompt_oirl.io.files import REPO_ROOT
@@ -388,7 +387,7 @@ def test_vectors_that_only_a_worker_reads(jobs: str, finished: Path):
     spoil(1)(path)
     before = hashes(finished)
     flags = ("--jobs", jobs, "--split", "crossfit", "--subsets", "3", "--seed", "1")
-    check_refused(run_step(4, finished, *flags, check=False), path.name, STEPS[3])
+    check_refused(run_step(4, finished, *flags, check=False, own_process=jobs == "2"), path.name, STEPS[3])
     after = hashes(finished)  # fits of the other folds may have been added
     assert {p: after[p] for p in before} == before
 
@@ -503,7 +502,8 @@ def test_a_file_in_place_of_a_folder(number: int, folder: str, flags: list[str],
     shutil.rmtree(finished / folder)
     (finished / folder).write_text("I am a file.")
     before = hashes(finished)
-    check_refused(run_step(number, finished, *flags, check=False), str(finished / folder), "--root")
+    result = run_step(number, finished, *flags, check=False, own_process="--jobs" in flags)
+    check_refused(result, str(finished / folder), "--root")
     after = hashes(finished)
     assert {p: after[p] for p in before if "_labels" not in p} == {
         p: before[p] for p in before if "_labels" not in p
@@ -539,16 +539,7 @@ def test_files_that_may_not_grow(number: int, finished: Path):
     """A file-size limit stands in for a full disk everywhere; 1,500 bytes let some files pass and not others."""
     before = hashes(finished)
     result = subprocess.run(
-        [
-            sys.executable,
-            STEPS[number],
-            "--llm",
-            "tiny",
-            "--root",
-            str(finished),
-            *QUICK[number],
-            *REDO[number],
-        ],
+        step_command(number, finished, *REDO[number]),
         cwd=REPO_ROOT / "llama_exps",
         capture_output=True,
         text=True,
@@ -569,16 +560,7 @@ def test_a_full_disk(number: int, finished: Path, tmp_path: Path):
     disk, left = tmp_path / "disk", tmp_path / "left"
     disk.mkdir()
     before = hashes(finished)
-    step = [
-        sys.executable,
-        STEPS[number],
-        "--llm",
-        "tiny",
-        "--root",
-        str(disk),
-        *QUICK[number],
-        *REDO[number],
-    ]
+    step = step_command(number, disk, *REDO[number])
     script = (
         f"mount -t tmpfs -o size=32m tmpfs '{disk}' && cp -a '{finished}/.' '{disk}' || exit 99\n"
         f"free=$(df --output=avail -k '{disk}' | tail -1)\n"

@@ -132,7 +132,7 @@ def test_no_scheduler_is_one_clear_line(local: Path, tmp_path: Path) -> None:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    result = run_step(4, root, "--dask", f"tcp://127.0.0.1:{port}", check=False)
+    result = run_step(4, root, "--dask", f"tcp://127.0.0.1:{port}", check=False, own_process=True)
     assert result.returncode == 1
     assert "no scheduler answers there" in result.stderr.splitlines()[-1]
 
@@ -152,7 +152,7 @@ def test_what_is_no_scheduler_is_one_clear_line(greeting: bytes, local: Path, tm
     with socket.create_server(("127.0.0.1", 0)) as server:
         threading.Thread(target=answer, daemon=True).start()
         address = f"tcp://127.0.0.1:{server.getsockname()[1]}"
-        result = run_step(4, root, "--dask", address, check=False)
+        result = run_step(4, root, "--dask", address, check=False, own_process=True)
     assert connections and result.returncode == 1
     assert "no scheduler answers there" in result.stderr.splitlines()[-1]
 

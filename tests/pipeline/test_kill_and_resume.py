@@ -15,7 +15,7 @@ from pathlib import Path
 import psutil
 import pytest
 from conftest import QUICK, STEPS, run_step, write_tiny_log
-from test_steps import SMALL, files, times, tiny_runs
+from tiny_runs import SMALL, files, times, tiny_runs
 
 from prompt_oirl.io.files import REPO_ROOT
 
@@ -106,7 +106,7 @@ def assert_completes(number: int, root: Path, runs: Path, *flags: str) -> None:
     visible = [p for p in times(root) if not Path(p).name.startswith(".")]
     assert not [p for p in visible if p.endswith(".tmp")]
     done = finished_fits(root)
-    run_step(number, root, *flags)
+    run_step(number, root, *flags, own_process="--jobs" in flags)
     expected = files(runs / (str(number + 1) if number < 5 else "finished"), *COMPARED)
     found = {p: data for p, data in files(root, *COMPARED).items() if not Path(p).name.startswith(".")}
     assert found.keys() == expected.keys()
