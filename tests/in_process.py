@@ -64,13 +64,14 @@ def _exit_status(script: str) -> int:
 @contextlib.contextmanager
 def _as_alone(cwd: Path, argv: list[str], env: dict[str, str] | None) -> Iterator[None]:
     """Arguments, folder, environment, warnings and random numbers of a process of its own; afterwards as before."""
-    before = sys.argv, Path.cwd(), dict(os.environ), random.getstate(), np.random.get_state()  # noqa: NPY002
+    before = sys.argv, Path.cwd(), dict(os.environ), random.getstate(), np.random.get_state(), sys.path[:]  # noqa: NPY002
     torch = sys.modules.get("torch")
     torch_before = (
         (torch.get_rng_state(), torch.get_num_threads(), torch.get_default_dtype()) if torch else None
     )
     sys.argv = argv
     os.chdir(cwd)
+    sys.path.insert(0, str(Path(argv[0]).resolve().parent))
     if env is not None:
         os.environ.clear()
         os.environ.update(env)
@@ -87,6 +88,7 @@ def _as_alone(cwd: Path, argv: list[str], env: dict[str, str] | None) -> Iterato
         os.environ.update(before[2])
         random.setstate(before[3])
         np.random.set_state(before[4])  # noqa: NPY002
+        sys.path[:] = before[5]
         if torch and torch_before:
             torch.set_rng_state(torch_before[0])
             torch.set_num_threads(torch_before[1])

@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from in_process import run_in_process
 from safetensors.torch import save_file
 from test_alol_rows import synthetic_log
 
@@ -38,15 +39,16 @@ STEPS = {
 SMALL = ["--train_rows", "120", "--validation_rows", "40", "--test_rows", "30"]
 
 
-def step(number: int, root: Path, *flags: str, fails: bool = False) -> str:
+def step(number: int, root: Path, *flags: str, fails: bool = False, own_process: bool = False) -> str:
     """Run a step script; returns what it printed, or its complaint."""
-    result = subprocess.run(
+    command, cwd = (
         [sys.executable, f"{STEPS[number]}.py", "--root", str(root), *flags],
-        cwd=REPO_ROOT / "alol_exps",
-        capture_output=True,
-        text=True,
-        timeout=120,
+        REPO_ROOT / "alol_exps",
     )
+    if own_process:
+        result = subprocess.run(command, cwd=cwd, capture_output=True, text=True, timeout=120)
+    else:
+        result = run_in_process(command, cwd)
     if fails:
         lines = result.stderr.strip().split("\n")
         assert result.returncode == 1 and len(lines) == 1 and lines[0].startswith("error: "), result.stderr
@@ -90,12 +92,12 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_the_steps_as_commands(tmp_path):
     """All six with the published scripts' flags."""
     root, folder = tmp_path, tmp_path / "alol_exps" / "toy" / "main"
-    step(1, root, "-tn", "toy", *SMALL)
+    step(1, root, "-tn", "toy", *SMALL, own_process=True)
     step(2, root, "-e", "4", "-bs", "16", "-lr", "3e-3")
     printed = step(3, root, "-a2c_n", "3", "-v_bs", "64")
     assert "held-out prompts" in printed and "above 0" in printed
     flags = ["-algo", "a_lol", "-c", "0.9", "--steps", "6", "-ts", "-t", "-ev_b"]  # -ts: good_priority
-    assert "6 updates" in step(4, root, *flags, "--eval_steps", "3", "-bs", "8", "-as", "2")
+    assert "6 updates" in step(4, root, *flags, "--eval_steps", "3", "-bs", "8", "-as", "2", own_process=True)
     policy = json.loads((folder / "policies" / "a_lol-seed0" / "policy.json").read_text())
     assert policy["algorithm"] == "a_lol" and policy["recipe"]["accumulation"] == 2 and policy["rows"] < 120
     curve = table(folder / "policies" / "a_lol-seed0" / "curve.csv")
@@ -109,7 +111,7 @@ def test_the_steps_as_commands(tmp_path):
         "easy",
         "hard",
     }
-    printed = step(5, root)
+    printed = step(5, root, own_process=True)
     assert "reference" in printed and "a_lol-seed0" in printed
     results = root / "results" / "alol" / "toy"
     said = [

@@ -14,6 +14,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from conftest import run_step, tiny_interactions, write_tiny_log
+from in_process import run_in_process
 
 from prompt_oirl.data import interactions, near_duplicates
 from prompt_oirl.features import mapped as mapped_module
@@ -168,7 +169,8 @@ def test_step4_refuses_to_send_files_to_a_cluster(prepared: Path) -> None:
 
 def convert(log: Path, out: Path) -> None:
     script = REPO_ROOT / "scripts" / "convert_log.py"
-    subprocess.run([sys.executable, script, "--log", log, "--out", out], check=True, capture_output=True)
+    result = run_in_process([sys.executable, script, "--log", log, "--out", out], REPO_ROOT)
+    assert result.returncode == 0, result.stderr
 
 
 def test_a_partitioned_log_is_the_same_log(tmp_path: Path) -> None:

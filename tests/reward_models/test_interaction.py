@@ -12,6 +12,7 @@ import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from in_process import run_in_process
 
 from prompt_oirl import reward_models
 from prompt_oirl.data.user_log import read_log
@@ -314,7 +315,7 @@ def test_measure_selection_runs(tmp_path: Path):
     assert done.returncode == 0, done.stderr
     assert (tmp_path / "results/reference/selection_variance.csv").read_text().startswith("component,samples")
     assert "| difficulty | 2 | 1 |" in page.read_text()
-    done = subprocess.run([*command, "--parts", "variants"], capture_output=True, text=True, timeout=60)
+    done = run_in_process([*command, "--parts", "variants"], tmp_path)
     assert done.returncode != 0 and done.stderr.startswith("error: --parts variants: choose from"), (
         done.stderr
     )
