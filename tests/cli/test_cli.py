@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
-from test_prompt_selector import ODD, PROMPTS, made_log
+from made_logs import ODD, PROMPTS, made_log
 
 from prompt_oirl.cli import main
 from prompt_oirl.io.files import REPO_ROOT
