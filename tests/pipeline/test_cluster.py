@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import socket
 import subprocess
 import sys
@@ -18,6 +17,7 @@ from conftest import run_step, write_tiny_log
 from prompt_oirl.io.files import REPO_ROOT, InputError, Paths
 from prompt_oirl.pipeline.workers import check_scheduler
 
+dask = pytest.importorskip("dask")
 pytest.importorskip("distributed")
 TABLE = "toy_xgboost_validation.csv"
 StartCluster = Callable[
@@ -170,15 +170,15 @@ TLS = [f"DASK_DISTRIBUTED__COMM__TLS__{name}" for name in ("CA_FILE", "CLIENT__C
 
 @pytest.mark.parametrize("given", [[], TLS[:1], TLS], ids=["none", "one", "no such files"])
 def test_tls_without_certificates_names_the_variables(given: list[str]) -> None:
-    command = (
-        "from prompt_oirl.pipeline.workers import check_scheduler; check_scheduler('tls://127.0.0.1:8786')"
-    )
-    environment = {**os.environ, **dict.fromkeys(given, "nowhere.pem")}
-    result = subprocess.run(
-        [sys.executable, "-c", command], cwd=REPO_ROOT, env=environment, capture_output=True, text=True
-    )
-    line = result.stderr.splitlines()[-1]
-    assert "InputError: --dask tls://" in line
+    with pytest.MonkeyPatch.context() as patch:
+        for name in given:
+            patch.setenv(name, "nowhere.pem")
+        dask.config.refresh()  # Dask reads the environment when it is imported
+        with pytest.raises(InputError) as error:
+            check_scheduler("tls://127.0.0.1:8786")
+    dask.config.refresh()
+    line = str(error.value)
+    assert line.startswith("--dask tls://") and "\n" not in line
     assert [name for name in TLS if name in line] == (TLS if len(given) == 3 else TLS[len(given) :])
 
 
