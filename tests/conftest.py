@@ -147,10 +147,20 @@ def sentencepiece_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     ]
     (folder / "corpus.txt").write_text("\n".join(lines))
     sentencepiece.SentencePieceTrainer.train(
-        input=str(folder / "corpus.txt"), model_prefix=str(folder / "tokenizer"), vocab_size=300, model_type="bpe",
-        byte_fallback=True, split_digits=True, unk_id=0, bos_id=1, eos_id=2, pad_id=-1, normalization_rule_name="identity",
-        hard_vocab_limit=False, minloglevel=2,
-    )  # fmt: skip
+        input=str(folder / "corpus.txt"),
+        model_prefix=str(folder / "tokenizer"),
+        vocab_size=300,
+        model_type="bpe",
+        byte_fallback=True,
+        split_digits=True,
+        unk_id=0,
+        bos_id=1,
+        eos_id=2,
+        pad_id=-1,
+        normalization_rule_name="identity",
+        hard_vocab_limit=False,
+        minloglevel=2,
+    )
     return folder / "tokenizer.model"
 
 
@@ -172,9 +182,14 @@ def meta_state() -> dict[str, torch.Tensor]:
     }
     for layer in range(META_SIZE["n_layers"]):
         for name, shape in (
-            ("attention.wq", (dim, dim)), ("attention.wk", (dim, dim)), ("attention.wv", (dim, dim)), ("attention.wo", (dim, dim)),
-            ("feed_forward.w1", (ff, dim)), ("feed_forward.w2", (dim, ff)), ("feed_forward.w3", (ff, dim)),
-        ):  # fmt: skip
+            ("attention.wq", (dim, dim)),
+            ("attention.wk", (dim, dim)),
+            ("attention.wv", (dim, dim)),
+            ("attention.wo", (dim, dim)),
+            ("feed_forward.w1", (ff, dim)),
+            ("feed_forward.w2", (dim, ff)),
+            ("feed_forward.w3", (ff, dim)),
+        ):
             state[f"layers.{layer}.{name}.weight"] = random(*shape)
         state[f"layers.{layer}.attention_norm.weight"] = 1 + random(dim)
         state[f"layers.{layer}.ffn_norm.weight"] = 1 + random(dim)

@@ -96,8 +96,12 @@ def _as_alone(cwd: Path, argv: list[str], env: dict[str, str] | None) -> Iterato
 
 
 def _print_warning(
-    message: Warning | str, category: type[Warning], filename: str, lineno: int,
-    file: IO[str] | None = None, line: str | None = None,
-) -> None:  # fmt: skip
+    message: Warning | str,
+    category: type[Warning],
+    filename: str,
+    lineno: int,
+    file: IO[str] | None = None,
+    line: str | None = None,
+) -> None:
     """On stderr, where pytest would collect it."""
     (file or sys.stderr).write(warnings.formatwarning(message, category, filename, lineno, line))

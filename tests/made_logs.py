@@ -48,8 +48,10 @@ ODD: dict[str, pd.DataFrame] = {
     "one row": made_log().iloc[:1],
     "few questions": made_log(n=12),
     "each question with one prompt": made_log(missing=0).groupby("question").sample(1, random_state=0),
-    "a prompt asked once": pd.concat([made_log().query("prompt != 'Answer:'"), made_log().query("prompt == 'Answer:'").iloc[:1]]),
+    "a prompt asked once": pd.concat(
+        [made_log().query("prompt != 'Answer:'"), made_log().query("prompt == 'Answer:'").iloc[:1]]
+    ),
     "a prompt never right": made_log().assign(correct=lambda d: d.correct * (d.prompt != "Answer:")),
     "success rates": made_log().assign(correct=lambda d: 0.25 + 0.5 * d.correct),
     "samples": made_log(samples=3),
-}  # fmt: skip
+}

@@ -180,13 +180,19 @@ BAD = {
     "two logs and one": (["evaluate", "a.csv", "--train", "b.csv"], "give one log to cross-fit on, or both"),
     "half a pair": (["evaluate", "--train", "b.csv"], "give one log to cross-fit on, or both"),
     "no log": (["evaluate"], "give one log to cross-fit on, or both"),
-    "model": (["evaluate", "{log}", "--model", "magic", "--embedder", "tfidf"], "--model magic: choose one of"),
-    "embedder": (["evaluate", "{log}", "--embedder", "magic"], "--embedder magic: choose minilm, minilm-bf16, tfidf"),
+    "model": (
+        ["evaluate", "{log}", "--model", "magic", "--embedder", "tfidf"],
+        "--model magic: choose one of",
+    ),
+    "embedder": (
+        ["evaluate", "{log}", "--embedder", "magic"],
+        "--embedder magic: choose minilm, minilm-bf16, tfidf",
+    ),
     "questions": (["select", "{selector}", "{log}x.csv"], "missing"),
     "k": (["select", "{selector}", "--k", "9"], "k=9: choose 1 to 3"),
     "output is a folder": (["report", "{log}", "--out", "{selector}"], "is a folder: name the page"),
     "selector is a file": (["fit", "{log}", "--out", "{log}"], "is a file: choose a folder"),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("name", BAD)
@@ -201,14 +207,30 @@ def test_bad_input_is_one_line_and_status_1(folder: Path, name: str) -> None:
 
 HEAD = "question,prompt,correct\n"
 BAD_LOGS = {
-    "no column": ("question,prompt\na,A\n", [], "stdin: the column correct is missing (there are: question, prompt)"),
-    "above 1": (HEAD + "a,A,1\nb,A,7\n", [], "stdin:3: correct is '7', expected a number from 0 to 1, true or false"),
+    "no column": (
+        "question,prompt\na,A\n",
+        [],
+        "stdin: the column correct is missing (there are: question, prompt)",
+    ),
+    "above 1": (
+        HEAD + "a,A,1\nb,A,7\n",
+        [],
+        "stdin:3: correct is '7', expected a number from 0 to 1, true or false",
+    ),
     "NaN": (HEAD + "a,A,NaN\n", [], "stdin:2: correct is 'NaN', expected a number from 0 to 1"),
     "empty": ("", [], "stdin: the file is empty"),
     "no rows": (HEAD, [], "stdin: no row with a verdict"),
-    "llm": ("question,prompt,correct,llm\na,A,1,x\n", ["--llm", "y"], "stdin: no row of llm 'y'; there are x"),
-    "samples": ("question,prompt,correct,sample\na,A,1,0\na,A,0,0\n", [], "stdin:3: the same question, prompt and sample as row 2 with"),
-}  # fmt: skip
+    "llm": (
+        "question,prompt,correct,llm\na,A,1,x\n",
+        ["--llm", "y"],
+        "stdin: no row of llm 'y'; there are x",
+    ),
+    "samples": (
+        "question,prompt,correct,sample\na,A,1,0\na,A,0,0\n",
+        [],
+        "stdin:3: the same question, prompt and sample as row 2 with",
+    ),
+}
 
 
 @pytest.mark.parametrize("name", BAD_LOGS)

@@ -148,7 +148,10 @@ def test_flags(number: int, flags: list[str], words: list[str], finished: Path):
     [
         (cut, ["not valid JSON"]),
         (b"", ["no interactions"]),
-        (lambda path: path.write_bytes(path.read_bytes() + path.read_bytes().split(b"\n")[0] + b"\n"), ["stands twice"]),
+        (
+            lambda path: path.write_bytes(path.read_bytes() + path.read_bytes().split(b"\n")[0] + b"\n"),
+            ["stands twice"],
+        ),
         (lambda path: path.write_bytes(b"\xff\xfe" + path.read_bytes()), []),
         (b"[" * 100_000 + b"\n", []),
         (b'{"schema": 1}\n', [":1", "missing fields"]),
@@ -159,8 +162,21 @@ def test_flags(number: int, flags: list[str], words: list[str], finished: Path):
         (replace(b'"answer": "The', b'"answer": 7, "finish_reason": "The'), ["answer"]),
         (replace(b'"question_id": "toy-1"', b'"question_id": "toy-0"'), ["toy-0"]),
     ],
-    ids=["cut", "empty", "twice", "not_utf8", "deep", "fields", "schema", "nan", "list", "sample", "answer", "two_questions"],
-)  # fmt: skip
+    ids=[
+        "cut",
+        "empty",
+        "twice",
+        "not_utf8",
+        "deep",
+        "fields",
+        "schema",
+        "nan",
+        "list",
+        "sample",
+        "answer",
+        "two_questions",
+    ],
+)
 def test_a_broken_log(how: Change | bytes, words: list[str], finished: Path):
     change(finished / LOG, how)
     refused(2, finished, words=["toy_interactions.jsonl", *words])
@@ -629,13 +645,17 @@ def drop_last_line(path: Path) -> None:
         (f"{CHAT}corr_CoT.txt", replace(b"True", b"Maybe"), ["corr_CoT.txt", "Maybe"]),
         (f"{CHAT}corr_CoT.txt", lambda path: path.write_bytes(b"\xff" + path.read_bytes()), ["corr_CoT.txt"]),
         (f"{CHAT}answers_list_CoT.txt", cut, ["answers_list_CoT.txt", "fetch_data.py"]),
-        (f"{CHAT}answers_list_CoT.txt", lambda path: path.write_bytes(b"\xff" + path.read_bytes()), ["answers_list_CoT.txt"]),
+        (
+            f"{CHAT}answers_list_CoT.txt",
+            lambda path: path.write_bytes(b"\xff" + path.read_bytes()),
+            ["answers_list_CoT.txt"],
+        ),
         (f"{CHAT}corr_CoT.txt", Path.unlink, ["corr_CoT.txt", "fetch_data.py"]),
         (f"{FOLDS}0/train.csv", cut, ["fetch_data.py"]),
         (CRITIC, lambda path: np.save(path, np.load(path)[:-1]), ["prompt_0_confidence.npy", "1684 rows"]),
         (CRITIC, lambda path: np.save(path, np.full(1685, np.nan)), ["prompt_0_confidence.npy", "NaN"]),
     ],
-)  # fmt: skip
+)
 def test_a_broken_released_file(name: str, how: Change, words: list[str], released: Path):
     how(own_copy(released / name))
     refused(2, released.parents[1], "--llm", "llama2", "--dataset", "mawps", words=words)

@@ -47,7 +47,7 @@ def start_cluster(tmp_path: Path) -> Iterator[StartCluster]:
                 cwd=tmp_path,
                 stdout=subprocess.DEVNULL,
                 stderr=subprocess.DEVNULL,
-            )  # fmt: skip
+            )
         )
         return processes[-1]
 
@@ -95,9 +95,20 @@ def without_models(local: Path, root: Path) -> Path:
 def started(root: Path, address: str) -> subprocess.Popen[str]:
     """Step 4 on the cluster at `address`."""
     return subprocess.Popen(
-        [sys.executable, "llama_step4_offline_evaluation.py", "--root", str(root), "--llm", "tiny", "--dask", address],
-        cwd=REPO_ROOT / "llama_exps", stderr=subprocess.PIPE, text=True,
-    )  # fmt: skip
+        [
+            sys.executable,
+            "llama_step4_offline_evaluation.py",
+            "--root",
+            str(root),
+            "--llm",
+            "tiny",
+            "--dask",
+            address,
+        ],
+        cwd=REPO_ROOT / "llama_exps",
+        stderr=subprocess.PIPE,
+        text=True,
+    )
 
 
 def wait_for_a_model(run: subprocess.Popen[str], models: Path) -> None:

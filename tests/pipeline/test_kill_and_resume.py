@@ -70,10 +70,14 @@ def stop_at_write(tmp_path: Path):
         number: int, root: Path, write: int, sent: signal.Signals, *flags: str, cut: bool = False
     ) -> tuple[int, str]:
         process = start(
-            number, root, *flags,
+            number,
+            root,
+            *flags,
             PYTHONPATH=os.pathsep.join([str(hooks), os.environ.get("PYTHONPATH", "")]),
-            STOP_AT_WRITE=str(write), STOP_SIGNAL=str(int(sent)), STOP_CUT="1" if cut else "",
-        )  # fmt: skip
+            STOP_AT_WRITE=str(write),
+            STOP_SIGNAL=str(int(sent)),
+            STOP_CUT="1" if cut else "",
+        )
         _, stderr = process.communicate(timeout=120)
         return process.returncode, stderr
 

@@ -104,8 +104,12 @@ def test_pages_of_a_killed_process_are_removed_by_the_next(tmp_path: Path) -> No
     def run(then: str) -> subprocess.Popen[str]:
         return subprocess.Popen(
             [sys.executable, "-c", command + then],
-            cwd=REPO_ROOT, env={**os.environ, "TMPDIR": str(tmp_path)}, stdout=subprocess.PIPE, stdin=subprocess.PIPE, text=True,
-        )  # fmt: skip
+            cwd=REPO_ROOT,
+            env={**os.environ, "TMPDIR": str(tmp_path)},
+            stdout=subprocess.PIPE,
+            stdin=subprocess.PIPE,
+            text=True,
+        )
 
     killed = Path(run("os.kill(os.getpid(), signal.SIGKILL)").communicate()[0].strip())
     assert (killed / "pairs.page").is_file()

@@ -124,8 +124,11 @@ def test_every_documented_output_exists(finished: Path):
         names = {p.name for p in (finished / "results" / "tiny" / "toy" / protocol).iterdir()}
         tables = {f"TOY_tiny_{name}_comparison" for name in PUBLISHED}
         assert names == {f"{t}{s}" for t in tables for s in (".csv", ".png")} | {
-            "summary.csv", "picks.csv", "cost.csv", "manifest.json",
-        }  # fmt: skip
+            "summary.csv",
+            "picks.csv",
+            "cost.csv",
+            "manifest.json",
+        }
 
 
 def test_votes_stand_beside_the_other_selectors(finished: Path):
@@ -471,9 +474,11 @@ def test_n_counts_the_answers_behind_a_value(tmp_path: Path):
     """CoT was not asked on six test questions, APE on none of them."""
     some = {f"toy-{i}" for i in range(40, 46)}
     rows = [
-        r for r in tiny_interactions(**SMALL)
-        if r.split == "train" or not (r.prompt_id == "APE" or (r.question_id in some and r.prompt_id == "CoT"))
-    ]  # fmt: skip
+        r
+        for r in tiny_interactions(**SMALL)
+        if r.split == "train"
+        or not (r.prompt_id == "APE" or (r.question_id in some and r.prompt_id == "CoT"))
+    ]
     write_log(tmp_path, rows)
     run_all(tmp_path, "--subsets", "3", "--split", "paper")
     summary_rows = check_summary(tmp_path / "results" / "tiny" / "toy" / "paper" / "summary.csv")

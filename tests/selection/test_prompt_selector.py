@@ -192,14 +192,28 @@ DAMAGE = {
     "torn header": (lambda f: (f / HEADER).write_text("{"), "not valid JSON"),
     "other schema": (lambda f: change(f, schema=99), "not a selector of this version"),
     "no prompts": (lambda f: change(f, prompts=None), "damaged"),
-    "prompt edited": (lambda f: edit(f, '"text": "Answer:"', '"text": "Answer :"'), "was altered after it was saved"),
+    "prompt edited": (
+        lambda f: edit(f, '"text": "Answer:"', '"text": "Answer :"'),
+        "was altered after it was saved",
+    ),
     "best prompt edited": (lambda f: edit(f, '"best": ', '"best": 9'), "was altered after it was saved"),
-    "cost weight edited": (lambda f: edit(f, '"cost_weight": 0', '"cost_weight": 1'), "was altered after it was saved"),
+    "cost weight edited": (
+        lambda f: edit(f, '"cost_weight": 0', '"cost_weight": 1'),
+        "was altered after it was saved",
+    ),
     "model altered": (damage_model, "not the file selector.json names"),
     "model gone": (lambda f: next(f.glob("model-*")).unlink(), "is missing or not the file"),
-    "path leaves the folder": (lambda f: change(f, files={"model": {"name": "../x", "sha256": ""}, "embedder": {"name": "../x", "sha256": ""}}), "is missing or not the file"),
-    "other embedder": (lambda f: change(f, embedder_info={"name": "else", "revision": "1"}), "made with embedder else"),
-}  # fmt: skip
+    "path leaves the folder": (
+        lambda f: change(
+            f, files={"model": {"name": "../x", "sha256": ""}, "embedder": {"name": "../x", "sha256": ""}}
+        ),
+        "is missing or not the file",
+    ),
+    "other embedder": (
+        lambda f: change(f, embedder_info={"name": "else", "revision": "1"}),
+        "made with embedder else",
+    ),
+}
 
 
 @pytest.mark.parametrize("name", DAMAGE)
