@@ -1,6 +1,6 @@
 """Run a script in this process as a user would run it in one of its own, without importing everything again.
 
-What a process of its own shows alone (kills, Ctrl-C, closed pipes, limits, the network, other workers) stays with
+What only a process of its own can show (kills, Ctrl-C, closed pipes, limits, the network, workers) stays with
 subprocess; so do a few plain runs of every group of scripts.
 """
 
@@ -63,8 +63,9 @@ def _exit_status(script: str) -> int:
 
 @contextlib.contextmanager
 def _as_alone(cwd: Path, argv: list[str], env: dict[str, str] | None) -> Iterator[None]:
-    """Arguments, folder, environment, warnings and random numbers of a process of its own; afterwards as before."""
-    before = sys.argv, Path.cwd(), dict(os.environ), random.getstate(), np.random.get_state(), sys.path[:]  # noqa: NPY002
+    """Arguments, folder, environment and warnings of a process of its own; afterwards all is as before."""
+    before = sys.argv, sys.path[:], Path.cwd(), dict(os.environ)
+    random_before = random.getstate(), np.random.get_state()  # noqa: NPY002
     torch = sys.modules.get("torch")
     torch_before = (
         (torch.get_rng_state(), torch.get_num_threads(), torch.get_default_dtype()) if torch else None
@@ -82,13 +83,12 @@ def _as_alone(cwd: Path, argv: list[str], env: dict[str, str] | None) -> Iterato
             warnings.showwarning = _print_warning
             yield
     finally:
-        sys.argv = before[0]
-        os.chdir(before[1])
+        sys.argv, sys.path[:] = before[:2]
+        os.chdir(before[2])
         os.environ.clear()
-        os.environ.update(before[2])
-        random.setstate(before[3])
-        np.random.set_state(before[4])  # noqa: NPY002
-        sys.path[:] = before[5]
+        os.environ.update(before[3])
+        random.setstate(random_before[0])
+        np.random.set_state(random_before[1])  # noqa: NPY002
         if torch and torch_before:
             torch.set_rng_state(torch_before[0])
             torch.set_num_threads(torch_before[1])

@@ -12,7 +12,10 @@ PROMPTS = ("Think step by step.", "Answer:", "Draw a picture first.")
 def made_log(
     n: int = 160, missing: float = 0.3, depends: bool = True, seed: int = 0, samples: int = 1
 ) -> pd.DataFrame:
-    """Stories of four kinds, three of which one prompt each answers and the last none; or `depends` on the prompt alone."""
+    """Stories of four kinds, three of which one prompt each answers and the last none.
+
+    Without `depends`, success is a matter of the prompt alone.
+    """
     rng = np.random.default_rng(seed)
     rows = []
     for i in range(n):

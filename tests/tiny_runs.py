@@ -53,7 +53,8 @@ def write_log(root: Path, rows: list[Interaction]) -> Path:
 def tiny_runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with the tiny root as it is before each step (2, 3, 4, 5) and at the end (finished).
 
-    Made once for all test processes, by processes of their own; read only. seconds.json says how long each step took.
+    Made once for all test processes, by steps in processes of their own; read only. seconds.json holds their
+    durations.
     """
     base = tmp_path_factory.getbasetemp()
     runs = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "tiny_runs"

@@ -1,4 +1,4 @@
-"""The command line as a user meets it: stdin, formats, exit statuses; in a process of its own where that matters."""
+"""The command line as a user meets it: stdin, formats, exit statuses."""
 
 from __future__ import annotations
 
@@ -335,7 +335,8 @@ def test_wrong_flags_are_status_2_and_help_shows_examples() -> None:
 
 def test_a_reader_that_stops_early_is_no_error(folder: Path) -> None:
     questions = "".join(f"question {i}\n" for i in range(20_000))
-    shell = f'"{sys.executable}" -m prompt_oirl select "{folder / "selector"}" | head -1; exit "${{PIPESTATUS[0]}}"'
+    select = f'"{sys.executable}" -m prompt_oirl select "{folder / "selector"}"'
+    shell = select + ' | head -1; exit "${PIPESTATUS[0]}"'
     result = subprocess.run(
         ["bash", "-c", shell], input=questions, capture_output=True, text=True, cwd=REPO_ROOT
     )

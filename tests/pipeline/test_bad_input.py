@@ -1,4 +1,4 @@
-"""Broken input, full disks, wrong flags: one line that names the file and the remedy, and nothing written is lost."""
+"""Broken input, full disks, wrong flags: one line names file and remedy, and nothing written is lost."""
 
 from __future__ import annotations
 
@@ -552,7 +552,7 @@ def check_files_are_whole(number: int, root: Path, before: dict[str, str], *, co
 
 @pytest.mark.parametrize("number", STEPS)
 def test_files_that_may_not_grow(number: int, finished: Path):
-    """A file-size limit stands in for a full disk everywhere; 1,500 bytes let some files pass and not others."""
+    """A file-size limit stands in for a full disk; 1,500 bytes let some files pass and not others."""
     before = hashes(finished)
     result = subprocess.run(
         step_command(number, finished, *REDO[number]),

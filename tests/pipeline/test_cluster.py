@@ -1,4 +1,4 @@
-"""Step 4 on a Dask cluster of two worker processes: the local run's bytes, also when one of them is killed."""
+"""Step 4 on a Dask cluster of two worker processes: the local run's bytes, also when one is killed."""
 
 from __future__ import annotations
 

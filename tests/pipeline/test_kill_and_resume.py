@@ -1,4 +1,4 @@
-"""Kill a step at any moment, run it again: the same bytes as without the kill, and nothing finished is redone."""
+"""Kill a step at any moment, run it again: the same bytes as without the kill, nothing finished is redone."""
 
 from __future__ import annotations
 
@@ -21,15 +21,15 @@ from prompt_oirl.io.files import REPO_ROOT
 
 COMPARED = (".csv", ".npy", ".png", ".jsonl", ".safetensors")
 SCRIPTS = REPO_ROOT / "llama_exps"
-# Moments by the clock (in durations of an uninterrupted run) and by what has been written; seeded, so always the same.
+# Moments by the clock (in durations of an uninterrupted run) and by what has been written; always the same.
 DRAW = random.Random(2024)
 CLOCK = [(step, round(DRAW.uniform(*part), 2)) for step in STEPS for part in ((0.4, 0.75), (0.75, 1.2))]
 WRITES = [(2, "first"), (2, "middle"), (2, "last"), (3, "middle")]
 WRITES += [(4, "first"), (4, "middle"), (4, "last"), (5, "middle"), (5, "last")]
 
-# Loaded by every Python process of the step. It counts the moments at which a whole temporary file is about to
-# replace its target, and at the chosen one stops the process group as a user or the kernel would. With STOP_CUT the
-# temporary loses its second half first, as if the write itself had been cut.
+# Loaded by every Python process of the step. It counts the moments at which a whole temporary file is about
+# to replace its target, and at the chosen one stops the process group as a user or the kernel would. With
+# STOP_CUT the temporary loses its second half first, as if the write itself had been cut.
 STOP_AT_WRITE = """
 import os, signal, sys
 left = [int(os.environ["STOP_AT_WRITE"])]

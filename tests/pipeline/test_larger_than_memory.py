@@ -216,7 +216,7 @@ def test_a_partition_appears_when_all_is_written_and_is_never_replaced(
 
 
 def test_parts_of_a_log_that_grew(tmp_path: Path) -> None:
-    """Each file has its own columns; names in rows count as much as those of the folder; no file goes unread."""
+    """Each file has its own columns; names in rows count as much as the folder's; no file goes unread."""
     rows = tiny_interactions()
     part = Paths(tmp_path).partitioned_log("my bot", "toy")
     assert part.relative_to(tmp_path) == Path("data/logs/llm=my%20bot/dataset=toy")

@@ -292,7 +292,7 @@ def test_leak_probe_crossfit_sees_nothing_where_the_paper_split_sees_all(tmp_pat
 
 
 def test_near_copies_in_one_cluster_do_not_leak_either(tmp_path: Path) -> None:
-    """Each test text has a twin in train: other text, same cluster, vector and answers. A neighbour tells all."""
+    """Each test text has a twin in train: other text, same cluster, vector, answers. Neighbours tell all."""
     data = dataset(tmp_path, n_texts=200, repeats=0, clusters=[i % 100 for i in range(200)])
     noise = (np.random.default_rng(1).random((100, SEEN + HELD_OUT)) < 0.5).astype(np.float32)
     questions, prompts, _ = data.features("paper")
@@ -456,7 +456,7 @@ def test_step_5_votes_over_the_logged_answers(toy: OfflineDataset) -> None:
     assert (result.calls_of("vote_weighted", 5), result.calls_of("vote_16_3", 5)) == (SEEN, 3)
     assert "vote_3" not in result.success  # three prompts of three is vote_weighted
     assert result.calls_of("irl_0", 5) == 1 and result.calls_of("oracle_16", 5) == 5
-    # Of the first two votes that differ, the one of higher predicted reward wins: with one right, the pick decides.
+    # Of the first two votes that differ, the one of higher predicted reward wins: the pick decides.
     alone = labels[:, :SEEN].sum(1) == 1
     assert (result.success["vote_majority"][alone] == result.success["irl_0"][alone]).all()
     paid = {row["selector"]: row["calls_per_question"] for row in costs.cost_rows(toy, result, price=1.0)}

@@ -25,10 +25,12 @@ from prompt_oirl.reports import costs, summary
 
 # Header lines as Prompt-OIRL's step 5 writes them (specification of the five published tables).
 PUBLISHED = {
-    "performance": "X,Training Best Mean,Training Best Std,IRL 0 Mean,IRL 0 Std,All Mixed Mean,All Mixed Std,IRL 10 Mean,"
-    "IRL 10 Std,IRL 100 Mean,IRL 100 Std,LLM Confidence w/ Test Prompts,LLM Confidence Train Prompts,LLM combined",
+    "performance": "X,Training Best Mean,Training Best Std,IRL 0 Mean,IRL 0 Std,All Mixed Mean,All Mixed Std,"
+    "IRL 10 Mean,IRL 10 Std,IRL 100 Mean,IRL 100 Std,"
+    "LLM Confidence w/ Test Prompts,LLM Confidence Train Prompts,LLM combined",
     **{
-        metric: f"X,Test {title} Mean,Test {title} Std,Train {title} Mean,Train {title} Std,LLM Test Metric,LLM Train Metric"
+        metric: f"X,Test {title} Mean,Test {title} Std,Train {title} Mean,Train {title} Std,"
+        "LLM Test Metric,LLM Train Metric"
         for metric, title in (
             ("acc", "Accuracy"),
             ("precision", "Precision"),
@@ -397,7 +399,7 @@ def test_unknown_flags_and_values_are_refused(number: int, flags: list[str], nam
 
 # --- no network --------------------------------------------------------------------------------------
 
-# Loaded by every Python process of the step, its workers too; an attempt is noted even if someone swallows the error.
+# Loaded by every Python process of the step, its workers too; notes an attempt even if its error is lost.
 NO_NETWORK = """
 import os, socket, sys
 def refuse(event, arguments):
@@ -583,7 +585,7 @@ def test_a_log_of_one_problem_is_said_to_be_too_few(tmp_path: Path):
 
 
 def test_groups_of_the_data_stand_in_for_near_duplicates_and_a_committed_log_is_found(tmp_path: Path):
-    """Folds follow the groups; unseen prompts are logged and left out; the log is the Parquet file under data/."""
+    """Folds follow the groups; unseen prompts are left out; the log is the Parquet file under data/."""
     rows = [
         dataclasses.replace(r, group=f"{r.split}-{int(r.question_id.split('-')[1]) // 3}", llm="tiny")
         for r in tiny_interactions(**SMALL)

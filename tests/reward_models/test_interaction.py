@@ -1,4 +1,4 @@
-"""The interaction model, the simulated logs and the diagnosis: what they claim, on logs whose truth is known."""
+"""The interaction model, the simulated logs and the diagnosis, on logs whose truth is known."""
 
 from __future__ import annotations
 
@@ -195,7 +195,7 @@ def test_regression_agrees_with_scikit_learn():
     assert 0.02 < error < 0.04
 
 
-# --- simulated logs --------------------------------------------------------------------------------------------
+# --- simulated logs ----------------------------------------------------------------------------------
 
 
 def test_simulated_log_has_what_it_says():
@@ -220,7 +220,7 @@ def test_hidden_cells_follow_their_propensities():
         assert not np.isnan(hidden.correct[~log.train]).any()
 
 
-# --- diagnosis -------------------------------------------------------------------------------------------------
+# --- diagnosis ---------------------------------------------------------------------------------------
 
 
 def test_a_small_log_without_expected_gain_says_that_it_is_small() -> None:
@@ -344,7 +344,7 @@ def test_sign_flips_find_nothing_where_nothing_is():
 
 
 def test_boosted_interaction_gains_where_trees_can_and_stays_where_not(tmp_path: Path):
-    """A threshold is what trees see at once: prompt 1 is right on questions with a positive first feature, prompt 0 else."""
+    """Trees see a threshold: prompt 1 is right where the first feature is positive, prompt 0 elsewhere."""
     rng = np.random.default_rng(0)
     log = simulate(0, train=600, test=200, rates=(0.5, 0.5, 0.5), seed=9)
     x = log.vectors[:, 0] > 0
