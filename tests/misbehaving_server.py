@@ -26,8 +26,8 @@ def completion(text: str | None) -> dict[str, Any]:
 class MisbehavingServer(ThreadingHTTPServer):
     """Fails the first request of a conversation as `fault_of(text)` says, then answers `reply(text)`.
 
-    `reply_to(request body)` answers instead where the text alone does not decide. `requests` and `answered` count
-    by the text of the last turn; `answered` are the calls that a provider bills.
+    `reply_to(request body)` answers instead where the text alone does not decide. `requests` and `answered`
+    count by the text of the last turn; `answered` are the calls that a provider bills.
     """
 
     daemon_threads = True
