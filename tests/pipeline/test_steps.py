@@ -158,7 +158,8 @@ def test_csv_headers(finished: Path):
         for name, header in PUBLISHED.items():
             assert headers[f"TOY_tiny_{name}_comparison.csv"] == header
         assert headers["summary.csv"] == (
-            "llm,dataset,split,k,subset,selector,metric,value,n,n_questions,n_clusters,ci_low,ci_high,seed,model,preset,features,note"
+            "llm,dataset,split,k,subset,selector,metric,weighting,value,n,n_questions,n_clusters,ci_low,ci_high,"
+            "seed,model,preset,features,note"
         )
         assert headers["summary.csv"].split(",") == summary.COLUMNS
         assert headers["picks.csv"] == "question_id,assignment,selector,prompt_id,score,success"
@@ -367,7 +368,8 @@ def test_two_fold_assignments(root: Path):
         assert [p["question_id"] for p in picks if p["assignment"] == assignment] == [
             f"toy-{i}" for i in range(40, 56)
         ]
-    (value,) = [r["value"] for r in rows if r["selector"] == "irl_0" and r["metric"] == "success_rate"]
+    about = {"selector": "irl_0", "metric": "success_rate", "weighting": "row"}
+    (value,) = [r["value"] for r in rows if about.items() <= r.items()]
     assert float(value) == pytest.approx(np.mean([float(p["success"]) for p in picks]), abs=1e-6)
 
 
