@@ -1,4 +1,4 @@
-"""The report page: hostile text stays text, and a reader can use it (the latter in a real browser, `slow`)."""
+"""The report page: hostile text stays text, and a reader can use it (in a real browser, `slow`)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The interaction model, the simulated logs and the diagnosis: what they claim, on logs whose truth is known."""
+"""The interaction model, the simulated logs and the diagnosis, on logs whose truth is known."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from in_process import run_in_process
 
 from prompt_oirl import reward_models
 from prompt_oirl.data.user_log import read_log
@@ -194,7 +195,7 @@ def test_regression_agrees_with_scikit_learn():
     assert 0.02 < error < 0.04
 
 
-# --- simulated logs --------------------------------------------------------------------------------------------
+# --- simulated logs ----------------------------------------------------------------------------------
 
 
 def test_simulated_log_has_what_it_says():
@@ -219,7 +220,7 @@ def test_hidden_cells_follow_their_propensities():
         assert not np.isnan(hidden.correct[~log.train]).any()
 
 
-# --- diagnosis -------------------------------------------------------------------------------------------------
+# --- diagnosis ---------------------------------------------------------------------------------------
 
 
 def test_a_small_log_without_expected_gain_says_that_it_is_small() -> None:
@@ -314,7 +315,7 @@ def test_measure_selection_runs(tmp_path: Path):
     assert done.returncode == 0, done.stderr
     assert (tmp_path / "results/reference/selection_variance.csv").read_text().startswith("component,samples")
     assert "| difficulty | 2 | 1 |" in page.read_text()
-    done = subprocess.run([*command, "--parts", "variants"], capture_output=True, text=True, timeout=60)
+    done = run_in_process([*command, "--parts", "variants"], tmp_path)
     assert done.returncode != 0 and done.stderr.startswith("error: --parts variants: choose from"), (
         done.stderr
     )
@@ -343,7 +344,7 @@ def test_sign_flips_find_nothing_where_nothing_is():
 
 
 def test_boosted_interaction_gains_where_trees_can_and_stays_where_not(tmp_path: Path):
-    """A threshold is what trees see at once: prompt 1 is right on questions with a positive first feature, prompt 0 else."""
+    """Trees see a threshold: prompt 1 is right where the first feature is positive, prompt 0 elsewhere."""
     rng = np.random.default_rng(0)
     log = simulate(0, train=600, test=200, rates=(0.5, 0.5, 0.5), seed=9)
     x = log.vectors[:, 0] > 0

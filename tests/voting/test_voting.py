@@ -33,7 +33,7 @@ def random_table(seed: int, n: int = 12, prompts: int = 5, logged: float = 1.0) 
 
 
 def simulated(n: int, success: np.ndarray, seed: int = 0, wrong: int = 8) -> VoteTable:
-    """Prompts that err independently: right with their `success` (n, P), else one of `wrong` answers at random."""
+    """Prompts that err independently: right with their `success` (n, P), else one of `wrong` answers."""
     rng = np.random.default_rng(seed)
     right = rng.random((n, success.shape[1])) < success
     answers = np.where(right, 0, rng.integers(1, wrong + 1, right.shape))
