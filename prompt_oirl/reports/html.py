@@ -24,6 +24,17 @@ import numpy as np
 
 from prompt_oirl import __version__
 from prompt_oirl.io.files import write_text
+from prompt_oirl.reports.page_charts import (
+    PROMPTS_SHOWN,
+    calibration_chart,
+    coverage_chart,
+    figure,
+    learning_chart,
+    prompt_chart,
+    prompt_names,
+    variance_chart,
+    votes_chart,
+)
 from prompt_oirl.reports.page_text import (
     LONGEST,
     LONGEST_NAME,
@@ -35,18 +46,17 @@ from prompt_oirl.reports.page_text import (
     rate,
     shown,
 )
-from prompt_oirl.reports.svg import Line, interval_rows, line_chart, stacked_bar
-from prompt_oirl.selection.evaluate import CALIBRATION_COLUMNS, COVERAGE_COLUMNS, Evaluation
+from prompt_oirl.reports.svg import interval_rows
+from prompt_oirl.selection.evaluate import Evaluation
 
 TEXT_BUDGET = 20_000_000  # characters of questions on one page, about what a phone can hold
-PROMPTS_SHOWN = 16  # in tables and charts; the others are folded away
 
 
 @dataclass(frozen=True)
 class Report:
     """What a page shows. `tone` colours the verdict: good, bad or open.
 
-    `variance` rows: component, share; `learning` and `votes` rows: see `_learning` and `_votes`. What is None
+    `variance` rows: component, share; `learning` and `votes` rows: see `page_charts`. What is None
     is left out.
     """
 
@@ -67,6 +77,7 @@ class Report:
 
 
 def write_page(path: Path, report: Report) -> None:
+    """Write the page of `report`, whole or not at all."""
     write_text(path, page(report))
 
 
@@ -108,7 +119,7 @@ def _data(evaluation: Evaluation) -> dict[str, Any]:
     return {
         "prompts": [
             {"name": one_line(name, LONGEST_NAME), "short": one_line(name)}
-            for name in _prompt_names(evaluation)
+            for name in prompt_names(evaluation)
         ],
         "questions": [
             [shown(text, longest), int(pick), int(best), s, y, c]
@@ -119,24 +130,16 @@ def _data(evaluation: Evaluation) -> dict[str, Any]:
     }
 
 
-def _prompt_names(evaluation: Evaluation) -> list[str]:
-    """The name of each prompt and its text, as far as they differ."""
-    return [
-        name if name == text else f"{name}: {' '.join(text.split()) or '(no prompt)'}"
-        for name, text in zip(evaluation.log.names, evaluation.log.prompts)
-    ]
-
-
 def _body(report: Report) -> str:
     evaluation = report.evaluation
     sections = [_verdict(report), _facts(evaluation), _warnings(report.warnings), _worth(evaluation)]
     charts = [
-        _votes(report),
-        _prompt_chart(evaluation),
-        _calibration(evaluation),
-        _coverage(evaluation),
-        _variance(report),
-        _learning(report),
+        votes_chart(report.votes, report.votes_note),
+        prompt_chart(evaluation),
+        calibration_chart(evaluation),
+        coverage_chart(evaluation),
+        variance_chart(report.variance, report.variance_note),
+        learning_chart(report.learning),
     ]
     sections.append(f'<section><h2>Figures</h2><div class="charts">{"".join(charts)}</div></section>')
     sections.append(_prompt_texts(evaluation))
@@ -172,7 +175,7 @@ def _worth(evaluation: Evaluation) -> str:
     rows = evaluation.policies
     costs = any(r["cost"] is not None and math.isfinite(r["cost"]) and r["cost"] > 0 for r in rows)
     names = dict(
-        zip((f"always {n}" for n in evaluation.log.names), (f"always {n}" for n in _prompt_names(evaluation)))
+        zip((f"always {n}" for n in evaluation.log.names), (f"always {n}" for n in prompt_names(evaluation)))
     )
     alone = sorted((r for r in rows if r["policy"] in names), key=lambda r: -r["success"])
     left_out = {r["policy"] for r in alone[PROMPTS_SHOWN:]}
@@ -217,101 +220,7 @@ def _worth(evaluation: Evaluation) -> str:
 points of success over the prompt that was best on the training part. Where the picked answer is not in the log, the doubly robust estimate stands in.</p>
 {table("Table of choices", lines)}
 {f"<details><summary>The other {len(more)} prompts</summary>{table('Table of the other prompts', more)}</details>" if more else ""}
-<div class="charts">{_figure("Gain over the best single prompt, points", chart, "The interval that matters: does it leave zero behind?")}</div></section>"""
-
-
-def _votes(report: Report) -> str:
-    """Rows: policy, calls (mean calls a question), success, low, high."""
-    if not report.votes:
-        return ""
-    lines = []
-    for name in dict.fromkeys(r["policy"] for r in report.votes):
-        points = sorted(
-            (r["calls"], r["success"], r["low"], r["high"]) for r in report.votes if r["policy"] == name
-        )
-        lines.append(Line(shown(name, LONGEST_NAME), points))
-    chart = line_chart("Success against calls per question", lines, "calls per question", "right answers")
-    table = _table(["policy", "calls", "success", "low", "high"], report.votes)
-    return _figure(
-        "Several answers and a vote",
-        chart + table,
-        report.votes_note or "Success of a vote against the mean number of calls it pays for.",
-    )
-
-
-def _prompt_chart(evaluation: Evaluation) -> str:
-    names = dict(zip((f"always {n}" for n in evaluation.log.names), _prompt_names(evaluation)))
-    rows = [
-        (one_line(names[r["policy"]]), r["success"], r["success_low"], r["success_high"])
-        for r in evaluation.policies
-        if r["policy"] in names
-    ]
-    rows = sorted(rows, key=lambda row: -row[1])[:PROMPTS_SHOWN]
-    more = f" The best {PROMPTS_SHOWN} of {len(names)}." if len(names) > PROMPTS_SHOWN else ""
-    return _figure(
-        "Success of each prompt",
-        interval_rows("Success of each prompt", rows, mark=0),
-        f"With 95 % intervals.{more}",
-    )
-
-
-def _calibration(evaluation: Evaluation) -> str:
-    points = [(r["predicted"], r["success"], math.nan, math.nan) for r in evaluation.calibration]
-    chart = line_chart(
-        "Reliability curve",
-        [Line("predicted against observed", points)],
-        "predicted probability",
-        "right answers",
-        square=True,
-    )
-    error = evaluation.measures["expected_calibration_error"]
-    caption = f"Predictions in bins of equal size; on the dashed line they are true. Expected calibration error {error:.3f}."
-    return _figure(
-        "Are the probabilities true?",
-        chart + _table(CALIBRATION_COLUMNS, evaluation.calibration),
-        caption,
-    )
-
-
-def _coverage(evaluation: Evaluation) -> str:
-    points = [(r["coverage"], r["success"], r["success_low"], r["success_high"]) for r in evaluation.coverage]
-    chart = line_chart(
-        "Success against coverage",
-        [Line("kept questions", points)],
-        "share of questions answered",
-        "right answers",
-        x_percent=True,
-    )
-    table = _table(COVERAGE_COLUMNS, evaluation.coverage)
-    return _figure(
-        "Abstaining where it is unsure",
-        chart + table,
-        "Success on the questions whose predicted probability is highest; the threshold of each share is in the numbers.",
-    )
-
-
-def _variance(report: Report) -> str:
-    if not report.variance:
-        return ""
-    chart = stacked_bar(
-        "Variance of correctness by source", [(shown(name), share) for name, share in report.variance]
-    )
-    return _figure("Where right and wrong come from", chart, report.variance_note)
-
-
-def _learning(report: Report) -> str:
-    """Rows: questions, gain, low, high (success)."""
-    if not report.learning:
-        return ""
-    points = [(r["questions"], r["gain"], r["low"], r["high"]) for r in report.learning]
-    chart = line_chart(
-        "Gain against logged questions", [Line("gain", points)], "logged questions", "gain over best prompt"
-    )
-    return _figure(
-        "Would more questions help?",
-        chart + _table(["questions", "gain", "low", "high"], report.learning),
-        "Gain over the best prompt when learning from a part of the log.",
-    )
+<div class="charts">{figure("Gain over the best single prompt, points", chart, "The interval that matters: does it leave zero behind?")}</div></section>"""
 
 
 def _prompt_texts(evaluation: Evaluation) -> str:
@@ -320,21 +229,3 @@ def _prompt_texts(evaluation: Evaluation) -> str:
         for name, text in zip(evaluation.log.names, evaluation.log.prompts)
     )
     return f'<details><summary>The prompts in full</summary><div class="wide" tabindex="0" role="region" aria-label="Prompts"><table><tbody>{items}</tbody></table></div></details>'
-
-
-def _figure(title: str, content: str, caption: str) -> str:
-    return f"<figure><h3>{escape(title)}</h3>{content}<figcaption>{escaped(caption)}</figcaption></figure>"
-
-
-def _table(columns: Sequence[str], rows: Sequence[dict[str, Any]]) -> str:
-    head = "".join(f'<th scope="col">{escape(c.replace("_", " "))}</th>' for c in columns)
-    body = "".join(
-        "<tr>"
-        + "".join(
-            f"<td>{escaped(r[c], LONGEST_NAME) if isinstance(r[c], str) else number_shown(r[c])}</td>"
-            for c in columns
-        )
-        + "</tr>"
-        for r in rows
-    )
-    return f'<details><summary>Numbers</summary><div class="wide" tabindex="0" role="region" aria-label="Numbers"><table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div></details>'

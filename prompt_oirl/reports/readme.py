@@ -31,10 +31,12 @@ def fill_tables(root: Path, tables: Mapping[str, str]) -> None:
 
 
 def replace_table(text: str, name: str, table: str) -> str:
+    """`text` with what stands between the marks of table `name` replaced by `table`."""
     pattern = re.compile(rf"(<!-- table: {name} -->\n).*?(<!-- end -->)", re.S)
     return pattern.sub(lambda m: m[1] + table + m[2], text)
 
 
 def markdown(header: list[str], rows: list[list[str]]) -> str:
+    """A markdown table; cells are taken as they are."""
     lines = [header, ["---"] * len(header), *rows]
     return "".join("| " + " | ".join(line) + " |\n" for line in lines)
