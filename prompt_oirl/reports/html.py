@@ -1,9 +1,9 @@
 """One self-contained HTML page of a run on the user's own log: verdict, tables, figures, every question.
 
-The page opens from disk, loads nothing and runs one script of ours. Text from users and models reaches it by two
-ways only: escaped by `page_text.escaped` into markup, or as JSON whose `<`, `>` and `&` are written as
-\\u escapes and which the script shows by `textContent`. A Content-Security-Policy with the hashes of our style
-and script refuses anything else.
+The page opens from disk, loads nothing and runs one script of ours. Text from users and models reaches it by
+two ways only: escaped by `page_text.escaped` into markup, or as JSON whose `<`, `>` and `&` are written as
+\\u escapes and which the script shows by `textContent`. A Content-Security-Policy with the hashes of our
+style and script refuses anything else.
 """
 
 from __future__ import annotations
@@ -29,11 +29,13 @@ from prompt_oirl.reports.page_charts import (
     calibration_chart,
     coverage_chart,
     figure,
+    folded,
     learning_chart,
     prompt_chart,
     prompt_names,
     variance_chart,
     votes_chart,
+    wide,
 )
 from prompt_oirl.reports.page_text import (
     LONGEST,
@@ -108,7 +110,7 @@ def _json(value: Any) -> str:
 
 
 def _data(evaluation: Evaluation) -> dict[str, Any]:
-    """prompts: names, whole and short; questions: [text, pick, best, scores, success or null, answers] each."""
+    """prompts: names, whole and short; questions: text, pick, best, scores, successes, answers each."""
     log = evaluation.log
     longest = int(min(LONGEST, max(SHORTEST, TEXT_BUDGET / len(log.questions))))
     scores = evaluation.probabilities.astype(float).round(3).tolist()
@@ -149,7 +151,8 @@ def _body(report: Report) -> str:
 def _verdict(report: Report) -> str:
     tone = report.tone if report.tone in ("good", "bad", "open") else "open"
     lines = "".join(f"<p>{escaped(sentence)}</p>" for sentence in report.sentences)
-    return f'<section class="verdict {tone}" aria-label="Verdict"><p class="word">{escaped(report.verdict)}</p>{lines}</section>'
+    word = f'<p class="word">{escaped(report.verdict)}</p>'
+    return f'<section class="verdict {tone}" aria-label="Verdict">{word}{lines}</section>'
 
 
 def _facts(evaluation: Evaluation) -> str:
@@ -187,9 +190,10 @@ def _worth(evaluation: Evaluation) -> str:
             if row["policy"] == "best prompt"
             else points_gained(row["gain"], row["gain_low"], row["gain_high"])
         )
+        success = rate(row["success"], row["success_low"], row["success_high"])
         cells = [
             f"<td><bdi>{escape(one_line(names.get(row['policy'], row['policy']), 90))}</bdi></td>",
-            f'<td class="number" data-label="right">{rate(row["success"], row["success_low"], row["success_high"])}</td>',
+            f'<td class="number" data-label="right">{success}</td>',
             f'<td class="number"{" data-label=gain" if gain else ""}>{gain}</td>',
             f'<td class="number extra">{row["n"]:,}</td>',
         ]
@@ -210,22 +214,28 @@ def _worth(evaluation: Evaluation) -> str:
         mark=0,
     )
     head = f"""<thead><tr><th scope="col">Choice</th><th scope="col" class="number">Right answers [95 %]</th>
-<th scope="col" class="number">Gain, points [95 %]</th><th scope="col" class="number">Questions</th>{extra}</tr></thead>"""
+<th scope="col" class="number">Gain, points [95 %]</th>
+<th scope="col" class="number">Questions</th>{extra}</tr></thead>"""
 
     def table(label: str, lines: list[str]) -> str:
-        return f'<div class="wide" tabindex="0" role="region" aria-label="{label}"><table class="worth">{head}<tbody>{"".join(lines)}</tbody></table></div>'
+        return wide(label, f'<table class="worth">{head}<tbody>{"".join(lines)}</tbody></table>')
 
+    rest = folded(f"The other {len(more)} prompts", table("Table of the other prompts", more)) if more else ""
+    hint = "The interval that matters: does it leave zero behind?"
+    gain_chart = figure("Gain over the best single prompt, points", chart, hint)
     return f"""<section><h2>What each choice is worth</h2>
-<p class="hint">On questions the selector has not seen. Brackets are 95 % intervals over groups of near-duplicate questions; gains are in
-points of success over the prompt that was best on the training part. Where the picked answer is not in the log, the doubly robust estimate stands in.</p>
+<p class="hint">On questions the selector has not seen. Brackets are 95 % intervals over groups of near-duplicate
+questions; gains are in points of success over the prompt that was best on the training part. Where the picked
+answer is not in the log, the doubly robust estimate stands in.</p>
 {table("Table of choices", lines)}
-{f"<details><summary>The other {len(more)} prompts</summary>{table('Table of the other prompts', more)}</details>" if more else ""}
-<div class="charts">{figure("Gain over the best single prompt, points", chart, "The interval that matters: does it leave zero behind?")}</div></section>"""
+{rest}
+<div class="charts">{gain_chart}</div></section>"""
 
 
 def _prompt_texts(evaluation: Evaluation) -> str:
     items = "".join(
-        f'<tr><td><bdi>{escape(one_line(name))}</bdi></td><td dir="auto">{escaped(text) or "(no prompt)"}</td></tr>'
+        f"<tr><td><bdi>{escape(one_line(name))}</bdi></td>"
+        f'<td dir="auto">{escaped(text) or "(no prompt)"}</td></tr>'
         for name, text in zip(evaluation.log.names, evaluation.log.prompts)
     )
-    return f'<details><summary>The prompts in full</summary><div class="wide" tabindex="0" role="region" aria-label="Prompts"><table><tbody>{items}</tbody></table></div></details>'
+    return folded("The prompts in full", wide("Prompts", f"<table><tbody>{items}</tbody></table>"))

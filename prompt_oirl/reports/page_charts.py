@@ -9,7 +9,7 @@ from typing import Any
 
 from prompt_oirl.reports.page_text import LONGEST_NAME, escaped, number_shown, one_line, shown
 from prompt_oirl.reports.svg import Line, interval_rows, line_chart, stacked_bar
-from prompt_oirl.selection.evaluate import CALIBRATION_COLUMNS, COVERAGE_COLUMNS, Evaluation
+from prompt_oirl.selection.evaluate import Evaluation
 
 PROMPTS_SHOWN = 16  # in tables and charts; the others are folded away
 
@@ -27,19 +27,27 @@ def figure(title: str, content: str, caption: str) -> str:
     return f"<figure><h3>{escape(title)}</h3>{content}<figcaption>{escaped(caption)}</figcaption></figure>"
 
 
-def number_table(columns: Sequence[str], rows: Sequence[dict[str, Any]]) -> str:
-    """The numbers behind a chart, folded away; `columns` are keys of the rows."""
+def number_table(rows: Sequence[dict[str, Any]], columns: Sequence[str] = ()) -> str:
+    """The numbers behind a chart, folded away; `columns`: keys of the rows, by default all."""
+    columns = columns or list(rows[0])
     head = "".join(f'<th scope="col">{escape(c.replace("_", " "))}</th>' for c in columns)
-    body = "".join(
-        "<tr>"
-        + "".join(
-            f"<td>{escaped(r[c], LONGEST_NAME) if isinstance(r[c], str) else number_shown(r[c])}</td>"
-            for c in columns
-        )
-        + "</tr>"
-        for r in rows
-    )
-    return f'<details><summary>Numbers</summary><div class="wide" tabindex="0" role="region" aria-label="Numbers"><table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div></details>'
+    lines = []
+    for row in rows:
+        values = [row[c] for c in columns]
+        cells = [escaped(v, LONGEST_NAME) if isinstance(v, str) else number_shown(v) for v in values]
+        lines.append("<tr>" + "".join(f"<td>{cell}</td>" for cell in cells) + "</tr>")
+    table = f"<table><thead><tr>{head}</tr></thead><tbody>{''.join(lines)}</tbody></table>"
+    return folded("Numbers", wide("Numbers", table))
+
+
+def folded(summary: str, content: str) -> str:
+    """Markup that a reader unfolds by its summary."""
+    return f"<details><summary>{summary}</summary>{content}</details>"
+
+
+def wide(label: str, content: str) -> str:
+    """Markup that may be wider than the screen: it scrolls in a region of its own."""
+    return f'<div class="wide" tabindex="0" role="region" aria-label="{label}">{content}</div>'
 
 
 def votes_chart(votes: Sequence[dict[str, Any]] | None, note: str) -> str:
@@ -57,7 +65,7 @@ def votes_chart(votes: Sequence[dict[str, Any]] | None, note: str) -> str:
         points = sorted((r["calls"], r["success"], r["low"], r["high"]) for r in votes if r["policy"] == name)
         lines.append(Line(shown(name, LONGEST_NAME), points))
     chart = line_chart("Success against calls per question", lines, "calls per question", "right answers")
-    table = number_table(["policy", "calls", "success", "low", "high"], votes)
+    table = number_table(votes)
     return figure(
         "Several answers and a vote",
         chart + table,
@@ -93,10 +101,11 @@ def calibration_chart(evaluation: Evaluation) -> str:
         square=True,
     )
     error = evaluation.measures["expected_calibration_error"]
-    caption = f"Predictions in bins of equal size; on the dashed line they are true. Expected calibration error {error:.3f}."
+    caption = "Predictions in bins of equal size; on the dashed line they are true. "
+    caption += f"Expected calibration error {error:.3f}."
     return figure(
         "Are the probabilities true?",
-        chart + number_table(CALIBRATION_COLUMNS, evaluation.calibration),
+        chart + number_table(evaluation.calibration),
         caption,
     )
 
@@ -111,11 +120,12 @@ def coverage_chart(evaluation: Evaluation) -> str:
         "right answers",
         x_percent=True,
     )
-    table = number_table(COVERAGE_COLUMNS, evaluation.coverage)
+    table = number_table(evaluation.coverage)
     return figure(
         "Abstaining where it is unsure",
         chart + table,
-        "Success on the questions whose predicted probability is highest; the threshold of each share is in the numbers.",
+        "Success on the questions whose predicted probability is highest; the threshold of each share is in "
+        "the numbers.",
     )
 
 
@@ -137,6 +147,6 @@ def learning_chart(learning: Sequence[dict[str, Any]] | None) -> str:
     )
     return figure(
         "Would more questions help?",
-        chart + number_table(["questions", "gain", "low", "high"], learning),
+        chart + number_table(learning, ["questions", "gain", "low", "high"]),
         "Gain over the best prompt when learning from a part of the log.",
     )

@@ -1,5 +1,5 @@
-"""Tables of README and of the pages in docs/: filled in from committed CSVs between `<!-- table: NAME -->` and
-`<!-- end -->`, wherever these stand."""
+"""Tables of README and of the pages in docs/: filled in from committed CSVs, wherever the marks
+`<!-- table: NAME -->` and `<!-- end -->` stand."""
 
 from __future__ import annotations
 

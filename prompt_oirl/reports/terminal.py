@@ -49,7 +49,8 @@ def print_table(summary: Path, dataset: str, protocol: str) -> None:
     if first is None:
         return
     print(
-        f"\n{dataset}, {protocol} protocol, K = {k}: {first['n']} test rows, {first['n_questions']} questions, {first['n_clusters']} clusters"
+        f"\n{dataset}, {protocol} protocol, K = {k}: {first['n']} test rows, "
+        f"{first['n_questions']} questions, {first['n_clusters']} clusters"
     )
     print(f"  {'':36}{'success [95 %]':>24}   {'gain over train-best, points [95 %]':>36}")
     for selector, label in SHOWN.items():
