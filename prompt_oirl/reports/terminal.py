@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from prompt_oirl.io.files import read_csv
+from prompt_oirl.reports.summary import read_summary
 from prompt_oirl.stats.metrics import format_interval
 
 SHOWN = {
@@ -33,7 +33,7 @@ def print_table(summary: Path, dataset: str, protocol: str) -> None:
     summary : the summary.csv of step 5
     protocol : paper or crossfit
     """
-    rows = [r for r in read_csv(summary, remedy="run step 5 again with --force") if r["features"] == "both"]
+    rows = [r for r in read_summary(summary) if r["features"] == "both"]
     k = max((int(r["k"]) for r in rows), default=0)
     group = (
         "paper"
