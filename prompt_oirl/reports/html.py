@@ -13,7 +13,7 @@ import hashlib
 import json
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from html import escape
 from importlib.resources import files
 from pathlib import Path
@@ -73,8 +73,8 @@ class Report:
     learning: Sequence[dict[str, Any]] | None = None
     votes: Sequence[dict[str, Any]] | None = None
     votes_note: str = ""
-    footer: str = field(
-        default=f"Made by prompt-oirl {__version__}. Nothing on this page was loaded from or sent to anywhere."
+    footer: str = (
+        f"Made by prompt-oirl {__version__}. Nothing on this page was loaded from or sent to anywhere."
     )
 
 
@@ -224,9 +224,9 @@ def _worth(evaluation: Evaluation) -> str:
     hint = "The interval that matters: does it leave zero behind?"
     gain_chart = figure("Gain over the best single prompt, points", chart, hint)
     return f"""<section><h2>What each choice is worth</h2>
-<p class="hint">On questions the selector has not seen. Brackets are 95 % intervals over groups of near-duplicate
-questions; gains are in points of success over the prompt that was best on the training part. Where the picked
-answer is not in the log, the doubly robust estimate stands in.</p>
+<p class="hint">On questions the selector has not seen. Brackets are 95 % intervals over groups of
+near-duplicate questions; gains are in points of success over the prompt that was best on the training part.
+Where the picked answer is not in the log, the doubly robust estimate stands in.</p>
 {table("Table of choices", lines)}
 {rest}
 <div class="charts">{gain_chart}</div></section>"""

@@ -19,7 +19,7 @@ from prompt_oirl.io.files import REPO_ROOT, InputError, Paths
 
 
 def cluster(repeats: int) -> Iterator[dict[str, Any]]:
-    """MAWPS, subsets of five and six prompts: two local processes beside a Dask cluster, one worker killed."""
+    """MAWPS, subsets of five and six prompts: two local processes, a Dask cluster, one worker killed."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         flags = ("--dataset", "mawps", "--split", "paper", "--subsets", "5,6")

@@ -25,7 +25,7 @@ def comparison(
     higher_is_better: bool = False,
     **more: Any,
 ) -> dict[str, Any]:
-    """One line of the table: baseline / ours, or the reverse if `higher_is_better`; `more` replaces fields."""
+    """One line of the table: baseline / ours, or the reverse if `higher_is_better`; `more` wins."""
     ratio = ours / baseline if higher_is_better else baseline / ours
     return {"work": work, "unit": unit, "n": n, "baseline": baseline, "ours": ours, "ratio": ratio, **more}
 

@@ -70,9 +70,13 @@ def embedding(repeats: int) -> Iterator[dict[str, Any]]:
     for name in ("bf16", "int8"):
         cosine = min(float((a * b).sum(1).min()) for a, b in zip(vectors["ours"], vectors[name]))
         kept = "" if cosine >= 0.999 else ", left out"
-        work = f"embedding distinct texts, {name} against float32 (least cosine {cosine:.5f}{kept})"
-        unit = "CPU ms per text"
-        yield comparison(work, unit, SAMPLE * repeats, 1e3 * middle["ours"], 1e3 * middle[name])
+        yield comparison(
+            f"embedding distinct texts, {name} against float32 (least cosine {cosine:.5f}{kept})",
+            "CPU ms per text",
+            SAMPLE * repeats,
+            1e3 * middle["ours"],
+            1e3 * middle[name],
+        )
 
 
 def library_unit(vectors: np.ndarray) -> np.ndarray:
