@@ -2,9 +2,9 @@
 
     python scripts/check_report.py report.html --pictures pictures/
 
-Searches, filters, sorts, turns pages, opens a row with the keyboard; on a desktop and a phone, light and dark.
-Fails on a console error, a request to anywhere, a dialog, text of the log that became markup, or a page wider
-than the screen. `--pictures` keeps screenshots. Where there is no browser it says so and ends with status 3.
+Searches, filters, sorts, turns pages, opens a row with the keyboard; on a desktop and a phone, light and
+dark. Fails on a console error, a request, a dialog, text of the log that became markup, or a page wider than
+the screen. `--pictures` keeps screenshots. Without a browser it says so and ends with status 3.
 """
 
 from __future__ import annotations
@@ -13,8 +13,9 @@ import json
 import shutil
 import sys
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +25,7 @@ from prompt_oirl.io.files import InputError, require
 from prompt_oirl.io.manifest import run_step
 
 NO_BROWSER = 3
-SCREENS = {"desktop": (1280, 900), "phone": (375, 740)}
+SCREENS = {"desktop": {"width": 1280, "height": 900}, "phone": {"width": 375, "height": 740}}
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 PER_PAGE = 25
 FITS = "document.documentElement.scrollWidth <= innerWidth"
@@ -42,15 +43,14 @@ def main(args: Args) -> None:
     """Use the page on every screen, light and dark."""
     require(args.page, "make it with prompt-oirl report LOG --out report.html")
     with browser() as chromium:
-        for screen, (width, height) in SCREENS.items():
-            for scheme in ("light", "dark"):
-                tab, problems = opened(chromium, args.page, width, height, scheme)
-                if scheme == "light":
-                    use(tab, phone=screen == "phone")
-                check(not problems, f"{screen}, {scheme}: {problems}")
-                if args.pictures:
-                    picture(tab, args.pictures, f"{screen}_{scheme}")
-                tab.context.close()
+        for screen, scheme in product(SCREENS, ("light", "dark")):
+            tab, problems = opened(chromium, args.page, screen, scheme)
+            if scheme == "light":
+                use(tab, phone=screen == "phone")
+            check(not problems, f"{screen}, {scheme}: {problems}")
+            if args.pictures:
+                picture(tab, args.pictures, f"{screen}_{scheme}")
+            tab.close()
     screens = " and ".join(SCREENS)
     print(f"{args.page}: opens, searches, sorts, pages; no error, no request, on {screens}, light and dark")
 
@@ -64,26 +64,21 @@ def browser() -> Iterator[Any]:
         print("skipped: playwright is not installed (pip install playwright)", file=sys.stderr)
         raise SystemExit(NO_BROWSER) from None
     with sync_playwright() as playwright:
-        found = None
         for path in (None, *filter(None, map(shutil.which, BROWSERS))):
-            try:
+            with suppress(Error):
                 found = playwright.chromium.launch(executable_path=path, args=["--no-sandbox"])
                 break
-            except Error:
-                continue
-        if found is None:
+        else:
             print("skipped: there is no Chromium here (playwright install chromium)", file=sys.stderr)
             raise SystemExit(NO_BROWSER)
         yield found
         found.close()
 
 
-def opened(chromium: Any, path: Path, width: int, height: int, scheme: str) -> tuple[Any, list[str]]:
+def opened(chromium: Any, path: Path, screen: str, scheme: str) -> tuple[Any, list[str]]:
     """The page in a tab, and a list that grows with everything that goes wrong there."""
-    context = chromium.new_context(
-        viewport={"width": width, "height": height}, color_scheme=scheme, device_scale_factor=1.5
-    )
-    tab, url = context.new_page(), path.resolve().as_uri()
+    url = path.resolve().as_uri()
+    tab = chromium.new_page(viewport=SCREENS[screen], color_scheme=scheme, device_scale_factor=1.5)
     problems: list[str] = []
 
     def on_console(message: Any) -> None:
@@ -133,8 +128,8 @@ def search_and_filter(tab: Any, data: dict[str, Any]) -> None:
     expected = [i for i, text in enumerate(texts) if word.lower() in text.lower()]
     tab.fill("#search", word)
     check_rows(tab, expected, f"the search for {word!r} does not find what holds it")
-    counted = tab.inner_text("#count").startswith(f"{len(expected):,} of ")
-    check(counted, "the count is not that of the search")
+    count = f"{len(expected):,} of "
+    check(tab.inner_text("#count").startswith(count), "the count is not that of the search")
     tab.fill("#search", "no question holds this, surely")
     check_rows(tab, [], "an impossible search finds something")
     tab.fill("#search", "")
@@ -150,12 +145,11 @@ def sort_and_turn_pages(tab: Any, data: dict[str, Any], phone: bool) -> None:
         tab.select_option("#sort", "score")
     else:
         tab.click("th [data-sort=score]")
-        said = tab.get_attribute("th:has([data-sort=score])", "aria-sort")
-        check(said == "ascending", "the heading does not say how it sorts")
+        sorted_up = tab.query_selector("th[aria-sort=ascending] [data-sort=score]") is not None
+        check(sorted_up, "the heading does not say how it sorts")
     upward = sorted(range(len(scores)), key=lambda i: (scores[i], i))
     check_rows(tab, upward, "sorting by score is wrong")
-    tab.focus("#direction")
-    tab.keyboard.press("Enter")
+    tab.press("#direction", "Enter")
     downward = sorted(range(len(scores)), key=lambda i: (-scores[i], i))
     check_rows(tab, downward, "sorting downwards by keyboard is wrong")
     if len(scores) > PER_PAGE:
@@ -164,31 +158,30 @@ def sort_and_turn_pages(tab: Any, data: dict[str, Any], phone: bool) -> None:
         tab.click("#last")
         check_rows(tab, downward[(len(scores) - 1) // PER_PAGE * PER_PAGE :], "the last page is wrong")
         tab.fill("#page", "1")
-        tab.keyboard.press("Enter")
+        tab.press("#page", "Enter")
     tab.select_option("#sort", "number")
     tab.click("#direction")
 
 
 def open_a_row(tab: Any, data: dict[str, Any]) -> None:
     """Open, close and open the first row by keyboard."""
-    tab.focus(".question")
-    tab.keyboard.press("Enter")
+    tab.press(".question", "Enter")
     check(tab.get_attribute(".question", "aria-expanded") == "true", "a row does not open by keyboard")
-    whole = tab.text_content("tr.detail .all") == data["questions"][0][0]
-    check(whole, "an open row does not show its whole question")
+    text = tab.text_content("tr.detail .all")
+    check(text == data["questions"][0][0], "an open row does not show its whole question")
     names = tab.eval_on_selector_all("tr.detail tbody bdi", "cells => cells.map(c => c.textContent)")
     complete = sorted(names) == sorted(p["name"] for p in data["prompts"])
     check(complete, "an open row does not show every prompt")
     check(tab.evaluate(FITS), "an open row is wider than the screen")
-    tab.keyboard.press("Enter")
+    tab.press(".question", "Enter")
     check(tab.query_selector("tr.detail") is None, "a row does not close by keyboard")
-    tab.keyboard.press("Enter")
+    tab.press(".question", "Enter")
 
 
 def check_rows(tab: Any, expected: Sequence[int], problem: str) -> None:
     """The page shows the first questions of `expected`, as many as fit on it."""
-    numbers = "#rows > tr:not(.detail) > td:first-child"
-    shown = tab.eval_on_selector_all(numbers, "cells => cells.map(c => Number(c.textContent) - 1)")
+    cells = "#rows > tr:not(.detail) > td:first-child"
+    shown = tab.eval_on_selector_all(cells, "cells => cells.map(c => Number(c.textContent) - 1)")
     check(shown == list(expected[:PER_PAGE]), problem)
 
 
