@@ -3,8 +3,8 @@
     python scripts/measure_structure.py
     python scripts/measure_structure.py --root OTHER_CHECKOUT --out structure.csv
 
-Reads source files only. Imports inside functions count, imports under `if TYPE_CHECKING` do not. A line of code
-is one that is neither blank nor comment nor docstring; the strings that explain flags are docstrings too.
+Reads source files only. Imports inside functions count, imports under `if TYPE_CHECKING` do not. A line of
+code is neither blank nor comment nor docstring; the strings that explain flags are docstrings too.
 """
 
 from __future__ import annotations
@@ -98,8 +98,9 @@ def line_counts(root: Path) -> Iterator[tuple[str, str]]:
         counts = [
             count_lines(path.read_text(encoding="utf-8")) for path in sorted((root / folder).rglob("*.py"))
         ]
-        yield f"lines of code in {folder}/", f"{sum(c for c, _ in counts):,}"
-        code, documented = code + sum(c for c, _ in counts), documented + sum(d for _, d in counts)
+        of_folder, with_docstrings = (sum(column) for column in zip(*counts))
+        yield f"lines of code in {folder}/", f"{of_folder:,}"
+        code, documented = code + of_folder, documented + with_docstrings
     yield "lines of code", f"{code:,}"
     yield "lines of code and docstrings", f"{documented:,}"
 
