@@ -25,7 +25,7 @@ import tyro
 
 PACKAGE = "prompt_oirl"
 FOLDERS = (PACKAGE, "llama_exps", "opro_exps", "alol_exps", "scripts")
-NO_CODE = {"COMMENT", "NL", "NEWLINE", "INDENT", "DEDENT", "ENDMARKER"}
+NO_CODE = ("COMMENT", "NL", "NEWLINE", "INDENT", "DEDENT", "ENDMARKER")
 
 
 @dataclass
@@ -51,11 +51,7 @@ def import_picture(root: Path) -> Iterator[tuple[str, str]]:
     graph = grimp.build_graph(PACKAGE, cache_dir=None, exclude_type_checking_imports=True)
     modules = nx.DiGraph()
     modules.add_nodes_from(graph.modules)
-    modules.add_edges_from(
-        (importer, imported)
-        for importer in graph.modules
-        for imported in graph.find_modules_directly_imported_by(importer)
-    )
+    modules.add_edges_from((m, n) for m in graph.modules for n in graph.find_modules_directly_imported_by(m))
     # What an import of the library's root stands for (its version) ties no package to another.
     names = [m.split(".")[1] for m in modules if m != PACKAGE]
     packages = nx.DiGraph()
@@ -65,10 +61,8 @@ def import_picture(root: Path) -> Iterator[tuple[str, str]]:
     flat = [p for p in (root / PACKAGE).glob("*.py") if p.stem not in ("__init__", "__main__")]
     yield "packages and modules at the top two levels", str(1 + len(packages))
     yield "modules in all", str(len(modules))
-    yield (
-        "layers (longest import chain among them)",
-        str(1 + nx.dag_longest_path_length(nx.condensation(packages))),
-    )
+    longest = nx.dag_longest_path_length(nx.condensation(packages))
+    yield "layers (longest import chain among them)", str(1 + longest)
     yield "circles among packages", str(circles(packages))
     yield "circles among modules", str(circles(modules))
     yield "upward imports", upward_imports(root, edges)
@@ -95,9 +89,8 @@ def line_counts(root: Path) -> Iterator[tuple[str, str]]:
     """Lines of library, step scripts and scripts, without and with docstrings."""
     code = documented = 0
     for folder in FOLDERS:
-        counts = [
-            count_lines(path.read_text(encoding="utf-8")) for path in sorted((root / folder).rglob("*.py"))
-        ]
+        files = sorted((root / folder).rglob("*.py"))
+        counts = [count_lines(path.read_text(encoding="utf-8")) for path in files]
         of_folder, with_docstrings = (sum(column) for column in zip(*counts))
         yield f"lines of code in {folder}/", f"{of_folder:,}"
         code, documented = code + of_folder, documented + with_docstrings
@@ -107,21 +100,16 @@ def line_counts(root: Path) -> Iterator[tuple[str, str]]:
 
 def count_lines(source: str) -> tuple[int, int]:
     """Lines that hold code, and lines that hold code or docstring; blank lines and comments never count."""
-    tokens = tokenize.generate_tokens(io.StringIO(source).readline)
-    held = {
-        line
-        for t in tokens
-        if tokenize.tok_name[t.type] not in NO_CODE
-        for line in range(t.start[0], t.end[0] + 1)
-    }
+    held: set[int] = set()
+    docstrings: set[int] = set()
+    for token in tokenize.generate_tokens(io.StringIO(source).readline):
+        if tokenize.tok_name[token.type] not in NO_CODE:
+            held.update(range(token.start[0], token.end[0] + 1))
+    for node in ast.walk(ast.parse(source)):
+        match node:
+            case ast.Expr(value=ast.Constant(value=str())):
+                docstrings.update(range(node.lineno, (node.end_lineno or node.lineno) + 1))
     held -= {number for number, line in enumerate(source.split("\n"), 1) if not line.strip()}
-    texts = (node for node in ast.walk(ast.parse(source)) if isinstance(node, ast.Expr))
-    docstrings = {
-        line
-        for node in texts
-        if isinstance(node.value, ast.Constant) and isinstance(node.value.value, str)
-        for line in range(node.lineno, (node.end_lineno or node.lineno) + 1)
-    }
     return len(held - docstrings), len(held)
 
 
