@@ -21,18 +21,19 @@ from typing import Any, Literal
 import torch
 from tqdm import tqdm
 
-from prompt_oirl.alol import evaluation, processes
-from prompt_oirl.alol.checkpoints import ModelSource
-from prompt_oirl.alol.options import LengthOptions, ModelOptions, check_policy_name
+from prompt_oirl.alol.evaluation import responses as evaluation
+from prompt_oirl.alol.models import processes
+from prompt_oirl.alol.models.checkpoints import ModelSource
 from prompt_oirl.alol.rows import encode_rows
-from prompt_oirl.alol.task_rewards import Rewards
-from prompt_oirl.alol.tasks import Task
+from prompt_oirl.alol.steps.options import LengthOptions, PolicyModelOptions, check_policy_name
+from prompt_oirl.alol.tasks.task import Task
+from prompt_oirl.alol.tasks.task_rewards import Rewards
 from prompt_oirl.io.files import InputError, read_json, write_csv, write_json, write_jsonl
 from prompt_oirl.io.manifest import Manifest, check_finished, run_step
 
 
 @dataclass
-class Args(ModelOptions, LengthOptions):
+class Args(PolicyModelOptions, LengthOptions):
     policies: str = "all"
     """all (with the reference), or a comma list of folders in policies/ and of `reference`. A name of your own goes with
     --model_name_or_path or --adapter_path."""
@@ -131,10 +132,11 @@ def evaluate(args: Args, policy: str, source: ModelSource) -> None:
 
 def judged_by(task: Task, reward_models: str) -> Task:
     """The task with some of its reward models replaced."""
-    if not isinstance(task.reward, Rewards):
+    reward = task.reward
+    if not isinstance(reward, Rewards):
         raise InputError(f"--reward_models is for the published tasks, not for {task.name}")
-    models = task.reward.replaced(reward_models, task.reward.models())
-    return replace(task, reward=partial(task.reward, models=models))
+    models = reward.replaced(reward_models, reward.models())
+    return replace(task, make_reward=lambda data: partial(reward, models=models))
 
 
 def predictions(prompts: list, responses: list, components: list) -> Any:

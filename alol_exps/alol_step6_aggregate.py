@@ -6,7 +6,7 @@
 
 Reads results/alol/<task>/*/*/<split>/ and writes results/alol/<task>/alol_<task>_<split>.csv (every metric per algorithm
 and segment, mean over seeds; docs/a_lol.md says what each is) and ..._differences.csv (minus each baseline, paired by seed and question), with 95 %
-intervals over seeds and questions (prompt_oirl/alol/aggregation.py).
+intervals over seeds and questions (prompt_oirl/alol/evaluation/aggregation.py).
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ from typing import Annotated, Literal
 
 from tyro.conf import arg
 
-from prompt_oirl.alol import aggregation
-from prompt_oirl.alol.tasks import get_task
+from prompt_oirl.alol.evaluation import aggregation
+from prompt_oirl.alol.tasks.registry import get_task
 from prompt_oirl.io.files import REPO_ROOT, write_csv
 from prompt_oirl.io.manifest import run_step
 

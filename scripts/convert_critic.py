@@ -19,7 +19,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from prompt_oirl.alol import critic_weights
+from prompt_oirl.alol.rewards import critic_weights
 from prompt_oirl.io.files import REPO_ROOT
 from prompt_oirl.io.manifest import run_step
 

@@ -4,7 +4,7 @@
     python scripts/evaluate_prompt_writer.py --writers reference --writers a_lol-seed0,a_lol-seed1 --samples 4
 
 After steps 1 to 4 of the task prompt_writer. Every arm is judged on the same test questions at equal numbers of LLM
-calls (prompt_oirl/alol/best_of_n.py). Answers that the log holds are not asked for again; new ones are kept in
+calls (prompt_oirl/alol/evaluation/best_of_n.py). Answers that the log holds are not asked for again; new ones are kept in
 results/alol/prompt_writer/<run>/answers.jsonl, so a stopped run goes on. Writes prompt_writer.csv there, or --output.
 """
 
@@ -18,11 +18,14 @@ import numpy as np
 from tqdm import tqdm
 from tyro.conf import UseAppendAction
 
-from prompt_oirl.alol import best_of_n, evaluation, log_reward, prompt_writer
-from prompt_oirl.alol.checkpoints import ModelSource
-from prompt_oirl.alol.options import ModelOptions
-from prompt_oirl.alol.processes import device_name
+from prompt_oirl.alol.evaluation import best_of_n
+from prompt_oirl.alol.evaluation import responses as evaluation
+from prompt_oirl.alol.models.checkpoints import ModelSource
+from prompt_oirl.alol.models.processes import device_name
+from prompt_oirl.alol.rewards import log_reward
 from prompt_oirl.alol.rows import Limits, Row, encode_rows
+from prompt_oirl.alol.steps.options import PolicyModelOptions
+from prompt_oirl.alol.tasks import prompt_writer
 from prompt_oirl.data import interactions
 from prompt_oirl.data.interactions import Interaction
 from prompt_oirl.data.log_store import cut_torn_line
@@ -40,7 +43,7 @@ CALLS = (1, 3)
 
 
 @dataclass
-class Args(ModelOptions):
+class Args(PolicyModelOptions):
     task_name: str = "prompt_writer"
     """prompt_writer."""
     writers: Annotated[list[str], UseAppendAction] = field(default_factory=list)

@@ -25,21 +25,23 @@ from shutil import rmtree
 from typing import Any, Literal
 
 import numpy as np
+from prompt_oirl.alol.steps.policies import validation_score
 
-from prompt_oirl.alol import advantages, aggregation, evaluation
-from prompt_oirl.alol.checkpoints import ModelSource
-from prompt_oirl.alol.losses import PRESETS, choose_loss
-from prompt_oirl.alol.options import RunOptions
-from prompt_oirl.alol.pairs import Pair, make_pairs
-from prompt_oirl.alol.policies import validation_score
-from prompt_oirl.alol.ppo import PPORecipe, train_ppo
-from prompt_oirl.alol.pro import train_pro
+from prompt_oirl.alol.baselines.pairs import Pair, make_pairs
+from prompt_oirl.alol.baselines.ppo import PPORecipe, train_ppo
+from prompt_oirl.alol.baselines.pro import train_pro
+from prompt_oirl.alol.baselines.trl import train_trl
+from prompt_oirl.alol.evaluation import aggregation
+from prompt_oirl.alol.evaluation import responses as evaluation
+from prompt_oirl.alol.models.checkpoints import ModelSource
 from prompt_oirl.alol.rows import FINAL, Limits, Row, encode_rows, rows_hash
-from prompt_oirl.alol.sampling import make_sampler
-from prompt_oirl.alol.selection import BestWeights
-from prompt_oirl.alol.tasks import get_task
-from prompt_oirl.alol.training import Recipe, TrainingRows, train
-from prompt_oirl.alol.trl_baselines import train_trl
+from prompt_oirl.alol.steps.options import RunOptions
+from prompt_oirl.alol.tasks.registry import get_task
+from prompt_oirl.alol.training import advantages
+from prompt_oirl.alol.training.best_weights import BestWeights
+from prompt_oirl.alol.training.loop import TrainingRecipe, TrainingRows, train
+from prompt_oirl.alol.training.losses import PRESETS, choose_loss
+from prompt_oirl.alol.training.sampling import make_sampler
 from prompt_oirl.io.files import REPO_ROOT, InputError, Paths, read_json, sha256, write_csv, write_json
 from prompt_oirl.io.manifest import run_step
 from prompt_oirl.reports.readme import fill_tables, markdown
@@ -131,7 +133,7 @@ def toy(args: Args, deadline: float) -> bool:
             step(number, root=args.root, run=options.run, seed=seed)
         run = load_run(options, ModelSource(str(options.folder / "reference")))
         settings = options.task.settings
-        recipe = Recipe(
+        recipe = TrainingRecipe(
             steps=settings.steps, batch_size=settings.batch_size, learning_rate=settings.rate, seed=seed
         )
         for name in owed:
@@ -156,7 +158,7 @@ def arith(args: Args, deadline: float) -> bool:
     )
     step(3, **common, value_samples=2)
     run = load_run(options, ModelSource(str(Paths(args.root).root / "data" / "nano_llama")))
-    recipe = Recipe(
+    recipe = TrainingRecipe(
         args.updates, args.batch_size, learning_rate=args.learning_rate, eval_every=args.updates // 2
     )
     jobs: list[Callable[[], None]] = [partial(measure, args, run, "reference", 0, recipe, "none", 0.0, result_file(args, "reference", 0))]  # fmt: skip
@@ -181,7 +183,13 @@ def arith(args: Args, deadline: float) -> bool:
 
 
 def measure_at_the_better_rate(
-    args: Args, run: Run, name: str, seed: int, recipe: Recipe, rates: Sequence[float], tried: Sequence[Path]
+    args: Args,
+    run: Run,
+    name: str,
+    seed: int,
+    recipe: TrainingRecipe,
+    rates: Sequence[float],
+    tried: Sequence[Path],
 ) -> None:
     scores = [best(read_json(path, remedy="run the same command again")["validation"]) for path in tried]
     recipe = replace(recipe, seed=seed, learning_rate=rates[int(np.argmax(scores))])
@@ -221,7 +229,7 @@ def load_run(options: RunOptions, source: ModelSource) -> Run:
 
 
 def measure(
-    args: Args, run: Run, name: str, seed: int, recipe: Recipe, strategy: str, beta: float, path: Path
+    args: Args, run: Run, name: str, seed: int, recipe: TrainingRecipe, strategy: str, beta: float, path: Path
 ) -> None:
     """Train one policy, answer the test prompts, and keep its rewards by group of questions."""
     if path.is_file():
@@ -252,7 +260,7 @@ def measure(
 
 
 def trained(
-    args: Args, run: Run, model: Any, name: str, recipe: Recipe, strategy: str, beta: float
+    args: Args, run: Run, model: Any, name: str, recipe: TrainingRecipe, strategy: str, beta: float
 ) -> list[dict[str, float]]:
     """Train `model` in place; returns the curve. The reference's own validation is computed once per seed."""
     task = run.options.task
@@ -339,7 +347,7 @@ def write_tables(args: Args) -> None:
         for at, score in r["validation"]
     ]
     write_csv(reference / "alol_arith_validation.csv", validated, VALIDATION)
-    from prompt_oirl.alol.figures import draw_levels
+    from prompt_oirl.alol.evaluation.figures import draw_levels
 
     draw_levels(
         levels, "arith: sampled accuracy on test, 95 % over seeds and questions", reference / "alol_arith.png"

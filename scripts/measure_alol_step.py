@@ -103,12 +103,13 @@ def stepper(args: Args) -> Any:
     """A function (algorithm, number) -> one update on the rows of that number."""
     import torch
 
-    from prompt_oirl.alol import advantages, training
-    from prompt_oirl.alol.checkpoints import ModelSource
-    from prompt_oirl.alol.log_probabilities import Tokens
-    from prompt_oirl.alol.losses import choose_loss
-    from prompt_oirl.alol.sampling import RowSampler
-    from prompt_oirl.alol.value_estimate import ValueHead
+    from prompt_oirl.alol.models.checkpoints import ModelSource
+    from prompt_oirl.alol.models.log_probabilities import Tokens
+    from prompt_oirl.alol.training import advantages
+    from prompt_oirl.alol.training import loop as training
+    from prompt_oirl.alol.training.losses import choose_loss
+    from prompt_oirl.alol.training.sampling import RowSampler
+    from prompt_oirl.alol.training.value_estimate import ValueHead
 
     torch.set_num_threads(1)
     model, tokenizer = ModelSource(args.model_name_or_path).load("cpu")
@@ -121,7 +122,7 @@ def stepper(args: Args) -> Any:
     reference = advantages.compute(model, head, rows, rewards, tokenizer.pad_token_id, "cpu", args.batch_size)
     weights = {name: p for name, p in model.named_parameters() if p.requires_grad}
     optimiser = torch.optim.AdamW(weights.values(), lr=1e-6, foreach=False)
-    recipe = training.Recipe(steps=1_000_000, batch_size=args.batch_size, learning_rate=1e-6)
+    recipe = training.TrainingRecipe(steps=1_000_000, batch_size=args.batch_size, learning_rate=1e-6)
     sampler = RowSampler(np.arange(len(rows)), None, 0)
     ones = np.ones(len(rows), dtype=np.float32)
 

@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from prompt_oirl.alol.log_probabilities import Tokens
+from prompt_oirl.alol.models.log_probabilities import Tokens
 from prompt_oirl.data.questions import is_unicode
 from prompt_oirl.io.files import InputError, read_jsonl, sha256_texts, write_jsonl
 

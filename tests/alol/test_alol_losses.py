@@ -7,7 +7,7 @@ import math
 import pytest
 import torch
 
-from prompt_oirl.alol.losses import PRESETS, Loss, choose_loss, policy_loss
+from prompt_oirl.alol.training.losses import PRESETS, Loss, choose_loss, policy_loss
 from prompt_oirl.io.files import InputError
 
 LOG_PROBS = torch.tensor([[-0.5, -2.0, -9.0], [-0.1, -0.3, -0.2]])

@@ -6,11 +6,13 @@ import numpy as np
 import pytest
 import torch
 
-from prompt_oirl.alol import advantages, evaluation, toy
-from prompt_oirl.alol.log_probabilities import Tokens, collate, log_probs_and_states, token_log_probs
-from prompt_oirl.alol.losses import choose_loss, policy_loss
+from prompt_oirl.alol.evaluation import responses as evaluation
+from prompt_oirl.alol.models.log_probabilities import Tokens, collate, log_probs_and_states, token_log_probs
 from prompt_oirl.alol.rows import Limits, encode_rows
-from prompt_oirl.alol.value_estimate import (
+from prompt_oirl.alol.tasks import toy
+from prompt_oirl.alol.training import advantages
+from prompt_oirl.alol.training.losses import choose_loss, policy_loss
+from prompt_oirl.alol.training.value_estimate import (
     ValueHead,
     ValueRecipe,
     fit_value_head,

@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 from conftest import tiny_interactions
 
-from prompt_oirl.alol import arith_log, prompt_writer, toy
 from prompt_oirl.alol.rows import FINAL, Limits, Row, encode_rows, read_rows, write_rows
+from prompt_oirl.alol.tasks import arith_log, prompt_writer, toy
 from prompt_oirl.data import interactions
 from prompt_oirl.io.files import InputError
 

@@ -21,10 +21,12 @@ import torch
 from safetensors.torch import save_file
 from test_alol_rows import synthetic_log
 
-from prompt_oirl.alol import aggregation, evaluation, toy
-from prompt_oirl.alol.checkpoints import ModelSource, read_tensors
-from prompt_oirl.alol.figures import draw_curve
-from prompt_oirl.alol.losses import PRESETS
+from prompt_oirl.alol.evaluation import aggregation
+from prompt_oirl.alol.evaluation import responses as evaluation
+from prompt_oirl.alol.evaluation.figures import draw_curve
+from prompt_oirl.alol.models.checkpoints import ModelSource, read_tensors
+from prompt_oirl.alol.tasks import toy
+from prompt_oirl.alol.training.losses import PRESETS
 from prompt_oirl.io.files import REPO_ROOT, InputError
 
 STEPS = {

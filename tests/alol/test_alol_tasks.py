@@ -19,10 +19,12 @@ from conftest import mirror_folder, tiny_interactions
 from test_alol_rows import chat_tokenizer
 from test_alol_steps import call, step
 
-from prompt_oirl.alol import best_of_n, comet, hh, knowledge_dialogue, log_reward, prompt_writer, reddit, toy
-from prompt_oirl.alol.options import RunOptions
+from prompt_oirl.alol.evaluation import best_of_n
+from prompt_oirl.alol.rewards import log_reward
 from prompt_oirl.alol.rows import EXPECTED, FINAL, Row, read_rows
-from prompt_oirl.alol.tasks import MODULES, get_task
+from prompt_oirl.alol.steps.options import RunOptions
+from prompt_oirl.alol.tasks import comet, hh, knowledge_dialogue, prompt_writer, reddit, toy
+from prompt_oirl.alol.tasks.registry import TASKS, get_task
 from prompt_oirl.data import interactions
 from prompt_oirl.io.files import REPO_ROOT, InputError, read_csv
 
@@ -48,7 +50,7 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
     tiny.open_assistant(root / "preference")
     tiny.open_assistant(root / "larger", "mean")
     model, head = tiny.critic(root / "p_valid_model")
-    from prompt_oirl.alol.checkpoints import write_tensors
+    from prompt_oirl.alol.models.checkpoints import write_tensors
 
     write_tensors(root / "p_valid_model" / "head.safetensors", head, {})
     torch.manual_seed(0)
@@ -325,7 +327,7 @@ def test_unknown_tasks_and_capitals():
     with pytest.raises(InputError, match="unknown task, choose one of toy, arith, prompt_writer, hh"):
         get_task("iwslt")
     assert get_task("COMET").name == "comet" and get_task("WOW").name == "wow"
-    assert {get_task(name).name for name in MODULES} == set(MODULES)
+    assert {get_task(name).name for name in TASKS} == set(TASKS)
 
 
 HH_LINE = {
@@ -384,8 +386,8 @@ def test_bad_raw_files_are_one_line(tmp_path, models):
 
 
 def test_input_dir_may_hold_the_files_themselves(tmp_path):
-    from prompt_oirl.alol import raw_files
-    from prompt_oirl.alol.tasks import Request
+    from prompt_oirl.alol.tasks import raw_files
+    from prompt_oirl.alol.tasks.task import Request
 
     write_reddit(tmp_path)
     folder = tmp_path / "reddit_comment_scores"

@@ -18,13 +18,13 @@ from typing import Any
 
 import numpy as np
 
-from prompt_oirl.alol import raw_files
-from prompt_oirl.alol.published_settings import COLA, DEPTH, DIALOGUE, END, FAITH
-from prompt_oirl.alol.reddit import BASE, response_alone, score_splits
-from prompt_oirl.alol.reward_scorers import load_classifier
+from prompt_oirl.alol.rewards.scorers import load_classifier
 from prompt_oirl.alol.rows import FINAL, Row
-from prompt_oirl.alol.task_rewards import TFIDF, Component, Rewards, load_tfidf
-from prompt_oirl.alol.tasks import Prepared, Request, Task
+from prompt_oirl.alol.tasks import raw_files
+from prompt_oirl.alol.tasks.published_settings import COLA, DEPTH, DIALOGUE, END, FAITH
+from prompt_oirl.alol.tasks.reddit import BASE, response_alone, score_splits
+from prompt_oirl.alol.tasks.task import Prepared, Request, Task
+from prompt_oirl.alol.tasks.task_rewards import TFIDF, Component, Rewards, load_tfidf
 from prompt_oirl.io.files import InputError, read_json
 
 WOW = "wizard_of_wikipedia/wizard_of_wikipedia.tgz"
@@ -114,7 +114,7 @@ def inputs(request: Request) -> list[Path]:
 
 
 def prepare(request: Request) -> Prepared:
-    from prompt_oirl.alol.checkpoints import load_tokenizer
+    from prompt_oirl.alol.models.checkpoints import load_tokenizer
 
     tokenizer = load_tokenizer(request.model or BASE)
     wow_file, *files = inputs(request)
@@ -164,12 +164,14 @@ def rewards(data: Path) -> Rewards:
 load_entailment = partial(load_classifier, label=0)  # the critic's labels: entailment, hallucination
 
 
-def make_task(name: str, data: Path) -> Task:
-    return Task(
+TASKS = tuple(
+    Task(
         name=name,
         max_reward=4.0,
         metric=FINAL if name == "faithdial" else "faithdial",
-        reward=rewards(data),
+        make_reward=rewards,
+        inputs=inputs,
+        prepare=prepare,
         needs=("history", "knowledge"),
         max_prompt_length=512,
         max_response_length=128,
@@ -178,3 +180,5 @@ def make_task(name: str, data: Path) -> Task:
         settings=DIALOGUE,
         base_model=BASE,
     )
+    for name in ("wow", "faithdial", "faithdial_wow")
+)

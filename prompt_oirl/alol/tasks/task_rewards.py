@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from tqdm import tqdm
 
-from prompt_oirl.alol.reward_scorers import Score
+from prompt_oirl.alol.rewards.scorers import Score
 from prompt_oirl.alol.rows import FINAL, Row
 from prompt_oirl.io.files import (
     InputError,

@@ -10,32 +10,31 @@ from __future__ import annotations
 import copy
 import tempfile
 from collections.abc import Sequence
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import torch
 
-from prompt_oirl.alol.pairs import Pair
-from prompt_oirl.alol.ppo import Rewards
+from prompt_oirl.alol.baselines.pairs import Pair
+from prompt_oirl.alol.baselines.ppo import ScoreAnswers
 from prompt_oirl.alol.rows import Limits, Row
-from prompt_oirl.alol.selection import BestWeights
-from prompt_oirl.alol.training import Recipe
+from prompt_oirl.alol.training.best_weights import BestWeights
+from prompt_oirl.alol.training.loop import TrainingRecipe
 from prompt_oirl.io.files import InputError
 
 INSTALL = 'pip install -e ".[alol]"'
 GROUP, ROUNDS = 4, 4  # answers per prompt and updates per round of RLOO
-TrlAlgorithm = Literal["dpo", "dpo_ref_free", "rloo"]
 
 
 def train_trl(
-    algorithm: TrlAlgorithm,
+    algorithm: str,
     model: Any,
     tokenizer: Any,
     rows: Sequence[Row],
     pairs: Sequence[Pair],
-    rewards: Rewards,
+    rewards: ScoreAnswers,
     limits: Limits,
-    recipe: Recipe,
+    recipe: TrainingRecipe,
     beta: float,
     selection: BestWeights,
     bar: Any = None,

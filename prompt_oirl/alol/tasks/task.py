@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from importlib import import_module
+from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 
 from prompt_oirl.alol.rows import Row
-from prompt_oirl.io.files import InputError
 from prompt_oirl.llms.generation import Decoding
 
 Reward = Callable[[Sequence[Row], Sequence[str]], list[dict[str, float]]]
@@ -30,30 +29,6 @@ class Settings:
     value_epochs: int
     value_rate: float
     value_samples: int  # responses per validation prompt
-
-
-@dataclass(frozen=True)
-class Task:
-    """`reward` gives each response of the rows' prompts its components, among them `final_reward` in 0..max_reward.
-
-    `metric` is the component that tables are about.
-    """
-
-    name: str
-    max_reward: float
-    metric: str
-    reward: Reward
-    max_prompt_length: int
-    max_response_length: int
-    temperature: float
-    top_p: float
-    settings: Settings
-    needs: tuple[str, ...] = ()  # fields of a row's meta_data that `reward` reads
-    base_model: str | None = None  # what step 2 begins with: a hub id, or a folder below the root
-
-    def decoding(self, seed: int, max_new_tokens: int, greedy: bool = False) -> Decoding:
-        """Sampling like the logged responses', or greedy."""
-        return Decoding(0.0 if greedy else self.temperature, self.top_p, max_new_tokens, seed)
 
 
 @dataclass(frozen=True)
@@ -77,6 +52,7 @@ class Request:
 
     @property
     def data(self) -> Path:
+        """Folder of the run's rows and of what rewards them."""
         return self.folder / "data"
 
 
@@ -89,32 +65,46 @@ class Prepared:
     note: str = ""
 
 
-# Which module knows a task: it has make_task(name, data), inputs(request) and prepare(request).
-MODULES = {
-    "toy": "toy",
-    "arith": "arith_log",
-    "prompt_writer": "prompt_writer",
-    "hh": "hh",
-    "comet": "comet",
-    "reddit_pos": "reddit",
-    "reddit_neg": "reddit",
-    "wow": "knowledge_dialogue",
-    "faithdial": "knowledge_dialogue",
-    "faithdial_wow": "knowledge_dialogue",
-}
+@dataclass(frozen=True)
+class Task:
+    """How rows are made and how responses are rewarded.
 
+    Parameters
+    ----------
+    max_reward : largest `final_reward`; the smallest is 0.
+    metric : the reward component that tables are about.
+    make_reward : given the data folder of a run, the function that rewards responses as that run does.
+    inputs : files that step 1 reads for a request.
+    prepare : step 1's work.
+    max_prompt_length, max_response_length : tokens.
+    needs : fields of a row's meta_data that the reward reads.
+    base_model : what step 2 begins with: a hub id, or a folder below the root.
+    data : data folder of the run, whose reward models judge.
+    """
 
-def module_of(name: str) -> Any:
-    # The published table scripts write some names in capitals.
-    known = MODULES.get(name) or MODULES.get(name.lower())
-    if known is None:
-        raise InputError(f"--task_name {name}: unknown task, choose one of {', '.join(MODULES)}")
-    return import_module(f"prompt_oirl.alol.{known}")
+    name: str
+    max_reward: float
+    metric: str
+    make_reward: Callable[[Path], Reward]
+    inputs: Callable[[Request], list[Path]]
+    prepare: Callable[[Request], Prepared]
+    max_prompt_length: int
+    max_response_length: int
+    temperature: float
+    top_p: float
+    settings: Settings
+    needs: tuple[str, ...] = ()
+    base_model: str | None = None
+    data: Path = Path()
 
+    @cached_property
+    def reward(self) -> Reward:
+        """Gives each response to the rows' prompts its components, among them `final_reward`."""
+        return self.make_reward(self.data)
 
-def get_task(name: str, data: Path = Path()) -> Task:
-    """The task, judged by the reward models that a run keeps in `data`."""
-    return module_of(name).make_task(name.lower(), data)
+    def decoding(self, seed: int, max_new_tokens: int, greedy: bool = False) -> Decoding:
+        """Sampling like the logged responses', or greedy."""
+        return Decoding(0.0 if greedy else self.temperature, self.top_p, max_new_tokens, seed)
 
 
 def drawn(rows: list[Row], n: int | None, seed: list[int]) -> list[Row]:

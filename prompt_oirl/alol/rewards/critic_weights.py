@@ -14,8 +14,8 @@ from typing import Any
 
 import torch
 
-from prompt_oirl.alol.checkpoints import write_tensors
-from prompt_oirl.alol.reward_scorers import HEAD, _filled, _tensors, _tokenizer, read_state
+from prompt_oirl.alol.models.checkpoints import write_tensors
+from prompt_oirl.alol.rewards.scorers import HEAD, _filled, _tensors, _tokenizer, read_state
 from prompt_oirl.io.files import InputError
 
 Weights = dict[str, torch.Tensor]
@@ -37,7 +37,7 @@ def read(path: Path) -> tuple[Weights, Weights | None]:
 
 
 def write(folder: Path, encoder_name: str, head: Weights, encoder: Weights | None) -> None:
-    """Write what `reward_scorers.load_critic` reads; an encoder with a weight missing is refused."""
+    """Write what `scorers.load_critic` reads; an encoder with a weight missing is refused."""
     from transformers import RobertaConfig, RobertaModel
 
     try:

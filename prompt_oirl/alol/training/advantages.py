@@ -15,15 +15,15 @@ from typing import Any
 import numpy as np
 import torch
 
-from prompt_oirl.alol.checkpoints import read_tensors, write_tensors
-from prompt_oirl.alol.log_probabilities import (
+from prompt_oirl.alol.models.checkpoints import read_tensors, write_tensors
+from prompt_oirl.alol.models.log_probabilities import (
     Tokens,
     by_length,
     collate,
     log_probs_and_states,
     mixed_precision,
 )
-from prompt_oirl.alol.value_estimate import ValueHead
+from prompt_oirl.alol.training.value_estimate import ValueHead
 from prompt_oirl.io.files import InputError, content_key
 from prompt_oirl.io.manifest import code_version
 
@@ -47,7 +47,9 @@ class Advantages:
 
 def cache_key(model: str, head: str, rows: str, limits: Any, precision: str) -> str:
     """Name of the cache: hashes of the reference, the head's file and the rows, limits, precision, and the code."""
-    code = code_version("alol/log_probabilities.py", "alol/value_estimate.py", "alol/advantages.py")
+    code = code_version(
+        "alol/models/log_probabilities.py", "alol/training/value_estimate.py", "alol/training/advantages.py"
+    )
     parts = {"model": model, "head": head, "rows": rows, "limits": repr(limits), "precision": precision}
     return content_key(parts | {"code": code})
 

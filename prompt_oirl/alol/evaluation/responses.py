@@ -10,10 +10,10 @@ from typing import Any
 import numpy as np
 import torch
 
-from prompt_oirl.alol.aggregation import interval
-from prompt_oirl.alol.log_probabilities import Tokens, by_length, collate, token_log_probs
+from prompt_oirl.alol.evaluation.aggregation import interval
+from prompt_oirl.alol.models.log_probabilities import Tokens, by_length, collate, token_log_probs
 from prompt_oirl.alol.rows import Limits, Row
-from prompt_oirl.alol.tasks import Task
+from prompt_oirl.alol.tasks.task import Task
 from prompt_oirl.llms import item_seed
 from prompt_oirl.llms.generation import Decoding
 from prompt_oirl.llms.transformers_llm import TransformersLLM

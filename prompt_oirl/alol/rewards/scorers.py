@@ -21,7 +21,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from prompt_oirl.alol.processes import device_name
+from prompt_oirl.alol.models.processes import device_name
 from prompt_oirl.io.files import InputError, read_json
 
 Text = str | tuple[str, str]

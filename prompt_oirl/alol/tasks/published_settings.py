@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from prompt_oirl.alol.tasks import Settings
+from prompt_oirl.alol.tasks.task import Settings
 
 # 4-bit LLaMA-7B: batches of 4, four accumulated (pass -as 4), 9000 updates, constant rate.
 HH = Settings(

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from prompt_oirl.alol.log_reward import Judge
+from prompt_oirl.alol.rewards.log_reward import Judge
 from prompt_oirl.grading.numbers import strict_number
 from prompt_oirl.stats.metrics import ClusterBootstrap
 

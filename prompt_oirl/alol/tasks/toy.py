@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 
 from prompt_oirl.alol.rows import FINAL, Row
-from prompt_oirl.alol.tasks import Prepared, Request, Settings, Task
+from prompt_oirl.alol.tasks.task import Prepared, Request, Settings, Task
 
 LETTERS = string.ascii_lowercase[:20]
 SPECIAL = ("<pad>", "<end>", "<unk>", "=")  # 24 entries with the letters
@@ -104,16 +104,28 @@ def make_model(seed: int) -> tuple[Any, Any]:
 
 
 def write_model(folder: Path, seed: int) -> list[Path]:
-    from prompt_oirl.alol.checkpoints import save_model
+    from prompt_oirl.alol.models.checkpoints import save_model
 
     return save_model(folder, *make_model(seed))
+
+
+def inputs(request: Request) -> list[Path]:
+    return []
+
+
+def prepare(request: Request) -> Prepared:
+    return Prepared(
+        make_rows(SIZES | request.sizes, request.seed), write_model(request.folder / "model", request.seed)
+    )
 
 
 TASK = Task(
     name="toy",
     max_reward=1.0,
     metric="match",
-    reward=rewards,
+    make_reward=lambda data: rewards,
+    inputs=inputs,
+    prepare=prepare,
     max_prompt_length=8,
     max_response_length=LENGTH + 1,
     temperature=1.0,
@@ -128,19 +140,5 @@ TASK = Task(
         value_epochs=15,
         value_rate=2e-3,
         value_samples=3,
-    ),  # fmt: skip
+    ),
 )
-
-
-def make_task(name: str, data: Path) -> Task:
-    return TASK
-
-
-def inputs(request: Request) -> list[Path]:
-    return []
-
-
-def prepare(request: Request) -> Prepared:
-    return Prepared(
-        make_rows(SIZES | request.sizes, request.seed), write_model(request.folder / "model", request.seed)
-    )

@@ -16,11 +16,11 @@ from typing import Any
 import numpy as np
 import torch
 
-from prompt_oirl.alol.log_probabilities import Tokens, collate, token_log_probs
-from prompt_oirl.alol.pairs import Pair
-from prompt_oirl.alol.sampling import RowSampler
-from prompt_oirl.alol.selection import BestWeights
-from prompt_oirl.alol.training import Recipe, apply_update
+from prompt_oirl.alol.baselines.pairs import Pair
+from prompt_oirl.alol.models.log_probabilities import Tokens, collate, token_log_probs
+from prompt_oirl.alol.training.best_weights import BestWeights
+from prompt_oirl.alol.training.loop import TrainingRecipe, apply_update
+from prompt_oirl.alol.training.sampling import RowSampler
 
 SFT_WEIGHT = 0.05
 
@@ -43,7 +43,7 @@ def train_pro(
     model: Any,
     tokens: Sequence[Tokens],
     pairs: Sequence[Pair],
-    recipe: Recipe,
+    recipe: TrainingRecipe,
     pad_id: int,
     selection: BestWeights,
     bar: Any = None,

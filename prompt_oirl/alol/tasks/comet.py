@@ -13,12 +13,12 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from prompt_oirl.alol import raw_files
-from prompt_oirl.alol.published_settings import COMET, CRITIC
-from prompt_oirl.alol.reward_scorers import load_critic
+from prompt_oirl.alol.rewards.scorers import load_critic
 from prompt_oirl.alol.rows import FINAL, Row
-from prompt_oirl.alol.task_rewards import Component, Rewards
-from prompt_oirl.alol.tasks import Prepared, Request, Task, drawn
+from prompt_oirl.alol.tasks import raw_files
+from prompt_oirl.alol.tasks.published_settings import COMET, CRITIC
+from prompt_oirl.alol.tasks.task import Prepared, Request, Task, drawn
+from prompt_oirl.alol.tasks.task_rewards import Component, Rewards
 from prompt_oirl.io.files import InputError, read_jsonl, read_lines, write_json
 
 ATOMIC10X, ATOMIC2020 = "symbolic_knowledge_distillation/ATOMIC10X.jsonl", "atomic2020/test.tsv"
@@ -136,17 +136,18 @@ def rewards(data: Path) -> Rewards:
     return Rewards((Component(SCORE, CRITIC, load_critic, judged_text),), data, (".",))
 
 
-def make_task(name: str, data: Path) -> Task:
-    return Task(
-        name=name,
-        max_reward=1.0,
-        metric=SCORE,
-        reward=rewards(data),
-        needs=("head", "relation"),
-        max_prompt_length=512,
-        max_response_length=30,
-        temperature=1.0,
-        top_p=0.9,
-        settings=COMET,
-        base_model="data/fetched/by_hand/comet-distill",
-    )
+TASK = Task(
+    name="comet",
+    max_reward=1.0,
+    metric=SCORE,
+    make_reward=rewards,
+    inputs=inputs,
+    prepare=prepare,
+    needs=("head", "relation"),
+    max_prompt_length=512,
+    max_response_length=30,
+    temperature=1.0,
+    top_p=0.9,
+    settings=COMET,
+    base_model="data/fetched/by_hand/comet-distill",
+)

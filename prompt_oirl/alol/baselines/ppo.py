@@ -21,18 +21,18 @@ from typing import Any
 import numpy as np
 import torch
 
-from prompt_oirl.alol.log_probabilities import (
-    Batch,
+from prompt_oirl.alol.models.log_probabilities import (
+    TokenBatch,
     Tokens,
     collate,
     log_probs_and_response_states,
     token_log_probs,
 )
-from prompt_oirl.alol.sampling import RowSampler
-from prompt_oirl.alol.selection import BestWeights
-from prompt_oirl.alol.training import Recipe, apply_update
+from prompt_oirl.alol.training.best_weights import BestWeights
+from prompt_oirl.alol.training.loop import TrainingRecipe, apply_update
+from prompt_oirl.alol.training.sampling import RowSampler
 
-Rewards = Callable[[Sequence[int], Sequence[str]], np.ndarray]
+ScoreAnswers = Callable[[Sequence[int], Sequence[str]], np.ndarray]
 
 
 @dataclass(frozen=True)
@@ -119,9 +119,9 @@ def train_ppo(
     model: Any,
     tokenizer: Any,
     tokens: Sequence[Tokens],
-    rewards: Rewards,
+    rewards: ScoreAnswers,
     response_limit: int,
-    recipe: Recipe,
+    recipe: TrainingRecipe,
     ppo: PPORecipe,
     selection: BestWeights,
     bar: Any = None,
@@ -168,7 +168,7 @@ def train_ppo(
 class _Frozen:
     """What the policy that answered says about a batch; all (B, T)."""
 
-    batch: Batch
+    batch: TokenBatch
     log_probs: torch.Tensor
     values: torch.Tensor
     advantages: torch.Tensor

@@ -19,12 +19,12 @@ from typing import Any, Literal
 import numpy as np
 import torch
 
-from prompt_oirl.alol import processes
-from prompt_oirl.alol.advantages import Advantages
-from prompt_oirl.alol.checkpoints import read_tensors, write_tensors
-from prompt_oirl.alol.log_probabilities import Tokens, collate, mixed_precision, token_log_probs
-from prompt_oirl.alol.losses import Loss, policy_loss
-from prompt_oirl.alol.sampling import RowSampler
+from prompt_oirl.alol.models import processes
+from prompt_oirl.alol.models.checkpoints import read_tensors, write_tensors
+from prompt_oirl.alol.models.log_probabilities import Tokens, collate, mixed_precision, token_log_probs
+from prompt_oirl.alol.training.advantages import Advantages
+from prompt_oirl.alol.training.losses import Loss, policy_loss
+from prompt_oirl.alol.training.sampling import RowSampler
 from prompt_oirl.io.files import InputError, content_key
 from prompt_oirl.io.manifest import code_version
 
@@ -33,7 +33,7 @@ CURVE = ["step", "loss", "nll", "weight", "ratio", "clipped_low", "clipped_high"
 
 
 @dataclass(frozen=True)
-class Recipe:
+class TrainingRecipe:
     """How the loss is followed. A step is one update, on batch_size * accumulation rows."""
 
     steps: int
@@ -79,7 +79,7 @@ class TrainingRows:
 
 
 @dataclass
-class Outcome:
+class TrainingProgress:
     """Where a run stands: steps done, one dict per step, and the best validated step."""
 
     step: int = 0
@@ -99,14 +99,14 @@ def train(
     rows: TrainingRows,
     loss: Loss,
     sampler: RowSampler,
-    recipe: Recipe,
+    recipe: TrainingRecipe,
     folder: Path,
     pad_id: int,
     inputs: Any,
     evaluate: Evaluate | None = None,
     bar: Any = None,
     stop_at: int | None = None,
-) -> Outcome:
+) -> TrainingProgress:
     """Train `model` in place and leave the best validated weights in it (the last ones without validation).
 
     `inputs` (JSON-like) names the model and data: a checkpoint in `folder` is gone on from if it has the same, and
@@ -114,7 +114,10 @@ def train(
     the weights. `bar` is a tqdm bar. `stop_at` ends after so many steps, as a kill would, with a checkpoint.
     """
     code = code_version(
-        *(f"alol/{name}.py" for name in ("training", "losses", "log_probabilities", "sampling"))
+        "alol/training/loop.py",
+        "alol/training/losses.py",
+        "alol/models/log_probabilities.py",
+        "alol/training/sampling.py",
     )
     key = content_key({"recipe": asdict(recipe), "loss": asdict(loss), "inputs": inputs, "code": code})
     weights = {name: p for name, p in model.named_parameters() if p.requires_grad}
@@ -165,7 +168,7 @@ def one_step(
     rows: TrainingRows,
     loss: Loss,
     sampler: RowSampler,
-    recipe: Recipe,
+    recipe: TrainingRecipe,
     pad_id: int,
     optimiser: torch.optim.Optimizer,
     step: int,
@@ -219,7 +222,11 @@ def recomputing(model: Any, on: bool) -> Iterator[None]:
 
 
 def apply_update(
-    weights: list[torch.Tensor], optimiser: torch.optim.Optimizer, recipe: Recipe, step: int, loss: float
+    weights: list[torch.Tensor],
+    optimiser: torch.optim.Optimizer,
+    recipe: TrainingRecipe,
+    step: int,
+    loss: float,
 ) -> dict[str, float]:
     """Clip the gradients, set the rate of step 0, 1, ... and update; refuses a loss or gradient that is no number."""
     norm = torch.nn.utils.clip_grad_norm_(weights, recipe.max_grad_norm or math.inf).item()
@@ -245,7 +252,7 @@ def _save(
     key: str,
     weights: dict[str, torch.Tensor],
     optimiser: torch.optim.Optimizer,
-    outcome: Outcome,
+    outcome: TrainingProgress,
 ) -> None:
     tensors = {f"weight.{name}": p for name, p in weights.items()}
     for name, p in weights.items():
@@ -255,10 +262,10 @@ def _save(
 
 def _resume(
     path: Path, key: str, weights: dict[str, torch.Tensor], optimiser: torch.optim.Optimizer
-) -> Outcome:
+) -> TrainingProgress:
     """Put a checkpoint's weights and moments in place; a new outcome where there is none."""
     if not path.is_file():
-        return Outcome()
+        return TrainingProgress()
     remedy = "pass --force to train anew"
     tensors, about = read_tensors(path, remedy)
     if about.get("key") != key:
@@ -271,7 +278,7 @@ def _resume(
         state = {m: tensors[f"{m}.{name}"] for m in _MOMENTS if f"{m}.{name}" in tensors}
         optimiser.state[p].update({m: v if m == "step" else v.to(p.device) for m, v in state.items()})
     try:
-        return Outcome(**json.loads(about["outcome"]))
+        return TrainingProgress(**json.loads(about["outcome"]))
     except (KeyError, ValueError, TypeError) as error:
         raise InputError(f"{path}: does not say where the run stood; {remedy}") from error
 

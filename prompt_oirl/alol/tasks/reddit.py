@@ -14,12 +14,12 @@ from typing import Any
 
 from tqdm import tqdm
 
-from prompt_oirl.alol import raw_files
-from prompt_oirl.alol.published_settings import COLA, DEPTH, DIALOGUE, END, TOXICHAT, UPDOWN
-from prompt_oirl.alol.reward_scorers import load_classifier, load_last_end
+from prompt_oirl.alol.rewards.scorers import load_classifier, load_last_end
 from prompt_oirl.alol.rows import FINAL, Row
-from prompt_oirl.alol.task_rewards import TFIDF, Component, Rewards, fit_tfidf, load_tfidf
-from prompt_oirl.alol.tasks import Prepared, Request, Task, drawn
+from prompt_oirl.alol.tasks import raw_files
+from prompt_oirl.alol.tasks.published_settings import COLA, DEPTH, DIALOGUE, END, TOXICHAT, UPDOWN
+from prompt_oirl.alol.tasks.task import Prepared, Request, Task, drawn
+from prompt_oirl.alol.tasks.task_rewards import TFIDF, Component, Rewards, fit_tfidf, load_tfidf
 from prompt_oirl.io.files import InputError, write_json
 
 FILES = {kind: f"reddit_comment_scores/comments_{kind}.csv" for kind in ("positive", "negative")}
@@ -71,7 +71,7 @@ def inputs(request: Request) -> list[Path]:
 
 
 def prepare(request: Request) -> Prepared:
-    from prompt_oirl.alol.checkpoints import load_tokenizer
+    from prompt_oirl.alol.models.checkpoints import load_tokenizer
 
     tokenizer = load_tokenizer(request.model or BASE)
     comments = {k: read_comments(path, k, tokenizer) for k, path in zip(FILES, inputs(request))}
@@ -137,12 +137,14 @@ def rewards(data: Path) -> Rewards:
     )
 
 
-def make_task(name: str, data: Path) -> Task:
-    return Task(
+TASKS = tuple(
+    Task(
         name=name,
         max_reward=5.0,
         metric=FINAL,
-        reward=rewards(data),
+        make_reward=rewards,
+        inputs=inputs,
+        prepare=prepare,
         max_prompt_length=512,
         max_response_length=128,
         temperature=1.0,
@@ -150,3 +152,5 @@ def make_task(name: str, data: Path) -> Task:
         settings=DIALOGUE,
         base_model=BASE,
     )
+    for name in KIND
+)

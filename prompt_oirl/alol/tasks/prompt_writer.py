@@ -15,9 +15,9 @@ from typing import Any, Literal
 
 import numpy as np
 
-from prompt_oirl.alol import log_reward
+from prompt_oirl.alol.rewards import log_reward
 from prompt_oirl.alol.rows import EXPECTED, FINAL, Row
-from prompt_oirl.alol.tasks import Prepared, Request, Settings, Task, drawn
+from prompt_oirl.alol.tasks.task import Prepared, Request, Settings, Task, drawn
 from prompt_oirl.data import interactions
 from prompt_oirl.data.interactions import Interaction
 from prompt_oirl.data.near_duplicates import cluster_texts
@@ -140,26 +140,27 @@ def prepare(request: Request) -> Prepared:
     return Prepared(rows, files, log_reward.describe(fit))
 
 
-def make_task(name: str, data: Path) -> Task:
-    return Task(
-        name=name,
-        max_reward=1.0,
-        metric=FINAL,
-        reward=rewards(data / JUDGE),
-        max_prompt_length=250,
-        max_response_length=120,
-        temperature=1.0,
-        top_p=1.0,
-        settings=Settings(
-            reference_steps=600,
-            reference_rate=1e-3,
-            steps=300,
-            rate=5e-4,
-            batch_size=64,
-            validations=5,
-            value_epochs=15,
-            value_rate=1e-3,
-            value_samples=8,
-        ),
-        base_model="data/nano_llama",
-    )
+TASK = Task(
+    name="prompt_writer",
+    max_reward=1.0,
+    metric=FINAL,
+    make_reward=lambda data: rewards(data / JUDGE),
+    inputs=inputs,
+    prepare=prepare,
+    max_prompt_length=250,
+    max_response_length=120,
+    temperature=1.0,
+    top_p=1.0,
+    settings=Settings(
+        reference_steps=600,
+        reference_rate=1e-3,
+        steps=300,
+        rate=5e-4,
+        batch_size=64,
+        validations=5,
+        value_epochs=15,
+        value_rate=1e-3,
+        value_samples=8,
+    ),
+    base_model="data/nano_llama",
+)

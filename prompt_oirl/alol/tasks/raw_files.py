@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from prompt_oirl.alol.tasks import Request
+from prompt_oirl.alol.tasks.task import Request
 from prompt_oirl.io.download import ByHand, read_by_hand
 from prompt_oirl.io.files import InputError, Paths, sha256
 

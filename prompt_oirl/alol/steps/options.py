@@ -4,20 +4,21 @@ from __future__ import annotations
 
 import math
 from dataclasses import asdict, dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from tyro.conf import arg
 
-from prompt_oirl.alol import arith_log
-from prompt_oirl.alol.checkpoints import ModelSource
+from prompt_oirl.alol.models.checkpoints import ModelSource
 from prompt_oirl.alol.rows import Limits, Row, read_rows
-from prompt_oirl.alol.tasks import Task, get_task, module_of
-from prompt_oirl.alol.training import Recipe
+from prompt_oirl.alol.tasks import arith_log
+from prompt_oirl.alol.tasks.registry import get_task
+from prompt_oirl.alol.tasks.task import Task
+from prompt_oirl.alol.training.loop import TrainingRecipe
 from prompt_oirl.io.files import REPO_ROOT, InputError, Paths, check_folder_name, sha256
 from prompt_oirl.io.manifest import check_finished
 
-PUBLISHED = ("hh", "comet", "reddit_pos", "reddit_neg", "wow", "faithdial", "faithdial_wow")
 SPLITS = ("train", "validation", "test")
 
 
@@ -45,8 +46,9 @@ class RunOptions:
     force: bool = False
     """Redo even if nothing changed."""
 
-    @property
+    @cached_property
     def task(self) -> Task:
+        """The task, rewarded as this run's step 1 noted; flags without a meaning are refused."""
         check_folder_name("--run", self.run)
         if self.seed < 0:
             raise InputError(f"--seed {self.seed}: give 0 or more")
@@ -59,16 +61,18 @@ class RunOptions:
         check_policy_name("--policy", name)
         return self.folder / "policies" / name
 
-    @property
+    @cached_property
     def folder(self) -> Path:
-        module_of(self.task_name)  # refuses an unknown name
-        return self.root / "alol_exps" / self.task_name.lower() / self.run
+        """Folder of the run: data/, reference/, advantages/ and policies/."""
+        return self.root / "alol_exps" / get_task(self.task_name).name / self.run
 
     @property
     def results(self) -> Path:
+        """Folder of the run's evaluations, one below it for each policy."""
         return self.root / "results" / "alol" / self.task.name / self.run
 
     def data_file(self, split: str) -> Path:
+        """Rows of a split: train, validation or test."""
         return self.folder / "data" / f"{split}.jsonl"
 
     def base_model(self, given: str | None) -> str:
@@ -83,6 +87,7 @@ class RunOptions:
         return str(self.root / base) if (self.root / base).is_dir() else base
 
     def rows(self, split: str) -> list[Row]:
+        """Rows of a split, read and checked."""
         return read_rows(self.data_file(split), self.task.name, self.task.max_reward, self.task.needs)
 
     def arguments(self, **more: Any) -> dict[str, Any]:
@@ -98,7 +103,7 @@ class RunOptions:
 
 
 @dataclass
-class ModelOptions(RunOptions):
+class PolicyModelOptions(RunOptions):
     """Which model a step begins with."""
 
     model_name_or_path: Annotated[str | None, arg(aliases=["-m", "--model_name"])] = None
@@ -136,6 +141,7 @@ class LengthOptions:
     """What becomes of responses beyond the limit; the published scripts cut them."""
 
     def limits(self, task: Task) -> Limits:
+        """Token limits: the flags', or the task's."""
         found = Limits(
             task.max_prompt_length if self.max_prompt_length is None else self.max_prompt_length,
             task.max_response_length if self.max_response_length is None else self.max_response_length,
@@ -191,14 +197,21 @@ class TrainingOptions:
     """Updates between checkpoints."""
 
     def check_adapter(self) -> None:
+        """Refuse a rank or scale of LoRA below 1."""
         for flag in ("lora_rank", "lora_alpha"):
             if self.tuning == "lora" and not 1 <= getattr(self, flag) < 1e6:
                 raise InputError(f"--{flag} {getattr(self, flag)}: give 1 or more")
 
     def recipe(
         self, steps: int, rate: float, batch_size: int, validations: int, rows: int, seed: int
-    ) -> Recipe:
-        """The recipe, from the flags and the task's settings."""
+    ) -> TrainingRecipe:
+        """The recipe: the flags, and the task's settings where a flag is left out.
+
+        Parameters
+        ----------
+        steps, rate, batch_size, validations : the task's updates, learning rate, rows at once, validations in all.
+        rows : training rows (or pairs) that one pass goes through.
+        """
         size = batch_size if self.batch_size is None else self.batch_size
         if self.max_steps is not None:
             steps = self.max_steps
@@ -212,7 +225,7 @@ class TrainingOptions:
                 raise InputError("--validations_per_epoch: give it above 0, and without --eval_every")
             per_epoch = rows / max(1, size * self.accumulation)
             every = max(1, round(per_epoch / self.validations_per_epoch))
-        return Recipe(
+        return TrainingRecipe(
             steps=steps,
             batch_size=size,
             accumulation=self.accumulation,

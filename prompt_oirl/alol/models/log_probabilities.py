@@ -24,7 +24,7 @@ class Tokens:
 
 
 @dataclass(frozen=True)
-class Batch:
+class TokenBatch:
     """ids, attention and positions int64 (B, P + T); mask bool (B, T), true on response tokens."""
 
     ids: torch.Tensor
@@ -44,7 +44,7 @@ class Batch:
         return self.attention[:, : self.prompt_width].bool()
 
 
-def collate(rows: Sequence[Tokens], pad_id: int, device: str | torch.device = "cpu") -> Batch:
+def collate(rows: Sequence[Tokens], pad_id: int, device: str | torch.device = "cpu") -> TokenBatch:
     """Pad rows to one rectangle."""
     p, t = max(len(r.prompt) for r in rows), max(len(r.response) for r in rows)
     ids = torch.full((len(rows), p + t), pad_id)
@@ -55,16 +55,16 @@ def collate(rows: Sequence[Tokens], pad_id: int, device: str | torch.device = "c
         attention[i, start:end] = 1
     positions = (attention.cumsum(1) - 1).clamp(min=0)
     mask = attention[:, p:].bool()
-    return Batch(ids.to(device), attention.to(device), positions.to(device), mask.to(device), p)
+    return TokenBatch(ids.to(device), attention.to(device), positions.to(device), mask.to(device), p)
 
 
-def token_log_probs(model: Any, batch: Batch) -> torch.Tensor:
+def token_log_probs(model: Any, batch: TokenBatch) -> torch.Tensor:
     """log pi(y_t | x, y_<t), float32 (B, T); 0 on padding."""
     return _log_probs(_forward(model, batch, batch.responses.shape[1] + 1).logits, batch)
 
 
 @torch.no_grad()
-def log_probs_and_states(model: Any, batch: Batch) -> tuple[torch.Tensor, torch.Tensor]:
+def log_probs_and_states(model: Any, batch: TokenBatch) -> tuple[torch.Tensor, torch.Tensor]:
     """Token log-probabilities float32 (B, T) and the last layer's states of the prompts (B, P, d), in one pass.
 
     A causal model's prompt states don't see the response.
@@ -73,13 +73,13 @@ def log_probs_and_states(model: Any, batch: Batch) -> tuple[torch.Tensor, torch.
     return _log_probs(out.logits, batch), out.hidden_states[-1][:, : batch.prompt_width]
 
 
-def log_probs_and_response_states(model: Any, batch: Batch) -> tuple[torch.Tensor, torch.Tensor]:
+def log_probs_and_response_states(model: Any, batch: TokenBatch) -> tuple[torch.Tensor, torch.Tensor]:
     """Token log-probabilities (B, T) and the last layer's states before each response token (B, T, d)."""
     out = _forward(model, batch, batch.responses.shape[1] + 1, output_hidden_states=True)
     return _log_probs(out.logits, batch), out.hidden_states[-1][:, batch.prompt_width - 1 : -1]
 
 
-def _forward(model: Any, batch: Batch, keep: int, **flags: Any) -> Any:
+def _forward(model: Any, batch: TokenBatch, keep: int, **flags: Any) -> Any:
     """Logits of the last `keep` columns only, where the model can leave out the others."""
     inner = (
         model.get_base_model() if hasattr(model, "get_base_model") else model
@@ -95,7 +95,7 @@ def _forward(model: Any, batch: Batch, keep: int, **flags: Any) -> Any:
     )
 
 
-def _log_probs(logits: torch.Tensor, batch: Batch) -> torch.Tensor:
+def _log_probs(logits: torch.Tensor, batch: TokenBatch) -> torch.Tensor:
     width = batch.responses.shape[1]
     if width == 0:
         return torch.zeros(batch.mask.shape, dtype=torch.float32, device=logits.device)

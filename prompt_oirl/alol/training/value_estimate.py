@@ -20,8 +20,8 @@ import numpy as np
 import torch
 from torch import nn
 
-from prompt_oirl.alol.checkpoints import read_tensors, write_tensors
-from prompt_oirl.alol.log_probabilities import Tokens, by_length, collate, log_probs_and_states
+from prompt_oirl.alol.models.checkpoints import read_tensors, write_tensors
+from prompt_oirl.alol.models.log_probabilities import Tokens, by_length, collate, log_probs_and_states
 from prompt_oirl.alol.rows import EXPECTED, Row
 from prompt_oirl.io.files import InputError
 
@@ -66,7 +66,7 @@ class ValueRecipe:
 
 
 @dataclass(frozen=True)
-class Fit:
+class ValueHeadFit:
     """A trained head and how it got there: one dict per epoch, held-out figures of the one kept."""
 
     head: ValueHead
@@ -110,7 +110,7 @@ def fit_value_head(
     recipe: ValueRecipe,
     device: str = "cpu",
     report: Callable[[dict[str, float]], Any] = lambda epoch: None,
-) -> Fit:
+) -> ValueHeadFit:
     """Least squares of V(x) on the rewards (n, k) of k responses that the reference gave to each prompt.
 
     The mean of k rewards has the same gradient as each of them and less noise. Prompts of one cluster lie on one
@@ -158,7 +158,7 @@ def fit_value_head(
         "held_out_mse": best_loss,
         "held_out_mse_of_the_mean": constant,
     }
-    return Fit(best.eval(), curve, summary)
+    return ValueHeadFit(best.eval(), curve, summary)
 
 
 def _split(clusters: Sequence[str], recipe: ValueRecipe) -> tuple[np.ndarray, np.ndarray]:

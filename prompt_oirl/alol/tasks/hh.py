@@ -13,12 +13,12 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from prompt_oirl.alol import raw_files
-from prompt_oirl.alol.published_settings import HH
-from prompt_oirl.alol.reward_scorers import load_pooled_neox
+from prompt_oirl.alol.rewards.scorers import load_pooled_neox
 from prompt_oirl.alol.rows import FINAL, Row
-from prompt_oirl.alol.task_rewards import Component, Rewards
-from prompt_oirl.alol.tasks import Prepared, Request, Task, drawn
+from prompt_oirl.alol.tasks import raw_files
+from prompt_oirl.alol.tasks.published_settings import HH
+from prompt_oirl.alol.tasks.task import Prepared, Request, Task, drawn
+from prompt_oirl.alol.tasks.task_rewards import Component, Rewards
 from prompt_oirl.io.files import InputError, read_jsonl, write_json
 
 TRAIN, VALIDATION = "hh_train_len2/train.json", "hh_dev/sampled_dev.json"
@@ -132,17 +132,18 @@ def rewards(data: Path) -> Rewards:
     return Rewards((Component("preference", REWARD, load_pooled_neox, judged_text),), data, STOPS)
 
 
-def make_task(name: str, data: Path) -> Task:
-    return Task(
-        name=name,
-        max_reward=1.0,
-        metric=FINAL,
-        reward=rewards(data),
-        needs=("turns",),
-        max_prompt_length=640,
-        max_response_length=128,
-        temperature=1.0,
-        top_p=0.9,
-        settings=HH,
-        base_model="huggyllama/llama-7b",
-    )
+TASK = Task(
+    name="hh",
+    max_reward=1.0,
+    metric=FINAL,
+    make_reward=rewards,
+    inputs=inputs,
+    prepare=prepare,
+    needs=("turns",),
+    max_prompt_length=640,
+    max_response_length=128,
+    temperature=1.0,
+    top_p=0.9,
+    settings=HH,
+    base_model="huggyllama/llama-7b",
+)

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from prompt_oirl.alol.rows import EXPECTED, FINAL, Row
-from prompt_oirl.alol.tasks import Prepared, Request, Settings, Task
+from prompt_oirl.alol.tasks.task import Prepared, Request, Settings, Task
 from prompt_oirl.data import interactions, questions
 from prompt_oirl.data.interactions import Interaction
 from prompt_oirl.data.prompts import Prompt
@@ -107,34 +107,6 @@ def _draw(rows: list[Interaction], n: int | None, seed: list[int], by_question: 
     return [row for row, unit in zip(rows, units) if unit in drawn]
 
 
-TASK = Task(
-    name="arith",
-    max_reward=1.0,
-    needs=("gold",),
-    metric=FINAL,
-    reward=rewards,
-    max_prompt_length=400,
-    max_response_length=97,  # 96 tokens were logged at most, and the end of text
-    temperature=0.6,
-    top_p=0.9,
-    settings=Settings(
-        reference_steps=200,
-        reference_rate=1e-4,
-        steps=200,
-        rate=3e-4,
-        batch_size=32,
-        validations=5,
-        value_epochs=15,
-        value_rate=1e-3,
-        value_samples=4,
-    ),  # fmt: skip
-)
-
-
-def make_task(name: str, data: Path) -> Task:
-    return TASK
-
-
 def inputs(request: Request) -> list[Path]:
     return [request.log or log_file(Paths(request.root))]
 
@@ -144,7 +116,7 @@ def prepare(request: Request) -> Prepared:
 
     The model that answered the log is the reference here, so V(x) is r(question, prompt) of the prompt that x holds.
     """
-    from prompt_oirl.alol.checkpoints import load_model
+    from prompt_oirl.alol.models.checkpoints import load_model
 
     paths = Paths(request.root)
     _, tokenizer = load_model(request.model or str(model_folder(paths)), "cpu")
@@ -152,7 +124,7 @@ def prepare(request: Request) -> Prepared:
     splits = make_rows(log, tokenizer, SIZES | request.sizes, request.seed, request.prompt)
     if not request.expected_reward:
         return Prepared(splits, [])
-    from prompt_oirl.alol import log_reward
+    from prompt_oirl.alol.rewards import log_reward
 
     asked = {row.meta["question_id"] for row in splits["train"]}
     logged = [
@@ -172,3 +144,29 @@ def prepare(request: Request) -> Prepared:
         rows.append(replace(row, meta=row.meta | {EXPECTED: expected[key]}))
     splits["train"] = rows
     return Prepared(splits, [], log_reward.describe(fit))
+
+
+TASK = Task(
+    name="arith",
+    max_reward=1.0,
+    needs=("gold",),
+    metric=FINAL,
+    make_reward=lambda data: rewards,
+    inputs=inputs,
+    prepare=prepare,
+    max_prompt_length=400,
+    max_response_length=97,  # 96 tokens were logged at most, and the end of text
+    temperature=0.6,
+    top_p=0.9,
+    settings=Settings(
+        reference_steps=200,
+        reference_rate=1e-4,
+        steps=200,
+        rate=3e-4,
+        batch_size=32,
+        validations=5,
+        value_epochs=15,
+        value_rate=1e-3,
+        value_samples=4,
+    ),
+)
