@@ -5,7 +5,7 @@
     python scripts/measure_voting.py --dataset gsm8k --grader original
 
 Needs steps 2 and 3. Writes results/<llm>/<dataset>/voting_<grader>.csv, collects what is there into
-results/reference/votes.csv and votes.png, and rewrites the table of docs/votes.md.
+results/reference/voting.csv and voting.png, and rewrites the table of docs/voting.md.
 """
 
 from __future__ import annotations
@@ -79,8 +79,8 @@ def main(args: Args) -> None:
         for row in read_csv(path, remedy="run this script again", columns=COLUMNS)
     ]
     reference = args.out / "results" / "reference"
-    write_csv(reference / "votes.csv", collected, COLUMNS)
-    draw_voting(reference / "votes.csv", reference / "votes.png", SHOWN)
+    write_csv(reference / "voting.csv", collected, COLUMNS)
+    draw_voting(reference / "voting.csv", reference / "voting.png", SHOWN)
     fill_tables(args.out, {"voting": render(collected, "strict")})
 
 

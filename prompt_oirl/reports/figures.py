@@ -1,14 +1,34 @@
-"""The five published figures, drawn from the CSVs: a line per selector or metric against K."""
+"""Figures drawn from result tables: the five published ones against K, gains, and voting."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING, Literal
 
 from prompt_oirl.io.files import atomic_write, read_csv
+from prompt_oirl.stats.metrics import format_interval
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
 # Okabe-Ito colours: told apart by colour-blind readers and in print.
 BLUE, ORANGE, GREEN, RED, PURPLE, GREY = "#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7", "#666666"
+LLM_NAMES = {"llama2": "LLaMA-2 7B", "nano": "tiny LLaMA"}
+
+
+def style_axes(axes: Axes, grid: Literal["x", "y"]) -> None:
+    """No frame at the top and right, and faint grid lines across the axis `grid`."""
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.grid(axis=grid, alpha=0.25)
+
+
+def save_figure(figure: Figure, path: Path, dpi: int = 150) -> Path:
+    """Write a PNG whose bytes depend on the drawing alone: matplotlib's version stamp is left out."""
+    with atomic_write(path) as temporary:
+        figure.savefig(temporary, dpi=dpi, format="png", metadata={"Software": None})
+    return path
 
 
 def draw_performance(table: Path, title: str) -> Path:
@@ -75,19 +95,20 @@ def _draw(
     axes.set_xlabel("Number of training prompts K")
     axes.set_ylabel(ylabel)
     axes.set_title(title, fontsize=10)
-    axes.spines[["top", "right"]].set_visible(False)
-    axes.grid(axis="y", alpha=0.25)
+    style_axes(axes, "y")
     if axes.get_legend_handles_labels()[0]:
         axes.legend(fontsize=8, frameon=False, loc="center left", bbox_to_anchor=(1.0, 0.5))
-    path = table.with_suffix(".png")
-    with atomic_write(path) as temporary:
-        # Without the version stamp the same numbers give the same bytes.
-        figure.savefig(temporary, dpi=150, format="png", metadata={"Software": None})
-    return path
+    return save_figure(figure, table.with_suffix(".png"))
 
 
 def draw_gains(table: Path, path: Path) -> Path:
-    """What the leak is worth: gain over the train-best prompt under both protocols, with 95 % intervals."""
+    """Draw what a reward model and a plain lookup gain over the best training prompt, under both protocols.
+
+    Parameters
+    ----------
+    table : results/reference/selectors.csv
+    path : the PNG to write
+    """
     from matplotlib.figure import Figure
 
     rows = {
@@ -95,72 +116,84 @@ def draw_gains(table: Path, path: Path) -> Path:
         for r in read_csv(table, remedy="run step 5")
         if r["metric"] == "gain_over_train_best"
     }
-    selectors = (
-        ("irl_0", "Prompt-OIRL (IRL-0)", BLUE),
-        ("lookup", "Lookup of the identical question", ORANGE),
-    )
+    lines = [
+        ("paper", "irl_0", "Reward model (IRL-0), published split", BLUE, BLUE),
+        ("paper", "lookup", "Lookup of the identical question, published split", ORANGE, ORANGE),
+        ("crossfit", "irl_0", "Reward model (IRL-0), unseen problems", BLUE, "white"),
+        ("crossfit", "lookup", "Lookup of the identical question, unseen problems", ORANGE, "white"),
+    ]
     datasets = [d for d in ("gsm8k", "svamp", "mawps") if (d, "paper", "irl_0") in rows]
-    figure = Figure(figsize=(8.4, 3.2), layout="constrained")
-    panels = figure.subplots(1, 2, sharex=True, sharey=True)
-    titles = {
-        "paper": "Published split: test questions stand in train",
-        "crossfit": "Crossfit: unseen problems only",
-    }
-    for axes, (split, title) in zip(panels, titles.items()):
-        axes.axvline(0, color=GREY, linewidth=1)
-        for i, (selector, label, colour) in enumerate(selectors):
-            shown = [rows[d, split, selector] for d in datasets]
-            value, low, high = ([100 * float(r[c]) for r in shown] for c in ("value", "ci_low", "ci_high"))
-            y = [len(datasets) - 1 - n + 0.14 - 0.28 * i for n in range(len(datasets))]
-            error = [[v - a for v, a in zip(value, low)], [b - v for v, b in zip(value, high)]]
-            axes.errorbar(value, y, xerr=error, fmt="o", markersize=5, capsize=3, color=colour, label=label)
-        axes.set_yticks(range(len(datasets)), [d.upper() for d in reversed(datasets)])
-        axes.set_ylim(-0.6, len(datasets) - 0.4)
-        axes.set_title(title, fontsize=10)
-        axes.set_xlabel("Gain over the best single prompt, points")
-        axes.spines[["top", "right"]].set_visible(False)
-        axes.grid(axis="x", alpha=0.25)
-    figure.legend(
-        *panels[0].get_legend_handles_labels(), loc="outside lower center", ncols=2, fontsize=9, frameon=False
-    )
-    with atomic_write(path) as temporary:
-        figure.savefig(temporary, dpi=150, format="png", metadata={"Software": None})
-    return path
+    figure = Figure(figsize=(8.4, 1.6 + 1.05 * len(datasets)), layout="constrained")
+    axes = figure.add_subplot()
+    axes.axvline(0, color=GREY, linewidth=1)
+    shown = [rows[dataset, line[0], line[1]] for dataset in datasets for line in lines]
+    right = max((100 * float(r["ci_high"]) for r in shown), default=0) + 0.5
+    for i, (split, selector, label, colour, face) in enumerate(lines):
+        for n, dataset in enumerate(datasets):
+            row = rows[dataset, split, selector]
+            value, low, high = (100 * float(row[c]) for c in ("value", "ci_low", "ci_high"))
+            y = -(n * (len(lines) + 1) + i)
+            axes.plot([low, high], [y, y], color=colour, linewidth=2)
+            name = label if n == 0 else None
+            axes.plot(value, y, "o", markersize=6, color=colour, markerfacecolor=face, label=name)
+            text = "0: no question repeats" if low == high == 0 else _gain(row)
+            axes.text(right, y, text, fontsize=8, va="center", color="#333333")
+    centres = [-(n * (len(lines) + 1) + (len(lines) - 1) / 2) for n in range(len(datasets))]
+    axes.set_yticks(centres, [d.upper() for d in datasets])
+    axes.tick_params(axis="y", length=0)
+    left, _ = axes.get_xlim()
+    axes.set_xticks([tick for tick in axes.get_xticks() if left < tick < right])
+    axes.set_xlim(left, right + 2.6)  # room for the numbers
+    axes.set_xlabel("Gain over the best single prompt, points of success (95 % intervals)")
+    style_axes(axes, "x")
+    figure.legend(loc="outside upper center", ncols=2, fontsize=8, frameon=False)
+    return save_figure(figure, path)
+
+
+def _gain(row: Mapping[str, str]) -> str:
+    return format_interval(row["value"], row["ci_low"], row["ci_high"], points=True)
 
 
 def draw_voting(table: Path, path: Path, policies: Sequence[str]) -> Path:
-    """Success against mean calls, one panel per dataset graded strictly, a line per way of voting, 95 % bands."""
+    """Draw what votes gain over asking the best single prompt, against the mean number of calls.
+
+    One panel per dataset graded strictly, one line and 95 % band per policy, the same y range everywhere.
+
+    Parameters
+    ----------
+    table : results/reference/voting.csv
+    path : the PNG to write
+    policies : keys of voting.evaluate.POLICIES, at most four
+    """
     from matplotlib.figure import Figure
 
     from prompt_oirl.voting.evaluate import POLICIES
 
     rows = [r for r in read_csv(table, remedy="run scripts/measure_voting.py") if r["grader"] == "strict"]
-    datasets = list(dict.fromkeys(r["dataset"] for r in rows))
-    figure = Figure(figsize=(3.3 * max(len(datasets), 1) + 0.6, 3.6), layout="constrained")
-    panels = figure.subplots(1, max(len(datasets), 1), squeeze=False)[0]
-    for axes, dataset in zip(panels, datasets):
+    panels = list(dict.fromkeys((r["llm"], r["dataset"]) for r in rows))
+    lines = max(-(-len(panels) // 2), 1)
+    figure = Figure(figsize=(8.8, 1 + 3 * lines), layout="constrained")
+    grid = list(figure.subplots(lines, 2, squeeze=False, sharey=True).flat)
+    for axes in grid[len(panels) :]:
+        axes.remove()
+    for axes, (llm, dataset) in zip(grid, panels):
+        axes.axhline(0, color=GREY, linewidth=0.8)
         for policy, colour in zip(policies, (GREY, ORANGE, BLUE, GREEN)):
-            found = [r for r in rows if (r["dataset"], r["policy"]) == (dataset, policy)]
-            points = sorted(tuple(float(r[c]) for c in ("calls", "success", "low", "high")) for r in found)
-            if not points:
-                continue
-            x, y, low, high = zip(*points)
-            axes.plot(x, y, marker="o", markersize=3, linewidth=1.4, color=colour, label=POLICIES[policy])
-            if policy == policies[-1]:
-                axes.fill_between(x, low, high, color=colour, alpha=0.15, linewidth=0)
-        axes.set_title(dataset.upper(), fontsize=10)
-        axes.set_xlabel("Calls per question")
+            found = [r for r in rows if (r["llm"], r["dataset"], r["policy"]) == (llm, dataset, policy)]
+            points = sorted(
+                (float(r["calls"]), *(100 * float(r[c]) for c in ("gain", "gain_low", "gain_high")))
+                for r in found
+            )
+            if points:
+                x, y, low, high = zip(*points)
+                axes.fill_between(x, low, high, color=colour, alpha=0.12, linewidth=0)
+                axes.plot(x, y, marker="o", markersize=3, linewidth=1.5, color=colour, label=POLICIES[policy])
+        axes.set_title(f"{dataset.upper()}, {LLM_NAMES.get(llm, llm)}", fontsize=10)
         axes.xaxis.get_major_locator().set_params(integer=True)
-        axes.spines[["top", "right"]].set_visible(False)
-        axes.grid(axis="y", alpha=0.25)
-    panels[0].set_ylabel("Success rate")
-    figure.legend(
-        *panels[0].get_legend_handles_labels(),
-        fontsize=8,
-        frameon=False,
-        loc="outside lower center",
-        ncols=max(len(datasets), 1),
-    )
-    with atomic_write(path) as temporary:
-        figure.savefig(temporary, dpi=150, format="png", metadata={"Software": None})
-    return path
+        style_axes(axes, "y")
+    figure.supxlabel("Calls per question (mean)", fontsize=10)
+    figure.supylabel("Gain over the best single prompt asked once, points (bands: 95 %)", fontsize=10)
+    if panels:
+        handles = figure.axes[0].get_legend_handles_labels()
+        figure.legend(*handles, fontsize=9, frameon=False, loc="outside upper center", ncols=2)
+    return save_figure(figure, path)

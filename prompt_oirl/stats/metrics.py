@@ -173,3 +173,30 @@ def _mean_known(values: np.ndarray) -> np.ndarray:
     known = ~np.isnan(values)
     with np.errstate(invalid="ignore"):
         return np.where(known, values, 0).sum(0) / np.where(known.any(0), known.sum(0), np.nan)
+
+
+def format_interval(
+    value: float | str,
+    low: float | str,
+    high: float | str,
+    *,
+    points: bool = False,
+    signed: bool | None = None,
+    digits: int | None = None,
+    unit: str = "",
+) -> str:
+    """A value and its interval as text: "0.412 [0.380, 0.443]", or in points "+1.2 [-0.3, +2.7]".
+
+    Parameters
+    ----------
+    value, low, high : numbers, or their text as a CSV row holds it
+    points : show fractions as percentage points, that is times 100
+    signed : write "+" before positive numbers; default: as `points`
+    digits : decimals; default 1 for points, otherwise 3
+    unit : written between the value and the bracket, such as " %"
+    """
+    scale = 100 if points else 1
+    sign = "+" if (points if signed is None else signed) else ""
+    form = f"{sign}.{(1 if points else 3) if digits is None else digits}f"
+    shown, lower, upper = (format(scale * float(number), form) for number in (value, low, high))
+    return f"{shown}{unit} [{lower}, {upper}]"

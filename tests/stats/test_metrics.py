@@ -15,6 +15,7 @@ from prompt_oirl.stats.metrics import (
     auc,
     auc_within_prompt,
     auc_within_question,
+    format_interval,
     interval,
     log_loss,
     precision_recall_f1,
@@ -297,3 +298,11 @@ def test_interval_skips_nan_draws_and_is_nan_without_any() -> None:
     low, high = interval(draws)
     np.testing.assert_allclose(low, [2.5, 2.475, np.nan])
     np.testing.assert_allclose(high, [97.5, 96.525, np.nan])
+
+
+def test_an_interval_is_written_one_way() -> None:
+    assert format_interval("0.4123", 0.38, "0.4429") == "0.412 [0.380, 0.443]"
+    assert format_interval(0.012, -0.003, 0.0271, points=True) == "+1.2 [-0.3, +2.7]"
+    as_percent = format_interval(0.5, 0.4, 0.6, points=True, signed=False, unit=" %")
+    assert as_percent == "50.0 % [40.0, 60.0]"
+    assert format_interval(1.5, 1, 2, signed=True, digits=2) == "+1.50 [+1.00, +2.00]"
