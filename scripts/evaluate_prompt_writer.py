@@ -74,10 +74,10 @@ def main(args: Args) -> None:
         Question(q.question_id, q.question, q.gold, "test", group=q.group)
         for q in (logged[row.meta["question_id"]] for row in rows)
     ]
-    judge = log_reward.load(args.folder / "data" / prompt_writer.JUDGE)
+    reward_model = log_reward.load(args.folder / "data" / prompt_writer.JUDGE)
     proposals = propose(args, splits["train"], splits["test"], questions, rows)
     texts = [q.text for q in questions]
-    rankings = {key: best_of_n.ranked(judge, texts, found) for key, found in proposals.items()}
+    rankings = {key: best_of_n.ranked(reward_model, texts, found) for key, found in proposals.items()}
     wanted = {
         (q.id, prompt): q
         for ranking in rankings.values()

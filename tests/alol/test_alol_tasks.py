@@ -444,8 +444,8 @@ def test_prompt_writer_rows(writer_root):
     rows = validation[:3]
     scores = options.task.reward([*rows, rows[0]], [*(row.response for row in rows), " "])
     assert scores[0] == options.task.reward(rows[:1], [rows[0].response])[0] and scores[3][FINAL] == 0
-    judge = log_reward.load(options.folder / "data" / prompt_writer.JUDGE)
-    wanted = judge.score([rows[1].prompt.strip()], [rows[1].response])[0]
+    reward_model = log_reward.load(options.folder / "data" / prompt_writer.JUDGE)
+    wanted = reward_model.score([rows[1].prompt.strip()], [rows[1].response])[0]
     assert scores[1][FINAL] == pytest.approx(wanted)
 
 
@@ -474,8 +474,8 @@ def test_cross_fitting_never_sees_the_rows_own_group(writer_root):
     group = rows[0].group
     turned = [replace(row, correct=1 - row.correct) if row.group == group else row for row in rows]
 
-    def uncalibrated(found: log_reward.Fit) -> np.ndarray:
-        return (log_reward.log_odds(found.cross_fitted) - found.judge.intercept) / found.judge.slope
+    def uncalibrated(found: log_reward.LogRewardFit) -> np.ndarray:
+        return (log_reward.log_odds(found.cross_fitted) - found.model.intercept) / found.model.slope
 
     before, after = (uncalibrated(log_reward.fit(r, "knn", "minilm", 0)) for r in (rows, turned))
     own = np.array([row.group == group for row in rows])
@@ -503,7 +503,7 @@ def test_an_altered_judge_is_refused(writer_root, tmp_path):
     with pytest.raises(InputError, match="altered or copied"):
         log_reward.load(folder)
     (folder / "judge.json").write_text("{}")
-    with pytest.raises(InputError, match="not a judge's record; run alol_step1"):
+    with pytest.raises(InputError, match="not a reward model's record; run alol_step1"):
         log_reward.load(folder)
 
 
@@ -597,11 +597,11 @@ def test_votes_and_calls():
 
 
 def test_ranking_drops_repeats_and_puts_empty_prompts_last(writer_root):
-    judge = log_reward.load(writer_root / "alol_exps/prompt_writer/main/data" / prompt_writer.JUDGE)
+    reward_model = log_reward.load(writer_root / "alol_exps/prompt_writer/main/data" / prompt_writer.JUDGE)
     question = "Ann has 3 apples and finds 4 more. How many apples does Ann have in total?"
-    (ranking,) = best_of_n.ranked(judge, [question], [["Think.", " ", "Think.", "Answer:"]])
+    (ranking,) = best_of_n.ranked(reward_model, [question], [["Think.", " ", "Think.", "Answer:"]])
     assert [prompt for prompt, _ in ranking][-1] == " " and len(ranking) == 3 and ranking[-1][1] == 0
-    wanted = judge.score([question] * 2, ["Think.", "Answer:"])
+    wanted = reward_model.score([question] * 2, ["Think.", "Answer:"])
     assert sorted(r for _, r in ranking[:2]) == pytest.approx(sorted(wanted))
 
 

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from prompt_oirl.alol.rewards.log_reward import Judge
+from prompt_oirl.alol.rewards.log_reward import LogRewardModel
 from prompt_oirl.grading.numbers import strict_number
 from prompt_oirl.stats.metrics import ClusterBootstrap
 
@@ -25,12 +25,12 @@ Answer = tuple[str, float]  # an answer's text and its verdict
 
 
 def ranked(
-    judge: Judge, questions: Sequence[str], candidates: Sequence[Sequence[str]]
+    reward_model: LogRewardModel, questions: Sequence[str], candidates: Sequence[Sequence[str]]
 ) -> list[list[tuple[str, float]]]:
     """Each question's different candidates with their r, best first; equal r in the order proposed."""
     distinct = [list(dict.fromkeys(found)) for found in candidates]
     pairs = [(q, p) for q, found in zip(questions, distinct) for p in found]
-    scores = judge.score([q for q, _ in pairs], [p if p.strip() else "." for _, p in pairs])
+    scores = reward_model.score([q for q, _ in pairs], [p if p.strip() else "." for _, p in pairs])
     scores = np.where([bool(p.strip()) for _, p in pairs], scores, 0.0)
     at, lists = 0, []
     for found in distinct:

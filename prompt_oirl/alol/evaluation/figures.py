@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
-from prompt_oirl.io.files import atomic_write
-from prompt_oirl.reports.figures import BLUE, GREEN, GREY, ORANGE, PURPLE, RED
+from prompt_oirl.reports.figures import BLUE, GREEN, GREY, ORANGE, PURPLE, RED, save_figure, style_axes
 
 
 def draw_curve(curve: Sequence[dict[str, float]], title: str, path: Path) -> Path:
@@ -33,32 +33,60 @@ def draw_curve(curve: Sequence[dict[str, float]], title: str, path: Path) -> Pat
                 )
         axes.set_title(label, fontsize=10)
         axes.set_xlabel("Updates")
-        axes.spines[["top", "right"]].set_visible(False)
-        axes.grid(axis="y", alpha=0.25)
+        style_axes(axes, "y")
         if len(lines) > 1 and axes.lines:
             axes.legend(fontsize=8, frameon=False)
     figure.suptitle(title, fontsize=11)
-    with atomic_write(path) as temporary:
-        figure.savefig(temporary, dpi=120, format="png", metadata={"Software": None})
-    return path
+    return save_figure(figure, path, dpi=120)
 
 
-def draw_levels(rows: Sequence[dict[str, str]], title: str, path: Path) -> Path:
-    """Algorithms below each other, best on top: value and 95 % interval; the a_lol family in blue."""
+# Names as the figure shows them, for a reader who does not know the commands.
+ALGORITHM_NAMES = {
+    "reference": "reference (not trained)",
+    "nll": "plain fine-tuning (nll)",
+    "wbc": "weighted by reward (wbc)",
+    "r_gold": "reward GOLD (r_gold)",
+    "r_lol": "reward LoL (r_lol)",
+    "a_lol": "A-LoL",
+    "a_lol_ref_free": "A-LoL, reference-free",
+    "a_lol_seq": "A-LoL, ratio per token (seq)",
+    "a_lol_kl": "A-LoL with KL penalty",
+    "dpo": "DPO",
+    "dpo_ref_free": "DPO, reference-free",
+    "pro": "PRO",
+    "ppo": "PPO",
+    "rloo": "RLOO",
+}
+
+
+def draw_levels(rows: Sequence[Mapping[str, Any]], path: Path) -> Path:
+    """Accuracy of arith's algorithms below each other, best on top, with 95 % intervals.
+
+    Parameters
+    ----------
+    rows : rows of alol_arith.csv: algorithm, value, ci_low, ci_high, seeds.
+    """
     from matplotlib.figure import Figure
 
     ordered = sorted(rows, key=lambda row: float(row["value"]))
-    figure = Figure(figsize=(7.2, 0.32 * len(ordered) + 1.2), layout="constrained")
+    figure = Figure(figsize=(7.6, 0.32 * len(ordered) + 1.3), layout="constrained")
     axes = figure.subplots()
     for place, row in enumerate(ordered):
         value, low, high = (float(row[name]) for name in ("value", "ci_low", "ci_high"))
         colour = BLUE if row["algorithm"].startswith("a_lol") else GREY
         axes.plot([low, high], [place, place], color=colour, linewidth=1.6)
         axes.plot([value], [place], color=colour, marker="o", markersize=5)
-    axes.set_yticks(range(len(ordered)), [row["algorithm"] for row in ordered], fontsize=9)
-    axes.set_title(title, fontsize=10)
-    axes.spines[["top", "right"]].set_visible(False)
-    axes.grid(axis="x", alpha=0.25)
-    with atomic_write(path) as temporary:
-        figure.savefig(temporary, dpi=120, format="png", metadata={"Software": None})
-    return path
+        if row["algorithm"] == "reference":
+            axes.axvline(value, color=GREY, linewidth=1, linestyle="--", zorder=0)
+            edge = axes.get_xaxis_transform()
+            axes.text(value, 1, " reference", transform=edge, va="bottom", fontsize=8, color=GREY)
+    axes.set_yticks(
+        range(len(ordered)), [ALGORITHM_NAMES.get(r["algorithm"], r["algorithm"]) for r in ordered]
+    )
+    axes.tick_params(axis="y", labelsize=9)
+    axes.set_xlabel("Share of test questions answered right (95 % over seeds and questions)")
+    axes.set_title(
+        "arith: policies after training from the same reference; A-LoL in blue", fontsize=10, pad=14
+    )
+    style_axes(axes, "x")
+    return save_figure(figure, path, dpi=120)

@@ -135,7 +135,7 @@ def toy(args: CompareOptions) -> Iterator[tuple[PreparedRun, Measurement]]:
 def arith(args: CompareOptions) -> Iterator[tuple[PreparedRun, Measurement]]:
     """The losses with every seed, then the baselines, each at the better of two learning rates."""
     flags: dict[str, Any] = {"root": args.root, "task_name": "arith", "run": "one_prompt"}
-    sizes = {"train_rows": args.train_questions, "validation_rows": 300, "test_rows": args.test_prompts}
+    sizes: dict[str, Any] = {"train_rows": args.train_questions, "validation_rows": 300, "test_rows": args.test_prompts}
     prepare_data(PrepareOptions(**flags, **sizes, prompt="nan"))
     estimate_advantage(AdvantageOptions(**flags, value_samples=2))
     run = load_run(PolicyOptions(**flags, validation_prompts=args.validation_prompts))
@@ -168,13 +168,25 @@ def best_score(validation: Sequence[Sequence[float]]) -> float:
 
 def load_run(options: PolicyOptions) -> PreparedRun:
     """What steps 1 to 3 left, in memory."""
-    task, source, limits, rows = options.task, options.reference, options.limits(options.task), options.rows("train")
+    task, source, limits, rows = (
+        options.task,
+        options.reference,
+        options.limits(options.task),
+        options.rows("train"),
+    )
     key, cache = advantages_file(options, source, rows, limits)
     model, tokenizer = source.load("cpu")
     tokens = encode_rows(rows, tokenizer, limits)
     data = PolicyData(
-        task, tokenizer, limits, rows, tokens, options.rows("validation"), options.validation_prompts,
-        options.eval_batch_size, advantages.load(cache, key, tokens),
+        task,
+        tokenizer,
+        limits,
+        rows,
+        tokens,
+        options.rows("validation"),
+        options.validation_prompts,
+        options.eval_batch_size,
+        advantages.load(cache, key, tokens),
     )
     return PreparedRun(options, model, data, options.rows("test"))
 
@@ -198,9 +210,15 @@ def measure(args: CompareOptions, run: PreparedRun, one: Measurement) -> None:
     validation = [[row["step"], row["score"]] for row in curve if "score" in row]
     means = {s: {g: float(np.mean(v)) for g, v in groups.items()} for s, groups in scores.items()}
     about = {
-        "algorithm": one.algorithm, "seed": one.seed, "run": run.options.run, "strategy": one.strategy,
-        "kl_beta": one.kl_beta, "learning_rate": one.recipe.learning_rate, "steps": one.recipe.steps,
-        "validation": validation, "scores": means,
+        "algorithm": one.algorithm,
+        "seed": one.seed,
+        "run": run.options.run,
+        "strategy": one.strategy,
+        "kl_beta": one.kl_beta,
+        "learning_rate": one.recipe.learning_rate,
+        "steps": one.recipe.steps,
+        "validation": validation,
+        "scores": means,
     }
     write_json(one.path, about)
     score = np.mean(list(means["all"].values()))

@@ -62,7 +62,9 @@ def render_toy(levels: list[dict[str, Any]], gaps: list[dict[str, Any]]) -> str:
         over = {r["segment"]: r for r in gaps if (r["algorithm"], r["baseline"]) == (algorithm, "wbc")}
         if here:
             cells = [format_interval(*bounds(here[s])) for s in ("easy", "hard")]
-            cells += [format_interval(*bounds(over[s]), signed=True) if s in over else "" for s in ("easy", "hard")]
+            cells += [
+                format_interval(*bounds(over[s]), signed=True) if s in over else "" for s in ("easy", "hard")
+            ]
             lines.append([algorithm, *cells, str(here["all"]["seeds"])])
     return markdown(
         ["algorithm", "easy prompts", "hard prompts", "easy, above wbc", "hard, above wbc", "seeds"], lines

@@ -1,7 +1,7 @@
-"""The reward model of Prompt-OIRL as A-LoL's judge: r(question, prompt), learned from an interaction log.
+"""The reward model of Prompt-OIRL for A-LoL: r(question, prompt), learned from an interaction log.
 
 No row is ever scored by a model that saw its group: predictions for the log's own rows are cross-fitted over folds
-of groups. They also calibrate the model (Platt: a line through the log odds), so that r is a probability. The judge
+of groups. They also calibrate the model (Platt: a line through the log odds), so that r is a probability. It
 answers two needs of A-LoL without asking the LLM: what a written prompt deserves (the reward of generations), and
 what a question deserved to expect (V).
 """
@@ -23,13 +23,15 @@ from prompt_oirl.features.embedders import Embedder, encode_distinct, load_embed
 from prompt_oirl.features.surface import surface_features
 from prompt_oirl.io.files import InputError, read_json, sha256, write_json
 from prompt_oirl.reward_models import RewardModel, TrainingSet
-from prompt_oirl.stats.splits import HEADLINE_FOLDS, assign_folds
+from prompt_oirl.stats.cells import mean_labels
+from prompt_oirl.stats.crossfit import crossfit
+from prompt_oirl.stats.splits import HEADLINE_FOLDS, Split, cluster_splits, deal_folds
 
 REMEDY = "run alol_step1_prepare_data.py again"
 
 
 @dataclass
-class Judge:
+class LogRewardModel:
     """r(question, prompt) in 0..1: a reward model behind an embedder, its log odds x put on slope * x + intercept."""
 
     model: RewardModel
@@ -52,7 +54,7 @@ class Judge:
         return calibrated(found, self.slope, self.intercept)
 
     def _vectors(self, kind: str, texts: Sequence[str]) -> np.ndarray:
-        """Vectors of the texts, each text embedded once in the life of the judge."""
+        """Vectors of the texts, each text embedded once in the life of the model."""
         known = self._known[kind]
         new = [text for text in dict.fromkeys(texts) if text not in known]
         if new:
@@ -64,10 +66,10 @@ class Judge:
 
 
 @dataclass(frozen=True)
-class Fit:
-    """A judge, and r of every log row by a model that did not see the row's group, float64 (n,)."""
+class LogRewardFit:
+    """A model of the log, and r of every log row by a model that did not see the row's group, float64 (n,)."""
 
-    judge: Judge
+    model: LogRewardModel
     cross_fitted: np.ndarray
     expected: (
         np.ndarray
@@ -75,16 +77,15 @@ class Fit:
     report: dict[str, float]
 
 
-def fit(rows: Sequence[Interaction], model: str, embedder: str, seed: int) -> Fit:
+def fit(rows: Sequence[Interaction], model: str, embedder: str, seed: int) -> LogRewardFit:
     """Learn r from all rows of the log given; clusters are the rows' groups, or near-duplicates without them."""
     questions = list(dict.fromkeys(row.question for row in rows))
     prompts = list(dict.fromkeys(row.prompt for row in rows))
     row_of, column_of = {q: i for i, q in enumerate(questions)}, {p: j for j, p in enumerate(prompts)}
     at = np.array([row_of[row.question] for row in rows])
     column = np.array([column_of[row.prompt] for row in rows])
-    right, asked = np.zeros((len(questions), len(prompts))), np.zeros((len(questions), len(prompts)))
-    np.add.at(right, (at, column), [row.correct for row in rows])
-    np.add.at(asked, (at, column), 1)
+    verdicts = np.array([row.correct for row in rows], dtype=np.float64)
+    labels, asked = mean_labels(at, column, verdicts, (len(questions), len(prompts)))
     if len(prompts) < 2 or len(questions) < 2 * HEADLINE_FOLDS:
         raise InputError(
             f"the log holds {len(questions)} questions and {len(prompts)} prompts to learn from, too few for a reward model"
@@ -95,44 +96,43 @@ def fit(rows: Sequence[Interaction], model: str, embedder: str, seed: int) -> Fi
             f"--embedder {embedder} knows words of questions only, not of prompts: pass minilm or a folder"
         )
     vectors = encode_distinct(encoder, questions)
-    with np.errstate(invalid="ignore"):
-        labels = (right / asked).astype(np.float32)
     data = TrainingSet(
         np.concatenate([vectors, surface_features(questions)], 1),
         encode_distinct(encoder, prompts),
-        labels,
+        labels.astype(np.float32),
         asked.astype(np.float32),
         vectors.shape[1],
     )
     groups = [row.group for row in {row.question: row for row in reversed(rows)}.values()][::-1]
     cluster = cluster_texts(questions) if None in groups else in_order_of_appearance(groups)
-    found, fitted = _cross_fit(data, assign_folds(cluster, HEADLINE_FOLDS, seed)[cluster], model, seed)
-    slope, intercept = platt(found[asked > 0], labels[asked > 0], asked[asked > 0])
+    found, fitted = _cross_fit(data, cluster, model, seed)
+    slope, intercept = platt(found[asked > 0], data.labels[asked > 0], asked[asked > 0])
     found = calibrated(found, slope, intercept)
     share = asked.sum(0) / asked.sum()
-    judge = Judge(fitted, encoder, slope, intercept)
-    return Fit(judge, found[at, column], (found @ share)[at], _report(found, labels, asked) | {
-        "questions": len(questions), "prompts": len(prompts), "clusters": int(cluster.max()) + 1,
-    })  # fmt: skip
+    report = _report(found, data.labels, asked)
+    report |= {"questions": len(questions), "prompts": len(prompts), "clusters": int(cluster.max()) + 1}
+    return LogRewardFit(
+        LogRewardModel(fitted, encoder, slope, intercept), found[at, column], (found @ share)[at], report
+    )
 
 
-def _cross_fit(data: TrainingSet, fold: np.ndarray, name: str, seed: int) -> tuple[np.ndarray, RewardModel]:
+def _cross_fit(
+    data: TrainingSet, cluster: np.ndarray, name: str, seed: int
+) -> tuple[np.ndarray, RewardModel]:
     """Uncalibrated r of every cell by the folds' models, and the model of all rows; settings from the first fold."""
+    splits = cluster_splits(cluster, HEADLINE_FOLDS, seed)
+    fold = deal_folds(cluster, HEADLINE_FOLDS, seed)
+    tuning = fold == fold.max()
     model = reward_models.make(name, seed=seed)
-    inner = fold == fold.max()
-    model.tune(_rows(data, (fold != 0) & ~inner), _rows(data, (fold != 0) & inner))
-    found = np.zeros(data.labels.shape)
-    for f in range(int(fold.max()) + 1):
-        model.fit(_rows(data, fold != f))
-        found[fold == f] = model.predict(data.questions[fold == f], data.prompts)
+    model.tune(data.rows((fold != 0) & ~tuning), data.rows((fold != 0) & tuning))
+
+    def fit_fold(split: Split) -> dict[str, np.ndarray]:
+        model.fit(data.rows(np.sort(split.learned)))
+        return {"r": model.predict(data.questions[split.test], data.prompts)}
+
+    found = crossfit(splits, fit_fold)["r"].astype(np.float64)
     model.fit(data)
     return found, model
-
-
-def _rows(data: TrainingSet, kept: np.ndarray) -> TrainingSet:
-    return TrainingSet(
-        data.questions[kept], data.prompts, data.labels[kept], data.weights[kept], data.embedding_size
-    )
 
 
 def log_odds(scores: np.ndarray) -> np.ndarray:
@@ -171,7 +171,7 @@ def _report(found: np.ndarray, labels: np.ndarray, asked: np.ndarray) -> dict[st
     }
 
 
-def describe(fit: Fit) -> str:
+def describe(fit: LogRewardFit) -> str:
     said = fit.report
     return (
         f"reward model r(question, prompt), cross-fitted on {said['questions']:,} questions x {said['prompts']} prompts in "
@@ -180,19 +180,19 @@ def describe(fit: Fit) -> str:
     )
 
 
-def save(folder: Path, found: Fit, name: str, embedder: str, seed: int) -> list[Path]:
+def save(folder: Path, found: LogRewardFit, name: str, embedder: str, seed: int) -> list[Path]:
     """Write model.safetensors and judge.json; `load` reads them."""
     files = [folder / "model.safetensors", folder / "judge.json"]
-    digest = reward_models.save(found.judge.model, files[0])
+    digest = reward_models.save(found.model.model, files[0])
     write_json(files[1], {
-        "model": name, "seed": seed, "embedder": embedder, "embedder_sha256": found.judge.embedder.info.sha256,
-        "sha256": digest, "slope": found.judge.slope, "intercept": found.judge.intercept, "cross_fitted": found.report,
+        "model": name, "seed": seed, "embedder": embedder, "embedder_sha256": found.model.embedder.info.sha256,
+        "sha256": digest, "slope": found.model.slope, "intercept": found.model.intercept, "cross_fitted": found.report,
     })  # fmt: skip
     return files
 
 
-def load(folder: Path) -> Judge:
-    """The judge of a folder; weights or an embedder other than recorded are refused."""
+def load(folder: Path) -> LogRewardModel:
+    """The reward model of a folder; weights or an embedder other than recorded are refused."""
     about: Any = read_json(folder / "judge.json", remedy=REMEDY)
     try:
         model = reward_models.make(about["model"], seed=about["seed"])
@@ -200,11 +200,11 @@ def load(folder: Path) -> Judge:
         encoder = load_embedder(about["embedder"], about["seed"])
         if encoder.info.sha256 != about["embedder_sha256"]:
             raise InputError(f"{folder / 'judge.json'}: made with another embedder; {REMEDY}")
-        return Judge(model, encoder, float(about["slope"]), float(about["intercept"]))
+        return LogRewardModel(model, encoder, float(about["slope"]), float(about["intercept"]))
     except (KeyError, TypeError, ValueError, json.JSONDecodeError) as error:
-        raise InputError(f"{folder / 'judge.json'}: not a judge's record; {REMEDY}") from error
+        raise InputError(f"{folder / 'judge.json'}: not a reward model's record; {REMEDY}") from error
 
 
 def fingerprint(folder: Path) -> str:
-    """What a result depends on besides the rows: the judge's record, which names its weights by hash."""
+    """What a result depends on besides the rows: the model's record, which names its weights by hash."""
     return sha256(folder / "judge.json")

@@ -72,7 +72,7 @@ def read_log(log: Path, seed: int) -> dict[str, list[Interaction]]:
 
 def make_rows(
     splits: dict[str, list[Interaction]],
-    fit: log_reward.Fit,
+    fit: log_reward.LogRewardFit,
     train_reward: Literal["correct", "model"],
     sizes: dict[str, int],
     seed: int,
@@ -111,7 +111,7 @@ def make_rows(
 
 
 @lru_cache(maxsize=2)
-def _judge(folder: Path, fingerprint: str) -> log_reward.Judge:
+def _loaded(folder: Path, fingerprint: str) -> log_reward.LogRewardModel:
     return log_reward.load(folder)
 
 
@@ -119,9 +119,9 @@ def rewards(folder: Path) -> Callable[[Sequence[Row], Sequence[str]], list[dict[
     """r(question, written prompt) of the judge in `folder`; 0 for an empty prompt."""
 
     def score(rows: Sequence[Row], responses: Sequence[str]) -> list[dict[str, float]]:
-        judge = _judge(folder, log_reward.fingerprint(folder))
+        reward_model = _loaded(folder, log_reward.fingerprint(folder))
         texts = [text if text.strip() else "." for text in responses]
-        scores = judge.score([row.prompt.removesuffix("\n") for row in rows], texts)
+        scores = reward_model.score([row.prompt.removesuffix("\n") for row in rows], texts)
         return [{FINAL: float(s) if text.strip() else 0.0} for s, text in zip(scores, responses)]
 
     return score
