@@ -2,11 +2,11 @@
 
     cd alol_exps
     python alol_step2_train_reference.py                                           # toy
-    python alol_step2_train_reference.py --task_name arith -m FOLDER_OR_HUB_ID     # any causal model to begin with
+    python alol_step2_train_reference.py --task_name arith -m FOLDER_OR_HUB_ID  # any causal model
 
-arith needs no step 2: the model that answered the log is its reference. Writes alol_exps/<task>/<run>/reference/, the
-weights with the best validation likelihood, and reference_training/ with checkpoint and curve. Stopped at any moment,
-the same command goes on where it was.
+arith needs no step 2: the model that answered the log is its reference. Writes
+alol_exps/<task>/<run>/reference/, the weights with the best validation likelihood, and reference_training/
+with checkpoint and curve. Stopped at any moment, the same command goes on where it was.
 """
 
 from __future__ import annotations

@@ -1,4 +1,5 @@
-"""Step 4 for the baselines: DPO, reference-free DPO, PRO, PPO and RLOO, on the same rows, updates and validation.
+"""Step 4 for the baselines: DPO, reference-free DPO, PRO, PPO and RLOO, on the same rows, updates and
+validation.
 
     cd alol_exps
     python alol_step4_train_baseline.py --algorithm dpo --task_name arith
@@ -11,8 +12,9 @@
 | pro          | the same pairs                                                 | baselines/pro.py |
 | ppo, rloo    | answers of its own to the training prompts, which it has scored| baselines/ppo, TRL |
 
-A batch is --batch_size pairs, or answers. ppo and rloo see more than a log: the reward of any answer they try. dpo,
-dpo_ref_free and rloo need `pip install -e ".[alol]"`. Writes the same folder as alol_step4_train_policy.py.
+A batch is --batch_size pairs, or answers. ppo and rloo see more than a log: the reward of any answer they
+try. dpo, dpo_ref_free and rloo need `pip install -e ".[alol]"`. Writes the same folder as
+alol_step4_train_policy.py.
 """
 
 from __future__ import annotations

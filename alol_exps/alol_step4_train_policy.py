@@ -1,17 +1,19 @@
-"""Step 4 of A-LoL: train a policy from the reference on the rows that beat expectation, or by a baseline's loss.
+"""Step 4 of A-LoL: train a policy from the reference on the rows that beat expectation, or by a baseline's
+loss.
 
     cd alol_exps
     python alol_step4_train_policy.py --algorithm a_lol
-    python alol_step4_train_policy.py --algorithm a_lol_seq --sampling_strategy good_priority --ppo_clip 0.9 --seed 1
+    python alol_step4_train_policy.py --algorithm a_lol_seq --sampling_strategy good_priority --seed 1
     python alol_step4_train_policy.py --algorithm a_lol_kl --kl_beta 0.2 --task_name arith
     python alol_step4_train_policy.py -m huggyllama/llama-7b --adapter_path timdettmers/qlora-hh-rlhf-7b \\
-        --load_in_4bit --tuning lora --precision bf16 --gradient_checkpointing --task_name hh     # QLoRA, one GPU
+        --load_in_4bit --tuning lora --precision bf16 --gradient_checkpointing --task_name hh
     accelerate launch --num_processes 4 alol_step4_train_policy.py --task_name hh ...              # several
 
-Algorithms (formulas: prompt_oirl/alol/training/losses.py): nll, wbc, r_gold, r_lol, a_lol, a_lol_ref_free, a_lol_seq, a_lol_kl.
-Writes alol_exps/<task>/<run>/policies/<policy>/: model/, policy.json, curve.csv and .png, and a checkpoint from which
-the same command goes on. nll, wbc and r_gold need no step 3 unless a strategy asks for advantages. The number of
-updates is as given: it is not multiplied by the share of rows kept, as published, so that algorithms get equal work.
+Algorithms (formulas: prompt_oirl/alol/training/losses.py): nll, wbc, r_gold, r_lol, a_lol, a_lol_ref_free,
+a_lol_seq, a_lol_kl. Writes alol_exps/<task>/<run>/policies/<policy>/: model/, policy.json, curve.csv and
+.png, and a checkpoint from which the same command goes on. nll, wbc and r_gold need no step 3 unless a
+strategy asks for advantages. The number of updates is as given: it is not multiplied by the share of rows
+kept, as published, so that algorithms get equal work.
 """
 
 from __future__ import annotations

@@ -1,14 +1,14 @@
 """Step 5 of A-LoL: what the policies say on test prompts, and how it is rewarded.
 
     cd alol_exps
-    python alol_step5_evaluate.py                                        # the reference and every policy of the run
+    python alol_step5_evaluate.py                      # the reference and every policy of the run
     python alol_step5_evaluate.py --policies a_lol-seed0,nll-seed0 --samples 4
     python alol_step5_evaluate.py --model_name_or_path FOLDER_OR_HUB_ID --policies mine    # any causal model
-    python alol_step5_evaluate.py -m huggyllama/llama-7b --adapter_path FOLDER_OR_HUB_ID --load_in_4bit --task_name hh
+    python alol_step5_evaluate.py -m huggyllama/llama-7b --adapter_path FOLDER --load_in_4bit --task_name hh
 
-Writes results/alol/<task>/<run>/<policy>/<split>/: predictions.jsonl (every response with its rewards), metrics.csv
-(rewards, length, distinct-n, perplexity of the data, 95 % intervals over groups of prompts; docs/a_lol.md says what each
-metric is, such as toy's match, the share of letters copied) and policy.json.
+Writes results/alol/<task>/<run>/<policy>/<split>/: predictions.jsonl (every response with its rewards),
+metrics.csv (rewards, length, distinct-n, perplexity of the data, 95 % intervals over groups of prompts;
+docs/a_lol.md says what each metric is, such as toy's match, the share of letters copied) and policy.json.
 """
 
 from __future__ import annotations
@@ -35,8 +35,8 @@ from prompt_oirl.io.manifest import Manifest, check_finished, run_step
 @dataclass
 class Args(PolicyModelOptions, LengthOptions):
     policies: str = "all"
-    """all (with the reference), or a comma list of folders in policies/ and of `reference`. A name of your own goes with
-    --model_name_or_path or --adapter_path."""
+    """all (with the reference), or a comma list of folders in policies/ and of `reference`. A name of your
+    own goes with --model_name_or_path or --adapter_path."""
     split: Literal["validation", "test"] = "test"
     """Whose prompts."""
     samples: int = 1
@@ -46,7 +46,8 @@ class Args(PolicyModelOptions, LengthOptions):
     decoding: Literal["sampled", "greedy"] = "sampled"
     """Like the logged responses, or greedy."""
     output_dir: Path | None = None
-    """Folder of one policy's results, instead of results/alol/<task>/<run>/<policy>/; step 6 reads only the latter."""
+    """Folder of one policy's results, instead of results/alol/<task>/<run>/<policy>/; step 6 reads only the
+    latter."""
 
 
 def main(args: Args) -> None:
@@ -88,7 +89,8 @@ def models(args: Args) -> dict[str, ModelSource]:
             found[name] = ModelSource(str(trained[name].parent / "model"), None, four_bit)
         else:
             raise InputError(
-                f"--policies {name}: not in {folder}; run alol_step4_train_policy.py, or choose from {', '.join(trained)}"
+                f"--policies {name}: not in {folder}; run alol_step4_train_policy.py, or choose from "
+                f"{', '.join(trained)}"
             )
     return found
 
@@ -123,11 +125,12 @@ def evaluate(args: Args, policy: str, source: ModelSource) -> None:
     for row in metrics:
         if row["metric"] == task.metric:
             print(
-                f"{policy:28} {row['segment']:6} {task.metric} {row['value']:.3f} [{row['ci_low']:.3f}, {row['ci_high']:.3f}], n {row['n']}"
+                f"{policy:28} {row['segment']:6} {task.metric} {row['value']:.3f} [{row['ci_low']:.3f}, "
+                f"{row['ci_high']:.3f}], n {row['n']}"
             )
     del model, llm
     if device != "cpu":
-        torch.cuda.empty_cache()  # fmt: skip
+        torch.cuda.empty_cache()
 
 
 def judged_by(task: Task, reward_models: str) -> Task:

@@ -4,9 +4,10 @@
     python alol_step6_aggregate.py
     python alol_step6_aggregate.py --task_name arith --baselines nll,wbc,reference
 
-Reads results/alol/<task>/*/*/<split>/ and writes results/alol/<task>/alol_<task>_<split>.csv (every metric per algorithm
-and segment, mean over seeds; docs/a_lol.md says what each is) and ..._differences.csv (minus each baseline, paired by seed and question), with 95 %
-intervals over seeds and questions (prompt_oirl/alol/evaluation/aggregation.py).
+Reads results/alol/<task>/*/*/<split>/ and writes results/alol/<task>/alol_<task>_<split>.csv (every metric
+per algorithm and segment, mean over seeds; docs/a_lol.md says what each is) and ..._differences.csv (minus
+each baseline, paired by seed and question), with 95 % intervals over seeds and questions
+(prompt_oirl/alol/evaluation/aggregation.py).
 """
 
 from __future__ import annotations
@@ -30,7 +31,8 @@ class Args:
     split: Literal["validation", "test"] = "test"
     """Whose evaluations."""
     baselines: str = "wbc"
-    """Algorithms, or `reference`, that the others are compared with; a comma list. nll:good_random names a strategy."""
+    """Algorithms, or `reference`, that the others are compared with; a comma list. nll:good_random names a
+    strategy."""
     output_csv: Annotated[Path | None, arg(aliases=["-o", "--output_csv_file"])] = None
     """Where the first table goes; the second gets the ending _differences.csv."""
     root: Path = REPO_ROOT
@@ -50,7 +52,8 @@ def main(args: Args) -> None:
     for row in rows:
         if row["metric"] == task.metric:
             print(
-                f"{row['algorithm']:16} {row['sampling_strategy'] or '':14} {row['segment']:8} {row['value']:.3f} [{row['ci_low']:.3f}, {row['ci_high']:.3f}]  {row['seeds']} seed(s)"
+                f"{row['algorithm']:16} {row['sampling_strategy'] or '':14} {row['segment']:8} "
+                f"{row['value']:.3f} [{row['ci_low']:.3f}, {row['ci_high']:.3f}]  {row['seeds']} seed(s)"
             )
     print(f"tables in {table} and {other.name}")
 

@@ -1,13 +1,15 @@
-"""Train and evaluate every algorithm of A-LoL on several seeds, and write the tables that docs/a_lol.md quotes.
+"""Train and evaluate every algorithm of A-LoL on several seeds, and write the tables that docs/a_lol.md
+quotes.
 
     python scripts/measure_alol.py --task toy
-    python scripts/measure_alol.py --task arith --minutes 9      # stops after 9 minutes; resumes when run again
+    python scripts/measure_alol.py --task arith --minutes 9    # stops after 9 minutes; resumes when run again
     python scripts/measure_alol.py --task arith --tables_only    # tables of what is finished
 
-toy: one run per seed, each with rows, reference, value head and policies of its own, the task's settings. arith: one run
-(nano-LLaMA's log, all answers under the prompt nan), and every policy and baseline with several seeds; rows, batch,
-updates, learning rate and validation are the same for all, but a baseline may take a quarter of the rate if that does
-better on validation with one seed more. Writes results/reference/alol_<task>*.csv.
+toy: one run per seed, each with rows, reference, value head and policies of its own, the task's settings.
+arith: one run (nano-LLaMA's log, all answers under the prompt nan), and every policy and baseline with
+several seeds; rows, batch, updates, learning rate and validation are the same for all, but a baseline may
+take a quarter of the rate if that does better on validation with one seed more. Writes
+results/reference/alol_<task>*.csv.
 """
 
 from __future__ import annotations

@@ -2,10 +2,10 @@
 
     python scripts/measure_alol_step.py
 
-Model, optimiser and rows are the same (nano-LLaMA, rows of random tokens, the reference's log-probabilities cached as
-step 3 leaves them). Time: processor time of the step, the algorithms taking turns, medians with the quartiles of the
-ratio to the nll step before. Memory: the largest resident size of a process of its own per algorithm, after five steps,
-less what it was before the first. Writes results/reference/alol_cost.csv.
+Model, optimiser and rows are the same (nano-LLaMA, rows of random tokens, the reference's log-probabilities
+cached as step 3 leaves them). Time: processor time of the step, the algorithms taking turns, medians with the
+quartiles of the ratio to the nll step before. Memory: the largest resident size of a process of its own per
+algorithm, after five steps, less what it was before the first. Writes results/reference/alol_cost.csv.
 """
 
 from __future__ import annotations
@@ -22,7 +22,17 @@ from prompt_oirl.io.files import REPO_ROOT, InputError, write_csv
 from prompt_oirl.io.manifest import run_step
 
 ALGORITHMS = ("nll", "a_lol", "a_lol_seq")
-COLUMNS = ["algorithm", "seconds", "ratio_to_nll", "ratio_low", "ratio_high", "peak_mb", "memory_ratio_to_nll", "batch_size", "steps"]  # fmt: skip
+COLUMNS = [
+    "algorithm",
+    "seconds",
+    "ratio_to_nll",
+    "ratio_low",
+    "ratio_high",
+    "peak_mb",
+    "memory_ratio_to_nll",
+    "batch_size",
+    "steps",
+]
 
 
 @dataclass
@@ -64,7 +74,8 @@ def main(args: Args) -> None:
             }
         )
         print(
-            f"{name:16} {rows[-1]['seconds']:.4f} s, {middle:.3f} times nll [{low:.3f}, {high:.3f}], {peaks[name]:.0f} MB"
+            f"{name:16} {rows[-1]['seconds']:.4f} s, {middle:.3f} times nll [{low:.3f}, {high:.3f}], "
+            f"{peaks[name]:.0f} MB"
         )
     write_csv(args.output, rows, COLUMNS)
 
@@ -116,7 +127,13 @@ def stepper(args: Args) -> Any:
     config = model.config.get_text_config()
     rng = np.random.default_rng(0)
     lengths = rng.integers(30, 96, 4 * args.batch_size)
-    rows = [Tokens(rng.integers(2, config.vocab_size, 60).tolist(), rng.integers(2, config.vocab_size, int(n)).tolist()) for n in lengths]  # fmt: skip
+    rows = [
+        Tokens(
+            rng.integers(2, config.vocab_size, 60).tolist(),
+            rng.integers(2, config.vocab_size, int(n)).tolist(),
+        )
+        for n in lengths
+    ]
     head = ValueHead(config.hidden_size, 1.0)
     rewards = np.ones(len(rows))
     reference = advantages.compute(model, head, rows, rewards, tokenizer.pad_token_id, "cpu", args.batch_size)
@@ -131,7 +148,9 @@ def stepper(args: Args) -> Any:
         given = training.TrainingRows(
             rows, None if loss.weight == "none" else ones, reference if loss.needs_reference else None
         )
-        training.one_step(model, weights, given, loss, sampler, recipe, tokenizer.pad_token_id, optimiser, number)  # fmt: skip
+        training.one_step(
+            model, weights, given, loss, sampler, recipe, tokenizer.pad_token_id, optimiser, number
+        )
 
     return step
 

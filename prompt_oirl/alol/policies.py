@@ -62,7 +62,8 @@ class LossAlgorithm:
 
 @dataclass(frozen=True)
 class Baseline:
-    """A baseline; `beta` is DPO's temperature, or the weight of the KL penalty of ppo and rloo (None: the usual)."""
+    """A baseline; `beta` is DPO's temperature, or the weight of the KL penalty of ppo and rloo (None: the
+    usual)."""
 
     name: str
     beta: float | None = None
@@ -105,7 +106,8 @@ class PolicyData:
     advantages: Advantages | None = None
 
     def score(self, model: Any, seed: int) -> float:
-        """Mean final reward of one sampled response to each of `validation_prompts` prompts, the noise always the same."""
+        """Mean final reward of one sampled response to each of `validation_prompts` prompts, the noise always
+        the same."""
         prompts = list({row.prompt: row for row in self.validation}.values())
         order = np.random.default_rng([seed, 2]).permutation(len(prompts))[: self.validation_prompts]
         asked = [prompts[i] for i in sorted(order.tolist())]
@@ -224,7 +226,8 @@ def choose_rows(
     if weighs_by != "none" and weights is not None and not (weights > 0).any():
         raise InputError(
             f"no training row has {'a reward' if weighs_by == 'reward' else 'an advantage'} above 0, so "
-            f"{algorithm.name} would learn nothing: check the rewards of step 1 and the value estimate of step 3"
+            f"{algorithm.name} would learn nothing: check the rewards of step 1 and the value estimate of "
+            "step 3"
         )
     sampler = make_sampler(algorithm.strategy, weights, np.array([row.chosen for row in rows]), seed)
     return (None if weighs_by == "none" else weights), sampler

@@ -3,9 +3,10 @@
     {"id", "prompt_or_input_text", "references", "reward_components": {..., "final_reward"}, "meta_data",
      "task", "group", "segment", "chosen", "ended"}
 
-The first five are the published schema. Ours: `task`, the task it was made for; `group`, rows of one question, kept on
-one side of every split; `segment`, the part of a table it belongs to; `chosen`, false for the rejected response of a
-pair; `ended`, false for a response that was cut off, so that no end of text is learned from it.
+The first five are the published schema. Ours: `task`, the task it was made for; `group`, rows of one
+question, kept on one side of every split; `segment`, the part of a table it belongs to; `chosen`, false for
+the rejected response of a pair; `ended`, false for a response that was cut off, so that no end of text is
+learned from it.
 """
 
 from __future__ import annotations
@@ -27,7 +28,8 @@ PREPARE = "run alol_step1_prepare_data.py again, or mend the row"
 
 @dataclass(frozen=True)
 class Row:
-    """One (prompt, response). `prompt` is the very text the model reads; `components` holds `final_reward`."""
+    """One (prompt, response). `prompt` is the very text the model reads; `components` holds
+    `final_reward`."""
 
     id: str
     prompt: str
@@ -69,7 +71,8 @@ def _as_record(row: Row, task: str) -> dict[str, Any]:
 
 
 def read_rows(path: Path, task: str, max_reward: float, needs: Sequence[str] = ()) -> list[Row]:
-    """Read and check rows of one task; `needs` are fields of their meta_data. Every complaint names file:line and what to do."""
+    """Read and check rows of one task; `needs` are fields of their meta_data. Every complaint names file:line
+    and what to do."""
     rows, seen = [], set()
     for number, record in enumerate(read_jsonl(path, remedy="run alol_step1_prepare_data.py first"), 1):
         where = f"{path}:{number}"
@@ -114,7 +117,8 @@ def _checked(record: dict[str, Any], where: str, task: str, max_reward: float) -
             raise InputError(f"{where}: reward component {name} is {value!r}, expected a number; {PREPARE}")
     if not 0 <= components[FINAL] <= max_reward:
         raise InputError(
-            f"{where}: {FINAL} {components[FINAL]} is outside 0..{max_reward:g}, the range of {task}; {PREPARE}"
+            f"{where}: {FINAL} {components[FINAL]} is outside 0..{max_reward:g}, the range of {task}; "
+            f"{PREPARE}"
         )
     flags = {name: record.get(name, True) for name in ("chosen", "ended")}
     if not all(isinstance(value, bool) for value in flags.values()):
@@ -153,7 +157,8 @@ def encode_rows(rows: Sequence[Row], tokenizer: Any, limits: Limits) -> list[Tok
             response = [*response, tokenizer.eos_token_id]
         if len(response) > limits.max_response_length and limits.long_responses == "refuse":
             raise InputError(
-                f"row {row.id}: a response of {len(response)} tokens, the limit is {limits.max_response_length}: "
+                f"row {row.id}: a response of {len(response)} tokens, the limit is "
+                f"{limits.max_response_length}: "
                 f"pass --max_response_length {len(response)} or --long_responses cut"
             )
         if not prompt or not response:

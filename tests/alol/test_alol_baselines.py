@@ -104,7 +104,11 @@ def test_the_best_weights_come_back():
             model.weight.fill_(step)
         selection.after(model, step, step == 6)
     selection.restore(model)
-    assert model.weight.item() == 4 and (selection.best_step, selection.best_score, selection.start_score) == (4, 3.0, 0.0)  # fmt: skip
+    assert model.weight.item() == 4 and (
+        selection.best_step,
+        selection.best_score,
+        selection.start_score,
+    ) == (4, 3.0, 0.0)
 
 
 def trained(algorithm: str, folder=None, seed: int = 0, steps: int = 12):
@@ -131,7 +135,9 @@ def trained(algorithm: str, folder=None, seed: int = 0, steps: int = 12):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("algorithm", ["pro", pytest.param("dpo", marks=needs_trl), pytest.param("dpo_ref_free", marks=needs_trl)])  # fmt: skip
+@pytest.mark.parametrize(
+    "algorithm", ["pro", pytest.param("dpo", marks=needs_trl), pytest.param("dpo_ref_free", marks=needs_trl)]
+)
 def test_pairs_are_learned(algorithm):
     before, after, curve, model = trained(algorithm)
     assert after > before + 2 and len(curve) == 12

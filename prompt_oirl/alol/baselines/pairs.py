@@ -1,4 +1,5 @@
-"""Preference pairs out of reward-labelled rows, for DPO and PRO: two responses to one prompt, the better one first."""
+"""Preference pairs out of reward-labelled rows, for DPO and PRO: two responses to one prompt, the better one
+first."""
 
 from __future__ import annotations
 
@@ -24,8 +25,8 @@ class Pair:
 def make_pairs(rows: Sequence[Row], seed: int) -> list[Pair]:
     """One pair per row whose prompt has a response of less reward; which of them is drawn from the seed.
 
-    Rewards decide, also where the data mark a response as chosen: a published pair whose chosen response scores less
-    is turned round instead of trained on with a negative gap.
+    Rewards decide, also where the data mark a response as chosen: a published pair whose chosen response
+    scores less is turned round instead of trained on with a negative gap.
     """
     of_prompt: dict[str, list[int]] = defaultdict(list)
     for place, row in enumerate(rows):
@@ -40,7 +41,8 @@ def make_pairs(rows: Sequence[Row], seed: int) -> list[Pair]:
                 pairs.append(Pair(chosen, rejected, rows[chosen].reward - rows[rejected].reward))
     if not pairs:
         raise InputError(
-            "no prompt has two responses of different reward, so there are no preference pairs: log several samples "
+            "no prompt has two responses of different reward, so there are no preference pairs: log several "
+            "samples "
             "per prompt, or choose an algorithm of step 4 that needs none"
         )
     return pairs

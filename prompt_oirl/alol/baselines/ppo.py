@@ -1,12 +1,16 @@
-"""PPO as an online baseline: clipped surrogate, value head, KL penalty per token (Schulman et al. 2017; Ziegler 2019).
+"""PPO as an online baseline: clipped surrogate, value head, KL penalty per token.
 
-A round answers prompts with the policy at temperature 1, rewards the whole responses, and makes several updates on
-them. With l_t, l0_t the log-probabilities under the policy that answered and under the reference, R the response's
-reward and V_t a linear value of the last state before token t,
+Sources: Schulman et al. 2017; Ziegler et al. 2019.
 
-    r_t   = -kl_coefficient (l_t - l0_t) + [t = T] R
-    A_t   = sum_k (gamma lambda)^k delta_{t+k},   delta_t = r_t + gamma V_{t+1} - V_t      (GAE), made mean 0, variance 1
-    L     = -mean_t min(q_t A_t, clip(q_t, 1 - e, 1 + e) A_t) + c mean_t max((V - G)^2, (V_clipped - G)^2) / 2
+A round answers prompts with the policy at temperature 1, rewards the whole responses, and makes several
+updates on them. With l_t, l0_t the log-probabilities under the policy that answered and under the reference,
+R the response's reward and V_t a linear value of the last state before token t,
+
+    r_t     = -kl_coefficient (l_t - l0_t) + [t = T] R
+    delta_t = r_t + gamma V_{t+1} - V_t
+    A_t     = sum_k (gamma lambda)^k delta_{t+k}                (GAE), made mean 0, variance 1
+    L       = -mean_t min(q_t A_t, clip(q_t, 1 - e, 1 + e) A_t)
+              + c mean_t max((V - G)^2, (V_clipped - G)^2) / 2
 
 with q_t = exp(new l_t - l_t) and G = A + V, means over the tokens of a batch.
 """
@@ -105,9 +109,16 @@ def sample(
     with torch.random.fork_rng(devices=cuda):
         torch.manual_seed(seed)
         out = model.generate(
-            input_ids=ids, attention_mask=mask, max_new_tokens=limit, do_sample=True, temperature=1.0, top_p=1.0,
-            top_k=0, pad_token_id=pad, eos_token_id=tokenizer.eos_token_id,
-        )  # fmt: skip
+            input_ids=ids,
+            attention_mask=mask,
+            max_new_tokens=limit,
+            do_sample=True,
+            temperature=1.0,
+            top_p=1.0,
+            top_k=0,
+            pad_token_id=pad,
+            eos_token_id=tokenizer.eos_token_id,
+        )
     found = []
     for row in out[:, width:].tolist():
         end = row.index(tokenizer.eos_token_id) + 1 if tokenizer.eos_token_id in row else len(row)
@@ -145,11 +156,31 @@ def train_ppo(
         scores = rewards(asked, tokenizer.batch_decode(said, skip_special_tokens=True))
         rows = [Tokens(tokens[i].prompt, ids) for i, ids in zip(asked, said)]
         number += 1
-        for places, frozen in _passes(model, reference, head, rows, scores, ppo, size, recipe.seed + number, tokenizer.pad_token_id, device):  # fmt: skip
+        for places, frozen in _passes(
+            model,
+            reference,
+            head,
+            rows,
+            scores,
+            ppo,
+            size,
+            recipe.seed + number,
+            tokenizer.pad_token_id,
+            device,
+        ):
             optimiser.zero_grad(set_to_none=True)
             log_probs, states = log_probs_and_response_states(model, frozen.batch)
             values = head(states.float())[..., 0]
-            loss = ppo_loss(log_probs, frozen.log_probs, frozen.advantages, values, frozen.values, frozen.returns, frozen.batch.mask, ppo)  # fmt: skip
+            loss = ppo_loss(
+                log_probs,
+                frozen.log_probs,
+                frozen.advantages,
+                values,
+                frozen.values,
+                frozen.returns,
+                frozen.batch.mask,
+                ppo,
+            )
             loss.backward()
             row = {"loss": loss.item(), "weight": float(scores[places].mean()), "kl": frozen.kl}
             row |= apply_update(weights, optimiser, recipe, step, row["loss"])
@@ -177,9 +208,19 @@ class _Frozen:
 
 
 def _passes(
-    model: Any, reference: Any, head: Any, rows: list[Tokens], scores: np.ndarray, ppo: PPORecipe, size: int, seed: int, pad: int, device: Any
-) -> Any:  # fmt: skip
-    """Batches of a round, `epochs` times in new orders; numbers of the old policy are computed before any update."""
+    model: Any,
+    reference: Any,
+    head: Any,
+    rows: list[Tokens],
+    scores: np.ndarray,
+    ppo: PPORecipe,
+    size: int,
+    seed: int,
+    pad: int,
+    device: Any,
+) -> Any:
+    """Batches of a round, `epochs` times in new orders; numbers of the old policy are computed before any
+    update."""
     batches = []
     for at in range(0, len(rows), size):
         places = list(range(at, min(at + size, len(rows))))
@@ -188,7 +229,9 @@ def _passes(
             log_probs, states = log_probs_and_response_states(model, batch)
             gap = log_probs - token_log_probs(reference, batch)
             values = head(states.float())[..., 0] * batch.mask
-            given = token_rewards(torch.from_numpy(scores[places]).to(device), gap, batch.mask, ppo.kl_coefficient)  # fmt: skip
+            given = token_rewards(
+                torch.from_numpy(scores[places]).to(device), gap, batch.mask, ppo.kl_coefficient
+            )
             advantages, returns = generalised_advantages(given, values, batch.mask, ppo.gamma, ppo.lam)
             real = advantages[batch.mask]
             scaled = (advantages - real.mean()) / (real.std() + 1e-6) * batch.mask

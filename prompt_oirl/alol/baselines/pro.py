@@ -1,11 +1,14 @@
-"""PRO, preference ranking optimisation, for pairs: a baseline (Song et al. 2023, Equations 4 to 7; two candidates).
+"""PRO, preference ranking optimisation, for pairs: a baseline (Song et al. 2023, Equations 4 to 7; two
+candidates).
 
 With s = mean log-probability of a response's tokens and T = R_chosen - R_rejected,
 
-    L = -log( exp(T s_chosen) / (exp(T s_chosen) + exp(T s_rejected)) )  +  w * NLL_chosen,      w = 0.05 (2 - 1)^2
+    L = -log( exp(T s_chosen) / (exp(T s_chosen) + exp(T s_rejected)) )  +  w * NLL_chosen
+    w = 0.05 (2 - 1)^2
 
-as in the code published with A-LoL, whose mask was shifted by one token (the first of a response dropped, one of
-padding counted) and whose T was a difference of raw scores that could be negative. Neither is repeated here.
+as in the code published with A-LoL, whose mask was shifted by one token (the first of a response dropped, one
+of padding counted) and whose T was a difference of raw scores that could be negative. Neither is repeated
+here.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """DPO, reference-free DPO and RLOO through TRL, with this project's rows, rates, validation and seeds.
 
-Reference-free DPO is TRL's CPO with its sigmoid loss and cpo_alpha 0: -log sigmoid(beta (l_chosen - l_rejected)).
-RLOO answers training prompts itself and is told their rewards, at temperature 1; a round of answers serves
-ROUNDS updates. Dropout is off and weights stay in float32, as everywhere here.
+Reference-free DPO is TRL's CPO with its sigmoid loss and cpo_alpha 0: -log sigmoid(beta (l_chosen -
+l_rejected)). RLOO answers training prompts itself and is told their rewards, at temperature 1; a round of
+answers serves ROUNDS updates. Dropout is off and weights stay in float32, as everywhere here.
 """
 
 from __future__ import annotations
@@ -79,9 +79,14 @@ def train_trl(
                     f"--batch_size {size}: RLOO compares {GROUP} answers per prompt; give a multiple"
                 )
             config = RLOOConfig(
-                **flags, num_generations=GROUP, steps_per_generation=ROUNDS * recipe.accumulation,
-                max_completion_length=limits.max_response_length, temperature=1.0, top_p=1.0, disable_dropout=True,
-            )  # fmt: skip
+                **flags,
+                num_generations=GROUP,
+                steps_per_generation=ROUNDS * recipe.accumulation,
+                max_completion_length=limits.max_response_length,
+                temperature=1.0,
+                top_p=1.0,
+                disable_dropout=True,
+            )
             data = Dataset.from_list([{"prompt": row.prompt, "place": i} for i, row in enumerate(rows)])
 
             def reward(completions: list[str], place: list[int], **_: Any) -> list[float | None]:
@@ -90,8 +95,15 @@ def train_trl(
             trainer = RLOOTrainer(model, reward, args=config, train_dataset=data, **common)
         else:
             data = Dataset.from_list(
-                [{"prompt": rows[p.chosen].prompt, "chosen": rows[p.chosen].response, "rejected": rows[p.rejected].response} for p in pairs]
-            )  # fmt: skip
+                [
+                    {
+                        "prompt": rows[p.chosen].prompt,
+                        "chosen": rows[p.chosen].response,
+                        "rejected": rows[p.rejected].response,
+                    }
+                    for p in pairs
+                ]
+            )
             if algorithm == "dpo":
                 settings = DPOConfig(**flags, loss_type=["sigmoid"], max_length=length, disable_dropout=True)
                 reference = copy.deepcopy(model).requires_grad_(False)
@@ -99,7 +111,9 @@ def train_trl(
             else:
                 from trl.experimental.cpo import CPOConfig, CPOTrainer
 
-                free = CPOConfig(**flags, loss_type="sigmoid", cpo_alpha=0.0, max_length=length, disable_dropout=True)  # fmt: skip
+                free = CPOConfig(
+                    **flags, loss_type="sigmoid", cpo_alpha=0.0, max_length=length, disable_dropout=True
+                )
                 trainer = CPOTrainer(model, free, train_dataset=data, **common)
         selection.begin(model)
         trainer.train()
@@ -108,8 +122,12 @@ def train_trl(
     curve = []
     for entry in trainer.state.log_history:
         if "loss" in entry:
-            row = {"step": float(entry["step"]), "loss": float(entry["loss"]), "gradient_norm": float(entry["grad_norm"]),
-                   "learning_rate": float(entry["learning_rate"])}  # fmt: skip
+            row = {
+                "step": float(entry["step"]),
+                "loss": float(entry["loss"]),
+                "gradient_norm": float(entry["grad_norm"]),
+                "learning_rate": float(entry["learning_rate"]),
+            }
             if "reward" in entry:
                 row |= {"weight": float(entry["reward"]), "kl": float(entry.get("kl", "nan"))}
             if int(row["step"]) in callback.scores:

@@ -1,13 +1,14 @@
-"""Evaluations of many policies as two tables: levels, and differences from a baseline, with intervals over seeds.
+"""Evaluations of many policies as two tables: levels, and differences from a baseline, with intervals over
+seeds.
 
 Policies of one algorithm and settings are repeats. Where a task's data belong to the run (toy), a run is one
-repeat and brings its own questions. Where repeats share one run's questions (arith), the standard error adds up both
-sources, seeds and question groups:
+repeat and brings its own questions. Where repeats share one run's questions (arith), the standard error adds
+up both sources, seeds and question groups:
 
     se^2 = var over seeds / S  +  var over groups / G,   interval = mean +- t(S - 1) se
 
-so it speaks about new seeds and new questions; those of shares are cut at 0 and 1. (A bootstrap over five seeds would be
-too narrow.) One seed alone is resampled by groups; step 5 has that from the same function.
+so it speaks about new seeds and new questions; those of shares are cut at 0 and 1. (A bootstrap over five
+seeds would be too narrow.) One seed alone is resampled by groups; step 5 has that from the same function.
 """
 
 from __future__ import annotations
@@ -51,7 +52,8 @@ class Evaluated:
 
 
 def read_evaluations(folder: Path, split: str, root: Path) -> list[Evaluated]:
-    """All finished evaluations below results/alol/<task>/; one on rows that step 1 has replaced since is refused."""
+    """All finished evaluations below results/alol/<task>/; one on rows that step 1 has replaced since is
+    refused."""
     found = []
     for path in sorted(folder.glob(f"*/*/{split}/policy.json")):
         manifest = path.with_name("manifest.json")
@@ -65,7 +67,8 @@ def read_evaluations(folder: Path, split: str, root: Path) -> list[Evaluated]:
         if (one.settings, one.repeat) in seen:
             other = seen[one.settings, one.repeat]
             raise InputError(
-                f"{folder / one.run}: {other.policy} and {one.policy} have the same settings and seed ({one.settings[0]}, "
+                f"{folder / one.run}: {other.policy} and {one.policy} have the same settings and seed "
+                f"({one.settings[0]}, "
                 f"{one.seed}); remove one of the two"
             )
         seen[one.settings, one.repeat] = one
@@ -130,7 +133,8 @@ def differences(found: Sequence[Evaluated], baselines: Sequence[str]) -> list[di
         if len(bases) != 1:
             known = sorted({f"{settings[0]}:{settings[1]}" for settings in _by_settings(found)})
             raise InputError(
-                f"--baselines {baseline}: evaluated with {len(bases)} different settings, exactly one is needed of {', '.join(known)}"
+                f"--baselines {baseline}: evaluated with {len(bases)} different settings, exactly one is "
+                f"needed of {', '.join(known)}"
             )
         ((base_settings, base),) = bases.items()
         # The reference is one model per run, whatever the seed of the policies.

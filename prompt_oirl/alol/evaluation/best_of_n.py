@@ -1,8 +1,8 @@
 """Best of N with written prompts: which prompts a question is asked with, from a fixed pool or from a writer.
 
-An arm proposes candidate prompts for a question; the judge r(question, prompt) ranks them without calling the LLM. With
-one call the best-ranked prompt is used; with k calls the k best are, and the answers vote with the weights r. So arms
-of equal `calls` cost the LLM the same, whatever the number of candidates.
+An arm proposes candidate prompts for a question; the judge r(question, prompt) ranks them without calling the
+LLM. With one call the best-ranked prompt is used; with k calls the k best are, and the answers vote with the
+weights r. So arms of equal `calls` cost the LLM the same, whatever the number of candidates.
 """
 
 from __future__ import annotations
@@ -18,9 +18,21 @@ from prompt_oirl.grading.numbers import strict_number
 from prompt_oirl.stats.metrics import ClusterBootstrap
 
 COLUMNS = [
-    "arm", "writer", "writers", "calls", "candidates", "unlogged", "success", "ci_low", "ci_high",
-    "gain_over_pool", "gain_ci_low", "gain_ci_high", "questions", "groups",
-]  # fmt: skip
+    "arm",
+    "writer",
+    "writers",
+    "calls",
+    "candidates",
+    "unlogged",
+    "success",
+    "ci_low",
+    "ci_high",
+    "gain_over_pool",
+    "gain_ci_low",
+    "gain_ci_high",
+    "questions",
+    "groups",
+]
 Answer = tuple[str, float]  # an answer's text and its verdict
 
 
@@ -41,7 +53,8 @@ def ranked(
 
 
 def vote(answers: Sequence[Answer], weights: Sequence[float]) -> float:
-    """Verdict of the answer whose number has the most weight; ties and answers without a number go by their order."""
+    """Verdict of the answer whose number has the most weight; ties and answers without a number go by their
+    order."""
     total: dict[Fraction | None, float] = {}
     first: dict[Fraction | None, float] = {}
     for (text, verdict), weight in zip(answers, weights):
@@ -55,7 +68,8 @@ def vote(answers: Sequence[Answer], weights: Sequence[float]) -> float:
 def outcome(
     ranking: Sequence[Sequence[tuple[str, float]]], calls: int, answers: Sequence[Mapping[str, Answer]]
 ) -> np.ndarray:
-    """Success of every question with `calls` calls, float64 (n,); fewer where there are fewer different candidates."""
+    """Success of every question with `calls` calls, float64 (n,); fewer where there are fewer different
+    candidates."""
     found = []
     for best, known in zip(ranking, answers):
         used = best[:calls]
@@ -64,9 +78,11 @@ def outcome(
 
 
 def table(arms: Sequence[dict[str, Any]], groups: Sequence[str], seed: int = 0) -> list[dict[str, Any]]:
-    """Rows of the comparison. An arm holds its names, `calls`, and `values` (writers, n), averaged over writers.
+    """Rows of the comparison. An arm holds its names, `calls`, and `values` (writers, n), averaged over
+    writers.
 
-    Gains are paired, question by question, over the pool's arm of equal calls; intervals are by bootstrap over groups.
+    Gains are paired, question by question, over the pool's arm of equal calls; intervals are by bootstrap
+    over groups.
     """
     boot = ClusterBootstrap(np.array(groups), seed)
     pools = {arm["calls"]: arm["values"].mean(0) for arm in arms if arm["arm"] == "pool"}

@@ -15,10 +15,17 @@ def draw_curve(curve: Sequence[dict[str, float]], title: str, path: Path) -> Pat
 
     panels = [
         ("Loss per response", [("loss", "loss", BLUE), ("nll", "NLL", GREY)]),
-        ("Ratio to the reference", [("ratio", "mean", BLUE), ("clipped_low", "share below", ORANGE), ("clipped_high", "share above", RED)]),
+        (
+            "Ratio to the reference",
+            [
+                ("ratio", "mean", BLUE),
+                ("clipped_low", "share below", ORANGE),
+                ("clipped_high", "share above", RED),
+            ],
+        ),
         ("Log ratio to the reference", [("kl", "sum over tokens", PURPLE)]),
         ("Validation score", [("score", "score", GREEN)]),
-    ]  # fmt: skip
+    ]
     figure = Figure(figsize=(9.6, 5.2), layout="constrained")
     for axes, (label, lines) in zip(figure.subplots(2, 2).flat, panels):
         for name, line, colour in lines:

@@ -1,4 +1,5 @@
-"""What a policy says: responses to a split's prompts, their rewards, length, diversity, and how likely it finds the data."""
+"""What a policy says: responses to a split's prompts, their rewards, length, diversity, and how likely it
+finds the data."""
 
 from __future__ import annotations
 
@@ -30,7 +31,8 @@ def respond(
     samples: int = 1,
     report: Callable[[int], Any] = lambda n: None,
 ) -> list[list[str]]:
-    """`samples` responses to every row's prompt; the noise belongs to (seed, prompt, sample), not to the batch."""
+    """`samples` responses to every row's prompt; the noise belongs to (seed, prompt, sample), not to the
+    batch."""
     owed = [(i, k) for i in range(len(rows)) for k in range(samples)]
     owed.sort(key=lambda place: -len(tokens[place[0]].prompt))
     found = [[""] * samples for _ in rows]
@@ -97,10 +99,11 @@ def metric_rows(
     lengths: np.ndarray,
     seed: int = 0,
 ) -> list[dict[str, Any]]:
-    """Rows of metrics.csv, over all prompts and per segment, with 95 % intervals by bootstrap over groups, which count alike.
+    """Rows of metrics.csv, over all prompts and per segment, with 95 % intervals by bootstrap over groups,
+    which count alike.
 
-    `nll` and `lengths` are of the rows' own responses: perplexity is exp(sum of nll / sum of lengths). distinct-n has
-    no interval: a resample repeats whole responses.
+    `nll` and `lengths` are of the rows' own responses: perplexity is exp(sum of nll / sum of lengths).
+    distinct-n has no interval: a resample repeats whole responses.
     """
     found = []
     for segment in ("all", *sorted({row.segment for row in rows} - {""})):

@@ -1,7 +1,8 @@
-"""Every algorithm on several seeds of the toy and the arith task: one JSON per policy, so a stopped run resumes.
+"""Every algorithm on several seeds of the toy and the arith task: one JSON per policy, so a stopped run
+resumes.
 
-Steps 1 to 3 prepare a run; then rows and reference are held in memory, for steps 4 and 5 would read them again for each
-of the policies.
+Steps 1 to 3 prepare a run; then rows and reference are held in memory, for steps 4 and 5 would read them
+again for each of the policies.
 """
 
 from __future__ import annotations
@@ -83,7 +84,8 @@ class CompareOptions:
 
 @dataclass
 class PreparedRun:
-    """A prepared run in memory: what steps 4 and 5 would read. `start_scores`: the reference's validation by seed."""
+    """A prepared run in memory: what steps 4 and 5 would read. `start_scores`: the reference's validation by
+    seed."""
 
     options: PolicyOptions
     model: Any
@@ -135,7 +137,11 @@ def toy(args: CompareOptions) -> Iterator[tuple[PreparedRun, Measurement]]:
 def arith(args: CompareOptions) -> Iterator[tuple[PreparedRun, Measurement]]:
     """The losses with every seed, then the baselines, each at the better of two learning rates."""
     flags: dict[str, Any] = {"root": args.root, "task_name": "arith", "run": "one_prompt"}
-    sizes: dict[str, Any] = {"train_rows": args.train_questions, "validation_rows": 300, "test_rows": args.test_prompts}
+    sizes: dict[str, Any] = {
+        "train_rows": args.train_questions,
+        "validation_rows": 300,
+        "test_rows": args.test_prompts,
+    }
     prepare_data(PrepareOptions(**flags, **sizes, prompt="nan"))
     estimate_advantage(AdvantageOptions(**flags, value_samples=2))
     run = load_run(PolicyOptions(**flags, validation_prompts=args.validation_prompts))

@@ -1,4 +1,5 @@
-"""Tables and the figure of the compared algorithms: CSVs in results/reference/ and what docs/a_lol.md quotes of them."""
+"""Tables and the figure of the compared algorithms: CSVs in results/reference/ and what docs/a_lol.md quotes
+of them."""
 
 from __future__ import annotations
 

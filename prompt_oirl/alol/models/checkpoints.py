@@ -1,4 +1,5 @@
-"""Safetensors files with a note, and model and adapter folders: written whole or not at all, refused in one line."""
+"""Safetensors files with a note, and model and adapter folders: written whole or not at all, refused in one
+line."""
 
 from __future__ import annotations
 
@@ -54,7 +55,8 @@ def read_tensors(path: Path, remedy: str) -> tuple[dict[str, torch.Tensor], dict
 
 @dataclass(frozen=True)
 class ModelSource:
-    """A causal language model: a folder or hub id, perhaps an adapter to put on it, perhaps in 4 bits (NF4)."""
+    """A causal language model: a folder or hub id, perhaps an adapter to put on it, perhaps in 4 bits
+    (NF4)."""
 
     name: str
     adapter: str | None = None
@@ -69,7 +71,8 @@ class ModelSource:
             base = about.get("base_model_name_or_path") if isinstance(about, dict) else None
             if not isinstance(base, str) or not base:
                 raise InputError(
-                    f"{config}: names no base model; pass --model_name_or_path BASE --adapter_path {self.name}"
+                    f"{config}: names no base model; pass --model_name_or_path BASE --adapter_path "
+                    f"{self.name}"
                 )
             return base, self.name
         return self.name, self.adapter
@@ -123,7 +126,12 @@ def _four_bits(device: str) -> dict[str, Any]:
     from transformers import BitsAndBytesConfig
 
     half = torch.bfloat16 if device != "cpu" else torch.float32
-    config = BitsAndBytesConfig(load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_compute_dtype=half, bnb_4bit_use_double_quant=True)  # fmt: skip
+    config = BitsAndBytesConfig(
+        load_in_4bit=True,
+        bnb_4bit_quant_type="nf4",
+        bnb_4bit_compute_dtype=half,
+        bnb_4bit_use_double_quant=True,
+    )
     return {"quantization_config": config, "device_map": {"": device}}
 
 
@@ -142,9 +150,11 @@ def _with_adapter(model: Any, adapter: str) -> Any:
 
 
 def make_trainable(model: Any, tuning: str, rank: int, alpha: float) -> Any:
-    """The model with its trained weights unfrozen: all (`full`), or low-rank updates of every linear layer (`lora`).
+    """The model with its trained weights unfrozen: all (`full`), or low-rank updates of every linear layer
+    (`lora`).
 
-    An adapter the model came with is merged for `full` and trained on for `lora` (then rank and alpha are its own).
+    An adapter the model came with is merged for `full` and trained on for `lora` (then rank and alpha are its
+    own).
     """
     adapted = hasattr(model, "merge_and_unload")
     four_bit = bool(getattr(model, "is_loaded_in_4bit", False))

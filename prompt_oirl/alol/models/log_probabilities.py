@@ -1,8 +1,8 @@
 """What a causal language model says about given responses: token log-probabilities and prompt states.
 
 A batch is prompts padded on the left and responses padded on the right, so all responses begin in one column.
-Positions are counted over real tokens (as `generate` does), so no number depends on a row's neighbours, also in
-models with learned positions.
+Positions are counted over real tokens (as `generate` does), so no number depends on a row's neighbours, also
+in models with learned positions.
 """
 
 from __future__ import annotations
@@ -65,7 +65,8 @@ def token_log_probs(model: Any, batch: TokenBatch) -> torch.Tensor:
 
 @torch.no_grad()
 def log_probs_and_states(model: Any, batch: TokenBatch) -> tuple[torch.Tensor, torch.Tensor]:
-    """Token log-probabilities float32 (B, T) and the last layer's states of the prompts (B, P, d), in one pass.
+    """Token log-probabilities float32 (B, T) and the last layer's states of the prompts (B, P, d), in one
+    pass.
 
     A causal model's prompt states don't see the response.
     """
@@ -112,5 +113,6 @@ def by_length(rows: Sequence[Tokens], size: int) -> Iterator[list[int]]:
 
 
 def mixed_precision(device: str | torch.device, precision: str) -> Any:
-    """Context in which matrix products are in bfloat16, if `precision` is bf16; log-probabilities stay float32."""
+    """Context in which matrix products are in bfloat16, if `precision` is bf16; log-probabilities stay
+    float32."""
     return torch.autocast(torch.device(device).type, torch.bfloat16, enabled=precision == "bf16")

@@ -1,8 +1,8 @@
 """Several GPUs: every process takes its share of a step's rows, and the gradients are added up.
 
-Under `accelerate launch` or `torchrun`, each process draws the same rows and goes over its own part of them, so a run
-with several processes follows the same path as one with a single process, up to rounding. Process 0 validates and
-writes; the others wait for it.
+Under `accelerate launch` or `torchrun`, each process draws the same rows and goes over its own part of them,
+so a run with several processes follows the same path as one with a single process, up to rounding. Process 0
+validates and writes; the others wait for it.
 """
 
 from __future__ import annotations

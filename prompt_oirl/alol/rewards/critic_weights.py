@@ -1,7 +1,7 @@
 """Weights of the COMET critic, from a Keras file or a published `.bin`, as tensors under PyTorch's names.
 
-Keras keeps a dense layer as kernel (in, out) where PyTorch has weight (out, in), and calls layers of the encoder
-`layer_._0` where transformers has `layer.0`.
+Keras keeps a dense layer as kernel (in, out) where PyTorch has weight (out, in), and calls layers of the
+encoder `layer_._0` where transformers has `layer.0`.
 """
 
 from __future__ import annotations
@@ -27,7 +27,8 @@ def read(path: Path) -> tuple[Weights, Weights | None]:
     """Head, and the encoder if the file holds it."""
     if path.is_dir():
         raise InputError(
-            f"{path} is a folder (TensorFlow's SavedModel?): save its weights as .h5 first, see scripts/convert_critic.py --help"
+            f"{path} is a folder (TensorFlow's SavedModel?): save its weights as .h5 first, see "
+            "scripts/convert_critic.py --help"
         )
     if not path.is_file():
         raise InputError(f"missing {path}: pass --weights FILE")
@@ -44,14 +45,16 @@ def write(folder: Path, encoder_name: str, head: Weights, encoder: Weights | Non
         config = RobertaConfig.from_pretrained(encoder_name)
     except (OSError, ValueError) as error:
         raise InputError(
-            f"--encoder {encoder_name}: no config of it ({str(error).splitlines()[0]}); pass a folder or hub id"
+            f"--encoder {encoder_name}: no config of it ({str(error).splitlines()[0]}); pass a folder or "
+            "hub id"
         ) from error
     model = RobertaModel(config)
     state = read_state(encoder_name) if encoder is None else encoder
     _filled(model, state, "roberta.", encoder_name)
     if head["dense.weight"].shape[1] != config.hidden_size:
         raise InputError(
-            f"the head reads {head['dense.weight'].shape[1]} numbers, the encoder gives {config.hidden_size}; pass its own --encoder"
+            f"the head reads {head['dense.weight'].shape[1]} numbers, the encoder gives "
+            f"{config.hidden_size}; pass its own --encoder"
         )
     folder.mkdir(parents=True, exist_ok=True)
     model.save_pretrained(folder)

@@ -1,9 +1,9 @@
 """The reward model of Prompt-OIRL for A-LoL: r(question, prompt), learned from an interaction log.
 
-No row is ever scored by a model that saw its group: predictions for the log's own rows are cross-fitted over folds
-of groups. They also calibrate the model (Platt: a line through the log odds), so that r is a probability. It
-answers two needs of A-LoL without asking the LLM: what a written prompt deserves (the reward of generations), and
-what a question deserved to expect (V).
+No row is ever scored by a model that saw its group: predictions for the log's own rows are cross-fitted over
+folds of groups. They also calibrate the model (Platt: a line through the log odds), so that r is a
+probability. It answers two needs of A-LoL without asking the LLM: what a written prompt deserves (the reward
+of generations), and what a question deserved to expect (V).
 """
 
 from __future__ import annotations
@@ -32,7 +32,8 @@ REMEDY = "run alol_step1_prepare_data.py again"
 
 @dataclass
 class LogRewardModel:
-    """r(question, prompt) in 0..1: a reward model behind an embedder, its log odds x put on slope * x + intercept."""
+    """r(question, prompt) in 0..1: a reward model behind an embedder, its log odds x put on slope * x +
+    intercept."""
 
     model: RewardModel
     embedder: Embedder
@@ -67,7 +68,8 @@ class LogRewardModel:
 
 @dataclass(frozen=True)
 class LogRewardFit:
-    """A model of the log, and r of every log row by a model that did not see the row's group, float64 (n,)."""
+    """A model of the log, and r of every log row by a model that did not see the row's group, float64
+    (n,)."""
 
     model: LogRewardModel
     cross_fitted: np.ndarray
@@ -78,7 +80,8 @@ class LogRewardFit:
 
 
 def fit(rows: Sequence[Interaction], model: str, embedder: str, seed: int) -> LogRewardFit:
-    """Learn r from all rows of the log given; clusters are the rows' groups, or near-duplicates without them."""
+    """Learn r from all rows of the log given; clusters are the rows' groups, or near-duplicates without
+    them."""
     questions = list(dict.fromkeys(row.question for row in rows))
     prompts = list(dict.fromkeys(row.prompt for row in rows))
     row_of, column_of = {q: i for i, q in enumerate(questions)}, {p: j for j, p in enumerate(prompts)}
@@ -88,7 +91,8 @@ def fit(rows: Sequence[Interaction], model: str, embedder: str, seed: int) -> Lo
     labels, asked = mean_labels(at, column, verdicts, (len(questions), len(prompts)))
     if len(prompts) < 2 or len(questions) < 2 * HEADLINE_FOLDS:
         raise InputError(
-            f"the log holds {len(questions)} questions and {len(prompts)} prompts to learn from, too few for a reward model"
+            f"the log holds {len(questions)} questions and {len(prompts)} prompts to learn from, too few "
+            "for a reward model"
         )
     encoder = load_embedder(embedder, seed)
     if encoder.info.fitted:
@@ -119,7 +123,8 @@ def fit(rows: Sequence[Interaction], model: str, embedder: str, seed: int) -> Lo
 def _cross_fit(
     data: TrainingSet, cluster: np.ndarray, name: str, seed: int
 ) -> tuple[np.ndarray, RewardModel]:
-    """Uncalibrated r of every cell by the folds' models, and the model of all rows; settings from the first fold."""
+    """Uncalibrated r of every cell by the folds' models, and the model of all rows; settings from the first
+    fold."""
     splits = cluster_splits(cluster, HEADLINE_FOLDS, seed)
     fold = deal_folds(cluster, HEADLINE_FOLDS, seed)
     tuning = fold == fold.max()
@@ -174,8 +179,10 @@ def _report(found: np.ndarray, labels: np.ndarray, asked: np.ndarray) -> dict[st
 def describe(fit: LogRewardFit) -> str:
     said = fit.report
     return (
-        f"reward model r(question, prompt), cross-fitted on {said['questions']:,} questions x {said['prompts']} prompts in "
-        f"{said['clusters']:,} groups: AUC {said['auc']:.3f}, within a question {said['auc_within_question']:.3f}, "
+        f"reward model r(question, prompt), cross-fitted on {said['questions']:,} questions x "
+        f"{said['prompts']} prompts in "
+        f"{said['clusters']:,} groups: AUC {said['auc']:.3f}, within a question "
+        f"{said['auc_within_question']:.3f}, "
         f"calibration error {said['calibration_error']:.3f}"
     )
 
@@ -184,10 +191,19 @@ def save(folder: Path, found: LogRewardFit, name: str, embedder: str, seed: int)
     """Write model.safetensors and judge.json; `load` reads them."""
     files = [folder / "model.safetensors", folder / "judge.json"]
     digest = reward_models.save(found.model.model, files[0])
-    write_json(files[1], {
-        "model": name, "seed": seed, "embedder": embedder, "embedder_sha256": found.model.embedder.info.sha256,
-        "sha256": digest, "slope": found.model.slope, "intercept": found.model.intercept, "cross_fitted": found.report,
-    })  # fmt: skip
+    write_json(
+        files[1],
+        {
+            "model": name,
+            "seed": seed,
+            "embedder": embedder,
+            "embedder_sha256": found.model.embedder.info.sha256,
+            "sha256": digest,
+            "slope": found.model.slope,
+            "intercept": found.model.intercept,
+            "cross_fitted": found.report,
+        },
+    )
     return files
 
 

@@ -1,15 +1,15 @@
 """The published tasks' reward models: texts in, scores in 0..1 out.
 
-| loader             | reads                                                 | score of a text                         |
-|--------------------|-------------------------------------------------------|-----------------------------------------|
-| `load_classifier`  | any sequence classifier of transformers               | P(one label), sigmoid of a single logit |
-| `load_last_end`    | GPT-2 with a linear layer over the last end of text   | P(first label): ToxiChat's "safe"       |
-| `load_pooled_neox` | GPT-NeoX with a linear layer over one pooled state    | sigmoid of the logit: Open Assistant's  |
-| `load_critic`      | RoBERTa's pooler under two layers (convert_critic.py) | sigmoid: the COMET critic               |
+| loader             | reads                                         | score of a text                         |
+|--------------------|-----------------------------------------------|-----------------------------------------|
+| `load_classifier`  | any sequence classifier of transformers       | P(one label), sigmoid of a single logit |
+| `load_last_end`    | GPT-2, linear layer over the last end of text | P(first label): ToxiChat's "safe"       |
+| `load_pooled_neox` | GPT-NeoX, linear layer over one pooled state  | sigmoid of the logit: Open Assistant's  |
+| `load_critic`      | RoBERTa's pooler under two layers             | sigmoid: the COMET critic               |
 
-Each takes a folder or hub id, so another model of the same form can stand in. The last three are classes that their
-authors defined, so their weights are read here; a tensor that is missing is an error, never a random layer.
-Weights are safetensors, or `.bin` files read as tensors only.
+Each takes a folder or hub id, so another model of the same form can stand in. The last three are classes that
+their authors defined, so their weights are read here; a tensor that is missing is an error, never a random
+layer. Weights are safetensors, or `.bin` files read as tensors only.
 """
 
 from __future__ import annotations
@@ -57,7 +57,8 @@ def load_classifier(name: str, label: int = 1) -> Score:
 
 
 def load_last_end(name: str) -> Score:
-    """P(first label) at the last end of text of a thread; ToxiChat's offence classifier, whose labels are safe, offensive."""
+    """P(first label) at the last end of text of a thread; ToxiChat's offence classifier, whose labels are
+    safe, offensive."""
     from transformers import GPT2Config, GPT2Model
 
     tokenizer = _tokenizer(name)
@@ -75,7 +76,8 @@ def load_last_end(name: str) -> Score:
 
 
 def load_pooled_neox(name: str) -> Score:
-    """sigmoid(logit) of a dialogue; the last `pooling` state, or the mean over them, decides, as config.json says."""
+    """sigmoid(logit) of a dialogue; the last `pooling` state, or the mean over them, decides, as config.json
+    says."""
     from transformers import GPTNeoXConfig, GPTNeoXModel
 
     tokenizer = _tokenizer(name)
@@ -127,7 +129,8 @@ def _scorer(
     truncation: str,
     limit: int | None = None,
 ) -> Score:
-    """Right-padded batches of about one length; what is too long loses its beginning (left) or end (right)."""
+    """Right-padded batches of about one length; what is too long loses its beginning (left) or end
+    (right)."""
     device = device_name()
     model.eval().to(device)
     tokenizer.padding_side, tokenizer.truncation_side = "right", truncation
@@ -223,7 +226,8 @@ def _tensors(path: Path, name: str) -> dict[str, torch.Tensor]:
 
 
 def _filled(model: Any, state: dict[str, torch.Tensor], prefix: str, name: str) -> Any:
-    """The model with its weights, which stand under `prefix` or under none. Buffers of older versions are left out."""
+    """The model with its weights, which stand under `prefix` or under none. Buffers of older versions are
+    left out."""
     under = {k.removeprefix(prefix): v.float() for k, v in state.items() if k.startswith(prefix)} or state
     try:
         missing, _ = model.load_state_dict(under, strict=False)
@@ -246,5 +250,6 @@ def _linear(state: dict[str, torch.Tensor], layer: str, name: str) -> torch.nn.L
 def _unusable(name: str, reason: str) -> InputError:
     reason = (reason.strip().splitlines() or ["no reason given"])[0]
     return InputError(
-        f"the reward model {name!r} cannot be used ({reason}): pass --reward_models COMPONENT=FOLDER_OR_HUB_ID"
+        f"the reward model {name!r} cannot be used ({reason}): pass --reward_models "
+        "COMPONENT=FOLDER_OR_HUB_ID"
     )

@@ -32,7 +32,8 @@ class AdvantageOptions(PolicyModelOptions, LengthOptions):
     value_rate: float | None = None
     """Its learning rate."""
     value: Literal["head", "reward_model"] = "head"
-    """head: learned from the reference's responses; reward_model: what step 1 noted from Prompt-OIRL's reward model."""
+    """head: learned from the reference's responses; reward_model: what step 1 noted from Prompt-OIRL's reward
+    model."""
     precision: Literal["fp32", "bf16"] = "fp32"
     """Of the reference's pass; that of step 4, or ratios begin away from one."""
 
@@ -64,8 +65,16 @@ def estimate_advantage(args: AdvantageOptions) -> None:
     rewards = np.array([row.reward for row in rows])
     with tqdm(total=len(rows), desc=f"{task.name} advantages", disable=None) as bar:
         found = advantages.compute(
-            model, head, tokens, rewards, tokenizer.pad_token_id, device, args.eval_batch_size, args.precision, bar.update
-        )  # fmt: skip
+            model,
+            head,
+            tokens,
+            rewards,
+            tokenizer.pad_token_id,
+            device,
+            args.eval_batch_size,
+            args.precision,
+            bar.update,
+        )
     key = advantages.cache_key(model_id, sha256(head_file), rows_hash(rows), limits, args.precision)
     cache = folder / f"advantages.{key}.safetensors"
     advantages.save(cache, key, found)
@@ -75,7 +84,8 @@ def estimate_advantage(args: AdvantageOptions) -> None:
     for row in statistics:
         if row["quantity"] == "advantage":
             print(
-                f"  {row['segment']:10} {row['n']:7,} rows, advantage {row['mean']:+.3f} ± {row['std']:.3f}, {row['share_kept']:.1%} above 0"
+                f"  {row['segment']:10} {row['n']:7,} rows, advantage {row['mean']:+.3f} ± "
+                f"{row['std']:.3f}, {row['share_kept']:.1%} above 0"
             )
     print(f"advantages in {cache}")
     manifest.finish([*outputs, table, head_file, cache])
@@ -103,9 +113,11 @@ def learn_value(
     outputs = [head_file.with_name(n) for n in ("generations.jsonl", "value_curve.csv", "value_summary.json")]
     write_jsonl(
         outputs[0],
-        ({"id": row.id, "prompt": row.prompt, "responses": texts, "rewards": list(found)}
-         for row, texts, found in zip(prompts, responses, scores.tolist())),
-    )  # fmt: skip
+        (
+            {"id": row.id, "prompt": row.prompt, "responses": texts, "rewards": list(found)}
+            for row, texts, found in zip(prompts, responses, scores.tolist())
+        ),
+    )
     write_csv(outputs[1], fit.curve, ["epoch", "train_mse", "held_out_mse"])
     write_json(outputs[2], fit.summary)
     return fit.head, outputs
@@ -147,6 +159,7 @@ def fit_head(
     fit = value_estimate.fit_value_head(states, scores, clusters, task.max_reward, recipe, device)
     mse, constant = fit.summary["held_out_mse"], fit.summary["held_out_mse_of_the_mean"]
     print(
-        f"value head: squared error {mse:.4f} on {fit.summary['held_out_prompts']} held-out prompts, {constant:.4f} by their mean reward alone"
+        f"value head: squared error {mse:.4f} on {fit.summary['held_out_prompts']} held-out prompts, "
+        f"{constant:.4f} by their mean reward alone"
     )
     return fit

@@ -1,4 +1,5 @@
-"""Flags that the steps of A-LoL share, with the published scripts' spellings as aliases, and where files lie."""
+"""Flags that the steps of A-LoL share, with the published scripts' spellings as aliases, and where files
+lie."""
 
 from __future__ import annotations
 
@@ -184,7 +185,8 @@ class TrainingOptions:
     gradient_checkpointing: bool = False
     """Compute activations twice instead of keeping them: less memory, more time."""
     eval_every: Annotated[int | None, arg(aliases=["--eval_steps"])] = None
-    """Updates between validations; the best validated weights are kept. 0: no validation, the last weights."""
+    """Updates between validations; the best validated weights are kept. 0: no validation, the last
+    weights."""
     validations_per_epoch: Annotated[float | None, arg(aliases=["-vf", "--val_log_frequency"])] = None
     """Validations per pass over the training rows, instead of --eval_every."""
     train: Annotated[bool, arg(aliases=["-t"])] = False
@@ -209,7 +211,8 @@ class TrainingOptions:
 
         Parameters
         ----------
-        steps, rate, batch_size, validations : the task's updates, learning rate, rows at once, validations in all.
+        steps, rate, batch_size, validations : the task's updates, learning rate, rows at once, validations in
+        all.
         rows : training rows (or pairs) that one pass goes through.
         """
         size = batch_size if self.batch_size is None else self.batch_size

@@ -30,9 +30,11 @@ class PrepareOptions(RunOptions):
     log: Path | None = None
     """arith, prompt_writer: the interaction log, JSONL or Parquet; by default data/nano_log/arith.parquet."""
     prompt: str | None = None
-    """arith: put all logged answers to a question under this one prompt, nan say; sizes then count questions."""
+    """arith: put all logged answers to a question under this one prompt, nan say; sizes then count
+    questions."""
     model_name_or_path: Annotated[str | None, arg(aliases=["-m"])] = None
-    """Model whose chat template (arith) or tokenizer (reddit, wow, faithdial) is needed; by default the task's."""
+    """Model whose chat template (arith) or tokenizer (reddit, wow, faithdial) is needed; by default the
+    task's."""
     reward_models: str | None = None
     """Published tasks: other reward models, as component=FOLDER_OR_HUB_ID,...; later steps use them too."""
     reward_model: Literal["linear", "xgboost", "lightgbm", "mlp", "knn"] = "linear"
@@ -110,5 +112,6 @@ def report(split: str, rows: list[Row]) -> None:
     groups = len({row.cluster for row in rows})
     cut = sum(not row.ended for row in rows)
     print(
-        f"  {split:10} {len(rows):7,} rows, {groups:6,} groups, mean reward {rewards.mean():.3f}, {cut:,} responses cut off"
+        f"  {split:10} {len(rows):7,} rows, {groups:6,} groups, mean reward {rewards.mean():.3f}, {cut:,} "
+        "responses cut off"
     )

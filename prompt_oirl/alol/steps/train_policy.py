@@ -1,4 +1,5 @@
-"""Step 4: a policy trained from the reference, and its folder: model/, policy.json, curve.csv and curve.png."""
+"""Step 4: a policy trained from the reference, and its folder: model/, policy.json, curve.csv and
+curve.png."""
 
 from __future__ import annotations
 

@@ -74,10 +74,15 @@ def train_reference(args: ReferenceOptions) -> None:
             recipe,
             args.folder / "reference_training",
             pad,
-            {"model": model_id, "rows": rows_hash(rows), "validation": rows_hash(validation), "limits": repr(limits)},
+            {
+                "model": model_id,
+                "rows": rows_hash(rows),
+                "validation": rows_hash(validation),
+                "limits": repr(limits),
+            },
             likelihood,
             bar,
-        )  # fmt: skip
+        )
     if not processes.is_main():
         return
     outputs = save_model(args.folder / "reference", model, tokenizer)

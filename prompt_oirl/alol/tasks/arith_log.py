@@ -1,4 +1,5 @@
-"""The arith task: answers of the tiny LLaMA to word problems, from its interaction log; reward = strictly correct."""
+"""The arith task: answers of the tiny LLaMA to word problems, from its interaction log; reward = strictly
+correct."""
 
 from __future__ import annotations
 
@@ -40,17 +41,18 @@ def make_rows(
 ) -> dict[str, list[Row]]:
     """Rows of each split; `sizes` limits a split to so many (question, prompt) pairs, drawn at random.
 
-    Training rows are all logged answers. Validation and test rows are one per pair, of the prompts that training
-    questions were asked with. With `prompt`, everything is asked under that one prompt: a question's answers become
-    responses of different reward to one text, whichever prompt brought them about (correctness does not depend on
-    it), validation and test rows are that prompt's, and `sizes` counts questions.
+    Training rows are all logged answers. Validation and test rows are one per pair, of the prompts that
+    training questions were asked with. With `prompt`, everything is asked under that one prompt: a question's
+    answers become responses of different reward to one text, whichever prompt brought them about (correctness
+    does not depend on it), validation and test rows are that prompt's, and `sizes` counts questions.
     """
     logged = interactions.read(log, remedy="pass --log FILE, or run llama_step1_gen_offline.py")
     logged = list(interactions.of_one_source(logged, logged[0].llm, logged[0].dataset, str(log)))
     unmet = next((i for i, row in enumerate(logged, 1) if gold_number(row.gold) is None), None)
     if unmet:
         raise InputError(
-            f"{log}:{unmet}: the gold answer {logged[unmet - 1].gold[:40]!a} holds no number, and arith's reward is the right "
+            f"{log}:{unmet}: the gold answer {logged[unmet - 1].gold[:40]!a} holds no number, and arith's "
+            "reward is the right "
             "number; pass --log FILE, or --task_name prompt_writer"
         )
     asked = {row.prompt_id for row in logged if row.split == "train"}
@@ -112,9 +114,11 @@ def inputs(request: Request) -> list[Path]:
 
 
 def prepare(request: Request) -> Prepared:
-    """Rows from the log; with `expected_reward`, each training row knows what its question earns under its prompt.
+    """Rows from the log; with `expected_reward`, each training row knows what its question earns under its
+    prompt.
 
-    The model that answered the log is the reference here, so V(x) is r(question, prompt) of the prompt that x holds.
+    The model that answered the log is the reference here, so V(x) is r(question, prompt) of the prompt that x
+    holds.
     """
     from prompt_oirl.alol.models.checkpoints import load_model
 

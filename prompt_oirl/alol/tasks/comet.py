@@ -1,8 +1,9 @@
-"""The comet task: commonsense inferences. State = an event and a relation, action = the tail, reward = the critic's.
+"""The comet task: commonsense inferences. State = an event and a relation, action = the tail, reward = the
+critic's.
 
-Training and validation rows are ATOMIC10X with the critic's scores as published; test rows are ATOMIC 2020's events,
-each with the tail that the critic likes best. The published critic replaces PersonX and PersonY by names drawn anew at
-every call, so equal inputs got unequal rewards; here the names are always the same two.
+Training and validation rows are ATOMIC10X with the critic's scores as published; test rows are ATOMIC 2020's
+events, each with the tail that the critic likes best. The published critic replaces PersonX and PersonY by
+names drawn anew at every call, so equal inputs got unequal rewards; here the names are always the same two.
 """
 
 from __future__ import annotations

@@ -1,9 +1,10 @@
 """The hh task: a helpful and harmless assistant, on pairs of responses that a reward model scored.
 
-A line holds {prefix: [turns, turns], suffix: [response, response], reward: [logit, logit], sft_index, meta}. Turns
-begin with <|prompter|> or <|assistant|>, the last one is <|assistant|> alone. Every line gives two training rows, the
-chosen response and the other one (`chosen` false), whose reward is the sigmoid of its logit. Lines with a response
-that breaks off with a colon, or is empty, are dropped from training, as published.
+A line holds {prefix: [turns, turns], suffix: [response, response], reward: [logit, logit], sft_index, meta}.
+Turns begin with <|prompter|> or <|assistant|>, the last one is <|assistant|> alone. Every line gives two
+training rows, the chosen response and the other one (`chosen` false), whose reward is the sigmoid of its
+logit. Lines with a response that breaks off with a colon, or is empty, are dropped from training, as
+published.
 """
 
 from __future__ import annotations
@@ -25,7 +26,8 @@ TRAIN, VALIDATION = "hh_train_len2/train.json", "hh_dev/sampled_dev.json"
 SEGMENTS = ("harmless_base", "helpful_base", "helpful_online", "helpful_rejection")
 TESTS = tuple(f"hh_test/{name}.json" for name in SEGMENTS)
 PREAMBLE = (
-    "A chat between a curious human and an artificial intelligence assistant. The assistant gives helpful, detailed, "
+    "A chat between a curious human and an artificial intelligence assistant. The assistant gives helpful, "
+    "detailed, "
     "and polite answers to the user's questions.\n"
 )
 SPEAKERS = {"<|prompter|>": " ### Human: ", "<|assistant|>": " ### Assistant: "}
@@ -45,7 +47,8 @@ def prompt_of(turns: list[str]) -> str:
 
 
 def judged_text(row: Row, response: str) -> str:
-    """What the reward model reads: every turn ends with the end of text, the response continues the last one."""
+    """What the reward model reads: every turn ends with the end of text, the response continues the last
+    one."""
     turns = row.meta["turns"]
     return END_OF_TURN.join([*turns[:-1], turns[-1] + response]) + END_OF_TURN
 
@@ -124,7 +127,10 @@ def prepare(request: Request) -> Prepared:
         splits[split] = drawn(splits[split], request.sizes.get(split), [request.seed, number])
     noted = request.data / "rewards.json"
     write_json(noted, rewards(request.data).replaced(request.reward_models))
-    note = f"hh: {dropped:,} lines with a broken response dropped, {leaked:,} training rows whose prompt is held out"
+    note = (
+        f"hh: {dropped:,} lines with a broken response dropped, "
+        f"{leaked:,} training rows whose prompt is held out"
+    )
     return Prepared(splits, [noted], note)
 
 

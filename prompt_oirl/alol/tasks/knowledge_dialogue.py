@@ -1,9 +1,10 @@
-"""The tasks wow, faithdial and faithdial_wow: answers in a dialogue that must keep to a given piece of knowledge.
+"""The tasks wow, faithdial and faithdial_wow: answers in a dialogue that must keep to a given piece of
+knowledge.
 
-State = the knowledge and the dialogue so far, action = the answer, reward = fluency + faithdial (is the answer entailed
-by the knowledge?) + depth + tfidf, each in 0..1. Word weights are always those of Wizard of Wikipedia's training
-answers. Splits as published: wow trains on Wizard of Wikipedia, validates on its unseen topics; faithdial has its own;
-faithdial_wow joins both; all are tested on FaithDial.
+State = the knowledge and the dialogue so far, action = the answer, reward = fluency + faithdial (is the
+answer entailed by the knowledge?) + depth + tfidf, each in 0..1. Word weights are always those of Wizard of
+Wikipedia's training answers. Splits as published: wow trains on Wizard of Wikipedia, validates on its unseen
+topics; faithdial has its own; faithdial_wow joins both; all are tested on FaithDial.
 """
 
 from __future__ import annotations
@@ -64,7 +65,8 @@ def _wow_rows(dialogues: Any, split: str) -> Iterator[Row]:
         history: list[str] = []
         for t, turn in enumerate(dialogue["dialog"]):
             text = turn["text"].strip()
-            # A turn of the wizard without any checked sentence is no answer and, as published, not part of the history.
+            # A turn of the wizard without any checked sentence is no answer and, as published, not part of
+            # the history.
             if "Wizard" in turn["speaker"]:
                 checked = list((turn.get("checked_sentence") or {}).values())
                 if not checked:

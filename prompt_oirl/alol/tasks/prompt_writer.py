@@ -1,9 +1,9 @@
 """The prompt_writer task: a small language model writes the prompt for a question.
 
-State = the question, action = the prompt's text, reward = whether the LLM then answered right, all from an interaction
-log that was paid for already. What the writer says is judged without the LLM, by the calibrated reward model of
-Prompt-OIRL (log_reward.py), which never saw validation or test questions; whether the LLM really answers written
-prompts better is measured apart (scripts/evaluate_prompt_writer.py).
+State = the question, action = the prompt's text, reward = whether the LLM then answered right, all from an
+interaction log that was paid for already. What the writer says is judged without the LLM, by the calibrated
+reward model of Prompt-OIRL (log_reward.py), which never saw validation or test questions; whether the LLM
+really answers written prompts better is measured apart (scripts/evaluate_prompt_writer.py).
 """
 
 from __future__ import annotations
@@ -35,11 +35,12 @@ def state(question: str) -> str:
 
 
 def read_log(log: Path, seed: int) -> dict[str, list[Interaction]]:
-    """Rows by split: test as logged; of all groups without a test row a tenth for validation, drawn by `seed`.
+    """Rows by split: test as logged; of all groups without a test row a tenth for validation, drawn by
+    `seed`.
 
-    Where the log names no groups they are clusters of near-duplicate questions; the released logs have test questions
-    in training, which goes with its cluster. Prompts that stand elsewhere than after the question are left out: the
-    writer's will stand there.
+    Where the log names no groups they are clusters of near-duplicate questions; the released logs have test
+    questions in training, which goes with its cluster. Prompts that stand elsewhere than after the question
+    are left out: the writer's will stand there.
     """
     logged = interactions.read(log, remedy="pass --log FILE, or run llama_step1_gen_offline.py")
     logged = list(interactions.of_one_source(logged, logged[0].llm, logged[0].dataset, str(log)))
@@ -58,7 +59,8 @@ def read_log(log: Path, seed: int) -> dict[str, list[Interaction]]:
     groups = sorted({str(row.group) for row in rest})
     if not test or len(groups) < 2:
         raise InputError(
-            f"{log}: {len(test):,} test rows, and {len(groups)} groups of questions without one; at least two are needed "
+            f"{log}: {len(test):,} test rows, and {len(groups)} groups of questions without one; at least "
+            "two are needed "
             "to train a writer, pass --log FILE"
         )
     n = max(1, round(VALIDATION_SHARE * len(groups)))
@@ -77,9 +79,11 @@ def make_rows(
     sizes: dict[str, int],
     seed: int,
 ) -> dict[str, list[Row]]:
-    """Rows of each split; `fit` is of the training rows. `sizes` limits a split to so many rows, or test questions.
+    """Rows of each split; `fit` is of the training rows. `sizes` limits a split to so many rows, or test
+    questions.
 
-    The reward of a training row is the logged verdict, or with `train_reward="model"` its cross-fitted expectation.
+    The reward of a training row is the logged verdict, or with `train_reward="model"` its cross-fitted
+    expectation.
     """
     found = {}
     for number, (split, rows) in enumerate(splits.items()):

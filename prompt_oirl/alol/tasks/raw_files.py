@@ -1,8 +1,8 @@
 """Where the published tasks' raw files lie, and what to fetch by hand where no one may fetch it for you.
 
-Files with a known sha256 come with `scripts/fetch_data.py --datasets hh`. Others lie behind an account or a form, or no
-hash of them is known here; data/sources.toml lists them under `by_hand`, and a step that misses one says where to get
-it and where to put it.
+Files with a known sha256 come with `scripts/fetch_data.py --datasets hh`. Others lie behind an account or a
+form, or no hash of them is known here; data/sources.toml lists them under `by_hand`, and a step that misses
+one says where to get it and where to put it.
 """
 
 from __future__ import annotations
@@ -16,7 +16,8 @@ from prompt_oirl.io.files import InputError, Paths, sha256
 
 
 def find(request: Request, names: Sequence[str]) -> list[Path]:
-    """The files of the given names below --input_dir, or where data/sources.toml puts them; one line for what is missing."""
+    """The files of the given names below --input_dir, or where data/sources.toml puts them; one line for what
+    is missing."""
     return [_find(request, name) for name in names]
 
 

@@ -1,8 +1,8 @@
 """The tasks reddit_pos and reddit_neg: replies to comments, learned from highly or badly scored ones.
 
-State = the parent comment, action = the reply, reward = fluency + depth + updown + safe + tfidf, each in 0..1. Both
-tasks share validation and test rows of both kinds. The published split cuts rows; here training rows whose parent
-comment is in validation or test are dropped.
+State = the parent comment, action = the reply, reward = fluency + depth + updown + safe + tfidf, each in
+0..1. Both tasks share validation and test rows of both kinds. The published split cuts rows; here training
+rows whose parent comment is in validation or test are dropped.
 """
 
 from __future__ import annotations
@@ -86,14 +86,16 @@ def prepare(request: Request) -> Prepared:
     held = tested | {row.group for row in splits["validation"]}
     train = comments[KIND[request.task]]
     splits["train"] = [row for row in train if row.group not in held]
-    note = f"{request.task}: {len(train) - len(splits['train']):,} training rows dropped whose parent comment is held out"
+    dropped = len(train) - len(splits["train"])
+    note = f"{request.task}: {dropped:,} training rows dropped whose parent comment is held out"
     return score_splits(request, rewards(request.data), splits, note)
 
 
 def score_splits(
     request: Request, scorer: Rewards, splits: dict[str, list[Row]], note: str, words: list[str] | None = None
 ) -> Prepared:
-    """Limit the splits, learn the word weights (of `words`, or the training responses), and reward every row."""
+    """Limit the splits, learn the word weights (of `words`, or the training responses), and reward every
+    row."""
     for number, split in enumerate(splits):
         splits[split] = drawn(splits[split], request.sizes.get(split), [request.seed, number])
         if not splits[split]:

@@ -1,4 +1,5 @@
-"""The tasks A-LoL is tried on: how a response is rewarded, how long texts may be, and settings to begin with."""
+"""The tasks A-LoL is tried on: how a response is rewarded, how long texts may be, and settings to begin
+with."""
 
 from __future__ import annotations
 

@@ -33,7 +33,8 @@ TFIDF = "tfidf.json"  # stands where a model's name would
 
 @dataclass(frozen=True)
 class Component:
-    """One reward in 0..1. `load` takes a folder or hub id, `text` makes what the model reads of a row and a response."""
+    """One reward in 0..1. `load` takes a folder or hub id, `text` makes what the model reads of a row and a
+    response."""
 
     name: str
     model: str
@@ -43,7 +44,8 @@ class Component:
 
 @dataclass(frozen=True)
 class Rewards:
-    """Called with rows and responses to their prompts, gives each its components and their sum, `final_reward`."""
+    """Called with rows and responses to their prompts, gives each its components and their sum,
+    `final_reward`."""
 
     components: tuple[Component, ...]
     folder: Path  # data/ of the run
@@ -70,7 +72,8 @@ class Rewards:
         return {name: str(model) for name, model in noted.items()}
 
     def replaced(self, flag: str | None, models: dict[str, str] | None = None) -> dict[str, str]:
-        """The models (by default the published ones), with those of a flag `name=FOLDER_OR_HUB_ID,...` in their places."""
+        """The models (by default the published ones), with those of a flag `name=FOLDER_OR_HUB_ID,...` in
+        their places."""
         models = dict(models or {c.name: c.model for c in self.components})
         for part in (flag or "").split(","):
             name, given, model = (text.strip() for text in part.partition("="))
@@ -106,7 +109,8 @@ class Rewards:
         return found
 
     def score_split(self, split: str, rows: Sequence[Row], models: dict[str, str]) -> list[dict[str, float]]:
-        """The same for a whole split; every component is kept as it is done, so a stopped run goes on from there."""
+        """The same for a whole split; every component is kept as it is done, so a stopped run goes on from
+        there."""
         texts, found = [self.clean(row.response) for row in rows], {}
         for c in tqdm(self.components, desc=f"{split} rewards", disable=None):
             said = sha256_texts(t for row, text in zip(rows, texts) for t in (row.id, row.prompt, text))
@@ -147,7 +151,8 @@ def fit_tfidf(path: Path, responses: Sequence[str]) -> None:
 
 
 def load_tfidf(path: str) -> Score:
-    """Mean tf-idf of the words of a response that are known, times their number / 10 where they are fewer than 5.
+    """Mean tf-idf of the words of a response that are known, times their number / 10 where they are fewer
+    than 5.
 
     As published: the factor jumps from .4 to 1 at five words.
     """

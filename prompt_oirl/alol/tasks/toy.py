@@ -1,11 +1,12 @@
-"""A task that separates advantage from reward: copy four letters, where easy prompts are rewarded whatever is said.
+"""A task that separates advantage from reward: copy four letters, where easy prompts are rewarded whatever is
+said.
 
 A prompt is four letters and "="; half of the logged responses copy it, half are noise. The reward is
 
     R = 0.8 [first letter is one of a, c, e, ...]  +  0.2 * (share of letters copied)
 
-so on an easy prompt noise earns more than the best response to a hard one. Weighting by reward mostly teaches which
-prompts there are; weighting by advantage teaches to copy.
+so on an easy prompt noise earns more than the best response to a hard one. Weighting by reward mostly teaches
+which prompts there are; weighting by advantage teaches to copy.
 """
 
 from __future__ import annotations

@@ -1,8 +1,9 @@
-"""A = R - V(x) and the reference's log-probabilities of every training row, computed once and filed by content.
+"""A = R - V(x) and the reference's log-probabilities of every training row, computed once and filed by
+content.
 
 With them, training needs no second model in memory and no second forward pass. The file's name is a hash of
-reference, value head, rows and limits, so numbers of another model or other data are never taken by mistake (the
-published caches were loaded whatever they held).
+reference, value head, rows and limits, so numbers of another model or other data are never taken by mistake
+(the published caches were loaded whatever they held).
 """
 
 from __future__ import annotations
@@ -33,7 +34,8 @@ SCHEMA = "1"
 
 @dataclass(frozen=True)
 class Advantages:
-    """Per row: value V(x) and advantage float32 (n,), and the reference's log-probabilities, float32 (T_i,) each."""
+    """Per row: value V(x) and advantage float32 (n,), and the reference's log-probabilities, float32 (T_i,)
+    each."""
 
     values: np.ndarray
     advantages: np.ndarray
@@ -46,7 +48,8 @@ class Advantages:
 
 
 def cache_key(model: str, head: str, rows: str, limits: Any, precision: str) -> str:
-    """Name of the cache: hashes of the reference, the head's file and the rows, limits, precision, and the code."""
+    """Name of the cache: hashes of the reference, the head's file and the rows, limits, precision, and the
+    code."""
     code = code_version(
         "alol/models/log_probabilities.py", "alol/training/value_estimate.py", "alol/training/advantages.py"
     )
@@ -65,7 +68,8 @@ def compute(
     precision: str = "fp32",
     report: Callable[[int], Any] = lambda n: None,
 ) -> Advantages:
-    """One pass of the frozen reference over all rows, without dropout. `head` may be V itself, float32 (n,)."""
+    """One pass of the frozen reference over all rows, without dropout. `head` may be V itself, float32
+    (n,)."""
     model.eval()
     if isinstance(head, ValueHead):
         head.eval().to(device)

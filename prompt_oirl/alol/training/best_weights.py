@@ -1,4 +1,5 @@
-"""Which weights of a run are kept: the best validated ones, for loops that are not prompt_oirl.alol.training's."""
+"""Which weights of a run are kept: the best validated ones, for loops that are not
+prompt_oirl.alol.training's."""
 
 from __future__ import annotations
 

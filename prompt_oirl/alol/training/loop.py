@@ -1,9 +1,9 @@
 """Training of a policy on given rows: one loop for all eight losses.
 
-Step s is a function of the weights before it and of (seed, s): which rows, which rate. Nothing else is drawn, for
-dropout is off in the policy (with it, ratios at the reference would not be one). So a run that was stopped goes on
-from its checkpoint to the same weights. Unlike the published code, gradients are averaged over the accumulated
-micro-batches, and the schedule counts optimiser steps.
+Step s is a function of the weights before it and of (seed, s): which rows, which rate. Nothing else is drawn,
+for dropout is off in the policy (with it, ratios at the reference would not be one). So a run that was
+stopped goes on from its checkpoint to the same weights. Unlike the published code, gradients are averaged
+over the accumulated micro-batches, and the schedule counts optimiser steps.
 """
 
 from __future__ import annotations
@@ -28,8 +28,19 @@ from prompt_oirl.alol.training.sampling import RowSampler
 from prompt_oirl.io.files import InputError, content_key
 from prompt_oirl.io.manifest import code_version
 
-CURVE = ["step", "loss", "nll", "weight", "ratio", "clipped_low", "clipped_high", "kl", "gradient_norm",
-         "learning_rate", "score"]  # fmt: skip
+CURVE = [
+    "step",
+    "loss",
+    "nll",
+    "weight",
+    "ratio",
+    "clipped_low",
+    "clipped_high",
+    "kl",
+    "gradient_norm",
+    "learning_rate",
+    "score",
+]
 
 
 @dataclass(frozen=True)
@@ -109,9 +120,10 @@ def train(
 ) -> TrainingProgress:
     """Train `model` in place and leave the best validated weights in it (the last ones without validation).
 
-    `inputs` (JSON-like) names the model and data: a checkpoint in `folder` is gone on from if it has the same, and
-    refused otherwise. `evaluate` gives a validation score, the higher the better; it must not depend on anything but
-    the weights. `bar` is a tqdm bar. `stop_at` ends after so many steps, as a kill would, with a checkpoint.
+    `inputs` (JSON-like) names the model and data: a checkpoint in `folder` is gone on from if it has the
+    same, and refused otherwise. `evaluate` gives a validation score, the higher the better; it must not
+    depend on anything but the weights. `bar` is a tqdm bar. `stop_at` ends after so many steps, as a kill
+    would, with a checkpoint.
     """
     code = code_version(
         "alol/training/loop.py",
@@ -206,7 +218,8 @@ def one_step(
 
 @contextmanager
 def recomputing(model: Any, on: bool) -> Iterator[None]:
-    """Forward passes inside keep no activations within layers. Layers alone are marked as training: dropout stays off."""
+    """Forward passes inside keep no activations within layers. Layers alone are marked as training: dropout
+    stays off."""
     if not on:
         yield
         return
@@ -228,12 +241,14 @@ def apply_update(
     step: int,
     loss: float,
 ) -> dict[str, float]:
-    """Clip the gradients, set the rate of step 0, 1, ... and update; refuses a loss or gradient that is no number."""
+    """Clip the gradients, set the rate of step 0, 1, ... and update; refuses a loss or gradient that is no
+    number."""
     norm = torch.nn.utils.clip_grad_norm_(weights, recipe.max_grad_norm or math.inf).item()
     rate = recipe.rate(step)
     if not (math.isfinite(loss) and math.isfinite(norm)):
         raise InputError(
-            f"step {step + 1}: the loss is {loss}, its gradient {norm}; lower --learning_rate, or clip the ratios "
+            f"step {step + 1}: the loss is {loss}, its gradient {norm}; lower --learning_rate, or clip the "
+            "ratios "
             "with --ppo_clip 0.9"
         )
     for group in optimiser.param_groups:
@@ -242,7 +257,8 @@ def apply_update(
     return {"gradient_norm": norm, "learning_rate": rate}
 
 
-# --- checkpoints: trained weights, AdamW's moments and the story so far in one file ----------------------------
+# --- checkpoints: trained weights, AdamW's moments and the story so far in one file
+# ----------------------------
 
 _MOMENTS = ("exp_avg", "exp_avg_sq", "step")
 
@@ -270,7 +286,8 @@ def _resume(
     tensors, about = read_tensors(path, remedy)
     if about.get("key") != key:
         raise InputError(
-            f"{path} belongs to a run with other settings, model, data or code: pass --force to train anew, or choose another "
+            f"{path} belongs to a run with other settings, model, data or code: pass --force to train anew, "
+            "or choose another "
             "--policy or --run"
         )
     _put(weights, {n.removeprefix("weight."): v for n, v in tensors.items() if n.startswith("weight.")}, path)

@@ -6,7 +6,8 @@ always a sum over the response's tokens and never a mean, every loss has the for
 
     L = w * sum_t sg[c_t] * (-l_t)  +  beta * sum_t (l_t - l0_t)          (paper: Section 3, Equations 3 to 6)
 
-sg is stop-gradient; clip(r) = min(max(r, 1 - eps), 1 + eps); A+ = max(A, 0). The batch loss is the mean over rows.
+sg is stop-gradient; clip(r) = min(max(r, 1 - eps), 1 + eps); A+ = max(A, 0). The batch loss is the mean over
+rows.
 
 | name           | w  | c_t                          | beta | reads             |
 |----------------|----|------------------------------|------|-------------------|
@@ -23,15 +24,15 @@ Where paper and published code (abaheti95/LoL-RL) differ, and what is done here:
 
 - The clipped ratio is a detached factor, not PPO's min(r A, clip(r) A): a row beyond the limits still has a
   gradient, at (1 - eps) or (1 + eps) times its weight. Same here.
-- eps = 0 switched the clip off in one script for a_lol and r_lol, and set every ratio to one elsewhere. Here 0
-  always means no clip.
-- The paper's KL term holds a quotient of log-probabilities, the code their difference; here the difference. It
-  is an estimate on logged responses, so its gradient is that of ref_free with A+ - beta as weight.
-- a_lol_kl does not exist as an option of the published HH script; there `a_lol` and `r_lol` with a beta drop the
-  ratio. Here the same: with --kl_beta, a_lol is a_lol_kl, and r_lol is R * NLL + beta * KL.
+- eps = 0 switched the clip off in one script for a_lol and r_lol, and set every ratio to one elsewhere. Here
+  0 always means no clip.
+- The paper's KL term holds a quotient of log-probabilities, the code their difference; here the difference.
+  It is an estimate on logged responses, so its gradient is that of ref_free with A+ - beta as weight.
+- a_lol_kl does not exist as an option of the published HH script; there `a_lol` and `r_lol` with a beta drop
+  the ratio. Here the same: with --kl_beta, a_lol is a_lol_kl, and r_lol is R * NLL + beta * KL.
 - r_gold is not Pang and He's GOLD: one reward per response instead of one per token.
-- a_lol_seq is a heuristic: the product of token ratios times the sum of gradients is not the sum of each token's
-  ratio times its gradient.
+- a_lol_seq is a heuristic: the product of token ratios times the sum of gradients is not the sum of each
+  token's ratio times its gradient.
 - ref_free took negative advantages as they were in one script (without a sampling strategy they pushed
   responses down) and clamped them in the other. Here A+ everywhere.
 """
@@ -119,8 +120,8 @@ def policy_loss(
 ) -> tuple[torch.Tensor, Diagnostics]:
     """Loss of every row, float32 (B,), with its diagnostics.
 
-    log_probs and reference: l_t and l0_t, (B, T) in nats; mask (B, T), 1 on the response's tokens; weight (B,): the
-    rows' rewards or advantages, as `loss.weight` says (advantages below 0 count as 0).
+    log_probs and reference: l_t and l0_t, (B, T) in nats; mask (B, T), 1 on the response's tokens; weight
+    (B,): the rows' rewards or advantages, as `loss.weight` says (advantages below 0 count as 0).
     """
     mask = mask.to(torch.float32)
     tokens = mask.sum(1).clamp(min=1)

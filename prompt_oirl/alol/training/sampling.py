@@ -7,12 +7,13 @@
 | good_random  | chosen rows with w > 0             | equal                  |
 | all_priority | chosen and rejected rows with w > 0| proportional to w      |
 
-w is what the loss weights with: the reward of wbc, r_gold and r_lol, the advantage of the a_lol family (and of nll,
-where good_random trains plainly on the rows that beat expectation). Draws are with replacement, as published. A
-priority on top of a weighted loss gives a row weight w squared in expectation, in the published code and here.
+w is what the loss weights with: the reward of wbc, r_gold and r_lol, the advantage of the a_lol family (and
+of nll, where good_random trains plainly on the rows that beat expectation). Draws are with replacement, as
+published. A priority on top of a weighted loss gives a row weight w squared in expectation, in the published
+code and here.
 
-The rows of step s are a function of (seed, s) alone, so a resumed run draws what an uninterrupted one would. The
-published sampler drew from a generator that no seed controlled, and four rows whatever the batch size.
+The rows of step s are a function of (seed, s) alone, so a resumed run draws what an uninterrupted one would.
+The published sampler drew from a generator that no seed controlled, and four rows whatever the batch size.
 """
 
 from __future__ import annotations
@@ -58,7 +59,8 @@ class RowSampler:
 
 
 def make_sampler(strategy: str, weights: np.ndarray | None, chosen: np.ndarray, seed: int) -> RowSampler:
-    """weights float (n,): rewards or advantages, None if there are none; chosen bool (n,), false on rejected rows."""
+    """weights float (n,): rewards or advantages, None if there are none; chosen bool (n,), false on rejected
+    rows."""
     eligible = np.ones_like(chosen) if strategy == "all_priority" else chosen
     if strategy == "none":
         if not eligible.any():
@@ -71,7 +73,8 @@ def make_sampler(strategy: str, weights: np.ndarray | None, chosen: np.ndarray, 
     kept = np.flatnonzero(eligible & (weights > 0))
     if not len(kept):
         raise InputError(
-            f"--sampling_strategy {strategy}: no row has a weight above 0; the value estimate or the rewards are off"
+            f"--sampling_strategy {strategy}: no row has a weight above 0; the value estimate or the "
+            "rewards are off"
         )
     w = np.ones(len(kept)) if strategy == "good_random" else weights[kept].astype(np.float64)
     return RowSampler(kept, w / w.sum(), seed)

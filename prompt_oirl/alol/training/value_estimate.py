@@ -1,10 +1,10 @@
 """V(x): what reward the reference is expected to earn on a prompt, from its own states of that prompt.
 
-The head is the published one: a learned query attends to the frozen reference's last states of the prompt, a linear
-layer and a sigmoid times the largest possible reward follow. Differences from the published code: padding is
-masked (there V depended on the other prompts of a batch), dropout is off outside training, several responses per
-prompt are drawn from the reference instead of one greedy one, and the epoch is chosen on prompts held out, not by
-the loss on those trained on.
+The head is the published one: a learned query attends to the frozen reference's last states of the prompt, a
+linear layer and a sigmoid times the largest possible reward follow. Differences from the published code:
+padding is masked (there V depended on the other prompts of a batch), dropout is off outside training, several
+responses per prompt are drawn from the reference instead of one greedy one, and the epoch is chosen on
+prompts held out, not by the loss on those trained on.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from prompt_oirl.alol.models.checkpoints import read_tensors, write_tensors
+from prompt_oirl.alol.models.checkpoints import write_tensors
 from prompt_oirl.alol.models.log_probabilities import Tokens, by_length, collate, log_probs_and_states
 from prompt_oirl.alol.rows import EXPECTED, Row
 from prompt_oirl.io.files import InputError
@@ -77,7 +77,8 @@ class ValueHeadFit:
 def prompt_states(
     model: Any, rows: Sequence[Tokens], pad_id: int, batch_size: int, device: str
 ) -> list[torch.Tensor]:
-    """The frozen reference's last states of every prompt, (length, d) each, on the CPU in the model's precision."""
+    """The frozen reference's last states of every prompt, (length, d) each, on the CPU in the model's
+    precision."""
     found: list[torch.Tensor] = [torch.empty(0)] * len(rows)
     for places in by_length(rows, batch_size):
         batch = collate([Tokens(rows[i].prompt, []) for i in places], pad_id, device)
@@ -113,8 +114,8 @@ def fit_value_head(
 ) -> ValueHeadFit:
     """Least squares of V(x) on the rewards (n, k) of k responses that the reference gave to each prompt.
 
-    The mean of k rewards has the same gradient as each of them and less noise. Prompts of one cluster lie on one
-    side of the held-out split.
+    The mean of k rewards has the same gradient as each of them and less noise. Prompts of one cluster lie on
+    one side of the held-out split.
     """
     train, held = _split(clusters, recipe)
     with torch.random.fork_rng(devices=[]):
@@ -173,17 +174,8 @@ def _split(clusters: Sequence[str], recipe: ValueRecipe) -> tuple[np.ndarray, np
 
 
 def save_head(path: Path, head: ValueHead) -> None:
+    """Write the head; its hash names the advantages computed with it."""
     write_tensors(path, head.state_dict(), {"width": str(head.width), "max_value": repr(head.max_value)})
-
-
-def load_head(path: Path, remedy: str) -> ValueHead:
-    tensors, about = read_tensors(path, remedy)
-    try:
-        head = ValueHead(int(about["width"]), float(about["max_value"]))
-        head.load_state_dict(tensors)
-    except (KeyError, ValueError, RuntimeError) as error:
-        raise InputError(f"{path}: not a value head ({str(error).splitlines()[0]}); {remedy}") from error
-    return head.eval()
 
 
 def expected_rewards(rows: Sequence[Row]) -> np.ndarray:
@@ -191,7 +183,8 @@ def expected_rewards(rows: Sequence[Row]) -> np.ndarray:
     noted = [row.meta.get(EXPECTED) for row in rows]
     if not all(isinstance(value, float) and math.isfinite(value) for value in noted):
         raise InputError(
-            "--value reward_model: the training rows hold no expected reward; it is for prompt_writer, and for arith "
+            "--value reward_model: the training rows hold no expected reward; it is for prompt_writer, and "
+            "for arith "
             "after alol_step1_prepare_data.py --expected_reward"
         )
     return np.array(noted, dtype=np.float32)
