@@ -9,9 +9,9 @@
     python alol_step1_prepare_data.py --task_name wow --reward_models depth=FOLDER,faithdial=FOLDER_OR_HUB_ID
 
 Writes alol_exps/<task>/<run>/data/{train,validation,test}.jsonl (schema: prompt_oirl/alol/rows.py) and beside
-them what later steps judge with: rewards.json and tfidf.json (published tasks), judge/ (prompt_writer),
+them what later steps reward with: rewards.json and tfidf.json (published tasks), judge/ (prompt_writer),
 model/ (toy). Rewards of arith are strict correctness of the logged answers. Rewards of the published tasks
-come from their reward models, component by component; a stopped run goes on with the next component.
+come from their reward models, component by component; a stopped run resumes with the next component.
 """
 
 from __future__ import annotations

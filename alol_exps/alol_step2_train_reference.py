@@ -6,7 +6,7 @@
 
 arith needs no step 2: the model that answered the log is its reference. Writes
 alol_exps/<task>/<run>/reference/, the weights with the best validation likelihood, and reference_training/
-with checkpoint and curve. Stopped at any moment, the same command goes on where it was.
+with checkpoint and curve. Stopped at any moment, the same command resumes.
 """
 
 from __future__ import annotations

@@ -32,6 +32,8 @@ from prompt_oirl.io.manifest import run_step
 
 @dataclass
 class Args(PolicyOptions):
+    """Which baseline."""
+
     algorithm: Annotated[Literal["dpo", "dpo_ref_free", "pro", "ppo", "rloo"], arg(aliases=["-algo"])] = "dpo"
     """The baseline."""
     beta: float | None = None

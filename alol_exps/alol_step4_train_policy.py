@@ -11,7 +11,7 @@ loss.
 
 Algorithms (formulas: prompt_oirl/alol/training/losses.py): nll, wbc, r_gold, r_lol, a_lol, a_lol_ref_free,
 a_lol_seq, a_lol_kl. Writes alol_exps/<task>/<run>/policies/<policy>/: model/, policy.json, curve.csv and
-.png, and a checkpoint from which the same command goes on. nll, wbc and r_gold need no step 3 unless a
+.png, and a checkpoint from which the same command resumes. nll, wbc and r_gold need no step 3 unless a
 strategy asks for advantages. The number of updates is as given: it is not multiplied by the share of rows
 kept, as published, so that algorithms get equal work.
 """
@@ -33,6 +33,8 @@ from prompt_oirl.io.manifest import run_step
 
 @dataclass
 class Args(PolicyOptions):
+    """The loss and how rows are drawn."""
+
     algorithm: Annotated[Algorithm, arg(aliases=["-algo", "--learning_algorithm"])] = "a_lol"
     """The loss."""
     sampling_strategy: Strategy = "none"

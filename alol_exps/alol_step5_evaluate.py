@@ -34,6 +34,8 @@ from prompt_oirl.io.manifest import Manifest, check_finished, run_step
 
 @dataclass
 class Args(PolicyModelOptions, LengthOptions):
+    """Which policies, on which prompts."""
+
     policies: str = "all"
     """all (with the reference), or a comma list of folders in policies/ and of `reference`. A name of your
     own goes with --model_name_or_path or --adapter_path."""
@@ -51,6 +53,7 @@ class Args(PolicyModelOptions, LengthOptions):
 
 
 def main(args: Args) -> None:
+    """Evaluate every policy asked for."""
     if args.samples < 1:
         raise InputError(f"--samples {args.samples}: give 1 or more")
     if args.samples > 1 and args.decoding == "greedy":
@@ -96,6 +99,7 @@ def models(args: Args) -> dict[str, ModelSource]:
 
 
 def evaluate(args: Args, policy: str, source: ModelSource) -> None:
+    """Answer the prompts by one policy and write its results, unless they are up to date."""
     task, device = args.task, processes.device_name()
     folder = (args.output_dir or args.results / policy) / args.split
     arguments = args.arguments(policies=policy, model=source.hash)
@@ -143,6 +147,7 @@ def judged_by(task: Task, reward_models: str) -> Task:
 
 
 def predictions(prompts: list, responses: list, components: list) -> Any:
+    """Lines of predictions.jsonl, one a response."""
     for row, texts, found in zip(prompts, responses, components):
         for sample, (text, scores) in enumerate(zip(texts, found)):
             yield {

@@ -26,6 +26,8 @@ from prompt_oirl.io.manifest import run_step
 
 @dataclass
 class Args:
+    """Which task, and what it is compared with."""
+
     task_name: Annotated[str, arg(aliases=["-tn"])] = "toy"
     """toy or arith."""
     split: Literal["validation", "test"] = "test"
@@ -40,6 +42,7 @@ class Args:
 
 
 def main(args: Args) -> None:
+    """Write the two tables."""
     task = get_task(args.task_name)
     folder = args.root / "results" / "alol" / task.name
     table = args.output_csv or folder / f"alol_{task.name}_{args.split}.csv"

@@ -10,7 +10,7 @@ The critic (symbolic knowledge distillation) is roberta-large-mnli's encoder, tr
 layers on the pooler: 1024 -> 512, GELU, -> 1, sigmoid. It was published as a TensorFlow SavedModel folder,
 which only TensorFlow reads; in an environment that has it:
 
-    python -c "from tensorflow.keras.models import load_model; load_model('FOLDER').save_weights('critic.weights.h5')"
+    python -c "from tensorflow import keras; keras.models.load_model('FOLDER').save_weights('c.weights.h5')"
 
 Keras files need h5py (pip install -e ".[keras]"). `.bin` and `.pt` files are read as tensors only, never
 unpickled.
@@ -28,6 +28,8 @@ from prompt_oirl.io.manifest import run_step
 
 @dataclass
 class Args:
+    """Where the weights are and where they go."""
+
     weights: Path
     """Keras file (.h5, .keras), or the head alone (.bin, .pt, .safetensors)."""
     encoder: str = "roberta-large-mnli"
@@ -38,6 +40,7 @@ class Args:
 
 
 def main(args: Args) -> None:
+    """Read, check and write."""
     head, encoder = critic_weights.read(args.weights)
     critic_weights.write(args.output, args.encoder, head, encoder)
     print(

@@ -22,21 +22,12 @@ from prompt_oirl.io.files import REPO_ROOT, InputError, write_csv
 from prompt_oirl.io.manifest import run_step
 
 ALGORITHMS = ("nll", "a_lol", "a_lol_seq")
-COLUMNS = [
-    "algorithm",
-    "seconds",
-    "ratio_to_nll",
-    "ratio_low",
-    "ratio_high",
-    "peak_mb",
-    "memory_ratio_to_nll",
-    "batch_size",
-    "steps",
-]
 
 
 @dataclass
 class Args:
+    """The model and the size of the measurement."""
+
     model_name_or_path: str = str(REPO_ROOT / "data" / "nano_llama")
     """Model, a folder or hub id."""
     batch_size: int = 16
@@ -48,6 +39,7 @@ class Args:
 
 
 def main(args: Args) -> None:
+    """Time and memory of every algorithm, as a table."""
     if args.steps < 4 or args.batch_size < 1:
         raise InputError("--steps: give 4 or more, --batch_size 1 or more")
     seconds = timed(args)
@@ -77,7 +69,7 @@ def main(args: Args) -> None:
             f"{name:16} {rows[-1]['seconds']:.4f} s, {middle:.3f} times nll [{low:.3f}, {high:.3f}], "
             f"{peaks[name]:.0f} MB"
         )
-    write_csv(args.output, rows, COLUMNS)
+    write_csv(args.output, rows, list(rows[0]))
 
 
 def timed(args: Args) -> dict[str, list[float]]:

@@ -23,7 +23,7 @@ from prompt_oirl.io.files import InputError, read_jsonl, sha256_texts, write_jso
 
 FINAL = "final_reward"
 EXPECTED = "expected_reward"  # of a training row's meta_data: V(x) by the reward model of Prompt-OIRL
-PREPARE = "run alol_step1_prepare_data.py again, or mend the row"
+PREPARE = "run alol_step1_prepare_data.py again, or fix the row"
 
 
 @dataclass(frozen=True)
@@ -43,6 +43,7 @@ class Row:
 
     @property
     def reward(self) -> float:
+        """The final reward."""
         return self.components[FINAL]
 
     @property
@@ -52,6 +53,7 @@ class Row:
 
 
 def write_rows(path: Path, rows: Iterable[Row], task: str) -> None:
+    """Write rows of one task as JSONL."""
     write_jsonl(path, (_as_record(row, task) for row in rows))
 
 
@@ -99,15 +101,15 @@ def _checked(record: dict[str, Any], where: str, task: str, max_reward: float) -
     prompt, response = str(texts[0]), str(texts[1])
     if not (is_unicode(prompt) and is_unicode(response)):
         raise InputError(
-            f"{where}: prompt or response is no valid text (half of a surrogate pair); mend the row"
+            f"{where}: prompt or response is no valid text (half of a surrogate pair); fix the row"
         )
     if not (str(record["id"]).isprintable() and str(record.get("segment")).isprintable()):
-        raise InputError(f"{where}: id or segment holds a control character; mend the row")
+        raise InputError(f"{where}: id or segment holds a control character; fix the row")
     if record.get("segment") == "all" or not isinstance(record.get("meta_data") or {}, dict):
         raise InputError(f"{where}: meta_data must be an object, and segment not 'all'; {PREPARE}")
     if not prompt.strip() or not response.strip():
         raise InputError(
-            f"{where}: the {'response' if prompt.strip() else 'prompt'} is empty; drop or mend the row"
+            f"{where}: the {'response' if prompt.strip() else 'prompt'} is empty; drop or fix the row"
         )
     components = record.get("reward_components")
     if not isinstance(components, dict) or FINAL not in components:

@@ -49,27 +49,7 @@ def train_trl(
     callback = _callback(selection, bar)
     size = recipe.batch_size
     with tempfile.TemporaryDirectory(prefix="trl-") as folder:
-        flags: dict[str, Any] = {
-            "output_dir": folder,
-            "max_steps": recipe.steps,
-            "per_device_train_batch_size": size,
-            "gradient_accumulation_steps": recipe.accumulation,
-            "learning_rate": recipe.learning_rate,
-            "lr_scheduler_type": "linear" if recipe.schedule == "linear" else "constant_with_warmup",
-            "warmup_steps": recipe.warmup,
-            "weight_decay": recipe.weight_decay,
-            "max_grad_norm": recipe.max_grad_norm,
-            "seed": recipe.seed,
-            "beta": beta,
-            "bf16": recipe.precision == "bf16",
-            "fp16": False,
-            "gradient_checkpointing": False,
-            "save_strategy": "no",
-            "report_to": "none",
-            "disable_tqdm": True,
-            "logging_steps": 1,
-            "use_cpu": next(model.parameters()).device.type == "cpu",
-        }
+        flags = _flags(recipe, beta, folder, next(model.parameters()).device.type)
         common: dict[str, Any] = {"processing_class": tokenizer, "callbacks": [callback]}
         length = limits.max_prompt_length + limits.max_response_length
         trainer: Any
@@ -119,8 +99,38 @@ def train_trl(
         trainer.train()
     selection.restore(model)
     model.eval()
+    return _curve(trainer.state.log_history, callback.scores)
+
+
+def _flags(recipe: TrainingRecipe, beta: float, folder: str, device: str) -> dict[str, Any]:
+    """What all of TRL's trainers are told."""
+    return {
+        "output_dir": folder,
+        "max_steps": recipe.steps,
+        "per_device_train_batch_size": recipe.batch_size,
+        "gradient_accumulation_steps": recipe.accumulation,
+        "learning_rate": recipe.learning_rate,
+        "lr_scheduler_type": "linear" if recipe.schedule == "linear" else "constant_with_warmup",
+        "warmup_steps": recipe.warmup,
+        "weight_decay": recipe.weight_decay,
+        "max_grad_norm": recipe.max_grad_norm,
+        "seed": recipe.seed,
+        "beta": beta,
+        "bf16": recipe.precision == "bf16",
+        "fp16": False,
+        "gradient_checkpointing": False,
+        "save_strategy": "no",
+        "report_to": "none",
+        "disable_tqdm": True,
+        "logging_steps": 1,
+        "use_cpu": device == "cpu",
+    }
+
+
+def _curve(history: Sequence[dict[str, Any]], scores: dict[int, float]) -> list[dict[str, float]]:
+    """TRL's log as the curve of a policy; `scores` are validation scores by update."""
     curve = []
-    for entry in trainer.state.log_history:
+    for entry in history:
         if "loss" in entry:
             row = {
                 "step": float(entry["step"]),
@@ -130,8 +140,8 @@ def train_trl(
             }
             if "reward" in entry:
                 row |= {"weight": float(entry["reward"]), "kl": float(entry.get("kl", "nan"))}
-            if int(row["step"]) in callback.scores:
-                row["score"] = callback.scores[int(row["step"])]
+            if int(row["step"]) in scores:
+                row["score"] = scores[int(row["step"])]
             curve.append(row)
     return curve
 

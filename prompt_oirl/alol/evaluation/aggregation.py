@@ -48,6 +48,7 @@ class Evaluated:
 
     @property
     def repeat(self) -> tuple[str, int]:
+        """Run and seed: what policies of one algorithm differ by."""
         return (self.run, self.seed)
 
 

@@ -33,11 +33,11 @@ def respond(
 ) -> list[list[str]]:
     """`samples` responses to every row's prompt; the noise belongs to (seed, prompt, sample), not to the
     batch."""
-    owed = [(i, k) for i in range(len(rows)) for k in range(samples)]
-    owed.sort(key=lambda place: -len(tokens[place[0]].prompt))
+    pending = [(i, k) for i in range(len(rows)) for k in range(samples)]
+    pending.sort(key=lambda place: -len(tokens[place[0]].prompt))
     found = [[""] * samples for _ in rows]
-    for at in range(0, len(owed), llm.batch_size):
-        batch = owed[at : at + llm.batch_size]
+    for at in range(0, len(pending), llm.batch_size):
+        batch = pending[at : at + llm.batch_size]
         answers = llm.complete(
             [tokens[i].prompt for i, _ in batch],
             decoding.max_new_tokens,

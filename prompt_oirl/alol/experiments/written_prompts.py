@@ -36,6 +36,8 @@ CALLS = (1, 3)
 
 @dataclass
 class WriterOptions(PolicyModelOptions):
+    """Which writers, on how many questions, with how many prompts each."""
+
     task_name: str = "prompt_writer"
     """prompt_writer."""
     writers: Annotated[list[str], UseAppendAction] = field(default_factory=list)

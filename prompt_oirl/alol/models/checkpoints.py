@@ -28,6 +28,7 @@ EXTRA = 'pip install -e ".[alol]"'
 
 
 def write_tensors(path: Path, tensors: dict[str, torch.Tensor], about: dict[str, str]) -> None:
+    """Write tensors with the note `about` to one safetensors file, the same bytes for the same content."""
     from safetensors import SafetensorError
     from safetensors.torch import save_file
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -116,3 +117,21 @@ def mixed_precision(device: str | torch.device, precision: str) -> Any:
     """Context in which matrix products are in bfloat16, if `precision` is bf16; log-probabilities stay
     float32."""
     return torch.autocast(torch.device(device).type, torch.bfloat16, enabled=precision == "bf16")
+
+
+@contextmanager
+def recomputing(model: Any, on: bool) -> Iterator[None]:
+    """Forward passes inside keep no activations within layers. Layers alone are marked as training: dropout
+    stays off."""
+    if not on:
+        yield
+        return
+    model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
+    layers = [layer for layer in model.modules() if getattr(layer, "gradient_checkpointing", False) is True]
+    for layer in layers:
+        layer.training = True
+    try:
+        yield
+    finally:
+        for layer in layers:
+            layer.training = False

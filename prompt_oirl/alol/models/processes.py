@@ -31,6 +31,7 @@ def _state() -> Any:
 
 
 def is_main() -> bool:
+    """True in process 0, which validates and writes."""
     return _state() is None or _state().is_main_process
 
 
@@ -60,6 +61,7 @@ def from_main(compute: Callable[[], float]) -> float:
 
 
 def wait() -> None:
+    """Wait until all processes are here."""
     if _state() is not None:
         _state().wait_for_everyone()
 

@@ -141,11 +141,13 @@ def _cross_fit(
 
 
 def log_odds(scores: np.ndarray) -> np.ndarray:
+    """log(p / (1 - p)) with p held within 1e-6 and 1 - 1e-6."""
     p = np.clip(scores.astype(np.float64), 1e-6, 1 - 1e-6)
     return np.log(p) - np.log1p(-p)
 
 
 def calibrated(scores: np.ndarray, slope: float, intercept: float) -> np.ndarray:
+    """Scores in 0..1 with their log odds x put on slope * x + intercept."""
     return 1 / (1 + np.exp(-(slope * log_odds(scores) + intercept)))
 
 
@@ -177,6 +179,7 @@ def _report(found: np.ndarray, labels: np.ndarray, asked: np.ndarray) -> dict[st
 
 
 def describe(fit: LogRewardFit) -> str:
+    """One line about a fit, for the user."""
     said = fit.report
     return (
         f"reward model r(question, prompt), cross-fitted on {said['questions']:,} questions x "

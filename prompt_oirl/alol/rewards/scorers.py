@@ -1,11 +1,11 @@
 """The published tasks' reward models: texts in, scores in 0..1 out.
 
-| loader             | reads                                         | score of a text                         |
-|--------------------|-----------------------------------------------|-----------------------------------------|
-| `load_classifier`  | any sequence classifier of transformers       | P(one label), sigmoid of a single logit |
-| `load_last_end`    | GPT-2, linear layer over the last end of text | P(first label): ToxiChat's "safe"       |
-| `load_pooled_neox` | GPT-NeoX, linear layer over one pooled state  | sigmoid of the logit: Open Assistant's  |
-| `load_critic`      | RoBERTa's pooler under two layers             | sigmoid: the COMET critic               |
+| loader             | reads                                       | score of a text                         |
+|--------------------|---------------------------------------------|-----------------------------------------|
+| `load_classifier`  | any sequence classifier of transformers     | P(one label), or sigmoid of the logit   |
+| `load_last_end`    | GPT-2, linear layer on the last end of text | P(first label): ToxiChat's "safe"       |
+| `load_pooled_neox` | GPT-NeoX, linear layer on one pooled state  | sigmoid of the logit: Open Assistant's  |
+| `load_critic`      | RoBERTa's pooler under two layers           | sigmoid: the COMET critic               |
 
 Each takes a folder or hub id, so another model of the same form can stand in. The last three are classes that
 their authors defined, so their weights are read here; a tensor that is missing is an error, never a random

@@ -23,6 +23,8 @@ from prompt_oirl.io.manifest import Manifest
 
 @dataclass
 class AdvantageOptions(PolicyModelOptions, LengthOptions):
+    """How V is estimated."""
+
     value_samples: int | None = None
     """Responses per validation prompt."""
     value_decoding: Literal["sampled", "greedy"] = "sampled"
@@ -80,7 +82,7 @@ def estimate_advantage(args: AdvantageOptions) -> None:
     advantages.save(cache, key, found)
     statistics = advantages.statistics(found, rewards, [row.segment for row in rows])
     table = folder / "advantage_stats.csv"
-    write_csv(table, statistics, advantages.STATISTICS)
+    write_csv(table, statistics, list(statistics[0]))
     for row in statistics:
         if row["quantity"] == "advantage":
             print(

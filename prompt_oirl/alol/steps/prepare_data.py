@@ -19,6 +19,8 @@ from prompt_oirl.io.manifest import Manifest
 
 @dataclass
 class PrepareOptions(RunOptions):
+    """Sizes, files and reward models of step 1."""
+
     train_rows: int | None = None
     """Training rows at most, drawn at random; by default 3000 (toy) or all there are."""
     validation_rows: int | None = None

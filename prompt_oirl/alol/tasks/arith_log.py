@@ -29,10 +29,12 @@ def rewards(rows: Sequence[Row], responses: Sequence[str]) -> list[dict[str, flo
 
 
 def log_file(paths: Paths) -> Path:
+    """The committed log."""
     return paths.committed_log(LLM, DATASET)
 
 
 def model_folder(paths: Paths) -> Path:
+    """The model that answered it."""
     return paths.root / "data" / "nano_llama"
 
 
@@ -110,6 +112,7 @@ def _draw(rows: list[Interaction], n: int | None, seed: list[int], by_question: 
 
 
 def inputs(request: Request) -> list[Path]:
+    """The log."""
     return [request.log or log_file(Paths(request.root))]
 
 

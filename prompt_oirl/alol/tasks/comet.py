@@ -40,6 +40,7 @@ RELATIONS = {
 
 
 def prompt_of(head: str, relation: str) -> str:
+    """What the policy reads."""
     return f"<head> {head.strip()} </head> <relation> {relation} </relation> [GEN] "
 
 
@@ -64,6 +65,7 @@ def _row(id: str, head: str, relation: str, tail: str, score: float) -> Row:
 
 
 def read_atomic10x(path: Path) -> dict[str, list[Row]]:
+    """Training and validation rows with the scores of the critic."""
     splits: dict[str, list[Row]] = {"train": [], "validation": []}
     remedy = "unpack the archive again"
     for number, line in enumerate(read_jsonl(path, remedy=remedy), 1):
@@ -84,6 +86,7 @@ def read_atomic10x(path: Path) -> dict[str, list[Row]]:
 
 
 def read_atomic2020(path: Path) -> Iterator[tuple[str, str, str]]:
+    """Event, relation and tail of every line with a known relation."""
     for number, line in enumerate(read_lines(path, remedy="unpack ATOMIC 2020 again"), 1):
         cells = line.rstrip("\r\n").split("\t")
         if len(cells) != 3:
@@ -95,6 +98,7 @@ def read_atomic2020(path: Path) -> Iterator[tuple[str, str, str]]:
 
 
 def inputs(request: Request) -> list[Path]:
+    """The two ATOMIC files."""
     return raw_files.find(request, [ATOMIC10X, ATOMIC2020])
 
 
@@ -133,6 +137,7 @@ def prepare(request: Request) -> Prepared:
 
 
 def rewards(data: Path) -> Rewards:
+    """The reward of a run, whose data folder is given."""
     # Generated text is read up to its first full stop, as published.
     return Rewards((Component(SCORE, CRITIC, load_critic, judged_text),), data, (".",))
 

@@ -75,7 +75,7 @@ def read_pairs(path: Path, segment: str) -> Iterator[tuple[str, list[str], list[
                 f"{where}: not turns up to <|assistant|> with a reward for every response; {REMEDY}"
             )
         if not all(isinstance(x, int | float) and math.isfinite(x) for x in logits):
-            raise InputError(f"{where}: the rewards are {logits!r}, expected numbers; drop or mend the line")
+            raise InputError(f"{where}: the rewards are {logits!r}, expected numbers; drop or fix the line")
         yield segment or _origin(line.get("meta")), turns, responses, logits, chosen
 
 
@@ -110,6 +110,7 @@ def rows_of(path: Path, split: str, segment: str = "", both: bool = False) -> tu
 
 
 def inputs(request: Request) -> list[Path]:
+    """The files of pairs that step 1 reads."""
     return [*raw_files.find(request, [TRAIN, VALIDATION]), *raw_files.present(request, TESTS)]
 
 
@@ -135,6 +136,7 @@ def prepare(request: Request) -> Prepared:
 
 
 def rewards(data: Path) -> Rewards:
+    """The reward of a run, whose data folder is given."""
     return Rewards((Component("preference", REWARD, load_pooled_neox, judged_text),), data, STOPS)
 
 

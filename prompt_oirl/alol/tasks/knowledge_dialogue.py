@@ -111,11 +111,13 @@ def with_prompt(row: Row, tokenizer: Any) -> Row:
 
 
 def inputs(request: Request) -> list[Path]:
+    """The archives and files that step 1 reads."""
     names = list(FAITHDIAL.values()) if request.task != "wow" else [FAITHDIAL["test"]]
     return raw_files.find(request, [WOW, *names])
 
 
 def prepare(request: Request) -> Prepared:
+    """Rows of the three splits, rewarded by all components."""
     from prompt_oirl.alol.models.checkpoints import load_tokenizer
 
     tokenizer = load_tokenizer(request.model or BASE)
@@ -143,6 +145,7 @@ def prepare(request: Request) -> Prepared:
 
 
 def knowledge_pair(row: Row, response: str) -> tuple[str, str]:
+    """What the entailment critic reads."""
     return row.meta["knowledge"], response
 
 
@@ -152,6 +155,7 @@ def thread(row: Row, response: str) -> str:
 
 
 def rewards(data: Path) -> Rewards:
+    """The reward of a run, whose data folder is given."""
     return Rewards(
         (
             Component("fluency", COLA, load_classifier, response_alone),

@@ -1,7 +1,7 @@
 """The prompt_writer task: a small language model writes the prompt for a question.
 
 State = the question, action = the prompt's text, reward = whether the LLM then answered right, all from an
-interaction log that was paid for already. What the writer says is judged without the LLM, by the calibrated
+interaction log that was paid for already. What the writer says is rewarded without the LLM, by the calibrated
 reward model of Prompt-OIRL (log_reward.py), which never saw validation or test questions; whether the LLM
 really answers written prompts better is measured apart (scripts/evaluate_prompt_writer.py).
 """
@@ -46,7 +46,7 @@ def read_log(log: Path, seed: int) -> dict[str, list[Interaction]]:
     logged = list(interactions.of_one_source(logged, logged[0].llm, logged[0].dataset, str(log)))
     for number, row in enumerate(logged, 1):
         if not is_unicode(row.question + row.prompt):
-            raise InputError(f"{log}:{number}: half of a surrogate pair, which is no text; mend the row")
+            raise InputError(f"{log}:{number}: half of a surrogate pair, which is no text; fix the row")
     logged = [
         row for row in logged if row.position == "after" and row.question.strip() and row.prompt.strip()
     ]
@@ -120,7 +120,7 @@ def _loaded(folder: Path, fingerprint: str) -> log_reward.LogRewardModel:
 
 
 def rewards(folder: Path) -> Callable[[Sequence[Row], Sequence[str]], list[dict[str, float]]]:
-    """r(question, written prompt) of the judge in `folder`; 0 for an empty prompt."""
+    """r(question, written prompt) by the reward model in `folder`; 0 for an empty prompt."""
 
     def score(rows: Sequence[Row], responses: Sequence[str]) -> list[dict[str, float]]:
         reward_model = _loaded(folder, log_reward.fingerprint(folder))
@@ -132,6 +132,7 @@ def rewards(folder: Path) -> Callable[[Sequence[Row], Sequence[str]], list[dict[
 
 
 def inputs(request: Request) -> list[Path]:
+    """The log."""
     return [request.log or Paths(request.root).committed_log("nano", "arith")]
 
 

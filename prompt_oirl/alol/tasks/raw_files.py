@@ -28,6 +28,7 @@ def present(request: Request, names: Sequence[str]) -> list[Path]:
 
 
 def candidates(request: Request, name: str) -> list[Path]:
+    """Where a file may lie, best place first."""
     if request.input_dir is not None:
         return [request.input_dir / Path(name).name, request.input_dir / name]
     fetched = Paths(request.root).fetched

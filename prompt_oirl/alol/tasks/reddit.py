@@ -67,10 +67,12 @@ def read_comments(path: Path, kind: str, tokenizer: Any) -> list[Row]:
 
 
 def inputs(request: Request) -> list[Path]:
+    """The two files of comments."""
     return raw_files.find(request, list(FILES.values()))
 
 
 def prepare(request: Request) -> Prepared:
+    """Rows of the three splits, rewarded by all components."""
     from prompt_oirl.alol.models.checkpoints import load_tokenizer
 
     tokenizer = load_tokenizer(request.model or BASE)
@@ -114,6 +116,7 @@ def score_splits(
 
 
 def response_alone(row: Row, response: str) -> str:
+    """What fluency and tf-idf read."""
     return response
 
 
@@ -123,10 +126,12 @@ def thread(row: Row, response: str) -> str:
 
 
 def ended_thread(row: Row, response: str) -> str:
+    """The thread with an end of text, as ToxiChat's classifier reads it."""
     return row.prompt + response + END
 
 
 def rewards(data: Path) -> Rewards:
+    """The reward of a run, whose data folder is given."""
     return Rewards(
         (
             Component("fluency", COLA, load_classifier, response_alone),

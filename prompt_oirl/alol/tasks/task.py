@@ -80,7 +80,7 @@ class Task:
     max_prompt_length, max_response_length : tokens.
     needs : fields of a row's meta_data that the reward reads.
     base_model : what step 2 begins with: a hub id, or a folder below the root.
-    data : data folder of the run, whose reward models judge.
+    data : data folder of the run, whose reward models are used.
     """
 
     name: str

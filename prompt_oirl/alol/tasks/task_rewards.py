@@ -109,7 +109,7 @@ class Rewards:
         return found
 
     def score_split(self, split: str, rows: Sequence[Row], models: dict[str, str]) -> list[dict[str, float]]:
-        """The same for a whole split; every component is kept as it is done, so a stopped run goes on from
+        """The same for a whole split; every component is kept as it is done, so a stopped run resumes from
         there."""
         texts, found = [self.clean(row.response) for row in rows], {}
         for c in tqdm(self.components, desc=f"{split} rewards", disable=None):
@@ -126,6 +126,7 @@ class Rewards:
 
 
 def with_sum(found: dict[str, np.ndarray], n: int) -> list[dict[str, float]]:
+    """Components of n responses, each with their sum as `final_reward`."""
     total = np.sum(list(found.values()), axis=0)
     return [{name: float(v[i]) for name, v in found.items()} | {FINAL: float(total[i])} for i in range(n)]
 

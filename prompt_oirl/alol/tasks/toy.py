@@ -105,16 +105,19 @@ def make_model(seed: int) -> tuple[Any, Any]:
 
 
 def write_model(folder: Path, seed: int) -> list[Path]:
+    """Write the tiny model; returns its files."""
     from prompt_oirl.alol.models.checkpoints import save_model
 
     return save_model(folder, *make_model(seed))
 
 
 def inputs(request: Request) -> list[Path]:
+    """None: rows are made up."""
     return []
 
 
 def prepare(request: Request) -> Prepared:
+    """Rows and a tiny model to begin with."""
     return Prepared(
         make_rows(SIZES | request.sizes, request.seed), write_model(request.folder / "model", request.seed)
     )

@@ -89,6 +89,7 @@ def compute(
 
 
 def save(path: Path, key: str, found: Advantages) -> None:
+    """Write the cache of a key (see `cache_key`)."""
     tensors = {
         "values": torch.from_numpy(found.values),
         "advantages": torch.from_numpy(found.advantages),
@@ -135,4 +136,3 @@ def statistics(found: Advantages, rewards: np.ndarray, segments: Sequence[str]) 
 
 
 PERCENTILES = (0, 10, 25, 50, 75, 90, 100)
-STATISTICS = ["segment", "quantity", "n", "mean", "std", *(f"p{q}" for q in PERCENTILES), "share_kept"]

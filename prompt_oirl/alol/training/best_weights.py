@@ -26,6 +26,7 @@ class BestWeights:
     _weights: dict[str, torch.Tensor] = field(default_factory=dict)
 
     def begin(self, model: Any) -> None:
+        """Validate the untrained model."""
         if self.every:
             self.start_score = self.evaluate(model)
 
@@ -41,6 +42,7 @@ class BestWeights:
 
     @torch.no_grad()
     def restore(self, model: Any) -> None:
+        """Put the best validated weights back."""
         for name, p in model.named_parameters():
             if name in self._weights:
                 p.copy_(self._weights[name])

@@ -2,7 +2,7 @@
 
 Step s is a function of the weights before it and of (seed, s): which rows, which rate. Nothing else is drawn,
 for dropout is off in the policy (with it, ratios at the reference would not be one). So a run that was
-stopped goes on from its checkpoint to the same weights. Unlike the published code, gradients are averaged
+stopped resumes from its checkpoint to the same weights. Unlike the published code, gradients are averaged
 over the accumulated micro-batches, and the schedule counts optimiser steps.
 """
 
@@ -10,8 +10,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -21,26 +20,21 @@ import torch
 
 from prompt_oirl.alol.models import processes
 from prompt_oirl.alol.models.checkpoints import read_tensors, write_tensors
-from prompt_oirl.alol.models.log_probabilities import Tokens, collate, mixed_precision, token_log_probs
+from prompt_oirl.alol.models.log_probabilities import (
+    Tokens,
+    collate,
+    mixed_precision,
+    recomputing,
+    token_log_probs,
+)
 from prompt_oirl.alol.training.advantages import Advantages
 from prompt_oirl.alol.training.losses import Loss, policy_loss
 from prompt_oirl.alol.training.sampling import RowSampler
 from prompt_oirl.io.files import InputError, content_key
 from prompt_oirl.io.manifest import code_version
 
-CURVE = [
-    "step",
-    "loss",
-    "nll",
-    "weight",
-    "ratio",
-    "clipped_low",
-    "clipped_high",
-    "kl",
-    "gradient_norm",
-    "learning_rate",
-    "score",
-]
+DIAGNOSTICS = ("nll", "weight", "ratio", "clipped_low", "clipped_high", "kl")
+CURVE = ["step", "loss", *DIAGNOSTICS, "gradient_norm", "learning_rate", "score"]
 
 
 @dataclass(frozen=True)
@@ -125,12 +119,8 @@ def train(
     depend on anything but the weights. `bar` is a tqdm bar. `stop_at` ends after so many steps, as a kill
     would, with a checkpoint.
     """
-    code = code_version(
-        "alol/training/loop.py",
-        "alol/training/losses.py",
-        "alol/models/log_probabilities.py",
-        "alol/training/sampling.py",
-    )
+    deciding = ("training/loop", "training/losses", "models/log_probabilities", "training/sampling")
+    code = code_version(*(f"alol/{name}.py" for name in deciding))
     key = content_key({"recipe": asdict(recipe), "loss": asdict(loss), "inputs": inputs, "code": code})
     weights = {name: p for name, p in model.named_parameters() if p.requires_grad}
     optimiser = torch.optim.AdamW(
@@ -139,15 +129,15 @@ def train(
     path, best = folder / "checkpoint.safetensors", folder / "best.safetensors"
     outcome = _resume(path, key, weights, optimiser)
     model.eval()  # no dropout; there are no other differences in the models trained here
-    validate = evaluate is not None and recipe.eval_every > 0
-    if validate and outcome.start_score is None and evaluate is not None:
-        outcome.start_score = processes.from_main(lambda: evaluate(model))
+    validate = evaluate if recipe.eval_every > 0 else None
+    if validate and outcome.start_score is None:
+        outcome.start_score = processes.from_main(lambda: validate(model))
     while outcome.step < recipe.steps and not outcome.finished:
         row = one_step(model, weights, rows, loss, sampler, recipe, pad_id, optimiser, outcome.step)
         outcome.step += 1
         last = outcome.step == recipe.steps
-        if validate and evaluate is not None and (outcome.step % recipe.eval_every == 0 or last):
-            row["score"] = processes.from_main(lambda: evaluate(model))
+        if validate and (outcome.step % recipe.eval_every == 0 or last):
+            row["score"] = processes.from_main(lambda: validate(model))
             if row["score"] > outcome.best_score:
                 outcome.best_score, outcome.best_step, outcome.stale = row["score"], outcome.step, 0
                 if processes.is_main():
@@ -189,8 +179,7 @@ def one_step(
     device = next(iter(weights.values())).device
     drawn = sampler.draw(step, recipe.batch_size * recipe.accumulation)
     optimiser.zero_grad(set_to_none=True)
-    names = ("nll", "weight", "ratio", "clipped_low", "clipped_high", "kl")
-    sums = torch.zeros(1 + len(names), dtype=torch.float64, device=device)
+    sums = torch.zeros(1 + len(DIAGNOSTICS), dtype=torch.float64, device=device)
     for at in range(0, len(drawn), recipe.batch_size):
         places = processes.share(drawn[at : at + recipe.batch_size].tolist())
         if not places:
@@ -206,32 +195,14 @@ def one_step(
             reference=rows.reference.reference_batch(places, str(device)) if rows.reference else None,
         )
         (per_row.sum() / len(drawn)).backward()
-        seen = [per_row.detach(), *(getattr(diagnostics, name) for name in names)]
+        seen = [per_row.detach(), *(getattr(diagnostics, name) for name in DIAGNOSTICS)]
         sums += torch.stack([value.double().sum() for value in seen])
     for p in weights.values():
         p.grad = torch.zeros_like(p) if p.grad is None else p.grad
     processes.add_up([sums, *(p.grad for p in weights.values() if p.grad is not None)])
-    means = dict(zip(("loss", *names), (sums / len(drawn)).tolist()))
+    means = dict(zip(("loss", *DIAGNOSTICS), (sums / len(drawn)).tolist()))
     row = {"step": float(step + 1)} | means
     return row | apply_update(list(weights.values()), optimiser, recipe, step, row["loss"])
-
-
-@contextmanager
-def recomputing(model: Any, on: bool) -> Iterator[None]:
-    """Forward passes inside keep no activations within layers. Layers alone are marked as training: dropout
-    stays off."""
-    if not on:
-        yield
-        return
-    model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
-    layers = [layer for layer in model.modules() if getattr(layer, "gradient_checkpointing", False) is True]
-    for layer in layers:
-        layer.training = True
-    try:
-        yield
-    finally:
-        for layer in layers:
-            layer.training = False
 
 
 def apply_update(

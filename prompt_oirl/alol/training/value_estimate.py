@@ -41,6 +41,7 @@ class ValueHead(nn.Module):
         self.out = nn.Linear(width, 1)
 
     def forward(self, states: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+        """V of every prompt (B,), from its states and their mask."""
         states = self.dropout(states.to(self.query.dtype))
         query = self.query.expand(len(states), 1, -1)
         pooled, _ = self.attention(query, states, states, key_padding_mask=~mask, need_weights=False)
