@@ -1,8 +1,8 @@
 """Best of N with written prompts: which prompts a question is asked with, from a fixed pool or from a writer.
 
-An arm proposes candidate prompts for a question; the reward model r(question, prompt) ranks them without calling the
-LLM. With one call the best-ranked prompt is used; with k calls the k best are, and the answers vote with the
-weights r. So arms of equal `calls` cost the LLM the same, whatever the number of candidates.
+An arm proposes candidate prompts for a question; the reward model r(question, prompt) ranks them without
+calling the LLM. With one call the best-ranked prompt is used; with k calls the k best are, and the answers
+vote with the weights r. So arms of equal `calls` cost the LLM the same, whatever the number of candidates.
 """
 
 from __future__ import annotations
