@@ -5,155 +5,18 @@
     python alol_step3_estimate_advantage.py --task_name arith --value_samples 8
     python alol_step3_estimate_advantage.py --task_name prompt_writer --value reward_model
 
-The reference answers the validation prompts several times; a value head on its frozen states learns the rewards; then
-one pass over the training rows gives V(x), A = R - V(x) and the reference's log-probabilities. With --value reward_model
-(prompt_writer, and arith after step 1 --expected_reward) V(x) is what the cross-fitted reward model of Prompt-OIRL
-expects, and no response is drawn. Writes
+The reference answers the validation prompts several times; a value head on its frozen states learns the
+rewards; then one pass over the training rows gives V(x), A = R - V(x) and the reference's log-probabilities.
+With --value reward_model (prompt_writer, and arith after step 1 --expected_reward) V(x) is what the
+cross-fitted reward model of Prompt-OIRL expects, and no response is drawn. Writes
 alol_exps/<task>/<run>/advantages/: generations, head, its course, statistics, and a cache filed by content.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
-from pathlib import Path
-from typing import Annotated, Any, Literal
-
-import numpy as np
-from tqdm import tqdm
-from tyro.conf import arg
-
-from prompt_oirl.alol import advantages, evaluation, processes, value_estimate
-from prompt_oirl.alol.options import LengthOptions, ModelOptions
-from prompt_oirl.alol.rows import FINAL, Row, encode_rows, rows_hash
-from prompt_oirl.alol.tasks import Task
-from prompt_oirl.alol.value_estimate import Fit, ValueRecipe
-from prompt_oirl.io.files import InputError, sha256, write_csv, write_json, write_jsonl
-from prompt_oirl.io.manifest import Manifest, run_step
-
-
-@dataclass
-class Args(ModelOptions, LengthOptions):
-    value_samples: int | None = None
-    """Responses per validation prompt."""
-    value_decoding: Literal["sampled", "greedy"] = "sampled"
-    """greedy: one response per prompt, as published; V is then the value of greedy answering."""
-    value_epochs: Annotated[int | None, arg(aliases=["-a2c_n", "--a2c_n_value_head_epochs"])] = None
-    """Passes of the value head over the validation prompts, at most."""
-    value_rate: float | None = None
-    """Its learning rate."""
-    value: Literal["head", "reward_model"] = "head"
-    """head: learned from the reference's responses; reward_model: what step 1 noted from Prompt-OIRL's reward model."""
-    precision: Literal["fp32", "bf16"] = "fp32"
-    """Of the reference's pass; that of step 4, or ratios begin away from one."""
-
-
-def main(args: Args) -> None:
-    task, device = args.task, processes.device_name()
-    rows = args.rows("train")
-    prompts = list({row.prompt: row for row in args.rows("validation")}.values())
-    source = args.reference
-    model_id = source.hash
-    folder = args.folder / "advantages"
-    inputs = [args.data_file(split) for split in ("train", "validation")]
-    manifest = Manifest(args.folder / "step3.json", args.arguments(model=model_id), inputs, args.root)
-    if manifest.is_current() and not args.force:
-        print(f"{task.name}: up to date ({folder})")
-        return
-    model, tokenizer = source.load(device)
-    limits = args.limits(task)
-    head_file = folder / "value_head.safetensors"
-    head: value_estimate.ValueHead | np.ndarray
-    outputs: list[Path] = []
-    if args.value == "head":
-        head, outputs = learn_value(args, task, model, tokenizer, prompts, device, head_file)
-    else:
-        head = value_estimate.expected_rewards(rows)
-        value_estimate.save_values(head_file, head)
-    tokens = encode_rows(rows, tokenizer, limits)
-    rewards = np.array([row.reward for row in rows])
-    with tqdm(total=len(rows), desc=f"{task.name} advantages", disable=None) as bar:
-        found = advantages.compute(
-            model, head, tokens, rewards, tokenizer.pad_token_id, device, args.eval_batch_size, args.precision, bar.update
-        )  # fmt: skip
-    key = advantages.cache_key(model_id, sha256(head_file), rows_hash(rows), limits, args.precision)
-    cache = folder / f"advantages.{key}.safetensors"
-    advantages.save(cache, key, found)
-    statistics = advantages.statistics(found, rewards, [row.segment for row in rows])
-    table = folder / "advantage_stats.csv"
-    write_csv(table, statistics, advantages.STATISTICS)
-    for row in statistics:
-        if row["quantity"] == "advantage":
-            print(
-                f"  {row['segment']:10} {row['n']:7,} rows, advantage {row['mean']:+.3f} ± {row['std']:.3f}, {row['share_kept']:.1%} above 0"
-            )
-    print(f"advantages in {cache}")
-    manifest.finish([*outputs, table, head_file, cache])
-
-
-def learn_value(
-    args: Args, task: Task, model: Any, tokenizer: Any, prompts: list[Row], device: str, head_file: Path
-) -> tuple[value_estimate.ValueHead, list[Path]]:
-    """The value head, learned and written, and the files that say how."""
-    settings = task.settings
-    recipe = ValueRecipe(
-        epochs=settings.value_epochs if args.value_epochs is None else args.value_epochs,
-        learning_rate=settings.value_rate if args.value_rate is None else args.value_rate,
-        seed=args.seed,
-    )
-    responses, scores = answer(args, task, model, tokenizer, prompts)
-    fit = fit_head(args, task, model, tokenizer, prompts, scores, recipe, device)
-    value_estimate.save_head(head_file, fit.head)
-    outputs = [head_file.with_name(n) for n in ("generations.jsonl", "value_curve.csv", "value_summary.json")]
-    write_jsonl(
-        outputs[0],
-        ({"id": row.id, "prompt": row.prompt, "responses": texts, "rewards": list(found)}
-         for row, texts, found in zip(prompts, responses, scores.tolist())),
-    )  # fmt: skip
-    write_csv(outputs[1], fit.curve, ["epoch", "train_mse", "held_out_mse"])
-    write_json(outputs[2], fit.summary)
-    return fit.head, outputs
-
-
-def answer(
-    args: Args, task: Task, model: Any, tokenizer: Any, prompts: list[Row]
-) -> tuple[list[list[str]], np.ndarray]:
-    """The reference's responses to the validation prompts and their final rewards (n, k)."""
-    greedy = args.value_decoding == "greedy"
-    samples = args.value_samples if args.value_samples is not None else task.settings.value_samples
-    if samples < 1:
-        raise InputError(f"--value_samples {samples}: give 1 or more")
-    samples = 1 if greedy else samples
-    limits = args.limits(task)
-    tokens = encode_rows(prompts, tokenizer, replace(limits, long_responses="cut"))
-    llm = evaluation.llm_of(model, tokenizer, limits, args.eval_batch_size)
-    decoding = task.decoding(args.seed, limits.max_response_length, greedy)
-    with tqdm(total=len(prompts) * samples, desc=f"{task.name} responses", disable=None) as bar:
-        responses = evaluation.respond(llm, prompts, tokens, decoding, samples, bar.update)
-    components = evaluation.reward_responses(task, prompts, responses)
-    return responses, np.array([[c[FINAL] for c in found] for found in components])
-
-
-def fit_head(
-    args: Args,
-    task: Task,
-    model: Any,
-    tokenizer: Any,
-    prompts: list[Row],
-    scores: np.ndarray,
-    recipe: ValueRecipe,
-    device: str,
-) -> Fit:
-    """The value head on the reference's states of the validation prompts."""
-    tokens = encode_rows(prompts, tokenizer, replace(args.limits(task), long_responses="cut"))
-    states = value_estimate.prompt_states(model, tokens, tokenizer.pad_token_id, args.eval_batch_size, device)
-    clusters = [row.cluster for row in prompts]
-    fit = value_estimate.fit_value_head(states, scores, clusters, task.max_reward, recipe, device)
-    mse, constant = fit.summary["held_out_mse"], fit.summary["held_out_mse_of_the_mean"]
-    print(
-        f"value head: squared error {mse:.4f} on {fit.summary['held_out_prompts']} held-out prompts, {constant:.4f} by their mean reward alone"
-    )
-    return fit
-
+from prompt_oirl.alol.steps.estimate_advantage import AdvantageOptions as Args
+from prompt_oirl.alol.steps.estimate_advantage import estimate_advantage as main
+from prompt_oirl.io.manifest import run_step
 
 if __name__ == "__main__":
     run_step(main, Args)

@@ -1,14 +1,14 @@
 """Step 5 of A-LoL: what the policies say on test prompts, and how it is rewarded.
 
     cd alol_exps
-    python alol_step5_evaluate.py                                        # the reference and every policy of the run
+    python alol_step5_evaluate.py                      # the reference and every policy of the run
     python alol_step5_evaluate.py --policies a_lol-seed0,nll-seed0 --samples 4
     python alol_step5_evaluate.py --model_name_or_path FOLDER_OR_HUB_ID --policies mine    # any causal model
-    python alol_step5_evaluate.py -m huggyllama/llama-7b --adapter_path FOLDER_OR_HUB_ID --load_in_4bit --task_name hh
+    python alol_step5_evaluate.py -m huggyllama/llama-7b --adapter_path FOLDER --load_in_4bit --task_name hh
 
-Writes results/alol/<task>/<run>/<policy>/<split>/: predictions.jsonl (every response with its rewards), metrics.csv
-(rewards, length, distinct-n, perplexity of the data, 95 % intervals over groups of prompts; docs/a_lol.md says what each
-metric is, such as toy's match, the share of letters copied) and policy.json.
+Writes results/alol/<task>/<run>/<policy>/<split>/: predictions.jsonl (every response with its rewards),
+metrics.csv (rewards, length, distinct-n, perplexity of the data, 95 % intervals over groups of prompts;
+docs/a_lol.md says what each metric is, such as toy's match, the share of letters copied) and policy.json.
 """
 
 from __future__ import annotations
@@ -21,21 +21,24 @@ from typing import Any, Literal
 import torch
 from tqdm import tqdm
 
-from prompt_oirl.alol import evaluation, processes
-from prompt_oirl.alol.checkpoints import ModelSource
-from prompt_oirl.alol.options import LengthOptions, ModelOptions, check_policy_name
+from prompt_oirl.alol.evaluation import responses as evaluation
+from prompt_oirl.alol.models import processes
+from prompt_oirl.alol.models.checkpoints import ModelSource
 from prompt_oirl.alol.rows import encode_rows
-from prompt_oirl.alol.task_rewards import Rewards
-from prompt_oirl.alol.tasks import Task
+from prompt_oirl.alol.steps.options import LengthOptions, PolicyModelOptions, check_policy_name
+from prompt_oirl.alol.tasks.task import Task
+from prompt_oirl.alol.tasks.task_rewards import Rewards
 from prompt_oirl.io.files import InputError, read_json, write_csv, write_json, write_jsonl
 from prompt_oirl.io.manifest import Manifest, check_finished, run_step
 
 
 @dataclass
-class Args(ModelOptions, LengthOptions):
+class Args(PolicyModelOptions, LengthOptions):
+    """Which policies, on which prompts."""
+
     policies: str = "all"
-    """all (with the reference), or a comma list of folders in policies/ and of `reference`. A name of your own goes with
-    --model_name_or_path or --adapter_path."""
+    """all (with the reference), or a comma list of folders in policies/ and of `reference`. A name of your
+    own goes with --model_name_or_path or --adapter_path."""
     split: Literal["validation", "test"] = "test"
     """Whose prompts."""
     samples: int = 1
@@ -45,10 +48,12 @@ class Args(ModelOptions, LengthOptions):
     decoding: Literal["sampled", "greedy"] = "sampled"
     """Like the logged responses, or greedy."""
     output_dir: Path | None = None
-    """Folder of one policy's results, instead of results/alol/<task>/<run>/<policy>/; step 6 reads only the latter."""
+    """Folder of one policy's results, instead of results/alol/<task>/<run>/<policy>/; step 6 reads only the
+    latter."""
 
 
 def main(args: Args) -> None:
+    """Evaluate every policy asked for."""
     if args.samples < 1:
         raise InputError(f"--samples {args.samples}: give 1 or more")
     if args.samples > 1 and args.decoding == "greedy":
@@ -87,12 +92,14 @@ def models(args: Args) -> dict[str, ModelSource]:
             found[name] = ModelSource(str(trained[name].parent / "model"), None, four_bit)
         else:
             raise InputError(
-                f"--policies {name}: not in {folder}; run alol_step4_train_policy.py, or choose from {', '.join(trained)}"
+                f"--policies {name}: not in {folder}; run alol_step4_train_policy.py, or choose from "
+                f"{', '.join(trained)}"
             )
     return found
 
 
 def evaluate(args: Args, policy: str, source: ModelSource) -> None:
+    """Answer the prompts by one policy and write its results, unless they are up to date."""
     task, device = args.task, processes.device_name()
     folder = (args.output_dir or args.results / policy) / args.split
     arguments = args.arguments(policies=policy, model=source.hash)
@@ -122,22 +129,25 @@ def evaluate(args: Args, policy: str, source: ModelSource) -> None:
     for row in metrics:
         if row["metric"] == task.metric:
             print(
-                f"{policy:28} {row['segment']:6} {task.metric} {row['value']:.3f} [{row['ci_low']:.3f}, {row['ci_high']:.3f}], n {row['n']}"
+                f"{policy:28} {row['segment']:6} {task.metric} {row['value']:.3f} [{row['ci_low']:.3f}, "
+                f"{row['ci_high']:.3f}], n {row['n']}"
             )
     del model, llm
     if device != "cpu":
-        torch.cuda.empty_cache()  # fmt: skip
+        torch.cuda.empty_cache()
 
 
 def judged_by(task: Task, reward_models: str) -> Task:
     """The task with some of its reward models replaced."""
-    if not isinstance(task.reward, Rewards):
+    reward = task.reward
+    if not isinstance(reward, Rewards):
         raise InputError(f"--reward_models is for the published tasks, not for {task.name}")
-    models = task.reward.replaced(reward_models, task.reward.models())
-    return replace(task, reward=partial(task.reward, models=models))
+    models = reward.replaced(reward_models, reward.models())
+    return replace(task, make_reward=lambda data: partial(reward, models=models))
 
 
 def predictions(prompts: list, responses: list, components: list) -> Any:
+    """Lines of predictions.jsonl, one a response."""
     for row, texts, found in zip(prompts, responses, components):
         for sample, (text, scores) in enumerate(zip(texts, found)):
             yield {

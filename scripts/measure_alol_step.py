@@ -2,10 +2,10 @@
 
     python scripts/measure_alol_step.py
 
-Model, optimiser and rows are the same (nano-LLaMA, rows of random tokens, the reference's log-probabilities cached as
-step 3 leaves them). Time: processor time of the step, the algorithms taking turns, medians with the quartiles of the
-ratio to the nll step before. Memory: the largest resident size of a process of its own per algorithm, after five steps,
-less what it was before the first. Writes results/reference/alol_cost.csv.
+Model, optimiser and rows are the same (nano-LLaMA, rows of random tokens, the reference's log-probabilities
+cached as step 3 leaves them). Time: processor time of the step, the algorithms taking turns, medians with the
+quartiles of the ratio to the nll step before. Memory: the largest resident size of a process of its own per
+algorithm, after five steps, less what it was before the first. Writes results/reference/alol_cost.csv.
 """
 
 from __future__ import annotations
@@ -22,11 +22,12 @@ from prompt_oirl.io.files import REPO_ROOT, InputError, write_csv
 from prompt_oirl.io.manifest import run_step
 
 ALGORITHMS = ("nll", "a_lol", "a_lol_seq")
-COLUMNS = ["algorithm", "seconds", "ratio_to_nll", "ratio_low", "ratio_high", "peak_mb", "memory_ratio_to_nll", "batch_size", "steps"]  # fmt: skip
 
 
 @dataclass
 class Args:
+    """The model and the size of the measurement."""
+
     model_name_or_path: str = str(REPO_ROOT / "data" / "nano_llama")
     """Model, a folder or hub id."""
     batch_size: int = 16
@@ -38,6 +39,7 @@ class Args:
 
 
 def main(args: Args) -> None:
+    """Time and memory of every algorithm, as a table."""
     if args.steps < 4 or args.batch_size < 1:
         raise InputError("--steps: give 4 or more, --batch_size 1 or more")
     seconds = timed(args)
@@ -64,9 +66,10 @@ def main(args: Args) -> None:
             }
         )
         print(
-            f"{name:16} {rows[-1]['seconds']:.4f} s, {middle:.3f} times nll [{low:.3f}, {high:.3f}], {peaks[name]:.0f} MB"
+            f"{name:16} {rows[-1]['seconds']:.4f} s, {middle:.3f} times nll [{low:.3f}, {high:.3f}], "
+            f"{peaks[name]:.0f} MB"
         )
-    write_csv(args.output, rows, COLUMNS)
+    write_csv(args.output, rows, list(rows[0]))
 
 
 def timed(args: Args) -> dict[str, list[float]]:
@@ -103,25 +106,32 @@ def stepper(args: Args) -> Any:
     """A function (algorithm, number) -> one update on the rows of that number."""
     import torch
 
-    from prompt_oirl.alol import advantages, training
-    from prompt_oirl.alol.checkpoints import ModelSource
-    from prompt_oirl.alol.log_probabilities import Tokens
-    from prompt_oirl.alol.losses import choose_loss
-    from prompt_oirl.alol.sampling import RowSampler
-    from prompt_oirl.alol.value_estimate import ValueHead
+    from prompt_oirl.alol.models.checkpoints import ModelSource
+    from prompt_oirl.alol.models.log_probabilities import Tokens
+    from prompt_oirl.alol.training import advantages
+    from prompt_oirl.alol.training import loop as training
+    from prompt_oirl.alol.training.losses import choose_loss
+    from prompt_oirl.alol.training.sampling import RowSampler
+    from prompt_oirl.alol.training.value_estimate import ValueHead
 
     torch.set_num_threads(1)
     model, tokenizer = ModelSource(args.model_name_or_path).load("cpu")
     config = model.config.get_text_config()
     rng = np.random.default_rng(0)
     lengths = rng.integers(30, 96, 4 * args.batch_size)
-    rows = [Tokens(rng.integers(2, config.vocab_size, 60).tolist(), rng.integers(2, config.vocab_size, int(n)).tolist()) for n in lengths]  # fmt: skip
+    rows = [
+        Tokens(
+            rng.integers(2, config.vocab_size, 60).tolist(),
+            rng.integers(2, config.vocab_size, int(n)).tolist(),
+        )
+        for n in lengths
+    ]
     head = ValueHead(config.hidden_size, 1.0)
     rewards = np.ones(len(rows))
     reference = advantages.compute(model, head, rows, rewards, tokenizer.pad_token_id, "cpu", args.batch_size)
     weights = {name: p for name, p in model.named_parameters() if p.requires_grad}
     optimiser = torch.optim.AdamW(weights.values(), lr=1e-6, foreach=False)
-    recipe = training.Recipe(steps=1_000_000, batch_size=args.batch_size, learning_rate=1e-6)
+    recipe = training.TrainingRecipe(steps=1_000_000, batch_size=args.batch_size, learning_rate=1e-6)
     sampler = RowSampler(np.arange(len(rows)), None, 0)
     ones = np.ones(len(rows), dtype=np.float32)
 
@@ -130,7 +140,9 @@ def stepper(args: Args) -> Any:
         given = training.TrainingRows(
             rows, None if loss.weight == "none" else ones, reference if loss.needs_reference else None
         )
-        training.one_step(model, weights, given, loss, sampler, recipe, tokenizer.pad_token_id, optimiser, number)  # fmt: skip
+        training.one_step(
+            model, weights, given, loss, sampler, recipe, tokenizer.pad_token_id, optimiser, number
+        )
 
     return step
 

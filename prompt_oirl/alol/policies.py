@@ -1,52 +1,233 @@
-"""A trained policy as a folder: model/, policy.json, curve.csv and .png; and how policies are validated on the way."""
+"""Policies trained in memory: by one of the eight losses on logged rows, or as a baseline."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import replace
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from tqdm import tqdm
 
-from prompt_oirl.alol import evaluation
-from prompt_oirl.alol.checkpoints import save_model
-from prompt_oirl.alol.figures import draw_curve
+from prompt_oirl.alol.baselines.pairs import make_pairs
+from prompt_oirl.alol.baselines.ppo import PPORecipe, train_ppo
+from prompt_oirl.alol.baselines.pro import train_pro
+from prompt_oirl.alol.baselines.trl import train_trl
+from prompt_oirl.alol.evaluation.responses import llm_of, respond, reward_responses
+from prompt_oirl.alol.models import processes
+from prompt_oirl.alol.models.log_probabilities import Tokens
 from prompt_oirl.alol.rows import FINAL, Limits, Row, encode_rows
-from prompt_oirl.alol.tasks import Task
-from prompt_oirl.alol.training import CURVE
-from prompt_oirl.io.files import write_csv, write_json
+from prompt_oirl.alol.tasks.task import Task
+from prompt_oirl.alol.training.advantages import Advantages
+from prompt_oirl.alol.training.best_weights import BestWeights
+from prompt_oirl.alol.training.loop import TrainingRecipe, TrainingRows, train
+from prompt_oirl.alol.training.losses import Loss
+from prompt_oirl.alol.training.sampling import RowSampler, make_sampler
+from prompt_oirl.io.files import InputError
+
+Evaluate = Callable[[Any], float]
+LEARNS_FROM = {
+    "dpo": "pairs",
+    "dpo_ref_free": "pairs",
+    "pro": "pairs",
+    "ppo": "own answers",
+    "rloo": "own answers",
+}
 
 
-def validation_score(
-    task: Task,
+@dataclass(frozen=True)
+class LossAlgorithm:
+    """Training on logged rows: the loss, and the strategy by which rows are drawn."""
+
+    name: str
+    loss: Loss
+    strategy: str = "none"
+
+    @property
+    def needs_advantages(self) -> bool:
+        """True if step 3 must have been run."""
+        drawn_by_advantage = self.loss.weight == "none" and self.strategy != "none"
+        return self.loss.weight == "advantage" or drawn_by_advantage or self.loss.needs_reference
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """Its part of policy.json."""
+        return {
+            "sampling_strategy": self.strategy,
+            "ppo_clip": self.loss.clip,
+            "kl_beta": self.loss.kl_beta,
+        }
+
+
+@dataclass(frozen=True)
+class Baseline:
+    """A baseline; `beta` is DPO's temperature, or the weight of the KL penalty of ppo and rloo (None: the
+    usual)."""
+
+    name: str
+    beta: float | None = None
+    needs_advantages = False
+
+    def __post_init__(self) -> None:
+        if self.beta is not None and not 0 <= self.beta < 100:
+            raise InputError(f"--beta {self.beta}: give a number of 0 or more")
+
+    @property
+    def paired(self) -> bool:
+        """True if it learns from pairs of responses."""
+        return LEARNS_FROM[self.name] == "pairs"
+
+    @property
+    def strength(self) -> float:
+        """beta, or the usual one."""
+        if self.beta is not None:
+            return self.beta
+        return 0.1 if self.paired else 0.05
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """Its part of policy.json."""
+        return {"sampling_strategy": "pairs" if self.paired else "online", "kl_beta": self.strength}
+
+
+@dataclass
+class PolicyData:
+    """What a policy is trained and validated on, in memory. `tokens` are the rows' token ids."""
+
+    task: Task
+    tokenizer: Any
+    limits: Limits
+    rows: list[Row]
+    tokens: list[Tokens]
+    validation: list[Row]
+    validation_prompts: int
+    eval_batch_size: int
+    advantages: Advantages | None = None
+
+    def score(self, model: Any, seed: int) -> float:
+        """Mean final reward of one sampled response to each of `validation_prompts` prompts, the noise always
+        the same."""
+        prompts = list({row.prompt: row for row in self.validation}.values())
+        order = np.random.default_rng([seed, 2]).permutation(len(prompts))[: self.validation_prompts]
+        asked = [prompts[i] for i in sorted(order.tolist())]
+        limits = replace(self.limits, long_responses="cut")
+        tokens = encode_rows(asked, self.tokenizer, limits)
+        llm = llm_of(model, self.tokenizer, limits, self.eval_batch_size)
+        decoding = self.task.decoding(seed, limits.max_response_length)
+        components = reward_responses(self.task, asked, respond(llm, asked, tokens, decoding))
+        return float(np.mean([found[0][FINAL] for found in components]))
+
+    def rewards(self, places: Sequence[int], texts: Sequence[str]) -> np.ndarray:
+        """Final rewards float32 (n,) of texts as responses to the rows at `places`."""
+        found = self.task.reward([self.rows[i] for i in places], texts)
+        return np.array([components[FINAL] for components in found], dtype=np.float32)
+
+
+@dataclass(frozen=True)
+class TrainedPolicy:
+    """How a training went: one dict per update, the rows or pairs drawn from, and the best validated update.
+
+    best_step is 0 and best_score None where nothing was validated; `start_score` is the untrained model's.
+    """
+
+    recipe: TrainingRecipe
+    curve: list[dict[str, float]]
+    rows: int
+    steps: int
+    best_step: int
+    best_score: float | None
+    start_score: float | None
+
+
+def train_policy(
     model: Any,
-    tokenizer: Any,
-    validation: Sequence[Row],
-    limits: Limits,
-    n: int,
+    data: PolicyData,
+    algorithm: LossAlgorithm | Baseline,
+    make_recipe: Callable[[int], TrainingRecipe],
     seed: int,
-    batch_size: int,
-) -> float:
-    """Mean final reward of one sampled response to each of `n` validation prompts, with the same noise every time."""
-    prompts = list({row.prompt: row for row in validation}.values())
-    order = np.random.default_rng([seed, 2]).permutation(len(prompts))[:n]
-    asked = [prompts[i] for i in sorted(order.tolist())]
-    limits = replace(limits, long_responses="cut")
-    tokens = encode_rows(asked, tokenizer, limits)
-    llm = evaluation.llm_of(model, tokenizer, limits, batch_size)
-    decoding = task.decoding(seed, limits.max_response_length)
-    components = evaluation.reward_responses(task, asked, evaluation.respond(llm, asked, tokens, decoding))
-    return float(np.mean([found[0][FINAL] for found in components]))
+    folder: Path,
+    inputs: Any = None,
+    evaluate: Evaluate | None = None,
+    title: str | None = None,
+) -> TrainedPolicy:
+    """Train `model` in place and leave the best validated weights in it.
+
+    Parameters
+    ----------
+    make_recipe : the recipe for so many rows (or pairs).
+    folder : holds the checkpoint from which training on logged rows resumes.
+    inputs : JSON-like, names model and data; a checkpoint of others is refused.
+    evaluate : validation score of a model; by default `data.score`.
+    title : of the progress bar; None shows none.
+    """
+    score = evaluate or (lambda trained: data.score(trained, seed))
+    with tqdm(desc=title, disable=None if title and processes.is_main() else True) as bar:
+        if isinstance(algorithm, Baseline):
+            return _train_baseline(model, data, algorithm, make_recipe, seed, score, bar)
+        weights, sampler = choose_rows(algorithm, data.rows, data.advantages, seed)
+        recipe = make_recipe(len(sampler.rows))
+        bar.reset(recipe.steps)
+        reference = data.advantages if algorithm.loss.needs_reference else None
+        rows, pad = TrainingRows(data.tokens, weights, reference), data.tokenizer.pad_token_id
+        done = train(model, rows, algorithm.loss, sampler, recipe, folder, pad, inputs, score, bar)
+    best = done.best_score if done.best_step else None
+    return TrainedPolicy(
+        recipe, done.curve, len(sampler.rows), done.step, done.best_step, best, done.start_score
+    )
 
 
-def save_policy(
-    folder: Path, model: Any, tokenizer: Any, curve: Sequence[dict[str, float]], about: dict[str, Any]
-) -> list[Path]:
-    """Write the folder that steps 5 and 6 read; returns its files."""
-    outputs = save_model(folder / "model", model, tokenizer)
-    files = [folder / name for name in ("curve.csv", "policy.json")]
-    write_csv(files[0], curve, CURVE)
-    write_json(files[1], about)
-    figure = draw_curve(curve, f"{about['task']}: {about['policy']}", files[0].with_suffix(".png"))
-    return [*outputs, *files, figure]
+def _train_baseline(
+    model: Any,
+    data: PolicyData,
+    baseline: Baseline,
+    make_recipe: Callable[[int], TrainingRecipe],
+    seed: int,
+    score: Evaluate,
+    bar: Any,
+) -> TrainedPolicy:
+    pairs = make_pairs(data.rows, seed) if baseline.paired else []
+    n = len(pairs) if pairs else len(data.rows)
+    recipe = make_recipe(n)
+    bar.reset(recipe.steps)
+    best, tokenizer, beta = BestWeights(score, recipe.eval_every), data.tokenizer, baseline.strength
+    if baseline.name == "pro":
+        curve = train_pro(model, data.tokens, pairs, recipe, tokenizer.pad_token_id, best, bar)
+    elif baseline.name == "ppo":
+        ppo, limit = PPORecipe(kl_coefficient=beta), data.limits.max_response_length
+        curve = train_ppo(model, tokenizer, data.tokens, data.rewards, limit, recipe, ppo, best, bar)
+    else:
+        curve = train_trl(
+            baseline.name,
+            model,
+            tokenizer,
+            data.rows,
+            pairs,
+            data.rewards,
+            data.limits,
+            recipe,
+            beta,
+            best,
+            bar,
+        )
+    best_score = best.best_score if best.best_step else None
+    return TrainedPolicy(recipe, curve, n, recipe.steps, best.best_step, best_score, best.start_score)
+
+
+def choose_rows(
+    algorithm: LossAlgorithm, rows: Sequence[Row], cached: Advantages | None, seed: int
+) -> tuple[np.ndarray | None, RowSampler]:
+    """The rows' weights in the loss (n,), None for nll, and the sampler that draws them."""
+    weighs_by = algorithm.loss.weight
+    if weighs_by == "reward":
+        weights: np.ndarray | None = np.array([row.reward for row in rows], dtype=np.float32)
+    else:
+        weights = None if cached is None else cached.advantages
+    if weighs_by != "none" and weights is not None and not (weights > 0).any():
+        raise InputError(
+            f"no training row has {'a reward' if weighs_by == 'reward' else 'an advantage'} above 0, so "
+            f"{algorithm.name} would learn nothing: check the rewards of step 1 and the value estimate of "
+            "step 3"
+        )
+    sampler = make_sampler(algorithm.strategy, weights, np.array([row.chosen for row in rows]), seed)
+    return (None if weighs_by == "none" else weights), sampler

@@ -3,9 +3,10 @@
     {"id", "prompt_or_input_text", "references", "reward_components": {..., "final_reward"}, "meta_data",
      "task", "group", "segment", "chosen", "ended"}
 
-The first five are the published schema. Ours: `task`, the task it was made for; `group`, rows of one question, kept on
-one side of every split; `segment`, the part of a table it belongs to; `chosen`, false for the rejected response of a
-pair; `ended`, false for a response that was cut off, so that no end of text is learned from it.
+The first five are the published schema. Ours: `task`, the task it was made for; `group`, rows of one
+question, kept on one side of every split; `segment`, the part of a table it belongs to; `chosen`, false for
+the rejected response of a pair; `ended`, false for a response that was cut off, so that no end of text is
+learned from it.
 """
 
 from __future__ import annotations
@@ -16,18 +17,19 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from prompt_oirl.alol.log_probabilities import Tokens
+from prompt_oirl.alol.models.log_probabilities import Tokens
 from prompt_oirl.data.questions import is_unicode
 from prompt_oirl.io.files import InputError, read_jsonl, sha256_texts, write_jsonl
 
 FINAL = "final_reward"
 EXPECTED = "expected_reward"  # of a training row's meta_data: V(x) by the reward model of Prompt-OIRL
-PREPARE = "run alol_step1_prepare_data.py again, or mend the row"
+PREPARE = "run alol_step1_prepare_data.py again, or fix the row"
 
 
 @dataclass(frozen=True)
 class Row:
-    """One (prompt, response). `prompt` is the very text the model reads; `components` holds `final_reward`."""
+    """One (prompt, response). `prompt` is the very text the model reads; `components` holds
+    `final_reward`."""
 
     id: str
     prompt: str
@@ -41,6 +43,7 @@ class Row:
 
     @property
     def reward(self) -> float:
+        """The final reward."""
         return self.components[FINAL]
 
     @property
@@ -50,6 +53,7 @@ class Row:
 
 
 def write_rows(path: Path, rows: Iterable[Row], task: str) -> None:
+    """Write rows of one task as JSONL."""
     write_jsonl(path, (_as_record(row, task) for row in rows))
 
 
@@ -69,7 +73,8 @@ def _as_record(row: Row, task: str) -> dict[str, Any]:
 
 
 def read_rows(path: Path, task: str, max_reward: float, needs: Sequence[str] = ()) -> list[Row]:
-    """Read and check rows of one task; `needs` are fields of their meta_data. Every complaint names file:line and what to do."""
+    """Read and check rows of one task; `needs` are fields of their meta_data. Every complaint names file:line
+    and what to do."""
     rows, seen = [], set()
     for number, record in enumerate(read_jsonl(path, remedy="run alol_step1_prepare_data.py first"), 1):
         where = f"{path}:{number}"
@@ -96,15 +101,15 @@ def _checked(record: dict[str, Any], where: str, task: str, max_reward: float) -
     prompt, response = str(texts[0]), str(texts[1])
     if not (is_unicode(prompt) and is_unicode(response)):
         raise InputError(
-            f"{where}: prompt or response is no valid text (half of a surrogate pair); mend the row"
+            f"{where}: prompt or response is no valid text (half of a surrogate pair); fix the row"
         )
     if not (str(record["id"]).isprintable() and str(record.get("segment")).isprintable()):
-        raise InputError(f"{where}: id or segment holds a control character; mend the row")
+        raise InputError(f"{where}: id or segment holds a control character; fix the row")
     if record.get("segment") == "all" or not isinstance(record.get("meta_data") or {}, dict):
         raise InputError(f"{where}: meta_data must be an object, and segment not 'all'; {PREPARE}")
     if not prompt.strip() or not response.strip():
         raise InputError(
-            f"{where}: the {'response' if prompt.strip() else 'prompt'} is empty; drop or mend the row"
+            f"{where}: the {'response' if prompt.strip() else 'prompt'} is empty; drop or fix the row"
         )
     components = record.get("reward_components")
     if not isinstance(components, dict) or FINAL not in components:
@@ -114,7 +119,8 @@ def _checked(record: dict[str, Any], where: str, task: str, max_reward: float) -
             raise InputError(f"{where}: reward component {name} is {value!r}, expected a number; {PREPARE}")
     if not 0 <= components[FINAL] <= max_reward:
         raise InputError(
-            f"{where}: {FINAL} {components[FINAL]} is outside 0..{max_reward:g}, the range of {task}; {PREPARE}"
+            f"{where}: {FINAL} {components[FINAL]} is outside 0..{max_reward:g}, the range of {task}; "
+            f"{PREPARE}"
         )
     flags = {name: record.get(name, True) for name in ("chosen", "ended")}
     if not all(isinstance(value, bool) for value in flags.values()):
@@ -153,7 +159,8 @@ def encode_rows(rows: Sequence[Row], tokenizer: Any, limits: Limits) -> list[Tok
             response = [*response, tokenizer.eos_token_id]
         if len(response) > limits.max_response_length and limits.long_responses == "refuse":
             raise InputError(
-                f"row {row.id}: a response of {len(response)} tokens, the limit is {limits.max_response_length}: "
+                f"row {row.id}: a response of {len(response)} tokens, the limit is "
+                f"{limits.max_response_length}: "
                 f"pass --max_response_length {len(response)} or --long_responses cut"
             )
         if not prompt or not response:

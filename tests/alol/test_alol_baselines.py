@@ -9,15 +9,16 @@ import numpy as np
 import pytest
 import torch
 
-from prompt_oirl.alol import ppo, toy
-from prompt_oirl.alol.checkpoints import load_model, save_model
-from prompt_oirl.alol.log_probabilities import collate, token_log_probs
-from prompt_oirl.alol.pairs import make_pairs
-from prompt_oirl.alol.pro import pro_loss, train_pro
+from prompt_oirl.alol.baselines import ppo
+from prompt_oirl.alol.baselines.pairs import make_pairs
+from prompt_oirl.alol.baselines.pro import pro_loss, train_pro
+from prompt_oirl.alol.baselines.trl import train_trl
+from prompt_oirl.alol.models.checkpoints import load_model, save_model
+from prompt_oirl.alol.models.log_probabilities import collate, token_log_probs
 from prompt_oirl.alol.rows import FINAL, Limits, Row, encode_rows
-from prompt_oirl.alol.selection import BestWeights
-from prompt_oirl.alol.training import Recipe
-from prompt_oirl.alol.trl_baselines import train_trl
+from prompt_oirl.alol.tasks import toy
+from prompt_oirl.alol.training.best_weights import BestWeights
+from prompt_oirl.alol.training.loop import TrainingRecipe
 from prompt_oirl.io.files import InputError
 
 LIMITS = Limits(8, 5)
@@ -103,7 +104,11 @@ def test_the_best_weights_come_back():
             model.weight.fill_(step)
         selection.after(model, step, step == 6)
     selection.restore(model)
-    assert model.weight.item() == 4 and (selection.best_step, selection.best_score, selection.start_score) == (4, 3.0, 0.0)  # fmt: skip
+    assert model.weight.item() == 4 and (
+        selection.best_step,
+        selection.best_score,
+        selection.start_score,
+    ) == (4, 3.0, 0.0)
 
 
 def trained(algorithm: str, folder=None, seed: int = 0, steps: int = 12):
@@ -114,7 +119,7 @@ def trained(algorithm: str, folder=None, seed: int = 0, steps: int = 12):
         model, tokenizer = load_model(str(folder / "model"), "cpu")
     tokens, pairs = encode_rows(ROWS, tokenizer, LIMITS), make_pairs(ROWS, 0)
     before = margin(model, tokens, pairs)
-    recipe = Recipe(steps=steps, batch_size=16, learning_rate=3e-3, seed=seed)
+    recipe = TrainingRecipe(steps=steps, batch_size=16, learning_rate=3e-3, seed=seed)
     selection = BestWeights(lambda _: 0.0, 0)
 
     def rewards(places, texts):
@@ -130,7 +135,9 @@ def trained(algorithm: str, folder=None, seed: int = 0, steps: int = 12):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("algorithm", ["pro", pytest.param("dpo", marks=needs_trl), pytest.param("dpo_ref_free", marks=needs_trl)])  # fmt: skip
+@pytest.mark.parametrize(
+    "algorithm", ["pro", pytest.param("dpo", marks=needs_trl), pytest.param("dpo_ref_free", marks=needs_trl)]
+)
 def test_pairs_are_learned(algorithm):
     before, after, curve, model = trained(algorithm)
     assert after > before + 2 and len(curve) == 12

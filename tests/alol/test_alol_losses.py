@@ -7,7 +7,7 @@ import math
 import pytest
 import torch
 
-from prompt_oirl.alol.losses import PRESETS, Loss, choose_loss, policy_loss
+from prompt_oirl.alol.training.losses import PRESETS, Loss, choose_loss, policy_loss
 from prompt_oirl.io.files import InputError
 
 LOG_PROBS = torch.tensor([[-0.5, -2.0, -9.0], [-0.1, -0.3, -0.2]])
@@ -24,17 +24,21 @@ def value(name: str, **flags: float) -> list[float]:
 
 
 def test_every_loss_by_hand():
-    # Row 1: NLL 2.5, l - l0 = (+0.5, -0.5), sum 0. Row 2: NLL 0.6, l - l0 = (+0.1, -0.1, +0.4), sum 0.4, A < 0.
+    # Row 1: NLL 2.5, l - l0 = (+0.5, -0.5), sum 0. Row 2: NLL 0.6, l - l0 = (+0.1, -0.1, +0.4), sum 0.4, A <
+    # 0.
     e = math.exp
     expected = {
         "nll": [2.5, 0.6],
         "wbc": [0.7 * 2.5, 0.4 * 0.6],
-        "r_gold": [0.7 * (e(-0.5) * 0.5 + e(-2.0) * 2.0), 0.4 * (e(-0.1) * 0.1 + e(-0.3) * 0.3 + e(-0.2) * 0.2)],
+        "r_gold": [
+            0.7 * (e(-0.5) * 0.5 + e(-2.0) * 2.0),
+            0.4 * (e(-0.1) * 0.1 + e(-0.3) * 0.3 + e(-0.2) * 0.2),
+        ],
         "r_lol": [0.7 * 2.5, 0.4 * e(0.4) * 0.6],
         "a_lol": [0.5 * 2.5, 0.0],
         "a_lol_ref_free": [0.5 * 2.5, 0.0],
         "a_lol_seq": [0.5 * (e(0.5) * 0.5 + e(-0.5) * 2.0), 0.0],
-    }  # fmt: skip
+    }
     for name, wanted in expected.items():
         assert value(name) == pytest.approx(wanted, rel=1e-5), name
     assert value("a_lol_kl", kl_beta=0.2) == pytest.approx([0.5 * 2.5 + 0.2 * 0.0, 0.2 * 0.4], rel=1e-5)

@@ -6,15 +6,17 @@ import numpy as np
 import pytest
 import torch
 
-from prompt_oirl.alol import advantages, evaluation, toy
-from prompt_oirl.alol.log_probabilities import Tokens, collate, log_probs_and_states, token_log_probs
-from prompt_oirl.alol.losses import choose_loss, policy_loss
+from prompt_oirl.alol.evaluation import responses as evaluation
+from prompt_oirl.alol.models.checkpoints import read_tensors
+from prompt_oirl.alol.models.log_probabilities import Tokens, collate, log_probs_and_states, token_log_probs
 from prompt_oirl.alol.rows import Limits, encode_rows
-from prompt_oirl.alol.value_estimate import (
+from prompt_oirl.alol.tasks import toy
+from prompt_oirl.alol.training import advantages
+from prompt_oirl.alol.training.losses import choose_loss, policy_loss
+from prompt_oirl.alol.training.value_estimate import (
     ValueHead,
     ValueRecipe,
     fit_value_head,
-    load_head,
     padded,
     predict,
     save_head,
@@ -22,7 +24,7 @@ from prompt_oirl.alol.value_estimate import (
 from prompt_oirl.io.files import InputError
 from prompt_oirl.llms.generation import Decoding
 
-RAGGED = [Tokens([4, 5, 6, 7, 8, 3], [4, 5, 1]), Tokens([9, 3], [9, 10, 11, 12, 1]), Tokens([5, 6, 3], [1])]  # fmt: skip
+RAGGED = [Tokens([4, 5, 6, 7, 8, 3], [4, 5, 1]), Tokens([9, 3], [9, 10, 11, 12, 1]), Tokens([5, 6, 3], [1])]
 
 
 def make_gpt2() -> torch.nn.Module:
@@ -30,7 +32,11 @@ def make_gpt2() -> torch.nn.Module:
     from transformers import GPT2Config, GPT2LMHeadModel
 
     torch.manual_seed(0)
-    return GPT2LMHeadModel(GPT2Config(vocab_size=24, n_positions=64, n_embd=32, n_layer=2, n_head=4, bos_token_id=1, eos_token_id=1)).eval()  # fmt: skip
+    return GPT2LMHeadModel(
+        GPT2Config(
+            vocab_size=24, n_positions=64, n_embd=32, n_layer=2, n_head=4, bos_token_id=1, eos_token_id=1
+        )
+    ).eval()
 
 
 @pytest.fixture(params=["llama", "gpt2"])
@@ -98,12 +104,13 @@ def test_value_head_learns_what_prompts_are_worth(tmp_path):
     again = fit_value_head(states, rewards, clusters, 1.0, recipe)
     assert torch.equal(*(head(*padded(states, "cpu")) for head in (fit.head, again.head)))
     save_head(tmp_path / "head.safetensors", fit.head)
-    assert np.array_equal(
-        predict(load_head(tmp_path / "head.safetensors", ""), states, "cpu"), predict(fit.head, states, "cpu")
-    )
+    tensors, about = read_tensors(tmp_path / "head.safetensors", "")
+    kept = ValueHead(int(about["width"]), float(about["max_value"]))
+    kept.load_state_dict(tensors)
+    assert np.array_equal(predict(kept, states, "cpu"), predict(fit.head, states, "cpu"))
     (tmp_path / "head.safetensors").write_bytes(b"\x08" + b"\0" * 20)
     with pytest.raises(InputError, match="not a whole safetensors file.*run step 3"):
-        load_head(tmp_path / "head.safetensors", "run step 3")
+        read_tensors(tmp_path / "head.safetensors", "run step 3")
 
 
 @pytest.fixture
@@ -157,9 +164,11 @@ def test_responses_do_not_depend_on_the_batch():
     limits = Limits(8, 5)
     tokens = encode_rows(rows, tokenizer, limits)
     found = [
-        evaluation.respond(evaluation.llm_of(model, tokenizer, limits, size), rows, tokens, Decoding(1.0, 1.0, 5, 3), 2)
+        evaluation.respond(
+            evaluation.llm_of(model, tokenizer, limits, size), rows, tokens, Decoding(1.0, 1.0, 5, 3), 2
+        )
         for size in (1, 4, 64)
-    ]  # fmt: skip
+    ]
     assert found[0] == found[1] == found[2]
     assert any(a != b for a, b in found[0])
 

@@ -15,13 +15,14 @@ from hypothesis import strategies as st
 from in_process import run_in_process
 from safetensors.torch import load_file, save_file
 
-from prompt_oirl.alol import critic_weights, reward_scorers, task_rewards
+from prompt_oirl.alol.rewards import critic_weights, scorers
+from prompt_oirl.alol.tasks import task_rewards
 from prompt_oirl.io.files import REPO_ROOT, InputError
 
 TEXTS = ["the city is big", "yes", "robin goes home and feels happy", "no no no"]
 
 
-def alone_and_together(score: reward_scorers.Score, texts: list) -> np.ndarray:
+def alone_and_together(score: scorers.Score, texts: list) -> np.ndarray:
     together = score(texts)
     assert np.allclose(together, [score([text])[0] for text in texts], atol=1e-6)
     assert together.std() > 1e-4 and (together > 0).all() and (together < 1).all()
@@ -33,8 +34,8 @@ def test_a_classifier_with_two_labels(tmp_path, as_bin):
     from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
     folder = tiny.classifier(tmp_path, 1, as_bin=as_bin)
-    found = alone_and_together(reward_scorers.load_classifier(str(folder)), TEXTS)
-    other = reward_scorers.load_classifier(str(folder), label=0)(TEXTS)
+    found = alone_and_together(scorers.load_classifier(str(folder)), TEXTS)
+    other = scorers.load_classifier(str(folder), label=0)(TEXTS)
     assert np.allclose(found + other, 1)
     model = AutoModelForSequenceClassification.from_pretrained(folder).eval()
     ids = AutoTokenizer.from_pretrained(folder)(TEXTS[0], return_tensors="pt")["input_ids"]
@@ -42,7 +43,7 @@ def test_a_classifier_with_two_labels(tmp_path, as_bin):
 
 
 def test_pairs_and_long_texts(tmp_path):
-    score = reward_scorers.load_classifier(str(tiny.classifier(tmp_path, 1)), label=0)
+    score = scorers.load_classifier(str(tiny.classifier(tmp_path, 1)), label=0)
     pairs = [("paris is big", "the city is big"), ("paris is big", "no"), ("yes", "no")]
     alone_and_together(score, pairs)
     assert np.isfinite(score(["big " * 200])).all()  # longer than the model's positions
@@ -53,7 +54,7 @@ def test_dialog_rpt_reads_the_last_word(tmp_path):
 
     folder = tiny.classifier(tmp_path, 2, gpt2=True)
     threads = [f"{text} {tiny.END} yes it is" for text in TEXTS]
-    found = alone_and_together(reward_scorers.load_classifier(str(folder)), threads)
+    found = alone_and_together(scorers.load_classifier(str(folder)), threads)
     model = AutoModelForSequenceClassification.from_pretrained(folder).eval()
     ids = AutoTokenizer.from_pretrained(folder)(threads[2], return_tensors="pt")["input_ids"]
     assert found[2] == pytest.approx(model(ids).logits.sigmoid().item(), abs=1e-6)
@@ -62,8 +63,8 @@ def test_dialog_rpt_reads_the_last_word(tmp_path):
 def test_toxichat_judges_at_the_last_end_of_text(tmp_path):
     model, layer = tiny.toxichat(tmp_path)
     threads = [f"{text} {tiny.END} yes it is {tiny.END}" for text in TEXTS]
-    found = alone_and_together(reward_scorers.load_last_end(str(tmp_path)), threads)
-    ids = torch.tensor([reward_scorers._tokenizer(str(tmp_path))(threads[0])["input_ids"]])
+    found = alone_and_together(scorers.load_last_end(str(tmp_path)), threads)
+    ids = torch.tensor([scorers._tokenizer(str(tmp_path))(threads[0])["input_ids"]])
     assert ids[0, -1] == 0
     wanted = layer(model.transformer(ids).last_hidden_state[:, -1]).softmax(1)[0, 0]
     assert found[0] == pytest.approx(wanted.item(), abs=1e-6)
@@ -72,15 +73,15 @@ def test_toxichat_judges_at_the_last_end_of_text(tmp_path):
 @pytest.mark.parametrize("pooling", ["last", "mean"])
 def test_open_assistant(tmp_path, pooling):
     model, layer = tiny.open_assistant(tmp_path, pooling)
-    found = alone_and_together(reward_scorers.load_pooled_neox(str(tmp_path)), TEXTS)
-    ids = torch.tensor([reward_scorers._tokenizer(str(tmp_path))(TEXTS[2])["input_ids"]])
+    found = alone_and_together(scorers.load_pooled_neox(str(tmp_path)), TEXTS)
+    ids = torch.tensor([scorers._tokenizer(str(tmp_path))(TEXTS[2])["input_ids"]])
     states = model(ids).last_hidden_state
     pooled = states[:, -1] if pooling == "last" else states.mean(1)
     assert found[2] == pytest.approx(layer(pooled).sigmoid().item(), abs=1e-6)
 
 
 def wanted_critic(model, head, folder: Path, pair) -> float:
-    ids = reward_scorers._tokenizer(str(folder))(*pair, return_tensors="pt")["input_ids"]
+    ids = scorers._tokenizer(str(folder))(*pair, return_tensors="pt")["input_ids"]
     hidden = torch.nn.functional.gelu(model(ids).pooler_output @ head["dense.weight"].T + head["dense.bias"])
     return (hidden @ head["out_proj.weight"].T + head["out_proj.bias"]).sigmoid().item()
 
@@ -97,7 +98,7 @@ def test_convert_critic_takes_a_head_alone(tmp_path, form):
     command = ["scripts/convert_critic.py", "--weights", str(file), "--encoder", str(tmp_path / "encoder")]
     result = run_in_process([sys.executable, *command, "--output", tmp_path / "critic"], REPO_ROOT)
     assert result.returncode == 0, result.stderr
-    found = alone_and_together(reward_scorers.load_critic(str(tmp_path / "critic")), PAIRS)
+    found = alone_and_together(scorers.load_critic(str(tmp_path / "critic")), PAIRS)
     assert found[1] == pytest.approx(wanted_critic(model, head, tmp_path / "encoder", PAIRS[1]), abs=1e-5)
     assert load_file(tmp_path / "critic" / "head.safetensors").keys() == head.keys()
 
@@ -136,7 +137,7 @@ def test_convert_critic_takes_a_keras_file(tmp_path):
         fresh.save_pretrained(tmp_path / "other")
     found_head, encoder = critic_weights.read(tmp_path / "critic.h5")
     critic_weights.write(tmp_path / "out", str(tmp_path / "other"), found_head, encoder)
-    found = reward_scorers.load_critic(str(tmp_path / "out"))(PAIRS)
+    found = scorers.load_critic(str(tmp_path / "out"))(PAIRS)
     assert found[0] == pytest.approx(wanted_critic(model, head, tmp_path / "encoder", PAIRS[0]), abs=1e-5)
     keras_file(tmp_path / "less.h5", model, head, drop="layer.1.output")
     with pytest.raises(InputError, match="no weights for encoder.layer.1.output"):
@@ -168,18 +169,18 @@ def test_damaged_models_are_refused(tmp_path):
     model, _ = tiny.toxichat(tmp_path / "toxic")
     torch.save(model.state_dict(), tmp_path / "toxic" / "pytorch_model.bin")
     with pytest.raises(InputError, match="no weights for off_classifier.*--reward_models"):
-        reward_scorers.load_last_end(str(tmp_path / "toxic"))
+        scorers.load_last_end(str(tmp_path / "toxic"))
     tiny.critic(tmp_path / "critic")
     with pytest.raises(InputError, match="run scripts/convert_critic.py"):
-        reward_scorers.load_critic(str(tmp_path / "critic"))
+        scorers.load_critic(str(tmp_path / "critic"))
     with pytest.raises(InputError, match="cannot be used"):
-        reward_scorers.load_classifier(str(tmp_path / "nothing"))
+        scorers.load_classifier(str(tmp_path / "nothing"))
     tiny.classifier(tmp_path / "cola", 1)
     state = load_file(tmp_path / "cola" / "model.safetensors")
     state.pop("classifier.out_proj.weight")
     save_file(state, tmp_path / "cola" / "model.safetensors", {"format": "pt"})
     with pytest.raises(InputError, match="no weights for classifier.out_proj.weight"):
-        reward_scorers.load_classifier(str(tmp_path / "cola"))
+        scorers.load_classifier(str(tmp_path / "cola"))
 
 
 def test_word_weights_are_the_published_formula(tmp_path):

@@ -1,4 +1,5 @@
-"""Rows: what is written is read again, what is broken is refused in one line; rows from an interaction log."""
+"""Rows: what is written is read again, what is broken is refused in one line; rows from an interaction
+log."""
 
 from __future__ import annotations
 
@@ -8,8 +9,8 @@ import pytest
 from alol_steps import synthetic_log, with_chat_template
 from conftest import tiny_interactions
 
-from prompt_oirl.alol import arith_log, prompt_writer, toy
 from prompt_oirl.alol.rows import FINAL, Limits, Row, encode_rows, read_rows, write_rows
+from prompt_oirl.alol.tasks import arith_log, prompt_writer, toy
 from prompt_oirl.data import interactions
 from prompt_oirl.io.files import InputError
 
@@ -95,10 +96,7 @@ def test_responses_beyond_the_limit_are_refused_or_cut():
 def test_rows_of_a_log(tmp_path, name):
     log = synthetic_log(tmp_path / name)
     splits = arith_log.make_rows(log, with_chat_template(toy.make_model(0)[1]), {"validation": 5}, seed=0)
-    logged = {
-        (r.split, r.question_id, r.prompt_id): r
-        for r in interactions.read(log, remedy="")
-    }  # fmt: skip
+    logged = {(r.split, r.question_id, r.prompt_id): r for r in interactions.read(log, remedy="")}
     assert len(splits["train"]) == sum(r.split == "train" for r in logged.values())
     assert len(splits["validation"]) == 5
     asked = {row.meta["prompt_id"] for row in splits["train"]}
@@ -109,11 +107,14 @@ def test_rows_of_a_log(tmp_path, name):
             assert row.ended == (source.finish_reason == "stop") and row.group == source.group
             assert row.reward == float(row.response != "The answer is 100000.")
             assert row.meta["prompt_id"] in asked
-    assert arith_log.rewards(splits["train"][:1], [f"So the answer is {splits['train'][0].meta['gold']}."]) == [{FINAL: 1.0}]  # fmt: skip
+    assert arith_log.rewards(
+        splits["train"][:1], [f"So the answer is {splits['train'][0].meta['gold']}."]
+    ) == [{FINAL: 1.0}]
 
 
 def test_all_answers_under_one_prompt(tmp_path):
-    """Every answer to a question responds to the same text; rewards stay, for they don't depend on the prompt."""
+    """Every answer to a question responds to the same text; rewards stay, for they don't depend on the
+    prompt."""
     log = synthetic_log(tmp_path / "arith.parquet")
     own = arith_log.make_rows(log, with_chat_template(toy.make_model(0)[1]), {}, seed=0)
     name = own["train"][0].meta["prompt_id"]

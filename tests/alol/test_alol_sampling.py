@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy.stats import chisquare
 
-from prompt_oirl.alol.sampling import make_sampler
+from prompt_oirl.alol.training.sampling import make_sampler
 from prompt_oirl.io.files import InputError
 
 ADVANTAGE = np.array([0.5, -0.3, 0.1, 0.0, 0.4, 0.2, 0.9], dtype=np.float32)

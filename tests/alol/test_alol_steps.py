@@ -18,10 +18,12 @@ import torch
 from alol_steps import SMALL, STEPS, call, script, step, synthetic_log, table
 from safetensors.torch import save_file
 
-from prompt_oirl.alol import aggregation, evaluation, toy
-from prompt_oirl.alol.checkpoints import ModelSource, read_tensors
-from prompt_oirl.alol.figures import draw_curve
-from prompt_oirl.alol.losses import PRESETS
+from prompt_oirl.alol.evaluation import aggregation
+from prompt_oirl.alol.evaluation import responses as evaluation
+from prompt_oirl.alol.evaluation.figures import draw_curve
+from prompt_oirl.alol.models.checkpoints import ModelSource, read_tensors
+from prompt_oirl.alol.tasks import toy
+from prompt_oirl.alol.training.losses import PRESETS
 from prompt_oirl.io.files import REPO_ROOT, InputError
 
 
@@ -76,7 +78,16 @@ def test_the_steps_as_commands(tmp_path):
 @pytest.mark.parametrize("algorithm", PRESETS)
 def test_every_algorithm_trains(root, algorithm):
     beta = 0.1 if algorithm == "a_lol_kl" else 0.0
-    call(4, root, algorithm=algorithm, kl_beta=beta, max_steps=2, batch_size=8, policy=f"{algorithm}-try", eval_every=0)  # fmt: skip
+    call(
+        4,
+        root,
+        algorithm=algorithm,
+        kl_beta=beta,
+        max_steps=2,
+        batch_size=8,
+        policy=f"{algorithm}-try",
+        eval_every=0,
+    )
     folder = root / "alol_exps" / "toy" / "main" / "policies" / f"{algorithm}-try"
     assert (folder / "model" / "model.safetensors").is_file()
     assert float(table(folder / "curve.csv")[0]["loss"]) > 0
@@ -270,7 +281,16 @@ def test_arith_from_a_small_log(tmp_path, capsys):
     flags: dict[str, Any] = {"task_name": "arith", "model_name_or_path": str(tmp_path / "nano")}
     call(1, tmp_path, **flags, log=log)
     call(3, tmp_path, **flags, value_samples=2, value_epochs=1, max_response_length=8)
-    call(4, tmp_path, **flags, max_steps=2, batch_size=4, eval_every=1, validation_prompts=3, max_response_length=8)  # fmt: skip
+    call(
+        4,
+        tmp_path,
+        **flags,
+        max_steps=2,
+        batch_size=4,
+        eval_every=1,
+        validation_prompts=3,
+        max_response_length=8,
+    )
     call(5, tmp_path, **flags, max_response_length=8)
     printed = capsys.readouterr().out
     assert "responses cut off" in printed and "a_lol-seed0" in printed
@@ -283,9 +303,7 @@ def test_intervals_cover_seeds_and_questions():
     hits = 0
     for _ in range(300):
         question, seed = rng.normal(0, 1, 60), rng.normal(0, 0.3, 5)
-        repeats = [
-            {str(g): 1 + question[g] + s + rng.normal(0, 0.5) for g in range(60)} for s in seed
-        ]  # fmt: skip
+        repeats = [{str(g): 1 + question[g] + s + rng.normal(0, 0.5) for g in range(60)} for s in seed]
         value, low, high, seeds, groups = aggregation.interval(["main"] * 5, repeats)
         hits += low <= 1 <= high
         assert (seeds, groups) == (5, 60)

@@ -1,5 +1,5 @@
-"""The published tasks from raw files of their formats, tiny reward models in the published formats; real hh rows where
-they lie; prompt_writer from a small log."""
+"""The published tasks from raw files of their formats, tiny reward models in the published formats; real hh
+rows where they lie; prompt_writer from a small log."""
 
 from __future__ import annotations
 
@@ -18,10 +18,12 @@ import torch
 from alol_steps import call, step, with_chat_template
 from conftest import mirror_folder, tiny_interactions
 
-from prompt_oirl.alol import best_of_n, comet, hh, knowledge_dialogue, log_reward, prompt_writer, reddit, toy
-from prompt_oirl.alol.options import RunOptions
+from prompt_oirl.alol.evaluation import best_of_n
+from prompt_oirl.alol.rewards import log_reward
 from prompt_oirl.alol.rows import EXPECTED, FINAL, Row, read_rows
-from prompt_oirl.alol.tasks import MODULES, get_task
+from prompt_oirl.alol.steps.options import RunOptions
+from prompt_oirl.alol.tasks import comet, hh, knowledge_dialogue, prompt_writer, reddit, toy
+from prompt_oirl.alol.tasks.registry import TASKS, get_task
 from prompt_oirl.data import interactions
 from prompt_oirl.io.files import REPO_ROOT, InputError, read_csv
 
@@ -47,7 +49,7 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
     tiny.open_assistant(root / "preference")
     tiny.open_assistant(root / "larger", "mean")
     model, head = tiny.critic(root / "p_valid_model")
-    from prompt_oirl.alol.checkpoints import write_tensors
+    from prompt_oirl.alol.models.checkpoints import write_tensors
 
     write_tensors(root / "p_valid_model" / "head.safetensors", head, {})
     torch.manual_seed(0)
@@ -72,7 +74,9 @@ def write_hh(folder: Path, n: int = 12) -> None:
         ]
         answers = [said(rng), said(rng) + (":" if spoiled else "")]
         path = {"path": "raw/helpful-online/dev.jsonl"}
-        return json.dumps({"prefix": [turns, turns], "suffix": answers, "reward": [0.5, -2.0], "sft_index": 0, "meta": path})  # fmt: skip
+        return json.dumps(
+            {"prefix": [turns, turns], "suffix": answers, "reward": [0.5, -2.0], "sft_index": 0, "meta": path}
+        )
 
     for name, lines in ((hh.TRAIN, n), (hh.VALIDATION, 6), (hh.TESTS[0], 5), (hh.TESTS[2], 4)):
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
@@ -125,9 +129,15 @@ def write_dialogues(folder: Path) -> None:
     (folder / "FaithDial").mkdir()
     for split, name in knowledge_dialogue.FAITHDIAL.items():
         turns = lambda: [  # noqa: E731
-            {"history": [said(rng)], "knowledge": said(rng), "response": said(rng), "original_response": None, "BEGIN": []},
+            {
+                "history": [said(rng)],
+                "knowledge": said(rng),
+                "response": said(rng),
+                "original_response": None,
+                "BEGIN": [],
+            },
             {"history": [said(rng, 30) for _ in range(20)], "knowledge": said(rng), "response": said(rng)},
-        ]  # fmt: skip
+        ]
         dialogues = [{"dialog_idx": i, "utterances": turns()} for i in range(6 if split == "train" else 4)]
         (folder / name).write_text(json.dumps(dialogues))
 
@@ -187,7 +197,8 @@ def test_step_1_prepares_every_published_task(tmp_path, models, task, capsys):
             assert row.reward == pytest.approx(sum(parts)) and all(0 <= v <= 1 for v in parts)
     held = {row.prompt for split in ("validation", "test") for row in splits[split]}
     assert not held & {row.prompt for row in splits["train"]}
-    # The rewards of a run's later steps are those of its step 1: scoring a logged response again gives its reward.
+    # The rewards of a run's later steps are those of its step 1: scoring a logged response again gives its
+    # reward.
     if task != "hh":
         row = splits["test"][0]
         again = options.task.reward([row, row], [row.response, ""])
@@ -239,11 +250,19 @@ def test_links_and_ends_of_text_are_cleaned():
 
 
 def test_a_published_task_through_all_steps(tmp_path, models):
-    """reddit_neg at tiny size: reference, value head, policy, evaluation by its own and by other reward models."""
+    """reddit_neg at tiny size: reference, value head, policy, evaluation by its own and by other reward
+    models."""
     write_reddit(tmp_path / "raw")
     names = CASES["reddit_neg"][1]
     flags: dict[str, Any] = {"task_name": "reddit_neg"}
-    call(1, tmp_path, **flags, input_dir=tmp_path / "raw", reward_models=flag(models, *names), model_name_or_path=str(models / "base"))  # fmt: skip
+    call(
+        1,
+        tmp_path,
+        **flags,
+        input_dir=tmp_path / "raw",
+        reward_models=flag(models, *names),
+        model_name_or_path=str(models / "base"),
+    )
     call(
         2,
         tmp_path,
@@ -303,7 +322,12 @@ def test_real_hh_rows(tmp_path, models):
     assert len(validation) >= 279 and len(test) >= 830 and len(train) % 2 == 0
     assert 400 < len(train) < 600 and 2 * sum(row.chosen for row in train) == len(train)
     assert not any(row.response.endswith(":") for row in train)
-    assert {row.segment for row in validation} == {"helpful_online", "helpful_rejection", "harmless_base", "helpful_base"} or len({row.segment for row in validation}) > 1  # fmt: skip
+    assert {row.segment for row in validation} == {
+        "helpful_online",
+        "helpful_rejection",
+        "harmless_base",
+        "helpful_base",
+    } or len({row.segment for row in validation}) > 1
     scores = options.task.reward(validation[:6], [row.response for row in validation[:6]])
     assert all(0 < found["preference"] == found[FINAL] < 1 for found in scores)
 
@@ -324,12 +348,15 @@ def test_unknown_tasks_and_capitals():
     with pytest.raises(InputError, match="unknown task, choose one of toy, arith, prompt_writer, hh"):
         get_task("iwslt")
     assert get_task("COMET").name == "comet" and get_task("WOW").name == "wow"
-    assert {get_task(name).name for name in MODULES} == set(MODULES)
+    assert {get_task(name).name for name in TASKS} == set(TASKS)
 
 
 HH_LINE = {
-    "prefix": [["<|prompter|>go", "<|assistant|>"]] * 2, "suffix": ["yes", "no"], "reward": [0.1, 0.2], "sft_index": 0,
-}  # fmt: skip
+    "prefix": [["<|prompter|>go", "<|assistant|>"]] * 2,
+    "suffix": ["yes", "no"],
+    "reward": [0.1, 0.2],
+    "sft_index": 0,
+}
 
 
 @pytest.mark.parametrize(
@@ -383,8 +410,8 @@ def test_bad_raw_files_are_one_line(tmp_path, models):
 
 
 def test_input_dir_may_hold_the_files_themselves(tmp_path):
-    from prompt_oirl.alol import raw_files
-    from prompt_oirl.alol.tasks import Request
+    from prompt_oirl.alol.tasks import raw_files
+    from prompt_oirl.alol.tasks.task import Request
 
     write_reddit(tmp_path)
     folder = tmp_path / "reddit_comment_scores"
@@ -407,7 +434,8 @@ def test_a_wrong_wow_archive_is_refused_by_its_hash(tmp_path):
         call(1, tmp_path, task_name="wow")
 
 
-# --- prompt_writer ---------------------------------------------------------------------------------------------
+# --- prompt_writer
+# ---------------------------------------------------------------------------------------------
 
 
 @pytest.fixture(scope="module")
@@ -431,18 +459,22 @@ def test_prompt_writer_rows(writer_root):
     groups = [{row.group for row in rows} for rows in (train, validation, test)]
     assert not groups[0] & groups[1] and not groups[2] & (groups[0] | groups[1])
     assert len(groups[1]) == 12 and len(test) == len({row.prompt for row in test}) == 20
-    logged = {(r.question_id, r.prompt_id): r for r in interactions.read(writer_root / "data/nano_log/arith.parquet", remedy="")}  # fmt: skip
+    logged = {
+        (r.question_id, r.prompt_id): r
+        for r in interactions.read(writer_root / "data/nano_log/arith.parquet", remedy="")
+    }
     for row in train:
         source = logged[row.meta["question_id"], row.meta["prompt_id"]]
         assert row.prompt == source.question + "\n" and row.response == source.prompt
         assert row.reward == source.correct and 0 < row.meta[EXPECTED] < 1
     assert not any(EXPECTED in row.meta for row in (*validation, *test))
-    # The judge that step 1 wrote scores what the writer says, each pair by itself, and an empty prompt as nothing.
+    # The judge that step 1 wrote scores what the writer says, each pair by itself, and an empty prompt as
+    # nothing.
     rows = validation[:3]
     scores = options.task.reward([*rows, rows[0]], [*(row.response for row in rows), " "])
     assert scores[0] == options.task.reward(rows[:1], [rows[0].response])[0] and scores[3][FINAL] == 0
-    judge = log_reward.load(options.folder / "data" / prompt_writer.JUDGE)
-    wanted = judge.score([rows[1].prompt.strip()], [rows[1].response])[0]
+    reward_model = log_reward.load(options.folder / "data" / prompt_writer.JUDGE)
+    wanted = reward_model.score([rows[1].prompt.strip()], [rows[1].response])[0]
     assert scores[1][FINAL] == pytest.approx(wanted)
 
 
@@ -465,14 +497,15 @@ def test_a_log_without_groups_is_split_by_near_duplicates(tmp_path):
 
 
 def test_cross_fitting_never_sees_the_rows_own_group(writer_root):
-    """Turning a group's verdicts round changes other rows' scores, not its own (but for the calibration, left out)."""
+    """Turning a group's verdicts round changes other rows' scores, not its own (but for the calibration, left
+    out)."""
     log = writer_root / "data/nano_log/arith.parquet"
     rows = prompt_writer.read_log(log, 0)["train"]
     group = rows[0].group
     turned = [replace(row, correct=1 - row.correct) if row.group == group else row for row in rows]
 
-    def uncalibrated(found: log_reward.Fit) -> np.ndarray:
-        return (log_reward.log_odds(found.cross_fitted) - found.judge.intercept) / found.judge.slope
+    def uncalibrated(found: log_reward.LogRewardFit) -> np.ndarray:
+        return (log_reward.log_odds(found.cross_fitted) - found.model.intercept) / found.model.slope
 
     before, after = (uncalibrated(log_reward.fit(r, "knn", "minilm", 0)) for r in (rows, turned))
     own = np.array([row.group == group for row in rows])
@@ -500,7 +533,7 @@ def test_an_altered_judge_is_refused(writer_root, tmp_path):
     with pytest.raises(InputError, match="altered or copied"):
         log_reward.load(folder)
     (folder / "judge.json").write_text("{}")
-    with pytest.raises(InputError, match="not a judge's record; run alol_step1"):
+    with pytest.raises(InputError, match="not a reward model's record; run alol_step1"):
         log_reward.load(folder)
 
 
@@ -526,7 +559,13 @@ def test_prompt_writer_through_all_steps(writer_root, models, tmp_path, capsys):
 
     sys.modules["evaluate_prompt_writer"] = script
     spec.loader.exec_module(script)
-    args = script.Args(root=writer_root, writers=["reference", "a_lol-seed0"], samples=2, questions=6, ckpt_dir=small_llm(tmp_path / "nano"))  # fmt: skip
+    args = script.Args(
+        root=writer_root,
+        writers=["reference", "a_lol-seed0"],
+        samples=2,
+        questions=6,
+        ckpt_dir=small_llm(tmp_path / "nano"),
+    )
     script.main(args)
     answers = writer_root / "results/alol/prompt_writer/main/answers.jsonl"
     first, table = answers.read_bytes(), (answers.parent / "prompt_writer.csv").read_text()
@@ -565,13 +604,13 @@ def test_arith_with_expected_rewards(writer_root, tmp_path):
     assert all(0 < row.meta[EXPECTED] < 1 for row in read)
 
 
-# --- best of N -------------------------------------------------------------------------------------------------
+# --- best of N
+# -------------------------------------------------------------------------------------------------
 
 
 def test_the_quoted_table_is_the_committed_one():
-    import runpy
+    from prompt_oirl.alol.experiments.written_prompts import render
 
-    render = runpy.run_path(str(REPO_ROOT / "scripts" / "evaluate_prompt_writer.py"))["render"]
     rows = read_csv(REPO_ROOT / "results" / "reference" / "alol_prompt_writer.csv", remedy="")
     quoted = (REPO_ROOT / "docs" / "a_lol_tasks.md").read_text(encoding="utf-8")
     assert f"<!-- table: alol_prompt_writer -->\n{render(rows)}<!-- end -->" in quoted
@@ -594,11 +633,11 @@ def test_votes_and_calls():
 
 
 def test_ranking_drops_repeats_and_puts_empty_prompts_last(writer_root):
-    judge = log_reward.load(writer_root / "alol_exps/prompt_writer/main/data" / prompt_writer.JUDGE)
+    reward_model = log_reward.load(writer_root / "alol_exps/prompt_writer/main/data" / prompt_writer.JUDGE)
     question = "Ann has 3 apples and finds 4 more. How many apples does Ann have in total?"
-    (ranking,) = best_of_n.ranked(judge, [question], [["Think.", " ", "Think.", "Answer:"]])
+    (ranking,) = best_of_n.ranked(reward_model, [question], [["Think.", " ", "Think.", "Answer:"]])
     assert [prompt for prompt, _ in ranking][-1] == " " and len(ranking) == 3 and ranking[-1][1] == 0
-    wanted = judge.score([question] * 2, ["Think.", "Answer:"])
+    wanted = reward_model.score([question] * 2, ["Think.", "Answer:"])
     assert sorted(r for _, r in ranking[:2]) == pytest.approx(sorted(wanted))
 
 

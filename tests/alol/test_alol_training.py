@@ -8,17 +8,18 @@ import numpy as np
 import pytest
 import torch
 
-from prompt_oirl.alol import advantages, toy
-from prompt_oirl.alol.losses import choose_loss
 from prompt_oirl.alol.rows import Limits, encode_rows
-from prompt_oirl.alol.sampling import make_sampler
-from prompt_oirl.alol.training import Recipe, TrainingRows, train
-from prompt_oirl.alol.value_estimate import ValueHead
+from prompt_oirl.alol.tasks import toy
+from prompt_oirl.alol.training import advantages
+from prompt_oirl.alol.training.loop import TrainingRecipe, TrainingRows, train
+from prompt_oirl.alol.training.losses import choose_loss
+from prompt_oirl.alol.training.sampling import make_sampler
+from prompt_oirl.alol.training.value_estimate import ValueHead
 from prompt_oirl.io.files import InputError
 
 ROWS = toy.make_rows({"train": 60}, 0)["train"]
 TOKENS = encode_rows(ROWS, toy.make_model(0)[1], Limits(8, 5))
-RECIPE = Recipe(steps=8, batch_size=4, accumulation=2, learning_rate=1e-2, warmup=2, save_every=3)
+RECIPE = TrainingRecipe(steps=8, batch_size=4, accumulation=2, learning_rate=1e-2, warmup=2, save_every=3)
 
 
 @pytest.fixture(scope="module")

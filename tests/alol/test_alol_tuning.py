@@ -13,13 +13,13 @@ import pytest
 import torch
 from alol_steps import call, table
 
-from prompt_oirl.alol import toy
-from prompt_oirl.alol.checkpoints import ModelSource, make_trainable, save_model
-from prompt_oirl.alol.log_probabilities import collate, token_log_probs
-from prompt_oirl.alol.losses import choose_loss
+from prompt_oirl.alol.models.checkpoints import ModelSource, make_trainable, save_model
+from prompt_oirl.alol.models.log_probabilities import collate, token_log_probs
 from prompt_oirl.alol.rows import Limits, encode_rows
-from prompt_oirl.alol.sampling import RowSampler
-from prompt_oirl.alol.training import Recipe, TrainingRows, one_step
+from prompt_oirl.alol.tasks import toy
+from prompt_oirl.alol.training.loop import TrainingRecipe, TrainingRows, one_step
+from prompt_oirl.alol.training.losses import choose_loss
+from prompt_oirl.alol.training.sampling import RowSampler
 from prompt_oirl.io.files import REPO_ROOT, InputError
 
 ROWS = toy.make_rows({"train": 24}, 0)["train"]
@@ -44,7 +44,17 @@ def says(source: ModelSource) -> torch.Tensor:
 
 def test_a_lora_policy_is_an_adapter_that_step_5_and_more_training_read(root):
     pytest.importorskip("peft")
-    call(4, root, tuning="lora", lora_rank=4, max_steps=3, batch_size=8, learning_rate=1e-2, policy="lora", eval_every=0)  # fmt: skip
+    call(
+        4,
+        root,
+        tuning="lora",
+        lora_rank=4,
+        max_steps=3,
+        batch_size=8,
+        learning_rate=1e-2,
+        policy="lora",
+        eval_every=0,
+    )
     folder = root / "alol_exps" / "toy" / "main"
     files = {p.name for p in (folder / "policies" / "lora" / "model").iterdir()}
     assert "adapter_model.safetensors" in files and "model.safetensors" not in files
@@ -55,7 +65,9 @@ def test_a_lora_policy_is_an_adapter_that_step_5_and_more_training_read(root):
     call(5, root, policies="lora")
     call(5, root, model_name_or_path=base, adapter_path=adapter, output_dir=root / "elsewhere")
     results = root / "results" / "alol" / "toy" / "main" / "lora" / "test"
-    assert (root / "elsewhere" / "test" / "predictions.jsonl").read_bytes() == (results / "predictions.jsonl").read_bytes()  # fmt: skip
+    assert (root / "elsewhere" / "test" / "predictions.jsonl").read_bytes() == (
+        results / "predictions.jsonl"
+    ).read_bytes()
     call(3, root, model_name_or_path=base, adapter_path=adapter, value_epochs=1, value_samples=1)
     flags = {
         "model_name_or_path": base,
@@ -107,10 +119,12 @@ def test_qlora_learns_on_the_cpu(tmp_path):
 def steps(model, n: int, **flags) -> list[dict[str, float]]:
     weights = {name: p for name, p in model.named_parameters() if p.requires_grad}
     optimiser = torch.optim.AdamW(weights.values(), lr=1e-2, foreach=False)
-    recipe = Recipe(steps=n, batch_size=12, learning_rate=1e-2, **flags)
+    recipe = TrainingRecipe(steps=n, batch_size=12, learning_rate=1e-2, **flags)
     sampler = RowSampler(np.arange(len(TOKENS)), None, 0)
     rows = TrainingRows(TOKENS)
-    return [one_step(model, weights, rows, choose_loss("nll"), sampler, recipe, 0, optimiser, i) for i in range(n)]  # fmt: skip
+    return [
+        one_step(model, weights, rows, choose_loss("nll"), sampler, recipe, 0, optimiser, i) for i in range(n)
+    ]
 
 
 def test_recomputed_activations_change_nothing():
@@ -126,17 +140,49 @@ def test_recomputed_activations_change_nothing():
 @pytest.mark.slow
 def test_two_processes_follow_the_path_of_one(root, tmp_path):
     pytest.importorskip("accelerate")
-    flags = ["--root", str(root), "--algorithm", "nll", "--max_steps", "4", "-bs", "7", "-as", "2", "--eval_every", "2", "--validation_prompts", "6"]  # fmt: skip
+    flags = [
+        "--root",
+        str(root),
+        "--algorithm",
+        "nll",
+        "--max_steps",
+        "4",
+        "-bs",
+        "7",
+        "-as",
+        "2",
+        "--eval_every",
+        "2",
+        "--validation_prompts",
+        "6",
+    ]
     name = "alol_step4_train_policy.py"
     runs = {
         "one": [sys.executable],
-        "two": [sys.executable, "-m", "accelerate.commands.launch", "--cpu", "--num_processes", "2", "--num_machines", "1", "--mixed_precision", "no", "--dynamo_backend", "no"],
-    }  # fmt: skip
+        "two": [
+            sys.executable,
+            "-m",
+            "accelerate.commands.launch",
+            "--cpu",
+            "--num_processes",
+            "2",
+            "--num_machines",
+            "1",
+            "--mixed_precision",
+            "no",
+            "--dynamo_backend",
+            "no",
+        ],
+    }
     for policy, command in runs.items():
         done = subprocess.run(
-            [*command, name, *flags, "--policy", policy], cwd=REPO_ROOT / "alol_exps", capture_output=True, text=True, timeout=200,
+            [*command, name, *flags, "--policy", policy],
+            cwd=REPO_ROOT / "alol_exps",
+            capture_output=True,
+            text=True,
+            timeout=200,
             env=os.environ | {"OMP_NUM_THREADS": "1"},
-        )  # fmt: skip
+        )
         assert done.returncode == 0, done.stderr
     folder = root / "alol_exps" / "toy" / "main" / "policies"
     one, two = (table(folder / policy / "curve.csv") for policy in runs)

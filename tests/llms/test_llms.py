@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from misbehaving_server import FAULTS, Handler
 from scipy.stats import chisquare, kstest
 
-from prompt_oirl.alol import toy
+from prompt_oirl.alol.tasks import toy
 from prompt_oirl.data.prompts import Prompt
 from prompt_oirl.io.files import InputError
 from prompt_oirl.llms import Generation, item_seed

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from opro_toy import HELPFUL, mutate_last, pick, quality, toy_answer, toy_parts, toy_reply, toy_task
 
-from prompt_oirl.alol import toy
+from prompt_oirl.alol.tasks import toy
 from prompt_oirl.data import interactions
 from prompt_oirl.data.interactions import Interaction
 from prompt_oirl.data.log_store import LogFiles

@@ -1,0 +1,1 @@
+"""PRO, PPO, and DPO and RLOO through TRL, on the same rows."""

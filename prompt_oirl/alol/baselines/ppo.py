@@ -1,0 +1,243 @@
+"""PPO as an online baseline: clipped surrogate, value head, KL penalty per token.
+
+Sources: Schulman et al. 2017; Ziegler et al. 2019.
+
+A round answers prompts with the policy at temperature 1, rewards the whole responses, and makes several
+updates on them. With l_t, l0_t the log-probabilities under the policy that answered and under the reference,
+R the response's reward and V_t a linear value of the last state before token t,
+
+    r_t     = -kl_coefficient (l_t - l0_t) + [t = T] R
+    delta_t = r_t + gamma V_{t+1} - V_t
+    A_t     = sum_k (gamma lambda)^k delta_{t+k}                (GAE), made mean 0, variance 1
+    L       = -mean_t min(q_t A_t, clip(q_t, 1 - e, 1 + e) A_t)
+              + c mean_t max((V - G)^2, (V_clipped - G)^2) / 2
+
+with q_t = exp(new l_t - l_t) and G = A + V, means over the tokens of a batch.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+
+from prompt_oirl.alol.models.log_probabilities import (
+    TokenBatch,
+    Tokens,
+    collate,
+    log_probs_and_response_states,
+    token_log_probs,
+)
+from prompt_oirl.alol.training.best_weights import BestWeights
+from prompt_oirl.alol.training.loop import TrainingRecipe, apply_update
+from prompt_oirl.alol.training.sampling import RowSampler
+
+ScoreAnswers = Callable[[Sequence[int], Sequence[str]], np.ndarray]
+
+
+@dataclass(frozen=True)
+class PPORecipe:
+    """A round is rounds_of * batch_size responses, gone over `epochs` times."""
+
+    rounds_of: int = 2
+    epochs: int = 2
+    clip: float = 0.2
+    value_clip: float = 0.2
+    value_coefficient: float = 0.1
+    kl_coefficient: float = 0.05
+    gamma: float = 1.0
+    lam: float = 0.95
+
+
+def token_rewards(
+    scores: torch.Tensor, gap: torch.Tensor, mask: torch.Tensor, kl_coefficient: float
+) -> torch.Tensor:
+    """r_t (B, T): the KL penalty on every token, the score (B,) on the last one."""
+    last = torch.zeros_like(gap)
+    last[torch.arange(len(mask)), mask.sum(1) - 1] = scores.to(gap.dtype)
+    return (last - kl_coefficient * gap) * mask
+
+
+def generalised_advantages(
+    rewards: torch.Tensor, values: torch.Tensor, mask: torch.Tensor, gamma: float, lam: float
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """GAE advantages and returns, both (B, T); responses stand at the left, padding counts as ended."""
+    advantages = torch.zeros_like(rewards)
+    running = torch.zeros(len(rewards), dtype=rewards.dtype, device=rewards.device)
+    following = torch.zeros_like(running)
+    for t in reversed(range(rewards.shape[1])):
+        alive = mask[:, t].to(rewards.dtype)
+        running = alive * (rewards[:, t] + gamma * following - values[:, t] + gamma * lam * running)
+        following = alive * values[:, t]
+        advantages[:, t] = running
+    return advantages, advantages + values * mask
+
+
+def ppo_loss(
+    log_probs: torch.Tensor,
+    old: torch.Tensor,
+    advantages: torch.Tensor,
+    values: torch.Tensor,
+    old_values: torch.Tensor,
+    returns: torch.Tensor,
+    mask: torch.Tensor,
+    recipe: PPORecipe,
+) -> torch.Tensor:
+    """The loss of a batch, all arguments (B, T)."""
+    ratio = (log_probs - old).exp()
+    clipped = ratio.clamp(1 - recipe.clip, 1 + recipe.clip)
+    policy = -torch.minimum(ratio * advantages, clipped * advantages)
+    near = old_values + (values - old_values).clamp(-recipe.value_clip, recipe.value_clip)
+    value = torch.maximum((values - returns) ** 2, (near - returns) ** 2) / 2
+    return ((policy + recipe.value_coefficient * value) * mask).sum() / mask.sum()
+
+
+@torch.no_grad()
+def sample(
+    model: Any, tokenizer: Any, prompts: Sequence[list[int]], limit: int, seed: int
+) -> list[list[int]]:
+    """One response per prompt at temperature 1, as token ids with its end of text unless it was cut off."""
+    width, pad = max(map(len, prompts)), tokenizer.pad_token_id
+    device = next(model.parameters()).device
+    ids = torch.tensor([[pad] * (width - len(p)) + p for p in prompts], device=device)
+    mask = torch.tensor([[0] * (width - len(p)) + [1] * len(p) for p in prompts], device=device)
+    cuda = [device] if device.type == "cuda" else []
+    with torch.random.fork_rng(devices=cuda):
+        torch.manual_seed(seed)
+        out = model.generate(
+            input_ids=ids,
+            attention_mask=mask,
+            max_new_tokens=limit,
+            do_sample=True,
+            temperature=1.0,
+            top_p=1.0,
+            top_k=0,
+            pad_token_id=pad,
+            eos_token_id=tokenizer.eos_token_id,
+        )
+    found = []
+    for row in out[:, width:].tolist():
+        end = row.index(tokenizer.eos_token_id) + 1 if tokenizer.eos_token_id in row else len(row)
+        found.append(row[:end])
+    return found
+
+
+def train_ppo(
+    model: Any,
+    tokenizer: Any,
+    tokens: Sequence[Tokens],
+    rewards: ScoreAnswers,
+    response_limit: int,
+    recipe: TrainingRecipe,
+    ppo: PPORecipe,
+    selection: BestWeights,
+    bar: Any = None,
+) -> list[dict[str, float]]:
+    """Train `model` in place; `rewards` scores (rows, response texts). Returns the curve."""
+    reference = copy.deepcopy(model).eval().requires_grad_(False)
+    device = next(model.parameters()).device
+    head = torch.nn.Linear(model.config.get_text_config().hidden_size, 1).to(device)
+    torch.nn.init.zeros_(head.weight)
+    torch.nn.init.zeros_(head.bias)
+    weights = [p for p in model.parameters() if p.requires_grad] + list(head.parameters())
+    optimiser = torch.optim.AdamW(weights, lr=recipe.learning_rate, weight_decay=recipe.weight_decay)
+    sampler = RowSampler(np.arange(len(tokens)), None, recipe.seed)
+    size, curve, step, number = recipe.batch_size * recipe.accumulation, [], 0, 0
+    model.eval()
+    selection.begin(model)
+    while step < recipe.steps:
+        asked = sampler.draw(number, ppo.rounds_of * size).tolist()
+        seed = recipe.seed * 1_000_003 + number
+        said = sample(model, tokenizer, [tokens[i].prompt for i in asked], response_limit, seed)
+        scores = rewards(asked, tokenizer.batch_decode(said, skip_special_tokens=True))
+        rows = [Tokens(tokens[i].prompt, ids) for i, ids in zip(asked, said)]
+        number += 1
+        for places, frozen in _passes(
+            model,
+            reference,
+            head,
+            rows,
+            scores,
+            ppo,
+            size,
+            recipe.seed + number,
+            tokenizer.pad_token_id,
+            device,
+        ):
+            optimiser.zero_grad(set_to_none=True)
+            log_probs, states = log_probs_and_response_states(model, frozen.batch)
+            values = head(states.float())[..., 0]
+            loss = ppo_loss(
+                log_probs,
+                frozen.log_probs,
+                frozen.advantages,
+                values,
+                frozen.values,
+                frozen.returns,
+                frozen.batch.mask,
+                ppo,
+            )
+            loss.backward()
+            row = {"loss": loss.item(), "weight": float(scores[places].mean()), "kl": frozen.kl}
+            row |= apply_update(weights, optimiser, recipe, step, row["loss"])
+            step += 1
+            score = selection.after(model, step, step == recipe.steps)
+            curve.append({"step": float(step)} | row | ({} if score is None else {"score": score}))
+            if bar is not None:
+                bar.update(1)
+            if step == recipe.steps:
+                break
+    selection.restore(model)
+    return curve
+
+
+@dataclass(frozen=True)
+class _Frozen:
+    """What the policy that answered says about a batch; all (B, T)."""
+
+    batch: TokenBatch
+    log_probs: torch.Tensor
+    values: torch.Tensor
+    advantages: torch.Tensor
+    returns: torch.Tensor
+    kl: float
+
+
+def _passes(
+    model: Any,
+    reference: Any,
+    head: Any,
+    rows: list[Tokens],
+    scores: np.ndarray,
+    ppo: PPORecipe,
+    size: int,
+    seed: int,
+    pad: int,
+    device: Any,
+) -> Any:
+    """Batches of a round, `epochs` times in new orders; numbers of the old policy are computed before any
+    update."""
+    batches = []
+    for at in range(0, len(rows), size):
+        places = list(range(at, min(at + size, len(rows))))
+        batch = collate([rows[i] for i in places], pad, device)
+        with torch.no_grad():
+            log_probs, states = log_probs_and_response_states(model, batch)
+            gap = log_probs - token_log_probs(reference, batch)
+            values = head(states.float())[..., 0] * batch.mask
+            given = token_rewards(
+                torch.from_numpy(scores[places]).to(device), gap, batch.mask, ppo.kl_coefficient
+            )
+            advantages, returns = generalised_advantages(given, values, batch.mask, ppo.gamma, ppo.lam)
+            real = advantages[batch.mask]
+            scaled = (advantages - real.mean()) / (real.std() + 1e-6) * batch.mask
+        kl = float(gap.sum(1).mean())
+        batches.append((places, _Frozen(batch, log_probs, values, scaled, returns, kl)))
+    rng = np.random.default_rng(seed)
+    for _ in range(ppo.epochs):
+        for i in rng.permutation(len(batches)).tolist():
+            yield batches[i]

@@ -1,0 +1,1 @@
+"""What policies say and earn, as tables and figures."""

@@ -1,0 +1,130 @@
+"""What a policy says: responses to a split's prompts, their rewards, length, diversity, and how likely it
+finds the data."""
+
+from __future__ import annotations
+
+import math
+from collections import defaultdict
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+
+from prompt_oirl.alol.evaluation.aggregation import interval
+from prompt_oirl.alol.models.log_probabilities import Tokens, by_length, collate, token_log_probs
+from prompt_oirl.alol.rows import Limits, Row
+from prompt_oirl.alol.tasks.task import Task
+from prompt_oirl.llms import item_seed
+from prompt_oirl.llms.generation import Decoding
+from prompt_oirl.llms.transformers_llm import TransformersLLM
+from prompt_oirl.stats.metrics import ClusterBootstrap
+
+METRICS = ["segment", "metric", "value", "ci_low", "ci_high", "n", "groups"]
+
+
+def respond(
+    llm: TransformersLLM,
+    rows: Sequence[Row],
+    tokens: Sequence[Tokens],
+    decoding: Decoding,
+    samples: int = 1,
+    report: Callable[[int], Any] = lambda n: None,
+) -> list[list[str]]:
+    """`samples` responses to every row's prompt; the noise belongs to (seed, prompt, sample), not to the
+    batch."""
+    pending = [(i, k) for i in range(len(rows)) for k in range(samples)]
+    pending.sort(key=lambda place: -len(tokens[place[0]].prompt))
+    found = [[""] * samples for _ in rows]
+    for at in range(0, len(pending), llm.batch_size):
+        batch = pending[at : at + llm.batch_size]
+        answers = llm.complete(
+            [tokens[i].prompt for i, _ in batch],
+            decoding.max_new_tokens,
+            decoding.temperature,
+            decoding.top_p,
+            [item_seed(decoding.seed, rows[i].prompt, k) for i, k in batch],
+        )
+        for (i, k), answer in zip(batch, answers):
+            found[i][k] = answer.text
+        report(len(batch))
+    return found
+
+
+def llm_of(model: Any, tokenizer: Any, limits: Limits, batch_size: int) -> TransformersLLM:
+    """The model as it is, ready to respond within the limits."""
+    return TransformersLLM.of(
+        model, tokenizer, limits.max_prompt_length + limits.max_response_length, batch_size
+    )
+
+
+def reward_responses(
+    task: Task, rows: Sequence[Row], responses: Sequence[Sequence[str]]
+) -> list[list[dict[str, float]]]:
+    """Components of every response, nested like `responses`."""
+    samples = len(responses[0])
+    flat = task.reward(
+        [row for row in rows for _ in range(samples)], [t for found in responses for t in found]
+    )
+    return [flat[i * samples : (i + 1) * samples] for i in range(len(rows))]
+
+
+@torch.no_grad()
+def row_nll(
+    model: Any, tokens: Sequence[Tokens], pad_id: int, device: str, batch_size: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """Negative log-likelihood of every row's response in nats (n,), and its number of tokens (n,)."""
+    nll = np.zeros(len(tokens))
+    for places in by_length(tokens, batch_size):
+        batch = collate([tokens[i] for i in places], pad_id, device)
+        nll[places] = -token_log_probs(model, batch).sum(1).cpu().numpy()
+    return nll, np.array([len(row.response) for row in tokens])
+
+
+def distinct(texts: Sequence[str], n: int) -> float:
+    """Different n-grams of lower-case words over all responses, per n-gram (distinct-n)."""
+    grams = [
+        tuple(words[i : i + n])
+        for words in (text.lower().split() for text in texts)
+        for i in range(len(words) - n + 1)
+    ]
+    return len(set(grams)) / len(grams) if grams else float("nan")
+
+
+def metric_rows(
+    rows: Sequence[Row],
+    responses: Sequence[Sequence[str]],
+    components: Sequence[Sequence[dict[str, float]]],
+    nll: np.ndarray,
+    lengths: np.ndarray,
+    seed: int = 0,
+) -> list[dict[str, Any]]:
+    """Rows of metrics.csv, over all prompts and per segment, with 95 % intervals by bootstrap over groups,
+    which count alike.
+
+    `nll` and `lengths` are of the rows' own responses: perplexity is exp(sum of nll / sum of lengths).
+    distinct-n has no interval: a resample repeats whole responses.
+    """
+    found = []
+    for segment in ("all", *sorted({row.segment for row in rows} - {""})):
+        here = [i for i, row in enumerate(rows) if segment in ("all", row.segment)]
+        boot = ClusterBootstrap(np.array([rows[i].cluster for i in here]), seed)
+        scores = {name: [[c[name] for c in components[i]] for i in here] for name in components[here[0]][0]}
+        scores["length_words"] = [[len(text.split()) for text in responses[i]] for i in here]
+        common = {"segment": segment, "n": len(here), "groups": boot.n_clusters}
+        for name, of_prompts in scores.items():
+            groups: dict[str, list[float]] = defaultdict(list)
+            for i, of_prompt in zip(here, of_prompts):
+                groups[rows[i].cluster] += of_prompt
+            value, low, high, *_ = interval([""], [{g: float(np.mean(v)) for g, v in groups.items()}])
+            found.append(common | {"metric": name, "value": value, "ci_low": low, "ci_high": high})
+        value, low, high = (
+            math.exp(x) for x in boot.ratio(nll[here][:, None], lengths[here][:, None].astype(float))[0]
+        )
+        found.append(
+            common | {"metric": "perplexity_of_data", "value": value, "ci_low": low, "ci_high": high}
+        )
+        for n in (1, 2, 3):
+            score = distinct([text for i in here for text in responses[i]], n)
+            found.append(common | {"metric": f"distinct_{n}", "value": score})
+    return found

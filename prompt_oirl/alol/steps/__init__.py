@@ -1,0 +1,1 @@
+"""What the scripts in alol_exps/ do: their flags and their work."""

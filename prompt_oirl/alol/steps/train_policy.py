@@ -1,0 +1,153 @@
+"""Step 4: a policy trained from the reference, and its folder: model/, policy.json, curve.csv and
+curve.png."""
+
+from __future__ import annotations
+
+import shutil
+import sys
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from prompt_oirl.alol.evaluation.figures import draw_curve
+from prompt_oirl.alol.models import processes
+from prompt_oirl.alol.models.checkpoints import ModelSource, make_trainable, save_model
+from prompt_oirl.alol.policies import Baseline, LossAlgorithm, PolicyData, TrainedPolicy, train_policy
+from prompt_oirl.alol.rows import Limits, Row, encode_rows, rows_hash
+from prompt_oirl.alol.steps.options import LengthOptions, PolicyModelOptions, TrainingOptions
+from prompt_oirl.alol.training import advantages
+from prompt_oirl.alol.training.loop import CURVE, TrainingRecipe
+from prompt_oirl.io.files import InputError, sha256, write_csv, write_json
+from prompt_oirl.io.manifest import Manifest, check_finished
+
+
+@dataclass
+class PolicyOptions(PolicyModelOptions, LengthOptions, TrainingOptions):
+    """Flags of both scripts of step 4."""
+
+    policy: str | None = None
+    """Name of the policy's folder; by default <algorithm>-seed<seed>."""
+    validation_prompts: int = 200
+    """Validation prompts that a validation answers, once each."""
+
+    def recipe_for(self, rows: int) -> TrainingRecipe:
+        """The recipe for so many rows, or pairs."""
+        task = self.task.settings
+        return self.recipe(task.steps, task.rate, task.batch_size, task.validations, rows, self.seed)
+
+
+def train_and_save(args: PolicyOptions, algorithm: LossAlgorithm | Baseline) -> None:
+    """Train a policy from the reference and write its folder, unless that is up to date."""
+    args.check_adapter()
+    task = args.task
+    rows, validation, limits = args.rows("train"), args.rows("validation"), args.limits(task)
+    source = args.reference
+    policy = args.policy or f"{algorithm.name}-seed{args.seed}"
+    folder = args.policy_folder(policy)
+    if args.validation_prompts < 1:
+        raise InputError(f"--validation_prompts {args.validation_prompts}: give 1 or more")
+    key, cache = None, None
+    if algorithm.needs_advantages:
+        key, cache = advantages_file(args, source, rows, limits)
+    inputs = [args.data_file(split) for split in ("train", "validation")]
+    arguments = args.arguments(model=source.hash, advantages=key)
+    manifest = Manifest(folder / "step4.json", arguments, inputs, args.root)
+    if manifest.is_current() and not args.force:
+        print(f"{policy}: up to date ({folder})")
+        return
+    if args.force and processes.is_main():
+        shutil.rmtree(folder / "training", ignore_errors=True)
+    processes.wait()
+    model, tokenizer = source.load(processes.device_name())
+    model = make_trainable(model, args.tuning, args.lora_rank, args.lora_alpha)
+    tokens = encode_rows(rows, tokenizer, limits)
+    cached = advantages.load(cache, key, tokens) if key and cache else None
+    data = PolicyData(
+        task,
+        tokenizer,
+        limits,
+        rows,
+        tokens,
+        validation,
+        args.validation_prompts,
+        args.eval_batch_size,
+        cached,
+    )
+    about_inputs = {
+        "model": source.hash,
+        "rows": rows_hash(rows),
+        "advantages": key,
+        "limits": repr(limits),
+        "tuning": [args.tuning, args.lora_rank, args.lora_alpha],
+        "strategy": algorithm.settings["sampling_strategy"],
+        "validation": [rows_hash(validation), args.validation_prompts],
+    }
+    title = f"{task.name} {policy}"
+    trained = train_policy(
+        model, data, algorithm, args.recipe_for, args.seed, folder / "training", about_inputs, title=title
+    )
+    if not processes.is_main():
+        return
+    about = account(args, policy, algorithm, trained, len(rows))
+    manifest.finish(save_policy(folder, model, tokenizer, trained.curve, about))
+    report(policy, folder, algorithm, trained, len(rows))
+
+
+def advantages_file(
+    options: PolicyOptions, source: ModelSource, rows: Sequence[Row], limits: Limits
+) -> tuple[str, Path]:
+    """Key and file of the advantages that step 3 left for this model, rows and limits."""
+    head = options.folder / "advantages" / "value_head.safetensors"
+    if not head.is_file():
+        raise InputError(f"missing {head}: {advantages.STEP3}")
+    check_finished(options.folder / "step3.json", options.root, f"{advantages.STEP3} again")
+    key = advantages.cache_key(source.hash, sha256(head), rows_hash(rows), limits, options.precision)
+    return key, head.with_name(f"advantages.{key}.safetensors")
+
+
+def account(
+    args: PolicyOptions, policy: str, algorithm: LossAlgorithm | Baseline, trained: TrainedPolicy, rows: int
+) -> dict[str, Any]:
+    """policy.json; `rows` is the number of training rows."""
+    logged = isinstance(algorithm, LossAlgorithm)
+    found = {"task": args.task.name, "run": args.run, "seed": args.seed, "policy": policy}
+    found |= {"algorithm": algorithm.name} | algorithm.settings
+    if logged:
+        found |= {"tuning": args.tuning, "load_in_4bit": args.load_in_4bit}
+    found |= {"recipe": asdict(trained.recipe), "rows": trained.rows}
+    if logged:
+        found["share_of_rows"] = trained.rows / rows
+    return found | {
+        "steps": trained.steps,
+        "best_step": trained.best_step or trained.steps,
+        "validation": trained.best_score,
+        "validation_of_reference": trained.start_score,
+    }
+
+
+def save_policy(
+    folder: Path, model: Any, tokenizer: Any, curve: Sequence[dict[str, float]], about: dict[str, Any]
+) -> list[Path]:
+    """Write the folder that steps 5 and 6 read; returns its files."""
+    outputs = save_model(folder / "model", model, tokenizer)
+    files = [folder / name for name in ("curve.csv", "policy.json")]
+    write_csv(files[0], curve, CURVE)
+    write_json(files[1], about)
+    figure = draw_curve(curve, f"{about['task']}: {about['policy']}", files[0].with_suffix(".png"))
+    return [*outputs, *files, figure]
+
+
+def report(
+    policy: str, folder: Path, algorithm: LossAlgorithm | Baseline, trained: TrainedPolicy, rows: int
+) -> None:
+    """Print how training went; a warning where no update did better than the untrained model."""
+    score, start = trained.best_score, trained.start_score
+    if isinstance(algorithm, LossAlgorithm):
+        if start is not None and (score is None or score <= start):
+            print(f"warning: no validation beat the reference's {start:.4f}", file=sys.stderr)
+        learned_from = f"{trained.rows:,} of {rows:,} rows"
+    else:
+        learned_from = f"{trained.rows:,} {'pairs' if algorithm.paired else 'rows'}"
+    scored = "" if score is None else f", validation {score:.4f} at update {trained.best_step}"
+    print(f"{policy}: {trained.steps} updates on {learned_from}{scored}; in {folder}")

@@ -1,0 +1,1 @@
+"""The tasks: how rows are made and how a response is rewarded."""

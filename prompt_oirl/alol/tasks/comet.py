@@ -1,0 +1,159 @@
+"""The comet task: commonsense inferences. State = an event and a relation, action = the tail, reward = the
+critic's.
+
+Training and validation rows are ATOMIC10X with the critic's scores as published; test rows are ATOMIC 2020's
+events, each with the tail that the critic likes best. The published critic replaces PersonX and PersonY by
+names drawn anew at every call, so equal inputs got unequal rewards; here the names are always the same two.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from prompt_oirl.alol.rewards.scorers import load_critic
+from prompt_oirl.alol.rows import FINAL, Row
+from prompt_oirl.alol.tasks import raw_files
+from prompt_oirl.alol.tasks.published_settings import COMET, CRITIC
+from prompt_oirl.alol.tasks.task import Prepared, Request, Task, drawn
+from prompt_oirl.alol.tasks.task_rewards import Component, Rewards
+from prompt_oirl.io.files import InputError, read_jsonl, read_lines, write_json
+
+ATOMIC10X, ATOMIC2020 = "symbolic_knowledge_distillation/ATOMIC10X.jsonl", "atomic2020/test.tsv"
+SCORE = "p_valid_model"
+SPLITS = {"train": "train", "val": "validation"}
+VALIDATION_ROWS = 10_000
+NAMES = {"PersonX": "Alex", "PersonY": "Robin"}
+# What a relation says, between the event and the tail.
+RELATIONS = {
+    "HinderedBy": "can be hindered by",
+    "xNeed": "but before, PersonX needed",
+    "xWant": "as a result, PersonX wants",
+    "xIntent": "because PersonX wanted",
+    "xReact": "as a result, PersonX feels",
+    "xAttr": "so, PersonX is seen as",
+    "xEffect": "as a result, PersonX",
+}
+
+
+def prompt_of(head: str, relation: str) -> str:
+    """What the policy reads."""
+    return f"<head> {head.strip()} </head> <relation> {relation} </relation> [GEN] "
+
+
+def judged_text(row: Row, tail: str) -> tuple[str, str]:
+    """The critic's two texts: the event, and relation and tail in words."""
+    pair = row.meta["head"].strip(), f"{RELATIONS[row.meta['relation']]} {tail.strip()}"
+    for person, name in NAMES.items():
+        pair = pair[0].replace(person, name), pair[1].replace(person, name)
+    return pair
+
+
+def _row(id: str, head: str, relation: str, tail: str, score: float) -> Row:
+    return Row(
+        id,
+        prompt_of(head, relation),
+        tail.strip(),
+        {SCORE: score, FINAL: score},
+        group=head.strip(),
+        segment=relation,
+        meta={"head": head, "relation": relation},
+    )
+
+
+def read_atomic10x(path: Path) -> dict[str, list[Row]]:
+    """Training and validation rows with the scores of the critic."""
+    splits: dict[str, list[Row]] = {"train": [], "validation": []}
+    remedy = "unpack the archive again"
+    for number, line in enumerate(read_jsonl(path, remedy=remedy), 1):
+        texts = [line.get(name) for name in ("head", "relation", "tail", "split")]
+        score = line.get(SCORE)
+        if not all(isinstance(text, str) for text in texts) or texts[1] not in RELATIONS:
+            raise InputError(
+                f"{path}:{number}: head, tail or split is missing, or the relation unknown; {remedy}"
+            )
+        if not isinstance(score, int | float) or not math.isfinite(score) or not 0 <= score <= 1:
+            raise InputError(
+                f"{path}:{number}: {SCORE} is {score!r}, expected a number from 0 to 1; {remedy}"
+            )
+        head, relation, tail, split = (str(text) for text in texts)
+        if split in SPLITS and tail.strip() and head.strip():
+            splits[SPLITS[split]].append(_row(f"atomic10x-{number}", head, relation, tail, float(score)))
+    return splits
+
+
+def read_atomic2020(path: Path) -> Iterator[tuple[str, str, str]]:
+    """Event, relation and tail of every line with a known relation."""
+    for number, line in enumerate(read_lines(path, remedy="unpack ATOMIC 2020 again"), 1):
+        cells = line.rstrip("\r\n").split("\t")
+        if len(cells) != 3:
+            raise InputError(
+                f"{path}:{number}: {len(cells)} columns, expected head, relation and tail; unpack it again"
+            )
+        if cells[1] in RELATIONS and cells[2].strip() and cells[0].strip():
+            yield cells[0], cells[1], cells[2]
+
+
+def inputs(request: Request) -> list[Path]:
+    """The two ATOMIC files."""
+    return raw_files.find(request, [ATOMIC10X, ATOMIC2020])
+
+
+def prepare(request: Request) -> Prepared:
+    """The critic scores test tails only."""
+    train_file, test_file = inputs(request)
+    splits: dict[str, list[Row]] = read_atomic10x(train_file)
+    scorer = rewards(request.data)
+    models = scorer.replaced(request.reward_models)
+    if models[SCORE] == CRITIC:
+        models[SCORE] = str(request.root / CRITIC)
+    candidates = [
+        _row(f"atomic2020-{i}", *triple, 0.0) for i, triple in enumerate(read_atomic2020(test_file))
+    ]
+    events = {(row.group, row.segment): row for row in candidates}
+    asked = drawn(list(events.values()), request.sizes.get("test"), [request.seed, 2])
+    kept = {(row.group, row.segment) for row in asked}
+    candidates = [row for row in candidates if (row.group, row.segment) in kept]
+    scores: list[dict[str, Any]] = scorer.score_split("test", candidates, models)
+    best: dict[tuple[str, str], Row] = {}
+    for row, found in zip(candidates, scores):
+        key = (row.group, row.segment)
+        if key not in best or found[FINAL] > best[key].reward:
+            best[key] = replace(row, components=found)
+    splits["test"] = list(best.values())
+    sizes = {"validation": VALIDATION_ROWS} | request.sizes
+    held = {row.group for row in splits["test"]} | {row.group for row in splits["validation"]}
+    before = len(splits["train"])
+    splits["train"] = [row for row in splits["train"] if row.group not in held]
+    note = f"comet: {before - len(splits['train']):,} training rows dropped whose event is held out"
+    for number, split in enumerate(("train", "validation")):
+        splits[split] = drawn(splits[split], sizes.get(split), [request.seed, number])
+    noted = request.data / "rewards.json"
+    write_json(noted, models)
+    return Prepared(splits, [noted], note)
+
+
+def rewards(data: Path) -> Rewards:
+    """The reward of a run, whose data folder is given."""
+    # Generated text is read up to its first full stop, as published.
+    return Rewards((Component(SCORE, CRITIC, load_critic, judged_text),), data, (".",))
+
+
+TASK = Task(
+    name="comet",
+    max_reward=1.0,
+    metric=SCORE,
+    make_reward=rewards,
+    inputs=inputs,
+    prepare=prepare,
+    needs=("head", "relation"),
+    max_prompt_length=512,
+    max_response_length=30,
+    temperature=1.0,
+    top_p=0.9,
+    settings=COMET,
+    base_model="data/fetched/by_hand/comet-distill",
+)

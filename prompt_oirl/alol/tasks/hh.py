@@ -1,0 +1,157 @@
+"""The hh task: a helpful and harmless assistant, on pairs of responses that a reward model scored.
+
+A line holds {prefix: [turns, turns], suffix: [response, response], reward: [logit, logit], sft_index, meta}.
+Turns begin with <|prompter|> or <|assistant|>, the last one is <|assistant|> alone. Every line gives two
+training rows, the chosen response and the other one (`chosen` false), whose reward is the sigmoid of its
+logit. Lines with a response that breaks off with a colon, or is empty, are dropped from training, as
+published.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from prompt_oirl.alol.rewards.scorers import load_pooled_neox
+from prompt_oirl.alol.rows import FINAL, Row
+from prompt_oirl.alol.tasks import raw_files
+from prompt_oirl.alol.tasks.published_settings import HH
+from prompt_oirl.alol.tasks.task import Prepared, Request, Task, drawn
+from prompt_oirl.alol.tasks.task_rewards import Component, Rewards
+from prompt_oirl.io.files import InputError, read_jsonl, write_json
+
+TRAIN, VALIDATION = "hh_train_len2/train.json", "hh_dev/sampled_dev.json"
+SEGMENTS = ("harmless_base", "helpful_base", "helpful_online", "helpful_rejection")
+TESTS = tuple(f"hh_test/{name}.json" for name in SEGMENTS)
+PREAMBLE = (
+    "A chat between a curious human and an artificial intelligence assistant. The assistant gives helpful, "
+    "detailed, "
+    "and polite answers to the user's questions.\n"
+)
+SPEAKERS = {"<|prompter|>": " ### Human: ", "<|assistant|>": " ### Assistant: "}
+REWARD = "OpenAssistant/oasst-rm-2.1-pythia-1.4b-epoch-2.5"
+# The published tables judge test responses by a larger one, which no training saw:
+# alol_step5_evaluate.py --reward_models preference=OpenAssistant/oasst-rm-2-pythia-6.9b-epoch-1
+STOPS = ("###", "\n Human:", "\nHuman:")
+REMEDY = "download the file again"
+
+
+def prompt_of(turns: list[str]) -> str:
+    """What the policy reads."""
+    text = "".join(turns)
+    for mark, speaker in SPEAKERS.items():
+        text = text.replace(mark, speaker)
+    return PREAMBLE + text
+
+
+def judged_text(row: Row, response: str) -> str:
+    """What the reward model reads: every turn ends with the end of text, the response continues the last
+    one."""
+    turns = row.meta["turns"]
+    return END_OF_TURN.join([*turns[:-1], turns[-1] + response]) + END_OF_TURN
+
+
+END_OF_TURN = "<|endoftext|>"
+
+
+def read_pairs(path: Path, segment: str) -> Iterator[tuple[str, list[str], list[str], list[float], int]]:
+    """(segment, turns, two responses, two logits, place of the chosen one) of every line."""
+    for number, line in enumerate(read_jsonl(path, remedy=REMEDY), 1):
+        where = f"{path}:{number}"
+        try:
+            turns, responses, logits = line["prefix"][0], line["suffix"], line["reward"]
+            chosen = line.get("sft_index", 0)
+            known = all(isinstance(part, list) for part in (turns, responses, logits)) and isinstance(
+                chosen, int
+            )
+            known = known and turns[-1] == "<|assistant|>" and len(responses) == len(logits) > chosen >= 0
+            known = known and all(isinstance(text, str) for text in [*turns, *responses])
+        except (KeyError, IndexError, TypeError) as error:
+            raise InputError(f"{where}: prefix, suffix or reward is missing; {REMEDY}") from error
+        if not known:
+            raise InputError(
+                f"{where}: not turns up to <|assistant|> with a reward for every response; {REMEDY}"
+            )
+        if not all(isinstance(x, int | float) and math.isfinite(x) for x in logits):
+            raise InputError(f"{where}: the rewards are {logits!r}, expected numbers; drop or fix the line")
+        yield segment or _origin(line.get("meta")), turns, responses, logits, chosen
+
+
+def _origin(meta: Any) -> str:
+    """helpful_online of .../helpful-online/dev.jsonl."""
+    path = str(meta.get("path", "")) if isinstance(meta, dict) else ""
+    return Path(path).parent.name.replace("-", "_")
+
+
+def rows_of(path: Path, split: str, segment: str = "", both: bool = False) -> tuple[list[Row], int]:
+    """Rows of a file, and how many of its lines were dropped. `both`: training rows, of both responses."""
+    rows, dropped = [], 0
+    for i, (origin, turns, responses, logits, chosen) in enumerate(read_pairs(path, segment)):
+        broken = any(not text.strip() or text.strip().endswith(":") for text in responses)
+        if (both and broken) or not responses[chosen].strip():
+            dropped += 1
+            continue
+        for j in range(len(responses)) if both else [chosen]:
+            reward = 1 / (1 + math.exp(-max(-60.0, min(60.0, logits[j]))))
+            rows.append(
+                Row(
+                    f"{split}-{path.stem}-{i}-{j}",
+                    prompt_of(turns),
+                    responses[j].strip(),
+                    {"preference": reward, FINAL: reward},
+                    segment=origin,
+                    chosen=j == chosen,
+                    meta={"turns": turns},
+                )
+            )
+    return rows, dropped
+
+
+def inputs(request: Request) -> list[Path]:
+    """The files of pairs that step 1 reads."""
+    return [*raw_files.find(request, [TRAIN, VALIDATION]), *raw_files.present(request, TESTS)]
+
+
+def prepare(request: Request) -> Prepared:
+    """Rows with the logged rewards; the reward model is needed for generated responses only."""
+    train_file, validation_file, *tests = inputs(request)
+    train, dropped = rows_of(train_file, "train", both=True)
+    splits = {"train": train, "validation": rows_of(validation_file, "validation")[0]}
+    splits["test"] = [row for path in tests for row in rows_of(path, "test", path.stem)[0]]
+    # No prompt of validation or test is trained on.
+    held = {row.prompt for split in ("validation", "test") for row in splits[split]}
+    splits["train"] = [row for row in train if row.prompt not in held]
+    leaked = len(train) - len(splits["train"])
+    for number, split in enumerate(splits):
+        splits[split] = drawn(splits[split], request.sizes.get(split), [request.seed, number])
+    noted = request.data / "rewards.json"
+    write_json(noted, rewards(request.data).replaced(request.reward_models))
+    note = (
+        f"hh: {dropped:,} lines with a broken response dropped, "
+        f"{leaked:,} training rows whose prompt is held out"
+    )
+    return Prepared(splits, [noted], note)
+
+
+def rewards(data: Path) -> Rewards:
+    """The reward of a run, whose data folder is given."""
+    return Rewards((Component("preference", REWARD, load_pooled_neox, judged_text),), data, STOPS)
+
+
+TASK = Task(
+    name="hh",
+    max_reward=1.0,
+    metric=FINAL,
+    make_reward=rewards,
+    inputs=inputs,
+    prepare=prepare,
+    needs=("turns",),
+    max_prompt_length=640,
+    max_response_length=128,
+    temperature=1.0,
+    top_p=0.9,
+    settings=HH,
+    base_model="huggyllama/llama-7b",
+)
