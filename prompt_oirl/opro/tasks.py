@@ -19,10 +19,6 @@ from prompt_oirl.io.files import InputError, Paths
 from prompt_oirl.llms import item_seed
 from prompt_oirl.opro import benchmarks
 
-ANSWER_WORDS = {
-    "number": "a number", "choice": "the letter of an option", "bool": "yes or no, true or false, valid or invalid",
-    "text": "a short text",
-}  # fmt: skip
 _DESCRIPTIONS = {
     "gsm8k": "math word problems of grade-school level",
     "svamp": "short arithmetic word problems",
