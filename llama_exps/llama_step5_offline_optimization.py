@@ -30,7 +30,7 @@ from prompt_oirl.io.manifest import Manifest, run_step
 from prompt_oirl.llms import generation
 from prompt_oirl.llms.options import BudgetOptions, ModelOptions
 from prompt_oirl.pipeline import fits, live, offline_dataset
-from prompt_oirl.pipeline.evaluate import Judgement, judge
+from prompt_oirl.pipeline.evaluate import SelectorResults, evaluate_selectors
 from prompt_oirl.pipeline.offline_dataset import OfflineDataset
 from prompt_oirl.reports import costs, figures, published, summary, terminal
 
@@ -82,7 +82,7 @@ def main(args: Args) -> None:
     ]
     for dataset in offline_dataset.parse_datasets(args.dataset, known, STEP4):
         planned, records = finished_fits(plan, dataset, paths)
-        evaluated: list[tuple[Path, OfflineDataset, Judgement]] = []
+        evaluated: list[tuple[Path, OfflineDataset, SelectorResults]] = []
         for protocol in plan.groups():
             chosen = {fit: record for fit, record in zip(planned, records) if fit.group.startswith(protocol)}
             folder = paths.results(args.llm, dataset, protocol + plan.suffix)
@@ -94,9 +94,9 @@ def main(args: Args) -> None:
             manifest = Manifest(folder / "manifest.json", settings, inputs, args.root)
             if not manifest.is_current() or args.force or args.live:
                 data = offline_dataset.load(args.llm, dataset, paths)
-                judgements = judge_all(data, chosen, paths, args.assignments, f"{dataset} {protocol}")
-                manifest.finish(write_tables(folder, data, judgements, plan, args.price))
-                evaluated += [(folder, data, j) for j in full_judgements(data, judgements)[:1]]
+                results = evaluate_all(data, chosen, paths, args.assignments, f"{dataset} {protocol}")
+                manifest.finish(write_tables(folder, data, results, plan, args.price))
+                evaluated += [(folder, data, j) for j in of_all_prompts(data, results)[:1]]
             terminal.print_table(folder / "summary.csv", dataset, protocol)
         if args.live:
             evaluate_live(args, LogFiles(paths.labels(args.llm), dataset), evaluated)
@@ -116,40 +116,40 @@ def finished_fits(plan: fits.Plan, dataset: str, paths: Paths) -> tuple[list[fit
     return planned, [record for record in records if record is not None]
 
 
-def judge_all(
+def evaluate_all(
     data: OfflineDataset, chosen: dict[fits.Fit, dict], paths: Paths, assignments: int, label: str
-) -> list[Judgement]:
-    """One judgement per (group, subset, variant), its folds put together."""
+) -> list[SelectorResults]:
+    """One result per (group, subset, variant), its folds put together."""
     splits = fits.splits_by_name(data.names, assignments)
     members: dict[tuple, list[fits.Fit]] = {}
     for fit in chosen:
         members.setdefault((fit.group, fit.subset, fit.variant), []).append(fit)
-    judgements = []
+    results = []
     for group in tqdm(members.values(), desc=label, disable=None):
-        judgements.append(
-            judge(data, [(fit, splits[fit.split], fits.load_fit(fit, chosen[fit], paths)) for fit in group])
+        results.append(
+            evaluate_selectors(
+                data, [(fit, splits[fit.split], fits.load_fit(fit, chosen[fit], paths)) for fit in group]
+            )
         )
-    return judgements
+    return results
 
 
 def write_tables(
-    folder: Path, data: OfflineDataset, judgements: Sequence[Judgement], plan: fits.Plan, price: float
+    folder: Path, data: OfflineDataset, results: Sequence[SelectorResults], plan: fits.Plan, price: float
 ) -> list[Path]:
     names = data.names
     path = folder / "summary.csv"
-    write_csv(
-        path, summary.summary_rows(data, judgements, plan.model, plan.preset, plan.seed), summary.COLUMNS
-    )
+    write_csv(path, summary.summary_rows(data, results, plan.model, plan.preset, plan.seed), summary.COLUMNS)
     outputs = [path]
-    full = full_judgements(data, judgements)
+    full = of_all_prompts(data, results)
     if full:
-        # The judgement on most training data stands for the protocol: five folds rather than two.
+        # The result on most training data stands for the protocol: five folds rather than two.
         outputs += [folder / "cost.csv", folder / "picks.csv"]
         write_csv(outputs[-2], costs.cost_rows(data, full[0], price), costs.COLUMNS)
         write_csv(outputs[-1], summary.pick_rows(data, full[0]), summary.PICK_COLUMNS)
     stem = f"{names.dataset.upper()}_{names.llm}"
     # Published tables run over K, so they take the groups that hold every subset; all of them use the same folds.
-    by_k = [j for j in judgements if j.group in ("paper", "crossfit2")] or judgements
+    by_k = [j for j in results if j.group in ("paper", "crossfit2")] or results
     outputs.append(folder / f"{stem}_performance_comparison.csv")
     write_csv(outputs[-1], published.performance_rows(by_k), published.PERFORMANCE_COLUMNS)
     title = f"{names.dataset.upper()}, {names.llm}, {folder.name} protocol"
@@ -162,20 +162,20 @@ def write_tables(
     return outputs
 
 
-def full_judgements(data: OfflineDataset, judgements: Sequence[Judgement]) -> list[Judgement]:
+def of_all_prompts(data: OfflineDataset, results: Sequence[SelectorResults]) -> list[SelectorResults]:
     """Those on all training prompts."""
-    return [j for j in judgements if len(j.subset) == len(data.names.train_prompts) and j.variant == "both"]
+    return [j for j in results if len(j.subset) == len(data.names.train_prompts) and j.variant == "both"]
 
 
 def evaluate_live(
-    args: Args, files: LogFiles, evaluated: Sequence[tuple[Path, OfflineDataset, Judgement]]
+    args: Args, files: LogFiles, evaluated: Sequence[tuple[Path, OfflineDataset, SelectorResults]]
 ) -> None:
     """Ask for what the picks of all protocols owe, write live.csv for each, and let the answers join the log."""
     if not evaluated:
         raise InputError("--live judges the picks among all training prompts: add their number to --subsets")
     with files.lock():
         before = list(files.rows())
-        owed = live.owed_picks([(data, judgement) for _, data, judgement in evaluated], before)
+        owed = live.owed_picks([(data, result) for _, data, result in evaluated], before)
         print(f"\n{files.dataset}: {len(owed):,} picked (question, prompt) pairs are not in the log")
         if not owed:
             return
@@ -189,8 +189,8 @@ def evaluate_live(
             rows = log_store.merge(files, [log_store.row_key(row) for row in before])
     known = {log_store.row_key(row) for row in before}
     asked = {(row.question_id, row.prompt_id) for row in rows if log_store.row_key(row) not in known}
-    for folder, data, judgement in evaluated:
-        table = list(live.live_rows(data, judgement, rows, asked, args.seed))
+    for folder, data, result in evaluated:
+        table = list(live.live_rows(data, result, rows, asked, args.seed))
         write_csv(folder / "live.csv", table, live.COLUMNS)
         terminal.print_live(table, folder / "live.csv")
     print(

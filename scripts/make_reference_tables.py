@@ -20,6 +20,7 @@ from prompt_oirl.io.manifest import run_step
 from prompt_oirl.reports import costs
 from prompt_oirl.reports.figures import draw_gains
 from prompt_oirl.reports.readme import fill_tables, markdown
+from prompt_oirl.reports.summary import read_summary
 from prompt_oirl.reports.terminal import SHOWN
 from prompt_oirl.reward_models import MODELS
 
@@ -61,7 +62,7 @@ def summaries(paths: Paths, protocol: str, all_sizes: bool = False) -> Iterator[
     for dataset in RELEASED:
         path = paths.results(LLM, dataset, protocol) / "summary.csv"
         if path.is_file():
-            for row in read_csv(path, remedy="run step 5"):
+            for row in read_summary(path):
                 if row["split"] in ("paper", "crossfit") and (
                     row["k"] == "6" or (all_sizes and row["subset"] == "mean")
                 ):

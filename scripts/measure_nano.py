@@ -24,6 +24,7 @@ from prompt_oirl.data.prompts import Prompt, load_prompts
 from prompt_oirl.io.files import REPO_ROOT, InputError, Paths, read_csv, write_csv
 from prompt_oirl.io.manifest import run_step
 from prompt_oirl.reports.readme import fill_tables, markdown
+from prompt_oirl.reports.summary import read_summary
 from prompt_oirl.stats.metrics import ClusterBootstrap
 
 MODELS = ("xgboost", "lightgbm", "linear", "mlp", "knn")
@@ -188,7 +189,7 @@ def model_rows(paths: Paths) -> Iterator[dict[str, Any]]:
         if auc is None:
             continue
         folder = paths.results("nano", "arith", "crossfit" + ("" if model == "xgboost" else f"_{model}"))
-        for row in read_csv(folder / "summary.csv", remedy="run step 5 for this model"):
+        for row in read_summary(folder / "summary.csv"):
             shown = (row["selector"], row["metric"]) in SHOWN
             if shown and row["k"] == "6" and row["split"] == "crossfit":
                 yield {"model": model, "validation_auc": auc, **{c: row[c] for c in MODEL_COLUMNS[2:]}}

@@ -21,6 +21,7 @@ import numpy as np
 from prompt_oirl.data.prompts import POSITIONS
 from prompt_oirl.data.questions import SPLITS
 from prompt_oirl.io.files import InputError, atomic_write, read_jsonl, require, write_jsonl
+from prompt_oirl.stats.cells import mean_labels
 
 SCHEMA = 1
 CHUNK = 50_000  # rows that are in memory at a time
@@ -286,11 +287,8 @@ class TableInTheMaking:
             )
         column = {prompt: j for j, prompt in enumerate(prompt_ids)}
         columns = np.array([column[prompt] for prompt in self.prompts], dtype=int)[prompt]
-        total, count = (np.zeros((len(self.index), len(column))) for _ in range(2))
-        np.add.at(total, (question, columns), np.array(self._labels, dtype=np.float64))
-        np.add.at(count, (question, columns), 1)
-        with np.errstate(invalid="ignore"):
-            labels = (total / count).astype(np.float32)
+        shape = len(self.index), len(column)
+        labels = mean_labels(question, columns, np.array(self._labels), shape)[0].astype(np.float32)
         return LabelTable(list(self.index), self.texts, self.golds, self.groups, labels)
 
 

@@ -1,19 +1,19 @@
-"""Judge every selector on every test question (step 5).
+"""Evaluate every selector on every test question (step 5).
 
-One *judgement* is one prompt subset under one protocol: for each selector, the success of its pick on each
-test row. Cross-fitted folds are put together so that every test row is judged once per fold assignment;
-assignments are stacked, so a question's mean over them is what the bootstrap over clusters resamples.
+One `SelectorResults` is one prompt subset under one protocol: for each selector, the success of its pick on each
+test row. The folds are joined by `stats.crossfit`; assignments are stacked, so a question's mean over them is what
+the bootstrap over clusters resamples.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 import numpy as np
 
-from prompt_oirl.features.mapped import MappedQuestions
 from prompt_oirl.pipeline.fit_data import masked_features
 from prompt_oirl.pipeline.fits import Fit
 from prompt_oirl.pipeline.offline_dataset import OfflineDataset
@@ -21,6 +21,7 @@ from prompt_oirl.reward_models import RewardModel, TrainingSet, merge_repeats
 from prompt_oirl.reward_models.neighbours import NearestQuestions
 from prompt_oirl.stats import policies
 from prompt_oirl.stats.cells import column_means, row_maxima, row_means
+from prompt_oirl.stats.crossfit import crossfit
 from prompt_oirl.stats.splits import Split
 from prompt_oirl.voting import votes
 
@@ -36,25 +37,35 @@ CALLS: dict[str, Callable[[int, int], int]] = {
     "oracle": lambda k, p: k,
     "oracle_16": lambda k, p: p,
 }
+# One entry per test row; names begin with the kind of value: "success irl_0", "pick irl_0", "calls vote_3".
+Values = dict[str, np.ndarray]
 
 
-@dataclass
-class Judgement:
-    """One subset under one protocol. `success[selector]` and `picks[selector]` have one entry per judged row.
+@dataclass(frozen=True)
+class SelectorResults:
+    """Success of every selector of one prompt subset, one entry per test row and fold assignment.
 
-    `rows` are test rows (repeated once per assignment); `seen_scores` (rows, K) and `held_out_scores`
-    (rows, H) are the reward model's; picks are columns of the test label matrix, -1 where nobody picks one.
-    `calls` is how many answers a selector pays for where that depends on the log; else see `CALLS`.
+    Attributes
+    ----------
+    group : paper, crossfit (all prompts, five folds) or crossfit2 (subsets, two folds)
+    subset : columns of the training prompts that could be chosen
+    variant : features that the reward model saw, see `fit_data.VARIANTS`
+    rows, assignment : int (r,), test row and number of the fold assignment
+    success : float (r,) by selector, NaN where unknown
+    picks : int (r,) by selector, columns of the test label matrix
+    seen_scores, held_out_scores : float32 (r, K) and (r, H), the reward model's
+    calls : answers that a selector pays for, where that depends on the log; else see `CALLS`
     """
 
     group: str
     subset: tuple[int, ...]
-    variant: str = "both"
-    rows: np.ndarray = field(default_factory=lambda: np.zeros(0, dtype=int))
-    success: dict[str, np.ndarray] = field(default_factory=dict)
-    picks: dict[str, np.ndarray] = field(default_factory=dict)
-    seen_scores: np.ndarray = field(default_factory=lambda: np.zeros((0, 0), dtype=np.float32))
-    held_out_scores: np.ndarray = field(default_factory=lambda: np.zeros((0, 0), dtype=np.float32))
+    variant: str
+    rows: np.ndarray
+    assignment: np.ndarray
+    success: dict[str, np.ndarray]
+    picks: dict[str, np.ndarray]
+    seen_scores: np.ndarray
+    held_out_scores: np.ndarray
     calls: dict[str, int] = field(default_factory=dict)
 
     def calls_of(self, selector: str, n_prompts: int) -> int:
@@ -63,113 +74,190 @@ class Judgement:
         return self.calls.get(base) or (CALLS[base](len(self.subset), n_prompts) if base in CALLS else 1)
 
 
-def judge(data: OfflineDataset, fold_fits: Sequence[tuple[Fit, Split, RewardModel]]) -> Judgement:
-    """Judge one subset: the fits are its folds (one on the paper split), over one or more assignments."""
+def evaluate_selectors(
+    data: OfflineDataset, fold_fits: Sequence[tuple[Fit, Split, RewardModel]]
+) -> SelectorResults:
+    """Evaluate all selectors on one prompt subset.
+
+    Parameters
+    ----------
+    data : one LLM's log of one dataset
+    fold_fits : fit, split and trained model of each fold (one on the paper split), over one or more assignments
+    """
     first = fold_fits[0][0]
-    parts = [judge_fold(data, fit, split, model) for fit, split, model in fold_fits]
-    # Rows in the order assignment by assignment, test row by test row: the same whatever the fold sizes.
-    rows = np.concatenate([p.rows for p in parts])
-    rank = np.concatenate(
-        [np.full(len(p.rows), _assignment(fit.split)) for p, (fit, _, _) in zip(parts, fold_fits)]
-    )
-    order = np.lexsort((rows, rank))
+    by_split = {split.name: (fit, model) for fit, split, model in fold_fits}
 
-    def joined(values: list[np.ndarray]) -> np.ndarray:
-        return np.concatenate(values)[order]
+    def outcome(split: Split) -> Values:
+        fit, model = by_split[split.name]
+        return Fold(data, fit, split).outcome(model)
 
-    whole = Judgement(first.group, first.subset, first.variant, rows[order])
-    whole.success = {name: joined([p.success[name] for p in parts]) for name in parts[0].success}
-    whole.picks = {name: joined([p.picks[name] for p in parts]) for name in parts[0].picks}
-    whole.calls = parts[0].calls
-    whole.seen_scores = joined([p.seen_scores for p in parts])
-    whole.held_out_scores = joined([p.held_out_scores for p in parts])
+    held_out = crossfit([split for _, split, _ in fold_fits], outcome)
+    success = held_out.starting("success ")
     # The paper's "Training Best" looks at the test answers of all rows; kept, and named for what it is.
     labels = data.test_labels[:, list(first.subset)]
     best_on_test = int(np.argmax(np.nan_to_num(column_means(labels), nan=-1)))
-    whole.success["test_best_as_published"] = labels[whole.rows, best_on_test].astype(np.float64)
-    return whole
+    success["test_best_as_published"] = labels[held_out.rows, best_on_test].astype(np.float64)
+    return SelectorResults(
+        group=first.group,
+        subset=first.subset,
+        variant=first.variant,
+        rows=held_out.rows,
+        assignment=held_out.assignment,
+        success=success,
+        picks=held_out.starting("pick "),
+        seen_scores=held_out["seen_scores"],
+        held_out_scores=held_out["held_out_scores"],
+        calls={name: int(calls[0]) for name, calls in held_out.starting("calls ").items()},
+    )
 
 
-def _assignment(split_name: str) -> int:
-    return int(split_name.split("seed")[1].split("_")[0]) if "seed" in split_name else 0
+@dataclass(frozen=True)
+class Fold:
+    """One fold of one subset: what may be learned from (training rows) and what is evaluated (test rows)."""
 
+    data: OfflineDataset
+    fit: Fit
+    split: Split
 
-class FoldJudge:
-    """Collects picks and successes on the test rows of one fold; only training rows may be learned from."""
+    @cached_property
+    def seen(self) -> np.ndarray:
+        """Columns of the training prompts of the subset."""
+        return np.array(self.fit.subset)
 
-    def __init__(self, data: OfflineDataset, fit: Fit, split: Split):
-        names = data.names
-        self.data, self.fit, self.split = data, fit, split
-        self.seen = np.array(fit.subset)
-        self.held_out = np.arange(len(names.train_prompts), len(names.prompts))
-        self.is_full = len(self.seen) == len(names.train_prompts)
-        self.labels = data.test_labels[split.test].astype(np.float64)
-        self.test_index = names.test_index[split.test]
-        rows = np.concatenate([split.train, split.validation])
-        self.train_index, self.train_labels = names.train_index[rows], data.train_labels[rows][:, self.seen]
-        self.train_success = column_means(self.train_labels)
-        self.best = int(np.argmax(np.nan_to_num(self.train_success, nan=-1)))
-        self.result = Judgement(fit.group, fit.subset, fit.variant, split.test)
+    @cached_property
+    def held_out(self) -> np.ndarray:
+        """Columns of the held-out prompts."""
+        return np.arange(len(self.data.names.train_prompts), len(self.data.names.prompts))
 
-    def add(self, name: str, pick: np.ndarray, columns: np.ndarray) -> np.ndarray:
-        self.result.picks[name] = columns[pick]
-        self.result.success[name] = policies.picked(self.labels[:, columns], pick)
-        return pick
+    @property
+    def is_full(self) -> bool:
+        """Whether the subset holds all training prompts."""
+        return len(self.seen) == len(self.data.names.train_prompts)
 
-    def add_both(self, name: str, scores: np.ndarray, columns: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Add the argmax of `scores` under both tie policies."""
+    @cached_property
+    def labels(self) -> np.ndarray:
+        """Success of all prompts on the test rows, float64 (t, P)."""
+        return self.data.test_labels[self.split.test].astype(np.float64)
+
+    @cached_property
+    def test_index(self) -> np.ndarray:
+        """Distinct question of each test row."""
+        return self.data.names.test_index[self.split.test]
+
+    @cached_property
+    def train_index(self) -> np.ndarray:
+        """Distinct question of each training row."""
+        return self.data.names.train_index[self.split.learned]
+
+    @cached_property
+    def train_labels(self) -> np.ndarray:
+        """Success of the subset's prompts on the training rows, float32 (n, K)."""
+        return self.data.train_labels[self.split.learned][:, self.seen]
+
+    @cached_property
+    def train_success(self) -> np.ndarray:
+        """Mean success of the subset's prompts on the training rows, float64 (K,)."""
+        return column_means(self.train_labels)
+
+    @cached_property
+    def best(self) -> int:
+        """Place in the subset of the prompt that succeeds most often on the training rows."""
+        return int(np.argmax(np.nan_to_num(self.train_success, nan=-1)))
+
+    def outcome(self, model: RewardModel) -> Values:
+        """Everything about the test rows; a sanity variant has the reward model's picks and the baseline only."""
+        questions, prompts, _ = self.data.features(self.fit.split)
+        questions, prompts = masked_features(self.fit.variant, questions, prompts)
+        texts, inverse = np.unique(self.test_index, return_inverse=True)
+        candidates = np.concatenate([self.seen, self.held_out])
+        scores = model.predict(questions[texts], prompts[candidates])[inverse]
+        k = len(self.seen)
+        values = {"seen_scores": scores[:, :k], "held_out_scores": scores[:, k:]}
+        values |= self.picked(BASELINE, np.full(len(self.labels), self.best), self.seen)
+        values |= self.by_reward_model(scores[:, :k], scores[:, k:])
+        if self.fit.variant == "both":
+            values |= self.bounds() | self.by_lookup() | self.by_neighbours(questions, prompts)
+            values |= self.by_votes(scores) | self.by_self_critique()
+        return values
+
+    def picked(self, name: str, pick: np.ndarray, columns: np.ndarray) -> Values:
+        """A selector's pick (t,) among `columns` of the label matrix, and its success."""
+        success = policies.picked(self.labels[:, columns], pick)
+        return {f"pick {name}": columns[pick], f"success {name}": success}
+
+    def both_ties(self, scores: np.ndarray, columns: np.ndarray) -> dict[str, np.ndarray]:
+        """The argmax of `scores` (t, m) as published and as we break ties, by the ending of the selector's name."""
         prior = np.full(len(self.data.names.prompts), np.nan)
         prior[self.seen] = self.train_success
-        published = self.add(f"{name}_as_published", policies.argmax_published(scores), columns)
-        return published, self.add(
-            name, policies.argmax_sound(scores, prior[columns], self.fit.seed), columns
-        )
+        sound = policies.argmax_sound(scores, prior[columns], self.fit.seed)
+        return {"_as_published": policies.argmax_published(scores), "": sound}
 
-    def reward_model(self, scores: np.ndarray) -> None:
-        """Everyone who reads the reward model's scores (rows, K seen + H held-out prompts)."""
+    def picked_twice(self, name: str, scores: np.ndarray, columns: np.ndarray) -> Values:
+        """`picked` under both ways to break ties."""
+        values: Values = {}
+        for ending, pick in self.both_ties(scores, columns).items():
+            values |= self.picked(name + ending, pick, columns)
+        return values
+
+    def by_reward_model(self, seen_scores: np.ndarray, held_out_scores: np.ndarray) -> Values:
+        """Everyone who reads the reward model's scores (t, K) and (t, H)."""
         seen, held_out = self.seen, self.held_out
-        self.result.seen_scores, self.result.held_out_scores = scores[:, : len(seen)], scores[:, len(seen) :]
-        picks = self.add_both("irl_0", self.result.seen_scores, seen)
+        values = self.picked_twice("irl_0", seen_scores, seen)
         if not len(held_out) or self.fit.variant != "both":
-            return
-        alone = self.add_both("held_out_only", self.result.held_out_scores, held_out)
+            return values
         mixed = np.concatenate([held_out, seen])  # held-out prompts stand first, as published
-        self.add_both("all_mixed", np.concatenate([scores[:, len(seen) :], scores[:, : len(seen)]], 1), mixed)
-        for suffix, seen_pick, held_out_pick in zip(("_as_published", ""), picks, alone):
-            pick = policies.fallback_to_held_out(
-                self.result.seen_scores, seen_pick + len(held_out), held_out_pick
-            )
-            self.add(f"irl_10{suffix}", pick, mixed)
+        values |= self.picked_twice("held_out_only", held_out_scores, held_out)
+        values |= self.picked_twice("all_mixed", np.concatenate([held_out_scores, seen_scores], 1), mixed)
+        alone = self.both_ties(held_out_scores, held_out)
+        for ending, pick in self.both_ties(seen_scores, seen).items():
+            pick = policies.fallback_to_held_out(seen_scores, pick + len(held_out), alone[ending])
+            values |= self.picked(f"irl_10{ending}", pick, mixed)
+        return values
 
-    def model_free(self, questions: np.ndarray | MappedQuestions, prompts: np.ndarray) -> None:
-        """Bounds and baselines that need no reward model."""
+    def bounds(self) -> Values:
+        """A random prompt, the best one in hindsight, and each prompt for all questions."""
         labels, seen = self.labels, self.seen
-        self.result.success["random"] = row_means(labels[:, seen])
-        self.result.success["oracle"] = row_maxima(labels[:, seen])
+        values = {"success random": row_means(labels[:, seen]), "success oracle": row_maxima(labels[:, seen])}
         if self.is_full:
-            self.result.success["oracle_16"] = row_maxima(labels)
+            values["success oracle_16"] = row_maxima(labels)
             for column, prompt in enumerate(self.data.names.prompts):
-                self.add(f"prompt_{prompt.id}", np.zeros(len(labels), dtype=int), np.array([column]))
-        lookup = policies.lookup_scores(self.train_index, self.train_labels, self.test_index)
-        lookup[np.isnan(lookup).all(1), self.best] = (
-            0  # never in training: fall back to the train-best prompt
-        )
-        self.add_both("lookup", np.where(np.isnan(lookup), -np.inf, lookup), seen)
+                values |= self.picked(f"prompt_{prompt.id}", np.zeros(len(labels), int), np.array([column]))
+        return values
+
+    def by_lookup(self) -> Values:
+        """The best prompt of the same question in training; a question never asked gets the train-best prompt."""
+        found = policies.lookup_scores(self.train_index, self.train_labels, self.test_index)
+        found[np.isnan(found).all(1), self.best] = 0
+        return self.picked_twice("lookup", np.where(np.isnan(found), -np.inf, found), self.seen)
+
+    def by_neighbours(self, questions: Any, prompts: np.ndarray) -> Values:
+        """The best prompt of the nearest training questions."""
         ids, merged, weights = merge_repeats(self.train_index, self.train_labels)
         size = questions.shape[1] - self.data.surface.shape[1]
         neighbours = NearestQuestions()
-        neighbours.fit(TrainingSet(questions[ids], prompts[seen], merged, weights, size))
+        neighbours.fit(TrainingSet(questions[ids], prompts[self.seen], merged, weights, size))
         texts, inverse = np.unique(self.test_index, return_inverse=True)
-        scores = neighbours.predict(questions[texts], prompts[seen])[inverse]
-        self.add("knn", policies.argmax_sound(scores, self.train_success, self.fit.seed), seen)
+        scores = neighbours.predict(questions[texts], prompts[self.seen])[inverse]
+        return self.picked("knn", policies.argmax_sound(scores, self.train_success, self.fit.seed), self.seen)
 
-    def votes(self, scores: np.ndarray) -> None:
-        """Several answers and a vote, wherever texts are logged; scores (rows, K seen + H held-out prompts).
+    def by_self_critique(self) -> Values:
+        """LMSC: the prompt whose answer the LLM itself trusts most, among K and among all prompts."""
+        if self.data.confidences is None:
+            return {}
+        confidences = self.data.confidences[self.split.test]
+        values = self.picked_twice("lmsc", confidences[:, self.seen], self.seen)
+        if self.is_full:
+            values |= self.picked_twice("lmsc_16", confidences, np.arange(confidences.shape[1]))
+        return values
+
+    def by_votes(self, scores: np.ndarray) -> Values:
+        """Several answers and a vote, wherever texts are logged; scores (t, K seen + H held-out prompts).
 
         `vote_3` asks the three prompts of the highest predicted reward; answers count by it, or equally (`majority`).
         """
+        values: Values = {}
         if self.data.votes is None:
-            return
+            return values
         logged: Any = self.data.votes.logged.any(0)
         everything = np.concatenate([self.seen, self.held_out])
         for suffix, columns in (("", self.seen), ("_16", everything if self.is_full else self.seen[:0])):
@@ -179,41 +267,13 @@ class FoldJudge:
             table = self.data.votes.rows(self.split.test).columns(columns[place])
             weights = scores[:, place].astype(np.float64)
             order = votes.order_by(table, weights)
-            counts = {
-                "majority": votes.count_votes(table, order, np.ones_like(weights)).right,
-                "weighted": votes.count_votes(table, order, weights).right,
-            }
-            calls = {"majority": len(place), "weighted": len(place)}
-            if len(place) > 3:
-                counts["3"], calls["3"] = counts["weighted"][:, :3], 3
-            for name, right in counts.items():
-                found = np.where(table.logged.any(1), right[:, -1], np.nan)
-                self.result.success[f"vote{suffix}_{name}"] = found
-                self.result.calls[f"vote{suffix}_{name}"] = calls[name]
-
-    def self_critique(self, confidences: np.ndarray) -> None:
-        """LMSC: the prompt whose answer the LLM itself trusts most, among K and among all prompts."""
-        self.add_both("lmsc", confidences[:, self.seen], self.seen)
-        if self.is_full:
-            self.add_both("lmsc_16", confidences, np.arange(confidences.shape[1]))
-
-
-def judge_fold(data: OfflineDataset, fit: Fit, split: Split, model: RewardModel) -> Judgement:
-    """All selectors on the test rows of one fold; a sanity variant judges its own picks and the baseline only."""
-    judge = FoldJudge(data, fit, split)
-    questions, prompts, _ = data.features(fit.split)
-    questions, prompts = masked_features(fit.variant, questions, prompts)
-    texts, inverse = np.unique(judge.test_index, return_inverse=True)
-    candidates = np.concatenate([judge.seen, judge.held_out])
-    judge.add(BASELINE, np.full(len(judge.labels), judge.best), judge.seen)
-    scores = model.predict(questions[texts], prompts[candidates])[inverse]
-    judge.reward_model(scores)
-    if fit.variant == "both":
-        judge.model_free(questions, prompts)
-        judge.votes(scores)
-        if data.confidences is not None:
-            judge.self_critique(data.confidences[split.test])
-    return judge.result
+            equal = votes.count_votes(table, order, np.ones_like(weights)).right
+            weighted = votes.count_votes(table, order, weights).right
+            counts = [("majority", equal), ("weighted", weighted)]
+            for name, right in counts + [("3", weighted[:, :3])] * (len(place) > 3):
+                values[f"success vote{suffix}_{name}"] = np.where(table.logged.any(1), right[:, -1], np.nan)
+                values[f"calls vote{suffix}_{name}"] = np.full(len(right), right.shape[1])
+        return values
 
 
 def note(selector: str, k: int) -> str:

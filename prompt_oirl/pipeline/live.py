@@ -21,7 +21,7 @@ from prompt_oirl.io.files import InputError
 from prompt_oirl.llms import LLM, generation
 from prompt_oirl.llms.budget import Budget
 from prompt_oirl.llms.generation import Decoding, Item
-from prompt_oirl.pipeline.evaluate import PICKS_SHOWN, Judgement
+from prompt_oirl.pipeline.evaluate import PICKS_SHOWN, SelectorResults
 from prompt_oirl.pipeline.offline_dataset import OfflineDataset
 from prompt_oirl.stats.metrics import ClusterBootstrap
 
@@ -32,7 +32,9 @@ COLUMNS = [
 ]  # fmt: skip
 
 
-def owed_picks(judged: Sequence[tuple[OfflineDataset, Judgement]], rows: Sequence[Interaction]) -> list[Item]:
+def owed_picks(
+    judged: Sequence[tuple[OfflineDataset, SelectorResults]], rows: Sequence[Interaction]
+) -> list[Item]:
     """The picks of every selector shown that stand in no row, each once, as items for the first sample."""
     known = {(row.question_id, row.prompt_id) for row in rows}
     asked = {
@@ -41,9 +43,9 @@ def owed_picks(judged: Sequence[tuple[OfflineDataset, Judgement]], rows: Sequenc
         if row.split == "test"
     }
     owed = {}
-    for data, judgement in judged:
+    for data, result in judged:
         for selector in PICKS_SHOWN:
-            for row, column in zip(judgement.rows, judgement.picks.get(selector, ())):
+            for row, column in zip(result.rows, result.picks.get(selector, ())):
                 question, prompt = data.names.test_question_ids[row], data.names.prompts[column]
                 if (question, prompt.id) not in known:
                     owed[question, prompt.id] = Item(asked[question], prompt, 0)
@@ -89,7 +91,7 @@ def ask(
 
 def live_rows(
     data: OfflineDataset,
-    judgement: Judgement,
+    result: SelectorResults,
     rows: Sequence[Interaction],
     asked: set[tuple[str, str]],
     seed: int,
@@ -99,20 +101,20 @@ def live_rows(
     correct: dict[tuple[str, str], list[float]] = {}
     for row in rows:
         correct.setdefault((row.question_id, row.prompt_id), []).append(row.correct)
-    bootstrap = ClusterBootstrap(names.test_clusters[judgement.rows], seed)
+    bootstrap = ClusterBootstrap(names.test_clusters[result.rows], seed)
     for selector in PICKS_SHOWN:
-        if selector not in judgement.picks:
+        if selector not in result.picks:
             continue
         keys = [
             (names.test_question_ids[row], names.prompts[column].id)
-            for row, column in zip(judgement.rows, judgement.picks[selector])
+            for row, column in zip(result.rows, result.picks[selector])
         ]
-        offline = judgement.success[selector].astype(np.float64)
+        offline = result.success[selector].astype(np.float64)
         live = np.array([np.mean(correct.get(key, [np.nan])) for key in keys])
         line: dict[str, Any] = {
             "llm": names.llm,
             "dataset": names.dataset,
-            "split": judgement.group,
+            "split": result.group,
             "selector": selector,
             "picks": len(keys),
             "asked": sum(key in asked for key in keys),

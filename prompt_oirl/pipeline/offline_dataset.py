@@ -70,7 +70,7 @@ class Names:
                 f"{self.dataset}_folds.csv has no column {name}: at most {ASSIGNMENTS} assignments are drawn"
             )
         return splits.crossfit_splits(
-            self.train_clusters, self.test_clusters, self.folds[name], name, seed=assignment
+            self.train_clusters, self.test_clusters, self.folds[name], name, assignment, assignment
         )
 
 

@@ -1,1 +1,1 @@
-"""Result tables and figures, made from judgements and CSVs."""
+"""Result tables and figures, made from results and CSVs."""

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from prompt_oirl.pipeline.evaluate import Judgement
+from prompt_oirl.pipeline.evaluate import SelectorResults
 from prompt_oirl.pipeline.offline_dataset import OfflineDataset
 
 COLUMNS = [
@@ -29,16 +29,16 @@ CHARACTERS_PER_TOKEN = (
 UNKNOWN_ANSWER_CHARACTERS = 600.0  # for logs without answer texts
 
 
-def cost_rows(data: OfflineDataset, judgement: Judgement, price: float) -> Iterator[dict[str, Any]]:
+def cost_rows(data: OfflineDataset, result: SelectorResults, price: float) -> Iterator[dict[str, Any]]:
     """Calls, estimated tokens and dollars per question of every selector that was judged with all prompts."""
     names = data.names
-    question = np.mean([len(names.texts[i]) for i in names.test_index[judgement.rows]]) / CHARACTERS_PER_TOKEN
+    question = np.mean([len(names.texts[i]) for i in names.test_index[result.rows]]) / CHARACTERS_PER_TOKEN
     prompt = np.mean([len(p.text) for p in names.prompts]) / CHARACTERS_PER_TOKEN
     answer = (names.answer_characters or UNKNOWN_ANSWER_CHARACTERS) / CHARACTERS_PER_TOKEN
     per_call = question + prompt + answer
-    k = len(judgement.subset)
-    for selector, success in judgement.success.items():
-        calls = judgement.calls_of(selector, len(names.prompts))
+    k = len(result.subset)
+    for selector, success in result.success.items():
+        calls = result.calls_of(selector, len(names.prompts))
         dollars = calls * per_call * price / 1e6
         known = success[~np.isnan(success)]
         if not len(known):
@@ -47,7 +47,7 @@ def cost_rows(data: OfflineDataset, judgement: Judgement, price: float) -> Itera
         yield {
             "llm": names.llm,
             "dataset": names.dataset,
-            "split": judgement.group,
+            "split": result.group,
             "k": k,
             "selector": selector,
             "calls_per_question": calls,

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from prompt_oirl.pipeline.evaluate import Judgement
+from prompt_oirl.pipeline.evaluate import SelectorResults
 from prompt_oirl.pipeline.offline_dataset import OfflineDataset
 from prompt_oirl.stats.metrics import precision_recall_f1
 
@@ -41,17 +41,17 @@ def metric_columns(metric: str) -> list[str]:
     ]
 
 
-def by_size(judgements: Sequence[Judgement]) -> dict[int, list[Judgement]]:
-    sizes: dict[int, list[Judgement]] = {}
-    for judgement in judgements:
-        if judgement.variant == "both":
-            sizes.setdefault(len(judgement.subset), []).append(judgement)
+def by_size(results: Sequence[SelectorResults]) -> dict[int, list[SelectorResults]]:
+    sizes: dict[int, list[SelectorResults]] = {}
+    for result in results:
+        if result.variant == "both":
+            sizes.setdefault(len(result.subset), []).append(result)
     return dict(sorted(sizes.items()))
 
 
-def performance_rows(judgements: Sequence[Judgement]) -> Iterator[dict[str, Any]]:
+def performance_rows(results: Sequence[SelectorResults]) -> Iterator[dict[str, Any]]:
     """{DS}_{llm}_performance_comparison.csv: success rates as published, "Training Best" chosen on test."""
-    sizes = by_size(judgements)
+    sizes = by_size(results)
     full = sizes[max(sizes)][-1].success
     for k, members in sizes.items():
         row: dict[str, Any] = {"X": k}
@@ -80,7 +80,9 @@ def performance_rows(judgements: Sequence[Judgement]) -> Iterator[dict[str, Any]
         yield row
 
 
-def metric_rows(data: OfflineDataset, judgements: Sequence[Judgement]) -> Iterator[dict[str, dict[str, Any]]]:
+def metric_rows(
+    data: OfflineDataset, results: Sequence[SelectorResults]
+) -> Iterator[dict[str, dict[str, Any]]]:
     """Rows of the four metric CSVs, one dict of rows per K: how the reward model predicts single labels.
 
     "Test" are held-out prompts, "Train" training prompts, both on test questions; each value is a mean over prompts.
@@ -93,17 +95,15 @@ def metric_rows(data: OfflineDataset, judgements: Sequence[Judgement]) -> Iterat
                 critic[side] = precision_recall_f1(
                     data.test_labels[:, columns], data.verdicts[:, columns].astype(bool)
                 )
-    for k, members in by_size(judgements).items():
+    for k, members in by_size(results).items():
         values: dict[str, list[tuple[float, ...]]] = {"Test": [], "Train": []}
-        for judgement in members:
-            labels = data.test_labels[judgement.rows]
+        for result in members:
+            labels = data.test_labels[result.rows]
             values["Train"].append(
-                precision_recall_f1(labels[:, list(judgement.subset)], judgement.seen_scores > 0.5)
+                precision_recall_f1(labels[:, list(result.subset)], result.seen_scores > 0.5)
             )
-            if judgement.held_out_scores.shape[1]:
-                values["Test"].append(
-                    precision_recall_f1(labels[:, n_seen:], judgement.held_out_scores > 0.5)
-                )
+            if result.held_out_scores.shape[1]:
+                values["Test"].append(precision_recall_f1(labels[:, n_seen:], result.held_out_scores > 0.5))
         rows: dict[str, dict[str, Any]] = {}
         for i, (metric, title) in enumerate(METRICS.items()):
             row: dict[str, Any] = {"X": k}

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from prompt_oirl.io.files import read_csv
+from prompt_oirl.reports.summary import read_summary
 
 SHOWN = {
     "random": "random prompt",
@@ -25,7 +25,7 @@ SHOWN = {
 
 
 def print_table(summary: Path, dataset: str, protocol: str) -> None:
-    rows = [r for r in read_csv(summary, remedy="run step 5 again with --force") if r["features"] == "both"]
+    rows = [r for r in read_summary(summary) if r["features"] == "both"]
     k = max((int(r["k"]) for r in rows), default=0)
     group = (
         "paper"

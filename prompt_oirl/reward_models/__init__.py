@@ -13,6 +13,7 @@ import numpy as np
 
 from prompt_oirl.io.files import InputError, atomic_write, require, sha256
 from prompt_oirl.reward_models.training_set import TrainingSet, merge_repeats
+from prompt_oirl.stats.splits import INNER_FOLDS, deal_folds
 
 __all__ = [
     "MODELS",
@@ -24,10 +25,12 @@ __all__ = [
     "merge_repeats",
     "save",
     "to_bytes",
+    "train",
 ]
 
 MODELS = ("xgboost", "lightgbm", "interaction", "boosted_interaction", "linear", "mlp", "knn")
 PRESETS = ("fast", "paper")
+FOLD_THEMSELVES = ("interaction", "boosted_interaction")  # choose their settings inside `fit`
 
 
 class RewardModel(Protocol):
@@ -80,6 +83,26 @@ def make(name: str, preset: str = "fast", seed: int = 0, **overrides: Any) -> Re
 
         return NearestQuestions()
     raise InputError(f"--model {name}: choose one of {', '.join(MODELS)}")
+
+
+def train(name: str, data: TrainingSet, *, seed: int = 0, held_out: np.ndarray | None = None) -> RewardModel:
+    """A model with the settings that one of five inner folds of clusters prefers, fitted on all of `data`.
+
+    Parameters
+    ----------
+    name : one of `MODELS`
+    data : what to learn from
+    seed : seeds the model and the draw of the inner folds
+    held_out : bool (u,), questions that choose the settings; default: the first of five folds of `data.clusters`
+    """
+    model = make(name, seed=seed)
+    if name not in FOLD_THEMSELVES:
+        if held_out is None:
+            clusters = np.arange(len(data.labels)) if data.clusters is None else data.clusters
+            held_out = deal_folds(clusters, INNER_FOLDS, seed) == 0
+        model.tune(data.rows(~held_out), data.rows(held_out))
+    model.fit(data)
+    return model
 
 
 def to_bytes(model: RewardModel) -> bytes:

@@ -23,7 +23,7 @@ from prompt_oirl.reward_models.cells import RIDGES, Cells, RidgePath, sigmoid
 from prompt_oirl.reward_models.evidence import sign_flip_p_value
 from prompt_oirl.reward_models.question_features import QuestionFeatures
 from prompt_oirl.reward_models.training_set import TrainingSet, prompt_coordinates
-from prompt_oirl.stats.splits import INNER_FOLDS, assign_folds
+from prompt_oirl.stats.splits import INNER_FOLDS, deal_folds
 
 CONTENDS = 0.02  # share of questions on which a prompt must look best to be one that might be chosen
 LEVEL = 0.05  # of the test that s must pass to exceed 0
@@ -251,9 +251,6 @@ def choose_weight(
 
 
 def inner_folds(train: TrainingSet, seed: int) -> np.ndarray:
-    clusters = (
-        np.arange(len(train.questions))
-        if train.clusters is None
-        else np.unique(train.clusters, return_inverse=True)[1]
-    )
-    return assign_folds(clusters, INNER_FOLDS, seed)[clusters]
+    """Inner fold of each training question, int64 (u,)."""
+    clusters = np.arange(len(train.questions)) if train.clusters is None else train.clusters
+    return deal_folds(clusters, INNER_FOLDS, seed)

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from prompt_oirl.features.mapped import BLOCK
+from prompt_oirl.stats.cells import mean_labels
 
 CONSTANT = 1e-5  # standard deviation up to which a column is taken for constant
 
@@ -68,9 +69,6 @@ class TrainingSet:
         known = np.where(np.isnan(self.labels), 0, self.labels)
         return (known * self.weights).sum(0) / np.maximum(self.weights.sum(0), 1e-12)
 
-    def embedding_only(self) -> TrainingSet:
-        return replace(self, questions=self.questions[:, : self.embedding_size])
-
     def cells(self, block: slice = slice(None)) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
         """Answered cells of a block of questions as flat arrays: question row within the block, prompt column,
         label, weight; question-major."""
@@ -89,13 +87,9 @@ def merge_repeats(
     3,961 questions, so this alone makes fits almost four times smaller.
     """
     ids, inverse = np.unique(question_index, return_inverse=True)
-    known = ~np.isnan(labels)
-    total = np.zeros((len(ids), labels.shape[1]))
-    count = np.zeros_like(total)
-    np.add.at(total, inverse, np.where(known, labels, 0))
-    np.add.at(count, inverse, known)
-    with np.errstate(invalid="ignore"):
-        return ids, (total / count).astype(np.float32), count.astype(np.float32)
+    row, column = np.nonzero(~np.isnan(labels))
+    means, counts = mean_labels(inverse[row], column, labels[row, column], (len(ids), labels.shape[1]))
+    return ids, means.astype(np.float32), counts.astype(np.float32)
 
 
 def prompt_coordinates(training_prompts: np.ndarray) -> np.ndarray:

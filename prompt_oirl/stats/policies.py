@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import numpy as np
 
+from prompt_oirl.stats.cells import mean_labels
+
 FALLBACK = 0.5  # IRL-10 leaves the training prompts when none of them reaches this probability
 
 
@@ -40,13 +42,9 @@ def lookup_scores(train_index: np.ndarray, train_labels: np.ndarray, test_index:
     No model at all: where this beats a reward model, test questions stood in training.
     """
     size = int(max(train_index.max(initial=-1), test_index.max(initial=-1))) + 1
-    total = np.zeros((size, train_labels.shape[1]))
-    count = np.zeros_like(total)
-    known = ~np.isnan(train_labels)
-    np.add.at(total, train_index, np.where(known, train_labels, 0))
-    np.add.at(count, train_index, known)
-    with np.errstate(invalid="ignore"):
-        return (total / count)[test_index]
+    row, column = np.nonzero(~np.isnan(train_labels))
+    shape = size, train_labels.shape[1]
+    return mean_labels(train_index[row], column, train_labels[row, column], shape)[0][test_index]
 
 
 def picked(labels: np.ndarray, pick: np.ndarray) -> np.ndarray:

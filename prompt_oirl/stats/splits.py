@@ -18,13 +18,19 @@ class Split:
     """Rows of one fit. `train` and `validation` index training rows, `test` indexes test rows.
 
     `validation` rows decide settings (early stopping) and then join `train` for the final fit, except in the
-    published preset, which never sees them.
+    published preset, which never sees them. `assignment` numbers the draw of the folds.
     """
 
     name: str
     train: np.ndarray
     validation: np.ndarray
     test: np.ndarray
+    assignment: int = 0
+
+    @property
+    def learned(self) -> np.ndarray:
+        """Rows that the final fit sees: training and validation rows."""
+        return np.concatenate([self.train, self.validation])
 
 
 def paper_split(n_train: int, n_test: int) -> Split:
@@ -48,12 +54,34 @@ def assign_folds(clusters: np.ndarray, n_folds: int, seed: int) -> np.ndarray:
     return fold
 
 
+def deal_folds(clusters: np.ndarray, n_folds: int, seed: int) -> np.ndarray:
+    """Fold 0..n_folds-1 of each row, int64 (n,), so that no cluster stands in two.
+
+    Parameters
+    ----------
+    clusters : int (n,), any ids; folds depend on their order alone
+    n_folds : at most; fewer where there are fewer clusters
+    seed : seeds the draw
+    """
+    if not len(clusters):
+        return np.zeros(0, dtype=np.int64)
+    _, dense = np.unique(clusters, return_inverse=True)
+    return assign_folds(dense, n_folds, seed)[dense]
+
+
+def cluster_splits(clusters: np.ndarray, n_folds: int, seed: int) -> list[Split]:
+    """Splits of one table of questions that is learned from and judged: see `crossfit_splits`."""
+    _, dense = np.unique(clusters, return_inverse=True)
+    return crossfit_splits(dense, dense, assign_folds(dense, n_folds, seed), "crossfit", seed)
+
+
 def crossfit_splits(
     train_clusters: np.ndarray,
     test_clusters: np.ndarray,
     fold_of_cluster: np.ndarray,
     name: str,
     seed: int = 0,
+    assignment: int = 0,
 ) -> list[Split]:
     """One split per fold: train on the other folds' clusters, judge this fold's test rows.
 
@@ -67,9 +95,8 @@ def crossfit_splits(
         shared = np.intersect1d(train_clusters[train], test_clusters[test])
         if len(shared):
             raise AssertionError(f"clusters {shared[:5]} stand on both sides of fold {fold}")
-        _, dense = np.unique(train_clusters[train], return_inverse=True)
-        inner = assign_folds(dense, INNER_FOLDS, seed)[dense] if len(train) else np.zeros(0, dtype=np.int64)
-        splits.append(Split(f"{name}_fold{fold}", train[inner != 0], train[inner == 0], test))
+        held_out = deal_folds(train_clusters[train], INNER_FOLDS, seed) == 0
+        splits.append(Split(f"{name}_fold{fold}", train[~held_out], train[held_out], test, assignment))
     return splits
 
 

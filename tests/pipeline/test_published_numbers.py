@@ -18,7 +18,7 @@ from prompt_oirl.data.questions import RELEASED, load_questions
 from prompt_oirl.data.released import read_critic_scores, read_released
 from prompt_oirl.features.embedders import EmbedderInfo, save_embeddings
 from prompt_oirl.io.files import Paths
-from prompt_oirl.pipeline.evaluate import Judgement, judge
+from prompt_oirl.pipeline.evaluate import SelectorResults, evaluate_selectors
 from prompt_oirl.pipeline.fits import Fit
 from prompt_oirl.pipeline.offline_dataset import Names, OfflineDataset
 from prompt_oirl.pipeline.original_layout import published_arrays
@@ -196,10 +196,10 @@ def offline(data: Log, dataset: str, folder: Path) -> OfflineDataset:
     return OfflineDataset(names, train, test, vectors, info, folder, data.confidences, data.verdicts)
 
 
-def judge_subset(data: OfflineDataset, subset: tuple[int, ...]) -> Judgement:
+def judge_subset(data: OfflineDataset, subset: tuple[int, ...]) -> SelectorResults:
     split = data.names.paper_split()
     fit = Fit("llama2", data.names.dataset, "paper", split.name, subset, "xgboost", "fast")
-    return judge(data, [(fit, split, Blind())])
+    return evaluate_selectors(data, [(fit, split, Blind())])
 
 
 def released_rows(mirror: Path, dataset: str, selector: str) -> list[tuple[float, float]]:
@@ -240,8 +240,8 @@ def test_the_performance_table_equals_the_released_one(
 ) -> None:
     """MAWPS, the whole way through `judge`; the columns that do not depend on a reward model."""
     data = offline(log("mawps"), "mawps", tmp_path)
-    judgements = [judge_subset(data, subset) for subset in prompt_subsets(6)]
-    rows = list(performance_rows(judgements))
+    results = [judge_subset(data, subset) for subset in prompt_subsets(6)]
+    rows = list(performance_rows(results))
     best = released_rows(mirror, "mawps", "best_of_training_prompts_on_test")
     critique = released_rows(mirror, "mawps", "lmsc_confidence")
     oracle = released_rows(mirror, "mawps", "any_of_k_oracle")
@@ -253,7 +253,7 @@ def test_the_performance_table_equals_the_released_one(
         assert to_four(row["LLM Confidence Train Prompts"]) == 0.5549
         assert to_four(row["LLM Confidence w/ Test Prompts"]) == 0.4783
         assert row["IRL 100 Mean"] is None
-        members = [j.success["oracle"].mean() for j in judgements if len(j.subset) == k]
+        members = [j.success["oracle"].mean() for j in results if len(j.subset) == k]
         assert (to_four(np.mean(members)), to_four(np.std(members))) == oracle[k - 1]
 
 

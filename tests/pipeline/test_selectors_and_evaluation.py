@@ -17,7 +17,13 @@ from prompt_oirl import reward_models
 from prompt_oirl.data.prompts import Prompt
 from prompt_oirl.features.embedders import EmbedderInfo, save_embeddings
 from prompt_oirl.pipeline import evaluate
-from prompt_oirl.pipeline.evaluate import BASELINE, NOT_IDENTIFIABLE, Judgement, judge, note
+from prompt_oirl.pipeline.evaluate import (
+    BASELINE,
+    NOT_IDENTIFIABLE,
+    SelectorResults,
+    evaluate_selectors,
+    note,
+)
 from prompt_oirl.pipeline.fit_data import fit_data
 from prompt_oirl.pipeline.fits import Fit, training_sets
 from prompt_oirl.pipeline.offline_dataset import Names, OfflineDataset, fold_column
@@ -187,10 +193,12 @@ def judged(
     splits: Sequence[Split] | None = None,
     model: Any = None,
     variant: str = "both",
-) -> Judgement:
+) -> SelectorResults:
     splits = splits if splits is not None else data.names.crossfit_splits(5, 0)
     model = model or ScoreTable()
-    return judge(data, [(fit_for(split, subset, variant=variant), split, model) for split in splits])
+    return evaluate_selectors(
+        data, [(fit_for(split, subset, variant=variant), split, model) for split in splits]
+    )
 
 
 @pytest.fixture(scope="module")
@@ -353,7 +361,7 @@ def test_near_copies_in_one_cluster_do_not_leak_either(tmp_path: Path) -> None:
             nearest.settings = {"k": 1}
             nearest.fit(training_sets(fit, fit_data(data, [split])[split.name])[2])
             fits.append((fit, split, nearest))
-        success[protocol] = judge(data, fits).success
+        success[protocol] = evaluate_selectors(data, fits).success
     assert success["paper"]["irl_0"].mean() > success["paper"]["oracle"].mean() - 0.02 > 0.8
     assert success["paper"]["knn"].mean() > success["crossfit"]["knn"].mean()
     for selector in ("irl_0", "knn", "lookup"):
@@ -379,8 +387,8 @@ def test_one_training_prompt_cannot_tell_held_out_prompts_apart(toy: OfflineData
         for name in (selector, f"{selector}_as_published"):
             assert note(name, 1) == NOT_IDENTIFIABLE and note(name, 2) == ""
     assert note("irl_0", 1) == note(BASELINE, 1) == ""
-    judgements = [judged(toy, subset) for subset in ((0,), (1,), (0, 1, 2))]
-    rows = list(summary_rows(toy, judgements, "linear", "fast", 0))
+    results = [judged(toy, subset) for subset in ((0,), (1,), (0, 1, 2))]
+    rows = list(summary_rows(toy, results, "linear", "fast", 0))
     for row in rows:
         open_choice = row["selector"].removesuffix("_as_published") in (
             "irl_10",
@@ -445,11 +453,11 @@ def test_one_missing_test_answer_empties_no_table(tmp_path: Path) -> None:
     labels = data.test_labels.copy()
     labels[3] = np.nan
     data = replace(data, test_labels=labels)
-    judgements = [judged(data, subset) for subset in prompt_subsets(SEEN)]
-    for row in published.performance_rows(judgements):
+    results = [judged(data, subset) for subset in prompt_subsets(SEEN)]
+    for row in published.performance_rows(results):
         for selector in ("Training Best", "IRL 0", "All Mixed", "IRL 10"):
             assert np.isfinite(row[f"{selector} Mean"]), selector
-    for row in costs.cost_rows(data, judgements[-1], price=1.0):
+    for row in costs.cost_rows(data, results[-1], price=1.0):
         assert np.isfinite(row["success_rate"]), row["selector"]
 
 
