@@ -72,7 +72,9 @@ def main(args: Args) -> None:
             runs.check_settings(settings_file, settings, fix)
         spending = Spending(None)
         budget = args.budget.budget(prefix="budget.")
-        scorer = args.measuring_scorer(task, log, budget, spending, args.decoding(args.temperature), args.grader)
+        scorer = args.measuring_scorer(
+            task, log, budget, spending, args.decoding(args.temperature), args.grader
+        )
         try:
             scores = scorer.score(prompts, asked, evaluation.NO_STEP, args.part)
         except BudgetSpent as spent:

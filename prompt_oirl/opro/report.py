@@ -12,7 +12,7 @@ from prompt_oirl.io.files import InputError, atomic_write, on_one_line, write_cs
 from prompt_oirl.opro.candidates import ACCEPTED
 from prompt_oirl.opro.loop import START, Candidate, Run
 from prompt_oirl.opro.predicting_scorers import HybridScorer, RewardModelScorer
-from prompt_oirl.opro.prompt_rewards import FEWEST
+from prompt_oirl.opro.prompt_rewards import MIN_INSTRUCTIONS
 from prompt_oirl.opro.scorers import Spending
 from prompt_oirl.reports.figures import BLUE, GREY, ORANGE
 from prompt_oirl.stats.metrics import ClusterBootstrap
@@ -210,7 +210,8 @@ def _prediction_lines(run: Run) -> list[str]:
         left = sum(c.verdict == ACCEPTED and c.train is None for c in run.candidates)
         tried = ", ".join(f"{v:.2f} at step {s}" for s, v in run.scorer.correlations.items())
         ranks = (
-            tried or f"never tried, for fewer than {FEWEST} instructions were measured before the last step"
+            tried
+            or f"never tried, for fewer than {MIN_INSTRUCTIONS} instructions were measured before the last step"
         )
         return [
             f"Accepted but never measured: {left} instructions, which saved {left * len(run.parts.train):,} more. Rank "
