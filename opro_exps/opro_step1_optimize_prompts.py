@@ -10,13 +10,13 @@
     python opro_step1_optimize_prompts.py --task arith --scorer.ckpt_dir ../data/nano_llama --proposer search --run hybrid \
         --score_by hybrid --loop.samples 32 --loop.max_scored 41
 
-Stopped or killed at any moment, the same command resumes where it was and pays for nothing twice: answers lie in
-opro_exps/LM<llm>/<task>_interactions.jsonl, outputs of the optimizer in proposals.jsonl. Writes
+Stopped or killed at any moment, the same command resumes where it was and pays for nothing twice: answers lie
+in opro_exps/LM<llm>/<task>_interactions.jsonl, outputs of the optimizer in proposals.jsonl. Writes
 results/opro/<task>/<run>/seed<k>/ (report.md, candidates.csv, trajectory.csv, steps.csv, result.csv,
 instructions.csv) and, over all seeds, result.csv, winners.csv and accuracy_per_step.png one level up.
 `--proposer search` needs no second model: it is a stated search over phrases, and every output says so.
-`--score_by hybrid` measures only what a reward model ranks best and some at random; `--score_by reward_model` measures
-nothing in the search, and is refused where it cannot rank.
+`--score_by hybrid` measures only what a reward model ranks best and some at random; `--score_by reward_model`
+measures nothing in the search, and is refused where it cannot rank.
 """
 
 from __future__ import annotations
@@ -43,18 +43,21 @@ class Args(StepOptions):
     initial: tuple[str, ...] = ("Let's solve the problem.",)
     """Initial instructions; "" is none."""
     score_by: Literal["llm", "reward_model", "hybrid"] = "llm"
-    """llm: every instruction is measured; reward_model: none is, predictions stand in, learned from --reward_log; hybrid:
-    predictions choose which are measured."""
+    """llm: every instruction is measured; reward_model: none is, predictions stand in, learned from
+    --reward_log; hybrid: predictions choose which are measured."""
     judge: Literal["llm", "reward_model"] = "llm"
-    """What chooses the winner and tests it; reward_model, with --score_by reward_model, needs no call at all."""
+    """What chooses the winner and tests it; reward_model, with --score_by reward_model, needs no call at
+    all."""
     reward_log: tuple[Path, ...] = ()
     """Logs, JSONL or Parquet, that predictions learn from; questions near validation or test are left out."""
     position: Literal["after", "before", "system", "answer_start"] = "after"
-    """Where the instruction goes: behind the question, before it, in the system message, or opening the answer."""
+    """Where the instruction goes: behind the question, before it, in the system message, or opening the
+    answer."""
     proposer: Literal["llm", "search"] = "llm"
     """llm: --optimizer writes the instructions; search: a stated search over phrases, no second model."""
     search_space: Literal["full", "small"] = "full"
-    """What the search can write: up to six of forty clauses; small: one or two of twenty-two, 484 instructions in all."""
+    """What the search can write: up to six of forty clauses; small: one or two of twenty-two, 484
+    instructions in all."""
     grader: Literal["strict", "original", "opro"] = "strict"
     """opro is the published, lenient one: for comparison only."""
     train_size: int = 50

@@ -1,14 +1,15 @@
-"""Step 2 of OPRO: measure any instructions on any part of any task, with intervals, paired against the first one.
+"""Step 2 of OPRO: measure any instructions on any part of any task, with intervals, paired against the first
+one.
 
     cd opro_exps
     python opro_step2_evaluate_prompts.py --task arith --scorer.ckpt_dir ../data/nano_llama \\
         --instructions ../results/opro/arith/default/winners.csv --run winners
     python opro_step2_evaluate_prompts.py --task svamp --scorer.ckpt_dir ... --instructions mine.txt --position before
 
-Instructions: a CSV with a column text (and optionally prompt_id and position), or a text file with one per line. All
-tasks but arith and your own need their questions: python ../scripts/fetch_data.py --datasets svamp, say. Parts are
-those of step 1 for the same sizes and seed. What the log of step 1 holds is not asked again. Writes
-results/opro/<task>/<run>/evaluation.csv.
+Instructions: a CSV with a column text (and optionally prompt_id and position), or a text file with one per
+line. All tasks but arith and your own need their questions: python ../scripts/fetch_data.py --datasets svamp,
+say. Parts are those of step 1 for the same sizes and seed. What the log of step 1 holds is not asked again.
+Writes results/opro/<task>/<run>/evaluation.csv.
 """
 
 from __future__ import annotations

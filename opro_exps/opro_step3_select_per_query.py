@@ -4,10 +4,10 @@
     python opro_step3_select_per_query.py --task arith --scorer.ckpt_dir ../data/nano_llama --llm nano \\
         --run default --seed 0
 
-Takes the `--pool` best instructions on train of a run of step 1 with that seed, measures each on `--fit_size` training
-questions and on the test questions (what the log holds is not asked again), trains Prompt-OIRL's reward model on the
-former, and lets it pick one instruction per test question (best of N). The single best is chosen on the same training
-questions. Writes selection.csv and picks.csv beside the run's tables.
+Takes the `--pool` best instructions on train of a run of step 1 with that seed, measures each on `--fit_size`
+training questions and on the test questions (what the log holds is not asked again), trains Prompt-OIRL's
+reward model on the former, and lets it pick one instruction per test question (best of N). The single best is
+chosen on the same training questions. Writes selection.csv and picks.csv beside the run's tables.
 """
 
 from __future__ import annotations

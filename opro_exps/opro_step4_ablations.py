@@ -5,10 +5,11 @@
     python opro_step4_ablations.py --task gsm8k --scorer.ckpt_dir ... --proposer llm --optimizer.backend openai \\
         --optimizer.model gpt-4 --arms default "order=descending" --seeds 3
 
-With the phrase search all arms search a small space of instructions on one fixed set of questions, so that most
-answers stand in the log after the first arms and the others replay them; the table tells how many were asked for. A
-known log (--known_log) that holds the whole space makes every arm a replay. Stopped or killed, the same command resumes. Writes
-results/opro/<task>/<run>/: ablations.csv (means, intervals), hybrid.csv, runs.csv, curves.csv and ablations.png.
+With the phrase search all arms search a small space of instructions on one fixed set of questions, so that
+most answers stand in the log after the first arms and the others replay them; the table tells how many were
+asked for. A known log (--known_log) that holds the whole space makes every arm a replay. Stopped or killed,
+the same command resumes. Writes results/opro/<task>/<run>/: ablations.csv (means, intervals), hybrid.csv,
+runs.csv, curves.csv and ablations.png.
 """
 
 from __future__ import annotations
@@ -41,7 +42,8 @@ class Args(StepOptions):
     instructions: int = 160
     """Instructions that every arm scores, besides the initial one."""
     proposer: Literal["llm", "search"] = "search"
-    """llm: --optimizer writes the instructions; search: a stated search over 484 instructions, no second model."""
+    """llm: --optimizer writes the instructions; search: a stated search over 484 instructions, no second
+    model."""
     initial: str = ablations.INITIAL
     """Initial instruction of the arms that do not vary it."""
     train_size: int = 32

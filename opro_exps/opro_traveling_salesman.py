@@ -4,9 +4,10 @@
     python opro_traveling_salesman.py                         # the stated 2-opt search, n = 10, 12, 15, 20
     python opro_traveling_salesman.py --n 10 --proposer llm --optimizer.ckpt_dir FOLDER_OR_HUB_ID
 
-Gaps are against the exact optimum (Held-Karp) up to 12 points, beyond that against the best known tour: the shortest
-of networkx's heuristic, the published yardsticks improved by 2-opt and Or-opt, and the run's own. Outputs of the
-optimizer are kept and replayed. Writes runs.csv and tours.csv to results/opro/traveling_salesman/<proposer>/.
+Gaps are against the exact optimum (Held-Karp) up to 12 points, beyond that against the best known tour: the
+shortest of networkx's heuristic, the published yardsticks improved by 2-opt and Or-opt, and the run's own.
+Outputs of the optimizer are kept and replayed. Writes runs.csv and tours.csv to
+results/opro/traveling_salesman/<proposer>/.
 """
 
 from __future__ import annotations

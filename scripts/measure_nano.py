@@ -1,10 +1,11 @@
-"""The committed tables on the tiny model's log: each prompt, what choosing can bring, and what step 4's models gain.
+"""The committed tables on the tiny model's log: each prompt, what choosing can bring, and what step 4's
+models gain.
 
     make nano-tables
 
-Reads data/nano_log/ and results/nano/arith/crossfit*/, writes results/reference/nano_{choice,models,prompts}.csv and
-the tables of README.
-The model whose gain counts is chosen by its within-question AUC on validation rows, never by its gain.
+Reads data/nano_log/ and results/nano/arith/crossfit*/, writes
+results/reference/nano_{choice,models,prompts}.csv and the tables of README. The model whose gain counts is
+chosen by its within-question AUC on validation rows, never by its gain.
 """
 
 from __future__ import annotations

@@ -1,9 +1,10 @@
-"""The committed tables on OPRO: how well predictions rank instructions never measured, and what the runs gave.
+"""The committed tables on OPRO: how well predictions rank instructions never measured, and what the runs
+gave.
 
     python scripts/measure_opro.py
 
-Reads data/nano_log/ and, where fetched, the released logs, then results/opro/ as `make opro` leaves it. Writes
-results/reference/opro_*.csv and .png and the tables of README and docs/opro.md.
+Reads data/nano_log/ and, where fetched, the released logs, then results/opro/ as `make opro` leaves it.
+Writes results/reference/opro_*.csv and .png and the tables of README and docs/opro.md.
 """
 
 from __future__ import annotations

@@ -1,4 +1,5 @@
-"""The committed tables on the tiny model's log: each prompt, what choosing can bring, and what step 4's models gain."""
+"""The committed tables on the tiny model's log: each prompt, what choosing can bring, and what step 4's
+models gain."""
 
 from __future__ import annotations
 
@@ -129,7 +130,8 @@ def validation_auc(model: str, paths: Paths) -> float | None:
 
 
 def model_rows(paths: Paths) -> Iterator[dict[str, Any]]:
-    """Per reward model that ran: its AUC on validation, and on test its gain and its ranking of unseen prompts."""
+    """Per reward model that ran: its AUC on validation, and on test its gain and its ranking of unseen
+    prompts."""
     for model in MODELS:
         auc = validation_auc(model, paths)
         if auc is None:

@@ -53,7 +53,8 @@ class ArmResult:
 
     @property
     def early(self) -> float:
-        """Mean over the first EARLY_INSTRUCTIONS scored instructions of the best train accuracy so far: how soon it was found."""
+        """Mean over the first EARLY_INSTRUCTIONS scored instructions of the best train accuracy so far: how
+        soon it was found."""
         shown = self.curve[1 : EARLY_INSTRUCTIONS + 1] or self.curve
         return float(np.mean(shown + [shown[-1]] * (EARLY_INSTRUCTIONS - len(shown))))
 
@@ -110,7 +111,8 @@ def mean_over_runs_and_groups(
 def table(
     results: Sequence[ArmResult], clusters: np.ndarray, proposer: str, scorer: str, initial: str = INITIAL
 ) -> Iterator[dict[str, Any]]:
-    """One row per value of each axis, means over seeds; differences from the default are paired by seed and question.
+    """One row per value of each axis, means over seeds; differences from the default are paired by seed and
+    question.
 
     `clusters` int64 (n,) are the groups of the test questions; `initial` is the default start.
     """
@@ -168,7 +170,8 @@ def paired(by_arm: dict[str, list[ArmResult]], a: str, b: str) -> np.ndarray | N
 
 
 def hybrid_rows(results: Sequence[ArmResult], clusters: np.ndarray) -> Iterator[dict[str, Any]]:
-    """Test accuracy of the hybrid's winners against those of other arms, 90 % intervals; calls are of the search alone."""
+    """Test accuracy of the hybrid's winners against those of other arms, 90 % intervals; calls are of the
+    search alone."""
     by_arm = group_by_arm(results)
     for other, description in ((DEFAULT, "all measured"), ("quarter", "all measured at as many calls")):
         difference = paired(by_arm, "hybrid", other)
@@ -201,7 +204,8 @@ def write_tables(
     results: Sequence[ArmResult],
     folder: Path,
 ) -> None:
-    """ablations.csv, hybrid.csv, runs.csv and curves.csv; `rows` of `table`, `comparisons` of `hybrid_rows`."""
+    """ablations.csv, hybrid.csv, runs.csv and curves.csv; `rows` of `table`, `comparisons` of
+    `hybrid_rows`."""
     hybrid = ["comparison", "value", "ci90_low", "ci90_high", "seeds", "calls", "calls_other"]
     write_csv(folder / "ablations.csv", rows, list(rows[0]))
     write_csv(folder / "hybrid.csv", comparisons, hybrid)
@@ -210,7 +214,8 @@ def write_tables(
 
 
 def draw(rows: Sequence[Mapping[str, Any]], path: Path) -> Path:
-    """Test accuracy of each value of each axis with its 95 % interval; `rows` as `table` or ablations.csv has them."""
+    """Test accuracy of each value of each axis with its 95 % interval; `rows` as `table` or ablations.csv has
+    them."""
     from matplotlib.figure import Figure
 
     height = len(rows) + 0.9 * len({row["axis"] for row in rows})

@@ -27,7 +27,8 @@ POOL = 64  # instructions that a hybrid run proposes per step
 
 @dataclass(frozen=True)
 class Arm:
-    """One setting of the loop: each field overrides a default; `quarter` takes a quarter of the scorer calls."""
+    """One setting of the loop: each field overrides a default; `quarter` takes a quarter of the scorer
+    calls."""
 
     name: str
     loop: dict[str, Any] = field(default_factory=dict)
@@ -125,7 +126,8 @@ AXES: dict[str, dict[str, str]] = {
 class Ablation:
     """What all runs of step 4 have in common; `asked` counts the answers that were asked for.
 
-    `instructions` is the number that every arm scores besides the initial one; proposals are kept in `folder`.
+    `instructions` is the number that every arm scores besides the initial one; proposals are kept in
+    `folder`.
     """
 
     task: Task
@@ -146,7 +148,8 @@ class Ablation:
     asked: int = 0
 
     def run_arm(self, arm: Arm, seed: int) -> tuple[Run, int]:
-        """One arm with one seed, and the scorer calls of its search; `stopped` tells when a budget is spent."""
+        """One arm with one seed, and the scorer calls of its search; `stopped` tells when a budget is
+        spent."""
         sizes = len(self.parts.train), len(self.parts.validation)
         loop, meta = arm.loop_settings(self.loop, self.instructions, sizes), arm.meta_settings(self.meta)
         initial = self.initial if arm.initial is None else arm.initial

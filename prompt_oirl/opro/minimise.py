@@ -1,7 +1,9 @@
-"""OPRO as a plain optimiser (Section 3): solutions and their values in the meta-prompt, new solutions out of it.
+"""OPRO as a plain optimiser (Section 3): solutions and their values in the meta-prompt, new solutions out of
+it.
 
-`regression` and `tours` are the published problems. The loop differs from that of instructions in what ends it: the known
-optimum, the steps, or a whole step without one valid solution (the published code then asks for ever).
+`regression` and `tours` are the published problems. The loop differs from that of instructions in what ends
+it: the known optimum, the steps, or a whole step without one valid solution (the published code then asks for
+ever).
 """
 
 from __future__ import annotations

@@ -27,8 +27,8 @@ class StepOptions:
     """gsm8k, svamp, mawps, arith, multiarith, aqua, bbh_<task>, mmlu_<category or subject>, or any name
     with --questions."""
     questions: Path | None = None
-    """Own questions: JSONL or CSV with question and gold and optionally id, split, kind (number, choice, bool, text),
-    group."""
+    """Own questions: JSONL or CSV with question and gold and optionally id, split, kind (number, choice,
+    bool, text), group."""
     max_gen_len: int | None = 256
     """Tokens of a scorer's answer."""
     llm: str | None = None

@@ -90,7 +90,8 @@ class RewardModelScorer:
 class HybridScorer:
     """Ranks every candidate not yet measured, measures the few best and some at random, learns from them.
 
-    Until there are enough measurements, and whenever predictions do not rank left-out instructions, all picks are random.
+    Until there are enough measurements, and whenever predictions do not rank left-out instructions, all picks
+    are random.
     """
 
     name = "hybrid"
@@ -171,7 +172,8 @@ def load_scorer(
     kind: str, measure: Scorer, rewards: PromptRewards, rows: Sequence[Interaction], llm: str, task: Task,
     parts: Parts, seed: int,
 ) -> Scorer:  # fmt: skip
-    """The scorer of a run by its name: llm (which is `measure`), reward_model or hybrid; `rows` is what they learn from."""
+    """The scorer of a run by its name: llm (which is `measure`), reward_model or hybrid; `rows` is what they
+    learn from."""
     if kind == "llm":
         return measure
     cells = cells_for(parts, rows, llm)

@@ -1,8 +1,9 @@
 """Predicted accuracy of instructions that nobody measured, and how well such predictions rank.
 
-An ensemble of reward models r(question, prompt) (Prompt-OIRL, Section 3) learns from measured answers; each member sees
-another resample of the instructions, so where members disagree, the instruction is unlike those they learned from. A
-search exploits whatever a model is wrong about: hence the lower bound, mean minus beta times spread.
+An ensemble of reward models r(question, prompt) (Prompt-OIRL, Section 3) learns from measured answers; each
+member sees another resample of the instructions, so where members disagree, the instruction is unlike those
+they learned from. A search exploits whatever a model is wrong about: hence the lower bound, mean minus beta
+times spread.
 """
 
 from __future__ import annotations
@@ -31,8 +32,8 @@ class RewardSettings:
     """How instructions are predicted, and when predictions are trusted."""
 
     model: ModelName = "ridge"
-    """The reward model; ridge adds an instruction's effect to a question's difficulty, the others are those of
-    step 4."""
+    """The reward model; ridge adds an instruction's effect to a question's difficulty, the others are those
+    of step 4."""
     embedder: str = "minilm"
     """Of questions and instructions: minilm, or a sentence-transformers folder or hub id."""
     members: int = 12
@@ -106,7 +107,8 @@ class TextVectors:
         return np.array([self._known[text] for text in texts], dtype=np.float32)
 
     def prompts(self, texts: Sequence[str]) -> np.ndarray:
-        """Embedding beside hashed word 1-2-grams, unit vectors float32 (m, d + WORD_COLUMNS): a style hangs on single words."""
+        """Embedding beside hashed word 1-2-grams, unit vectors float32 (m, d + WORD_COLUMNS): a style hangs
+        on single words."""
         from sklearn.feature_extraction.text import HashingVectorizer
 
         words = HashingVectorizer(
@@ -119,8 +121,8 @@ class TextVectors:
 class AdditiveRidge:
     """r(question, prompt) = base rate + difficulty of the question + effect of the prompt.
 
-    Difficulty and effect are ridge regressions on the vectors; the penalty is the one with the least leave-one-out
-    error.
+    Difficulty and effect are ridge regressions on the vectors; the penalty is the one with the least
+    leave-one-out error.
     """
 
     def fit(self, train: TrainingSet) -> None:
@@ -175,8 +177,8 @@ class PromptRewards:
     def fit(self, measured: Measured) -> np.ndarray:
         """Train every member.
 
-        Returns: what the members that did not draw an instruction predict of it, float64 (questions, prompts), NaN for
-        one that all of them drew.
+        Returns: what the members that did not draw an instruction predict of it, float64 (questions,
+        prompts), NaN for one that all of them drew.
         """
         questions, prompts = (
             self._vectors.questions(measured.questions),
@@ -209,14 +211,16 @@ class PromptRewards:
         self._members = []
 
     def predict(self, questions: Sequence[str], prompts: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
-        """Success probabilities float64 (n, m), and the members' spread of each instruction's mean, float64 (m,)."""
+        """Success probabilities float64 (n, m), and the members' spread of each instruction's mean, float64
+        (m,)."""
         q, p = self._vectors.questions(questions), self._vectors.prompts(prompts)
         scores = np.array([member.predict(q, p) for member in self._members], dtype=np.float64)
         return scores.mean(0), scores.mean(1).std(0)
 
 
 def spearman(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    """Rank correlation float64 (r,) of the rows of a and b (r, m), ties averaged; NaN where a row is constant."""
+    """Rank correlation float64 (r,) of the rows of a and b (r, m), ties averaged; NaN where a row is
+    constant."""
     from scipy.stats import rankdata
 
     x, y = (rankdata(v, axis=1) for v in (np.atleast_2d(a), np.atleast_2d(b)))
@@ -230,8 +234,8 @@ def rank_correlation(
 ) -> tuple[float, float, float]:
     """Spearman's rho between measured and predicted accuracies of instructions, with its 95 % interval.
 
-    An instruction's accuracy is its mean over the questions it was asked. The interval resamples groups of questions
-    and instructions, both with replacement.
+    An instruction's accuracy is its mean over the questions it was asked. The interval resamples groups of
+    questions and instructions, both with replacement.
 
     Parameters
     ----------

@@ -1,4 +1,5 @@
-"""The optimizer's side: asking it for instructions, and `proposals.jsonl`, from which a resumed run replays them."""
+"""The optimizer's side: asking it for instructions, and `proposals.jsonl`, from which a resumed run replays
+them."""
 
 from __future__ import annotations
 

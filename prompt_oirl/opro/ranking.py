@@ -1,4 +1,5 @@
-"""How well predictions rank instructions that nobody measured, on the tiny model's logs and the released ones.
+"""How well predictions rank instructions that nobody measured, on the tiny model's logs and the released
+ones.
 
 In every ranking an instruction is predicted only by models that never saw an answer to it.
 """
@@ -72,7 +73,8 @@ def arith_ranking(
 
 
 def space_ranking(model: ModelName, vectors: TextVectors, paths: Paths) -> Iterator[dict[str, Any]]:
-    """The small search space on the train questions of step 4, learned from each other or from data/nano_log/."""
+    """The small search space on the train questions of step 4, learned from each other or from
+    data/nano_log/."""
     path = paths.committed_log("nano_opro", "arith")
     if not path.is_file():
         print(f"{path} is missing; run make opro-log")
@@ -154,7 +156,8 @@ def ranking_row(
     instructions: int,
     clusters: np.ndarray,
 ) -> dict[str, Any]:
-    """One row of opro_ranking.csv; `correlation` with its interval, `clusters` the group of every question."""
+    """One row of opro_ranking.csv; `correlation` with its interval, `clusters` the group of every
+    question."""
     value, low, high = correlation
     print(f"{log}, {ranked}, {learned_from}, {model}: {value:.2f} ({low:.2f} to {high:.2f})")
     return {

@@ -1,6 +1,8 @@
-"""Linear regression by prompting (OPRO, Section 3.1): find slope w and intercept b from pairs and losses alone.
+"""Linear regression by prompting (OPRO, Section 3.1): find slope w and intercept b from pairs and losses
+alone.
 
-y = w x + b + noise at x = 1..50; the optimizer sees (w, b) pairs with their squared loss, never the data or the formula.
+y = w x + b + noise at x = 1..50; the optimizer sees (w, b) pairs with their squared loss, never the data or
+the formula.
 """
 
 from __future__ import annotations
@@ -29,7 +31,8 @@ _NUMBER = re.compile(r"[-+]?\d{1,12}(?:\.\d{1,12})?")
 
 
 class Regression:
-    """One repetition `rep` = 0, 1, ...: its noise has seed rep + 1, its starts 10 and 100 times that, as published."""
+    """One repetition `rep` = 0, 1, ...: its noise has seed rep + 1, its starts 10 and 100 times that, as
+    published."""
 
     max_pairs = 20
 
@@ -69,7 +72,8 @@ class Regression:
         )
 
     def parse(self, output: str) -> Pair | str:
-        """The last bracket that holds two finite numbers, rounded; letters before an equals sign are ignored."""
+        """The last bracket that holds two finite numbers, rounded; letters before an equals sign are
+        ignored."""
         brackets = re.findall(r"\[([^\[\]]{0,200})\]", output)
         brackets = [b for b in brackets if any(c.isdigit() for c in b) or re.search(r"inf|nan", b, re.I)]
         if not brackets:
@@ -86,8 +90,8 @@ class Regression:
 class PatternSearch(StatedSearch):
     """A stated search in the optimizer's place.
 
-    It reads pairs and values from the meta-prompt and moves away from the best pair by steps of 0, 1, 2, 4, ... in
-    either number, or on along the line from another good pair to the best one.
+    It reads pairs and values from the meta-prompt and moves away from the best pair by steps of 0, 1, 2, 4,
+    ... in either number, or on along the line from another good pair to the best one.
     """
 
     name = SEARCH_NAME
@@ -164,7 +168,8 @@ def summary_rows(
 
 
 def draw_path(problem: Regression, path: SearchPath[Pair], title: str, file: Path) -> None:
-    """Explored pairs in the plane, coloured by step, and the best loss so far; the truth lies inside the open circle."""
+    """Explored pairs in the plane, coloured by step, and the best loss so far; the truth lies inside the open
+    circle."""
     from matplotlib.figure import Figure
     from matplotlib.ticker import MaxNLocator
 

@@ -119,7 +119,8 @@ def _changes(old: Any, new: Any, name: str) -> Iterator[str]:
 
 
 def search_settings(options: Any) -> dict[str, Any]:
-    """What decides the results of a run of step 1, besides its seed and its models; it must not change on resuming.
+    """What decides the results of a run of step 1, besides its seed and its models; it must not change on
+    resuming.
 
     `options` are the flags of step 1. Steps may change, where nothing hangs on them.
     """
@@ -160,7 +161,8 @@ def most_calls(
 
 
 def summarise(parent: Path, title: str) -> None:
-    """result.csv, winners.csv (initial instructions and winners, for step 2) and accuracy_per_step.png over all seeds."""
+    """result.csv, winners.csv (initial instructions and winners, for step 2) and accuracy_per_step.png over
+    all seeds."""
     folders = sorted(parent.glob("seed*"), key=lambda path: int(path.name.removeprefix("seed")))
     done = [f for f in folders if (f / "steps.csv").is_file() and (f / "result.csv").is_file()]
     remedy = "run opro_step1_optimize_prompts.py again"

@@ -1,8 +1,8 @@
 """Scorers: how good is an instruction on these questions?
 
-`LLMScorer` measures: it asks the language model whatever the interaction log does not hold yet, so nothing is paid for
-twice, and every answer joins the log. A scorer may also leave a candidate without a score (None): a hybrid one ranks many
-by prediction and measures a few. Predicted scores never enter the log.
+`LLMScorer` measures: it asks the language model whatever the interaction log does not hold yet, so nothing is
+paid for twice, and every answer joins the log. A scorer may also leave a candidate without a score (None): a
+hybrid one ranks many by prediction and measures a few. Predicted scores never enter the log.
 """
 
 from __future__ import annotations
@@ -45,8 +45,8 @@ class BudgetSpent(Exception):
 
 @dataclass(frozen=True)
 class Score:
-    """Of one instruction: a value in 0..1 for every question, float64 (n,), and the spread of predictions where they are
-    predicted."""
+    """Of one instruction: a value in 0..1 for every question, float64 (n,), and the spread of predictions
+    where they are predicted."""
 
     values: np.ndarray
     kind: Literal["measured", "predicted"]
@@ -70,16 +70,18 @@ class Scorer(Protocol):
         part: str,
         limit: int | None = None,
     ) -> list[Score | None]:
-        """Scores of at most `limit` prompts on these questions, None for the others. `part` is what they are for;
-        a negative step is of instructions that the user gave."""
+        """Scores of at most `limit` prompts on these questions, None for the others. `part` is what they are
+        for; a negative step is of instructions that the user gave."""
 
 
 @dataclass
 class Spending:
-    """`spent.jsonl`: how many answers each stage needed, and how many of them had to be asked for; no path, no file.
+    """`spent.jsonl`: how many answers each stage needed, and how many of them had to be asked for; no path,
+    no file.
 
-    A stage is written down before its first call and only once, so a run that was killed and resumed tells the same.
-    Totals are of the stages that this run came through; the file may hold others of a run with more or fewer steps.
+    A stage is written down before its first call and only once, so a run that was killed and resumed tells
+    the same. Totals are of the stages that this run came through; the file may hold others of a run with more
+    or fewer steps.
     """
 
     path: Path | None
@@ -146,7 +148,8 @@ class SharedLog:
 
 @dataclass
 class LLMScorer:
-    """Measures by asking, the log first. `llm` is called when the first answer is pending, so a replay loads no model.
+    """Measures by asking, the log first. `llm` is called when the first answer is pending, so a replay loads
+    no model.
 
     `values` holds the success of every answer that is known, by question id, instruction and position.
     """
@@ -185,7 +188,8 @@ class LLMScorer:
         log : read now, extended by every answer that is asked for
         known : rows of other logs; those of another llm or decoding are passed over
 
-        Raises: InputError if the log was drawn with another decoding, or holds other questions under the task's ids.
+        Raises: InputError if the log was drawn with another decoding, or holds other questions under the
+        task's ids.
         """
         scorer = cls(once(llm), llm_name, task, decoding, grader, log, budget, spending)
         for row in list(log.files.rows()):
@@ -283,7 +287,8 @@ class LLMScorer:
 
 
 def check_room(llm: TransformersLLM, items: Sequence[Item], separator: str, refuse: bool) -> None:
-    """Refuse, or tell on stderr, an instruction that with some question leaves no room for an answer: that counts as wrong."""
+    """Refuse, or tell on stderr, an instruction that with some question leaves no room for an answer: that
+    counts as wrong."""
     longest: dict[str, tuple[int, Item]] = {}
     for item in items:
         size = len(llm.encode(conversation(item.question.text, item.prompt, separator)))

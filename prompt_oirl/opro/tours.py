@@ -1,4 +1,5 @@
-"""Travelling salesman by prompting (OPRO, Section 3.2): shorter tours from earlier ones, beside an exact solver."""
+"""Travelling salesman by prompting (OPRO, Section 3.2): shorter tours from earlier ones, beside an exact
+solver."""
 
 from __future__ import annotations
 
@@ -97,7 +98,8 @@ def draw_problem(n: int, seed: int) -> TourProblem:
 
 
 def held_karp(d: np.ndarray) -> tuple[Tour, float]:
-    """A shortest tour and its length, by dynamic programming over subsets: O(n^2 2^n), for n up to 12 or so."""
+    """A shortest tour and its length, by dynamic programming over subsets: O(n^2 2^n), for n up to 12 or
+    so."""
     n = len(d)
     if n <= 3:
         return tuple(range(n)), length(range(n), d)
@@ -197,8 +199,8 @@ def _neighbours(tour: list[int]) -> list[list[int]]:
 class TwoOptSearch(StatedSearch):
     """A stated search in the optimizer's place.
 
-    It reads points and traces from the meta-prompt, shuffles a stretch of one of the traces, mostly the last, and
-    improves it by 2-opt and Or-opt moves.
+    It reads points and traces from the meta-prompt, shuffles a stretch of one of the traces, mostly the last,
+    and improves it by 2-opt and Or-opt moves.
     """
 
     name = SEARCH_NAME

@@ -1,4 +1,5 @@
-"""The loop on a task whose truth is known: it must learn from the meta-prompt, pay once, stop exactly, and resume."""
+"""The loop on a task whose truth is known: it must learn from the meta-prompt, pay once, stop exactly, and
+resume."""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""Linear regression and tours: golden starts, losses and lengths; the stated searches reach the optimum; odd output."""
+"""Linear regression and tours: golden starts, losses and lengths; the stated searches reach the optimum; odd
+output."""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""Predicting instructions: ranks on planted truth, refusal on noise, nothing learned from test, hybrid at a share of the calls."""
+"""Predicting instructions: ranks on planted truth, refusal on noise, nothing learned from test, hybrid at a
+share of the calls."""
 
 from __future__ import annotations
 
