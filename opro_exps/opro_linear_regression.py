@@ -1,13 +1,14 @@
-"""OPRO as an optimiser of two numbers: find the slope and intercept of noisy points from losses (Section
-3.1).
+"""OPRO as an optimiser of two numbers: find the slope and intercept of noisy points from losses.
 
     cd opro_exps
-    python opro_linear_regression.py                          # the stated pattern search, all published problems
-    python opro_linear_regression.py --truth 15 14 --proposer llm --optimizer.backend openai --optimizer.model gpt-4
+    python opro_linear_regression.py                     # the stated pattern search, all published problems
+    python opro_linear_regression.py --truth 15 14 --proposer llm \\
+        --optimizer.backend openai --optimizer.model gpt-4
 
-Starts, losses and noise are the published ones. Outputs of the optimizer are kept and replayed. Writes to
-results/opro/linear_regression/<proposer>/: runs.csv (steps to the optimum and explored pairs of every
-repetition), summary.csv (mean and standard deviation, beside the paper's), pairs.csv and path.png.
+Section 3.1 of the paper. Starts, losses and noise are the published ones. Outputs of the optimizer are kept
+and replayed. Writes to results/opro/linear_regression/<proposer>/: runs.csv (steps to the optimum and
+explored pairs of every repetition), summary.csv (mean and standard deviation, beside the paper's),
+pairs.csv and path.png.
 """
 
 from __future__ import annotations

@@ -6,9 +6,10 @@
     python opro_step1_optimize_prompts.py --task arith --scorer.ckpt_dir ../data/nano_llama \\
         --proposer search --seeds 3
     python opro_step1_optimize_prompts.py --task mine --questions mine.jsonl --scorer.ckpt_dir ... \\
-        --optimizer.ckpt_dir ... --meta.task_description "questions on tax law" --meta.solution_description "polite and at most 15 words" --dry_run
-    python opro_step1_optimize_prompts.py --task arith --scorer.ckpt_dir ../data/nano_llama --proposer search --run hybrid \
-        --score_by hybrid --loop.samples 32 --loop.max_scored 41
+        --optimizer.ckpt_dir ... --meta.task_description "questions on tax law" \\
+        --meta.solution_description "polite and at most 15 words" --dry_run
+    python opro_step1_optimize_prompts.py --task arith --scorer.ckpt_dir ../data/nano_llama \\
+        --proposer search --run hybrid --score_by hybrid --loop.samples 32 --loop.max_scored 41
 
 Stopped or killed at any moment, the same command resumes where it was and pays for nothing twice: answers lie
 in opro_exps/LM<llm>/<task>_interactions.jsonl, outputs of the optimizer in proposals.jsonl. Writes
@@ -35,7 +36,8 @@ from prompt_oirl.opro.options import StepOptions
 from prompt_oirl.opro.predicting_scorers import load_scorer
 from prompt_oirl.opro.prompt_rewards import PromptRewards, RewardSettings, TextVectors
 from prompt_oirl.opro.proposals import Proposer, choose_optimizer
-from prompt_oirl.opro.scorers import Scorer, Spending
+from prompt_oirl.opro.scorers import Scorer
+from prompt_oirl.opro.shared_log import Spending
 
 
 @dataclass(kw_only=True)
@@ -146,9 +148,18 @@ def main(args: Args) -> None:
                 scorer = load_scorer(
                     args.score_by, measure, rewards, learned, args.scorer_name, task, parts, seed
                 )
-            judge = scorer if args.judge == "reward_model" else measure
+            final_scorer = scorer if args.judge == "reward_model" else measure
             run = Run(
-                task, parts, args.loop, args.meta, args.position, args.initial, proposer, scorer, judge, seed
+                task,
+                parts,
+                args.loop,
+                args.meta,
+                args.position,
+                args.initial,
+                proposer,
+                scorer,
+                final_scorer,
+                seed,
             )
             optimise(run)
             report.write_tables(run, folder, proposer_name, args.scorer_name)
@@ -159,7 +170,8 @@ def main(args: Args) -> None:
             break
     runs.summarise(parent, f"{task.name}: proposer {proposer_name}, scorer {args.scorer_name}")
     print(
-        f"reports and tables in {parent}/seed*; over all seeds {parent / 'result.csv'}, and for step 2 {parent / 'winners.csv'}"
+        f"reports and tables in {parent}/seed*; over all seeds {parent / 'result.csv'}, "
+        f"and for step 2 {parent / 'winners.csv'}"
     )
 
 

@@ -4,7 +4,8 @@ one.
     cd opro_exps
     python opro_step2_evaluate_prompts.py --task arith --scorer.ckpt_dir ../data/nano_llama \\
         --instructions ../results/opro/arith/default/winners.csv --run winners
-    python opro_step2_evaluate_prompts.py --task svamp --scorer.ckpt_dir ... --instructions mine.txt --position before
+    python opro_step2_evaluate_prompts.py --task svamp --scorer.ckpt_dir ... \\
+        --instructions mine.txt --position before
 
 Instructions: a CSV with a column text (and optionally prompt_id and position), or a text file with one per
 line. All tasks but arith and your own need their questions: python ../scripts/fetch_data.py --datasets svamp,
@@ -24,7 +25,8 @@ from prompt_oirl.io.manifest import run_step
 from prompt_oirl.llms.options import BudgetOptions
 from prompt_oirl.opro import evaluation, runs, tasks
 from prompt_oirl.opro.options import StepOptions
-from prompt_oirl.opro.scorers import BudgetSpent, Spending
+from prompt_oirl.opro.scorers import BudgetSpent
+from prompt_oirl.opro.shared_log import Spending
 
 
 @dataclass(kw_only=True)
@@ -90,8 +92,8 @@ def main(args: Args) -> None:
         instruction = on_one_line(row["instruction"], 500) or "(empty)"
         print(f"{row['accuracy']:6.1%}  ({row['ci_low']:.1%} to {row['ci_high']:.1%})  {instruction}")
     print(
-        f"{len(asked)} {args.part} questions, {spending.total('asked'):,} of {spending.total('needed'):,} answers "
-        f"asked for; {path}"
+        f"{len(asked)} {args.part} questions, {spending.total('asked'):,} of {spending.total('needed'):,} "
+        f"answers asked for; {path}"
     )
 
 

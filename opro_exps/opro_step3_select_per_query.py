@@ -20,7 +20,8 @@ from prompt_oirl.io.manifest import run_step
 from prompt_oirl.llms.options import BudgetOptions
 from prompt_oirl.opro import per_question, runs, tasks
 from prompt_oirl.opro.options import StepOptions
-from prompt_oirl.opro.scorers import BudgetSpent, Spending
+from prompt_oirl.opro.scorers import BudgetSpent
+from prompt_oirl.opro.shared_log import Spending
 from prompt_oirl.stats import policies
 
 

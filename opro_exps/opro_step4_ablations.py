@@ -1,9 +1,10 @@
 """Step 4 of OPRO: what each setting of the loop is worth, at equal scorer calls and over several seeds.
 
     cd opro_exps
-    python opro_step4_ablations.py --task arith --scorer.ckpt_dir ../data/nano_llama --llm nano --max_gen_len 96
-    python opro_step4_ablations.py --task gsm8k --scorer.ckpt_dir ... --proposer llm --optimizer.backend openai \\
-        --optimizer.model gpt-4 --arms default "order=descending" --seeds 3
+    python opro_step4_ablations.py --task arith --scorer.ckpt_dir ../data/nano_llama \\
+        --llm nano --max_gen_len 96
+    python opro_step4_ablations.py --task gsm8k --scorer.ckpt_dir ... --proposer llm \\
+        --optimizer.backend openai --optimizer.model gpt-4 --arms default "order=descending" --seeds 3
 
 With the phrase search all arms search a small space of instructions on one fixed set of questions, so that
 most answers stand in the log after the first arms and the others replay them; the table tells how many were
@@ -28,7 +29,7 @@ from prompt_oirl.opro.loop import LoopSettings
 from prompt_oirl.opro.meta_prompt import MetaPromptSettings
 from prompt_oirl.opro.options import StepOptions
 from prompt_oirl.opro.prompt_rewards import RewardSettings, TextVectors
-from prompt_oirl.opro.scorers import Spending
+from prompt_oirl.opro.shared_log import Spending
 
 
 @dataclass(kw_only=True)
@@ -51,7 +52,7 @@ class Args(StepOptions):
     validation_size: int = 50
     """Questions that choose the winner."""
     test_size: int = 200
-    """Questions that judge the winner."""
+    """Questions that evaluate the winner."""
     parts_seed: int = 0
     """Seed of the parts, the same for all runs."""
     optimizer_max_gen_len: int = 512
@@ -114,7 +115,8 @@ def main(args: Args) -> None:
         report(args, results, parts, proposer)
         total = sum(r.search_calls + r.test.size + r.start_test.size for r in results)
         print(
-            f"{total:,} answers needed, {shared.asked:,} asked for, the others replayed from the log; {folder}"
+            f"{total:,} answers needed, {shared.asked:,} asked for, the others replayed from the log; "
+            f"{folder}"
         )
 
 
@@ -134,7 +136,8 @@ def report(args: Args, results: list[ArmResult], parts: tasks.Parts, proposer: s
     for row in comparisons:
         print(
             f"{row['comparison']}: {row['value']:+.1%} (90 % interval {row['ci90_low']:+.1%} to "
-            f"{row['ci90_high']:+.1%}), {row['seeds']} seeds, {row['calls']:,.0f} against {row['calls_other']:,.0f} calls"
+            f"{row['ci90_high']:+.1%}), {row['seeds']} seeds, "
+            f"{row['calls']:,.0f} against {row['calls_other']:,.0f} calls"
         )
 
 

@@ -34,8 +34,8 @@ def main(args: Args) -> None:
     prompts = phrasings.write_prompts(folder / "prompts.csv")
     for split, counts in manifest["splits"].items():
         print(
-            f"{split:10} {counts['rows']:5,} questions in {counts['groups']:4,} groups of {counts['families']} families, "
-            f"{counts['text_clusters']} text clusters"
+            f"{split:10} {counts['rows']:5,} questions in {counts['groups']:4,} groups of "
+            f"{counts['families']} families, {counts['text_clusters']} text clusters"
         )
     print(f"{len(prompts)} prompts; all in {folder}")
 

@@ -1,7 +1,8 @@
 """Train the tiny language model from scratch and write data/nano_llama/ (LLaMA in Hugging Face format).
 
     python scripts/train_nano_llama.py
-    python scripts/train_nano_llama.py --pools 20 --out /tmp/small --checkpoint /tmp/small/checkpoint.safetensors
+    python scripts/train_nano_llama.py --pools 20 --out /tmp/small \\
+        --checkpoint /tmp/small/checkpoint.safetensors
 
 Needs data/arith/, whose questions it leaves out. Stopped or killed, the same command goes on from the last
 checkpoint and ends in the same bytes. Number of threads and kind of arithmetic are fixed, so that the same

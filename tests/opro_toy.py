@@ -8,7 +8,7 @@ import re
 
 from prompt_oirl.data.questions import Question
 from prompt_oirl.llms import Conversation
-from prompt_oirl.opro.tasks import Parts, Task
+from prompt_oirl.opro.tasks import Parts, QuestionTask
 
 HELPFUL = ("step", "careful", "check", "write", "think", "result", "final", "calculation")
 THINGS = ("apples", "coins", "books", "shells", "stamps", "pencils", "cards", "marbles", "nuts", "boats")
@@ -19,16 +19,17 @@ def toy_questions(n: int = 90) -> list[Question]:
     asked = []
     for i in range(n):
         split = ("train", "validation", "test")[i % 3]
-        text = f"{'really ' * (i // 3 % 10)}hard: Bob has {i} {THINGS[i % 10]} and finds {2 * i + 1} more. How many?"
+        hard = f"{'really ' * (i // 3 % 10)}hard"
+        text = f"{hard}: Bob has {i} {THINGS[i % 10]} and finds {2 * i + 1} more. How many?"
         asked.append(Question(f"toy-{i:03d}", text, str(3 * i + 1), split, "number", f"group{i}"))
     return asked
 
 
-def toy_task(n: int = 90) -> Task:
-    return Task("toy", tuple(toy_questions(n)), "sums of two numbers")
+def toy_task(n: int = 90) -> QuestionTask:
+    return QuestionTask("toy", tuple(toy_questions(n)), "sums of two numbers")
 
 
-def toy_parts(task: Task) -> Parts:
+def toy_parts(task: QuestionTask) -> Parts:
     parts = {s: tuple(q for q in task.questions if q.split == s) for s in ("train", "validation", "test")}
     groups = {q.id: i for i, q in enumerate(task.questions)}
     return Parts(parts["train"], parts["validation"], parts["test"], groups, 0)

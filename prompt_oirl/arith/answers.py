@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 from collections.abc import Callable, Sequence
 
-from prompt_oirl.arith.equations import Equation
+from prompt_oirl.arith.draws import Equation
 from prompt_oirl.arith.phrasings import BY_NAME
 from prompt_oirl.arith.problems import Problem
 
@@ -15,10 +15,12 @@ JOBS = BY_NAME["role"].clauses["job"]
 
 
 def direct(problem: Problem, rng: random.Random, prompt: str) -> str:
+    """The number alone."""
     return f"{problem.gold}."
 
 
 def chain(problem: Problem, rng: random.Random, prompt: str) -> str:
+    """One sentence per step, then the result."""
     return " ".join(f"{e.label}: {e}." for e in problem.equations) + _close(problem)
 
 
@@ -32,7 +34,8 @@ def panel(problem: Problem, rng: random.Random, prompt: str) -> str:
     """Three full solutions and a vote."""
     wrong = rng.randint(2, 3) if rng.random() < SLIP_RATE else 0
     said = [
-        f"Expert {i}: {', '.join(_slip(problem.equations, rng) if i == wrong else map(str, problem.equations))}."
+        f"Expert {i}: "
+        f"{', '.join(_slip(problem.equations, rng) if i == wrong else map(str, problem.equations))}."
         for i in (1, 2, 3)
     ]
     return " ".join([*said, "Most agree."]) + _close(problem)

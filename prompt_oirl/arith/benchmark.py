@@ -48,6 +48,7 @@ def make_rows(split: str, n: int, seed: int, taken: set[str]) -> Iterator[Row]:
 
 
 def as_row(problem: Problem, split: str, number: int) -> Row:
+    """A problem as a row of the question file."""
     return {
         "id": f"arith-{split}-{number:04d}",
         "split": split,
@@ -97,6 +98,7 @@ def _clusters(rows: Sequence[Row]) -> int:
 
 
 def read_rows(split: str, folder: Path = FOLDER) -> list[Row]:
+    """The questions of a split, in the order of its file."""
     return list(read_jsonl(folder / f"{split}.jsonl", remedy=REMEDY))
 
 

@@ -6,78 +6,20 @@ the text names. No number below zero, no broken number, few above 150.
 
 from __future__ import annotations
 
-import random
-from collections.abc import Callable
-from dataclasses import dataclass, field
-
-OPERATIONS: dict[str, Callable[[int, int], int]] = {
-    "+": lambda a, b: a + b,
-    "-": lambda a, b: a - b,
-    "*": lambda a, b: a * b,
-    "/": lambda a, b: a // b,
-}
-
-
-@dataclass(frozen=True)
-class Equation:
-    """One step of a solution, `a op b = result`; `label` reads behind "How many" and, in a family, holds
-    slots."""
-
-    label: str
-    a: int
-    op: str
-    b: int
-
-    @property
-    def result(self) -> int:
-        return OPERATIONS[self.op](self.a, self.b)
-
-    def __str__(self) -> str:
-        return f"{self.a}{self.op}{self.b}={self.result}"
-
-
-@dataclass
-class Draw:
-    """Numbers of one problem, and the steps that solve it."""
-
-    rng: random.Random
-    steps: list[Equation] = field(default_factory=list)
-
-    def number(self) -> int:
-        """A count: mostly below 30, sometimes up to 60."""
-        return self.rng.randint(3, 60) if self.rng.random() < 0.3 else self.rng.randint(3, 30)
-
-    def few(self) -> int:
-        return self.rng.randint(2, 9)
-
-    def price(self) -> int:
-        return self.rng.randint(2, 12)
-
-    def below(self, limit: int) -> int:
-        """A number from 1 to limit - 1, not next to nothing where there is room."""
-        return self.rng.randint(min(2, limit - 1), max(1, limit - 1))
-
-    def above(self, limit: int) -> int:
-        return limit + self.rng.randint(1, 30)
-
-    def step(self, label: str, a: int, op: str, b: int) -> int:
-        self.steps.append(Equation(label, a, op, b))
-        return self.steps[-1].result
-
-
-Numbers = dict[str, int]
-
+from prompt_oirl.arith.draws import Draw, Numbers
 
 # --- one step ----------------------------------------------------------------------------------------
 
 
 def gain(d: Draw) -> Numbers:
+    """Something is added."""
     a, b = d.number(), d.number()
     d.step("{items} now", a, "+", b)
     return {"a": a, "b": b}
 
 
 def lose(d: Draw) -> Numbers:
+    """Something is taken away."""
     a = d.number() + 5
     b = d.below(a)
     d.step("{items} left", a, "-", b)
@@ -85,18 +27,21 @@ def lose(d: Draw) -> Numbers:
 
 
 def equal_groups(d: Draw) -> Numbers:
+    """Groups of the same size."""
     n, k = d.few(), d.price()
     d.step("{items} in all", n, "*", k)
     return {"n": n, "k": k}
 
 
 def share(d: Draw) -> Numbers:
+    """A number is dealt out evenly."""
     n, k = d.few(), d.price()
     d.step("{items} each", n * k, "/", n)
     return {"N": n * k, "n": n}
 
 
 def compare(d: Draw) -> Numbers:
+    """How many more one has than another."""
     a = d.number() + 5
     b = d.below(a)
     d.step("more", a, "-", b)
@@ -104,6 +49,7 @@ def compare(d: Draw) -> Numbers:
 
 
 def part(d: Draw) -> Numbers:
+    """A fraction of a number."""
     n, k = d.few(), d.price()
     d.step("red {items}", n * k, "/", n)
     return {"N": n * k, "n": n}
@@ -113,6 +59,7 @@ def part(d: Draw) -> Numbers:
 
 
 def gain_lose(d: Draw) -> Numbers:
+    """Something is added, then something is taken away."""
     a, b = d.number(), d.number()
     now = d.step("{items} then", a, "+", b)
     c = d.below(now)
@@ -121,6 +68,7 @@ def gain_lose(d: Draw) -> Numbers:
 
 
 def groups_more(d: Draw) -> Numbers:
+    """Equal groups and some more."""
     n, k, c = d.few(), d.price(), d.number()
     packed = d.step("{items} in {boxes}", n, "*", k)
     d.step("{items} in all", packed, "+", c)
@@ -128,6 +76,7 @@ def groups_more(d: Draw) -> Numbers:
 
 
 def change(d: Draw) -> Numbers:
+    """What is left of the money after buying."""
     n, p = d.few(), d.price()
     cost = d.step("dollars for the {items}", n, "*", p)
     paid = d.above(cost)
@@ -136,6 +85,7 @@ def change(d: Draw) -> Numbers:
 
 
 def more_together(d: Draw) -> Numbers:
+    """One has some more than another; both together."""
     a, k = d.number(), d.number()
     other = d.step("{items} for {B}", a, "+", k)
     d.step("{items} together", a, "+", other)
@@ -143,6 +93,7 @@ def more_together(d: Draw) -> Numbers:
 
 
 def times_together(d: Draw) -> Numbers:
+    """One has some times as many as another; both together."""
     a, k = d.price(), d.few()
     other = d.step("{items} for {B}", a, "*", k)
     d.step("{items} together", a, "+", other)
@@ -150,6 +101,7 @@ def times_together(d: Draw) -> Numbers:
 
 
 def rate(d: Draw) -> Numbers:
+    """As much per hour, for other hours."""
     h, k, g = d.few(), d.price(), d.few()
     per_hour = d.step("{items} per hour", h * k, "/", h)
     d.step("{items} then", per_hour, "*", g)
@@ -157,6 +109,7 @@ def rate(d: Draw) -> Numbers:
 
 
 def fraction_left(d: Draw) -> Numbers:
+    """What is left after a fraction is gone."""
     n, k = d.few(), d.price()
     gone = d.step("{items} gone", n * k, "/", n)
     d.step("{items} left", n * k, "-", gone)
@@ -164,6 +117,7 @@ def fraction_left(d: Draw) -> Numbers:
 
 
 def minutes(d: Draw) -> Numbers:
+    """Hours and minutes in minutes."""
     h, m = d.rng.randint(1, 5), d.rng.randint(1, 59)
     whole = d.step("minutes in the hours", h, "*", 60)
     d.step("minutes in all", whole, "+", m)
@@ -171,6 +125,7 @@ def minutes(d: Draw) -> Numbers:
 
 
 def cheaper(d: Draw) -> Numbers:
+    """The price of one, less a discount."""
     n, p = d.few(), d.rng.randint(4, 12)
     each = d.step("dollars each", n * p, "/", n)
     off = d.below(each)
@@ -182,6 +137,7 @@ def cheaper(d: Draw) -> Numbers:
 
 
 def two_kinds(d: Draw) -> Numbers:
+    """Two kinds of equal groups together."""
     n, k, m, j = d.few(), d.price(), d.few(), d.price()
     first = d.step("in big {boxes}", n, "*", k)
     second = d.step("in small {boxes}", m, "*", j)
@@ -190,6 +146,7 @@ def two_kinds(d: Draw) -> Numbers:
 
 
 def three_changes(d: Draw) -> Numbers:
+    """Three changes in a row."""
     a, b, e = d.number(), d.number(), d.number()
     now = d.step("after Monday", a, "+", b)
     c = d.below(now)
@@ -199,6 +156,7 @@ def three_changes(d: Draw) -> Numbers:
 
 
 def pool_share(d: Draw) -> Numbers:
+    """Two numbers are put together and dealt out; each loses some."""
     n, each = d.few(), d.rng.randint(4, 12)
     a = d.rng.randint(2, n * each - 2)
     both = d.step("{items} together", a, "+", n * each - a)
@@ -209,6 +167,7 @@ def pool_share(d: Draw) -> Numbers:
 
 
 def relation_chain(d: Draw) -> Numbers:
+    """How far the last of three is ahead of the first."""
     a, k, n = d.rng.randint(2, 9), d.rng.randint(2, 9), d.rng.randint(2, 4)
     second = d.step("{items} for {B}", a, "+", k)
     third = d.step("{items} for {C}", second, "*", n)
@@ -217,6 +176,7 @@ def relation_chain(d: Draw) -> Numbers:
 
 
 def fraction_chain(d: Draw) -> Numbers:
+    """A fraction goes, then a number."""
     n, k = d.rng.randint(3, 9), d.rng.randint(3, 12)
     morning = d.step("{items} in the morning", n * k, "/", n)
     left = d.step("{items} at noon", n * k, "-", morning)
@@ -229,6 +189,7 @@ def fraction_chain(d: Draw) -> Numbers:
 
 
 def week(d: Draw) -> Numbers:
+    """What is missing after saving, spending and a gift."""
     k, n = d.price(), d.rng.randint(3, 9)
     saved = d.step("dollars saved", k, "*", n)
     c = d.below(saved)
@@ -241,6 +202,7 @@ def week(d: Draw) -> Numbers:
 
 
 def four_changes(d: Draw) -> Numbers:
+    """Four changes in a row."""
     a, b, e = d.number(), d.number(), d.number()
     one = d.step("after stop one", a, "+", b)
     c = d.below(one)
@@ -252,6 +214,7 @@ def four_changes(d: Draw) -> Numbers:
 
 
 def shop(d: Draw) -> Numbers:
+    """Change after buying two kinds of things."""
     n, p, m, q = d.few(), d.price(), d.few(), d.price()
     first = d.step("dollars for the {items}", n, "*", p)
     second = d.step("dollars for the {boxes}", m, "*", q)
@@ -262,6 +225,7 @@ def shop(d: Draw) -> Numbers:
 
 
 def relations_together(d: Draw) -> Numbers:
+    """What three have together."""
     a, k, n = d.rng.randint(2, 12), d.rng.randint(2, 9), d.rng.randint(2, 4)
     second = d.step("{items} for {B}", a, "+", k)
     third = d.step("{items} for {C}", second, "*", n)
@@ -271,6 +235,7 @@ def relations_together(d: Draw) -> Numbers:
 
 
 def shop_discount(d: Draw) -> Numbers:
+    """Change after buying two kinds of things with a discount."""
     n, p, m, q = d.few(), d.price(), d.few(), d.price()
     first = d.step("dollars for the {items}", n, "*", p)
     second = d.step("dollars for the {boxes}", m, "*", q)
@@ -283,6 +248,7 @@ def shop_discount(d: Draw) -> Numbers:
 
 
 def work_day(d: Draw) -> Numbers:
+    """What is in stock after a day of work."""
     h, k, g = d.few(), d.rng.randint(2, 9), d.few()
     per_hour = d.step("{items} per hour", h * k, "/", h)
     made = d.step("{items} made", per_hour, "*", g)

@@ -11,12 +11,12 @@ def any_prompt_without_luck(right: np.ndarray) -> np.ndarray:
     One sample says which prompts solve it (all of them, if none does), the other says how often these do;
     averaged over both directions. Counting a question as solved if any answer is right counts lucky hits too.
     """
-    judged = []
-    for chooser, judge in ((0, 1), (1, 0)):
+    rates = []
+    for chooser, other in ((0, 1), (1, 0)):
         good = right[:, :, chooser] > 0
         good |= ~good.any(1, keepdims=True)
-        judged.append((right[:, :, judge] * good).sum(1) / good.sum(1))
-    return np.mean(judged, 0)
+        rates.append((right[:, :, other] * good).sum(1) / good.sum(1))
+    return np.mean(rates, 0)
 
 
 def spread_beyond_noise(right: np.ndarray) -> float:

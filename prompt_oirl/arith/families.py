@@ -10,7 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from prompt_oirl.arith import equations
-from prompt_oirl.arith.equations import Draw, Numbers
+from prompt_oirl.arith.draws import Draw, Numbers
 
 
 @dataclass(frozen=True)
@@ -25,6 +25,7 @@ class Family:
 
     @property
     def wordings(self) -> list[tuple[str, str]]:
+        """All wordings of the family: every story with every question."""
         return [(body, ask) for body in self.bodies for ask in self.asks]
 
 
@@ -112,16 +113,21 @@ FAMILIES = (
     Family("three_changes", equations.three_changes, (
         "{A} has {a} {items} {place}. On Monday {b} come, on Tuesday {c} go, on Wednesday {e} come.",
         "{place}, {a} {items} lie ready. Monday brings {b}, Tuesday takes {c}, Wednesday brings {e}.",
-        "Starting with {a} {items} {place}, {A} buys {b} on Monday, sells {c} on Tuesday and buys {e} on Wednesday.",
+        "Starting with {a} {items} {place}, {A} buys {b} on Monday, sells {c} on Tuesday and buys {e} "
+        "on Wednesday.",
     ), ("How many {items} are there then?", "What is the number of {items} at last?")),
     Family("pool_share", equations.pool_share, (
-        "{A} brings {a} {items} and {B} brings {b} {place}. {n} friends share all equally, and each uses {c}.",
-        "{place}, {A} and {B} put {a} and {b} {items} together, deal them to {n} children, and each child loses {c}.",
-        "{a} {items} from {A} and {b} from {B} are split evenly between {n} guests {place}. Each guest breaks {c}.",
+        "{A} brings {a} {items} and {B} brings {b} {place}. {n} friends share all equally, and each "
+        "uses {c}.",
+        "{place}, {A} and {B} put {a} and {b} {items} together, deal them to {n} children, and each "
+        "child loses {c}.",
+        "{a} {items} from {A} and {b} from {B} are split evenly between {n} guests {place}. Each guest "
+        "breaks {c}.",
     ), ("How many {items} does each have left?", "What is left for each one?")),
     Family("relation_chain", equations.relation_chain, (
         "{A} has {a} {items} {place}. {B} has {k} more than {A}. {C} has {n} times as many as {B}.",
-        "{place}, {A} finds {a} {items}, {B} finds {k} more than {A}, and {C} finds {n} times what {B} finds.",
+        "{place}, {A} finds {a} {items}, {B} finds {k} more than {A}, and {C} finds {n} times what {B} "
+        "finds.",
         "{C} has {n} times the {items} of {B}. {B} has {k} more than {A}, who has {a} {place}.",
     ), ("How many more {items} than {A} does {C} have?", "By how many {items} is {C} ahead of {A}?")),
     Family("fraction_chain", equations.fraction_chain, (
@@ -130,34 +136,47 @@ FAMILIES = (
         "{place}, {A} starts with {N} {items}. First 1/{n} of them are sold, later another {c}.",
     ), ("How many {items} are left?", "What number of {items} remains?")),
     Family("week", equations.week, (
-        "{A} earns {k} dollars a day {place} for {n} days, spends {c} on {items} and is given {e}. A bike costs {P} dollars.",
-        "For {n} days {A} saves {k} dollars daily {place}. {c} dollars go for {items}, then {e} come as a gift. The goal is {P} dollars.",
-        "{place}, {A} wants {P} dollars and puts away {k} each day for {n} days, pays {c} for {items} and gets {e} from {B}.",
+        "{A} earns {k} dollars a day {place} for {n} days, spends {c} on {items} and is given {e}. A "
+        "bike costs {P} dollars.",
+        "For {n} days {A} saves {k} dollars daily {place}. {c} dollars go for {items}, then {e} come as "
+        "a gift. The goal is {P} dollars.",
+        "{place}, {A} wants {P} dollars and puts away {k} each day for {n} days, pays {c} for {items} "
+        "and gets {e} from {B}.",
     ), ("How many dollars are missing?", "How much does {A} still need?")),
     Family("four_changes", equations.four_changes, (
-        "A cart starts {place} with {a} {items}. At stop one {b} are added, at stop two {c} are taken, at stop three {e} are added, and {f} fall off.",
+        "A cart starts {place} with {a} {items}. At stop one {b} are added, at stop two {c} are taken, "
+        "at stop three {e} are added, and {f} fall off.",
         "{A} drives {a} {items} for {B} {place}: {b} join, {c} leave, {e} join, {f} leave.",
         "{place}, {A} loads {a} {items}, then {b}, unloads {c}, loads {e} and unloads {f}.",
     ), ("How many {items} are on it at the end?", "What is the number of {items} at the end?")),
     Family("shop", equations.shop, (
-        "{A} buys {n} {items} at {p} dollars and {m} {boxes} at {q} dollars {place} and pays with {P} dollars.",
-        "{place}, {items} cost {p} dollars and {boxes} {q} dollars. {A} takes {n} {items} and {m} {boxes} and gives {P} dollars.",
+        "{A} buys {n} {items} at {p} dollars and {m} {boxes} at {q} dollars {place} and pays with {P} "
+        "dollars.",
+        "{place}, {items} cost {p} dollars and {boxes} {q} dollars. {A} takes {n} {items} and {m} "
+        "{boxes} and gives {P} dollars.",
         "With {P} dollars {A} pays {place} for {n} {items} at {p} dollars each and {m} {boxes} at {q} each.",
     ), ("How many dollars does {A} get back?", "How much change is there?")),
     Family("relations_together", equations.relations_together, (
         "{A} has {a} {items} {place}. {B} has {k} more than {A}. {C} has {n} times as many as {B}.",
-        "{place}, {A} finds {a} {items}, {B} finds {k} more than {A}, and {C} finds {n} times what {B} finds.",
+        "{place}, {A} finds {a} {items}, {B} finds {k} more than {A}, and {C} finds {n} times what {B} "
+        "finds.",
         "{C} has {n} times the {items} of {B}. {B} has {k} more than {A}, who has {a} {place}.",
     ), ("How many {items} do all three have?", "What do {A}, {B} and {C} have in total?")),
     Family("shop_discount", equations.shop_discount, (
-        "{A} buys {n} {items} at {p} dollars and {m} {boxes} at {q} dollars {place}, has a coupon for {c} dollars and pays with {P} dollars.",
-        "{place}, {items} cost {p} dollars and {boxes} {q} dollars. {A} takes {n} {items} and {m} {boxes}, saves {c} dollars and gives {P} dollars.",
-        "With {P} dollars and {c} dollars off, {A} pays {place} for {n} {items} at {p} dollars each and {m} {boxes} at {q} each.",
+        "{A} buys {n} {items} at {p} dollars and {m} {boxes} at {q} dollars {place}, has a coupon for "
+        "{c} dollars and pays with {P} dollars.",
+        "{place}, {items} cost {p} dollars and {boxes} {q} dollars. {A} takes {n} {items} and {m} "
+        "{boxes}, saves {c} dollars and gives {P} dollars.",
+        "With {P} dollars and {c} dollars off, {A} pays {place} for {n} {items} at {p} dollars each and "
+        "{m} {boxes} at {q} each.",
     ), ("How many dollars does {A} get back?", "How much change is there?")),
     Family("work_day", equations.work_day, (
-        "{A} makes {N} {items} in {h} hours {place} and works {g} hours. {e} are in stock, {c} are sold, {f} come back.",
-        "In {h} hours {N} {items} are made {place}. {A} works {g} hours, adds {e} old ones, sells {c} and buys {f}.",
-        "{place}, {A} needs {h} hours for {N} {items} and stays {g} hours, then finds {e}, sells {c} and gets {f}.",
+        "{A} makes {N} {items} in {h} hours {place} and works {g} hours. {e} are in stock, {c} are "
+        "sold, {f} come back.",
+        "In {h} hours {N} {items} are made {place}. {A} works {g} hours, adds {e} old ones, sells {c} "
+        "and buys {f}.",
+        "{place}, {A} needs {h} hours for {N} {items} and stays {g} hours, then finds {e}, sells {c} "
+        "and gets {f}.",
     ), ("How many {items} are there at the end?", "What is the number of {items} at the end?")),
 )  # fmt: skip
 BY_NAME = {family.name: family for family in FAMILIES}

@@ -20,8 +20,13 @@ DRILL_LENGTH = 10  # equations in such a sequence
 PLAIN_RATE = 0.4  # share of the six training prompts' own wording among the prompts of their style
 PROMPT_FIRST_RATE = 0.08  # share of word problems with the prompt before the question
 PLAIN = {
-    "direct": "nan", "chain": "CoT", "check": "APE", "panel": "Dis", "tree": "ToT", "parts": "Decomp",
-}  # fmt: skip
+    "direct": "nan",
+    "chain": "CoT",
+    "check": "APE",
+    "panel": "Dis",
+    "tree": "ToT",
+    "parts": "Decomp",
+}
 
 # Weights of the styles within each family; a style that is not named is never practised there.
 MIX: dict[str, dict[str, float]] = {

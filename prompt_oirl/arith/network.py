@@ -53,6 +53,7 @@ class Shape:
         }
 
     def as_dict(self) -> dict[str, int]:
+        """The sizes by the names of Hugging Face's LLaMA."""
         return asdict(self)
 
 
@@ -122,7 +123,7 @@ def logits(
         y = F.rms_norm(x, (shape.hidden,), weights["norm2"][i], EPSILON)
         gate, up = _linear(y, m["gate_up"][i].flatten(0, 1)).chunk(2, -1)
         x = x + _linear(F.silu(gate) * up, m["down"][i])
-    # In float32: the number of kept positions changes from batch to batch, and bfloat16 kernels are made per shape.
+    # In float32: the number of kept positions differs by batch, and bfloat16 kernels are made per shape.
     return F.linear(F.rms_norm(x[keep], (shape.hidden,), weights["norm"], EPSILON), weights["embedding"])
 
 

@@ -7,13 +7,13 @@ import random
 from dataclasses import dataclass, replace
 from functools import cache
 
-from prompt_oirl.arith.equations import Draw, Equation
+from prompt_oirl.arith.draws import Draw, Equation
 from prompt_oirl.arith.families import BY_NAME, FAMILIES, Family
 from prompt_oirl.arith.stories import NAMES, SIDE_FACTS, STORIES, Story
 
 SIDE_FACT_RATE = 0.35
-# Share of a group in each split; the language model learns from groups of its own, so that the questions of the
-# train, validation and test files are equally new to it.
+# Share of a group in each split; the language model learns from groups of its own, so that the questions of
+# the train, validation and test files are equally new to it.
 SPLITS = {"pretrain": 0.34, "train": 0.37, "validation": 0.08, "test": 0.21}
 
 
@@ -27,6 +27,7 @@ class Group:
 
     @property
     def name(self) -> str:
+        """Name of the group, unique in the benchmark."""
         return f"{self.family.name}.{self.wording}.{self.story.name}"
 
 
@@ -40,6 +41,7 @@ class Problem:
 
     @property
     def gold(self) -> int:
+        """The right answer."""
         return self.equations[-1].result
 
     @property
@@ -68,6 +70,7 @@ def groups_of(split: str) -> tuple[Group, ...]:
 
 @cache
 def groups_by_family(split: str) -> dict[str, list[Group]]:
+    """The groups of a split by their family."""
     found: dict[str, list[Group]] = {name: [] for name in BY_NAME}
     for group in groups_of(split):
         found[group.family.name].append(group)

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-NAMES = (
-    "Ann", "Bob", "Cem", "Dora", "Eli", "Fay", "Gus", "Hana", "Ivan", "Jill", "Karl", "Lea", "Max", "Nora", "Omar",
-    "Pia", "Ravi", "Sara", "Tom", "Uma", "Vera", "Will", "Yuki", "Zoe", "Amir", "Bela", "Carlos", "Emma", "Felix",
-    "Grace", "Hugo", "Ines", "Jonas", "Kim", "Luis", "Mia", "Nils", "Olga", "Paul", "Rosa",
-)  # fmt: skip
+_NAMES = (
+    "Ann Bob Cem Dora Eli Fay Gus Hana Ivan Jill Karl Lea Max Nora Omar Pia Ravi Sara Tom Uma Vera Will "
+    "Yuki Zoe Amir Bela Carlos Emma Felix Grace Hugo Ines Jonas Kim Luis Mia Nils Olga Paul Rosa"
+)
+NAMES = tuple(_NAMES.split())
 
 
 @dataclass(frozen=True)

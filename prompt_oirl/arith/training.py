@@ -1,5 +1,4 @@
-"""Training of the tiny model: examples drawn by step number, so that a killed run goes on to the same
-bytes."""
+"""Training of the tiny model: examples are drawn by step, so a killed run ends in the same bytes."""
 
 from __future__ import annotations
 
@@ -101,6 +100,7 @@ def _padded(rows: list[Row], n: int, width: int) -> Batch:
 
 
 def loss_of(weights: Weights, recipe: Recipe, batch: Batch) -> torch.Tensor:
+    """Mean cross-entropy of a batch over the tokens that are learned."""
     keep = batch.targets >= 0
     found = network.logits(weights, recipe.shape, batch.ids, keep, recipe.half)
     return F.cross_entropy(found, batch.targets[keep])

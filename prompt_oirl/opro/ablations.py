@@ -16,8 +16,9 @@ from prompt_oirl.opro.meta_prompt import MetaPromptSettings
 from prompt_oirl.opro.predicting_scorers import load_scorer
 from prompt_oirl.opro.prompt_rewards import PromptRewards, RewardSettings, TextVectors
 from prompt_oirl.opro.proposals import Proposer, choose_optimizer
-from prompt_oirl.opro.scorers import LLMScorer, Spending
-from prompt_oirl.opro.tasks import Parts, Task
+from prompt_oirl.opro.scorers import LLMScorer
+from prompt_oirl.opro.shared_log import Spending
+from prompt_oirl.opro.tasks import Parts, QuestionTask
 
 DEFAULT = "default"
 INITIAL = "Let's solve the problem."
@@ -130,7 +131,7 @@ class Ablation:
     `folder`.
     """
 
-    task: Task
+    task: QuestionTask
     parts: Parts
     parts_seed: int
     instructions: int

@@ -20,49 +20,49 @@ REMEDY = "run scripts/fetch_data.py --datasets aqua,bbh,mmlu,multiarith"
 LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
 
 # Answer kinds of the 27 BIG-Bench Hard tasks; those not named are choices.
-BBH_KINDS = {
-    "number": ("object_counting", "multistep_arithmetic_two"),
-    "bool": (
-        "boolean_expressions", "causal_judgement", "formal_fallacies", "navigate", "sports_understanding", "web_of_lies",
-    ),
-    "text": ("dyck_languages", "word_sorting"),
+_BBH_KINDS = {
+    "number": "object_counting multistep_arithmetic_two",
+    "bool": "boolean_expressions causal_judgement formal_fallacies navigate sports_understanding web_of_lies",
+    "text": "dyck_languages word_sorting",
     "choice": (
-        "date_understanding", "disambiguation_qa", "geometric_shapes", "hyperbaton", "logical_deduction_five_objects",
-        "logical_deduction_seven_objects", "logical_deduction_three_objects", "movie_recommendation", "penguins_in_a_table",
-        "reasoning_about_colored_objects", "ruin_names", "salient_translation_error_detection", "snarks",
-        "temporal_sequences", "tracking_shuffled_objects_five_objects", "tracking_shuffled_objects_seven_objects",
-        "tracking_shuffled_objects_three_objects",
+        "date_understanding disambiguation_qa geometric_shapes hyperbaton logical_deduction_five_objects "
+        "logical_deduction_seven_objects logical_deduction_three_objects movie_recommendation "
+        "penguins_in_a_table reasoning_about_colored_objects ruin_names salient_translation_error_detection "
+        "snarks temporal_sequences tracking_shuffled_objects_five_objects "
+        "tracking_shuffled_objects_seven_objects tracking_shuffled_objects_three_objects"
     ),
-}  # fmt: skip
-BBH = {name: kind for kind, names in BBH_KINDS.items() for name in names}
+}
+BBH = {name: kind for kind, names in _BBH_KINDS.items() for name in names.split()}
 
 # MMLU's 57 subjects in their four categories (hendrycks/test).
 _SUBJECTS = {
     "stem": (
-        "abstract_algebra astronomy college_biology college_chemistry college_computer_science college_mathematics "
-        "college_physics computer_security conceptual_physics electrical_engineering elementary_mathematics "
-        "high_school_biology high_school_chemistry high_school_computer_science high_school_mathematics "
-        "high_school_physics high_school_statistics machine_learning"
+        "abstract_algebra astronomy college_biology college_chemistry college_computer_science "
+        "college_mathematics college_physics computer_security conceptual_physics electrical_engineering "
+        "elementary_mathematics high_school_biology high_school_chemistry high_school_computer_science "
+        "high_school_mathematics high_school_physics high_school_statistics machine_learning"
     ),
     "humanities": (
-        "formal_logic high_school_european_history high_school_us_history high_school_world_history international_law "
-        "jurisprudence logical_fallacies moral_disputes moral_scenarios philosophy prehistory professional_law "
-        "world_religions"
+        "formal_logic high_school_european_history high_school_us_history high_school_world_history "
+        "international_law jurisprudence logical_fallacies moral_disputes moral_scenarios philosophy "
+        "prehistory professional_law world_religions"
     ),
     "social_sciences": (
         "econometrics high_school_geography high_school_government_and_politics high_school_macroeconomics "
-        "high_school_microeconomics high_school_psychology human_sexuality professional_psychology public_relations "
-        "security_studies sociology us_foreign_policy"
+        "high_school_microeconomics high_school_psychology human_sexuality professional_psychology "
+        "public_relations security_studies sociology us_foreign_policy"
     ),
     "other": (
-        "anatomy business_ethics clinical_knowledge college_medicine global_facts human_aging management marketing "
-        "medical_genetics miscellaneous nutrition professional_accounting professional_medicine virology"
+        "anatomy business_ethics clinical_knowledge college_medicine global_facts human_aging management "
+        "marketing medical_genetics miscellaneous nutrition professional_accounting professional_medicine "
+        "virology"
     ),
 }
 MMLU = {category: subjects.split() for category, subjects in _SUBJECTS.items()}
 
 
 def folder(paths: Paths) -> Path:
+    """Where the fetched question files lie."""
     return paths.fetched / "opro" / "data"
 
 
@@ -98,6 +98,7 @@ def _mmlu_subject(subject: str, paths: Paths) -> Iterator[Question]:
 
 
 def load_aqua(paths: Paths) -> list[Question]:
+    """AQuA's questions with five options."""
     path = folder(paths) / "AQuA-data" / "AQuA.json"
     return [_aqua(row, i, path) for i, row in enumerate(read_jsonl(path, remedy=REMEDY))]
 
@@ -112,6 +113,7 @@ def _aqua(row: dict[str, Any], i: int, path: Path) -> Question:
 
 
 def load_multiarith(paths: Paths) -> list[Question]:
+    """MultiArith's questions."""
     path = folder(paths) / "MultiArith-data" / "MultiArith.json"
     try:
         return [

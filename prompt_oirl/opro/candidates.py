@@ -83,8 +83,8 @@ class CandidateFilter:
         """Count an instruction as seen: an initial one, or one proposed before."""
         self.seen.add(prompt_id(instruction, self.position))
 
-    def judge(self, instruction: str | None, finish_reason: str, has_end: bool = True) -> str:
-        """`accepted`, or the reason why not; whatever is judged counts as seen from now on."""
+    def verdict(self, instruction: str | None, finish_reason: str, has_end: bool = True) -> str:
+        """`accepted`, or the reason why not; whatever is asked about counts as seen from now on."""
         if finish_reason == "error":
             return "no answer"
         if instruction is None:

@@ -2,7 +2,7 @@
 (OPRO, Section 2).
 
 Everything random is drawn from (seed, step), and both the optimizer's outputs and the scorer's answers are
-kept as they come, so a run that was killed repeats its past for nothing and goes on as if it had not been.
+kept as they come, so a run that was killed repeats its past for nothing and resumes as if it had not been.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from prompt_oirl.opro.candidates import ACCEPTED, CandidateFilter
 from prompt_oirl.opro.meta_prompt import MetaPromptSettings, Scored, meta_prompt, shown_pairs
 from prompt_oirl.opro.proposals import Proposer
 from prompt_oirl.opro.scorers import BudgetSpent, Score, Scorer
-from prompt_oirl.opro.tasks import Parts, Task
+from prompt_oirl.opro.tasks import Parts, QuestionTask
 
 Policy = Literal["random", "constant", "hardest", "current_hardest"]
 START = -1  # the step of the initial instructions
@@ -87,7 +87,7 @@ class Candidate:
 class Run:
     """A loop in progress: its settings, and all candidates in the order they came."""
 
-    task: Task
+    task: QuestionTask
     parts: Parts
     settings: LoopSettings
     meta: MetaPromptSettings
@@ -95,7 +95,7 @@ class Run:
     initial: tuple[str, ...]
     proposer: Proposer
     scorer: Scorer
-    judge: Scorer
+    final_scorer: Scorer
     seed: int = 0
     candidates: list[Candidate] = field(default_factory=list)
     meta_prompts: list[str] = field(default_factory=list)
@@ -104,9 +104,11 @@ class Run:
 
     @property
     def scored(self) -> list[Candidate]:
+        """Candidates with a train score, in the order they came."""
         return [c for c in self.candidates if c.train is not None]
 
     def best(self) -> float:
+        """The best train accuracy so far."""
         return max(c.train.mean for c in self.scored if c.train)
 
 
@@ -140,7 +142,7 @@ def _search(run: Run) -> None:
             found = candidates.parse(proposal.output, run.meta.layout)
             instruction = None if found is None else candidates.normalise(found)
             closed = candidates.has_end(proposal.output, run.meta.layout)
-            verdict = accept.judge(instruction, proposal.finish_reason, closed)
+            verdict = accept.verdict(instruction, proposal.finish_reason, closed)
             prompt = None if instruction is None else _prompt(instruction, run.position)
             new.append(Candidate(step, proposal.sample, prompt, verdict))
         run.candidates += new
@@ -202,7 +204,7 @@ def _choose(run: Run) -> None:
     found.sort(key=lambda c: (-c.train.mean if c.train else 0.0, c.step, c.sample))
     finalists = initial + found[: run.settings.finalists]
     last = run.settings.steps
-    scores = run.judge.score(
+    scores = run.final_scorer.score(
         [c.prompt for c in finalists if c.prompt], run.parts.validation, last, "validation"
     )
     for candidate, score in zip(finalists, scores):
@@ -214,6 +216,6 @@ def _choose(run: Run) -> None:
     )
     tested = list(dict.fromkeys(id(c) for c in [*initial, run.winner]))
     last_ones = [c for c in finalists if id(c) in tested]
-    scores = run.judge.score([c.prompt for c in last_ones if c.prompt], run.parts.test, last, "test")
+    scores = run.final_scorer.score([c.prompt for c in last_ones if c.prompt], run.parts.test, last, "test")
     for candidate, score in zip(last_ones, scores):
         candidate.test = score

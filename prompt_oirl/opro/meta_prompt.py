@@ -64,8 +64,8 @@ class MetaPromptSettings:
             raise InputError(f"--meta.buckets {self.buckets}: give a whole number above 0, raw or hidden")
         if self.max_pairs < 1 or self.exemplars < 0 or not 0 <= self.threshold <= 1:
             raise InputError(
-                f"--meta.max_pairs {self.max_pairs}, --meta.exemplars {self.exemplars}, --meta.threshold {self.threshold}: "
-                "give 1 or more, 0 or more, and a score from 0 to 1"
+                f"--meta.max_pairs {self.max_pairs}, --meta.exemplars {self.exemplars}, "
+                f"--meta.threshold {self.threshold}: give 1 or more, 0 or more, and a score from 0 to 1"
             )
 
 
@@ -101,7 +101,10 @@ def meta_prompt(
     about = settings.task_description or task_description
     if settings.layout == "completion":
         return _completion(pairs, settings, position, about)
-    goal = f"A language model is given {about}. An instruction, {INS}, is placed {PLACES[position]}. We look for the instruction with which it answers best."
+    goal = (
+        f"A language model is given {about}. An instruction, {INS}, is placed {PLACES[position]}. "
+        "We look for the instruction with which it answers best."
+    )
     trajectory = _trajectory(pairs, settings)
     shown = _exemplars(exemplars, settings.layout, position, failed_before)
     parts = [trajectory, shown] if settings.trajectory_first else [shown, trajectory]
@@ -152,8 +155,14 @@ def _exemplars(exemplars: Sequence[Question], layout: Layout, position: str, fai
 def _request(settings: MetaPromptSettings) -> str:
     wish = f"It should be {settings.solution_description}."
     if settings.layout == "bracket":
-        return f"Now write one new text that is unlike all of the above and will score as high as possible. {wish} Put it in square brackets."
-    return f"Now write one new instruction that is unlike all of the above and will score higher than they do. {wish} Begin it with <INS> and end it with </INS>."
+        return (
+            "Now write one new text that is unlike all of the above and will score as high as possible. "
+            f"{wish} Put it in square brackets."
+        )
+    return (
+        "Now write one new instruction that is unlike all of the above and will score higher than they do. "
+        f"{wish} Begin it with <INS> and end it with </INS>."
+    )
 
 
 def _completion(pairs: Sequence[Scored], settings: MetaPromptSettings, position: str, about: str) -> str:

@@ -16,7 +16,8 @@ from prompt_oirl.llms.budget import Budget
 from prompt_oirl.llms.generation import Decoding
 from prompt_oirl.llms.options import ModelOptions
 from prompt_oirl.opro import runs, tasks
-from prompt_oirl.opro.scorers import LLMScorer, SharedLog, Spending, once, run_key
+from prompt_oirl.opro.scorers import LLMScorer, once
+from prompt_oirl.opro.shared_log import SharedLog, Spending, run_key
 
 
 @dataclass(kw_only=True)
@@ -44,7 +45,7 @@ class StepOptions:
         """Name of the language model that answers, as logs and tables have it."""
         return self.llm or self.scorer.name()
 
-    def load_task(self) -> tasks.Task:
+    def load_task(self) -> tasks.QuestionTask:
         """The task with all of its questions."""
         return tasks.load_task(self.task, Paths(self.root), self.questions)
 
@@ -71,7 +72,7 @@ class StepOptions:
 
     def measuring_scorer(
         self,
-        task: tasks.Task,
+        task: tasks.QuestionTask,
         log: SharedLog,
         budget: Budget,
         spending: Spending,

@@ -18,7 +18,7 @@ from prompt_oirl.io.files import InputError
 from prompt_oirl.llms import item_seed
 from prompt_oirl.opro.prompt_rewards import MIN_INSTRUCTIONS, Measured, PromptRewards, rank_correlation
 from prompt_oirl.opro.scorers import Score, Scorer
-from prompt_oirl.opro.tasks import Parts, Task
+from prompt_oirl.opro.tasks import Parts, QuestionTask
 
 Cells = list[tuple[str, str, float]]
 
@@ -57,8 +57,8 @@ class RewardModelScorer:
         remedy = "measure more instructions (opro_step2_evaluate_prompts.py), or use --score_by hybrid"
         if len(measured.prompts) < MIN_INSTRUCTIONS:
             raise InputError(
-                f"--score_by reward_model: --reward_log holds {len(measured.prompts)} instructions on questions that may be "
-                f"learned from, at least {MIN_INSTRUCTIONS} are needed; {remedy}"
+                f"--score_by reward_model: --reward_log holds {len(measured.prompts)} instructions on "
+                f"questions that may be learned from, at least {MIN_INSTRUCTIONS} are needed; {remedy}"
             )
         clusters = np.array([groups[text] for text in measured.questions])
         self.correlation = rank_correlation(measured.labels, rewards.fit(measured), clusters)
@@ -79,6 +79,7 @@ class RewardModelScorer:
         part: str,
         limit: int | None = None,
     ) -> list[Score | None]:
+        """Lower bounds of predicted success, as `Scorer.score`."""
         values, spread = self._rewards.predict([q.text for q in asked], [p.text for p in prompts[:limit]])
         bounds = np.clip(values - self._rewards.settings.beta * spread, 0, 1)
         scores: list[Score | None] = [
@@ -112,6 +113,7 @@ class HybridScorer:
         part: str,
         limit: int | None = None,
     ) -> list[Score | None]:
+        """Measured success of the candidates that are chosen, as `Scorer.score`."""
         if part != "train" or step < 0:
             scores = self._measure.score(prompts, asked, step, part, limit)
             if part == "train":
@@ -169,9 +171,15 @@ class HybridScorer:
 
 
 def load_scorer(
-    kind: str, measure: Scorer, rewards: PromptRewards, rows: Sequence[Interaction], llm: str, task: Task,
-    parts: Parts, seed: int,
-) -> Scorer:  # fmt: skip
+    kind: str,
+    measure: Scorer,
+    rewards: PromptRewards,
+    rows: Sequence[Interaction],
+    llm: str,
+    task: QuestionTask,
+    parts: Parts,
+    seed: int,
+) -> Scorer:
     """The scorer of a run by its name: llm (which is `measure`), reward_model or hybrid; `rows` is what they
     learn from."""
     if kind == "llm":

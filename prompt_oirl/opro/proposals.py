@@ -73,17 +73,18 @@ class Proposer:
                 raise InputError(f"{self._path}: step {step} answers another meta-prompt; {REMEDY}")
             if (known.proposer, known.temperature) != (self.name, temperature):
                 raise InputError(
-                    f"{self._path}: step {step} was proposed by {known.proposer} at temperature {known.temperature:g}, "
-                    f"not by {self.name} at {temperature:g}; {REMEDY}"
+                    f"{self._path}: step {step} was proposed by {known.proposer} at temperature "
+                    f"{known.temperature:g}, not by {self.name} at {temperature:g}; {REMEDY}"
                 )
         pending = [i for i in range(samples) if (step, i) not in self.known]
         for attempt in range(ATTEMPTS):
             pending = self._ask(meta_prompt, digest, step, pending, temperature, attempt)
         if len(pending) == samples:
             raise InputError(
-                f"the optimizer {self.name} gave no answer at step {step}: check its server and run the same command again"
+                f"the optimizer {self.name} gave no answer at step {step}: check its server and run the same "
+                "command again"
             )
-        # A sample that fails for good among others that don't is left out, else it would block the run for ever.
+        # A sample that fails for good among others that don't is left out, else it would block the run.
         self._keep(
             [self._proposal(step, i, temperature, digest, Generation("", "error", 0, 0)) for i in pending]
         )

@@ -65,10 +65,10 @@ class Regression:
         """Pairs with their losses, the worst first, and what is asked for."""
         pairs = "\n\n".join(f"input:\n{self.shown(pair)}\nvalue:\n{int(value)}" for pair, value in shown)
         return (
-            "A function of two whole numbers, w and b, is to be made as small as possible. These inputs were tried; "
-            f"their values go down, and lower is better.\n\n{pairs}\n\n"
-            "Name one more pair (w, b), none of those above, with a lower value than all of them. Write no program. "
-            "End your answer with the pair in square brackets: [w, b]."
+            "A function of two whole numbers, w and b, is to be made as small as possible. These inputs "
+            f"were tried; their values go down, and lower is better.\n\n{pairs}\n\n"
+            "Name one more pair (w, b), none of those above, with a lower value than all of them. Write no "
+            "program. End your answer with the pair in square brackets: [w, b]."
         )
 
     def parse(self, output: str) -> Pair | str:

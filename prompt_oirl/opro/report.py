@@ -1,4 +1,4 @@
-"""What a run leaves behind: CSV tables, the accuracy-per-step figure, and a report in words."""
+"""What a run leaves behind: CSV tables and a report in words."""
 
 from __future__ import annotations
 
@@ -8,23 +8,19 @@ from typing import Any
 
 import numpy as np
 
-from prompt_oirl.io.files import InputError, atomic_write, on_one_line, write_csv, write_text
+from prompt_oirl.io.files import on_one_line, write_csv, write_text
 from prompt_oirl.opro.candidates import ACCEPTED
 from prompt_oirl.opro.loop import START, Candidate, Run
 from prompt_oirl.opro.predicting_scorers import HybridScorer, RewardModelScorer
 from prompt_oirl.opro.prompt_rewards import MIN_INSTRUCTIONS
-from prompt_oirl.opro.scorers import Spending
-from prompt_oirl.reports.figures import BLUE, GREY, ORANGE
+from prompt_oirl.opro.shared_log import Spending
 from prompt_oirl.stats.metrics import ClusterBootstrap
 
-CANDIDATES = [
-    "step", "sample", "prompt_id", "verdict", "kind", "train", "train_n", "train_ci_low", "train_ci_high",
-    "validation", "validation_n", "instruction",
-]  # fmt: skip
+CANDIDATES = ["step", "sample", "prompt_id", "verdict", "kind", "train", "train_n", "train_ci_low"]
+CANDIDATES += ["train_ci_high", "validation", "validation_n", "instruction"]
 STEPS = ["step", "temperature", "proposed", "accepted", "mean", "sd", "best", "best_so_far", "proposer"]
-RESULT = [
-    "task", "seed", "proposer", "scorer", "what", "prompt_id", "value", "ci_low", "ci_high", "n", "groups", "instruction",
-]  # fmt: skip
+RESULT = ["task", "seed", "proposer", "scorer", "what", "prompt_id", "value", "ci_low", "ci_high"]
+RESULT += ["n", "groups", "instruction"]
 PREDICTIONS = ["step", "prompt_id", "picked", "predicted", "lower_bound", "measured", "instruction"]
 TEST = ["question_id", "group", "initial", "winner"]
 POOL = ["prompt_id", "role", "position", "text"]  # the columns of data/prompts.csv
@@ -54,6 +50,7 @@ def write_tables(run: Run, folder: Path, proposer: str, scorer: str) -> list[Pat
 
 
 def pool_row(prompt: Any) -> dict[str, Any]:
+    """An instruction as a row of a prompt file."""
     return {
         "prompt_id": prompt.id,
         "role": "unseen",
@@ -67,12 +64,18 @@ def prediction_rows(run: Run, scorer: HybridScorer) -> Iterator[dict[str, Any]]:
     measured = {c.prompt.id: c.train.mean for c in run.scored if c.prompt and c.train}
     for p in scorer.predictions:
         yield {
-            "step": p.step, "prompt_id": p.prompt.id, "picked": p.picked, "predicted": p.value,
-            "lower_bound": p.lower_bound, "measured": measured.get(p.prompt.id), "instruction": p.prompt.text,
-        }  # fmt: skip
+            "step": p.step,
+            "prompt_id": p.prompt.id,
+            "picked": p.picked,
+            "predicted": p.value,
+            "lower_bound": p.lower_bound,
+            "measured": measured.get(p.prompt.id),
+            "instruction": p.prompt.text,
+        }
 
 
 def candidate_row(c: Candidate, bootstrap: ClusterBootstrap, run: Run) -> dict[str, Any]:
+    """A candidate as a row of candidates.csv."""
     row: dict[str, Any] = {"step": c.step, "sample": c.sample, "verdict": c.verdict}
     if c.prompt:
         row |= {"prompt_id": c.prompt.id, "instruction": c.prompt.text}
@@ -127,10 +130,18 @@ def result_rows(run: Run, proposer: str, scorer: str) -> Iterator[dict[str, Any]
     for what, c, values in lines:
         value, low, high = bootstrap.mean(values[:, None])[0]
         assert c.prompt is not None
+        predicted = c.test is not None and c.test.kind == "predicted"
         yield {
-            **about, "what": what + (" (predicted)" if c.test and c.test.kind == "predicted" else ""), "prompt_id": c.prompt.id, "value": value, "ci_low": low, "ci_high": high,
-            "n": len(values), "groups": bootstrap.n_clusters, "instruction": c.prompt.text,
-        }  # fmt: skip
+            **about,
+            "what": what + (" (predicted)" if predicted else ""),
+            "prompt_id": c.prompt.id,
+            "value": value,
+            "ci_low": low,
+            "ci_high": high,
+            "n": len(values),
+            "groups": bootstrap.n_clusters,
+            "instruction": c.prompt.text,
+        }
 
 
 def test_rows(run: Run) -> Iterator[dict[str, Any]]:
@@ -169,7 +180,7 @@ def write_report(run: Run, folder: Path, proposer: str, scorer: str, spending: S
     lines = [f"# Instructions for {run.task.name}", "", f"Proposer: {proposer}. Scorer: {scorer}.", ""]
     if run.stopped:
         lines += [
-            f"**Unfinished**: stopped by {run.stopped}. The same command with a larger limit goes on.",
+            f"**Unfinished**: stopped by {run.stopped}. The same command with a larger limit resumes.",
             "",
         ]
     lines += [*_result_lines(run, proposer, scorer), "", "Best on train:", ""]
@@ -179,7 +190,8 @@ def write_report(run: Run, folder: Path, proposer: str, scorer: str, spending: S
     for c in ranked[:5]:
         assert c.prompt and c.train
         lines.append(
-            f"- {c.train.mean:.1%} of {len(c.train.values)} ({c.train.kind}, step {c.step}): {_code(c.prompt.text)}"
+            f"- {c.train.mean:.1%} of {len(c.train.values)} ({c.train.kind}, step {c.step}): "
+            f"{_code(c.prompt.text)}"
         )
     asked = [c for c in run.candidates if c.step != START]
     reasons: dict[str, int] = {}
@@ -190,13 +202,15 @@ def write_report(run: Run, folder: Path, proposer: str, scorer: str, spending: S
     unscored = [c for c in asked if c.verdict != ACCEPTED and c.prompt and c.prompt.text]
     needed, paid, before = spending.total("needed"), spending.total("asked"), spending.before()
     lines += [
-        f"Scorer calls: {paid:,} of {needed:,} answers had to be asked for; {needed - paid:,} stood in the log already. "
-        f"Rejected before scoring: {len(unscored)} instructions, which saved {len(unscored) * len(run.parts.train):,} more.",
+        f"Scorer calls: {paid:,} of {needed:,} answers had to be asked for; {needed - paid:,} stood in the "
+        f"log already. Rejected before scoring: {len(unscored)} instructions, which saved "
+        f"{len(unscored) * len(run.parts.train):,} more.",
         *([f"Runs in this folder with other --loop.steps asked for {before:,} more."] if before else []),
         *_prediction_lines(run),
         "",
-        f"Questions: {len(run.parts.train)} train, {len(run.parts.validation)} validation, {len(run.parts.test)} test; "
-        f"{run.parts.left_out} left out because a near-duplicate stands in another part.",
+        f"Questions: {len(run.parts.train)} train, {len(run.parts.validation)} validation, "
+        f"{len(run.parts.test)} test; {run.parts.left_out} left out because a near-duplicate stands in "
+        "another part.",
     ]
     path = folder / "report.md"
     write_text(path, "\n".join(lines) + "\n")
@@ -207,20 +221,18 @@ def _prediction_lines(run: Run) -> list[str]:
     if isinstance(run.scorer, RewardModelScorer):
         value, low, high = run.scorer.correlation
         return [
-            f"Train scores are predicted, no answer was asked for; rank correlation on left-out instructions {value:.2f} "
-            f"({low:.2f} to {high:.2f})."
+            f"Train scores are predicted, no answer was asked for; rank correlation on left-out instructions "
+            f"{value:.2f} ({low:.2f} to {high:.2f})."
         ]
     if isinstance(run.scorer, HybridScorer):
         left = sum(c.verdict == ACCEPTED and c.train is None for c in run.candidates)
         tried = ", ".join(f"{v:.2f} at step {s}" for s, v in run.scorer.correlations.items())
-        ranks = (
-            tried
-            or f"never tried, for fewer than {MIN_INSTRUCTIONS} instructions were measured before the last step"
-        )
+        too_few = f"fewer than {MIN_INSTRUCTIONS} instructions were measured before the last step"
+        ranks = tried or f"never tried, for {too_few}"
         return [
-            f"Accepted but never measured: {left} instructions, which saved {left * len(run.parts.train):,} more. Rank "
-            f"correlation on left-out instructions: {ranks}. Where it is not tried or below --reward.threshold "
-            f"{run.scorer.threshold:g}, all picks are random.",
+            f"Accepted but never measured: {left} instructions, which saved {left * len(run.parts.train):,} "
+            f"more. Rank correlation on left-out instructions: {ranks}. Where it is not tried or below "
+            f"--reward.threshold {run.scorer.threshold:g}, all picks are random.",
         ]
     return []
 
@@ -233,58 +245,11 @@ def _result_lines(run: Run, proposer: str, scorer: str) -> list[str]:
     lines += ["| test | accuracy | 95 % interval | n | groups |", "|---|---|---|---|---|"]
     for row in rows:
         lines.append(
-            f"| {row['what']} | {row['value']:.1%} | {row['ci_low']:.1%} to {row['ci_high']:.1%} | {row['n']} | {row['groups']} |"
+            f"| {row['what']} | {row['value']:.1%} | {row['ci_low']:.1%} to {row['ci_high']:.1%} "
+            f"| {row['n']} | {row['groups']} |"
         )
     return lines
 
 
 def _code(text: str) -> str:
     return f"`{on_one_line(text, 500).replace('`', chr(39))}`" if text else "(empty)"
-
-
-def draw_steps(tables: Sequence[Sequence[dict[str, str]]], title: str, path: Path) -> Path:
-    """Train accuracy per step of one or several runs: best so far, mean over runs and spread; mean of the new
-    ones."""
-    from matplotlib.figure import Figure
-    from matplotlib.ticker import MaxNLocator
-
-    if not tables:
-        raise InputError("no run to draw; run opro_step1_optimize_prompts.py")
-    figure = Figure(figsize=(7.2, 3.6), layout="constrained")
-    axes = figure.add_subplot()
-    last = max(int(table[-1]["step"]) for table in tables)
-    x = np.arange(START, last + 1) + 1  # shown from 0, the initial instruction
-    for column, label, colour in (
-        ("best_so_far", "Best so far", BLUE),
-        ("mean", "New instructions of the step", ORANGE),
-    ):
-        curves = np.array([_curve(table, column, last) for table in tables])
-        known = ~np.isnan(curves).all(axis=0)
-        mean, low, high = np.full(len(x), np.nan), np.full(len(x), np.nan), np.full(len(x), np.nan)
-        mean[known] = np.nanmean(curves[:, known], axis=0)
-        spread = np.nanstd(curves[:, known], axis=0)
-        if len(tables) == 1 and column == "mean":  # one run: the spread among the step's instructions
-            spread = _curve(tables[0], "sd", last)[known]
-        low[known], high[known] = mean[known] - spread, mean[known] + spread
-        axes.plot(x, 100 * mean, color=colour, label=label, marker="o", markersize=3)
-        axes.fill_between(x, 100 * low, 100 * high, color=colour, alpha=0.15, linewidth=0)
-    axes.axvline(0.5, color=GREY, linewidth=0.8, linestyle=":")
-    axes.set_xlabel("Step (0: initial instruction)")
-    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-    axes.set_ylabel("Train accuracy, %")
-    axes.set_title(title, fontsize=10)
-    axes.spines[["top", "right"]].set_visible(False)
-    axes.grid(axis="y", alpha=0.25)
-    axes.legend(fontsize=8, frameon=False)
-    with atomic_write(path) as temporary:
-        figure.savefig(temporary, dpi=150, format="png", metadata={"Software": None})
-    return path
-
-
-def _curve(table: Sequence[dict[str, str]], column: str, last: int) -> np.ndarray:
-    """One column by step from START to `last`; after early stopping the best so far stays what it was."""
-    by_step = {int(row["step"]): float(row[column]) if row[column] else np.nan for row in table}
-    curve = np.array([by_step.get(step, np.nan) for step in range(START, last + 1)])
-    if column == "best_so_far":
-        curve[np.isnan(curve)] = curve[~np.isnan(curve)][-1]
-    return curve

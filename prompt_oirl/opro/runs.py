@@ -27,7 +27,7 @@ from prompt_oirl.io.files import (
 )
 from prompt_oirl.llms.generation import Decoding
 from prompt_oirl.llms.options import ModelOptions
-from prompt_oirl.opro import report
+from prompt_oirl.opro import figures, report
 from prompt_oirl.opro.loop import LoopSettings
 from prompt_oirl.opro.prompt_rewards import RewardSettings
 from prompt_oirl.opro.proposals import REMEDY
@@ -174,8 +174,8 @@ def summarise(parent: Path, title: str) -> None:
         about = {name: rows[0][name] for name in ("task", "proposer", "scorer")}
         rows.append({**about, "seed": "all", "what": f"test gain, mean of {len(done)} runs", **gain})
         print(
-            f"gain over {len(done)} runs: {gain['value']:+.1%} ({gain['ci_low']:+.1%} to {gain['ci_high']:+.1%}), "
-            f"{gain['n']} test questions in {gain['groups']} groups"
+            f"gain over {len(done)} runs: {gain['value']:+.1%} ({gain['ci_low']:+.1%} to "
+            f"{gain['ci_high']:+.1%}), {gain['n']} test questions in {gain['groups']} groups"
         )
     write_csv(parent / "result.csv", rows, report.RESULT)
     tested = {row["prompt_id"]: row["instruction"] for row in rows if "accuracy" in row["what"]}
@@ -183,7 +183,7 @@ def summarise(parent: Path, title: str) -> None:
     pool = [report.pool_row(Prompt(i, text or "", position)) for i, text in tested.items()]
     write_csv(parent / "winners.csv", pool, report.POOL)
     tables = [read_csv(f / "steps.csv", remedy=remedy) for f in done]
-    report.draw_steps(
+    figures.draw_steps(
         tables, f"{title}, {len(tables)} run" + "s" * (len(tables) != 1), parent / "accuracy_per_step.png"
     )
 

@@ -7,13 +7,10 @@ hybrid one ranks many by prediction and measures a few. Predicted scores never e
 
 from __future__ import annotations
 
-import fcntl
-import json
 import sys
 import unicodedata
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
@@ -23,18 +20,17 @@ import numpy as np
 from tqdm import tqdm
 
 from prompt_oirl import grading
-from prompt_oirl.data import log_store
 from prompt_oirl.data.interactions import Interaction
-from prompt_oirl.data.log_store import LogFiles
 from prompt_oirl.data.prompts import Prompt
 from prompt_oirl.data.questions import Question
-from prompt_oirl.io.files import InputError, content_key, on_one_line, read_jsonl
+from prompt_oirl.io.files import InputError, on_one_line
 from prompt_oirl.llms import LLM, generation
 from prompt_oirl.llms.budget import Budget
 from prompt_oirl.llms.chat import conversation
 from prompt_oirl.llms.generation import Decoding, Item
 from prompt_oirl.llms.transformers_llm import TransformersLLM
-from prompt_oirl.opro.tasks import Task
+from prompt_oirl.opro.shared_log import SharedLog, Spending
+from prompt_oirl.opro.tasks import QuestionTask
 
 ATTEMPTS = 3  # for answers that the server fails to give
 
@@ -54,6 +50,7 @@ class Score:
 
     @property
     def mean(self) -> float:
+        """The accuracy."""
         return float(np.mean(self.values))
 
 
@@ -75,78 +72,6 @@ class Scorer(Protocol):
 
 
 @dataclass
-class Spending:
-    """`spent.jsonl`: how many answers each stage needed, and how many of them had to be asked for; no path,
-    no file.
-
-    A stage is written down before its first call and only once, so a run that was killed and resumed tells
-    the same. Totals are of the stages that this run came through; the file may hold others of a run with more
-    or fewer steps.
-    """
-
-    path: Path | None
-    rows: dict[tuple[int, str], dict[str, int | str]] = field(default_factory=dict)
-    reached: set[tuple[int, str]] = field(default_factory=set)
-
-    def __post_init__(self) -> None:
-        if self.path is not None and self.path.is_file():
-            log_store.cut_torn_line(self.path)
-            for row in read_jsonl(self.path, remedy="delete the run's folder and run the same command again"):
-                self.rows[row["step"], row["part"]] = row
-
-    def begin(self, step: int, part: str, needed: int, pending: int) -> None:
-        self.reached.add((step, part))
-        if (step, part) in self.rows:
-            return
-        row: dict[str, int | str] = {"step": step, "part": part, "needed": needed, "asked": pending}
-        self.rows[step, part] = row
-        if self.path is None:
-            return
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        with self.path.open("a", encoding="utf-8", newline="\n") as file:
-            file.write(json.dumps(row) + "\n")
-
-    def total(self, column: str) -> int:
-        return sum(int(row[column]) for stage, row in self.rows.items() if stage in self.reached)
-
-    def before(self) -> int:
-        """Answers that were asked for in stages that this run does not have."""
-        return sum(int(row["asked"]) for stage, row in self.rows.items() if stage not in self.reached)
-
-
-@dataclass
-class SharedLog:
-    """The interaction log of one (llm, task), which several runs may read and extend at the same time.
-
-    Each run appends to a part file of its own; the last one to leave merges them all.
-    """
-
-    files: LogFiles
-    run_key: str
-
-    @property
-    def part(self) -> Path:
-        return self.files.parts_folder / f"{self.files.dataset}.rank_{self.run_key}.jsonl"
-
-    @contextmanager
-    def held(self) -> Iterator[None]:
-        """Keeps others from merging meanwhile; on leaving, merges unless another run still holds the log."""
-        self.files.parts_folder.mkdir(parents=True, exist_ok=True)
-        with (self.files.parts_folder / f"{self.files.dataset}.lock").open("w") as lock:
-            fcntl.flock(lock, fcntl.LOCK_SH)
-            try:
-                yield
-            finally:
-                try:
-                    fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                except BlockingIOError:
-                    pass
-                else:
-                    if self.files.parts():
-                        log_store.merge(self.files, [])
-
-
-@dataclass
 class LLMScorer:
     """Measures by asking, the log first. `llm` is called when the first answer is pending, so a replay loads
     no model.
@@ -156,7 +81,7 @@ class LLMScorer:
 
     llm: Callable[[], LLM]
     llm_name: str
-    task: Task
+    task: QuestionTask
     decoding: Decoding
     grader: str
     log: SharedLog
@@ -170,7 +95,7 @@ class LLMScorer:
         cls,
         llm: Callable[[], LLM],
         llm_name: str,
-        task: Task,
+        task: QuestionTask,
         decoding: Decoding,
         grader: str,
         log: SharedLog,
@@ -184,7 +109,7 @@ class LLMScorer:
         ----------
         llm : loads the language model; called once, at the first answer that the logs lack
         llm_name : name of the language model in the logs
-        grader : strict, original or opro; answers that another grader judged are graded again
+        grader : strict, original or opro; answers that another grader read are graded again
         log : read now, extended by every answer that is asked for
         known : rows of other logs; those of another llm or decoding are passed over
 
@@ -242,6 +167,7 @@ class LLMScorer:
         part: str,
         limit: int | None = None,
     ) -> list[Score | None]:
+        """Measured success, as `Scorer.score`; raises BudgetSpent."""
         items = [Item(question, prompt, 0) for prompt in prompts[:limit] for question in asked]
         pending = [item for item in items if _key(item) not in self.values]
         self.spending.begin(step, part, len(items), len(pending))
@@ -296,12 +222,13 @@ def check_room(llm: TransformersLLM, items: Sequence[Item], separator: str, refu
             longest[item.prompt.id] = size, item
     for size, item in longest.values():
         reason = (
-            f"instruction {item.prompt.id} ({on_one_line(item.prompt.text)}) and question {item.question.id} are {size:,} "
-            f"tokens, and the scorer reads {llm.max_seq_len:,}"
+            f"instruction {item.prompt.id} ({on_one_line(item.prompt.text)}) and question {item.question.id} "
+            f"are {size:,} tokens, and the scorer reads {llm.max_seq_len:,}"
         )
         if refuse:
             raise InputError(
-                f"{reason}: shorten the instruction, raise --scorer.max_seq_len, or take a model with a longer window"
+                f"{reason}: shorten the instruction, raise --scorer.max_seq_len, or take a model with a "
+                "longer window"
             )
         print(f"warning: {reason}; no answer fits, which counts as wrong", file=sys.stderr)
 
@@ -324,8 +251,3 @@ def once(load: Callable[[], LLM]) -> Callable[[], LLM]:
         return loaded[0]
 
     return get
-
-
-def run_key(*parts: object) -> str:
-    """Short name of a run for its part file."""
-    return content_key([str(part) for part in parts])[:10]

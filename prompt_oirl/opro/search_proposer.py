@@ -18,19 +18,50 @@ from prompt_oirl.opro.meta_prompt import Layout
 from prompt_oirl.opro.stated_search import StatedSearch
 
 NAME = "phrase-search"
-CLAUSES = (
-    "Let's think step by step", "Let's work it out", "Let's solve this together", "Think carefully", "Take your time",
-    "Read the question twice", "Find out what is asked", "List the facts that are given", "Leave out what is not needed",
-    "Break the problem into smaller questions", "Answer each smaller question in turn", "Go through it one step at a time",
-    "Work from the first fact to the last", "Write down every calculation", "Write one equation per line",
-    "Show all of your work", "Explain your reasoning", "Keep every step short", "Say what each number stands for",
-    "Keep an eye on the units", "Be precise", "Use plain words", "Check every result", "Do the sum again in reverse",
-    "Make sure that no step is missing", "Correct any mistake", "Think like a patient teacher",
-    "You are an expert who never makes a mistake", "Several experts solve it and compare their results",
-    "Imagine that a friend asked you", "Picture the situation", "Estimate the result first", "Draw a conclusion",
-    "Give the answer in the last line", "Finish with the final answer", "Reply with the answer only",
-    "Give the bare result", "Answer at once", "Be brief", "State the answer clearly",
-)  # fmt: skip
+CLAUSES = tuple(
+    """\
+Let's think step by step
+Let's work it out
+Let's solve this together
+Think carefully
+Take your time
+Read the question twice
+Find out what is asked
+List the facts that are given
+Leave out what is not needed
+Break the problem into smaller questions
+Answer each smaller question in turn
+Go through it one step at a time
+Work from the first fact to the last
+Write down every calculation
+Write one equation per line
+Show all of your work
+Explain your reasoning
+Keep every step short
+Say what each number stands for
+Keep an eye on the units
+Be precise
+Use plain words
+Check every result
+Do the sum again in reverse
+Make sure that no step is missing
+Correct any mistake
+Think like a patient teacher
+You are an expert who never makes a mistake
+Several experts solve it and compare their results
+Imagine that a friend asked you
+Picture the situation
+Estimate the result first
+Draw a conclusion
+Give the answer in the last line
+Finish with the final answer
+Reply with the answer only
+Give the bare result
+Answer at once
+Be brief
+State the answer clearly
+""".splitlines()
+)
 ENDINGS = (".", ":", "!", "")
 
 
@@ -87,6 +118,7 @@ class PhraseSearch(StatedSearch):
         self.space = space
 
     def answer(self, meta_prompt: str, temperature: float, rng: random.Random) -> str:
+        """One instruction in the layout's brackets."""
         proposal = self._propose(read_pairs(meta_prompt, self.layout), temperature, rng)
         left, right = {"chat": ("<INS>", "</INS>"), "bracket": "[]", "completion": ("<TEXT>", "</TEXT>")}[
             self.layout

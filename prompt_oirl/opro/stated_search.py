@@ -25,6 +25,7 @@ class StatedSearch(ABC):
         top_p: float,
         seeds: Sequence[int],
     ) -> list[Generation]:
+        """Answers as `LLM.generate`; temperature 0 gives the same for every seed."""
         answers = []
         for conversation, seed in zip(conversations, seeds):
             text = conversation[-1]["content"]

@@ -31,7 +31,7 @@ _DESCRIPTIONS = {
 
 
 @dataclass(frozen=True)
-class Task:
+class QuestionTask:
     """Questions of one benchmark. `description` tells an optimizer what they are about; `separator` stands
     between a question and an instruction that follows it."""
 
@@ -52,12 +52,12 @@ def names() -> list[str]:
     return [*_DESCRIPTIONS, *(f"bbh_{name}" for name in benchmarks.BBH), *(f"mmlu_{name}" for name in mmlu)]
 
 
-def load_task(name: str, paths: Paths, own_questions: Path | None = None) -> Task:
+def load_task(name: str, paths: Paths, own_questions: Path | None = None) -> QuestionTask:
     """A task by name: gsm8k, svamp, mawps, arith, multiarith, aqua, bbh_<task>, mmlu_<category or subject>,
     or own."""
     if own_questions is not None:
         asked = questions.load_own_questions(own_questions, name)
-        return Task(name, tuple(asked), f"questions of the kind {name.replace('_', ' ')}")
+        return QuestionTask(name, tuple(asked), f"questions of the kind {name.replace('_', ' ')}")
     if name not in names():
         raise InputError(
             f"--task {name}: choose {', '.join(_DESCRIPTIONS)}, bbh_<task>, mmlu_<category or subject>, "
@@ -65,16 +65,18 @@ def load_task(name: str, paths: Paths, own_questions: Path | None = None) -> Tas
         )
     family, _, rest = name.partition("_")
     if family == "bbh":
-        return Task(name, tuple(benchmarks.load_bbh(rest, paths)), f"puzzles about {rest.replace('_', ' ')}")
+        return QuestionTask(
+            name, tuple(benchmarks.load_bbh(rest, paths)), f"puzzles about {rest.replace('_', ' ')}"
+        )
     if family == "mmlu":
         subjects = benchmarks.MMLU.get(rest, [rest])
         about = f"multiple-choice exam questions on {rest.replace('_', ' ')}"
-        return Task(name, tuple(benchmarks.load_mmlu(subjects, paths)), about)
+        return QuestionTask(name, tuple(benchmarks.load_mmlu(subjects, paths)), about)
     if name in questions.DATASETS:
         asked = questions.load_questions(name, paths)
-        return Task(name, tuple(asked), _DESCRIPTIONS[name], questions.SEPARATORS.get(name, "\n"))
+        return QuestionTask(name, tuple(asked), _DESCRIPTIONS[name], questions.SEPARATORS.get(name, "\n"))
     load = {"aqua": benchmarks.load_aqua, "multiarith": benchmarks.load_multiarith}[name]
-    return Task(name, tuple(load(paths)), _DESCRIPTIONS[name])
+    return QuestionTask(name, tuple(load(paths)), _DESCRIPTIONS[name])
 
 
 @dataclass(frozen=True)
@@ -94,7 +96,7 @@ class Parts:
         return np.array([self.groups[q.id] for q in asked], dtype=np.int64)
 
 
-def divide(task: Task, train: int, validation: int, test: int, seed: int) -> Parts:
+def divide(task: QuestionTask, train: int, validation: int, test: int, seed: int) -> Parts:
     """Draw the three parts at random from `seed`, whole groups apart.
 
     Splits that the data bring are kept (validation comes out of train where there is none); data without

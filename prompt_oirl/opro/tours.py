@@ -68,10 +68,10 @@ class TourProblem:
         points = ", ".join(f"({i}): ({x}, {y})" for i, (x, y) in enumerate(self.points.tolist()))
         tours = "\n\n".join(f"<trace> {self.shown(t)} </trace>\nlength:\n{int(v)}" for t, v in shown)
         return (
-            f"Points in the plane with their coordinates: {points}\n\nThese traces visit every point once and return "
-            f"to the first; their lengths go down, and shorter is better.\n\n{tours}\n\n"
-            "Write one more trace, none of those above and shorter than all of them. It begins with 0 and names every "
-            "point exactly once. Put it between <trace> and </trace>."
+            f"Points in the plane with their coordinates: {points}\n\nThese traces visit every point once "
+            f"and return to the first; their lengths go down, and shorter is better.\n\n{tours}\n\n"
+            "Write one more trace, none of those above and shorter than all of them. It begins with 0 and "
+            "names every point exactly once. Put it between <trace> and </trace>."
         )
 
     def parse(self, output: str) -> Tour | str:

@@ -30,7 +30,8 @@ GOOD = [
     ("about 50%", "50", "50"),
     ("the answer is: 18\nQ: another?", "18", "18"),
 ]
-# Its lenient readings, kept under `opro` and wrong under `strict`: answer, what opro reads, a gold that it wrongly accepts.
+# Its lenient readings, kept under `opro` and wrong under `strict`: answer, what opro reads, a gold that it
+# wrongly accepts.
 HACKS = [
     ("seventeen", "7"),
     ("fourteen", "4"),
@@ -87,14 +88,32 @@ QUESTION = "Which?\nOptions:\n(A) red apple\n(B) apple\n(C) I am a dog"
 @pytest.mark.parametrize(
     ("answer", "letter"),
     [
-        ("(B)", "B"), ("b", "B"), ("B.", "B"), ("The answer is (B).", "B"), ("So the answer is B.", "B"), ("**(B)**", "B"),
-        ("Answer: **B**", "B"), ("apple", "B"), ("red apple", "A"), ("The answer is red apple", "A"), ("Option B", "B"),
-        ("The answer is \\boxed{B}", "B"), ("(A) is wrong, (B) is right. The answer is (B)", "B"),
-        ("The correct option is (C) I am a dog.", "C"), (QUESTION + "\nB", "B"),
-        (QUESTION, None), ("A or B", None), ("(A) (B) (C)", None), ("A, B, C", None), ("I think so", None),
-        ("A dog barks", None), ("abc", None), ("", None), ("The answer is (C), not (B)", None),
+        ("(B)", "B"),
+        ("b", "B"),
+        ("B.", "B"),
+        ("The answer is (B).", "B"),
+        ("So the answer is B.", "B"),
+        ("**(B)**", "B"),
+        ("Answer: **B**", "B"),
+        ("apple", "B"),
+        ("red apple", "A"),
+        ("The answer is red apple", "A"),
+        ("Option B", "B"),
+        ("The answer is \\boxed{B}", "B"),
+        ("(A) is wrong, (B) is right. The answer is (B)", "B"),
+        ("The correct option is (C) I am a dog.", "C"),
+        (QUESTION + "\nB", "B"),
+        (QUESTION, None),
+        ("A or B", None),
+        ("(A) (B) (C)", None),
+        ("A, B, C", None),
+        ("I think so", None),
+        ("A dog barks", None),
+        ("abc", None),
+        ("", None),
+        ("The answer is (C), not (B)", None),
     ],
-)  # fmt: skip
+)
 def test_choices(answer: str, letter: str | None) -> None:
     assert kinds.strict_choice(answer, QUESTION) == letter
 
@@ -102,11 +121,18 @@ def test_choices(answer: str, letter: str | None) -> None:
 @pytest.mark.parametrize(
     ("answer", "gold", "value"),
     [
-        ("The argument is invalid.", "valid", False), ("not valid", "valid", False), ("Yes, because no one", "yes", True),
-        ("The answer is: 1.", "yes", True), ("0", "yes", False), ("True", "yes", True), ("yes and no", "yes", None),
-        ("i do not know", "yes", None), ("So the answer is no.", "Yes", False), ("maybe", "yes", None),
+        ("The argument is invalid.", "valid", False),
+        ("not valid", "valid", False),
+        ("Yes, because no one", "yes", True),
+        ("The answer is: 1.", "yes", True),
+        ("0", "yes", False),
+        ("True", "yes", True),
+        ("yes and no", "yes", None),
+        ("i do not know", "yes", None),
+        ("So the answer is no.", "Yes", False),
+        ("maybe", "yes", None),
     ],
-)  # fmt: skip
+)
 def test_truth_values(answer: str, gold: str, value: bool | None) -> None:
     assert kinds.strict_bool(answer, gold) == value
 
@@ -123,10 +149,16 @@ def test_texts_are_compared_whole() -> None:
 @pytest.mark.parametrize(
     ("text", "value"),
     [
-        ("seventeen", 17), ("twenty one", 21), ("Twenty-one apples", 21), ("one hundred and five", 105),
-        ("The answer is three thousand two hundred.", 3200), ("minus four", -4), ("none", None), ("someone", None),
+        ("seventeen", 17),
+        ("twenty one", 21),
+        ("Twenty-one apples", 21),
+        ("one hundred and five", 105),
+        ("The answer is three thousand two hundred.", 3200),
+        ("minus four", -4),
+        ("none", None),
+        ("someone", None),
     ],
-)  # fmt: skip
+)
 def test_spelled_numbers(text: str, value: int | None) -> None:
     assert numbers.strict_number(text) == value
 
@@ -241,20 +273,25 @@ def test_every_gold_is_right(name: str, root: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "answer", "percent"),
     [
-        ("bbh_dyck_languages", "", 100.0), ("bbh_formal_fallacies", "invalid", 100.0), ("bbh_navigate", "yes and no", 100.0),
-        ("bbh_sports_understanding", "yes and no", 100.0), ("bbh_web_of_lies", "yes and no", 100.0),
-        ("bbh_movie_recommendation", LETTERS, 99.6), ("bbh_geometric_shapes", LETTERS, 100.0),
-        ("bbh_boolean_expressions", None, 83.6), ("aqua", "because", 79.1), ("aqua", "abcde", 100.0),
+        ("bbh_dyck_languages", "", 100.0),
+        ("bbh_formal_fallacies", "invalid", 100.0),
+        ("bbh_navigate", "yes and no", 100.0),
+        ("bbh_sports_understanding", "yes and no", 100.0),
+        ("bbh_web_of_lies", "yes and no", 100.0),
+        ("bbh_movie_recommendation", LETTERS, 99.6),
+        ("bbh_geometric_shapes", LETTERS, 100.0),
+        ("bbh_boolean_expressions", None, 83.6),
+        ("aqua", "because", 79.1),
+        ("aqua", "abcde", 100.0),
     ],
-)  # fmt: skip
+)
 def test_the_published_grader_rewards_constant_answers_as_measured(
     name: str, answer: str | None, percent: float, root: Path
 ) -> None:
     asked = tasks.load_task(name, Paths(root)).questions
     right = [
-        grading.verdict("opro", q.text if answer is None else answer, q.gold, q.kind, q.text)
-        for q in asked
-    ]  # fmt: skip
+        grading.verdict("opro", q.text if answer is None else answer, q.gold, q.kind, q.text) for q in asked
+    ]
     assert round(100 * sum(right) / len(right), 1) == percent
 
 
@@ -270,16 +307,23 @@ def test_parts_share_no_group(name: str, root: Path) -> None:
 
 
 @given(
-    st.lists(st.tuples(st.sampled_from(["train", "validation", "test"]), st.integers(0, 12)), min_size=12, max_size=60),
-    st.integers(1, 10), st.integers(1, 10), st.integers(1, 10), st.integers(0, 3),
-)  # fmt: skip
+    st.lists(
+        st.tuples(st.sampled_from(["train", "validation", "test"]), st.integers(0, 12)),
+        min_size=12,
+        max_size=60,
+    ),
+    st.integers(1, 10),
+    st.integers(1, 10),
+    st.integers(1, 10),
+    st.integers(0, 3),
+)
 @settings(max_examples=60, deadline=None)
 def test_parts_of_any_grouping(
     rows: list[tuple[str, int]], train: int, validation: int, test: int, seed: int
 ) -> None:
     asked = tuple(Question(str(i), f"q{i}", "1", split, group=str(g)) for i, (split, g) in enumerate(rows))
     try:
-        parts = tasks.divide(tasks.Task("t", asked, "sums"), train, validation, test, seed)
+        parts = tasks.divide(tasks.QuestionTask("t", asked, "sums"), train, validation, test, seed)
     except InputError as error:
         assert "no question is left" in str(error)
         return

@@ -28,8 +28,9 @@ from prompt_oirl.opro import report, runs
 from prompt_oirl.opro.loop import START, LoopSettings, Run, optimise, step_meta_prompt
 from prompt_oirl.opro.meta_prompt import MetaPromptSettings
 from prompt_oirl.opro.proposals import Proposer
-from prompt_oirl.opro.scorers import LLMScorer, Score, SharedLog, Spending
+from prompt_oirl.opro.scorers import LLMScorer, Score
 from prompt_oirl.opro.search_proposer import PhraseSearch
+from prompt_oirl.opro.shared_log import SharedLog, Spending
 
 Mutate = Callable[[str, int], str]
 
@@ -57,9 +58,16 @@ class Bench:
         self.log = SharedLog(LogFiles(self.folder / "LMtoy", task.name), run)
         self.spending = Spending(self.folder / run / "spent.jsonl")
         scorer = LLMScorer.from_log(
-            lambda: self.scorer, "toy", task, Decoding(0.0, 1.0, 50, 0), grader, self.log, Budget(max_calls=budgets[0]),
-            self.spending, known or [],
-        )  # fmt: skip
+            lambda: self.scorer,
+            "toy",
+            task,
+            Decoding(0.0, 1.0, 50, 0),
+            grader,
+            self.log,
+            Budget(max_calls=budgets[0]),
+            self.spending,
+            known or [],
+        )
         proposer = Proposer(
             lambda: self.optimizer,
             "scripted",
@@ -69,9 +77,18 @@ class Bench:
         )
         initial = settings.pop("initial", ("Solve it.",))
         return Run(
-            task, toy_parts(task), LoopSettings(**{"steps": 4, "samples": 4, **loop}), MetaPromptSettings(**meta), "after",
-            initial, proposer, scorer, scorer, seed, **settings,
-        )  # fmt: skip
+            task,
+            toy_parts(task),
+            LoopSettings(**{"steps": 4, "samples": 4, **loop}),
+            MetaPromptSettings(**meta),
+            "after",
+            initial,
+            proposer,
+            scorer,
+            scorer,
+            seed,
+            **settings,
+        )
 
     def go(self, run: str = "run", **settings: Any) -> Run:
         prepared = self.prepare(run, **settings)
@@ -148,9 +165,19 @@ def test_early_stopping_and_temperature_schedule(tmp_path: Path) -> None:
 
 
 ODD = [
-    "", " ", "no tags at all", "<INS></INS>", "<INS>Denk nach \u2014 \u4e00\u6b65\u4e00\u6b65 \U0001f600 \u2019s</INS>", "<INS>" + "huge " * 100_000,
-    "<INS>\ud800\x00</INS>", "<INS>Add 7</INS>", "<INS>Solve it.</INS>", "</INS><INS>", "<INS>Write <INS> there</INS>", "<INS>\u2028</INS>",
-]  # fmt: skip
+    "",
+    " ",
+    "no tags at all",
+    "<INS></INS>",
+    "<INS>Denk nach \u2014 \u4e00\u6b65\u4e00\u6b65 \U0001f600 \u2019s</INS>",
+    "<INS>" + "huge " * 100_000,
+    "<INS>\ud800\x00</INS>",
+    "<INS>Add 7</INS>",
+    "<INS>Solve it.</INS>",
+    "</INS><INS>",
+    "<INS>Write <INS> there</INS>",
+    "<INS>\u2028</INS>",
+]
 
 
 def test_odd_output_is_survived_with_a_reason_each(tmp_path: Path) -> None:

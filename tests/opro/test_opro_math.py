@@ -85,12 +85,20 @@ def test_meta_prompt_descends_and_hides_the_formula() -> None:
 @pytest.mark.parametrize(
     ("output", "found"),
     [
-        ("I pick [12, 15] and then [w=13, b=14.6]", (13, 15)), ("[3, -4]", (3, -4)), ("[w, b] is [1, 2] or [w, b]", (1, 2)),
-        ("no", "no pair in brackets"), ("[w, b]", "no pair in brackets"), ("[1, 2, 3]", "not two numbers"),
-        ("[inf, 3]", "not finite numbers"), ("[nan, nan]", "not finite numbers"), ("[1e400, 2]", "not two numbers"),
-        ("[9999999, 1]", "out of range"), ("[__import__('os'), 1]", "not two numbers"), ("[1 2]", "not two numbers"),
+        ("I pick [12, 15] and then [w=13, b=14.6]", (13, 15)),
+        ("[3, -4]", (3, -4)),
+        ("[w, b] is [1, 2] or [w, b]", (1, 2)),
+        ("no", "no pair in brackets"),
+        ("[w, b]", "no pair in brackets"),
+        ("[1, 2, 3]", "not two numbers"),
+        ("[inf, 3]", "not finite numbers"),
+        ("[nan, nan]", "not finite numbers"),
+        ("[1e400, 2]", "not two numbers"),
+        ("[9999999, 1]", "out of range"),
+        ("[__import__('os'), 1]", "not two numbers"),
+        ("[1 2]", "not two numbers"),
     ],
-)  # fmt: skip
+)
 def test_parse_pairs(output: str, found: object) -> None:
     assert Regression().parse(output) == found
 
@@ -151,9 +159,27 @@ def test_resume_replays_and_budget_stops(tmp_path: Path) -> None:
 
 # Fig. 20 of the paper.
 POINTS = [
-    (-4, 5), (17, 76), (-9, 0), (-31, -86), (53, -35), (26, 91), (65, -33), (26, 86), (-13, -70), (13, 79), (-73, -86),
-    (-45, 93), (74, 24), (67, -42), (87, 51), (83, 94), (-7, 52), (-89, 47), (0, -38), (61, 58),
-]  # fmt: skip
+    (-4, 5),
+    (17, 76),
+    (-9, 0),
+    (-31, -86),
+    (53, -35),
+    (26, 91),
+    (65, -33),
+    (26, 86),
+    (-13, -70),
+    (13, 79),
+    (-73, -86),
+    (-45, 93),
+    (74, 24),
+    (67, -42),
+    (87, 51),
+    (83, 94),
+    (-7, 52),
+    (-89, 47),
+    (0, -38),
+    (61, 58),
+]
 
 
 def test_golden_lengths() -> None:
@@ -215,13 +241,18 @@ def test_same_points_twice_are_survived(proposer: Make) -> None:
 @pytest.mark.parametrize(
     ("output", "found"),
     [
-        ("so <trace> 0, 2,1 ,3 </trace> <trace>0,1,2,3</trace>", (0, 2, 1, 3)), ("0,1,2,3", "no trace"),
-        ("<trace>0,1,2</trace>", "not every point exactly once"), ("<trace>0,1,2,2</trace>", "not every point exactly once"),
-        ("<trace>0,-1,-2,-3</trace>", "not every point exactly once"), ("<trace>1,0,2,3</trace>", "does not begin with 0"),
-        ("<trace>0,a,2,3</trace>", "not a list of points"), ("<trace></trace>", "not a list of points"),
-        ("<trace>0,1,2,3", "no trace"), ("<trace>0,1,2,3,4</trace>", "not every point exactly once"),
+        ("so <trace> 0, 2,1 ,3 </trace> <trace>0,1,2,3</trace>", (0, 2, 1, 3)),
+        ("0,1,2,3", "no trace"),
+        ("<trace>0,1,2</trace>", "not every point exactly once"),
+        ("<trace>0,1,2,2</trace>", "not every point exactly once"),
+        ("<trace>0,-1,-2,-3</trace>", "not every point exactly once"),
+        ("<trace>1,0,2,3</trace>", "does not begin with 0"),
+        ("<trace>0,a,2,3</trace>", "not a list of points"),
+        ("<trace></trace>", "not a list of points"),
+        ("<trace>0,1,2,3", "no trace"),
+        ("<trace>0,1,2,3,4</trace>", "not every point exactly once"),
     ],
-)  # fmt: skip
+)
 def test_parse_tours(output: str, found: object) -> None:
     assert TourProblem(tours.draw_points(4, 0)).parse(output) == found
 

@@ -137,11 +137,18 @@ def test_parse(layout: str, output: str, found: str | None) -> None:
 @pytest.mark.parametrize(
     ("text", "normal"),
     [
-        ("  **let's** think ", "Let's think"), ("\u201cLet\u2019s go.\u201d", "Let\u2019s go."), ("- go\non", "Go on"),
-        ("=SUM(A1)", "SUM(A1)"), ("e\u0301tape", "\u00c9tape"), ("a\x00b\ud800c\u2028d", "A b c d"), ("x", "x"), ("", ""),
-        ('"a" or "b"', '"a" or "b"'), ("\u00dfa", "SSa"),
+        ("  **let's** think ", "Let's think"),
+        ("\u201cLet\u2019s go.\u201d", "Let\u2019s go."),
+        ("- go\non", "Go on"),
+        ("=SUM(A1)", "SUM(A1)"),
+        ("e\u0301tape", "\u00c9tape"),
+        ("a\x00b\ud800c\u2028d", "A b c d"),
+        ("x", "x"),
+        ("", ""),
+        ('"a" or "b"', '"a" or "b"'),
+        ("\u00dfa", "SSa"),
     ],
-)  # fmt: skip
+)
 def test_normalise(text: str, normal: str) -> None:
     assert normalise(text) == normal
 
@@ -176,20 +183,41 @@ def test_filters_give_their_reason_and_initial_instructions_count_as_seen() -> N
     accept = CandidateFilter("after", no_digits=True)
     accept.add("Let's solve the problem.")
     judged = [
-        accept.judge(text, finish, closed)
+        accept.verdict(text, finish, closed)
         for text, finish, closed in [
-            ("Think.", "stop", True), ("Think.", "stop", True), ("Let's solve the problem.", "stop", True), (None, "stop", True),
-            ("", "stop", True), ("x" * 501, "stop", True), ("Add 2", "stop", True), ("Use INS here", "stop", True),
-            ("Use <Start> here", "stop", True), ("Cut", "length", False), ("Whole", "length", True), (None, "error", True),
-            ("x" * 501, "stop", True), ("Die Antwort, bitte \u2014 \u4e00\u6b65\u4e00\u6b65", "stop", True),
+            ("Think.", "stop", True),
+            ("Think.", "stop", True),
+            ("Let's solve the problem.", "stop", True),
+            (None, "stop", True),
+            ("", "stop", True),
+            ("x" * 501, "stop", True),
+            ("Add 2", "stop", True),
+            ("Use INS here", "stop", True),
+            ("Use <Start> here", "stop", True),
+            ("Cut", "length", False),
+            ("Whole", "length", True),
+            (None, "error", True),
+            ("x" * 501, "stop", True),
+            ("Die Antwort, bitte \u2014 \u4e00\u6b65\u4e00\u6b65", "stop", True),
         ]
-    ]  # fmt: skip
+    ]
     assert judged == [
-        "accepted", "duplicate", "duplicate", "no instruction found", "empty", "longer than 500 characters", "holds a digit",
-        "holds the placeholder", "holds the placeholder", "cut off by the token limit", "accepted", "no answer", "duplicate",
         "accepted",
-    ]  # fmt: skip
-    assert CandidateFilter("after", no_digits=False).judge("Add 2", "stop") == "accepted"
+        "duplicate",
+        "duplicate",
+        "no instruction found",
+        "empty",
+        "longer than 500 characters",
+        "holds a digit",
+        "holds the placeholder",
+        "holds the placeholder",
+        "cut off by the token limit",
+        "accepted",
+        "no answer",
+        "duplicate",
+        "accepted",
+    ]
+    assert CandidateFilter("after", no_digits=False).verdict("Add 2", "stop") == "accepted"
 
 
 # --- phrase search ---------------------------------------------------------------------------------------
@@ -216,7 +244,7 @@ def test_phrase_search_reads_the_meta_prompt_and_answers_in_its_format(layout: s
     accept = CandidateFilter("after", no_digits=True)
     found = propose(1.0, range(40))
     assert found == propose(1.0, range(40)) and len(set(found)) > 20
-    assert {accept.judge(t, "stop") for t in found} <= {"accepted", "duplicate"}
+    assert {accept.verdict(t, "stop") for t in found} <= {"accepted", "duplicate"}
     assert len(set(propose(0.0, range(8)))) == 1, "greedy: the seed changes nothing"
 
 

@@ -170,7 +170,7 @@ def test_reward_model_scorer_predicts_the_lower_bound_and_asks_nobody(tmp_path: 
 
     bench = Bench(tmp_path, PhraseSearch("chat"))
     run = bench.prepare(steps=6, samples=8, initial=("Banana.",))
-    run.scorer = run.judge = scorer
+    run.scorer = run.final_scorer = scorer
     optimise(run)
     report.write_tables(run, tmp_path / "run", "phrase-search", "reward model")
     assert not bench.scorer.asked and not bench.rows(), "a predicting run asked the model"  # type: ignore[attr-defined]
@@ -192,7 +192,7 @@ def test_reward_model_scorer_is_refused_where_it_cannot_rank() -> None:
 def hybrid_run(folder: Path, **loop: Any) -> tuple[Bench, Any]:
     bench = Bench(folder, PhraseSearch("chat"))
     run = bench.prepare(**{"steps": 12, "samples": 24, **loop})
-    run.scorer = HybridScorer(run.judge, rewards(top=2, explore=1, threshold=0.0), [], run.seed)
+    run.scorer = HybridScorer(run.final_scorer, rewards(top=2, explore=1, threshold=0.0), [], run.seed)
     with bench.log.held():
         optimise(run)
     report.write_tables(run, folder / "run", "phrase-search", "toy")

@@ -119,7 +119,7 @@ def runner(tmp_path: Path, server: MisbehavingServer) -> Runner:
 
 def test_optimise_at_a_misbehaving_server_then_evaluate(runner: Runner, server: MisbehavingServer) -> None:
     server.fault_of = lambda text: FAULTS[pick(text) % len(FAULTS)] if pick("fault", text) % 16 == 0 else ""
-    # A client that waits one second at most, and a server, get a process each: one must not hold up the other.
+    # A client that waits one second at most, and a server, get a process each: neither holds up the other.
     done = runner.run(runner.step1(), own_process=True)
     assert done.returncode == 0, done.stderr
     rows = runner.rows()
@@ -173,9 +173,13 @@ def test_killed_and_resumed(tmp_path: Path, server: MisbehavingServer) -> None:
     for moment in (0.1, 0.4, 0.7, 0.95):
         before = sum(server.answered.values())
         process = subprocess.Popen(
-            runner.step1(), cwd=REPO_ROOT / "opro_exps", env=runner.environment(), start_new_session=True,
-            stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
-        )  # fmt: skip
+            runner.step1(),
+            cwd=REPO_ROOT / "opro_exps",
+            env=runner.environment(),
+            start_new_session=True,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        )
         while process.poll() is None and sum(server.answered.values()) - total < moment * total:
             time.sleep(0.002)
         if process.poll() is None:
@@ -221,10 +225,16 @@ def test_flags_that_cannot_work_are_refused_in_one_line(runner: Runner, server: 
     assert not server.requests and not runner.folder.exists()
     runner.folder.joinpath("seed0").mkdir(parents=True)
     for flags, message in (
-        (["--seeds", "0"], "--seeds 0: give 1 or more"), (["--train_size", "0"], "--train_size 0: give 1 or more"), (["--loop.steps", "0"], "--loop.steps 0"),
-        (["--meta.buckets", "x"], "--meta.buckets x"), (["--run", "../x"], "--run '../x': give a plain folder name"), (["--run", "a\tb"], "--run 'a\\tb'"),
-        (["--scorer_budget.max_calls", "-1"], "--scorer_budget.max_calls -1"), (["--task", "a[b"], "--task 'a[b'"), (["--temperature", "-1"], "temperature"),
-    ):  # fmt: skip
+        (["--seeds", "0"], "--seeds 0: give 1 or more"),
+        (["--train_size", "0"], "--train_size 0: give 1 or more"),
+        (["--loop.steps", "0"], "--loop.steps 0"),
+        (["--meta.buckets", "x"], "--meta.buckets x"),
+        (["--run", "../x"], "--run '../x': give a plain folder name"),
+        (["--run", "a\tb"], "--run 'a\\tb'"),
+        (["--scorer_budget.max_calls", "-1"], "--scorer_budget.max_calls -1"),
+        (["--task", "a[b"], "--task 'a[b'"),
+        (["--temperature", "-1"], "temperature"),
+    ):
         done = runner.run(runner.step1(*flags))
         assert done.returncode == 1 and message in done.stderr and "Traceback" not in done.stderr, done.stderr
     done = runner.run(runner.step1("--scorer_budget.max_calls", "5"))
@@ -278,9 +288,21 @@ def test_select_per_query_and_ablations_replay_the_log(runner: Runner, server: M
     assert runner.run(step3).returncode == 0 and sum(server.answered.values()) == before
 
     step4 = runner.command(
-        STEP4, *SIZES, "--max_gen_len", "60", "--instructions", "12", "--seeds", "2",
-        "--arms", "default", "samples=2", "order=descending", "one step", "quarter",
-    )  # fmt: skip
+        STEP4,
+        *SIZES,
+        "--max_gen_len",
+        "60",
+        "--instructions",
+        "12",
+        "--seeds",
+        "2",
+        "--arms",
+        "default",
+        "samples=2",
+        "order=descending",
+        "one step",
+        "quarter",
+    )
     done = runner.run(step4, own_process=True, PYTHONHASHSEED="1")
     assert done.returncode == 0, done.stderr
     out = runner.root / "results" / "opro" / "toy" / "ablations"
@@ -311,9 +333,19 @@ def test_without_any_scorer_call_an_instruction_is_found(runner: Runner, server:
     log = runner.root / "opro_exps" / "LMm" / "toy_interactions.jsonl"
     asked = len(server.requests)
     predict = [
-        "--proposer", "search", "--score_by", "reward_model", "--judge", "reward_model", "--run", "predicted",
-        "--reward_log", str(log), "--reward.threshold", "-1",
-    ]  # fmt: skip
+        "--proposer",
+        "search",
+        "--score_by",
+        "reward_model",
+        "--judge",
+        "reward_model",
+        "--run",
+        "predicted",
+        "--reward_log",
+        str(log),
+        "--reward.threshold",
+        "-1",
+    ]
     done = runner.run(runner.step1(*predict))
     assert done.returncode == 0, done.stderr
     assert len(server.requests) == asked, "a predicting run called the server"
