@@ -127,7 +127,7 @@ bench: install
 	$(BIN)/python scripts/bench.py --parts $(PARTS)
 
 test: install
-	$(BIN)/python -m pytest -n 2 -m "not install and not slow"
+	$(BIN)/python -m pytest -n 2 --dist worksteal --durations 20 -m "not install and not slow"
 
 check: install
 	$(BIN)/ruff check .

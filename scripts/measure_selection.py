@@ -29,7 +29,7 @@ from prompt_oirl.pipeline.offline_dataset import OfflineDataset
 from prompt_oirl.reports.readme import markdown, replace_table
 from prompt_oirl.reward_models import TrainingSet
 from prompt_oirl.reward_models.cells import RIDGES, Cells, RidgePath, sigmoid
-from prompt_oirl.reward_models.interaction import Interaction
+from prompt_oirl.reward_models.interaction import InteractionModel
 from prompt_oirl.selection import diagnosis
 from prompt_oirl.selection.simulation import GSM8K, MAWPS, SimulatedLog, simulate
 from prompt_oirl.selection.variance import variance_split
@@ -276,13 +276,15 @@ def judge_fold(data: OfflineDataset, split: Split, model: str) -> tuple[np.ndarr
     texts, inverse = np.unique(data.names.test_index[split.test], return_inverse=True)
     questions = data.features(split.name)[0][texts]
     scores = learner.predict(questions, train.prompts)[inverse]
-    raw = uncalibrated(learner, train, questions)[inverse] if isinstance(learner, Interaction) else scores
+    raw = (
+        uncalibrated(learner, train, questions)[inverse] if isinstance(learner, InteractionModel) else scores
+    )
     labels = data.test_labels[split.test][:, : len(everyone)].astype(np.float64)
     best = int(train.prompt_means.argmax())
     return labels[np.arange(len(labels)), scores.argmax(1)] - labels[:, best], scores, raw, labels
 
 
-def uncalibrated(model: Interaction, train: TrainingSet, questions: np.ndarray) -> np.ndarray:
+def uncalibrated(model: InteractionModel, train: TrainingSet, questions: np.ndarray) -> np.ndarray:
     """The ridge predictions as they are, before they are weighed against held-out answers."""
     d, m = model.effects(questions)
     chosen = model.settings
@@ -333,14 +335,14 @@ def simulated_gain(shape: dict[str, Any], attainable: float, seed: int) -> tuple
     gains (penalties, weights) without any test, of which the mean over logs says which setting would have been best."""
     log = simulate(attainable, seed=seed, **shape)
     train = log.training_set()
-    model = Interaction()
+    model = InteractionModel()
     model.fit(train)
     picks = model.predict(log.vectors[~log.train], log.prompt_vectors).argmax(1)
     best = int(train.prompt_means.argmax())
     return log.gain(picks, best), float((picks != best).mean()), fixed_settings(log, train, model, best)
 
 
-def fixed_settings(log: SimulatedLog, train: TrainingSet, model: Interaction, best: int) -> np.ndarray:
+def fixed_settings(log: SimulatedLog, train: TrainingSet, model: InteractionModel, best: int) -> np.ndarray:
     """True gain for each penalty and weight of the interaction (penalties, weights), difficulty as the model has it."""
     questions = log.vectors[~log.train]
     features, cells = model.features, Cells.of(train)
@@ -377,7 +379,7 @@ def verdict_rows(args: Args) -> list[dict[str, Any]]:
 
 def verdict(rates: Sequence[float], attainable: float, seed: int) -> tuple[str, float]:
     log = simulate(attainable, train=1500, test=1, rates=rates, seed=seed)
-    found = diagnosis.diagnose(log.prompt_log(), log.training_set(), curve=False)
+    found = diagnosis.diagnose_features(log.prompt_log(), log.training_set(), curve=False)
     return found.verdict, found.gain.expected[0] if found.gain else 0.0
 
 

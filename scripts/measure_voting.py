@@ -111,8 +111,16 @@ def measure(args: Args, dataset: str, paths: Paths) -> Iterator[dict[str, Any]]:
         args.seed,
     )
     folds = [
-        names.folds[offline_dataset.fold_column(splits.HEADLINE_FOLDS, a)][names.test_clusters]
+        split
         for a in range(args.assignments)
+        for split in splits.crossfit_splits(
+            names.test_clusters,
+            names.test_clusters,
+            names.folds[offline_dataset.fold_column(splits.HEADLINE_FOLDS, a)],
+            "voting",
+            assignment=a,
+        )
+        if len(split.test)
     ]
     curves = evaluate.evaluate_voting(table, names.test_clusters, folds, predict, args.seed)
     about = {

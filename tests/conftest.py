@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
-import json
 import os
+
+# One thread a library, before any is loaded: test processes side by side would otherwise fight for the cores.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+import json
 import subprocess
 import sys
 import threading
@@ -13,6 +17,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
+from in_process import run_in_process
 from misbehaving_server import MisbehavingServer
 
 from prompt_oirl.data import interactions
@@ -107,18 +112,21 @@ STEPS = {
 QUICK = {2: [], 3: ["--embedder", "tfidf"], 4: ["--jobs", "1"], 5: []}
 
 
-def run_step(number: int, root: Path, *flags: str, check: bool = True) -> subprocess.CompletedProcess[str]:
-    """Run a step script as a user would, on the tiny log unless flags say otherwise."""
-    command = [sys.executable, STEPS[number], "--root", str(root)]
-    if "--llm" not in flags:
-        command += ["--llm", "tiny"]
-    result = subprocess.run(
-        [*command, *QUICK[number], *flags],
-        cwd=REPO_ROOT / "llama_exps",
-        capture_output=True,
-        text=True,
-        timeout=300,
-    )
+def step_command(number: int, root: Path, *flags: str) -> list[str]:
+    """A step script with the flags that make it quick, on the tiny log unless flags say otherwise."""
+    log = [] if "--llm" in flags else ["--llm", "tiny"]
+    return [sys.executable, STEPS[number], "--root", str(root), *log, *QUICK[number], *flags]
+
+
+def run_step(
+    number: int, root: Path, *flags: str, check: bool = True, own_process: bool = False
+) -> subprocess.CompletedProcess[str]:
+    """Run a step script as a user would; in this process unless `own_process`, which it needs for workers."""
+    command, cwd = step_command(number, root, *flags), REPO_ROOT / "llama_exps"
+    if own_process:
+        result = subprocess.run(command, cwd=cwd, capture_output=True, text=True, timeout=300)
+    else:
+        result = run_in_process(command, cwd)
     if check:
         assert result.returncode == 0, result.stderr + result.stdout
     return result
@@ -139,10 +147,20 @@ def sentencepiece_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     ]
     (folder / "corpus.txt").write_text("\n".join(lines))
     sentencepiece.SentencePieceTrainer.train(
-        input=str(folder / "corpus.txt"), model_prefix=str(folder / "tokenizer"), vocab_size=300, model_type="bpe",
-        byte_fallback=True, split_digits=True, unk_id=0, bos_id=1, eos_id=2, pad_id=-1, normalization_rule_name="identity",
-        hard_vocab_limit=False, minloglevel=2,
-    )  # fmt: skip
+        input=str(folder / "corpus.txt"),
+        model_prefix=str(folder / "tokenizer"),
+        vocab_size=300,
+        model_type="bpe",
+        byte_fallback=True,
+        split_digits=True,
+        unk_id=0,
+        bos_id=1,
+        eos_id=2,
+        pad_id=-1,
+        normalization_rule_name="identity",
+        hard_vocab_limit=False,
+        minloglevel=2,
+    )
     return folder / "tokenizer.model"
 
 
@@ -164,9 +182,14 @@ def meta_state() -> dict[str, torch.Tensor]:
     }
     for layer in range(META_SIZE["n_layers"]):
         for name, shape in (
-            ("attention.wq", (dim, dim)), ("attention.wk", (dim, dim)), ("attention.wv", (dim, dim)), ("attention.wo", (dim, dim)),
-            ("feed_forward.w1", (ff, dim)), ("feed_forward.w2", (dim, ff)), ("feed_forward.w3", (ff, dim)),
-        ):  # fmt: skip
+            ("attention.wq", (dim, dim)),
+            ("attention.wk", (dim, dim)),
+            ("attention.wv", (dim, dim)),
+            ("attention.wo", (dim, dim)),
+            ("feed_forward.w1", (ff, dim)),
+            ("feed_forward.w2", (dim, ff)),
+            ("feed_forward.w3", (ff, dim)),
+        ):
             state[f"layers.{layer}.{name}.weight"] = random(*shape)
         state[f"layers.{layer}.attention_norm.weight"] = 1 + random(dim)
         state[f"layers.{layer}.ffn_norm.weight"] = 1 + random(dim)

@@ -14,16 +14,20 @@ FAULTS = ["429", "500", "cut", "empty choices", "null content", "invalid json", 
 def completion(text: str | None) -> dict[str, Any]:
     message = {"role": "assistant", "content": text}
     return {
-        "id": "1", "object": "chat.completion", "created": 0, "model": "m",
+        "id": "1",
+        "object": "chat.completion",
+        "created": 0,
+        "model": "m",
         "choices": [{"index": 0, "finish_reason": "stop", "message": message}],
         "usage": {"prompt_tokens": 11, "completion_tokens": 5, "total_tokens": 16},
-    }  # fmt: skip
+    }
 
 
 class MisbehavingServer(ThreadingHTTPServer):
     """Fails the first request of a conversation as `fault_of(text)` says, then answers `reply(text)`.
 
-    `reply_to(request body)` answers instead where the text alone does not decide. `requests` and `answered` count by the text of the last turn; `answered` are the calls that a provider bills.
+    `reply_to(request body)` answers instead where the text alone does not decide. `requests` and `answered`
+    count by the text of the last turn; `answered` are the calls that a provider bills.
     """
 
     daemon_threads = True

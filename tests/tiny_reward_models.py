@@ -34,17 +34,33 @@ def roberta_config(**more: Any) -> Any:
     from transformers import RobertaConfig
 
     return RobertaConfig(
-        vocab_size=4 + len(WORDS), hidden_size=16, num_hidden_layers=2, num_attention_heads=2, intermediate_size=24,
-        max_position_embeddings=40, pad_token_id=1, bos_token_id=0, eos_token_id=2, type_vocab_size=1, **more,
-    )  # fmt: skip
+        vocab_size=4 + len(WORDS),
+        hidden_size=16,
+        num_hidden_layers=2,
+        num_attention_heads=2,
+        intermediate_size=24,
+        max_position_embeddings=40,
+        pad_token_id=1,
+        bos_token_id=0,
+        eos_token_id=2,
+        type_vocab_size=1,
+        **more,
+    )
 
 
 def gpt2_config(**more: Any) -> Any:
     from transformers import GPT2Config
 
     return GPT2Config(
-        vocab_size=2 + len(WORDS), n_embd=16, n_layer=2, n_head=2, n_positions=64, bos_token_id=0, eos_token_id=0, **more
-    )  # fmt: skip
+        vocab_size=2 + len(WORDS),
+        n_embd=16,
+        n_layer=2,
+        n_head=2,
+        n_positions=64,
+        bos_token_id=0,
+        eos_token_id=0,
+        **more,
+    )
 
 
 def classifier(folder: Path, seed: int, gpt2: bool = False, as_bin: bool = False) -> Path:
@@ -91,9 +107,15 @@ def open_assistant(folder: Path, pooling: str = "last") -> tuple[Any, torch.nn.L
 
     torch.manual_seed(6)
     config = GPTNeoXConfig(
-        vocab_size=2 + len(WORDS), hidden_size=16, num_hidden_layers=2, num_attention_heads=2, intermediate_size=24,
-        max_position_embeddings=64, eos_token_id=0, bos_token_id=0,
-    )  # fmt: skip
+        vocab_size=2 + len(WORDS),
+        hidden_size=16,
+        num_hidden_layers=2,
+        num_attention_heads=2,
+        intermediate_size=24,
+        max_position_embeddings=64,
+        eos_token_id=0,
+        bos_token_id=0,
+    )
     model, layer = GPTNeoXModel(config).eval(), torch.nn.Linear(16, 1)
     tokenizer(folder, roberta=False)
     about = config.to_dict() | {"model_type": "gpt_neox_reward_model", "pooling": pooling}
@@ -121,7 +143,9 @@ def critic(folder: Path) -> tuple[Any, dict[str, torch.Tensor]]:
     tokenizer(folder, roberta=True)
     model.save_pretrained(folder)
     head = {
-        "dense.weight": torch.randn(8, 16), "dense.bias": torch.randn(8),
-        "out_proj.weight": torch.randn(1, 8), "out_proj.bias": torch.randn(1),
-    }  # fmt: skip
+        "dense.weight": torch.randn(8, 16),
+        "dense.bias": torch.randn(8),
+        "out_proj.weight": torch.randn(1, 8),
+        "out_proj.bias": torch.randn(1),
+    }
     return model, head

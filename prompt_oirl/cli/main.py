@@ -248,17 +248,13 @@ def evaluate(args: Evaluate) -> None:
 
 
 def diagnose(args: Diagnose) -> None:
-    from prompt_oirl.selection.diagnosis import diagnose as examine
-    from prompt_oirl.selection.diagnosis import report_lines
-    from prompt_oirl.selection.selector import PromptSelector
+    from prompt_oirl.selection import diagnosis
 
-    log = _read(args.log, args)
-    train = PromptSelector(args.embedder, seed=args.seed).training_set(log)
-    found = examine(log, train, args.seed)
+    found = diagnosis.diagnose(_read(args.log, args), args.embedder, args.seed)
     if args.format == "jsonl":
         put(json.dumps(plain(asdict(found))) + "\n")
     else:
-        put("".join(f"{line}\n" for line in report_lines(found)))
+        put("".join(f"{line}\n" for line in diagnosis.report_lines(found)))
 
 
 def vote(args: Vote) -> None:

@@ -47,11 +47,21 @@ def cluster_texts(texts: Sequence[str], threshold: float = 0.6) -> np.ndarray:
         found = iter([_likely_close_pairs([masked[i] for i in kept], vectors, threshold)])
     component = np.arange(len(kept))
     for one, two in found:
-        joined = coo_matrix(
-            (np.ones(len(one), dtype=bool), (component[one], component[two])), (len(kept),) * 2
-        )
-        component = connected_components(joined, directed=False)[1][component]
+        component = connected_groups(component[one], component[two], len(kept))[component]
     return in_order_of_appearance(component[same][index])
+
+
+def connected_groups(left: np.ndarray, right: np.ndarray, n: int) -> np.ndarray:
+    """Group, int (n,), of each of `n` nodes, where left[i] and right[i] stand in one group."""
+    graph = coo_matrix((np.ones(len(left), dtype=bool), (left, right)), shape=(n, n))
+    return connected_components(graph, directed=False)[1]
+
+
+def joined_groups(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """The finest grouping, int64 (n,), in which what either of two groupings (ids from 0) puts together stays together."""
+    first_of_b = int(a.max(initial=-1)) + 1  # a row ties its two groups to each other
+    groups = connected_groups(a, b + first_of_b, first_of_b + int(b.max(initial=-1)) + 1)
+    return in_order_of_appearance(groups[a])
 
 
 def _all_close_pairs(vectors: csr_matrix, threshold: float) -> Iterator[tuple[np.ndarray, np.ndarray]]:
@@ -96,6 +106,20 @@ def _likely_close_pairs(
         cosine = vectors[first[block]].multiply(vectors[second[block]]).sum(1)
         close[block] = np.asarray(cosine).ravel() >= threshold
     return first[close], second[close]
+
+
+def connected_groups(left: np.ndarray, right: np.ndarray, size: int) -> np.ndarray:
+    """Connected component, int64 (size,), of each of the nodes 0..size-1 whose edges are the pairs left[i], right[i]."""
+    graph = coo_matrix((np.ones(len(left), dtype=bool), (left, right)), shape=(size, size))
+    return in_order_of_appearance(connected_components(graph, directed=False)[1])
+
+
+def joined_groups(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """The finest grouping int64 (n,) in which what either grouping (n,) puts together stays together."""
+    if not len(a):
+        return np.zeros(0, dtype=np.int64)
+    others = b + int(a.max()) + 1  # an item joins its two groups
+    return in_order_of_appearance(connected_groups(a, others, int(others.max()) + 1)[a])
 
 
 def in_order_of_appearance(keys: Sequence | np.ndarray) -> np.ndarray:

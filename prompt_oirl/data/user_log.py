@@ -8,16 +8,22 @@ are left alone, so the logs of step 1 are read as well. What cannot be used is r
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
-from prompt_oirl.data.near_duplicates import cluster_texts, in_order_of_appearance
+from prompt_oirl.data.near_duplicates import (
+    cluster_texts,
+    connected_groups,
+    in_order_of_appearance,
+    joined_groups,
+)
 from prompt_oirl.io.files import InputError, on_one_line
 from prompt_oirl.io.tables import checked_columns, is_empty, numbers, read_table, texts
+from prompt_oirl.stats.cells import mean_labels
 
 COLUMNS = "question, prompt and correct (optional: answer, cost, group, llm, sample, split, prompt_id)"
 REMEDY = f"give one row per answer with the columns {COLUMNS}"
@@ -30,6 +36,7 @@ class PromptLog:
     `correct` float32 (rows,) in 0..1, `cost` float64 (rows,) NaN if unknown, `answer` text or None, `sample`
     the number of the repeat. `own_groups` (questions,) is the log's group of each question, or None; `notes`
     are sentences about what was read that a user should know. `split` is the log's own column, or None.
+    `known_groups` (questions,) are groups that were found earlier, or None.
     """
 
     questions: list[str]
@@ -45,29 +52,35 @@ class PromptLog:
     split: np.ndarray | None = None
     llm: str | None = None
     notes: list[str] = field(default_factory=list)
+    known_groups: np.ndarray | None = None
 
     @cached_property
-    def counts(self) -> np.ndarray:
-        """Answers behind each cell, float32 (questions, prompts)."""
-        return self._sum(np.ones(len(self.correct))).astype(np.float32)
+    def _cells(self) -> tuple[np.ndarray, np.ndarray]:
+        shape = len(self.questions), len(self.prompts)
+        return mean_labels(self.question, self.prompt, self.correct, shape)
 
-    @cached_property
+    @property
     def labels(self) -> np.ndarray:
-        """Mean success of each cell, float32 (questions, prompts); NaN where a prompt was never asked."""
-        with np.errstate(invalid="ignore"):
-            return (self._sum(self.correct) / self.counts).astype(np.float32)
+        """Mean success of each cell, float64 (questions, prompts); NaN where a prompt was never asked."""
+        return self._cells[0]
+
+    @property
+    def counts(self) -> np.ndarray:
+        """Answers behind each cell, float64 (questions, prompts)."""
+        return self._cells[1]
 
     @cached_property
     def groups(self) -> np.ndarray:
         """Group of each question, int64 (questions,): near-duplicates, and what the log itself puts together."""
+        if self.known_groups is not None:
+            return self.known_groups
         similar = cluster_texts(self.questions)
-        return similar if self.own_groups is None else _joined(similar, self.own_groups)
+        return similar if self.own_groups is None else joined_groups(similar, self.own_groups)
 
     @property
     def prompt_success(self) -> np.ndarray:
         """Mean success of each prompt over its answers, float64 (prompts,)."""
-        asked = self.counts.sum(0, dtype=np.float64)
-        return np.nansum(self.labels.astype(np.float64) * self.counts, 0) / np.maximum(asked, 1)
+        return np.nansum(self.labels * self.counts, 0) / np.maximum(self.counts.sum(0), 1)
 
     @property
     def prompt_cost(self) -> np.ndarray:
@@ -81,34 +94,36 @@ class PromptLog:
     def has_answers(self) -> bool:
         return any(text is not None for text in self.answer)
 
-    def take(self, questions: np.ndarray) -> PromptLog:
-        """The part of the log about some questions (indices), all prompts kept."""
-        new = np.full(len(self.questions), -1)
-        new[questions] = np.arange(len(questions))
-        rows = np.flatnonzero(new[self.question] >= 0)
-        own = None if self.own_groups is None else self.own_groups[questions]
-        part = PromptLog(
-            questions=[self.questions[i] for i in questions],
-            prompts=self.prompts,
-            names=self.names,
-            question=new[self.question[rows]],
-            prompt=self.prompt[rows],
+    def select(self, questions: np.ndarray | None = None, prompts: np.ndarray | None = None) -> PromptLog:
+        """The part of the log about some questions and prompts.
+
+        Parameters
+        ----------
+        questions, prompts : int, what to keep, in this order; default: all
+        """
+        kept_questions = np.arange(len(self.questions)) if questions is None else questions
+        kept_prompts = np.arange(len(self.prompts)) if prompts is None else prompts
+        new_question, new_prompt = np.full(len(self.questions), -1), np.full(len(self.prompts), -1)
+        new_question[kept_questions] = np.arange(len(kept_questions))
+        new_prompt[kept_prompts] = np.arange(len(kept_prompts))
+        rows = np.flatnonzero((new_question[self.question] >= 0) & (new_prompt[self.prompt] >= 0))
+        return replace(
+            self,
+            questions=[self.questions[i] for i in kept_questions],
+            prompts=[self.prompts[j] for j in kept_prompts],
+            names=[self.names[j] for j in kept_prompts],
+            question=new_question[self.question[rows]],
+            prompt=new_prompt[self.prompt[rows]],
             correct=self.correct[rows],
             cost=self.cost[rows],
             answer=[self.answer[i] for i in rows],
             sample=self.sample[rows],
-            own_groups=own,
+            own_groups=None if self.own_groups is None else self.own_groups[kept_questions],
             split=None if self.split is None else self.split[rows],
-            llm=self.llm,
+            notes=[],
+            # A cluster of near-duplicates is a matter of the whole log, so a part keeps its numbers.
+            known_groups=self.groups[kept_questions],
         )
-        # A cluster of near-duplicates is a matter of the whole log, so a part keeps its numbers.
-        part.__dict__["groups"] = self.groups[questions]
-        return part
-
-    def _sum(self, values: np.ndarray) -> np.ndarray:
-        shape = len(self.questions), len(self.prompts)
-        flat = np.bincount(self.question * shape[1] + self.prompt, values, shape[0] * shape[1])
-        return flat.reshape(shape)
 
 
 def read_log(log: pd.DataFrame | str | Path | PromptLog, llm: str | None = None) -> PromptLog:
@@ -204,10 +219,7 @@ def _samples(
     """Rows to keep and their sample number. Without the column, each repeat of a cell is one more sample."""
     cell = question * (int(prompt.max()) + 1) + prompt
     if "sample" not in frame:
-        order = np.argsort(cell, kind="stable")
-        starts = np.r_[0, np.flatnonzero(np.diff(cell[order])) + 1]
-        sample = np.empty(len(cell), dtype=np.int64)
-        sample[order] = np.arange(len(cell)) - np.repeat(starts, np.diff(np.r_[starts, len(cell)]))
+        sample = pd.Series(cell).groupby(cell).cumcount().to_numpy()
         return np.arange(len(cell)), sample
     given = numbers(frame, "sample", where, low=0, high=2**53)
     if np.isnan(given).any() or (given != np.floor(given)).any():
@@ -249,33 +261,15 @@ def _groups(frame: pd.DataFrame, question: np.ndarray, n: int) -> np.ndarray | N
     """The log's own groups of the questions, int64 (n,); rows without one leave their question by itself."""
     if "group" not in frame:
         return None
-    own = np.arange(n)
     rows = [(i, str(g)) for i, g in zip(question.tolist(), frame["group"].tolist()) if not is_empty(g)]
     if not rows:
         return None
     names = in_order_of_appearance([g for _, g in rows]) + n
     index = np.array([i for i, _ in rows])
-    return _components(n, int(names.max()) + 1, index, names, own)
+    return connected_groups(index, names, int(names.max()) + 1)[:n]
 
 
 def join_groups(a: PromptLog, b: PromptLog) -> np.ndarray:
     """Groups of the questions of two logs together, int64 (len(a) + len(b),)."""
     own = np.r_[a.groups, b.groups + a.groups.max() + 1]
-    return _joined(cluster_texts(a.questions + b.questions), own)
-
-
-def _joined(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    """The finest grouping in which everything that either puts together stays together."""
-    n = len(a)
-    width = n + int(a.max()) + 1
-    return _components(
-        n, width + int(b.max()) + 1, np.r_[np.arange(n), np.arange(n)], np.r_[a + n, b + width], np.arange(n)
-    )
-
-
-def _components(n: int, size: int, left: np.ndarray, right: np.ndarray, own: np.ndarray) -> np.ndarray:
-    from scipy.sparse import coo_matrix
-    from scipy.sparse.csgraph import connected_components
-
-    graph = coo_matrix((np.ones(len(left), dtype=np.int8), (left, right)), shape=(size, size))
-    return in_order_of_appearance(connected_components(graph, directed=False)[1][own])
+    return joined_groups(cluster_texts(a.questions + b.questions), own)

@@ -15,9 +15,10 @@ import re
 import tempfile
 import time
 import zipfile
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from threading import Lock
 from typing import Any
@@ -163,8 +164,21 @@ def write_array(path: Path, array: np.ndarray) -> None:
         np.save(file, array, allow_pickle=False)
 
 
-def write_csv(path: Path, rows: Iterable[Mapping[str, Any]], columns: list[str]) -> None:
-    """Write rows with a fixed column order; floats as their shortest 6-digit form, None and NaN as empty."""
+def write_csv(path: Path, rows: Iterable[Mapping[str, Any]], columns: Sequence[str] = ()) -> None:
+    """Write rows as CSV; floats as their shortest 6-digit form, None and NaN as empty.
+
+    Parameters
+    ----------
+    columns : header, in order; default the keys of the first row. A row with another key is refused.
+
+    Raises: ValueError if there are neither rows nor columns.
+    """
+    rows = iter(rows)
+    if not columns:
+        first = next(rows, None)
+        if first is None:
+            raise ValueError(f"{path.name}: no rows, and no columns to write a header from")
+        columns, rows = list(first), chain([first], rows)
     with atomic_write(path) as temporary, temporary.open("w", encoding="utf-8", newline="") as file:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(columns)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import hashlib
 import multiprocessing
 import os
@@ -11,26 +12,80 @@ import sys
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import asdict, is_dataclass
-from functools import lru_cache
+from functools import cache, lru_cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
 from prompt_oirl.io.files import REPO_ROOT, InputError, content_key, read_json, require, sha256, write_json
 
+PACKAGE = Path(__file__).resolve().parents[1]
 
-@lru_cache(maxsize=8)
-def code_version(*parts: str) -> str:
-    """Hash of this package's sources (or the named modules): results of other code are not taken for finished."""
-    package = Path(__file__).parents[1]
-    files = [
-        f
-        for part in parts or (".",)
-        for f in ([package / part] if part.endswith(".py") else (package / part).rglob("*.py"))
-    ]
+
+@cache
+def code_version(*modules: str) -> str:
+    """Hash of the code that decides a result, so that results of other code are not taken for finished.
+
+    Parameters
+    ----------
+    modules : dotted names such as "prompt_oirl.pipeline.fits", default the running script. Their sources count, and
+        those of every module of this package that they import, directly or indirectly, inside functions too. A
+        script that imports none of them (a test runner, say) counts as needing all.
+
+    Returns: 16 hexadecimal digits.
+    """
+    if modules:
+        pending = [path for name in modules for path in _source_files(name)]
+    else:
+        script = getattr(sys.modules["__main__"], "__file__", None)
+        pending = [Path(script).resolve()] if script else []
+    found: set[Path] = set()
+    while pending:
+        path = pending.pop()
+        if path not in found:
+            found.add(path)
+            pending += [file for name in _imported_names(path) for file in _source_files(name)]
+    if not any(path.is_relative_to(PACKAGE) for path in found):
+        return package_code_version()
+    return _hash_sources(found)
+
+
+@lru_cache(maxsize=1)
+def package_code_version() -> str:
+    """Hash of all sources of this package, 16 hexadecimal digits: equal where two installations are the same."""
+    return _hash_sources(PACKAGE.rglob("*.py"))
+
+
+def _imported_names(path: Path) -> set[str]:
+    """Dotted names that a source imports from this package; of `from x import y` also x.y, which may be a module."""
+    names = set()
+    for node in ast.walk(ast.parse(path.read_bytes())):
+        if isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            names |= {node.module, *(f"{node.module}.{alias.name}" for alias in node.names)}
+            if node.module == "importlib" and "import_module" in {alias.name for alias in node.names}:
+                # Which module it imports is known when it runs: any beside it may be the one.
+                names |= {f"{_module_name(path.parent)}.{beside.stem}" for beside in path.parent.glob("*.py")}
+    return {name for name in names if name.split(".")[0] == PACKAGE.name}
+
+
+def _module_name(path: Path) -> str:
+    return ".".join(path.relative_to(PACKAGE.parent).parts) if path.is_relative_to(PACKAGE) else ""
+
+
+def _source_files(name: str) -> list[Path]:
+    """A module's file and the __init__ files of the packages around it; none for a name that is no module."""
+    path = PACKAGE.parent.joinpath(*name.split("."))
+    packages = [folder / "__init__.py" for folder in (path, *path.parents) if folder.is_relative_to(PACKAGE)]
+    return [file for file in (path.with_suffix(".py"), *packages) if file.is_file()]
+
+
+def _hash_sources(files: Iterable[Path]) -> str:
     digest = hashlib.sha256()
     for path in sorted(files):
-        digest.update(path.relative_to(REPO_ROOT).as_posix().encode() + path.read_bytes())
+        name = path.relative_to(REPO_ROOT).as_posix() if path.is_relative_to(REPO_ROOT) else path.name
+        digest.update(name.encode() + path.read_bytes())
     return digest.hexdigest()[:16]
 
 

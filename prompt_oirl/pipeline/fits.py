@@ -29,16 +29,6 @@ from prompt_oirl.stats import metrics
 from prompt_oirl.stats.splits import HEADLINE_FOLDS, SUBSET_FOLDS, Split, prompt_subsets, subset_name
 
 PROTOCOLS = ("paper", "crossfit")
-# Modules whose change makes a finished fit out of date.
-DECIDING_CODE = (
-    "reward_models",
-    "features/mapped.py",
-    "pipeline/fits.py",
-    "pipeline/fit_data.py",
-    "stats/metrics.py",
-    "pipeline/offline_dataset.py",
-    "stats/splits.py",
-)
 
 
 @dataclass(frozen=True)
@@ -156,7 +146,9 @@ def input_hashes(llm: str, dataset: str, paths: Paths) -> dict[str, str]:
 
 
 def fit_key(fit: Fit, inputs: dict[str, str]) -> str:
-    return content_key({"fit": asdict(fit), "inputs": inputs, "code": code_version(*DECIDING_CODE)})
+    return content_key(
+        {"fit": asdict(fit), "inputs": inputs, "code": code_version("prompt_oirl.pipeline.fits")}
+    )
 
 
 def finished_record(fit: Fit, key: str, paths: Paths) -> dict[str, Any] | None:

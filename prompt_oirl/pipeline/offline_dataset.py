@@ -15,6 +15,7 @@ import numpy as np
 from prompt_oirl.data.prompts import Prompt
 from prompt_oirl.features.embedders import EmbedderInfo, load_embeddings
 from prompt_oirl.features.mapped import MappedQuestions
+from prompt_oirl.features.prompt_axes import prompt_features
 from prompt_oirl.io.files import InputError, Paths, load_array, read_csv, read_json, read_jsonl
 from prompt_oirl.io.manifest import check_finished
 from prompt_oirl.stats import splits
@@ -155,6 +156,9 @@ class OfflineDataset:
             [f"questions{suffix}", f"prompts{suffix}"],
             [len(self.names.texts), len(self.names.prompts)],
         )
+        place = np.arange(len(prompts))
+        n_train = len(self.names.train_prompts)
+        prompts = prompt_features(prompts, np.where(place < n_train, place, -1), prompts[:n_train])
         parts = [questions, self.surface]
         if sum(part.nbytes for part in parts) > memory_gb * 1e9:
             return MappedQuestions(parts), prompts, questions.shape[1]

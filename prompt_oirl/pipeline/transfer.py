@@ -8,21 +8,21 @@ training rows of the other four. Source and target the same is the plain cross-f
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from scipy.sparse import coo_matrix
-from scipy.sparse.csgraph import connected_components
 
-from prompt_oirl.data.near_duplicates import cluster_texts, in_order_of_appearance
+from prompt_oirl import reward_models
+from prompt_oirl.data.near_duplicates import cluster_texts, joined_groups
 from prompt_oirl.io.files import InputError
 from prompt_oirl.pipeline.offline_dataset import OfflineDataset
-from prompt_oirl.reward_models import TrainingSet, make, merge_repeats
+from prompt_oirl.reward_models import TrainingSet, merge_repeats
 from prompt_oirl.stats import policies
 from prompt_oirl.stats.cells import column_means
+from prompt_oirl.stats.crossfit import crossfit
 from prompt_oirl.stats.metrics import ClusterBootstrap, question_pairs
-from prompt_oirl.stats.splits import HEADLINE_FOLDS, assign_folds, crossfit_splits
+from prompt_oirl.stats.splits import HEADLINE_FOLDS, Split, assign_folds, crossfit_splits
 
 
 @dataclass
@@ -37,8 +37,8 @@ class Transfer:
     labels: np.ndarray
     scores: np.ndarray
     clusters: np.ndarray
-    success: dict[str, np.ndarray] = field(default_factory=dict)
-    train_rows: float = 0.0
+    success: dict[str, np.ndarray]
+    train_rows: float
 
 
 def shared_prompts(source: OfflineDataset, target: OfflineDataset) -> tuple[list[int], list[int]]:
@@ -61,11 +61,8 @@ def joint_clusters(source: OfflineDataset, target: OfflineDataset) -> tuple[np.n
     """Cluster of each distinct text of both logs: near-duplicates across them, and what each log itself puts together."""
     sizes = len(source.names.texts), len(target.names.texts)
     similar = cluster_texts([*source.names.texts, *target.names.texts])
-    own = [source.names.clusters, target.names.clusters + source.names.clusters.max() + 1]
-    own_ids = np.concatenate(own) + similar.max() + 1
-    nodes = int(own_ids.max()) + 1  # a text joins its two clusters
-    graph = coo_matrix((np.ones(len(similar)), (similar, own_ids)), shape=(nodes, nodes))
-    joint = in_order_of_appearance(connected_components(graph, directed=False)[1][similar])
+    own = np.r_[source.names.clusters, target.names.clusters + source.names.clusters.max() + 1]
+    joint = joined_groups(similar, own)
     return joint[: sizes[0]], joint[sizes[0] :]
 
 
@@ -92,40 +89,38 @@ def transfer(
     questions, prompts, size = source.features("paper")
     asked = target.features("paper")[0]
     labels = target.test_labels[:, to_columns].astype(np.float64)
-    result = Transfer(labels, np.full(labels.shape, np.nan, dtype=np.float32), test_clusters)
-    result.success = {name: np.full(len(labels), np.nan) for name in ("picked", "source_best", "target_best")}
-    for split in crossfit_splits(train_clusters, test_clusters, folds, "transfer", seed):
-        rows = np.concatenate([split.train, split.validation])
-        if not len(rows) or not len(split.test):
-            continue
-        sets = []
-        for part in (split.train, split.validation, rows):
-            ids, y, weights = merge_repeats(
-                source.names.train_index[part], source.train_labels[part][:, from_columns]
-            )
-            sets.append(TrainingSet(questions[ids], prompts[from_columns], y, weights, size, of_source[ids]))
-        fitted = make(model, "fast", seed)
-        fitted.tune(sets[0], sets[1])
-        fitted.fit(sets[2])
-        texts, inverse = np.unique(target.names.test_index[split.test], return_inverse=True)
-        scores = fitted.predict(asked[texts], prompts[from_columns])[inverse]
-        source_success = column_means(source.train_labels[rows][:, from_columns])
-        own = np.flatnonzero(folds[own_clusters] != folds[test_clusters[split.test[0]]])
-        target_success = column_means(target.train_labels[own][:, to_columns])
-        truth = labels[split.test]
-        result.scores[split.test] = scores
-        result.success["picked"][split.test] = policies.picked(
-            truth, policies.argmax_sound(scores, source_success, seed)
-        )
-        for name, success in (("source_best", source_success), ("target_best", target_success)):
-            result.success[name][split.test] = truth[:, int(np.nan_to_num(success, nan=-1).argmax())]
-        result.train_rows += len(rows) / HEADLINE_FOLDS
-    if np.isnan(result.scores).any():
+    splits = crossfit_splits(train_clusters, test_clusters, folds, "transfer", seed)
+    if any(len(split.test) and not len(split.learned) for split in splits):
         raise InputError(
             f"{source.names.dataset} and {target.names.dataset} are so alike (near-duplicates of one another) that no fold "
             "leaves questions to train on; give logs of more varied questions"
         )
-    return result
+
+    def fit(split: Split) -> dict[str, np.ndarray]:
+        rows = split.learned
+        ids, y, weights = merge_repeats(
+            source.names.train_index[rows], source.train_labels[rows][:, from_columns]
+        )
+        data = TrainingSet(questions[ids], prompts[from_columns], y, weights, size, of_source[ids])
+        fitted = reward_models.train(model, data, seed=seed)
+        texts, inverse = np.unique(target.names.test_index[split.test], return_inverse=True)
+        scores = fitted.predict(asked[texts], prompts[from_columns])[inverse]
+        own = np.flatnonzero(folds[own_clusters] != split.fold)
+        source_success = column_means(source.train_labels[rows][:, from_columns])
+        target_success = column_means(target.train_labels[own][:, to_columns])
+        truth = labels[split.test]
+        best = [int(np.nan_to_num(s, nan=-1).argmax()) for s in (source_success, target_success)]
+        return {
+            "scores": scores,
+            "picked": policies.picked(truth, policies.argmax_sound(scores, source_success, seed)),
+            "source_best": truth[:, best[0]],
+            "target_best": truth[:, best[1]],
+        }
+
+    held_out = crossfit(splits, fit)
+    success = {name: held_out[name] for name in ("picked", "source_best", "target_best")}
+    rows = sum(len(split.learned) for split in splits if len(split.test)) / HEADLINE_FOLDS
+    return Transfer(labels, held_out["scores"], test_clusters, success, rows)
 
 
 COLUMNS = ["metric", "value", "ci_low", "ci_high", "n", "n_clusters", "train_rows"]

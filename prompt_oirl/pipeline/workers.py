@@ -21,7 +21,7 @@ from typing import Any
 from joblib import Parallel, delayed, effective_n_jobs, parallel_config
 
 from prompt_oirl.io.files import InputError
-from prompt_oirl.io.manifest import code_version, package_versions
+from prompt_oirl.io.manifest import package_code_version, package_versions
 from prompt_oirl.pipeline import fits
 from prompt_oirl.pipeline.fit_data import FitData
 from prompt_oirl.pipeline.fits import Fit
@@ -161,4 +161,4 @@ def cluster(address: str, shared: Sequence[FitData]) -> Iterator[None]:
 
 
 def versions() -> dict[str, str]:
-    return package_versions(MUST_AGREE) | {"prompt_oirl": code_version()}
+    return package_versions(MUST_AGREE) | {"prompt_oirl": package_code_version()}

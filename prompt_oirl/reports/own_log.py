@@ -15,7 +15,7 @@ from prompt_oirl.selection.diagnosis import diagnose
 from prompt_oirl.selection.evaluate import Evaluation, evaluate
 from prompt_oirl.selection.selector import PromptSelector, shared_embedder
 from prompt_oirl.selection.variance import VarianceSplit
-from prompt_oirl.selection.voting import MOST_CALLS, voting_rows
+from prompt_oirl.selection.voting import MAX_CALLS, voting_rows
 
 TONES = {"worth it": "good", "not shown": "bad", "not enough data": "open"}
 VARIANCE_NOTE = "Shares of the variance of one answer's correctness."
@@ -39,11 +39,11 @@ def make_report(
     if log.has_answers:
         say("counting votes over the stored answers")
         try:
-            votes = _vote_lines(voting_rows(selector, log, seed=seed, most_prompts=MOST_CALLS))
+            votes = _vote_lines(voting_rows(selector, log, seed=seed, most_prompts=MAX_CALLS))
         except InputError as error:
             warnings.append(f"No vote: {error}.")
     say("splitting variance, and learning from parts of the log")
-    found = diagnose(log, selector.training_set(log), seed)
+    found = diagnose(log, selector.embedder, seed)
     split = found.variance if found.variance and found.variance.total > 0 else None  # all right or all wrong
     return Report(
         title,
@@ -58,8 +58,8 @@ def make_report(
         votes=votes,
         votes_note="Each point is a budget of calls per question; bands are 95 % intervals."
         + " Only answers that are in the log could be asked for." * bool((log.counts == 0).any())
-        + f" Over the {MOST_CALLS} prompts with the most answers; prompt-oirl vote takes more."
-        * (len(log.prompts) > MOST_CALLS),
+        + f" Over the {MAX_CALLS} prompts with the most answers; prompt-oirl vote takes more."
+        * (len(log.prompts) > MAX_CALLS),
     )
 
 

@@ -63,9 +63,9 @@ def make(name: str, preset: str = "fast", seed: int = 0, **overrides: Any) -> Re
 
         return XGBoost(preset, seed, **overrides) if name == "xgboost" else LightGBM(seed)
     if name == "interaction":
-        from prompt_oirl.reward_models.interaction import Interaction
+        from prompt_oirl.reward_models.interaction import InteractionModel
 
-        return Interaction(seed)
+        return InteractionModel(seed)
     if name == "boosted_interaction":
         from prompt_oirl.reward_models.boosted_interaction import BoostedInteraction
 

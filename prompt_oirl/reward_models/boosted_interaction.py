@@ -8,7 +8,7 @@ import numpy as np
 
 from prompt_oirl.reward_models.boosted import XGBOOST_FAST
 from prompt_oirl.reward_models.cells import Cells, RidgePath
-from prompt_oirl.reward_models.interaction import Interaction, choose_weight
+from prompt_oirl.reward_models.interaction import InteractionModel, choose_weight
 from prompt_oirl.reward_models.pairs import PairFeatures, QuantisedPairs, pair_rows
 from prompt_oirl.reward_models.training_set import TrainingSet
 
@@ -23,10 +23,10 @@ PARAMETERS: dict[str, Any] = {
 }
 
 
-class BoostedInteraction(Interaction):
+class BoostedInteraction(InteractionModel):
     """logit P = b_p + a d(q) + s m_p(q), where m are XGBoost's trees, grown on the margin b_p + a d(q).
 
-    As in `Interaction`, s is weighed on held-out answers among the prompts that might be chosen, lowered by a standard
+    As in `InteractionModel`, s is weighed on held-out answers among the prompts that might be chosen, lowered by a standard
     error, and 0 where support is weak: the choice is then the prompt that is best on train.
     """
 

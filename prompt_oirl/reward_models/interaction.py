@@ -28,11 +28,11 @@ from prompt_oirl.stats.splits import INNER_FOLDS, deal_folds
 CONTENDS = 0.02  # share of questions on which a prompt must look best to be one that might be chosen
 LEVEL = 0.05  # of the test that s must pass to exceed 0
 CAUTION = 1.0  # standard errors by which a supported s is lowered
-LEAST_SHARE = 0.5  # least weight that a penalty's interaction may have
-LEAST_CLUSTERS = 20  # with fewer there is nothing to cross-fit; prompts are ranked by their means
+MIN_SHARE = 0.5  # least weight that a penalty's interaction may have
+MIN_CLUSTERS = 20  # with fewer there is nothing to cross-fit; prompts are ranked by their means
 
 
-class Interaction:
+class InteractionModel:
     """r(question, prompt) = difficulty + shrunken interaction; `settings` says what the inner folds chose."""
 
     SETTINGS: tuple[str, ...] = ("difficulty_ridge", "slope", "interaction_ridge", "interaction", "p_value")
@@ -65,7 +65,7 @@ class Interaction:
         self._supported = False
         self.settings = {name: 1.0 if name == "p_value" else 0.0 for name in self.SETTINGS}
         n_clusters = len(np.unique(train.clusters)) if train.clusters is not None else len(phi)
-        if n_clusters >= LEAST_CLUSTERS:
+        if n_clusters >= MIN_CLUSTERS:
             path = RidgePath(phi, inner_folds(train, self.seed))
             d, slope = self._fit_difficulty(path, cells)
             if len(self._b) > 1:
@@ -232,7 +232,7 @@ def choose_weight(
                 along = (information[:, among] * residual[:, among] * m).sum()
                 size = max((information[:, among] * m**2).sum(), 1e-12)
                 # What must be halved to fit new questions is overfitted: a larger penalty says it better.
-                explained.append(along**2 / size if along > LEAST_SHARE * size else 0.0)
+                explained.append(along**2 / size if along > MIN_SHARE * size else 0.0)
             explained[-1] = max(explained[-1], 1e-12)
             chosen = int(np.argmax(explained))
         m = paths[chosen] - paths[chosen].mean(1, keepdims=True)

@@ -8,32 +8,40 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import numpy as np
+import pandas as pd
 
-from prompt_oirl.data.user_log import PromptLog
+from prompt_oirl.data.user_log import PromptLog, read_log
+from prompt_oirl.features.embedders import Embedder
 from prompt_oirl.reward_models.interaction import (
-    LEAST_CLUSTERS,
     LEVEL,
-    Interaction,
+    MIN_CLUSTERS,
+    InteractionModel,
     WeighedInteraction,
     weigh_interaction,
 )
 from prompt_oirl.reward_models.training_set import TrainingSet
 from prompt_oirl.selection.log_facts import DataFacts, data_facts
+from prompt_oirl.selection.selector import PromptSelector
 from prompt_oirl.selection.variance import VarianceSplit, oracle, variance_split
-from prompt_oirl.stats.metrics import ClusterBootstrap
-from prompt_oirl.stats.splits import HEADLINE_FOLDS, assign_folds
+from prompt_oirl.stats.crossfit import crossfit
+from prompt_oirl.stats.metrics import ClusterBootstrap, format_interval
+from prompt_oirl.stats.off_policy import cell_values
+from prompt_oirl.stats.splits import HEADLINE_FOLDS, Split, cluster_splits
 
-WORTH = 0.003  # a gain below that is not worth a reward model, however sure
-MATTERS = 0.01  # a gain that the log must be able to rule out before "not shown" is said
-SHOWN = 2.6  # standard errors at which the sign-flip test of the whole log mostly comes out
-SMALL = 200  # groups below which no gain that was expected says little about what there is to gain
-SURE = 1.96  # standard errors: 95 % intervals
-CURVE = (0.25, 0.5, 1.0)
-MOST_QUESTIONS = 1_000_000
+MIN_USEFUL_GAIN = 0.003  # in success, .3 points: a gain below that is not worth a reward model, however sure
+GAIN_TO_RULE_OUT = (
+    0.01  # in success, one point: a gain that the log must be able to rule out before "not shown" is said
+)
+SUPPORT_THAT_SHOWS = 2.6  # standard errors at which the sign-flip test of the whole log mostly comes out
+SMALL_LOG_GROUPS = 200  # groups below which no gain that was expected says little about what there is to gain
+Z_95 = 1.96  # standard errors: 95 % intervals
+CURVE_SHARES = (0.25, 0.5, 1.0)
+MAX_MORE_QUESTIONS = 1_000_000
 # Four fifths of them are what a fold can learn from.
-LEAST_GROUPS = LEAST_CLUSTERS * HEADLINE_FOLDS // (HEADLINE_FOLDS - 1)
+MIN_GROUPS = MIN_CLUSTERS * HEADLINE_FOLDS // (HEADLINE_FOLDS - 1)
 
 
 @dataclass(frozen=True)
@@ -62,20 +70,44 @@ class Diagnosis:
     more_questions: int | None = None
 
 
-def diagnose(log: PromptLog, train: TrainingSet, seed: int = 0, curve: bool = True) -> Diagnosis:
-    """Diagnose a log; `train` holds its questions, prompts and features in the same order (`clusters` filled in)."""
+def diagnose(
+    log: PromptLog | pd.DataFrame | str | Path, embedder: str | Embedder = "minilm", seed: int = 0
+) -> Diagnosis:
+    """Say whether choosing a prompt per question is worth it on a log, and what the log holds.
+
+    Parameters
+    ----------
+    log : see `read_log`
+    embedder : as of `PromptSelector`
+    seed : of folds, tests and intervals
+
+    Raises: InputError on a log that cannot be used.
+    """
+    log = read_log(log)
+    return diagnose_features(log, PromptSelector(embedder, seed=seed).training_set(log), seed)
+
+
+def diagnose_features(log: PromptLog, train: TrainingSet, seed: int = 0, curve: bool = True) -> Diagnosis:
+    """`diagnose` with features made elsewhere.
+
+    Parameters
+    ----------
+    log : what was answered
+    train : its questions, prompts and features in the same order, with clusters
+    curve : also learn from parts of the log
+    """
     facts = data_facts(log)
     variance = variance_split(log.question, log.prompt, log.correct.astype(np.float64), train.labels.shape)
     raw, without_luck = oracle(log)
     known = train.labels[train.weights > 0]
-    if len(log.prompts) < 2 or facts.groups < LEAST_GROUPS or known.min() == known.max():
+    if len(log.prompts) < 2 or facts.groups < MIN_GROUPS or known.min() == known.max():
         verdict, reason = "not enough data", _too_little(log, facts, known)
         return Diagnosis(facts, variance, raw, without_luck, None, verdict=verdict, reason=reason)
     gain = expected_gain(train, seed)
-    whole = Interaction(seed)
+    whole = InteractionModel(seed)
     whole.fit(train)
     p_value = whole.settings["p_value"]
-    verdict, reason, more = judge(gain, p_value, facts.groups)
+    verdict, reason, more = decide_verdict(gain, p_value, facts.groups)
     points = learning_curve(train, seed, gain) if curve else []
     return Diagnosis(facts, variance, raw, without_luck, gain, p_value, points, verdict, reason, more)
 
@@ -85,7 +117,7 @@ def _too_little(log: PromptLog, facts: DataFacts, known: np.ndarray) -> str:
         return "The log has one prompt: log the same questions with another one."
     if known.min() == known.max():
         return f"Every answer has correct = {known.min():g}: there is nothing to choose by."
-    return f"The log has {facts.groups} different questions; {LEAST_GROUPS} are the least, several hundred make sense."
+    return f"The log has {facts.groups} different questions; {MIN_GROUPS} are the least, several hundred make sense."
 
 
 def expected_gain(train: TrainingSet, seed: int = 0) -> Gain:
@@ -98,26 +130,26 @@ def expected_gain(train: TrainingSet, seed: int = 0) -> Gain:
     chance: James and Stein's shrinkage).
     """
     assert train.clusters is not None
-    _, dense = np.unique(train.clusters, return_inverse=True)
-    folds = assign_folds(dense, HEADLINE_FOLDS, seed)[dense]
-    n, k = train.labels.shape
-    difficulty, interaction, scores = np.zeros(n), np.zeros((n, k)), np.zeros((n, k))
-    best = np.zeros(n, dtype=int)
-    for fold in range(int(folds.max()) + 1):
-        held, kept = np.flatnonzero(folds == fold), np.flatnonzero(folds != fold)
-        model = Interaction(seed)
-        model.fit(train.rows(kept))
-        difficulty[held], interaction[held] = model.effects(train.questions[held])
-        scores[held] = model.predict(train.questions[held], train.prompts)
-        best[held] = int(model.prompt_effects.argmax())
-    weighed = weigh_interaction(train, difficulty, interaction)
+
+    def fit(split: Split) -> dict[str, np.ndarray]:
+        model = InteractionModel(seed)
+        model.fit(train.rows(split.learned))
+        questions = train.questions[split.test]
+        difficulty, interaction = model.effects(questions)
+        best = np.full(len(split.test), int(model.prompt_effects.argmax()))
+        scores = model.predict(questions, train.prompts).astype(np.float64)
+        return {"difficulty": difficulty, "interaction": interaction, "scores": scores, "best": best}
+
+    held_out = crossfit(cluster_splits(train.clusters, HEADLINE_FOLDS, seed), fit)
+    scores, best = held_out["scores"], held_out["best"]
+    weighed = weigh_interaction(train, held_out["difficulty"], held_out["interaction"])
     shrunken = weighed.share - weighed.error**2 / max(weighed.share, 1e-12)
     # A weight estimated below 0 is chance, and must not make the upper bound look sure.
-    bounds = [weighed.share - SURE * weighed.error, max(weighed.share, 0.0) + SURE * weighed.error]
+    bounds = [weighed.share - Z_95 * weighed.error, max(weighed.share, 0.0) + Z_95 * weighed.error]
     expected = tuple(_policy_gain(weighed, share) for share in (shrunken, *bounds))
     picks = scores.argmax(1)
-    answers = _doubly_robust(train, scores)
-    rows = np.arange(n)
+    answers = cell_values(train.labels, train.weights, scores)
+    rows = np.arange(len(picks))
     measured = ClusterBootstrap(train.clusters, seed).mean(
         np.column_stack(
             [np.where(picks == best, 0.0, answers[rows, picks] - answers[rows, best]), answers[rows, best]]
@@ -138,20 +170,13 @@ def _policy_gain(w: WeighedInteraction, share: float) -> float:
     return float(p.max(1).mean() - p.mean(0).max())
 
 
-def _doubly_robust(train: TrainingSet, scores: np.ndarray) -> np.ndarray:
-    """Success (n, K) of each cell: the label where all are logged, else corrected predictions."""
-    asked = train.weights > 0
-    share = np.maximum(asked.mean(0), 1e-9)
-    return scores + np.where(asked, np.nan_to_num(train.labels) - scores, 0) / share
-
-
 def learning_curve(train: TrainingSet, seed: int, full: Gain) -> list[dict[str, float]]:
     """Gain to expect from a quarter, a half and all of the logged questions, whole clusters drawn at random."""
     assert train.clusters is not None
     clusters = np.unique(train.clusters)
     order = np.random.default_rng([seed, 9]).permutation(clusters)
     points = []
-    for share in CURVE:
+    for share in CURVE_SHARES:
         kept = np.flatnonzero(np.isin(train.clusters, order[: int(share * len(order))]))
         if share < 1 and share * len(order) < 10 * HEADLINE_FOLDS:
             continue
@@ -170,18 +195,20 @@ def learning_curve(train: TrainingSet, seed: int, full: Gain) -> list[dict[str, 
     return points
 
 
-def judge(gain: Gain, p_value: float, groups: int) -> tuple[str, str, int | None]:
+def decide_verdict(gain: Gain, p_value: float, groups: int) -> tuple[str, str, int | None]:
     """Verdict, one sentence of reason, and how many more questions would settle it; `p_value` is the sign-flip test's."""
     value, low, high = gain.expected
-    said = f"{100 * value:+.1f} points to expect [{100 * low:+.1f}, {100 * high:+.1f}], measured on held-out picks {100 * gain.measured[0]:+.1f} "
-    said += f"[{100 * gain.measured[1]:+.1f}, {100 * gain.measured[2]:+.1f}]"
-    if p_value <= LEVEL and value >= WORTH and gain.measured[2] > 0:
+    said = (
+        f"{format_interval(*gain.expected, points=True, unit=' points to expect')}, "
+        f"measured on held-out picks {format_interval(*gain.measured, points=True)}"
+    )
+    if p_value <= LEVEL and value >= MIN_USEFUL_GAIN and gain.measured[2] > 0:
         return "worth it", f"Choosing per question beats the best single prompt: {said}.", 0
-    if high < MATTERS:
+    if high < GAIN_TO_RULE_OUT:
         return (
             "not shown",
-            f"A selector learned from this log is expected to gain less than {100 * MATTERS:.0f} point: {said}. Use the best single prompt."
-            + " The log is small: with more questions a gain may yet show." * (groups < SMALL),
+            f"A selector learned from this log is expected to gain less than {100 * GAIN_TO_RULE_OUT:.0f} point: {said}. Use the best single prompt."
+            + " The log is small: with more questions a gain may yet show." * (groups < SMALL_LOG_GROUPS),
             0,
         )
     more = _more_questions(gain, groups)
@@ -196,14 +223,16 @@ def judge(gain: Gain, p_value: float, groups: int) -> tuple[str, str, int | None
 def _more_questions(gain: Gain, groups: int) -> int | None:
     """Questions until the interval shows the gain or rules it out: standard errors shrink with the root of their number."""
     value, _, high = gain.expected
-    to_show = (SHOWN / gain.support) ** 2 if gain.support > 0.25 else np.inf
-    to_rule_out = ((high - value) / max(MATTERS - value, 1e-9)) ** 2 if value < MATTERS else np.inf
-    factor = min(to_show if value >= WORTH else np.inf, to_rule_out)
+    to_show = (SUPPORT_THAT_SHOWS / gain.support) ** 2 if gain.support > 0.25 else np.inf
+    to_rule_out = (
+        ((high - value) / max(GAIN_TO_RULE_OUT - value, 1e-9)) ** 2 if value < GAIN_TO_RULE_OUT else np.inf
+    )
+    factor = min(to_show if value >= MIN_USEFUL_GAIN else np.inf, to_rule_out)
     factor = factor if np.isfinite(factor) else to_show
     if not np.isfinite(factor):
         return None
     step = 10 ** max(int(np.log10(max(groups, 10))) - 1, 1)
-    return int(min(np.ceil(max(factor - 1, 0.1) * groups / step) * step, MOST_QUESTIONS))
+    return int(min(np.ceil(max(factor - 1, 0.1) * groups / step) * step, MAX_MORE_QUESTIONS))
 
 
 def report_lines(d: Diagnosis) -> Sequence[str]:
@@ -219,7 +248,9 @@ def report_lines(d: Diagnosis) -> Sequence[str]:
             + "."
         )
     lines += [
-        f"From {int(p['questions']):,} questions: {100 * p['gain']:+.1f} points to expect [{100 * p['low']:+.1f}, {100 * p['high']:+.1f}]."
+        f"From {int(p['questions']):,} questions: "
+        + format_interval(p["gain"], p["low"], p["high"], points=True, unit=" points to expect")
+        + "."
         for p in d.curve
     ]
     return lines

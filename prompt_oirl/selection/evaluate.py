@@ -22,10 +22,13 @@ from prompt_oirl.data.user_log import PromptLog, join_groups, read_log
 from prompt_oirl.io.files import InputError
 from prompt_oirl.selection.selector import PromptSelector, shared_embedder
 from prompt_oirl.stats import metrics
+from prompt_oirl.stats.crossfit import crossfit
 from prompt_oirl.stats.metrics import ClusterBootstrap
-from prompt_oirl.stats.splits import HEADLINE_FOLDS, assign_folds
+from prompt_oirl.stats.off_policy import cell_values
+from prompt_oirl.stats.splits import HEADLINE_FOLDS, Split, assign_folds, crossfit_splits
 
 BINS = 15
+ORACLE = "oracle (any prompt right)"
 COVERAGES = tuple(round(0.05 * i, 2) for i in range(1, 21))
 POLICY_COLUMNS = [
     "policy",
@@ -73,62 +76,95 @@ def evaluate(
     log: PromptLog | pd.DataFrame | str | Path,
     train: PromptLog | pd.DataFrame | str | Path | None = None,
     seed: int = 0,
+    groups: np.ndarray | None = None,
 ) -> Evaluation:
-    """Cross-fit `selector` on `log` (see `read_log`); with `train`, learn from that log and judge on `log`.
+    """Cross-fit `selector` on `log`, or with `train` learn from that log and evaluate on `log`.
 
-    Questions of `log` that `train` holds as well, or near-duplicates of them, are judged by selectors that did
+    Questions of `log` that `train` holds as well, or near-duplicates of them, are evaluated by selectors that did
     not see their group, so one set of questions asked of two LLMs can be used as it is.
+
+    Parameters
+    ----------
+    selector : unfitted; its settings are used, it is not changed
+    log, train : see `read_log`
+    seed : of the folds and the bootstrap
+    groups : int (questions of `train`, then of `log`), near-duplicates known beforehand; default: found in the texts
+
+    Raises: InputError on a log that cannot be used.
     """
     log = read_log(log)
     source = log if train is None else read_log(train)
-    groups, source_groups = (log.groups, log.groups) if train is None else _joint_groups(log, source)
-    shared = np.isin(source_groups, groups)
-    n_folds = min(HEADLINE_FOLDS, len(np.unique(groups))) if shared.any() else 1
-    if train is None and n_folds < 2:
+    source_groups, log_groups = _groups(log, source, groups)
+    splits = _splits(source_groups, log_groups, seed)
+    if train is None and len(splits) < 2:
         raise InputError(
             "the log has one question only, near-duplicates counted once: log more different questions"
         )
     embedder = shared_embedder(selector)
-    fold_of = (
-        assign_folds(np.r_[groups, source_groups], n_folds, seed)
-        if n_folds > 1
-        else np.zeros(groups.max() + 1, dtype=int)
-    )
-    probabilities = np.empty((len(log.questions), len(log.prompts)), dtype=np.float32)
-    picks, best = np.zeros(len(probabilities), dtype=np.int64), np.zeros(len(probabilities), dtype=np.int64)
-    for fold in range(n_folds):
-        test = np.flatnonzero(fold_of[groups] == fold)
-        kept = (
-            np.flatnonzero(fold_of[source_groups] != fold)
-            if n_folds > 1
-            else np.arange(len(source.questions))
-        )
-        if not len(test):
-            continue
+    said: dict[str, None] = {}
+
+    def fit(split: Split) -> dict[str, np.ndarray]:
         fitted = clone(selector).set_params(embedder=embedder)
         with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always")
-            fitted.fit(source.take(kept))
-        order, scores = fitted.rank([log.questions[i] for i in test], log.prompts)
-        probabilities[test], picks[test] = scores, order[:, 0]
-        best[test] = _best_of(fitted, log.prompts)
-        for warning in caught[:1] if fold == n_folds - 1 else ():
-            warnings.warn(str(warning.message), stacklevel=2)
+            fitted.fit(source.select(split.learned))
+        said.update(dict.fromkeys(str(warning.message) for warning in caught))
+        order, scores = fitted.rank([log.questions[i] for i in split.test], log.prompts)
+        best = np.full(len(split.test), _best_of(fitted, log.prompts))
+        return {"scores": scores, "pick": order[:, 0], "best": best}
+
+    held_out = crossfit(splits, fit)
+    for message in said:
+        warnings.warn(message, stacklevel=2)
+    return evaluation_of(log, log_groups, held_out["scores"], held_out["pick"], held_out["best"], seed)
+
+
+def evaluation_of(
+    log: PromptLog,
+    groups: np.ndarray,
+    probabilities: np.ndarray,
+    picks: np.ndarray,
+    best: np.ndarray,
+    seed: int = 0,
+) -> Evaluation:
+    """The tables of predictions and picks made on questions not learned from.
+
+    Parameters
+    ----------
+    log : what was answered
+    groups : int (n,), near-duplicates among its questions
+    probabilities : float32 (n, K), predicted success
+    picks, best : int (n,), prompts that the selector chose and that was best on the training folds
+    seed : of the bootstrap
+    """
+    values = cell_values(log.labels, log.counts, probabilities)
     return Evaluation(
         log,
         probabilities,
         picks,
         best,
-        list(_policy_rows(log, groups, probabilities, picks, best, seed)),
+        list(_policy_rows(log, groups, values, picks, best, seed)),
         calibration_rows(log.labels, probabilities, log.counts),
-        _coverage_rows(log, groups, probabilities, picks, seed),
+        _coverage_rows(groups, values, probabilities, picks, seed),
         _measures(log, probabilities),
     )
 
 
-def _joint_groups(log: PromptLog, source: PromptLog) -> tuple[np.ndarray, np.ndarray]:
-    joint = join_groups(log, source)
-    return joint[: len(log.questions)], joint[len(log.questions) :]
+def _groups(log: PromptLog, source: PromptLog, known: np.ndarray | None) -> tuple[np.ndarray, np.ndarray]:
+    """Groups of the questions of the log that is learned from and of the one that is evaluated on."""
+    if known is None:
+        known = np.r_[log.groups, log.groups] if source is log else join_groups(source, log)
+    known = np.unique(known, return_inverse=True)[1]
+    return known[: len(source.questions)], known[len(source.questions) :]
+
+
+def _splits(source_groups: np.ndarray, log_groups: np.ndarray, seed: int) -> list[Split]:
+    """Five folds of groups; one split where the two logs share no group."""
+    if not np.isin(source_groups, log_groups).any():
+        everything = np.arange(len(source_groups))
+        return [Split("everything", everything, everything[:0], np.arange(len(log_groups)))]
+    folds = assign_folds(np.r_[source_groups, log_groups], HEADLINE_FOLDS, seed)
+    return crossfit_splits(source_groups, log_groups, folds, "crossfit", seed)
 
 
 def _best_of(selector: PromptSelector, prompts: list[str]) -> int:
@@ -137,50 +173,35 @@ def _best_of(selector: PromptSelector, prompts: list[str]) -> int:
     return int(np.argmax([known.get(text, -1.0) for text in prompts]))
 
 
-def policy_values(log: PromptLog, probabilities: np.ndarray, pick: np.ndarray) -> np.ndarray:
-    """Doubly robust success of each question's pick, float64 (n,): the label itself where every cell is logged."""
-    rows = np.arange(len(pick))
-    logged = log.counts[rows, pick] > 0
-    share = (log.counts > 0).mean(0)[pick]  # how often the picked prompt was logged
-    predicted = probabilities[rows, pick].astype(np.float64)
-    label = np.where(logged, np.nan_to_num(log.labels[rows, pick]), predicted).astype(np.float64)
-    return np.where(share > 0, predicted + (label - predicted) / np.maximum(share, 1e-12), np.nan)
-
-
 def _policy_rows(
-    log: PromptLog,
-    groups: np.ndarray,
-    probabilities: np.ndarray,
-    picks: np.ndarray,
-    best: np.ndarray,
-    seed: int,
+    log: PromptLog, groups: np.ndarray, cells: np.ndarray, picks: np.ndarray, best: np.ndarray, seed: int
 ) -> Iterator[dict[str, Any]]:
     n, n_prompts = log.labels.shape
-    fixed = {name: np.full(n, j) for j, name in enumerate(log.names)}
-    policies = {
-        "best prompt": best,
-        "selector": picks,
-        **{f"always {name}": pick for name, pick in fixed.items()},
-    }
-    values = {name: policy_values(log, probabilities, pick) for name, pick in policies.items()}
-    values["random prompt"] = np.mean([values[f"always {name}"] for name in log.names], 0)
-    names = ["best prompt", "selector", "random prompt", *(f"always {name}" for name in log.names)]
+    everyone = np.arange(n)
+    chosen = {"best prompt": best, "selector": picks}
+    fixed = {f"always {name}": np.full(n, j) for j, name in enumerate(log.names)}
+    values = {name: cells[everyone, pick] for name, pick in chosen.items()}
+    values["random prompt"] = cells.mean(1)
+    values |= {name: cells[everyone, pick] for name, pick in fixed.items()}
+    chosen |= fixed
     base = values["best prompt"]
-    gains = {name: values[name] - base for name in names}
-    for name, pick in policies.items():  # the same choice gains nothing, logged or not
-        gains[name] = np.where(pick == best, 0.0, gains[name])
+    # The same choice gains nothing, logged or not.
+    gains = {
+        name: np.where(chosen[name] == best, 0.0, value - base) if name in chosen else value - base
+        for name, value in values.items()
+    }
     complete = (log.counts > 0).all(1)
     if complete.any() and n_prompts > 1:
-        names.append("oracle (any prompt right)")
-        top = np.where(complete, np.where(np.isnan(log.labels), -1, log.labels).max(1), np.nan)
-        values[names[-1]], gains[names[-1]] = top, top - base
+        top = np.where(complete, np.nan_to_num(log.labels, nan=-1).max(1), np.nan)
+        values[ORACLE], gains[ORACLE] = top, top - base
     bootstrap = ClusterBootstrap(groups, seed)
     # An estimate with missing cells may leave 0..1; a success rate cannot.
-    success = np.clip(bootstrap.mean(np.stack([values[name] for name in names], 1)), 0, 1)
-    gain = bootstrap.mean(np.stack([gains[name] for name in names], 1))
+    success = np.clip(bootstrap.mean(np.stack(list(values.values()), 1)), 0, 1)
+    gain = bootstrap.mean(np.stack([gains[name] for name in values], 1))
     cost = log.prompt_cost
-    for name, s, g in zip(names, success, gain):
-        chosen = policies.get(name)
+    costs = {name: float(cost[pick].mean()) for name, pick in chosen.items()}
+    costs |= {"random prompt": float(cost.mean()), ORACLE: float(cost.sum())}
+    for name, s, g in zip(values, success, gain):
         known = ~np.isnan(values[name])
         yield {
             "policy": name,
@@ -190,13 +211,9 @@ def _policy_rows(
             "gain": g[0],
             "gain_low": g[1],
             "gain_high": g[2],
-            "cost": float(np.mean(cost[chosen]))
-            if chosen is not None
-            else float(np.mean(cost))
-            if name == "random prompt"
-            else float(np.sum(cost)),
-            "picked_logged": float((log.counts[np.arange(n), chosen] > 0).mean())
-            if chosen is not None
+            "cost": costs[name],
+            "picked_logged": float((log.counts[everyone, chosen[name]] > 0).mean())
+            if name in chosen
             else None,
             "n": int(known.sum()),
             "groups": len(np.unique(groups[known])),
@@ -235,12 +252,12 @@ def expected_calibration_error(rows: list[dict[str, Any]]) -> float:
 
 
 def _coverage_rows(
-    log: PromptLog, groups: np.ndarray, probabilities: np.ndarray, picks: np.ndarray, seed: int
+    groups: np.ndarray, cells: np.ndarray, probabilities: np.ndarray, picks: np.ndarray, seed: int
 ) -> list[dict[str, Any]]:
     """Success on the share of questions of which the selector is surest: what abstaining on the rest buys."""
     rows_of = np.arange(len(picks))
     sure = probabilities[rows_of, picks]
-    values = policy_values(log, probabilities, picks)
+    values = cells[rows_of, picks]
     order = np.argsort(-sure, kind="stable")
     bootstrap = ClusterBootstrap(groups, seed)
     masked = np.full((len(picks), len(COVERAGES)), np.nan)
@@ -257,7 +274,7 @@ def _coverage_rows(
 
 
 def _measures(log: PromptLog, probabilities: np.ndarray) -> dict[str, float]:
-    known = np.where(log.counts > 0, log.labels, np.nan)
+    known = log.labels
     return {
         "log_loss": metrics.log_loss(known, probabilities, log.counts),
         "auc": metrics.auc(known, probabilities),

@@ -21,18 +21,18 @@ from sklearn.utils.validation import check_is_fitted
 from prompt_oirl import reward_models
 from prompt_oirl.data.user_log import PromptLog, read_log
 from prompt_oirl.features.embedders import Embedder, encode_distinct, load_embedder
+from prompt_oirl.features.prompt_axes import prompt_features
 from prompt_oirl.features.surface import surface_features
 from prompt_oirl.io.files import InputError
 from prompt_oirl.io.tables import check_text
 from prompt_oirl.reward_models import RewardModel, TrainingSet
 from prompt_oirl.selection import storage
-from prompt_oirl.stats.splits import INNER_FOLDS, assign_folds
+from prompt_oirl.stats.splits import INNER_FOLDS, deal_folds
 
 DEFAULT_MODEL = "interaction"  # ranks prompts by their means unless held-out folds support more
-LEAST_GROUPS = 20
-MOST_WEIGHT = 1e12
+MIN_GROUPS = 20
+MAX_COST_WEIGHT = 1e12
 PRIOR_ANSWERS = 2.0  # at the mean of all: a prompt that was asked once and right is not the best one yet
-OWN_AXIS = 0.3  # length of a logged prompt's own axis beside its embedding: equal embeddings stay two prompts
 
 
 class PromptSelector(BaseEstimator):
@@ -84,11 +84,12 @@ class PromptSelector(BaseEstimator):
         self.best_ = int(np.argmax(shrunken_success(log)[asked]))
         questions, size = self._question_features(log.questions)
         prompts = self._prompt_features(self.prompts_)
-        return TrainingSet(questions, prompts, log.labels[:, asked], log.counts[:, asked], size, log.groups)
+        labels, counts = (table[:, asked].astype(np.float32) for table in (log.labels, log.counts))
+        return TrainingSet(questions, prompts, labels, counts, size, log.groups)
 
     def _check_settings(self, costs: np.ndarray) -> None:
-        if not isinstance(self.cost_weight, Real) or not 0 <= self.cost_weight <= MOST_WEIGHT:
-            raise InputError(f"cost_weight {self.cost_weight}: give a number from 0 to {MOST_WEIGHT:g}")
+        if not isinstance(self.cost_weight, Real) or not 0 <= self.cost_weight <= MAX_COST_WEIGHT:
+            raise InputError(f"cost_weight {self.cost_weight}: give a number from 0 to {MAX_COST_WEIGHT:g}")
         if not isinstance(self.seed, Integral) or not 0 <= self.seed < 2**32:
             raise InputError(f"seed {self.seed}: give a whole number from 0 to {2**32 - 1}")
         if self.cost_weight and np.isnan(costs).all():
@@ -99,21 +100,14 @@ class PromptSelector(BaseEstimator):
     def _fit_model(self, data: TrainingSet, log: PromptLog) -> tuple[str, RewardModel]:
         reason = _too_little(log)
         if reason is None:
-            _, dense = np.unique(log.groups, return_inverse=True)
-            held_out = assign_folds(dense, INNER_FOLDS, self.seed)[dense] == 0
-            parts = [data.rows(~held_out), data.rows(held_out)]
-            if all(part.weights.any() for part in parts):
-                model = reward_models.make(self.model, seed=self.seed)
-                model.tune(*parts)
-                model.fit(data)
-                return self.model, model
+            held_out = deal_folds(log.groups, INNER_FOLDS, self.seed) == 0
+            if data.weights[held_out].any() and data.weights[~held_out].any():
+                return self.model, reward_models.train(self.model, data, seed=self.seed, held_out=held_out)
             reason = "answers stand on too few questions"
         warnings.warn(f"{reason}: every question gets the prompt that is best overall", stacklevel=3)
-        model = reward_models.make(DEFAULT_MODEL, seed=self.seed)
-        model.fit(
-            replace(data, clusters=np.zeros(len(data.labels), dtype=int))
-        )  # one cluster: prompt means only
-        return DEFAULT_MODEL, model
+        # With one cluster nothing is learned but the prompts' means.
+        one_cluster = replace(data, clusters=np.zeros(len(data.labels), dtype=int))
+        return DEFAULT_MODEL, reward_models.train(DEFAULT_MODEL, one_cluster, seed=self.seed)
 
     def _question_features(self, texts: Sequence[str]) -> tuple[np.ndarray, int]:
         """Embedding and surface features float32 (n, d), and how many columns are embedding."""
@@ -121,13 +115,10 @@ class PromptSelector(BaseEstimator):
         return np.concatenate([vectors, surface_features(texts)], 1), vectors.shape[1]
 
     def _prompt_features(self, texts: Sequence[str]) -> np.ndarray:
-        """Embedding, and an axis of its own for each logged prompt; float32 (m, e + K)."""
-        place = {text: j for j, text in enumerate(self.prompts_)}
-        own = np.zeros((len(texts), len(place)), dtype=np.float32)
-        for i, text in enumerate(texts):
-            if text in place:
-                own[i, place[text]] = OWN_AXIS
-        return np.concatenate([encode_distinct(self.embedder_, texts), own], 1)
+        """Embedding, with axes of their own for logged prompts where it is needed; float32 (m, e) or (m, e + K)."""
+        vectors, place = encode_distinct(self.embedder_, texts), {t: j for j, t in enumerate(self.prompts_)}
+        logged = encode_distinct(self.embedder_, self.prompts_)
+        return prompt_features(vectors, np.array([place.get(t, -1) for t in texts]), logged)
 
     # --- choosing ---------------------------------------------------------------------------------------
 
@@ -247,7 +238,7 @@ def shared_embedder(selector: PromptSelector) -> Any:
 
 def shrunken_success(log: PromptLog) -> np.ndarray:
     """Success of each prompt with a few answers at the mean of all added, float64 (K,)."""
-    asked = log.counts.sum(0, dtype=np.float64)
+    asked = log.counts.sum(0)
     pooled = (log.correct.sum() + 0.5) / (len(log.correct) + 1)
     return (log.prompt_success * asked + PRIOR_ANSWERS * pooled) / (asked + PRIOR_ANSWERS)
 
@@ -260,8 +251,10 @@ def _too_little(log: PromptLog) -> str | None:
     if known.min() == known.max():
         return f"every answer of the log has correct = {known.min():g}"
     groups = len(np.unique(log.groups))
-    if groups < LEAST_GROUPS:
-        return f"the log has {groups} different questions (near-duplicates count once), fewer than {LEAST_GROUPS}"
+    if groups < MIN_GROUPS:
+        return (
+            f"the log has {groups} different questions (near-duplicates count once), fewer than {MIN_GROUPS}"
+        )
     return None
 
 

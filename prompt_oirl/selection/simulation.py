@@ -19,6 +19,7 @@ import numpy as np
 from prompt_oirl.data.user_log import PromptLog
 from prompt_oirl.features.embedders import EmbedderInfo
 from prompt_oirl.reward_models.training_set import TrainingSet
+from prompt_oirl.stats.cells import mean_labels
 
 # Success of the six training prompts on the released LLaMA-2 logs; sizes as there.
 GSM8K = {"train": 7473, "test": 1000, "rates": (0.25, 0.255, 0.246, 0.064, 0.062, 0.204), "samples": 1}
@@ -85,7 +86,7 @@ class SimulatedLog:
         question, prompt, sample = np.nonzero(~np.isnan(correct))
         names = [f"prompt {p}" for p in range(correct.shape[1])]
         texts = self.questions()
-        log = PromptLog(
+        return PromptLog(
             questions=[texts[i] for i in chosen],
             prompts=names,
             names=names,
@@ -96,9 +97,8 @@ class SimulatedLog:
             answer=[None] * len(question),
             sample=sample,
             own_groups=chosen,
+            known_groups=chosen,
         )
-        log.__dict__["groups"] = chosen  # known here, so no near-duplicates are looked for
-        return log
 
     def embedder(self) -> LookupEmbedder:
         """An embedder that knows the vectors of exactly these questions and prompts."""
@@ -110,10 +110,9 @@ class SimulatedLog:
     def training_set(self, which: np.ndarray | None = None) -> TrainingSet:
         """Rows `which` (default: train) as a TrainingSet; the vectors are all there is to a question."""
         rows = np.flatnonzero(self.train if which is None else which)
-        known = ~np.isnan(self.correct[rows])
-        count = known.sum(2)
-        with np.errstate(invalid="ignore"):
-            labels = np.where(known, self.correct[rows], 0).sum(2) / np.where(count > 0, count, np.nan)
+        question, prompt, sample = np.nonzero(~np.isnan(self.correct[rows]))
+        shape = len(rows), self.correct.shape[1]
+        labels, count = mean_labels(question, prompt, self.correct[rows][question, prompt, sample], shape)
         return TrainingSet(
             self.vectors[rows],
             self.prompt_vectors,

@@ -5,8 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+import pandas as pd
 
 from prompt_oirl.data.user_log import PromptLog
+from prompt_oirl.stats.cells import mean_labels
 
 
 @dataclass(frozen=True)
@@ -96,19 +98,13 @@ def oracle(log: PromptLog) -> tuple[float, float]:
     if not twice.any():
         return raw, float("nan")
     order = np.lexsort((log.sample, log.prompt, log.question))
-    cell = (log.question * len(log.prompts) + log.prompt)[order]
-    place = (
-        np.arange(len(cell))
-        - np.r_[0, np.flatnonzero(np.diff(cell)) + 1][np.cumsum(np.r_[0, np.diff(cell) != 0])]
-    )
+    question, prompt, correct = log.question[order], log.prompt[order], log.correct[order]
+    place = pd.DataFrame({"q": question, "p": prompt}).groupby(["q", "p"]).cumcount().to_numpy()
     halves = []
     for parity in (0, 1):
         mine = place % 2 == parity
-        size = log.labels.size
-        total = np.bincount(cell[mine], log.correct[order][mine], size)
-        halves.append(
-            (total / np.maximum(np.bincount(cell[mine], minlength=size), 1)).reshape(log.labels.shape)[twice]
-        )
+        labels, _ = mean_labels(question[mine], prompt[mine], correct[mine], log.labels.shape)
+        halves.append(labels[twice])
     prior = 1e-6 * log.prompt_success  # ties go to the better prompt
     judged = [b[np.arange(len(a)), (a + prior).argmax(1)].mean() for a, b in (halves, halves[::-1])]
     return raw, float(np.mean(judged))

@@ -6,7 +6,6 @@ Everything that is chosen (order of prompts, weights, when to stop) is chosen on
 from __future__ import annotations
 
 import warnings
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -17,12 +16,12 @@ from prompt_oirl.grading import numbers
 from prompt_oirl.io.files import InputError
 from prompt_oirl.selection.selector import PromptSelector, shared_embedder
 from prompt_oirl.stats.metrics import ClusterBootstrap
-from prompt_oirl.stats.splits import HEADLINE_FOLDS, assign_folds
+from prompt_oirl.stats.splits import HEADLINE_FOLDS, cluster_splits
 from prompt_oirl.voting import votes
 from prompt_oirl.voting.evaluate import evaluate_voting
 from prompt_oirl.voting.votes import PARSERS, VoteTable
 
-MOST_CALLS = 16
+MAX_CALLS = 16
 WAYS = {
     "random": "random prompts, majority",
     "best": "best prompts, majority",
@@ -63,24 +62,7 @@ def most_logged(log: PromptLog, most: int) -> PromptLog:
     """The part of a log about the `most` prompts with the most answers, all questions kept; verdicts play no part."""
     if len(log.prompts) <= most:
         return log
-    kept = np.sort(np.argsort(-log.counts.sum(0), kind="stable")[:most])
-    new = np.full(len(log.prompts), -1)
-    new[kept] = np.arange(most)
-    rows = np.flatnonzero(new[log.prompt] >= 0)
-    part = replace(
-        log,
-        prompts=[log.prompts[j] for j in kept],
-        names=[log.names[j] for j in kept],
-        question=log.question[rows],
-        prompt=new[log.prompt[rows]],
-        correct=log.correct[rows],
-        cost=log.cost[rows],
-        answer=[log.answer[i] for i in rows],
-        sample=log.sample[rows],
-        split=None if log.split is None else log.split[rows],
-    )
-    part.__dict__["groups"] = log.groups
-    return part
+    return log.select(prompts=np.sort(np.argsort(-log.counts.sum(0), kind="stable")[:most]))
 
 
 def voting_rows(
@@ -102,42 +84,29 @@ def voting_rows(
         raise InputError("voting needs at least two prompts, the log has one")
     table = vote_table(log, guess_parser(log) if parser == "auto" else parser)
     asked = np.flatnonzero(table.logged.any(1))
-    part, table = log.take(asked), table.rows(asked)
-    _, dense = np.unique(part.groups, return_inverse=True)
-    if dense.max() + 1 < 2 * HEADLINE_FOLDS:
+    part, table = log.select(asked), table.rows(asked)
+    n_groups = len(np.unique(part.groups))
+    if n_groups < 2 * HEADLINE_FOLDS:
         raise InputError(
-            f"voting is judged across folds: the log needs {2 * HEADLINE_FOLDS} different questions with answers, it has {dense.max() + 1}"
+            f"voting is judged across folds: the log needs {2 * HEADLINE_FOLDS} different questions with answers, it has {n_groups}"
         )
-    folds = assign_folds(dense, HEADLINE_FOLDS, seed)[dense]
     embedder = shared_embedder(selector)
 
     def predict(train: np.ndarray, wanted: np.ndarray) -> np.ndarray:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # small folds fall back to prompt means, as they should
-            fitted = clone(selector).set_params(embedder=embedder).fit(part.take(train))
+            fitted = clone(selector).set_params(embedder=embedder).fit(part.select(train))
         return fitted.predict_proba([part.questions[i] for i in wanted], part.prompts).astype(np.float64)
 
-    curves = evaluate_voting(table, part.groups, [folds], predict, seed)
+    splits = cluster_splits(part.groups, HEADLINE_FOLDS, seed)
+    curves = evaluate_voting(table, part.groups, splits, predict, seed)
     bootstrap = ClusterBootstrap(part.groups, seed)
     one = curves["best"].right[:, :1]
     rows = []
     for name, label in WAYS.items():
         success, gain = bootstrap.mean(curves[name].right), bootstrap.mean(curves[name].right - one)
-        for m in range(min(MOST_CALLS, len(part.prompts))):
-            rows.append(
-                dict(
-                    zip(
-                        COLUMNS,
-                        (
-                            label,
-                            m + 1,
-                            float(curves[name].calls[:, m].mean()),
-                            *success[m],
-                            *gain[m],
-                            len(asked),
-                            bootstrap.n_clusters,
-                        ),
-                    )
-                )
-            )
+        calls = curves[name].calls.mean(0)
+        for m in range(min(MAX_CALLS, len(part.prompts))):
+            values = (label, m + 1, float(calls[m]), *success[m], *gain[m], len(asked), bootstrap.n_clusters)
+            rows.append(dict(zip(COLUMNS, values)))
     return rows

@@ -238,3 +238,22 @@ def evaluate_policy(
             "dr": doubly_robust(log, target, predicted),
         }
     return found
+
+
+def cell_values(labels: np.ndarray, counts: np.ndarray, scores: np.ndarray) -> np.ndarray:
+    """Doubly robust success of each question under each prompt: its label where every cell is logged.
+
+    Parameters
+    ----------
+    labels : float (n, P), NaN where a cell is not logged
+    counts : float (n, P), answers behind each label
+    scores : float (n, P), success predicted without the question's own answers
+
+    Returns: float64 (n, P); the prediction, corrected by the logged answers in inverse proportion to how often the
+    prompt was logged; NaN where it never was.
+    Source: Dudik, Langford and Li 2011, with the propensity of a prompt the same for all questions.
+    """
+    logged, predicted = counts > 0, scores.astype(np.float64)
+    share = logged.mean(0)
+    correction = np.where(logged, np.nan_to_num(labels) - predicted, 0) / np.maximum(share, 1e-12)
+    return np.where(share > 0, predicted + correction, np.nan)

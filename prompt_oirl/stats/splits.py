@@ -18,7 +18,8 @@ class Split:
     """Rows of one fit. `train` and `validation` index training rows, `test` indexes test rows.
 
     `validation` rows decide settings (early stopping) and then join `train` for the final fit, except in the
-    published preset, which never sees them. `assignment` numbers the draw of the folds.
+    published preset, which never sees them. `assignment` numbers the draw of the folds,
+    `fold` the part of it that is held out.
     """
 
     name: str
@@ -26,11 +27,12 @@ class Split:
     validation: np.ndarray
     test: np.ndarray
     assignment: int = 0
+    fold: int = 0
 
     @property
     def learned(self) -> np.ndarray:
         """Rows that the final fit sees: training and validation rows."""
-        return np.concatenate([self.train, self.validation])
+        return np.sort(np.concatenate([self.train, self.validation]))
 
 
 def paper_split(n_train: int, n_test: int) -> Split:
@@ -96,7 +98,7 @@ def crossfit_splits(
         if len(shared):
             raise AssertionError(f"clusters {shared[:5]} stand on both sides of fold {fold}")
         held_out = deal_folds(train_clusters[train], INNER_FOLDS, seed) == 0
-        splits.append(Split(f"{name}_fold{fold}", train[~held_out], train[held_out], test, assignment))
+        splits.append(Split(f"{name}_fold{fold}", train[~held_out], train[held_out], test, assignment, fold))
     return splits
 
 

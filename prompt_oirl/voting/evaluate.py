@@ -12,11 +12,13 @@ from typing import Any
 
 import numpy as np
 
+from prompt_oirl import reward_models
 from prompt_oirl.io.files import InputError
-from prompt_oirl.reward_models import TrainingSet, make, merge_repeats
+from prompt_oirl.reward_models import TrainingSet, merge_repeats
 from prompt_oirl.stats.cells import column_means
+from prompt_oirl.stats.crossfit import crossfit
 from prompt_oirl.stats.metrics import ClusterBootstrap
-from prompt_oirl.stats.splits import INNER_FOLDS, assign_folds
+from prompt_oirl.stats.splits import Split, cluster_splits
 from prompt_oirl.voting import votes
 from prompt_oirl.voting.votes import VoteTable
 
@@ -46,37 +48,47 @@ class Curve:
 def evaluate_voting(
     table: VoteTable,
     clusters: np.ndarray,
-    assignments: Sequence[np.ndarray],
+    splits: Sequence[Split],
     predict: Predict | None = None,
     seed: int = 0,
 ) -> dict[str, Curve]:
-    """Judge every way of voting (`POLICIES`) on every question by what was learned from the other folds.
+    """Success and calls of every way of voting (`POLICIES`) on every question, learned from the other folds.
 
-    `assignments` holds the fold (n,) of each question, once per assignment; no cluster may stand in two folds.
+    Parameters
+    ----------
+    table : the logged answers of n questions to M prompts
+    clusters : int (n,), near-duplicates
+    splits : folds of the questions, of one or more assignments; no cluster stands in two folds of one
+    predict : predicted success of some questions, learned from others; without it the ways that need one are left out
+    seed : of the order of prompts asked at random
     """
     if not (table.logged.sum(1) > 1).any():
         raise InputError(
             "no question has the answers of two prompts: ask some questions with several prompts and log what they answer"
         )
-    curves: dict[str, Curve] = {}
-    for number, folds in enumerate(assignments):
-        if folds.max() < 1:
-            raise InputError(
-                "voting is judged on other questions than it learns from; log two clusters or more"
-            )
-        for fold in range(int(folds.max()) + 1):
-            train, test = np.flatnonzero(folds != fold), np.flatnonzero(folds == fold)
-            if np.intersect1d(clusters[train], clusters[test]).size:
-                raise AssertionError(f"fold {fold} shares a cluster with the others")
-            rng = np.random.default_rng([seed, number, fold])
-            for name, right, calls in judge_fold(table, clusters, train, test, predict, rng):
-                curve = curves.setdefault(name, Curve(*np.zeros((2, *table.answers.shape))))
-                curve.right[test] += right / len(assignments)
-                curve.calls[test] += calls / len(assignments)
-    return curves
+    if any(not len(split.learned) for split in splits):
+        raise InputError(
+            "voting is evaluated on other questions than it learns from; log two clusters or more"
+        )
+
+    def fit(split: Split) -> dict[str, np.ndarray]:
+        if np.intersect1d(clusters[split.learned], clusters[split.test]).size:
+            raise AssertionError(f"{split.name} shares a cluster with the other folds")
+        rng = np.random.default_rng([seed, split.assignment, split.fold])
+        return {
+            f"{kind} {name}": value
+            for name, right, calls in evaluate_fold(table, clusters, split.learned, split.test, predict, rng)
+            for kind, value in (("right", right), ("calls", calls))
+        }
+
+    held_out = crossfit(splits, fit)
+    return {
+        name: Curve(held_out.mean(f"right {name}"), held_out.mean(f"calls {name}"))
+        for name in held_out.starting("right ")
+    }
 
 
-def judge_fold(
+def evaluate_fold(
     table: VoteTable,
     clusters: np.ndarray,
     train: np.ndarray,
@@ -123,13 +135,9 @@ def judge_fold(
 
 def across_inner_folds(predict: Predict, rows: np.ndarray, clusters: np.ndarray) -> np.ndarray:
     """Rewards (len(rows), P) of each row as predicted without the rows of its inner fold of clusters."""
-    _, dense = np.unique(clusters[rows], return_inverse=True)
-    inner = assign_folds(dense, REWARD_FOLDS, 0)[dense]
-    parts = [(inner == f, predict(rows[inner != f], rows[inner == f])) for f in range(int(inner.max()) + 1)]
-    rewards = np.zeros((len(rows), parts[0][1].shape[1]))
-    for members, values in parts:
-        rewards[members] = values
-    return rewards
+    splits = cluster_splits(clusters[rows], REWARD_FOLDS, 0)
+    held_out = crossfit(splits, lambda split: {"rewards": predict(rows[split.learned], rows[split.test])})
+    return held_out["rewards"]
 
 
 def calls_made(table: VoteTable, order: np.ndarray) -> np.ndarray:
@@ -149,25 +157,12 @@ def reward_predictor(
 ) -> Predict:
     """`Predict` by a reward model: features (texts, d) and (P, e); text (n,), labels (n, P) and cluster (n,) of each row."""
 
-    def training_set(rows: np.ndarray) -> TrainingSet:
-        ids, labels, weights = merge_repeats(question_index[rows], right[rows])
-        cluster_of = dict(zip(question_index[rows].tolist(), clusters[rows].tolist()))
-        return TrainingSet(
-            questions[ids],
-            prompts,
-            labels,
-            weights,
-            embedding_size,
-            np.array([cluster_of[i] for i in ids.tolist()]),
-        )
-
     def predict(train: np.ndarray, wanted: np.ndarray) -> np.ndarray:
-        fitted = make(model, "fast", seed)
-        if "interaction" not in model:  # those fold their own training rows
-            _, dense = np.unique(clusters[train], return_inverse=True)
-            validation = assign_folds(dense, INNER_FOLDS, seed)[dense] == 0
-            fitted.tune(training_set(train[~validation]), training_set(train[validation]))
-        fitted.fit(training_set(train))
+        ids, labels, weights = merge_repeats(question_index[train], right[train])
+        cluster_of = dict(zip(question_index[train].tolist(), clusters[train].tolist()))
+        own = np.array([cluster_of[i] for i in ids.tolist()])
+        data = TrainingSet(questions[ids], prompts, labels, weights, embedding_size, own)
+        fitted = reward_models.train(model, data, seed=seed)
         ids, inverse = np.unique(question_index[wanted], return_inverse=True)
         return fitted.predict(questions[ids], prompts)[inverse].astype(np.float64)
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import subprocess
 import sys
 from pathlib import Path
 
@@ -13,6 +12,7 @@ import tiny_reward_models as tiny
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from in_process import run_in_process
 from safetensors.torch import load_file, save_file
 
 from prompt_oirl.alol.rewards import critic_weights, scorers
@@ -96,13 +96,7 @@ def test_convert_critic_takes_a_head_alone(tmp_path, form):
     file = tmp_path / f"custom_roberta_classification_head.{form}"
     save_file(head, file) if form == "safetensors" else torch.save(head, file)
     command = ["scripts/convert_critic.py", "--weights", str(file), "--encoder", str(tmp_path / "encoder")]
-    result = subprocess.run(
-        [sys.executable, *command, "--output", str(tmp_path / "critic")],
-        cwd=REPO_ROOT,
-        capture_output=True,
-        text=True,
-        timeout=120,
-    )
+    result = run_in_process([sys.executable, *command, "--output", tmp_path / "critic"], REPO_ROOT)
     assert result.returncode == 0, result.stderr
     found = alone_and_together(scorers.load_critic(str(tmp_path / "critic")), PAIRS)
     assert found[1] == pytest.approx(wanted_critic(model, head, tmp_path / "encoder", PAIRS[1]), abs=1e-5)

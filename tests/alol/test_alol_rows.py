@@ -4,10 +4,9 @@ log."""
 from __future__ import annotations
 
 import json
-from pathlib import Path
-from typing import Any
 
 import pytest
+from alol_steps import synthetic_log, with_chat_template
 from conftest import tiny_interactions
 
 from prompt_oirl.alol.rows import FINAL, Limits, Row, encode_rows, read_rows, write_rows
@@ -93,29 +92,10 @@ def test_responses_beyond_the_limit_are_refused_or_cut():
     assert end not in encode_rows([unfinished], tokenizer, Limits(8, 5))[0].response
 
 
-def synthetic_log(path: Path) -> Path:
-    """Answers of three splits in words that the toy tokenizer does not know; finish reasons of both kinds."""
-    rows = tiny_interactions(n_train=12, n_test=12)
-    for i, row in enumerate(rows):
-        row.split = "validation" if row.split == "test" and i % 2 else row.split
-        row.dataset, row.llm, row.group = "arith", "nano", f"g{i // 6}"
-        row.finish_reason = "length" if i % 5 == 0 else "stop"
-        if i % 3 == 0:
-            row.answer = "The answer is 100000."
-    interactions.write(path, rows)
-    return path
-
-
-def chat_tokenizer() -> Any:
-    _, tokenizer = toy.make_model(0)
-    tokenizer.chat_template = "{% for m in messages %}{{ m['content'] }}{{ '\\n' }}{% endfor %}"
-    return tokenizer
-
-
 @pytest.mark.parametrize("name", ["arith.parquet", "arith.jsonl"])
 def test_rows_of_a_log(tmp_path, name):
     log = synthetic_log(tmp_path / name)
-    splits = arith_log.make_rows(log, chat_tokenizer(), {"validation": 5}, seed=0)
+    splits = arith_log.make_rows(log, with_chat_template(toy.make_model(0)[1]), {"validation": 5}, seed=0)
     logged = {(r.split, r.question_id, r.prompt_id): r for r in interactions.read(log, remedy="")}
     assert len(splits["train"]) == sum(r.split == "train" for r in logged.values())
     assert len(splits["validation"]) == 5
@@ -136,9 +116,11 @@ def test_all_answers_under_one_prompt(tmp_path):
     """Every answer to a question responds to the same text; rewards stay, for they don't depend on the
     prompt."""
     log = synthetic_log(tmp_path / "arith.parquet")
-    own = arith_log.make_rows(log, chat_tokenizer(), {}, seed=0)
+    own = arith_log.make_rows(log, with_chat_template(toy.make_model(0)[1]), {}, seed=0)
     name = own["train"][0].meta["prompt_id"]
-    one = arith_log.make_rows(log, chat_tokenizer(), {"train": 3}, seed=0, prompt=name)
+    one = arith_log.make_rows(
+        log, with_chat_template(toy.make_model(0)[1]), {"train": 3}, seed=0, prompt=name
+    )
     rewards = {row.id: row.reward for row in own["train"]}
     texts = {row.meta["question_id"]: row.prompt for row in own["train"] if row.meta["prompt_id"] == name}
     assert len({row.meta["question_id"] for row in one["train"]}) == 3
@@ -148,7 +130,7 @@ def test_all_answers_under_one_prompt(tmp_path):
     for split in ("validation", "test"):
         assert {row.meta["prompt_id"] for row in one[split]} == {name}
     with pytest.raises(InputError, match="--prompt nobody: not asked"):
-        arith_log.make_rows(log, chat_tokenizer(), {}, seed=0, prompt="nobody")
+        arith_log.make_rows(log, with_chat_template(toy.make_model(0)[1]), {}, seed=0, prompt="nobody")
 
 
 def test_logs_that_arith_or_the_writer_cannot_learn_from_name_their_row(tmp_path):
@@ -157,7 +139,7 @@ def test_logs_that_arith_or_the_writer_cannot_learn_from_name_their_row(tmp_path
     for change, read, said in (
         (
             {"gold": "B"},
-            lambda: arith_log.make_rows(log, chat_tokenizer(), {}, 0),
+            lambda: arith_log.make_rows(log, with_chat_template(toy.make_model(0)[1]), {}, 0),
             ":2: the gold answer 'B' holds no number",
         ),
         ({"question": "\ud800"}, lambda: prompt_writer.read_log(log, 0), ":2: half of a surrogate pair"),
@@ -170,4 +152,4 @@ def test_logs_that_arith_or_the_writer_cannot_learn_from_name_their_row(tmp_path
 def test_a_log_without_validation_is_refused(tmp_path):
     interactions.write(tmp_path / "log.jsonl", tiny_interactions(n_train=4, n_test=4))
     with pytest.raises(InputError, match="no answered validation questions"):
-        arith_log.make_rows(tmp_path / "log.jsonl", chat_tokenizer(), {}, 0)
+        arith_log.make_rows(tmp_path / "log.jsonl", with_chat_template(toy.make_model(0)[1]), {}, 0)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import importlib.util
 import json
 import os
 import resource
@@ -12,14 +10,13 @@ import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from alol_steps import SMALL, STEPS, call, script, step, synthetic_log, table
 from safetensors.torch import save_file
-from test_alol_rows import synthetic_log
 
 from prompt_oirl.alol.evaluation import aggregation
 from prompt_oirl.alol.evaluation import responses as evaluation
@@ -28,55 +25,6 @@ from prompt_oirl.alol.models.checkpoints import ModelSource, read_tensors
 from prompt_oirl.alol.tasks import toy
 from prompt_oirl.alol.training.losses import PRESETS
 from prompt_oirl.io.files import REPO_ROOT, InputError
-
-STEPS = {
-    1: "alol_step1_prepare_data",
-    2: "alol_step2_train_reference",
-    3: "alol_step3_estimate_advantage",
-    4: "alol_step4_train_policy",
-    5: "alol_step5_evaluate",
-    6: "alol_step6_aggregate",
-}
-SMALL = ["--train_rows", "120", "--validation_rows", "40", "--test_rows", "30"]
-
-
-def step(number: int, root: Path, *flags: str, fails: bool = False) -> str:
-    """Run a step script; returns what it printed, or its complaint."""
-    result = subprocess.run(
-        [sys.executable, f"{STEPS[number]}.py", "--root", str(root), *flags],
-        cwd=REPO_ROOT / "alol_exps",
-        capture_output=True,
-        text=True,
-        timeout=120,
-    )
-    if fails:
-        lines = result.stderr.strip().split("\n")
-        assert result.returncode == 1 and len(lines) == 1 and lines[0].startswith("error: "), result.stderr
-        return lines[0]
-    assert result.returncode == 0, result.stderr + result.stdout
-    return result.stdout
-
-
-def script(number: int) -> ModuleType:
-    spec = importlib.util.spec_from_file_location(
-        STEPS[number], REPO_ROOT / "alol_exps" / f"{STEPS[number]}.py"
-    )
-    assert spec is not None and spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[STEPS[number]] = module
-    spec.loader.exec_module(module)
-    return module
-
-
-def call(number: int, root: Path, **flags: Any) -> None:
-    """The same in this process."""
-    module = script(number)
-    module.main(module.Args(root=root, **flags))
-
-
-def table(path: Path) -> list[dict[str, str]]:
-    with path.open(newline="") as file:
-        return list(csv.DictReader(file))
 
 
 @pytest.fixture(scope="module")
@@ -92,12 +40,12 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_the_steps_as_commands(tmp_path):
     """All six with the published scripts' flags."""
     root, folder = tmp_path, tmp_path / "alol_exps" / "toy" / "main"
-    step(1, root, "-tn", "toy", *SMALL)
+    step(1, root, "-tn", "toy", *SMALL, own_process=True)
     step(2, root, "-e", "4", "-bs", "16", "-lr", "3e-3")
     printed = step(3, root, "-a2c_n", "3", "-v_bs", "64")
     assert "held-out prompts" in printed and "above 0" in printed
     flags = ["-algo", "a_lol", "-c", "0.9", "--steps", "6", "-ts", "-t", "-ev_b"]  # -ts: good_priority
-    assert "6 updates" in step(4, root, *flags, "--eval_steps", "3", "-bs", "8", "-as", "2")
+    assert "6 updates" in step(4, root, *flags, "--eval_steps", "3", "-bs", "8", "-as", "2", own_process=True)
     policy = json.loads((folder / "policies" / "a_lol-seed0" / "policy.json").read_text())
     assert policy["algorithm"] == "a_lol" and policy["recipe"]["accumulation"] == 2 and policy["rows"] < 120
     curve = table(folder / "policies" / "a_lol-seed0" / "curve.csv")
@@ -111,7 +59,7 @@ def test_the_steps_as_commands(tmp_path):
         "easy",
         "hard",
     }
-    printed = step(5, root)
+    printed = step(5, root, own_process=True)
     assert "reference" in printed and "a_lol-seed0" in printed
     results = root / "results" / "alol" / "toy"
     said = [

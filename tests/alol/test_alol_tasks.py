@@ -15,9 +15,8 @@ import numpy as np
 import pytest
 import tiny_reward_models as tiny
 import torch
+from alol_steps import call, step, with_chat_template
 from conftest import mirror_folder, tiny_interactions
-from test_alol_rows import chat_tokenizer
-from test_alol_steps import call, step
 
 from prompt_oirl.alol.evaluation import best_of_n
 from prompt_oirl.alol.rewards import log_reward
@@ -585,7 +584,7 @@ def test_prompt_writer_through_all_steps(writer_root, models, tmp_path, capsys):
 
 def small_llm(folder: Path) -> Path:
     model, _ = toy.make_model(0)
-    chat_tokenizer().save_pretrained(folder)
+    with_chat_template(toy.make_model(0)[1]).save_pretrained(folder)
     model.config.max_position_embeddings = 256
     model.save_pretrained(folder)
     return folder

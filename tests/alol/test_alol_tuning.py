@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from test_alol_steps import call, table
+from alol_steps import call, table
 
 from prompt_oirl.alol.models.checkpoints import ModelSource, make_trainable, save_model
 from prompt_oirl.alol.models.log_probabilities import collate, token_log_probs

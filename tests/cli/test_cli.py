@@ -1,4 +1,4 @@
-"""The command line as a user meets it: stdin, formats, exit statuses; in a process of its own where that matters."""
+"""The command line as a user meets it: stdin, formats, exit statuses."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
-from test_prompt_selector import ODD, PROMPTS, made_log
+from made_logs import ODD, PROMPTS, made_log
 
 from prompt_oirl.cli import main
 from prompt_oirl.io.files import REPO_ROOT
@@ -180,13 +180,19 @@ BAD = {
     "two logs and one": (["evaluate", "a.csv", "--train", "b.csv"], "give one log to cross-fit on, or both"),
     "half a pair": (["evaluate", "--train", "b.csv"], "give one log to cross-fit on, or both"),
     "no log": (["evaluate"], "give one log to cross-fit on, or both"),
-    "model": (["evaluate", "{log}", "--model", "magic", "--embedder", "tfidf"], "--model magic: choose one of"),
-    "embedder": (["evaluate", "{log}", "--embedder", "magic"], "--embedder magic: choose minilm, minilm-bf16, tfidf"),
+    "model": (
+        ["evaluate", "{log}", "--model", "magic", "--embedder", "tfidf"],
+        "--model magic: choose one of",
+    ),
+    "embedder": (
+        ["evaluate", "{log}", "--embedder", "magic"],
+        "--embedder magic: choose minilm, minilm-bf16, tfidf",
+    ),
     "questions": (["select", "{selector}", "{log}x.csv"], "missing"),
     "k": (["select", "{selector}", "--k", "9"], "k=9: choose 1 to 3"),
     "output is a folder": (["report", "{log}", "--out", "{selector}"], "is a folder: name the page"),
     "selector is a file": (["fit", "{log}", "--out", "{log}"], "is a file: choose a folder"),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("name", BAD)
@@ -201,14 +207,30 @@ def test_bad_input_is_one_line_and_status_1(folder: Path, name: str) -> None:
 
 HEAD = "question,prompt,correct\n"
 BAD_LOGS = {
-    "no column": ("question,prompt\na,A\n", [], "stdin: the column correct is missing (there are: question, prompt)"),
-    "above 1": (HEAD + "a,A,1\nb,A,7\n", [], "stdin:3: correct is '7', expected a number from 0 to 1, true or false"),
+    "no column": (
+        "question,prompt\na,A\n",
+        [],
+        "stdin: the column correct is missing (there are: question, prompt)",
+    ),
+    "above 1": (
+        HEAD + "a,A,1\nb,A,7\n",
+        [],
+        "stdin:3: correct is '7', expected a number from 0 to 1, true or false",
+    ),
     "NaN": (HEAD + "a,A,NaN\n", [], "stdin:2: correct is 'NaN', expected a number from 0 to 1"),
     "empty": ("", [], "stdin: the file is empty"),
     "no rows": (HEAD, [], "stdin: no row with a verdict"),
-    "llm": ("question,prompt,correct,llm\na,A,1,x\n", ["--llm", "y"], "stdin: no row of llm 'y'; there are x"),
-    "samples": ("question,prompt,correct,sample\na,A,1,0\na,A,0,0\n", [], "stdin:3: the same question, prompt and sample as row 2 with"),
-}  # fmt: skip
+    "llm": (
+        "question,prompt,correct,llm\na,A,1,x\n",
+        ["--llm", "y"],
+        "stdin: no row of llm 'y'; there are x",
+    ),
+    "samples": (
+        "question,prompt,correct,sample\na,A,1,0\na,A,0,0\n",
+        [],
+        "stdin:3: the same question, prompt and sample as row 2 with",
+    ),
+}
 
 
 @pytest.mark.parametrize("name", BAD_LOGS)
@@ -313,7 +335,8 @@ def test_wrong_flags_are_status_2_and_help_shows_examples() -> None:
 
 def test_a_reader_that_stops_early_is_no_error(folder: Path) -> None:
     questions = "".join(f"question {i}\n" for i in range(20_000))
-    shell = f'"{sys.executable}" -m prompt_oirl select "{folder / "selector"}" | head -1; exit "${{PIPESTATUS[0]}}"'
+    select = f'"{sys.executable}" -m prompt_oirl select "{folder / "selector"}"'
+    shell = select + ' | head -1; exit "${PIPESTATUS[0]}"'
     result = subprocess.run(
         ["bash", "-c", shell], input=questions, capture_output=True, text=True, cwd=REPO_ROOT
     )

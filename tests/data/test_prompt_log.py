@@ -120,7 +120,7 @@ def test_groups_join_near_duplicates_and_what_the_log_says() -> None:
 
 def test_a_part_keeps_its_rows_and_groups() -> None:
     log = read_log(frame())
-    part = log.take(np.array([2, 0]))
+    part = log.select(np.array([2, 0]))
     assert part.questions == ["Why?", "How many apples?"]
     np.testing.assert_array_equal(part.labels, log.labels[[2, 0]])
     np.testing.assert_array_equal(part.groups, log.groups[[2, 0]])

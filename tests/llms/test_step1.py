@@ -17,6 +17,7 @@ from pathlib import Path
 
 import pytest
 from conftest import write_meta_folder
+from in_process import run_in_process
 from tqdm import tqdm
 
 from prompt_oirl.data import interactions, log_store
@@ -295,10 +296,8 @@ def test_wrong_flags_are_one_line(flags: list[str], said: str, tmp_path: Path, t
     environment = {k: v for k, v in ENVIRONMENT.items() if not k.startswith("OPENAI")} | {
         "HF_HUB_OFFLINE": "1"
     }
-    done = subprocess.run(
-        [sys.executable, "llama_step1_gen_offline.py", *base, *flags],
-        cwd=REPO_ROOT / "llama_exps", env=environment, capture_output=True, text=True, timeout=120,
-    )  # fmt: skip
+    command = [sys.executable, "llama_step1_gen_offline.py", *base, *flags]
+    done = run_in_process(command, REPO_ROOT / "llama_exps", environment)
     assert done.returncode == 1
     last = done.stderr.strip().splitlines()[-1]
     assert last.startswith("error:") and said in last and "Traceback" not in done.stderr

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import itertools
-import os
 import subprocess
 import sys
 from collections.abc import Callable
@@ -14,6 +13,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from in_process import run_in_process
 
 from prompt_oirl.io.files import REPO_ROOT, InputError
 from prompt_oirl.llms import LLM
@@ -229,10 +229,7 @@ def test_parse_tours(output: str, found: object) -> None:
 
 
 def run_script(script: str, root: Path, *flags: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, script, "--root", str(root), *flags],
-        cwd=REPO_ROOT / "opro_exps", env={**os.environ, "PYTHONPATH": str(REPO_ROOT)}, capture_output=True, text=True,
-    )  # fmt: skip
+    return run_in_process([sys.executable, script, "--root", root, *flags], REPO_ROOT / "opro_exps")
 
 
 @pytest.mark.parametrize(

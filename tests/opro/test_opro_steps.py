@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from in_process import run_in_process
 from misbehaving_server import FAULTS, MisbehavingServer
 from opro_toy import mutate_last, pick, toy_answer, toy_questions
 
@@ -82,14 +83,13 @@ class Runner:
             STEP1, *SMALL, *optimizer, "--optimizer.timeout", "1", "--initial", "Solve it.", *flags
         )
 
-    def run(self, command: list[str], **environment: str) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(
-            command,
-            cwd=REPO_ROOT / "opro_exps",
-            env=self.environment(**environment),
-            capture_output=True,
-            text=True,
-        )
+    def run(
+        self, command: list[str], own_process: bool = False, **environment: str
+    ) -> subprocess.CompletedProcess[str]:
+        cwd, env = REPO_ROOT / "opro_exps", self.environment(**environment)
+        if own_process:
+            return subprocess.run(command, cwd=cwd, env=env, capture_output=True, text=True)
+        return run_in_process(command, cwd, env)
 
     def environment(self, **more: str) -> dict[str, str]:
         return {**os.environ, "OPENAI_API_KEY": KEY, "PYTHONPATH": str(REPO_ROOT), **more}
@@ -117,7 +117,8 @@ def runner(tmp_path: Path, server: MisbehavingServer) -> Runner:
 
 def test_optimise_at_a_misbehaving_server_then_evaluate(runner: Runner, server: MisbehavingServer) -> None:
     server.fault_of = lambda text: FAULTS[pick(text) % len(FAULTS)] if pick("fault", text) % 16 == 0 else ""
-    done = runner.run(runner.step1())
+    # A client that waits one second at most, and a server, get a process each: one must not hold up the other.
+    done = runner.run(runner.step1(), own_process=True)
     assert done.returncode == 0, done.stderr
     rows = runner.rows()
     assert len({(r.question_id, r.prompt_id) for r in rows}) == len(rows)
@@ -140,7 +141,7 @@ def test_optimise_at_a_misbehaving_server_then_evaluate(runner: Runner, server: 
     assert f"for step 2 {runner.folder / 'winners.csv'}" in done.stdout
     found = runner.folder / "seed0" / "instructions.csv"
     step2 = runner.command(STEP2, *SIZES, "--max_gen_len", "60", "--instructions", str(found), "--top", "3")
-    done = runner.run(step2)
+    done = runner.run(step2, own_process=True)
     assert done.returncode == 0, done.stderr
     other = runner.run([*step2, "--part", "validation"])
     assert (
@@ -195,7 +196,7 @@ def test_same_bytes_under_two_hash_seeds(tmp_path: Path, server: MisbehavingServ
     for hash_seed in ("1", "2"):
         runner = Runner(tmp_path / hash_seed, server)
         flags = ["--proposer", "search", "--seeds", "2", "--loop.exemplar_policy", "hardest"]
-        done = runner.run(runner.step1(*flags), PYTHONHASHSEED=hash_seed)
+        done = runner.run(runner.step1(*flags), own_process=True, PYTHONHASHSEED=hash_seed)
         assert done.returncode == 0, done.stderr
         found = runner.results()
         results.append(found)
@@ -278,7 +279,7 @@ def test_select_per_query_and_ablations_replay_the_log(runner: Runner, server: M
         STEP4, *SIZES, "--max_gen_len", "60", "--instructions", "12", "--seeds", "2",
         "--arms", "default", "samples=2", "order=descending", "one step", "quarter",
     )  # fmt: skip
-    done = runner.run(step4, PYTHONHASHSEED="1")
+    done = runner.run(step4, own_process=True, PYTHONHASHSEED="1")
     assert done.returncode == 0, done.stderr
     out = runner.root / "results" / "opro" / "toy" / "ablations"
     rows = list(csv.DictReader((out / "ablations.csv").open()))
@@ -287,7 +288,7 @@ def test_select_per_query_and_ablations_replay_the_log(runner: Runner, server: M
     assert {row["proposer"] for row in rows} == {"phrase-search"} and (out / "ablations.png").is_file()
     found = {p.name: p.read_bytes() for p in out.iterdir() if p.is_file()}
     before = sum(server.answered.values())
-    done = runner.run(step4, PYTHONHASHSEED="2")
+    done = runner.run(step4, own_process=True, PYTHONHASHSEED="2")
     assert done.returncode == 0 and " 0 asked for" in done.stdout, "a second time is a replay"
     assert sum(server.answered.values()) == before
     assert {p.name: p.read_bytes() for p in out.iterdir() if p.is_file()} == found

@@ -1,4 +1,4 @@
-"""Broken input, full disks, wrong flags: one line that names the file and the remedy, and nothing written is lost."""
+"""Broken input, full disks, wrong flags: one line names file and remedy, and nothing written is lost."""
 
 from __future__ import annotations
 
@@ -9,15 +9,14 @@ import json
 import resource
 import shutil
 import subprocess
-import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from conftest import QUICK, STEPS, run_step, tiny_interactions
-from test_steps import SMALL, read, tiny_runs, write_log
+from conftest import STEPS, run_step, step_command, tiny_interactions
+from tiny_runs import SMALL, read, tiny_runs, write_log
 
 from prompt_oirl.data.interactions import Interaction
 from prompt_oirl.io.files import REPO_ROOT
@@ -149,7 +148,10 @@ def test_flags(number: int, flags: list[str], words: list[str], finished: Path):
     [
         (cut, ["not valid JSON"]),
         (b"", ["no interactions"]),
-        (lambda path: path.write_bytes(path.read_bytes() + path.read_bytes().split(b"\n")[0] + b"\n"), ["stands twice"]),
+        (
+            lambda path: path.write_bytes(path.read_bytes() + path.read_bytes().split(b"\n")[0] + b"\n"),
+            ["stands twice"],
+        ),
         (lambda path: path.write_bytes(b"\xff\xfe" + path.read_bytes()), []),
         (b"[" * 100_000 + b"\n", []),
         (b'{"schema": 1}\n', [":1", "missing fields"]),
@@ -160,8 +162,21 @@ def test_flags(number: int, flags: list[str], words: list[str], finished: Path):
         (replace(b'"answer": "The', b'"answer": 7, "finish_reason": "The'), ["answer"]),
         (replace(b'"question_id": "toy-1"', b'"question_id": "toy-0"'), ["toy-0"]),
     ],
-    ids=["cut", "empty", "twice", "not_utf8", "deep", "fields", "schema", "nan", "list", "sample", "answer", "two_questions"],
-)  # fmt: skip
+    ids=[
+        "cut",
+        "empty",
+        "twice",
+        "not_utf8",
+        "deep",
+        "fields",
+        "schema",
+        "nan",
+        "list",
+        "sample",
+        "answer",
+        "two_questions",
+    ],
+)
 def test_a_broken_log(how: Change | bytes, words: list[str], finished: Path):
     change(finished / LOG, how)
     refused(2, finished, words=["toy_interactions.jsonl", *words])
@@ -263,7 +278,7 @@ def test_logs_too_small_are_refused(kept: Callable[[Interaction], bool], words: 
 
 
 HOSTILE = {
-    0: "How many " + "A" * 10_000_000,
+    0: "How many " + "A" * 2_000_000,
     4: "1" * 1_000_000,
     8: "nul \0 and \0",
     12: "line\u2028paragraph\u2029next\x85tab\x0b\x0cend",
@@ -388,7 +403,7 @@ def test_vectors_that_only_a_worker_reads(jobs: str, finished: Path):
     spoil(1)(path)
     before = hashes(finished)
     flags = ("--jobs", jobs, "--split", "crossfit", "--subsets", "3", "--seed", "1")
-    check_refused(run_step(4, finished, *flags, check=False), path.name, STEPS[3])
+    check_refused(run_step(4, finished, *flags, check=False, own_process=jobs == "2"), path.name, STEPS[3])
     after = hashes(finished)  # fits of the other folds may have been added
     assert {p: after[p] for p in before} == before
 
@@ -503,7 +518,8 @@ def test_a_file_in_place_of_a_folder(number: int, folder: str, flags: list[str],
     shutil.rmtree(finished / folder)
     (finished / folder).write_text("I am a file.")
     before = hashes(finished)
-    check_refused(run_step(number, finished, *flags, check=False), str(finished / folder), "--root")
+    result = run_step(number, finished, *flags, check=False, own_process="--jobs" in flags)
+    check_refused(result, str(finished / folder), "--root")
     after = hashes(finished)
     assert {p: after[p] for p in before if "_labels" not in p} == {
         p: before[p] for p in before if "_labels" not in p
@@ -536,19 +552,10 @@ def check_files_are_whole(number: int, root: Path, before: dict[str, str], *, co
 
 @pytest.mark.parametrize("number", STEPS)
 def test_files_that_may_not_grow(number: int, finished: Path):
-    """A file-size limit stands in for a full disk everywhere; 1,500 bytes let some files pass and not others."""
+    """A file-size limit stands in for a full disk; 1,500 bytes let some files pass and not others."""
     before = hashes(finished)
     result = subprocess.run(
-        [
-            sys.executable,
-            STEPS[number],
-            "--llm",
-            "tiny",
-            "--root",
-            str(finished),
-            *QUICK[number],
-            *REDO[number],
-        ],
+        step_command(number, finished, *REDO[number]),
         cwd=REPO_ROOT / "llama_exps",
         capture_output=True,
         text=True,
@@ -569,16 +576,7 @@ def test_a_full_disk(number: int, finished: Path, tmp_path: Path):
     disk, left = tmp_path / "disk", tmp_path / "left"
     disk.mkdir()
     before = hashes(finished)
-    step = [
-        sys.executable,
-        STEPS[number],
-        "--llm",
-        "tiny",
-        "--root",
-        str(disk),
-        *QUICK[number],
-        *REDO[number],
-    ]
+    step = step_command(number, disk, *REDO[number])
     script = (
         f"mount -t tmpfs -o size=32m tmpfs '{disk}' && cp -a '{finished}/.' '{disk}' || exit 99\n"
         f"free=$(df --output=avail -k '{disk}' | tail -1)\n"
@@ -647,13 +645,17 @@ def drop_last_line(path: Path) -> None:
         (f"{CHAT}corr_CoT.txt", replace(b"True", b"Maybe"), ["corr_CoT.txt", "Maybe"]),
         (f"{CHAT}corr_CoT.txt", lambda path: path.write_bytes(b"\xff" + path.read_bytes()), ["corr_CoT.txt"]),
         (f"{CHAT}answers_list_CoT.txt", cut, ["answers_list_CoT.txt", "fetch_data.py"]),
-        (f"{CHAT}answers_list_CoT.txt", lambda path: path.write_bytes(b"\xff" + path.read_bytes()), ["answers_list_CoT.txt"]),
+        (
+            f"{CHAT}answers_list_CoT.txt",
+            lambda path: path.write_bytes(b"\xff" + path.read_bytes()),
+            ["answers_list_CoT.txt"],
+        ),
         (f"{CHAT}corr_CoT.txt", Path.unlink, ["corr_CoT.txt", "fetch_data.py"]),
         (f"{FOLDS}0/train.csv", cut, ["fetch_data.py"]),
         (CRITIC, lambda path: np.save(path, np.load(path)[:-1]), ["prompt_0_confidence.npy", "1684 rows"]),
         (CRITIC, lambda path: np.save(path, np.full(1685, np.nan)), ["prompt_0_confidence.npy", "NaN"]),
     ],
-)  # fmt: skip
+)
 def test_a_broken_released_file(name: str, how: Change, words: list[str], released: Path):
     how(own_copy(released / name))
     refused(2, released.parents[1], "--llm", "llama2", "--dataset", "mawps", words=words)

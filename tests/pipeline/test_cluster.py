@@ -1,8 +1,7 @@
-"""Step 4 on a Dask cluster of two worker processes: the local run's bytes, also when one of them is killed."""
+"""Step 4 on a Dask cluster of two worker processes: the local run's bytes, also when one is killed."""
 
 from __future__ import annotations
 
-import os
 import socket
 import subprocess
 import sys
@@ -18,6 +17,7 @@ from conftest import run_step, write_tiny_log
 from prompt_oirl.io.files import REPO_ROOT, InputError, Paths
 from prompt_oirl.pipeline.workers import check_scheduler
 
+dask = pytest.importorskip("dask")
 pytest.importorskip("distributed")
 TABLE = "toy_xgboost_validation.csv"
 StartCluster = Callable[
@@ -47,7 +47,7 @@ def start_cluster(tmp_path: Path) -> Iterator[StartCluster]:
                 cwd=tmp_path,
                 stdout=subprocess.DEVNULL,
                 stderr=subprocess.DEVNULL,
-            )  # fmt: skip
+            )
         )
         return processes[-1]
 
@@ -95,9 +95,20 @@ def without_models(local: Path, root: Path) -> Path:
 def started(root: Path, address: str) -> subprocess.Popen[str]:
     """Step 4 on the cluster at `address`."""
     return subprocess.Popen(
-        [sys.executable, "llama_step4_offline_evaluation.py", "--root", str(root), "--llm", "tiny", "--dask", address],
-        cwd=REPO_ROOT / "llama_exps", stderr=subprocess.PIPE, text=True,
-    )  # fmt: skip
+        [
+            sys.executable,
+            "llama_step4_offline_evaluation.py",
+            "--root",
+            str(root),
+            "--llm",
+            "tiny",
+            "--dask",
+            address,
+        ],
+        cwd=REPO_ROOT / "llama_exps",
+        stderr=subprocess.PIPE,
+        text=True,
+    )
 
 
 def wait_for_a_model(run: subprocess.Popen[str], models: Path) -> None:
@@ -132,7 +143,7 @@ def test_no_scheduler_is_one_clear_line(local: Path, tmp_path: Path) -> None:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    result = run_step(4, root, "--dask", f"tcp://127.0.0.1:{port}", check=False)
+    result = run_step(4, root, "--dask", f"tcp://127.0.0.1:{port}", check=False, own_process=True)
     assert result.returncode == 1
     assert "no scheduler answers there" in result.stderr.splitlines()[-1]
 
@@ -152,7 +163,7 @@ def test_what_is_no_scheduler_is_one_clear_line(greeting: bytes, local: Path, tm
     with socket.create_server(("127.0.0.1", 0)) as server:
         threading.Thread(target=answer, daemon=True).start()
         address = f"tcp://127.0.0.1:{server.getsockname()[1]}"
-        result = run_step(4, root, "--dask", address, check=False)
+        result = run_step(4, root, "--dask", address, check=False, own_process=True)
     assert connections and result.returncode == 1
     assert "no scheduler answers there" in result.stderr.splitlines()[-1]
 
@@ -170,15 +181,15 @@ TLS = [f"DASK_DISTRIBUTED__COMM__TLS__{name}" for name in ("CA_FILE", "CLIENT__C
 
 @pytest.mark.parametrize("given", [[], TLS[:1], TLS], ids=["none", "one", "no such files"])
 def test_tls_without_certificates_names_the_variables(given: list[str]) -> None:
-    command = (
-        "from prompt_oirl.pipeline.workers import check_scheduler; check_scheduler('tls://127.0.0.1:8786')"
-    )
-    environment = {**os.environ, **dict.fromkeys(given, "nowhere.pem")}
-    result = subprocess.run(
-        [sys.executable, "-c", command], cwd=REPO_ROOT, env=environment, capture_output=True, text=True
-    )
-    line = result.stderr.splitlines()[-1]
-    assert "InputError: --dask tls://" in line
+    with pytest.MonkeyPatch.context() as patch:
+        for name in given:
+            patch.setenv(name, "nowhere.pem")
+        dask.config.refresh()  # Dask reads the environment when it is imported
+        with pytest.raises(InputError) as error:
+            check_scheduler("tls://127.0.0.1:8786")
+    dask.config.refresh()
+    line = str(error.value)
+    assert line.startswith("--dask tls://") and "\n" not in line
     assert [name for name in TLS if name in line] == (TLS if len(given) == 3 else TLS[len(given) :])
 
 

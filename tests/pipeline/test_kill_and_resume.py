@@ -1,4 +1,4 @@
-"""Kill a step at any moment, run it again: the same bytes as without the kill, and nothing finished is redone."""
+"""Kill a step at any moment, run it again: the same bytes as without the kill, nothing finished is redone."""
 
 from __future__ import annotations
 
@@ -15,21 +15,21 @@ from pathlib import Path
 import psutil
 import pytest
 from conftest import QUICK, STEPS, run_step, write_tiny_log
-from test_steps import SMALL, files, times, tiny_runs
+from tiny_runs import SMALL, files, times, tiny_runs
 
 from prompt_oirl.io.files import REPO_ROOT
 
 COMPARED = (".csv", ".npy", ".png", ".jsonl", ".safetensors")
 SCRIPTS = REPO_ROOT / "llama_exps"
-# Moments by the clock (in durations of an uninterrupted run) and by what has been written; seeded, so always the same.
+# Moments by the clock (in durations of an uninterrupted run) and by what has been written; always the same.
 DRAW = random.Random(2024)
 CLOCK = [(step, round(DRAW.uniform(*part), 2)) for step in STEPS for part in ((0.4, 0.75), (0.75, 1.2))]
 WRITES = [(2, "first"), (2, "middle"), (2, "last"), (3, "middle")]
 WRITES += [(4, "first"), (4, "middle"), (4, "last"), (5, "middle"), (5, "last")]
 
-# Loaded by every Python process of the step. It counts the moments at which a whole temporary file is about to
-# replace its target, and at the chosen one stops the process group as a user or the kernel would. With STOP_CUT the
-# temporary loses its second half first, as if the write itself had been cut.
+# Loaded by every Python process of the step. It counts the moments at which a whole temporary file is about
+# to replace its target, and at the chosen one stops the process group as a user or the kernel would. With
+# STOP_CUT the temporary loses its second half first, as if the write itself had been cut.
 STOP_AT_WRITE = """
 import os, signal, sys
 left = [int(os.environ["STOP_AT_WRITE"])]
@@ -70,10 +70,14 @@ def stop_at_write(tmp_path: Path):
         number: int, root: Path, write: int, sent: signal.Signals, *flags: str, cut: bool = False
     ) -> tuple[int, str]:
         process = start(
-            number, root, *flags,
+            number,
+            root,
+            *flags,
             PYTHONPATH=os.pathsep.join([str(hooks), os.environ.get("PYTHONPATH", "")]),
-            STOP_AT_WRITE=str(write), STOP_SIGNAL=str(int(sent)), STOP_CUT="1" if cut else "",
-        )  # fmt: skip
+            STOP_AT_WRITE=str(write),
+            STOP_SIGNAL=str(int(sent)),
+            STOP_CUT="1" if cut else "",
+        )
         _, stderr = process.communicate(timeout=120)
         return process.returncode, stderr
 
@@ -106,7 +110,7 @@ def assert_completes(number: int, root: Path, runs: Path, *flags: str) -> None:
     visible = [p for p in times(root) if not Path(p).name.startswith(".")]
     assert not [p for p in visible if p.endswith(".tmp")]
     done = finished_fits(root)
-    run_step(number, root, *flags)
+    run_step(number, root, *flags, own_process="--jobs" in flags)
     expected = files(runs / (str(number + 1) if number < 5 else "finished"), *COMPARED)
     found = {p: data for p, data in files(root, *COMPARED).items() if not Path(p).name.startswith(".")}
     assert found.keys() == expected.keys()

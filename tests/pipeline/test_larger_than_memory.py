@@ -14,6 +14,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from conftest import run_step, tiny_interactions, write_tiny_log
+from in_process import run_in_process
 
 from prompt_oirl.data import interactions, near_duplicates
 from prompt_oirl.features import mapped as mapped_module
@@ -103,8 +104,12 @@ def test_pages_of_a_killed_process_are_removed_by_the_next(tmp_path: Path) -> No
     def run(then: str) -> subprocess.Popen[str]:
         return subprocess.Popen(
             [sys.executable, "-c", command + then],
-            cwd=REPO_ROOT, env={**os.environ, "TMPDIR": str(tmp_path)}, stdout=subprocess.PIPE, stdin=subprocess.PIPE, text=True,
-        )  # fmt: skip
+            cwd=REPO_ROOT,
+            env={**os.environ, "TMPDIR": str(tmp_path)},
+            stdout=subprocess.PIPE,
+            stdin=subprocess.PIPE,
+            text=True,
+        )
 
     killed = Path(run("os.kill(os.getpid(), signal.SIGKILL)").communicate()[0].strip())
     assert (killed / "pairs.page").is_file()
@@ -168,7 +173,8 @@ def test_step4_refuses_to_send_files_to_a_cluster(prepared: Path) -> None:
 
 def convert(log: Path, out: Path) -> None:
     script = REPO_ROOT / "scripts" / "convert_log.py"
-    subprocess.run([sys.executable, script, "--log", log, "--out", out], check=True, capture_output=True)
+    result = run_in_process([sys.executable, script, "--log", log, "--out", out], REPO_ROOT)
+    assert result.returncode == 0, result.stderr
 
 
 def test_a_partitioned_log_is_the_same_log(tmp_path: Path) -> None:
@@ -210,7 +216,7 @@ def test_a_partition_appears_when_all_is_written_and_is_never_replaced(
 
 
 def test_parts_of_a_log_that_grew(tmp_path: Path) -> None:
-    """Each file has its own columns; names in rows count as much as those of the folder; no file goes unread."""
+    """Each file has its own columns; names in rows count as much as the folder's; no file goes unread."""
     rows = tiny_interactions()
     part = Paths(tmp_path).partitioned_log("my bot", "toy")
     assert part.relative_to(tmp_path) == Path("data/logs/llm=my%20bot/dataset=toy")

@@ -63,16 +63,35 @@ class Pipeline:
     def run(self, script: str, *flags: str) -> subprocess.CompletedProcess[str]:
         done = subprocess.run(
             [sys.executable, script, "--root", str(self.root), "--llm", "m", *flags],
-            cwd=REPO_ROOT / "llama_exps", env={**os.environ, "OPENAI_API_KEY": KEY}, capture_output=True, text=True,
-        )  # fmt: skip
+            cwd=REPO_ROOT / "llama_exps",
+            env={**os.environ, "OPENAI_API_KEY": KEY},
+            capture_output=True,
+            text=True,
+        )
         self.printed += done.stdout + done.stderr
         return done
 
     def step1(self, *flags: str) -> subprocess.CompletedProcess[str]:
         return self.run(
-            "llama_step1_gen_offline.py", "--dataset_eval", "toy", "--questions", str(self.questions), "--prompt_idx", "0-2",
-            "--backend", "openai", "--model", "m", "--base_url", self.server.url, "--timeout", "1", "--price_in", "1", *flags,
-        )  # fmt: skip
+            "llama_step1_gen_offline.py",
+            "--dataset_eval",
+            "toy",
+            "--questions",
+            str(self.questions),
+            "--prompt_idx",
+            "0-2",
+            "--backend",
+            "openai",
+            "--model",
+            "m",
+            "--base_url",
+            self.server.url,
+            "--timeout",
+            "1",
+            "--price_in",
+            "1",
+            *flags,
+        )
 
     def steps_2_to_5(self) -> None:
         for number, flags in STEP_FLAGS.items():

@@ -12,10 +12,10 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
+from offline_datasets import HELD_OUT, INFO, SEEN, dataset
 
 from prompt_oirl import reward_models
-from prompt_oirl.data.prompts import Prompt
-from prompt_oirl.features.embedders import EmbedderInfo, save_embeddings
+from prompt_oirl.features.embedders import save_embeddings
 from prompt_oirl.pipeline import evaluate
 from prompt_oirl.pipeline.evaluate import (
     BASELINE,
@@ -26,11 +26,11 @@ from prompt_oirl.pipeline.evaluate import (
 )
 from prompt_oirl.pipeline.fit_data import fit_data
 from prompt_oirl.pipeline.fits import Fit, training_sets
-from prompt_oirl.pipeline.offline_dataset import Names, OfflineDataset, fold_column
+from prompt_oirl.pipeline.offline_dataset import OfflineDataset
 from prompt_oirl.reports import costs, published
 from prompt_oirl.reports.summary import summary_rows
 from prompt_oirl.stats import policies
-from prompt_oirl.stats.splits import Split, assign_folds, prompt_subsets
+from prompt_oirl.stats.splits import Split, prompt_subsets
 from prompt_oirl.voting.votes import NOT_LOGGED, VoteTable, in_column_order
 
 EXAMPLES = settings(
@@ -118,9 +118,6 @@ def test_picked_takes_one_cell_per_row() -> None:
 
 # --- a small dataset by hand -------------------------------------------------------------------------
 
-SEEN, HELD_OUT = 3, 2
-INFO = EmbedderInfo("by hand", "0", "0")
-
 
 class ScoreTable:
     """A reward model that needs no training: a fixed smooth function of both vectors."""
@@ -133,54 +130,6 @@ class ScoreTable:
     def predict(self, questions: np.ndarray, prompts: np.ndarray) -> np.ndarray:
         logits = self.offset + self.slope * (questions[:, : prompts.shape[1]] @ prompts.T)
         return (1 / (1 + np.exp(-logits))).astype(np.float32)
-
-
-def dataset(
-    folder: Path,
-    n_texts: int = 40,
-    repeats: int = 1,
-    seed: int = 0,
-    confidences: bool = True,
-    clusters: Sequence[int] | None = None,
-    n_held_out: int = HELD_OUT,
-) -> OfflineDataset:
-    """`n_texts` questions, each with a test row and `repeats` training rows (0: half train, half test)."""
-    rng = np.random.default_rng(seed)
-    texts = np.arange(n_texts)
-    if repeats:
-        train_index, test_index = np.tile(texts, repeats), texts
-    else:
-        train_index, test_index = texts[: n_texts // 2], texts[n_texts // 2 :]
-    cluster = np.array(clusters if clusters is not None else texts, dtype=np.int64)
-    folds = {fold_column(n, a): assign_folds(cluster, n, a) for n in (2, 5) for a in range(3)}
-    prompts = [Prompt(f"p{j}", f"prompt {j}") for j in range(SEEN)]
-    prompts += [Prompt(f"h{j}", f"held-out {j}", role="held_out") for j in range(n_held_out)]
-    vectors = rng.normal(size=(n_texts, 4)).astype(np.float32)
-    arrays_ = {
-        "questions": vectors,
-        "prompts": rng.normal(size=(len(prompts), 4)).astype(np.float32),
-        "surface": rng.random((n_texts, 2)).astype(np.float32),
-    }
-    save_embeddings(folder, arrays_, INFO)
-    chance = 1 / (1 + np.exp(-2 * vectors[:, :1] - np.linspace(1, -1, len(prompts))))
-    labels = (rng.random((len(train_index), len(prompts))) < chance[train_index]).astype(np.float32)
-    test_labels = (rng.random((len(test_index), len(prompts))) < chance[test_index]).astype(np.float32)
-    names = Names(
-        "tiny",
-        "toy",
-        prompts,
-        [f"text {i}" for i in texts],
-        train_index,
-        test_index,
-        cluster,
-        folds,
-        [f"q{i}" for i in test_index],
-        None,
-    )
-    certain = rng.random(test_labels.shape).round(1) if confidences else None
-    return OfflineDataset(
-        names, labels[:, :SEEN], test_labels, arrays_["surface"], INFO, folder, certain, None
-    )
 
 
 def fit_for(split: Split, subset: tuple[int, ...], group: str = "crossfit", variant: str = "both") -> Fit:
@@ -343,7 +292,7 @@ def test_leak_probe_crossfit_sees_nothing_where_the_paper_split_sees_all(tmp_pat
 
 
 def test_near_copies_in_one_cluster_do_not_leak_either(tmp_path: Path) -> None:
-    """Each test text has a twin in train: other text, same cluster, vector and answers. A neighbour tells all."""
+    """Each test text has a twin in train: other text, same cluster, vector, answers. Neighbours tell all."""
     data = dataset(tmp_path, n_texts=200, repeats=0, clusters=[i % 100 for i in range(200)])
     noise = (np.random.default_rng(1).random((100, SEEN + HELD_OUT)) < 0.5).astype(np.float32)
     questions, prompts, _ = data.features("paper")
@@ -507,7 +456,7 @@ def test_step_5_votes_over_the_logged_answers(toy: OfflineDataset) -> None:
     assert (result.calls_of("vote_weighted", 5), result.calls_of("vote_16_3", 5)) == (SEEN, 3)
     assert "vote_3" not in result.success  # three prompts of three is vote_weighted
     assert result.calls_of("irl_0", 5) == 1 and result.calls_of("oracle_16", 5) == 5
-    # Of the first two votes that differ, the one of higher predicted reward wins: with one right, the pick decides.
+    # Of the first two votes that differ, the one of higher predicted reward wins: the pick decides.
     alone = labels[:, :SEEN].sum(1) == 1
     assert (result.success["vote_majority"][alone] == result.success["irl_0"][alone]).all()
     paid = {row["selector"]: row["calls_per_question"] for row in costs.cost_rows(toy, result, price=1.0)}

@@ -4,38 +4,33 @@ from __future__ import annotations
 
 import csv
 import dataclasses
-import fcntl
 import hashlib
 import json
 import os
 import shutil
 import subprocess
 import sys
-import time
 from collections import defaultdict
 from pathlib import Path
 
 import numpy as np
 import pytest
 from conftest import STEPS, run_step, tiny_interactions, write_tiny_log
+from tiny_runs import HELD_OUT, SEEN, SMALL, files, read, times, tiny_runs, write_log
 
 from prompt_oirl.data import interactions
-from prompt_oirl.data.interactions import Interaction
 from prompt_oirl.io.files import REPO_ROOT, Paths
 from prompt_oirl.pipeline.fits import VALIDATION_COLUMNS
 from prompt_oirl.reports import costs, summary
 
-# One BLAS thread per step: two test processes on two cores would otherwise fight for them, ten times slower.
-os.environ.setdefault("OMP_NUM_THREADS", "1")
-
-SEEN, HELD_OUT = ["nan", "CoT", "APE"], ["gpt4_0", "gpt4_1"]
-SMALL = {"n_train": 40, "n_test": 16}
 # Header lines as Prompt-OIRL's step 5 writes them (specification of the five published tables).
 PUBLISHED = {
-    "performance": "X,Training Best Mean,Training Best Std,IRL 0 Mean,IRL 0 Std,All Mixed Mean,All Mixed Std,IRL 10 Mean,"
-    "IRL 10 Std,IRL 100 Mean,IRL 100 Std,LLM Confidence w/ Test Prompts,LLM Confidence Train Prompts,LLM combined",
+    "performance": "X,Training Best Mean,Training Best Std,IRL 0 Mean,IRL 0 Std,All Mixed Mean,All Mixed Std,"
+    "IRL 10 Mean,IRL 10 Std,IRL 100 Mean,IRL 100 Std,"
+    "LLM Confidence w/ Test Prompts,LLM Confidence Train Prompts,LLM combined",
     **{
-        metric: f"X,Test {title} Mean,Test {title} Std,Train {title} Mean,Train {title} Std,LLM Test Metric,LLM Train Metric"
+        metric: f"X,Test {title} Mean,Test {title} Std,Train {title} Mean,Train {title} Std,"
+        "LLM Test Metric,LLM Train Metric"
         for metric, title in (
             ("acc", "Accuracy"),
             ("precision", "Precision"),
@@ -44,35 +39,6 @@ PUBLISHED = {
         )
     },
 }
-
-
-def read(path: Path) -> list[dict[str, str]]:
-    with path.open(encoding="utf-8", newline="") as file:
-        return list(csv.DictReader(file))
-
-
-def files(root: Path, *suffixes: str) -> dict[str, bytes]:
-    """Contents by relative path of all files with one of the suffixes."""
-    return {
-        p.relative_to(root).as_posix(): p.read_bytes()
-        for p in sorted(root.rglob("*"))
-        if p.suffix in suffixes
-    }
-
-
-def times(root: Path) -> dict[str, tuple[int, int]]:
-    """Inode and modification time of every file: both stay only if it was not written again."""
-    return {
-        p.relative_to(root).as_posix(): (p.stat().st_ino, p.stat().st_mtime_ns)
-        for p in root.rglob("*")
-        if p.is_file()
-    }
-
-
-def write_log(root: Path, rows: list[Interaction]) -> Path:
-    path = Paths(root).labels("tiny") / "toy_interactions.jsonl"
-    interactions.write(path, rows)
-    return path
 
 
 def run_all(root: Path, *flags: str) -> list[subprocess.CompletedProcess[str]]:
@@ -96,30 +62,6 @@ def check_summary(path: Path) -> list[dict[str, str]]:
         else:
             assert not row["ci_low"] and not row["ci_high"], row
     return rows
-
-
-def tiny_runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with the tiny root as it is before each step (2, 3, 4, 5) and at the end (finished).
-
-    Made once for all test processes; read only. seconds.json says how long each step took.
-    """
-    base = tmp_path_factory.getbasetemp()
-    runs = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "tiny_runs"
-    with open(f"{runs}.lock", "w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        if not (runs / "finished").is_dir():
-            shutil.rmtree(runs, ignore_errors=True)
-            root = runs / "growing"
-            write_tiny_log(root, **SMALL)
-            seconds = {}
-            for number in STEPS:
-                shutil.copytree(root, runs / str(number))
-                started = time.perf_counter()
-                assert run_step(number, root).stderr == ""
-                seconds[number] = time.perf_counter() - started
-            (runs / "seconds.json").write_text(json.dumps(seconds))
-            root.rename(runs / "finished")
-    return runs
 
 
 @pytest.fixture(scope="module")
@@ -184,8 +126,11 @@ def test_every_documented_output_exists(finished: Path):
         names = {p.name for p in (finished / "results" / "tiny" / "toy" / protocol).iterdir()}
         tables = {f"TOY_tiny_{name}_comparison" for name in PUBLISHED}
         assert names == {f"{t}{s}" for t in tables for s in (".csv", ".png")} | {
-            "summary.csv", "picks.csv", "cost.csv", "manifest.json",
-        }  # fmt: skip
+            "summary.csv",
+            "picks.csv",
+            "cost.csv",
+            "manifest.json",
+        }
 
 
 def test_votes_stand_beside_the_other_selectors(finished: Path):
@@ -213,7 +158,8 @@ def test_csv_headers(finished: Path):
         for name, header in PUBLISHED.items():
             assert headers[f"TOY_tiny_{name}_comparison.csv"] == header
         assert headers["summary.csv"] == (
-            "llm,dataset,split,k,subset,selector,metric,value,n,n_questions,n_clusters,ci_low,ci_high,seed,model,preset,features,note"
+            "llm,dataset,split,k,subset,selector,metric,weighting,value,n,n_questions,n_clusters,ci_low,ci_high,"
+            "seed,model,preset,features,note"
         )
         assert headers["summary.csv"].split(",") == summary.COLUMNS
         assert headers["picks.csv"] == "question_id,assignment,selector,prompt_id,score,success"
@@ -308,7 +254,8 @@ def test_figures_are_whole_pngs(finished: Path):
         assert data.startswith(b"\x89PNG\r\n\x1a\n") and data[-8:-4] == b"IEND"
         height, width, _ = imread(figure).shape
         assert width > height > 300
-        assert len(np.unique(imread(figure)[..., :3].reshape(-1, 3), axis=0)) > 10  # more than an empty frame
+        colours = np.rint(imread(figure)[..., :3] * 255).astype(int) @ (1 << 16, 1 << 8, 1)
+        assert len(np.unique(colours)) > 10  # more than an empty frame
 
 
 # --- twice -------------------------------------------------------------------------------------------
@@ -353,7 +300,7 @@ def test_a_changed_log_is_not_taken_for_done(finished: Path, tmp_path: Path):
 def test_two_roots_give_the_same_bytes_whatever_the_number_of_jobs(finished: Path, tmp_path: Path):
     write_tiny_log(tmp_path, **SMALL)
     for number in STEPS:
-        run_step(number, tmp_path, *(["--jobs", "2"] if number == 4 else []))
+        run_step(number, tmp_path, *(["--jobs", "2"] if number == 4 else []), own_process=number == 4)
     kinds = (".csv", ".npy", ".png", ".safetensors", ".jsonl")
     expected, found = files(finished, *kinds), files(tmp_path, *kinds)
     assert found.keys() == expected.keys()
@@ -421,7 +368,8 @@ def test_two_fold_assignments(root: Path):
         assert [p["question_id"] for p in picks if p["assignment"] == assignment] == [
             f"toy-{i}" for i in range(40, 56)
         ]
-    (value,) = [r["value"] for r in rows if r["selector"] == "irl_0" and r["metric"] == "success_rate"]
+    about = {"selector": "irl_0", "metric": "success_rate", "weighting": "row"}
+    (value,) = [r["value"] for r in rows if about.items() <= r.items()]
     assert float(value) == pytest.approx(np.mean([float(p["success"]) for p in picks]), abs=1e-6)
 
 
@@ -453,7 +401,7 @@ def test_unknown_flags_and_values_are_refused(number: int, flags: list[str], nam
 
 # --- no network --------------------------------------------------------------------------------------
 
-# Loaded by every Python process of the step, its workers too; an attempt is noted even if someone swallows the error.
+# Loaded by every Python process of the step, its workers too; notes an attempt even if its error is lost.
 NO_NETWORK = """
 import os, socket, sys
 def refuse(event, arguments):
@@ -501,7 +449,7 @@ def test_steps_never_touch_the_network(tmp_path: Path, no_network: Path):
 
 def test_an_unknown_embedder_is_one_clear_line(root: Path, no_network: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")  # else the hub's client tries again for a minute
-    result = run_step(3, root, "--embedder", "nowhere/no-such-model", check=False)
+    result = run_step(3, root, "--embedder", "nowhere/no-such-model", check=False, own_process=True)
     assert result.returncode == 1
     assert result.stderr.startswith("error: ") and result.stderr.count("\n") == 1, result.stderr
     assert "nowhere/no-such-model" in result.stderr and "tfidf" in result.stderr
@@ -530,9 +478,11 @@ def test_n_counts_the_answers_behind_a_value(tmp_path: Path):
     """CoT was not asked on six test questions, APE on none of them."""
     some = {f"toy-{i}" for i in range(40, 46)}
     rows = [
-        r for r in tiny_interactions(**SMALL)
-        if r.split == "train" or not (r.prompt_id == "APE" or (r.question_id in some and r.prompt_id == "CoT"))
-    ]  # fmt: skip
+        r
+        for r in tiny_interactions(**SMALL)
+        if r.split == "train"
+        or not (r.prompt_id == "APE" or (r.question_id in some and r.prompt_id == "CoT"))
+    ]
     write_log(tmp_path, rows)
     run_all(tmp_path, "--subsets", "3", "--split", "paper")
     summary_rows = check_summary(tmp_path / "results" / "tiny" / "toy" / "paper" / "summary.csv")
@@ -637,7 +587,7 @@ def test_a_log_of_one_problem_is_said_to_be_too_few(tmp_path: Path):
 
 
 def test_groups_of_the_data_stand_in_for_near_duplicates_and_a_committed_log_is_found(tmp_path: Path):
-    """Folds follow the groups; unseen prompts are logged and left out; the log is the Parquet file under data/."""
+    """Folds follow the groups; unseen prompts are left out; the log is the Parquet file under data/."""
     rows = [
         dataclasses.replace(r, group=f"{r.split}-{int(r.question_id.split('-')[1]) // 3}", llm="tiny")
         for r in tiny_interactions(**SMALL)

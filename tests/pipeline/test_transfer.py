@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from test_selectors_and_evaluation import INFO, SEEN, dataset
+from offline_datasets import INFO, SEEN, dataset
 
 from prompt_oirl.data.prompts import Prompt
 from prompt_oirl.features.embedders import save_embeddings

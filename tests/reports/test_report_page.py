@@ -1,4 +1,4 @@
-"""The report page: hostile text stays text, and a reader can use it (the latter in a real browser, `slow`)."""
+"""The report page: hostile text stays text, and a reader can use it (in a real browser, `slow`)."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import json
 import re
 import subprocess
 import sys
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -20,8 +21,7 @@ from prompt_oirl.io.files import REPO_ROOT
 from prompt_oirl.reports.html import Report, page, write_page
 from prompt_oirl.reports.page_text import LONGEST, one_line, shown
 from prompt_oirl.reports.svg import Line, interval_rows, line_chart
-from prompt_oirl.selection import evaluate
-from prompt_oirl.selection.evaluate import Evaluation
+from prompt_oirl.selection.evaluate import Evaluation, evaluation_of
 
 HOSTILE = [
     "</script><script>alert(1)</script>",
@@ -65,19 +65,10 @@ def evaluation(
         if j == 0 or rng.random() < 0.6
     ]
     log = read_log(pd.DataFrame(rows))
-    log.__dict__["groups"] = np.arange(len(log.questions))  # thousands of texts are not compared here
+    log = replace(log, known_groups=np.arange(len(log.questions)))  # thousands of texts are not compared here
     scores = rng.random(log.labels.shape).astype(np.float32)
-    picks, best = scores.argmax(1), np.full(len(scores), log.prompt_success.argmax())
-    return Evaluation(
-        log,
-        scores,
-        picks,
-        best,
-        list(evaluate._policy_rows(log, log.groups, scores, picks, best, 0)),
-        evaluate.calibration_rows(log.labels, scores, log.counts),
-        evaluate._coverage_rows(log, log.groups, scores, picks, 0),
-        evaluate._measures(log, scores),
-    )
+    best = np.full(len(scores), log.prompt_success.argmax())
+    return evaluation_of(log, log.groups, scores, scores.argmax(1), best)
 
 
 def report(judged: Evaluation, text: str = "plain") -> Report:

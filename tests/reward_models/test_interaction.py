@@ -1,4 +1,4 @@
-"""The interaction model, the simulated logs and the diagnosis: what they claim, on logs whose truth is known."""
+"""The interaction model, the simulated logs and the diagnosis, on logs whose truth is known."""
 
 from __future__ import annotations
 
@@ -12,26 +12,27 @@ import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from in_process import run_in_process
 
 from prompt_oirl import reward_models
 from prompt_oirl.data.user_log import read_log
 from prompt_oirl.reward_models.boosted_interaction import BoostedInteraction
 from prompt_oirl.reward_models.cells import RIDGES, Cells, RidgePath, sigmoid
 from prompt_oirl.reward_models.evidence import sign_flip_p_value
-from prompt_oirl.reward_models.interaction import Interaction
+from prompt_oirl.reward_models.interaction import InteractionModel
 from prompt_oirl.selection import diagnosis, log_facts, variance
 from prompt_oirl.selection.simulation import MAWPS, SimulatedLog, hide, logging_propensities, simulate
 
 RATES = (0.6, 0.55, 0.5, 0.2)
 
 
-def fitted(log: SimulatedLog, **changes) -> Interaction:
-    model = Interaction()
+def fitted(log: SimulatedLog, **changes) -> InteractionModel:
+    model = InteractionModel()
     model.fit(replace(log.training_set(), **changes))
     return model
 
 
-def picks(model: Interaction, log: SimulatedLog) -> np.ndarray:
+def picks(model: InteractionModel, log: SimulatedLog) -> np.ndarray:
     return model.predict(log.vectors[~log.train], log.prompt_vectors).argmax(1)
 
 
@@ -106,7 +107,7 @@ def few(log: SimulatedLog):
 def test_odd_logs(shape):
     log = simulate(3, train=150, test=50, rates=RATES, seed=5)
     train = shape(log)
-    model = Interaction()
+    model = InteractionModel()
     model.fit(train)
     p = model.predict(log.vectors[~log.train], train.prompts)
     assert p.shape == (50, len(train.prompts)) and (p > 0).all() and (p < 1).all()
@@ -125,7 +126,7 @@ def test_any_small_log_is_fitted(seed: int, missing: float, k: int, n: int):
         (asked * rng.integers(1, 4, (n, k))).astype(np.float32),
         4,
     )
-    model = Interaction()
+    model = InteractionModel()
     model.fit(train)
     p = model.predict(train.questions, train.prompts)
     assert np.isfinite(p).all() and (p >= 0).all() and (p <= 1).all()
@@ -157,7 +158,7 @@ def test_whole_clusters_leave_the_inner_folds():
     log = simulate(0, train=300, test=100, rates=(0.5, 0.5, 0.5), seed=8)
     t = log.training_set()
     copies = {name: np.repeat(getattr(t, name), 4, 0) for name in ("questions", "labels", "weights")}
-    alone, together = Interaction(), Interaction()
+    alone, together = InteractionModel(), InteractionModel()
     alone.fit(replace(t, **copies, clusters=np.arange(1200)))
     together.fit(replace(t, **copies, clusters=np.repeat(np.arange(300), 4)))
     assert alone.settings["p_value"] < 0.02 and together.settings["p_value"] > 0.05
@@ -194,7 +195,7 @@ def test_regression_agrees_with_scikit_learn():
     assert 0.02 < error < 0.04
 
 
-# --- simulated logs --------------------------------------------------------------------------------------------
+# --- simulated logs ----------------------------------------------------------------------------------
 
 
 def test_simulated_log_has_what_it_says():
@@ -219,19 +220,19 @@ def test_hidden_cells_follow_their_propensities():
         assert not np.isnan(hidden.correct[~log.train]).any()
 
 
-# --- diagnosis -------------------------------------------------------------------------------------------------
+# --- diagnosis ---------------------------------------------------------------------------------------
 
 
 def test_a_small_log_without_expected_gain_says_that_it_is_small() -> None:
     nothing = diagnosis.Gain((0.0, 0.0, 0.0), (0.0, 0.0, 0.0), 0.0, 0.0, (0.5, 0.4, 0.6))
     for groups, small in ((20, True), (2000, False)):
-        verdict, reason, _ = diagnosis.judge(nothing, 1.0, groups)
+        verdict, reason, _ = diagnosis.decide_verdict(nothing, 1.0, groups)
         assert verdict == "not shown" and "expected to gain less than 1 point" in reason
         assert ("more questions" in reason) == small
 
 
 def diagnosed(log: SimulatedLog, curve: bool = False) -> diagnosis.Diagnosis:
-    return diagnosis.diagnose(log.prompt_log(), log.training_set(), curve=curve)
+    return diagnosis.diagnose_features(log.prompt_log(), log.training_set(), curve=curve)
 
 
 def test_verdicts():
@@ -314,7 +315,7 @@ def test_measure_selection_runs(tmp_path: Path):
     assert done.returncode == 0, done.stderr
     assert (tmp_path / "results/reference/selection_variance.csv").read_text().startswith("component,samples")
     assert "| difficulty | 2 | 1 |" in page.read_text()
-    done = subprocess.run([*command, "--parts", "variants"], capture_output=True, text=True, timeout=60)
+    done = run_in_process([*command, "--parts", "variants"], tmp_path)
     assert done.returncode != 0 and done.stderr.startswith("error: --parts variants: choose from"), (
         done.stderr
     )
@@ -343,7 +344,7 @@ def test_sign_flips_find_nothing_where_nothing_is():
 
 
 def test_boosted_interaction_gains_where_trees_can_and_stays_where_not(tmp_path: Path):
-    """A threshold is what trees see at once: prompt 1 is right on questions with a positive first feature, prompt 0 else."""
+    """Trees see a threshold: prompt 1 is right where the first feature is positive, prompt 0 elsewhere."""
     rng = np.random.default_rng(0)
     log = simulate(0, train=600, test=200, rates=(0.5, 0.5, 0.5), seed=9)
     x = log.vectors[:, 0] > 0

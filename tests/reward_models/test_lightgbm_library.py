@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import os
 import subprocess
-import sys
 from pathlib import Path
 
-from conftest import STEPS, run_step, write_tiny_log
+from conftest import run_step, step_command, write_tiny_log
 
 from prompt_oirl.io.files import REPO_ROOT
 
@@ -20,18 +19,7 @@ def test_missing_libgomp_names_the_remedy(tmp_path: Path) -> None:
     (tmp_path / "lightgbm.py").write_text(
         "raise OSError('libgomp.so.1: cannot open shared object file: No such file or directory')\n"
     )
-    command = [
-        sys.executable,
-        STEPS[4],
-        "--llm",
-        "tiny",
-        "--root",
-        str(tmp_path),
-        "--model",
-        "lightgbm",
-        "--jobs",
-        "1",
-    ]
+    command = step_command(4, tmp_path, "--model", "lightgbm")
     environment = {**os.environ, "PYTHONPATH": str(tmp_path)}
     result = subprocess.run(
         command, cwd=REPO_ROOT / "llama_exps", env=environment, capture_output=True, text=True, timeout=120

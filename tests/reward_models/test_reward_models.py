@@ -27,7 +27,7 @@ EMBEDDING, SURFACE, N_PROMPTS = 4, 2, 3
 
 
 def planted(n: int, seed: int, n_prompts: int = N_PROMPTS, noise: float = 0.05) -> TrainingSet:
-    """Prompt 0 is right where the first axis is positive, prompt 1 where it is negative, others by the second."""
+    """Prompt 0 is right where the first axis is positive, prompt 1 where negative, others by the second."""
     rng = np.random.default_rng(seed)
     vectors = rng.normal(size=(n, EMBEDDING)).astype(np.float32)
     vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
@@ -322,7 +322,7 @@ def test_merged_repeats_have_the_same_log_loss_and_auc(n: int, k: int, data: st.
 
 @pytest.mark.parametrize("kind", ["xgboost", "xgboost paper", "linear", "knn"])
 def test_training_on_merged_repeats_equals_training_on_all_rows(kind: str) -> None:
-    """Every question stands four times with labels of its own; `knn` then looks at four times as many rows."""
+    """Every question stands four times with labels of its own; `knn` then looks at four times the rows."""
     name, _, preset = kind.partition(" ")
     distinct = planted(50, 0)
     rng = np.random.default_rng(1)

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import psutil
 import pytest
+from in_process import run_in_process
 
 from prompt_oirl.data.released import LLM
 from prompt_oirl.io.files import REPO_ROOT, Paths
@@ -29,7 +30,7 @@ def test_what_is_wrong_is_one_clear_line(flags: list[str], words: str, tmp_path:
     if flags == ["--parts", "logs"] and Paths().labels(LLM).is_dir():
         pytest.skip("this checkout has the released logs")
     command = [*BENCH, *flags, "--out", str(tmp_path / "bench.csv")]
-    result = subprocess.run(command, capture_output=True, text=True)
+    result = run_in_process(command, REPO_ROOT)
     assert result.returncode == 1 and result.stdout == ""
     assert words in result.stderr and result.stderr.count("\n") == 1
 

@@ -41,7 +41,8 @@ def test_votes(policy: str, budget: int):
 
 def test_what_training_on_good_rows_gains():
     row = table("alol_arith_differences").query(
-        "algorithm == 'a_lol_ref_free' and baseline == 'nll' and segment == 'all' and metric == 'final_reward'"
+        "algorithm == 'a_lol_ref_free' and baseline == 'nll' "
+        "and segment == 'all' and metric == 'final_reward'"
     )
     value, low, high = 100 * row.iloc[0][["value", "ci_low", "ci_high"]].to_numpy(float)
     assert f"{value:.1f} points [{low:.1f}, {high:.1f}]" in README

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from conftest import NAMES, STORIES, THINGS
+from made_logs import ODD, PROMPTS, made_log
 from sklearn.base import clone
 from sklearn.exceptions import NotFittedError
 
@@ -19,43 +19,10 @@ from prompt_oirl.selection.evaluate import (
     calibration_rows,
     evaluate,
     expected_calibration_error,
-    policy_values,
 )
 from prompt_oirl.selection.selector import PromptSelector
 from prompt_oirl.selection.storage import HEADER
-
-PROMPTS = ("Think step by step.", "Answer:", "Draw a picture first.")
-
-
-def made_log(
-    n: int = 160, missing: float = 0.3, depends: bool = True, seed: int = 0, samples: int = 1
-) -> pd.DataFrame:
-    """Stories of four kinds, three of which one prompt each answers and the last none; or `depends` on the prompt alone."""
-    rng = np.random.default_rng(seed)
-    rows = []
-    for i in range(n):
-        kind = i % len(STORIES)
-        text = STORIES[kind].format(
-            n=NAMES[i % 8], t=THINGS[(i // 4) % 8], a=rng.integers(2, 99), b=rng.integers(2, 99)
-        )
-        text += " " + " ".join(
-            "".join(rng.choice(list("abcdefghij"), 5)) for _ in range(12)
-        )  # no near-duplicates
-        for j, prompt in enumerate(PROMPTS):
-            chance = (0.9 if kind == j else 0.2) * (kind < 3) if depends else 0.3 + 0.2 * j
-            for s in range(samples):
-                if rng.random() >= missing:
-                    rows.append(
-                        {
-                            "question": text,
-                            "prompt": prompt,
-                            "correct": int(rng.random() < chance),
-                            "sample": s,
-                            "cost": 1 + j,
-                            "kind": kind,
-                        }
-                    )
-    return pd.DataFrame(rows)
+from prompt_oirl.stats.off_policy import cell_values
 
 
 def quick(**settings: object) -> PromptSelector:
@@ -162,21 +129,6 @@ def test_bad_questions(fitted: PromptSelector, call: object, message: str) -> No
         call(fitted)  # type: ignore[operator]
 
 
-ODD: dict[str, pd.DataFrame] = {
-    "one prompt": made_log().query("prompt == 'Answer:'"),
-    "all right": made_log().assign(correct=1),
-    "all wrong": made_log().assign(correct=0),
-    "one question": made_log().iloc[:2],
-    "one row": made_log().iloc[:1],
-    "few questions": made_log(n=12),
-    "each question with one prompt": made_log(missing=0).groupby("question").sample(1, random_state=0),
-    "a prompt asked once": pd.concat([made_log().query("prompt != 'Answer:'"), made_log().query("prompt == 'Answer:'").iloc[:1]]),
-    "a prompt never right": made_log().assign(correct=lambda d: d.correct * (d.prompt != "Answer:")),
-    "success rates": made_log().assign(correct=lambda d: 0.25 + 0.5 * d.correct),
-    "samples": made_log(samples=3),
-}  # fmt: skip
-
-
 @pytest.mark.filterwarnings("ignore::UserWarning")
 @pytest.mark.parametrize("model", ["interaction", "linear", "knn", "xgboost"])
 @pytest.mark.parametrize("name", ODD)
@@ -240,14 +192,28 @@ DAMAGE = {
     "torn header": (lambda f: (f / HEADER).write_text("{"), "not valid JSON"),
     "other schema": (lambda f: change(f, schema=99), "not a selector of this version"),
     "no prompts": (lambda f: change(f, prompts=None), "damaged"),
-    "prompt edited": (lambda f: edit(f, '"text": "Answer:"', '"text": "Answer :"'), "was altered after it was saved"),
+    "prompt edited": (
+        lambda f: edit(f, '"text": "Answer:"', '"text": "Answer :"'),
+        "was altered after it was saved",
+    ),
     "best prompt edited": (lambda f: edit(f, '"best": ', '"best": 9'), "was altered after it was saved"),
-    "cost weight edited": (lambda f: edit(f, '"cost_weight": 0', '"cost_weight": 1'), "was altered after it was saved"),
+    "cost weight edited": (
+        lambda f: edit(f, '"cost_weight": 0', '"cost_weight": 1'),
+        "was altered after it was saved",
+    ),
     "model altered": (damage_model, "not the file selector.json names"),
     "model gone": (lambda f: next(f.glob("model-*")).unlink(), "is missing or not the file"),
-    "path leaves the folder": (lambda f: change(f, files={"model": {"name": "../x", "sha256": ""}, "embedder": {"name": "../x", "sha256": ""}}), "is missing or not the file"),
-    "other embedder": (lambda f: change(f, embedder_info={"name": "else", "revision": "1"}), "made with embedder else"),
-}  # fmt: skip
+    "path leaves the folder": (
+        lambda f: change(
+            f, files={"model": {"name": "../x", "sha256": ""}, "embedder": {"name": "../x", "sha256": ""}}
+        ),
+        "is missing or not the file",
+    ),
+    "other embedder": (
+        lambda f: change(f, embedder_info={"name": "else", "revision": "1"}),
+        "made with embedder else",
+    ),
+}
 
 
 @pytest.mark.parametrize("name", DAMAGE)
@@ -301,7 +267,7 @@ def test_values_are_the_labels_on_a_complete_log() -> None:
     log = read_log(made_log(40, missing=0))
     rng = np.random.default_rng(0)
     pick = rng.integers(0, 3, 40)
-    values = policy_values(log, rng.random((40, 3)).astype(np.float32), pick)
+    values = cell_values(log.labels, log.counts, rng.random((40, 3)))[np.arange(40), pick]
     np.testing.assert_allclose(values, log.labels[np.arange(40), pick], atol=1e-6)
 
 
@@ -318,7 +284,8 @@ def test_values_are_unbiased_with_missing_cells() -> None:
         column = [log.prompts.index(PROMPTS[j]) for j in range(3)]
         index = {q: i for i, q in enumerate(truth.question.unique())}
         mine = np.array([column[pick[index[q]]] for q in log.questions])
-        estimates.append(policy_values(log, np.full(log.labels.shape, 0.4, np.float32), mine).mean())
+        values = cell_values(log.labels, log.counts, np.full(log.labels.shape, 0.4))
+        estimates.append(values[np.arange(len(mine)), mine].mean())
     assert abs(np.mean(estimates) - wanted) < 4 * np.std(estimates) / np.sqrt(60) + 0.01
 
 

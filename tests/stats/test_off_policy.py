@@ -48,7 +48,7 @@ def bandit(rng: np.random.Generator, truth: np.ndarray, propensities: np.ndarray
 @given(seeds)
 @settings(max_examples=15, deadline=None)
 def test_ips_and_doubly_robust_are_unbiased_under_known_propensities(seed: int) -> None:
-    """Every log that could have come about, weighted by its probability: the mean is the truth, whatever the model says."""
+    """Over every possible log, weighted by probability, the mean is the truth, whatever the model says."""
     rng = np.random.default_rng(seed)
     rewards, propensities = rng.random((3, 2)), rng.uniform(0.1, 0.9, (3, 2))
     target, predicted = policy(rng, 3, 2), fixed(rng.random((3, 2)))

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from prompt_oirl.data import interactions
 from prompt_oirl.io.files import REPO_ROOT, InputError, Paths, read_csv
-from prompt_oirl.stats.splits import assign_folds
+from prompt_oirl.stats.splits import Split, assign_folds, cluster_splits, crossfit_splits
 from prompt_oirl.voting import votes
 from prompt_oirl.voting.evaluate import POLICIES, curve_rows, evaluate_voting, reward_predictor
 from prompt_oirl.voting.votes import NO_ANSWER, NOT_LOGGED, VoteTable, count_votes, order_by
@@ -33,7 +33,7 @@ def random_table(seed: int, n: int = 12, prompts: int = 5, logged: float = 1.0) 
 
 
 def simulated(n: int, success: np.ndarray, seed: int = 0, wrong: int = 8) -> VoteTable:
-    """Prompts that err independently: right with their `success` (n, P), else one of `wrong` answers at random."""
+    """Prompts that err independently: right with their `success` (n, P), else one of `wrong` answers."""
     rng = np.random.default_rng(seed)
     right = rng.random((n, success.shape[1])) < success
     answers = np.where(right, 0, rng.integers(1, wrong + 1, right.shape))
@@ -185,14 +185,16 @@ def test_stopping_keeps_its_budget_and_beats_asking_that_many_always() -> None:
 # --- cross-fitting -----------------------------------------------------------------------------------
 
 
-def folds_of(n: int, seed: int = 0) -> np.ndarray:
-    return assign_folds(np.arange(n), 5, seed)
+def splits_of(n: int, seed: int = 0) -> list[Split]:
+    """Five folds of n questions that are all different."""
+    every = np.arange(n)
+    return crossfit_splits(every, every, assign_folds(every, 5, seed), "test", assignment=seed)
 
 
 def test_curves_of_a_complete_log() -> None:
     success = np.tile(np.linspace(0.3, 0.6, 7), (600, 1))
     table = simulated(600, success)
-    curves = evaluate_voting(table, np.arange(600), [folds_of(600), folds_of(600, 1)])
+    curves = evaluate_voting(table, np.arange(600), [*splits_of(600), *splits_of(600, 1)])
     best = curves["best"]
     assert best.calls.tolist() == np.tile(np.arange(1.0, 8), (600, 1)).tolist()
     assert best.right[:, 0].mean() == pytest.approx(
@@ -211,9 +213,9 @@ def test_curves_of_a_complete_log() -> None:
 @pytest.mark.slow
 def test_nothing_is_learned_from_the_fold_that_is_judged() -> None:
     table = simulated(200, np.tile(np.linspace(0.3, 0.7, 5), (200, 1)))
-    folds = folds_of(200)
+    splits = splits_of(200)
     features = np.random.default_rng(0).normal(size=(200, 6)).astype(np.float32)
-    own = folds == 2
+    own = splits[2].test
     lied = table.right.copy()
     lied[own] = 1 - lied[own]
     found = []
@@ -227,7 +229,7 @@ def test_nothing_is_learned_from_the_fold_that_is_judged() -> None:
             right.astype(np.float32),
             np.arange(200),
         )
-        curves = evaluate_voting(VoteTable(table.answers, right), np.arange(200), [folds], predict)
+        curves = evaluate_voting(VoteTable(table.answers, right), np.arange(200), splits, predict)
         found.append(curves)
     for name, curve in found[0].items():
         other = found[1][name]
@@ -238,7 +240,7 @@ def test_nothing_is_learned_from_the_fold_that_is_judged() -> None:
 
 def test_incomplete_logs_pay_only_for_what_is_there() -> None:
     table = random_table(3, n=100, logged=0.5)
-    curves = evaluate_voting(table, np.arange(100), [folds_of(100)])
+    curves = evaluate_voting(table, np.arange(100), splits_of(100))
     paid = curves["best"].calls
     assert (paid[:, -1] == table.logged.sum(1)).all()
     assert (np.diff(paid, axis=1) >= 0).all()
@@ -247,11 +249,11 @@ def test_incomplete_logs_pay_only_for_what_is_there() -> None:
 def test_logs_without_answers_and_folds_that_leak_are_refused() -> None:
     empty = VoteTable(np.full((10, 3), NOT_LOGGED), np.full((10, 3), np.nan))
     with pytest.raises(InputError, match="answers of two prompts"):
-        evaluate_voting(empty, np.arange(10), [folds_of(10)])
+        evaluate_voting(empty, np.arange(10), splits_of(10))
     with pytest.raises(InputError, match="two clusters"):
-        evaluate_voting(random_table(0, n=10), np.zeros(10, dtype=int), [np.zeros(10, dtype=int)])
+        evaluate_voting(random_table(0, n=10), np.zeros(10, dtype=int), cluster_splits(np.zeros(10), 5, 0))
     with pytest.raises(AssertionError, match="shares a cluster"):
-        evaluate_voting(random_table(0, n=10), np.zeros(10, dtype=int), [folds_of(10)])
+        evaluate_voting(random_table(0, n=10), np.zeros(10, dtype=int), splits_of(10))
 
 
 # --- the measurement ---------------------------------------------------------------------------------

@@ -48,11 +48,8 @@ class Advantages:
 
 
 def cache_key(model: str, head: str, rows: str, limits: Any, precision: str) -> str:
-    """Name of the cache: hashes of the reference, the head's file and the rows, limits, precision, and the
-    code."""
-    code = code_version(
-        "alol/models/log_probabilities.py", "alol/training/value_estimate.py", "alol/training/advantages.py"
-    )
+    """Name of the cache: hashes of reference, head's file and the rows, limits, precision, code."""
+    code = code_version(__name__)
     parts = {"model": model, "head": head, "rows": rows, "limits": repr(limits), "precision": precision}
     return content_key(parts | {"code": code})
 

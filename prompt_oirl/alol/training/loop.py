@@ -119,8 +119,7 @@ def train(
     depend on anything but the weights. `bar` is a tqdm bar. `stop_at` ends after so many steps, as a kill
     would, with a checkpoint.
     """
-    deciding = ("training/loop", "training/losses", "models/log_probabilities", "training/sampling")
-    code = code_version(*(f"alol/{name}.py" for name in deciding))
+    code = code_version(__name__)
     key = content_key({"recipe": asdict(recipe), "loss": asdict(loss), "inputs": inputs, "code": code})
     weights = {name: p for name, p in model.named_parameters() if p.requires_grad}
     optimiser = torch.optim.AdamW(

@@ -1,0 +1,26 @@
+"""Prompt vectors in which no two logged prompts look alike."""
+
+from __future__ import annotations
+
+import numpy as np
+
+OWN_AXIS = 0.3  # length of a logged prompt's own axis beside its embedding
+SAME = 1e-3  # distance up to which two embeddings count as one
+
+
+def prompt_features(vectors: np.ndarray, place: np.ndarray, logged: np.ndarray) -> np.ndarray:
+    """Embeddings of prompts; each logged prompt gets an axis of its own where embeddings cannot tell all of them apart.
+
+    Parameters
+    ----------
+    vectors : float32 (m, e), embeddings of the prompts
+    place : int (m,), which logged prompt each is; -1 for one that the log lacks
+    logged : float32 (K, e), embeddings of the logged prompts; a zero vector (TF-IDF of unknown words) tells nothing
+
+    Returns: float32 (m, e), or (m, e + K) with axes.
+    """
+    distance = np.linalg.norm(logged[:, None] - logged[None], axis=2) + np.eye(len(logged))
+    if distance.min() > SAME and np.linalg.norm(logged, axis=1).min() > SAME:
+        return vectors
+    axes = OWN_AXIS * (place[:, None] == np.arange(len(logged))).astype(np.float32)
+    return np.concatenate([vectors, axes], 1)
