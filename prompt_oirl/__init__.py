@@ -1,8 +1,43 @@
-"""Pick, propose and train prompts for language models from the log of what already worked."""
+"""Pick, propose and train prompts for language models from the log of what already worked.
 
+    from prompt_oirl import PromptSelector, diagnose, evaluate, read_log
+
+`diagnose` says whether choosing a prompt per question is worth it on a log, `PromptSelector` learns to
+choose, and `evaluate` measures what that gains. Each name is imported when it is first used, so that
+`import prompt_oirl` is quick.
+"""
+
+from __future__ import annotations
+
+import importlib
 import logging
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from prompt_oirl.data.user_log import read_log
+    from prompt_oirl.selection.diagnosis import diagnose
+    from prompt_oirl.selection.evaluate import evaluate
+    from prompt_oirl.selection.selector import PromptSelector
 
 __version__ = "0.1.0"
+__all__ = ["PromptSelector", "__version__", "diagnose", "evaluate", "read_log"]
 
-# transformers imports it wherever it is installed, and it then complains of a kernel that no step here needs.
+_MODULES = {
+    "PromptSelector": "selection.selector",
+    "diagnose": "selection.diagnosis",
+    "evaluate": "selection.evaluate",
+    "read_log": "data.user_log",
+}
+
+# transformers imports it wherever it is installed, and it complains of a kernel that no step here needs.
 logging.getLogger("bitsandbytes").setLevel(logging.ERROR)
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _MODULES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(importlib.import_module(f"{__name__}.{_MODULES[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

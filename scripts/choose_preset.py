@@ -1,12 +1,12 @@
-"""Choose XGBoost's fast preset inside the training rows, by the paper's split of them and by cluster; no test row is read.
+"""Choose XGBoost's fast preset inside the training rows; no test row is read.
 
     python scripts/choose_preset.py
 
-Each candidate trains on part of the training rows of every dataset, stops early on the rest, and is judged there by
-log loss and by the success of the prompts it picks. `inner` paper: the published first 80 % and last 20 % of the rows;
-clusters: one of five folds of whole near-duplicate clusters is held out. Writes results/reference/preset_choice.csv.
-The best depths of both (10 and 6, by mean pick success at eta .1) are DEPTHS in prompt_oirl/reward_models/boosted.py,
-between which each fit's own validation rows choose.
+Each candidate trains on part of the training rows of every dataset, stops early on the rest, and is evaluated
+there by log loss and by the success of the prompts it picks. `inner` paper: the published first 80 % and last
+20 % of the rows; clusters: one of five folds of whole near-duplicate clusters is held out. Writes
+results/reference/preset_choice.csv. The best depths of both (10 and 6, by mean pick success at eta .1) are
+DEPTHS in prompt_oirl/reward_models/boosted.py, between which each fit's own validation rows choose.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from prompt_oirl.io.manifest import run_step
 from prompt_oirl.pipeline import fits, offline_dataset
 from prompt_oirl.pipeline.fit_data import fit_data
 from prompt_oirl.reward_models.boosted import XGBoost
-from prompt_oirl.stats.splits import INNER_FOLDS, Split, assign_folds
+from prompt_oirl.stats.splits import INNER_FOLDS, Split, deal_folds
 
 CANDIDATES: tuple[dict[str, Any], ...] = (
     {"max_depth": 4, "eta": 0.1, "min_child_weight": 1, "colsample_bynode": 0.2},
@@ -37,18 +37,6 @@ CANDIDATES: tuple[dict[str, Any], ...] = (
     {"max_depth": 10, "eta": 0.2, "min_child_weight": 1, "colsample_bynode": 0.2},
     {"max_depth": 12, "eta": 0.1, "min_child_weight": 1, "colsample_bynode": 0.2},
 )
-COLUMNS = [
-    "max_depth",
-    "eta",
-    "min_child_weight",
-    "colsample_bynode",
-    "inner",
-    "dataset",
-    "rounds",
-    "log_loss",
-    "pick_success",
-    "best_prompt_success",
-]
 
 
 @dataclass
@@ -60,7 +48,8 @@ class Args:
 
 
 def main(args: Args) -> None:
-    rows = []
+    """Evaluate every candidate on every dataset under both inner splits, and write the table."""
+    rows: list[dict[str, Any]] = []
     with tqdm(total=2 * len(CANDIDATES) * len(RELEASED), disable=None) as bar:
         for dataset in RELEASED:
             data = offline_dataset.load(LLM, dataset, Paths(args.root))
@@ -90,7 +79,7 @@ def main(args: Args) -> None:
                         }
                     )
                     bar.update()
-    write_csv(args.out, rows, COLUMNS)
+    write_csv(args.out, rows, list(rows[0]))
     for inner in ("paper", "clusters"):
         print(f"{inner}: mean pick success, mean log loss")
         for candidate in CANDIDATES:
@@ -101,8 +90,7 @@ def main(args: Args) -> None:
 
 def cluster_split(names: offline_dataset.Names) -> Split:
     """Training rows with one of five folds of whole clusters held out; no test rows."""
-    _, dense = np.unique(names.train_clusters, return_inverse=True)
-    fold = assign_folds(dense, INNER_FOLDS, seed=0)[dense]
+    fold = deal_folds(names.train_clusters, INNER_FOLDS, seed=0)
     return Split("clusters", np.flatnonzero(fold), np.flatnonzero(fold == 0), np.zeros(0, dtype=int))
 
 

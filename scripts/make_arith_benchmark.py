@@ -3,9 +3,9 @@
     python scripts/make_arith_benchmark.py
     python scripts/make_arith_benchmark.py --seed 1 --root /tmp/other
 
-The same seeds give the same bytes. Which groups belong to train, validation, test and to the language model of
-data/nano_llama/ does not depend on them; but train that model anew after a change (scripts/train_nano_llama.py),
-since it leaves out these very questions.
+The same seeds give the same bytes. Which groups belong to train, validation, test and to the language model
+of data/nano_llama/ does not depend on them; but train that model anew after a change
+(scripts/train_nano_llama.py), since it leaves out these very questions.
 """
 
 from __future__ import annotations

@@ -3,30 +3,21 @@
     make reproduce intervals models     # the runs
     python scripts/make_reference_tables.py
 
-Reads results/llama2/*/*/summary.csv, writes results/reference/*.csv and gains.png, and rewrites README.md and docs/ between
-their `<!-- table: NAME -->` and `<!-- end -->` lines. Tables whose runs are not there are left as they are.
+Reads results/llama2/*/*/summary.csv, writes results/reference/*.csv and gains.png, and rewrites README.md
+and docs/ between their `<!-- table: NAME -->` and `<!-- end -->` lines. Tables whose runs are not there are
+left as they are.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from prompt_oirl.data.questions import RELEASED
-from prompt_oirl.data.released import LLM
 from prompt_oirl.io.files import REPO_ROOT, Paths, read_csv, write_csv
 from prompt_oirl.io.manifest import run_step
-from prompt_oirl.reports import costs
 from prompt_oirl.reports.figures import draw_gains
-from prompt_oirl.reports.readme import fill_tables, markdown
-from prompt_oirl.reports.summary import read_summary
-from prompt_oirl.reports.terminal import SHOWN
-from prompt_oirl.reward_models import MODELS
-
-Row = dict[str, str]
-INTERVAL = ["value", "ci_low", "ci_high"]
-COUNTS = ["n", "n_questions", "n_clusters"]
+from prompt_oirl.reports.readme import fill_tables
+from prompt_oirl.reports.reference_tables import TABLES
 
 
 @dataclass
@@ -38,244 +29,23 @@ class Args:
 
 
 def main(args: Args) -> None:
-    paths = Paths(args.root)
+    """Write the tables whose runs are there, the figure, and the pages that quote them."""
     reference = args.out / "results" / "reference"
-    for name, (collect, columns, _) in TABLES.items():
-        rows = list(collect(paths))
+    rendered = {}
+    for name, (collect, render) in TABLES.items():
+        path = reference / f"{name}.csv"
+        rows = list(collect(Paths(args.root)))
         if rows:
-            write_csv(reference / f"{name}.csv", rows, columns)
+            write_csv(path, rows, list(rows[0]))
             print(f"{name}: {len(rows)} rows")
+        if path.is_file():
+            rendered[name] = render
     draw_gains(reference / "selectors.csv", reference / "gains.png")
-    made = {name: reference / f"{name}.csv" for name in TABLES}
-    fill_tables(
-        args.out,
-        {
-            name: TABLES[name][2](read_csv(path, remedy="run this script"))
-            for name, path in made.items()
-            if path.is_file()
-        },
-    )
-
-
-def summaries(paths: Paths, protocol: str, all_sizes: bool = False) -> Iterator[Row]:
-    """Rows of the protocol's summary.csv of every dataset that ran: all six prompts, or the mean of each size K."""
-    for dataset in RELEASED:
-        path = paths.results(LLM, dataset, protocol) / "summary.csv"
-        if path.is_file():
-            for row in read_summary(path):
-                if row["split"] in ("paper", "crossfit") and (
-                    row["k"] == "6" or (all_sizes and row["subset"] == "mean")
-                ):
-                    yield row
-
-
-def selectors(paths: Paths) -> Iterator[Row]:
-    for protocol in ("paper", "crossfit"):
-        for row in summaries(paths, protocol):
-            if row["features"] == "both" and row["metric"] in ("success_rate", "gain_over_train_best"):
-                yield {column: row[column] for column in SELECTOR_COLUMNS}
-
-
-def reproduction(paths: Paths) -> Iterator[dict]:
-    """Every released LLaMA-2 number beside ours, K = 1..6, means over subsets, ties as published.
-
-    The released picks are not public as plain data, so the difference takes the released number as fixed.
-    """
-    released = {
-        (r["dataset"], r["k"], r["selector"]): float(r["success_rate"])
-        for r in read_csv(
-            REPO_ROOT / "results" / "reference" / "released_llama2.csv", remedy="restore it from git"
-        )
+    tables = {
+        name: render(read_csv(reference / f"{name}.csv", remedy="run this script"))
+        for name, render in rendered.items()
     }
-    for row in summaries(paths, "paper", all_sizes=True):
-        selector = row["selector"].removesuffix("_as_published")
-        key = (row["dataset"], row["k"], selector)
-        published = row["selector"].endswith("_as_published") or selector == "oracle"
-        if (
-            key not in released
-            or not published
-            or row["metric"] != "success_rate"
-            or row["features"] != "both"
-        ):
-            continue
-        value, low, high = (float(row[column]) for column in INTERVAL)
-        yield {column: row[column] for column in ("dataset", "k", "selector", *COUNTS, *INTERVAL)} | {
-            "released": released[key],
-            "difference": value - released[key],
-            "difference_low": low - released[key],
-            "difference_high": high - released[key],
-        }
-
-
-def ranking(paths: Paths) -> Iterator[Row]:
-    for model in MODELS:
-        for protocol in ("paper", "crossfit"):
-            for row in summaries(paths, protocol + ("" if model == "xgboost" else f"_{model}")):
-                wanted = row["selector"].startswith("reward_model_") or (row["selector"], row["metric"]) == (
-                    "irl_0",
-                    "gain_over_train_best",
-                )
-                if row["features"] == "both" and wanted:
-                    yield {column: row[column] for column in RANKING_COLUMNS}
-
-
-def sanity(paths: Paths) -> Iterator[Row]:
-    for protocol in ("paper", "crossfit"):
-        for row in summaries(paths, protocol):
-            gain = (row["selector"], row["metric"]) == ("irl_0", "gain_over_train_best")
-            auc = row["selector"] == "reward_model_seen_prompts" and row["metric"].startswith("auc")
-            if gain or auc:
-                yield {column: row[column] for column in SANITY_COLUMNS}
-
-
-def intervals(paths: Paths) -> Iterator[Row]:
-    for row in summaries(paths, "crossfit_x10"):
-        if row["metric"] in ("success_rate", "gain_over_train_best") or row["metric"].startswith("auc"):
-            yield {column: row[column] for column in SELECTOR_COLUMNS}
-
-
-def cost(paths: Paths) -> Iterator[Row]:
-    for dataset in RELEASED:
-        path = paths.results(LLM, dataset, "crossfit") / "cost.csv"
-        if path.is_file():
-            yield from read_csv(path, remedy="run step 5")
-
-
-def percent(row: Row) -> str:
-    return f"{float(row['value']):.3f} [{float(row['ci_low']):.3f}, {float(row['ci_high']):.3f}]"
-
-
-def points(row: Row) -> str:
-    return f"{100 * float(row['value']):+.1f} [{100 * float(row['ci_low']):+.1f}, {100 * float(row['ci_high']):+.1f}]"
-
-
-def render_reproduction(rows: list[Row]) -> str:
-    others = read_csv(REPO_ROOT / "results" / "reference" / "selectors.csv", remedy="run this script")
-    find = {(r["dataset"], r["split"], r["selector"], r["metric"]): r for r in others}
-    out = []
-    for row in rows:
-        if (row["k"], row["selector"]) != ("6", "irl_0_as_published"):
-            continue
-        d = row["dataset"]
-        difference = {
-            "value": row["difference"],
-            "ci_low": row["difference_low"],
-            "ci_high": row["difference_high"],
-        }
-        out.append(
-            [
-                d.upper(),
-                f"{float(find[d, 'paper', 'train_best', 'success_rate']['value']):.3f}",
-                f"{float(find[d, 'paper', 'lookup', 'success_rate']['value']):.3f}",
-                f"{float(row['released']):.3f}",
-                percent(row),
-                points(difference),
-                percent(find[d, "crossfit", "irl_0", "success_rate"]),
-                points(find[d, "crossfit", "irl_0", "gain_over_train_best"]),
-            ]
-        )
-    header = [
-        "",
-        "best single prompt",
-        "lookup table, paper split",
-        "IRL-0 released",
-        "IRL-0 ours, paper split",
-        "difference, points",
-    ]
-    return markdown([*header, "IRL-0 ours, crossfit", "gain over best prompt, crossfit, points"], out)
-
-
-def render_selectors(rows: list[Row]) -> str:
-    find = {(r["dataset"], r["split"], r["selector"], r["metric"]): r for r in rows}
-    out = []
-    for selector, label in SHOWN.items():
-        cells = []
-        for dataset in RELEASED:
-            metric = "success_rate" if selector == "train_best" else "gain_over_train_best"
-            row = find.get((dataset, "crossfit", selector, metric))
-            cells.append("" if row is None else percent(row) if selector == "train_best" else points(row))
-        if any(cells):
-            out.append([label, *cells])
-    return markdown(["crossfit, K = 6", *(d.upper() for d in RELEASED)], out)
-
-
-def render_ranking(rows: list[Row]) -> str:
-    find = {(r["model"], r["dataset"], r["split"], r["selector"], r["metric"]): r for r in rows}
-    out = []
-    for model in MODELS:
-        for split in ("paper", "crossfit"):
-            cells = []
-            for dataset in RELEASED:
-                found = [
-                    find.get((model, dataset, split, "reward_model_seen_prompts", f"auc_{m}"))
-                    for m in ("pooled", "within_prompt", "within_question")
-                ]
-                cells.append(" / ".join(f"{float(r['value']):.3f}" for r in found if r))
-            if any(cells):
-                out.append([model, split, *cells])
-    return markdown(["reward model", "protocol", *(d.upper() for d in RELEASED)], out)
-
-
-def render_sanity(rows: list[Row]) -> str:
-    find = {
-        (r["dataset"], r["split"], r["features"]): r for r in rows if r["metric"] == "gain_over_train_best"
-    }
-    out = [
-        [
-            features.replace("_", " "),
-            split,
-            *(points(find[d, split, features]) if (d, split, features) in find else "" for d in RELEASED),
-        ]
-        for features in ("both", "question_only", "prompt_only", "shuffled_labels")
-        for split in ("paper", "crossfit")
-    ]
-    return markdown(["features", "protocol", *(d.upper() for d in RELEASED)], out)
-
-
-def render_intervals(rows: list[Row]) -> str:
-    find = {(r["dataset"], r["selector"], r["metric"]): r for r in rows}
-    shown = [(s, SHOWN[s]) for s in ("knn", "irl_0", "irl_10", "lmsc", "oracle")]
-    out = [[label, *(points(find[d, s, "gain_over_train_best"]) for d in RELEASED)] for s, label in shown]
-    return markdown(["gain over best prompt, ten fold assignments", *(d.upper() for d in RELEASED)], out)
-
-
-def render_cost(rows: list[Row]) -> str:
-    find = {(r["dataset"], r["selector"]): r for r in rows}
-    out = []
-    for selector in ("train_best", "irl_0", "lmsc", "oracle"):
-        calls = find[RELEASED[0], selector]["calls_per_question"]
-        out.append(
-            [
-                SHOWN[selector],
-                calls,
-                *(f"{float(find[d, selector]['successes_per_dollar']):,.0f}" for d in RELEASED),
-            ]
-        )
-    return markdown(["right answers per dollar", "calls per question", *(d.upper() for d in RELEASED)], out)
-
-
-SELECTOR_COLUMNS = ["dataset", "split", "k", "selector", "metric", *INTERVAL, *COUNTS]
-RANKING_COLUMNS = ["model", "dataset", "split", "selector", "metric", *INTERVAL, *COUNTS]
-SANITY_COLUMNS = ["dataset", "split", "features", "selector", "metric", *INTERVAL, *COUNTS]
-REPRODUCTION_COLUMNS = [
-    "dataset",
-    "k",
-    "selector",
-    *COUNTS,
-    "released",
-    *INTERVAL,
-    "difference",
-    "difference_low",
-    "difference_high",
-]
-TABLES: dict[str, tuple[Callable[[Paths], Iterator[dict]], list[str], Callable[[list[Row]], str]]] = {
-    "selectors": (selectors, SELECTOR_COLUMNS, render_selectors),
-    "reproduction": (reproduction, REPRODUCTION_COLUMNS, render_reproduction),
-    "ranking": (ranking, RANKING_COLUMNS, render_ranking),
-    "sanity": (sanity, SANITY_COLUMNS, render_sanity),
-    "intervals": (intervals, SELECTOR_COLUMNS, render_intervals),
-    "cost": (cost, costs.COLUMNS, render_cost),
-}
+    fill_tables(args.out, tables)
 
 
 if __name__ == "__main__":

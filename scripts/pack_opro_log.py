@@ -2,7 +2,8 @@
 
     python scripts/pack_opro_log.py
 
-Wall times are left out, so that the same answers give the same file. With it every run of `make opro` is a replay.
+Wall times are left out, so that the same answers give the same file. With it every run of `make opro` is a
+replay.
 """
 
 from __future__ import annotations

@@ -1,4 +1,5 @@
-"""A task whose truth is known: an instruction is as good as the number of helpful words in it, a question as hard as its place."""
+"""A task whose truth is known: an instruction is as good as the number of helpful words in it, a question as
+hard as its place."""
 
 from __future__ import annotations
 
@@ -54,7 +55,8 @@ def pick(*parts: object) -> int:
 
 
 def mutate_last(text: str, seed: int) -> str:
-    """An optimizer that reads nothing but the meta-prompt: it appends one word to the last instruction shown."""
+    """An optimizer that reads nothing but the meta-prompt: it appends one word to the last instruction
+    shown."""
     shown = re.findall(r"^text:\n(.*)$", text, re.M)
     words = (*HELPFUL, "banana", "hurry", "maybe", "purple", "somehow", "perhaps", "quickly", "loudly")
     return f"Here it is: <INS>{shown[-1]} {words[pick(text, seed) % len(words)]}</INS>"

@@ -1,4 +1,5 @@
-"""The benchmark's three files: train, validation and test questions in GSM8K's form, no group in two of them."""
+"""The benchmark's three files: train, validation and test questions in GSM8K's form, no group in two of
+them."""
 
 from __future__ import annotations
 

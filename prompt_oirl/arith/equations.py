@@ -1,7 +1,7 @@
 """How the numbers of each problem family are drawn, and which equations solve it.
 
-A family's function draws numbers with `Draw`, records one `step` per equation, and returns the numbers that the
-text names. No number below zero, no broken number, few above 150.
+A family's function draws numbers with `Draw`, records one `step` per equation, and returns the numbers that
+the text names. No number below zero, no broken number, few above 150.
 """
 
 from __future__ import annotations
@@ -20,7 +20,8 @@ OPERATIONS: dict[str, Callable[[int, int], int]] = {
 
 @dataclass(frozen=True)
 class Equation:
-    """One step of a solution, `a op b = result`; `label` reads behind "How many" and, in a family, holds slots."""
+    """One step of a solution, `a op b = result`; `label` reads behind "How many" and, in a family, holds
+    slots."""
 
     label: str
     a: int

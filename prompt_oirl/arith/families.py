@@ -1,6 +1,7 @@
 """The problem families and their wordings: every pair of a body and a closing question is one wording.
 
-Slots: {A} {B} {C} people, {items} things, {box} {boxes} what holds them, {place}; small letters and N, P numbers.
+Slots: {A} {B} {C} people, {items} things, {box} {boxes} what holds them, {place}; small letters and N, P
+numbers.
 """
 
 from __future__ import annotations

@@ -1,4 +1,5 @@
-"""A small LLaMA for training: the arithmetic of `LlamaForCausalLM` in few kernels, weights stacked over layers.
+"""A small LLaMA for training: the arithmetic of `LlamaForCausalLM` in few kernels, weights stacked over
+layers.
 
 On a CPU the library's own module takes several times as long. `to_hugging_face` names the weights as it does.
 """
@@ -56,7 +57,8 @@ class Shape:
 
 
 def initial_weights(shape: Shape, seed: int) -> Weights:
-    """Normal(0, 0.02) embedding; matrices scaled by their inputs, those that write to the stream by depth too."""
+    """Normal(0, 0.02) embedding; matrices scaled by their inputs, those that write to the stream by depth
+    too."""
     generator = torch.Generator().manual_seed(seed)
     h, ff, n = shape.hidden, shape.feed_forward, shape.layers
 
@@ -98,7 +100,8 @@ def _linear(x: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
 def logits(
     weights: Weights, shape: Shape, ids: torch.Tensor, keep: torch.Tensor, half: bool = False
 ) -> torch.Tensor:
-    """Next-token logits float32 (kept positions, vocabulary) of ids int64 (rows, length) where `keep` is true.
+    """Next-token logits float32 (kept positions, vocabulary) of ids int64 (rows, length) where `keep` is
+    true.
 
     Rows attend to their own past only, so padding on the right needs no mask. With `half` the layers' matrix
     products run in bfloat16.

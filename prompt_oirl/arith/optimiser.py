@@ -1,7 +1,7 @@
 """Muon for the hidden matrices, AdamW for embedding and norms: about half the steps of AdamW alone.
 
-Muon (Jordan et al., 2024, https://kellerjordan.github.io/posts/muon/) replaces a matrix's momentum by its nearest
-orthogonal matrix, found by five Newton-Schulz iterations.
+Muon (Jordan et al., 2024, https://kellerjordan.github.io/posts/muon/) replaces a matrix's momentum by its
+nearest orthogonal matrix, found by five Newton-Schulz iterations.
 """
 
 from __future__ import annotations
@@ -42,7 +42,8 @@ def update(
     vector_rate: float,
     decay: float,
 ) -> None:
-    """One step in place. `matrix_rate` moves the hidden matrices, `vector_rate` the rest; `step` counts from 0."""
+    """One step in place. `matrix_rate` moves the hidden matrices, `vector_rate` the rest; `step` counts from
+    0."""
     for name, weight in weights.items():
         gradient, first = gradients[name], state[f"first.{name}"]
         if name in MATRICES:

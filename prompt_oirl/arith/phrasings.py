@@ -1,4 +1,5 @@
-"""Prompts as style features: several hundred ways to ask for one of seven styles, the published sixteen among them.
+"""Prompts as style features: several hundred ways to ask for one of seven styles, the published sixteen among
+them.
 
 A phrasing is put together from the clauses of its style's pattern. Sixty are kept out of the language model's
 training; a few vague ones ask for either of two styles.

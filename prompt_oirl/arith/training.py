@@ -1,4 +1,5 @@
-"""Training of the tiny model: examples drawn by step number, so that a killed run goes on to the same bytes."""
+"""Training of the tiny model: examples drawn by step number, so that a killed run goes on to the same
+bytes."""
 
 from __future__ import annotations
 
@@ -23,7 +24,8 @@ WIDTH = 16  # lengths are padded to multiples of this
 class Recipe:
     """Everything the weights depend on, beside the code and the forbidden questions.
 
-    Examples come in pools; each is sorted by length and cut into batches of about `tokens` tokens, one step each.
+    Examples come in pools; each is sorted by length and cut into batches of about `tokens` tokens, one step
+    each.
     """
 
     seed: int = 0
@@ -39,7 +41,8 @@ class Recipe:
     half: bool = False  # matrix products in bfloat16
 
     def rate(self, done: float) -> float:
-        """Share of the learning rate when a share `done` of the run is over: up, then straight down to zero."""
+        """Share of the learning rate when a share `done` of the run is over: up, then straight down to
+        zero."""
         return min((done + 1e-3) / self.warmup, 1 - done)
 
 
@@ -125,8 +128,8 @@ def train(
 ) -> Weights:
     """Train from `checkpoint`, where there is one of this recipe, to the last pool; returns the weights.
 
-    A checkpoint is written every `save_every` pools. After every step `report` is told the pools done, the loss
-    and the number of tokens. `stop_at` ends after so many pools.
+    A checkpoint is written every `save_every` pools. After every step `report` is told the pools done, the
+    loss and the number of tokens. `stop_at` ends after so many pools.
     """
     torch.use_deterministic_algorithms(True)
     # Every kernel here writes all that it reads; filling memory first would only cost time.

@@ -6,7 +6,7 @@ import csv
 import io
 import json
 import sys
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
 from prompt_oirl.io.files import InputError, on_one_line
@@ -16,9 +16,21 @@ _FORMULA = ("=", "+", "-", "@", "\t", "\r")  # a spreadsheet runs cells that beg
 
 
 def write_rows(
-    rows: Iterable[Mapping[str, Any]], columns: Sequence[str], form: Format, excel_safe: bool = False
+    rows: Sequence[Mapping[str, Any]],
+    form: Format,
+    excel_safe: bool = False,
+    *,
+    columns: Sequence[str] | None = None,
 ) -> None:
-    """Rows to stdout, always as UTF-8 with plain line ends."""
+    """Write rows to stdout, always as UTF-8 with plain line ends.
+
+    Parameters
+    ----------
+    form : table (aligned text, four digits), csv or jsonl
+    excel_safe : in CSV, put ' before texts that a spreadsheet would take for a formula
+    columns : default: the keys of the first row; give them where there may be no row
+    """
+    columns = list(rows[0] if columns is None else columns)
     out = io.StringIO(newline="")
     if form == "jsonl":
         for row in rows:
@@ -35,14 +47,15 @@ def write_rows(
                 ]
             )
     else:
-        table = [list(columns), *([_cell(row.get(c), 4) for c in columns] for row in rows)]
+        table = [columns, *([_cell(row.get(c), 4) for c in columns] for row in rows)]
         widths = [max(len(on_one_line(line[i])) for line in table) for i in range(len(columns))]
         for line in table:
             out.write("  ".join(on_one_line(c).ljust(w) for c, w in zip(line, widths)).rstrip() + "\n")
-    put(out.getvalue())
+    write_stdout(out.getvalue())
 
 
-def put(text: str) -> None:
+def write_stdout(text: str) -> None:
+    """Write text to stdout as UTF-8, whatever the console's encoding."""
     if sys.stdout is None:
         raise InputError("stdout is closed: let it go to a file or a pipe")
     sys.stdout.flush()
@@ -68,8 +81,10 @@ def _cell(value: Any, digits: int = 6) -> str:
 
 
 def say(text: str) -> None:
+    """Write a remark to stderr."""
     print(text, file=sys.stderr)
 
 
 def say_warning(message: Warning | str, *_: Any) -> None:
+    """Write a warning to stderr as a remark, as `warnings.showwarning` calls it."""
     say(f"note: {message}")

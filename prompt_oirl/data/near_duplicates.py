@@ -108,20 +108,6 @@ def _likely_close_pairs(
     return first[close], second[close]
 
 
-def connected_groups(left: np.ndarray, right: np.ndarray, size: int) -> np.ndarray:
-    """Connected component, int64 (size,), of each of the nodes 0..size-1 whose edges are the pairs left[i], right[i]."""
-    graph = coo_matrix((np.ones(len(left), dtype=bool), (left, right)), shape=(size, size))
-    return in_order_of_appearance(connected_components(graph, directed=False)[1])
-
-
-def joined_groups(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    """The finest grouping int64 (n,) in which what either grouping (n,) puts together stays together."""
-    if not len(a):
-        return np.zeros(0, dtype=np.int64)
-    others = b + int(a.max()) + 1  # an item joins its two groups
-    return in_order_of_appearance(connected_groups(a, others, int(others.max()) + 1)[a])
-
-
 def in_order_of_appearance(keys: Sequence | np.ndarray) -> np.ndarray:
     """Renumber arbitrary keys 0, 1, 2, ... by first appearance, int64 (n,)."""
     seen: dict = {}

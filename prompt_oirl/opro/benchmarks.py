@@ -1,7 +1,8 @@
-"""Question files of OPRO's benchmarks: BIG-Bench Hard, MMLU, AQuA and MultiArith (data folder of google-deepmind/opro).
+"""Question files of OPRO's benchmarks: BIG-Bench Hard, MMLU, AQuA and MultiArith (data folder of
+google-deepmind/opro).
 
-They lie in data/fetched/opro/data. Every question carries its options in its text, so an answer can be graded again from
-the log alone. None of them brings a split.
+They lie in data/fetched/opro/data. Every question carries its options in its text, so an answer can be graded
+again from the log alone. None of them brings a split.
 """
 
 from __future__ import annotations

@@ -1,7 +1,8 @@
 """From an optimizer's output to a candidate: parse, normalise, and accept it or say why not.
 
-Unlike the published code (specification of OPRO, 1.6 and 1.7) an output without an instruction is no candidate, nested
-brackets stay whole, the initial instructions count as seen, and every rejection has a recorded reason.
+Unlike the published code (specification of OPRO, 1.6 and 1.7) an output without an instruction is no
+candidate, nested brackets stay whole, the initial instructions count as seen, and every rejection has a
+recorded reason.
 """
 
 from __future__ import annotations
@@ -50,7 +51,8 @@ def _bracketed(output: str) -> str | None:
 
 
 def normalise(text: str) -> str:
-    """One line of NFC text: no control characters, asterisks of bold print, bullets or quotes around it; a capital first."""
+    """One line of NFC text: no control characters, asterisks of bold print, bullets or quotes around it; a
+    capital first."""
     text = unicodedata.normalize("NFC", "".join(c if _plain(c) else " " for c in text).replace("**", ""))
     while True:
         before = text
@@ -70,7 +72,8 @@ def _plain(character: str) -> bool:
 
 @dataclass
 class CandidateFilter:
-    """Accepts each new instruction once. `position` is part of its id; `no_digits`: numbers leak answers of number tasks."""
+    """Accepts each new instruction once. `position` is part of its id; `no_digits`: numbers leak answers of
+    number tasks."""
 
     position: str
     no_digits: bool

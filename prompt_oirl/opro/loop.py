@@ -1,7 +1,8 @@
-"""The loop: show the trajectory, sample instructions, score the new ones, until steps or patience run out (OPRO, Section 2).
+"""The loop: show the trajectory, sample instructions, score the new ones, until steps or patience run out
+(OPRO, Section 2).
 
-Everything random is drawn from (seed, step), and both the optimizer's outputs and the scorer's answers are kept as they
-come, so a run that was killed repeats its past for nothing and goes on as if it had not been.
+Everything random is drawn from (seed, step), and both the optimizer's outputs and the scorer's answers are
+kept as they come, so a run that was killed repeats its past for nothing and goes on as if it had not been.
 """
 
 from __future__ import annotations
@@ -41,14 +42,15 @@ class LoopSettings:
     end_temperature: float | None = None
     """With it the temperature goes in even steps from --loop.temperature to this one."""
     exemplar_policy: Policy = "random"
-    """random: new ones in each step; constant: the same in all; hardest: most often failed so far; current_hardest: most
-    often failed by the instructions now shown."""
+    """random: new ones in each step; constant: the same in all; hardest: most often failed so far;
+    current_hardest: most often failed by the instructions now shown."""
     patience: int | None = None
     """Stop after so many steps without a better train score."""
     finalists: int = 8
     """So many of the best on train are measured on validation, besides the initial instructions."""
     max_scored: int | None = None
-    """Stop after so many scored instructions, initial ones included: the same scorer calls whatever else differs."""
+    """Stop after so many scored instructions, initial ones included: the same scorer calls whatever else
+    differs."""
 
     def __post_init__(self) -> None:
         for name in ("steps", "samples", "finalists", "patience", "max_scored"):
@@ -109,7 +111,8 @@ class Run:
 
 
 def optimise(run: Run) -> Run:
-    """Run the loop, then choose on validation and measure on test; a spent budget ends it early and is told in `stopped`."""
+    """Run the loop, then choose on validation and measure on test; a spent budget ends it early and is told
+    in `stopped`."""
     try:
         _search(run)
         _choose(run)

@@ -1,8 +1,9 @@
-"""The meta-prompt: what the optimizer reads, the trajectory of scored instructions and exemplars (OPRO, Section 4.2).
+"""The meta-prompt: what the optimizer reads, the trajectory of scored instructions and exemplars (OPRO,
+Section 4.2).
 
-Three layouts after the published ones (Figs. 22, 3 and 21): `chat` for chat models, `bracket` for models that keep to a
-format of square brackets, `completion` for pre-trained models. All wording is our own, and it says only what is true of
-the settings: the order, the range of the scores, how the exemplars were picked.
+Three layouts after the published ones (Figs. 22, 3 and 21): `chat` for chat models, `bracket` for models that
+keep to a format of square brackets, `completion` for pre-trained models. All wording is our own, and it says
+only what is true of the settings: the order, the range of the scores, how the exemplars were picked.
 """
 
 from __future__ import annotations

@@ -1,7 +1,9 @@
-"""OPRO as a plain optimiser (Section 3): solutions and their values in the meta-prompt, new solutions out of it.
+"""OPRO as a plain optimiser (Section 3): solutions and their values in the meta-prompt, new solutions out of
+it.
 
-`regression` and `tours` are the published problems. The loop differs from that of instructions in what ends it: the known
-optimum, the steps, or a whole step without one valid solution (the published code then asks for ever).
+`regression` and `tours` are the published problems. The loop differs from that of instructions in what ends
+it: the known optimum, the steps, or a whole step without one valid solution (the published code then asks for
+ever).
 """
 
 from __future__ import annotations
@@ -23,21 +25,28 @@ class Problem(Protocol[Solution]):
 
     max_pairs: int
 
-    def meta_prompt(self, shown: Sequence[tuple[Solution, float]]) -> str: ...
+    def meta_prompt(self, shown: Sequence[tuple[Solution, float]]) -> str:
+        """What the optimizer is asked."""
 
     def parse(self, output: str) -> Solution | str:
         """A solution, or the reason why there is none."""
 
-    def value(self, solution: Solution) -> float: ...
+    def value(self, solution: Solution) -> float:
+        """What is to become small."""
 
-    def is_optimum(self, solution: Solution) -> bool: ...
+    def is_optimum(self, solution: Solution) -> bool:
+        """Whether the search may end."""
 
-    def shown(self, solution: Solution) -> str: ...
+    def shown(self, solution: Solution) -> str:
+        """The solution as text."""
 
 
 @dataclass
-class Path(Generic[Solution]):
-    """Everything that was proposed. `steps` is the number of steps to the optimum, 0 if a start was it, None if not reached."""
+class SearchPath(Generic[Solution]):
+    """Everything that was proposed.
+
+    `steps` is the number of steps to the optimum, 0 if a start was it, None if it was not reached.
+    """
 
     problem: Problem[Solution]
     found: list[tuple[int, Solution, float]] = field(default_factory=list)
@@ -46,10 +55,12 @@ class Path(Generic[Solution]):
     stopped: str = ""
 
     def best(self) -> tuple[Solution, float]:
+        """The best solution and its value."""
         _, solution, value = min(self.found, key=lambda row: row[2])
         return solution, value
 
     def rows(self) -> Iterator[dict[str, Any]]:
+        """One row per solution in the order they came, with the best value so far."""
         best = float("inf")
         for step, solution, value in self.found:
             best = min(best, value)
@@ -69,9 +80,19 @@ def minimise(
     samples: int = 8,
     temperature: float = 1.0,
     attempts: int = 5,
-) -> Path[Solution]:
-    """Until the optimum is found. A step asks for `samples` new solutions, at most `attempts` times as often."""
-    path: Path[Solution] = Path(problem)
+) -> SearchPath[Solution]:
+    """Search until the optimum is found.
+
+    Parameters
+    ----------
+    starts : solutions that are known at the beginning
+    steps : steps at most
+    samples : new solutions asked for in each step, at a sampling temperature of `temperature`
+    attempts : a step samples at most so many times as often
+
+    Raises: InputError if a whole step gives no valid solution.
+    """
+    path: SearchPath[Solution] = SearchPath(problem)
     seen: set[Solution] = set()
     for solution in starts:
         if solution not in seen:
@@ -91,7 +112,7 @@ def minimise(
 
 
 def _step(
-    path: Path[Solution],
+    path: SearchPath[Solution],
     seen: set[Solution],
     step: int,
     proposer: Proposer,
@@ -122,6 +143,7 @@ def _step(
     if valid == 0:
         reasons = ", ".join(sorted({reason for s, reason in path.rejected if s == step}))
         raise InputError(
-            f"step {step}: none of {at} outputs of {proposer.name} was a valid solution ({reasons}); use a stronger optimizer"
+            f"step {step}: none of {at} outputs of {proposer.name} was a valid solution ({reasons}); "
+            "use a stronger optimizer"
         )
     return hit

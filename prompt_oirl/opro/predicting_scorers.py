@@ -16,7 +16,7 @@ from prompt_oirl.data.prompts import Prompt
 from prompt_oirl.data.questions import Question
 from prompt_oirl.io.files import InputError
 from prompt_oirl.llms import item_seed
-from prompt_oirl.opro.prompt_rewards import FEWEST, Measured, PromptRewards, rank_correlation
+from prompt_oirl.opro.prompt_rewards import MIN_INSTRUCTIONS, Measured, PromptRewards, rank_correlation
 from prompt_oirl.opro.scorers import Score, Scorer
 from prompt_oirl.opro.tasks import Parts, Task
 
@@ -55,10 +55,10 @@ class RewardModelScorer:
     def __init__(self, rewards: PromptRewards, cells: Cells, groups: dict[str, int]):
         measured = Measured.of(cells)
         remedy = "measure more instructions (opro_step2_evaluate_prompts.py), or use --score_by hybrid"
-        if len(measured.prompts) < FEWEST:
+        if len(measured.prompts) < MIN_INSTRUCTIONS:
             raise InputError(
                 f"--score_by reward_model: --reward_log holds {len(measured.prompts)} instructions on questions that may be "
-                f"learned from, at least {FEWEST} are needed; {remedy}"
+                f"learned from, at least {MIN_INSTRUCTIONS} are needed; {remedy}"
             )
         clusters = np.array([groups[text] for text in measured.questions])
         self.correlation = rank_correlation(measured.labels, rewards.fit(measured), clusters)
@@ -90,7 +90,8 @@ class RewardModelScorer:
 class HybridScorer:
     """Ranks every candidate not yet measured, measures the few best and some at random, learns from them.
 
-    Until there are enough measurements, and whenever predictions do not rank left-out instructions, all picks are random.
+    Until there are enough measurements, and whenever predictions do not rank left-out instructions, all picks
+    are random.
     """
 
     name = "hybrid"
@@ -157,7 +158,7 @@ class HybridScorer:
 
     def _refit(self, step: int) -> None:
         measured = Measured.of(self._cells)
-        if len(measured.prompts) < FEWEST:
+        if len(measured.prompts) < MIN_INSTRUCTIONS:
             return
         self._last_fit = step
         predicted = self._rewards.fit(measured)
@@ -171,7 +172,8 @@ def load_scorer(
     kind: str, measure: Scorer, rewards: PromptRewards, rows: Sequence[Interaction], llm: str, task: Task,
     parts: Parts, seed: int,
 ) -> Scorer:  # fmt: skip
-    """The scorer of a run by its name: llm (which is `measure`), reward_model or hybrid; `rows` is what they learn from."""
+    """The scorer of a run by its name: llm (which is `measure`), reward_model or hybrid; `rows` is what they
+    learn from."""
     if kind == "llm":
         return measure
     cells = cells_for(parts, rows, llm)

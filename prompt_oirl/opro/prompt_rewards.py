@@ -1,8 +1,9 @@
 """Predicted accuracy of instructions that nobody measured, and how well such predictions rank.
 
-An ensemble of reward models r(question, prompt) (Prompt-OIRL, Section 3) learns from measured answers; each member sees
-another resample of the instructions, so where members disagree, the instruction is unlike those they learned from. A
-search exploits whatever a model is wrong about: hence the lower bound, mean minus beta times spread.
+An ensemble of reward models r(question, prompt) (Prompt-OIRL, Section 3) learns from measured answers; each
+member sees another resample of the instructions, so where members disagree, the instruction is unlike those
+they learned from. A search exploits whatever a model is wrong about: hence the lower bound, mean minus beta
+times spread.
 """
 
 from __future__ import annotations
@@ -17,10 +18,12 @@ from prompt_oirl import reward_models
 from prompt_oirl.features.embedders import load_embedder
 from prompt_oirl.io.files import InputError
 from prompt_oirl.reward_models import TrainingSet
+from prompt_oirl.stats.cells import mean_labels
 from prompt_oirl.stats.metrics import interval
 
-FEWEST = 8  # instructions; with fewer, leaving some out says nothing
-WORDS = 4096  # columns that word 1-2-grams are hashed to
+ModelName = Literal["ridge", "xgboost", "lightgbm", "linear", "mlp"]
+MIN_INSTRUCTIONS = 8  # with fewer, leaving some out says nothing
+WORD_COLUMNS = 4096  # that word 1-2-grams are hashed to
 PENALTIES = (0.03, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0)
 
 
@@ -28,8 +31,9 @@ PENALTIES = (0.03, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0)
 class RewardSettings:
     """How instructions are predicted, and when predictions are trusted."""
 
-    model: Literal["ridge", "xgboost", "lightgbm", "linear", "mlp"] = "ridge"
-    """The reward model; ridge adds an instruction's effect to a question's difficulty, the others are those of step 4."""
+    model: ModelName = "ridge"
+    """The reward model; ridge adds an instruction's effect to a question's difficulty, the others are those
+    of step 4."""
     embedder: str = "minilm"
     """Of questions and instructions: minilm, or a sentence-transformers folder or hub id."""
     members: int = 12
@@ -66,19 +70,19 @@ class Measured:
     @classmethod
     def of(cls, cells: Iterable[tuple[str, str, float]]) -> Measured:
         """From (question, prompt, success) triples; repeats are averaged."""
-        question_row: dict[str, int] = {}
-        prompt_column: dict[str, int] = {}
-        found = [
-            (question_row.setdefault(q, len(question_row)), prompt_column.setdefault(p, len(prompt_column)), value)
-            for q, p, value in cells
-        ]  # fmt: skip
-        total, count = (np.zeros((len(question_row), len(prompt_column))) for _ in range(2))
-        if found:
-            i, j, value = (np.array(part) for part in zip(*found))
-            np.add.at(total, (i, j), value)
-            np.add.at(count, (i, j), 1)
-        with np.errstate(invalid="ignore"):
-            return cls(list(question_row), list(prompt_column), (total / count).astype(np.float32))
+        triples = list(cells)
+        questions, row = first_seen(q for q, _, _ in triples)
+        prompts, column = first_seen(p for _, p, _ in triples)
+        values = np.array([value for _, _, value in triples], dtype=np.float64)
+        labels, _ = mean_labels(row, column, values, (len(questions), len(prompts)))
+        return cls(questions, prompts, labels.astype(np.float32))
+
+
+def first_seen(texts: Iterable[str]) -> tuple[list[str], np.ndarray]:
+    """Distinct texts in the order they come, and the number of each text's among them, int64 (n,)."""
+    number: dict[str, int] = {}
+    numbers = [number.setdefault(text, len(number)) for text in texts]
+    return list(number), np.array(numbers, dtype=np.int64)
 
 
 class TextVectors:
@@ -90,6 +94,7 @@ class TextVectors:
 
     @classmethod
     def load(cls, embedder: str) -> TextVectors:
+        """From an embedder's name; tfidf is refused."""
         if embedder == "tfidf":
             raise InputError("--reward.embedder tfidf: it cannot place new words; give minilm or a folder")
         return cls(load_embedder(embedder).encode)
@@ -102,21 +107,26 @@ class TextVectors:
         return np.array([self._known[text] for text in texts], dtype=np.float32)
 
     def prompts(self, texts: Sequence[str]) -> np.ndarray:
-        """Embedding beside hashed word 1-2-grams, unit vectors float32 (m, d + WORDS): a style hangs on single words."""
+        """Embedding beside hashed word 1-2-grams, unit vectors float32 (m, d + WORD_COLUMNS): a style hangs
+        on single words."""
         from sklearn.feature_extraction.text import HashingVectorizer
 
         words = HashingVectorizer(
-            n_features=WORDS, ngram_range=(1, 2), token_pattern=r"\w+", dtype=np.float32
+            n_features=WORD_COLUMNS, ngram_range=(1, 2), token_pattern=r"\w+", dtype=np.float32
         )
         counted = words.transform(texts).toarray()
         return np.concatenate([self.questions(texts), counted], 1) / np.float32(np.sqrt(2))
 
 
 class AdditiveRidge:
-    """r(question, prompt) = base rate + difficulty of the question + effect of the prompt, each by ridge regression on its
-    vector; the penalty is the one with the least leave-one-out error."""
+    """r(question, prompt) = base rate + difficulty of the question + effect of the prompt.
+
+    Difficulty and effect are ridge regressions on the vectors; the penalty is the one with the least
+    leave-one-out error.
+    """
 
     def fit(self, train: TrainingSet) -> None:
+        """Learn from the known labels, weighted."""
         labels = np.where(train.weights > 0, train.labels, 0).astype(np.float64)
         weights = train.weights.astype(np.float64)
         self.base = (weights * labels).sum() / weights.sum()
@@ -131,6 +141,7 @@ class AdditiveRidge:
         self.of_prompt = _ridge(train.prompts, effect, answered)
 
     def predict(self, questions: np.ndarray, prompts: np.ndarray) -> np.ndarray:
+        """Success probabilities float64 (n, m) for vectors of questions (n, d) and prompts (m, e)."""
         scores = self.base + (questions @ self.of_question)[:, None] + prompts @ self.of_prompt
         return np.clip(scores, 0, 1)
 
@@ -152,7 +163,7 @@ def _ridge(x: np.ndarray, y: np.ndarray, weights: np.ndarray) -> np.ndarray:
 
 
 class PromptRewards:
-    """The ensemble."""
+    """The ensemble: `fit` before `predict`."""
 
     def __init__(self, settings: RewardSettings, vectors: TextVectors, seed: int = 0):
         self.settings, self._vectors, self._seed = settings, vectors, seed
@@ -160,11 +171,15 @@ class PromptRewards:
 
     @property
     def fitted(self) -> bool:
+        """Whether `predict` may be called."""
         return bool(self._members)
 
     def fit(self, measured: Measured) -> np.ndarray:
-        """Train every member; returns what the members that did not draw an instruction predict of it, float64
-        (questions, prompts), NaN for one that all of them drew."""
+        """Train every member.
+
+        Returns: what the members that did not draw an instruction predict of it, float64 (questions,
+        prompts), NaN for one that all of them drew.
+        """
         questions, prompts = (
             self._vectors.questions(measured.questions),
             self._vectors.prompts(measured.prompts),
@@ -192,17 +207,20 @@ class PromptRewards:
         return reward_models.make(self.settings.model, seed=self._seed + member)
 
     def forget(self) -> None:
+        """Drop all members."""
         self._members = []
 
     def predict(self, questions: Sequence[str], prompts: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
-        """Success probabilities float64 (n, m), and the members' spread of each instruction's mean, float64 (m,)."""
+        """Success probabilities float64 (n, m), and the members' spread of each instruction's mean, float64
+        (m,)."""
         q, p = self._vectors.questions(questions), self._vectors.prompts(prompts)
         scores = np.array([member.predict(q, p) for member in self._members], dtype=np.float64)
         return scores.mean(0), scores.mean(1).std(0)
 
 
 def spearman(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    """Rank correlation of the rows of a and b (r, m), ties averaged; NaN where a row is constant. float64 (r,)."""
+    """Rank correlation float64 (r,) of the rows of a and b (r, m), ties averaged; NaN where a row is
+    constant."""
     from scipy.stats import rankdata
 
     x, y = (rankdata(v, axis=1) for v in (np.atleast_2d(a), np.atleast_2d(b)))
@@ -216,8 +234,16 @@ def rank_correlation(
 ) -> tuple[float, float, float]:
     """Spearman's rho between measured and predicted accuracies of instructions, with its 95 % interval.
 
-    Cells (questions, prompts); an instruction's accuracy is its mean over the questions it was asked. The interval
-    resamples groups of questions and instructions, both with replacement. Instructions without a prediction drop out.
+    An instruction's accuracy is its mean over the questions it was asked. The interval resamples groups of
+    questions and instructions, both with replacement.
+
+    Parameters
+    ----------
+    measured : float (n, P), success, NaN where an instruction was not asked
+    predicted : float (n, P); instructions with a NaN drop out
+    clusters : int (n,), group of every question
+
+    Returns: rho, low, high.
     """
     usable = ~np.isnan(predicted).any(0)
     measured, predicted = measured[:, usable], predicted[:, usable]

@@ -1,4 +1,5 @@
-"""The optimizer's side: asking it for instructions, and `proposals.jsonl`, from which a resumed run replays them."""
+"""The optimizer's side: asking it for instructions, and `proposals.jsonl`, from which a resumed run replays
+them."""
 
 from __future__ import annotations
 
@@ -7,13 +8,16 @@ import json
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Literal
 
 from prompt_oirl.data.log_store import cut_torn_line
 from prompt_oirl.io.files import InputError, read_jsonl
 from prompt_oirl.llms import LLM, Generation, item_seed
 from prompt_oirl.llms.budget import Budget
+from prompt_oirl.llms.options import ModelOptions
 from prompt_oirl.opro.candidates import MAX_OUTPUT
-from prompt_oirl.opro.scorers import ATTEMPTS, BudgetSpent
+from prompt_oirl.opro.scorers import ATTEMPTS, BudgetSpent, once
+from prompt_oirl.opro.stated_search import StatedSearch
 
 REMEDY = "delete the run's folder, or give --run another name"
 
@@ -69,31 +73,31 @@ class Proposer:
                 raise InputError(f"{self._path}: step {step} answers another meta-prompt; {REMEDY}")
             if (known.proposer, known.temperature) != (self.name, temperature):
                 raise InputError(
-                    f"{self._path}: step {step} was proposed by {known.proposer} at temperature {known.temperature:g}, not by "
-                    f"{self.name} at {temperature:g}; {REMEDY}"
+                    f"{self._path}: step {step} was proposed by {known.proposer} at temperature {known.temperature:g}, "
+                    f"not by {self.name} at {temperature:g}; {REMEDY}"
                 )
-        owed = [i for i in range(samples) if (step, i) not in self.known]
+        pending = [i for i in range(samples) if (step, i) not in self.known]
         for attempt in range(ATTEMPTS):
-            owed = self._ask(meta_prompt, digest, step, owed, temperature, attempt)
-        if len(owed) == samples:
+            pending = self._ask(meta_prompt, digest, step, pending, temperature, attempt)
+        if len(pending) == samples:
             raise InputError(
                 f"the optimizer {self.name} gave no answer at step {step}: check its server and run the same command again"
             )
         # A sample that fails for good among others that don't is left out, else it would block the run for ever.
         self._keep(
-            [self._proposal(step, i, temperature, digest, Generation("", "error", 0, 0)) for i in owed]
+            [self._proposal(step, i, temperature, digest, Generation("", "error", 0, 0)) for i in pending]
         )
         return [self.known[step, i] for i in range(samples)]
 
     def _ask(
-        self, meta_prompt: str, digest: str, step: int, owed: list[int], temperature: float, attempt: int
+        self, meta_prompt: str, digest: str, step: int, pending: list[int], temperature: float, attempt: int
     ) -> list[int]:
         """Ask for some samples; returns those that failed."""
         failed, at = [], 0
-        while at < len(owed):
+        while at < len(pending):
             if self._llm is None:
                 self._llm = self._load()
-            batch = owed[at : at + self._llm.batch_size]
+            batch = pending[at : at + self._llm.batch_size]
             tokens_out = self._budget.tokens_out / self._budget.calls if self._budget.calls else 100.0
             batch = batch[: self._budget.calls_left(len(batch), len(meta_prompt) / 4, tokens_out)]
             if not batch:
@@ -115,9 +119,16 @@ class Proposer:
 
     def _proposal(self, step: int, i: int, temperature: float, digest: str, answer: Generation) -> Proposal:
         return Proposal(
-            step, i, self.name, temperature, digest, answer.text[:MAX_OUTPUT], answer.finish_reason,
-            answer.tokens_in, answer.tokens_out,
-        )  # fmt: skip
+            step,
+            i,
+            self.name,
+            temperature,
+            digest,
+            answer.text[:MAX_OUTPUT],
+            answer.finish_reason,
+            answer.tokens_in,
+            answer.tokens_out,
+        )
 
     def _keep(self, proposals: list[Proposal]) -> None:
         if not proposals:
@@ -127,3 +138,12 @@ class Proposer:
             for proposal in proposals:
                 self.known[proposal.step, proposal.sample] = proposal
                 file.write(json.dumps(asdict(proposal), ensure_ascii=True) + "\n")
+
+
+def choose_optimizer(
+    kind: Literal["llm", "search"], search: StatedSearch, model: ModelOptions
+) -> tuple[str, Callable[[], LLM]]:
+    """Name of what proposes and how to load it: the stated search, or the model that --optimizer names."""
+    if kind == "search":
+        return search.name, lambda: search
+    return model.name(), once(lambda: model.load("optimizer."))

@@ -12,7 +12,7 @@ from prompt_oirl.io.files import InputError, atomic_write, on_one_line, write_cs
 from prompt_oirl.opro.candidates import ACCEPTED
 from prompt_oirl.opro.loop import START, Candidate, Run
 from prompt_oirl.opro.predicting_scorers import HybridScorer, RewardModelScorer
-from prompt_oirl.opro.prompt_rewards import FEWEST
+from prompt_oirl.opro.prompt_rewards import MIN_INSTRUCTIONS
 from prompt_oirl.opro.scorers import Spending
 from prompt_oirl.reports.figures import BLUE, GREY, ORANGE
 from prompt_oirl.stats.metrics import ClusterBootstrap
@@ -31,8 +31,9 @@ POOL = ["prompt_id", "role", "position", "text"]  # the columns of data/prompts.
 
 
 def write_tables(run: Run, folder: Path, proposer: str, scorer: str) -> list[Path]:
-    """candidates.csv (everything proposed), trajectory.csv (what was scored), steps.csv, result.csv, test_questions.csv,
-    instructions.csv, meta_prompts.txt; predictions.csv where a hybrid scorer predicted."""
+    """candidates.csv (everything proposed), trajectory.csv (what was scored), steps.csv, result.csv,
+    test_questions.csv, instructions.csv, meta_prompts.txt; predictions.csv where a hybrid scorer
+    predicted."""
     bootstrap = ClusterBootstrap(run.parts.clusters(run.parts.train), 0)
     rows = [candidate_row(c, bootstrap, run) for c in run.candidates]
     write_csv(folder / "candidates.csv", rows, CANDIDATES)
@@ -85,7 +86,8 @@ def candidate_row(c: Candidate, bootstrap: ClusterBootstrap, run: Run) -> dict[s
 
 
 def step_rows(run: Run, proposer: str) -> Iterator[dict[str, Any]]:
-    """Train accuracy of each step's new instructions: mean, standard deviation and best, and the best so far."""
+    """Train accuracy of each step's new instructions: mean, standard deviation and best, and the best so
+    far."""
     best = 0.0
     for step in sorted({c.step for c in run.candidates}):
         here = [c for c in run.candidates if c.step == step]
@@ -105,7 +107,8 @@ def step_rows(run: Run, proposer: str) -> Iterator[dict[str, Any]]:
 
 
 def result_rows(run: Run, proposer: str, scorer: str) -> Iterator[dict[str, Any]]:
-    """Test accuracy of the initial instructions and of the winner, and the winner's paired gain over the first one."""
+    """Test accuracy of the initial instructions and of the winner, and the winner's paired gain over the
+    first one."""
     if run.winner is None or run.winner.test is None:
         return
     groups = run.parts.clusters(run.parts.test)
@@ -145,7 +148,8 @@ def test_rows(run: Run) -> Iterator[dict[str, Any]]:
 
 
 def pooled_gain(tables: Sequence[Sequence[dict[str, str]]]) -> dict[str, Any] | None:
-    """The winners' mean test gain over several runs: every run's test questions count alike, resampled by group."""
+    """The winners' mean test gain over several runs: every run's test questions count alike, resampled by
+    group."""
     gains: dict[tuple[str, int], list[float]] = {}
     for table in tables:
         for row in table:
@@ -210,7 +214,8 @@ def _prediction_lines(run: Run) -> list[str]:
         left = sum(c.verdict == ACCEPTED and c.train is None for c in run.candidates)
         tried = ", ".join(f"{v:.2f} at step {s}" for s, v in run.scorer.correlations.items())
         ranks = (
-            tried or f"never tried, for fewer than {FEWEST} instructions were measured before the last step"
+            tried
+            or f"never tried, for fewer than {MIN_INSTRUCTIONS} instructions were measured before the last step"
         )
         return [
             f"Accepted but never measured: {left} instructions, which saved {left * len(run.parts.train):,} more. Rank "
@@ -238,7 +243,8 @@ def _code(text: str) -> str:
 
 
 def draw_steps(tables: Sequence[Sequence[dict[str, str]]], title: str, path: Path) -> Path:
-    """Train accuracy per step of one or several runs: best so far, mean over runs and spread; mean of the new ones."""
+    """Train accuracy per step of one or several runs: best so far, mean over runs and spread; mean of the new
+    ones."""
     from matplotlib.figure import Figure
     from matplotlib.ticker import MaxNLocator
 
@@ -247,7 +253,7 @@ def draw_steps(tables: Sequence[Sequence[dict[str, str]]], title: str, path: Pat
     figure = Figure(figsize=(7.2, 3.6), layout="constrained")
     axes = figure.add_subplot()
     last = max(int(table[-1]["step"]) for table in tables)
-    x = np.arange(START, last + 1)
+    x = np.arange(START, last + 1) + 1  # shown from 0, the initial instruction
     for column, label, colour in (
         ("best_so_far", "Best so far", BLUE),
         ("mean", "New instructions of the step", ORANGE),
@@ -262,8 +268,8 @@ def draw_steps(tables: Sequence[Sequence[dict[str, str]]], title: str, path: Pat
         low[known], high[known] = mean[known] - spread, mean[known] + spread
         axes.plot(x, 100 * mean, color=colour, label=label, marker="o", markersize=3)
         axes.fill_between(x, 100 * low, 100 * high, color=colour, alpha=0.15, linewidth=0)
-    axes.axvline(START + 0.5, color=GREY, linewidth=0.8, linestyle=":")
-    axes.set_xlabel("Step (left of the line: initial instruction)")
+    axes.axvline(0.5, color=GREY, linewidth=0.8, linestyle=":")
+    axes.set_xlabel("Step (0: initial instruction)")
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.set_ylabel("Train accuracy, %")
     axes.set_title(title, fontsize=10)

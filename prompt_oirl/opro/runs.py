@@ -6,6 +6,7 @@ import fcntl
 import json
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -21,12 +22,18 @@ from prompt_oirl.io.files import (
     on_one_line,
     read_csv,
     read_json,
+    sha256,
     write_csv,
 )
 from prompt_oirl.llms.generation import Decoding
 from prompt_oirl.llms.options import ModelOptions
 from prompt_oirl.opro import report
+from prompt_oirl.opro.loop import LoopSettings
+from prompt_oirl.opro.prompt_rewards import RewardSettings
 from prompt_oirl.opro.proposals import REMEDY
+from prompt_oirl.opro.tasks import Parts
+
+HOW_TO_RESUME = "the same command with a larger limit resumes"
 
 
 def check_names(task: str, run: str, llm: str | None) -> None:
@@ -45,6 +52,7 @@ def check_at_least(least: int, **flags: int) -> None:
 
 
 def check_temperature(flag: str, value: float) -> None:
+    """Refuse a sampling temperature that is none."""
     if not 0 <= value <= 10:
         raise InputError(f"{flag} {value}: give a number from 0 to 10")
 
@@ -81,13 +89,13 @@ def held_folder(folder: Path) -> Iterator[None]:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             raise InputError(
-                f"{folder}: this run is going on in another process; wait, or give --run another name"
+                f"{folder}: this run is in progress in another process; wait, or give --run another name"
             ) from None
         yield
 
 
 def check_settings(path: Path, settings: dict[str, Any], remedy: str = REMEDY) -> None:
-    """Refuse to go on in the folder of a run with other settings than these."""
+    """Refuse to resume in the folder of a run with other settings than these."""
     if path.is_file():
         old = read_json(path, remedy=remedy)
         if not isinstance(old, dict):
@@ -110,8 +118,51 @@ def _changes(old: Any, new: Any, name: str) -> Iterator[str]:
             yield f"--{name} {was} (now {now})"
 
 
+def search_settings(options: Any) -> dict[str, Any]:
+    """What decides the results of a run of step 1, besides its seed and its models; it must not change on
+    resuming.
+
+    `options` are the flags of step 1. Steps may change, where nothing hangs on them.
+    """
+    loop = asdict(options.loop)
+    if options.loop.end_temperature is None:
+        loop.pop("steps")
+    names = ["task", "position", "grader", "train_size", "validation_size", "test_size", "temperature"]
+    names += ["max_gen_len", "optimizer_max_gen_len", "initial", "score_by", "judge", "search_space"]
+    return {
+        **{name: getattr(options, name) for name in names},
+        "initial": list(options.initial),
+        "questions": options.questions and sha256(options.questions),
+        "loop": loop,
+        "meta": asdict(options.meta),
+        "reward": None if options.score_by == "llm" else asdict(options.reward),
+        "reward_log": [sha256(path) for path in options.reward_log],
+    }
+
+
+def most_calls(
+    parts: Parts, initial: int, loop: LoopSettings, reward: RewardSettings, score_by: str
+) -> dict[str, int]:
+    """The most scorer calls that a run can need, by part; rejected and logged ones come off.
+
+    `initial` is the number of initial instructions.
+    """
+    proposed = loop.steps * loop.samples
+    scored = {
+        "llm": initial + proposed,
+        "reward_model": 0,
+        "hybrid": initial + loop.steps * (reward.top + reward.explore),
+    }[score_by]
+    return {
+        "train": len(parts.train) * min(scored, initial + proposed, loop.max_scored or scored),
+        "validation": len(parts.validation) * (initial + min(loop.finalists, proposed)),
+        "test": len(parts.test) * (initial + 1),
+    }
+
+
 def summarise(parent: Path, title: str) -> None:
-    """result.csv, winners.csv (initial instructions and winners, for step 2) and accuracy_per_step.png over all seeds."""
+    """result.csv, winners.csv (initial instructions and winners, for step 2) and accuracy_per_step.png over
+    all seeds."""
     folders = sorted(parent.glob("seed*"), key=lambda path: int(path.name.removeprefix("seed")))
     done = [f for f in folders if (f / "steps.csv").is_file() and (f / "result.csv").is_file()]
     remedy = "run opro_step1_optimize_prompts.py again"
@@ -132,7 +183,9 @@ def summarise(parent: Path, title: str) -> None:
     pool = [report.pool_row(Prompt(i, text or "", position)) for i, text in tested.items()]
     write_csv(parent / "winners.csv", pool, report.POOL)
     tables = [read_csv(f / "steps.csv", remedy=remedy) for f in done]
-    report.draw_steps(tables, f"{title}, {len(tables)} run(s)", parent / "accuracy_per_step.png")
+    report.draw_steps(
+        tables, f"{title}, {len(tables)} run" + "s" * (len(tables) != 1), parent / "accuracy_per_step.png"
+    )
 
 
 def read_settings(path: Path) -> dict[str, Any]:

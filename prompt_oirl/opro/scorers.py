@@ -1,21 +1,21 @@
 """Scorers: how good is an instruction on these questions?
 
-`LLMScorer` measures: it asks the language model whatever the interaction log does not hold yet, so nothing is paid for
-twice, and every answer joins the log. A scorer may also leave a candidate without a score (None): a hybrid one ranks many
-by prediction and measures a few. Predicted scores never enter the log.
+`LLMScorer` measures: it asks the language model whatever the interaction log does not hold yet, so nothing is
+paid for twice, and every answer joins the log. A scorer may also leave a candidate without a score (None): a
+hybrid one ranks many by prediction and measures a few. Predicted scores never enter the log.
 """
 
 from __future__ import annotations
 
-import copy
 import fcntl
 import json
 import sys
 import unicodedata
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Literal, Protocol
 
@@ -45,8 +45,8 @@ class BudgetSpent(Exception):
 
 @dataclass(frozen=True)
 class Score:
-    """Of one instruction: a value in 0..1 for every question, float64 (n,), and the spread of predictions where they are
-    predicted."""
+    """Of one instruction: a value in 0..1 for every question, float64 (n,), and the spread of predictions
+    where they are predicted."""
 
     values: np.ndarray
     kind: Literal["measured", "predicted"]
@@ -70,16 +70,18 @@ class Scorer(Protocol):
         part: str,
         limit: int | None = None,
     ) -> list[Score | None]:
-        """Scores of at most `limit` prompts on these questions, None for the others. `part` is what they are for;
-        a negative step is of instructions that the user gave."""
+        """Scores of at most `limit` prompts on these questions, None for the others. `part` is what they are
+        for; a negative step is of instructions that the user gave."""
 
 
 @dataclass
 class Spending:
-    """`spent.jsonl`: how many answers each stage needed, and how many of them had to be asked for; no path, no file.
+    """`spent.jsonl`: how many answers each stage needed, and how many of them had to be asked for; no path,
+    no file.
 
-    A stage is written down before its first call and only once, so a run that was killed and resumed tells the same.
-    Totals are of the stages that this run came through; the file may hold others of a run with more or fewer steps.
+    A stage is written down before its first call and only once, so a run that was killed and resumed tells
+    the same. Totals are of the stages that this run came through; the file may hold others of a run with more
+    or fewer steps.
     """
 
     path: Path | None
@@ -92,11 +94,11 @@ class Spending:
             for row in read_jsonl(self.path, remedy="delete the run's folder and run the same command again"):
                 self.rows[row["step"], row["part"]] = row
 
-    def begin(self, step: int, part: str, needed: int, owed: int) -> None:
+    def begin(self, step: int, part: str, needed: int, pending: int) -> None:
         self.reached.add((step, part))
         if (step, part) in self.rows:
             return
-        row: dict[str, int | str] = {"step": step, "part": part, "needed": needed, "asked": owed}
+        row: dict[str, int | str] = {"step": step, "part": part, "needed": needed, "asked": pending}
         self.rows[step, part] = row
         if self.path is None:
             return
@@ -144,13 +146,28 @@ class SharedLog:
                         log_store.merge(self.files, [])
 
 
+@dataclass
 class LLMScorer:
-    """Measures by asking, the log first. `llm` is called when the first answer is owed, so a replay loads no model."""
+    """Measures by asking, the log first. `llm` is called when the first answer is pending, so a replay loads
+    no model.
 
-    name = "llm"
+    `values` holds the success of every answer that is known, by question id, instruction and position.
+    """
 
-    def __init__(
-        self,
+    llm: Callable[[], LLM]
+    llm_name: str
+    task: Task
+    decoding: Decoding
+    grader: str
+    log: SharedLog
+    budget: Budget
+    spending: Spending
+    values: dict[tuple[str, str, str], float] = field(default_factory=dict)
+    name: str = "llm"
+
+    @classmethod
+    def from_log(
+        cls,
         llm: Callable[[], LLM],
         llm_name: str,
         task: Task,
@@ -159,23 +176,29 @@ class LLMScorer:
         log: SharedLog,
         budget: Budget,
         spending: Spending,
-        known: Iterable[Interaction] = (),
-    ):
-        self._load = llm
-        self._llm: LLM | None = None
-        self._llm_name, self._task, self._decoding, self._grader = llm_name, task, decoding, grader
-        self._log, self._budget, self._spending = log, budget, spending
-        self._values: dict[tuple[str, str, str], float] = {}
-        self._questions = {q.id: q for q in task.questions}
-        logged = list(log.files.rows())
-        for row in logged:
+        known: Sequence[Interaction] = (),
+    ) -> LLMScorer:
+        """A scorer that knows the answers of its log and of others.
+
+        Parameters
+        ----------
+        llm : loads the language model; called once, at the first answer that the logs lack
+        llm_name : name of the language model in the logs
+        grader : strict, original or opro; answers that another grader judged are graded again
+        log : read now, extended by every answer that is asked for
+        known : rows of other logs; those of another llm or decoding are passed over
+
+        Raises: InputError if the log was drawn with another decoding, or holds other questions under the
+        task's ids.
+        """
+        scorer = cls(once(llm), llm_name, task, decoding, grader, log, budget, spending)
+        for row in list(log.files.rows()):
             if Decoding.of(row) != decoding:
                 raise InputError(
                     f"{log.files.merged} holds answers drawn with {Decoding.of(row)}, not with {decoding}: "
                     "give --llm another name"
                 )
-            self._learn(row, log.files.merged)
-        known = list(known)
+            scorer._learn(row, log.files.merged)
         usable = [r for r in known if r.llm == llm_name and Decoding.of(r) == decoding and r.sample == 0]
         if known and not usable:
             print(
@@ -183,7 +206,12 @@ class LLMScorer:
                 file=sys.stderr,
             )
         for row in usable:
-            self._learn(row, Path("the known log"))
+            scorer._learn(row, Path("the known log"))
+        return scorer
+
+    @cached_property
+    def _questions(self) -> dict[str, Question]:
+        return {q.id: q for q in self.task.questions}
 
     def _learn(self, row: Interaction, where: Path) -> None:
         question = self._questions.get(row.question_id)
@@ -191,21 +219,20 @@ class LLMScorer:
             return
         if row.question != question.text:
             raise InputError(
-                f"{where}: {row.question_id} is another question there than in task {self._task.name}; give --llm another name"
+                f"{where}: {row.question_id} is another question there than in task {self.task.name}; "
+                "give --llm another name"
             )
         value = row.correct
-        if (row.grader, row.gold) != (self._grader, question.gold):
+        if (row.grader, row.gold) != (self.grader, question.gold):
             if row.answer is None:
                 return
-            verdict = grading.verdict(self._grader, row.answer, question.gold, question.kind, question.text)
+            verdict = grading.verdict(self.grader, row.answer, question.gold, question.kind, question.text)
             value = float(verdict)
-        self._values.setdefault((row.question_id, _nfc(row.prompt), row.position), value)
+        self.values.setdefault((row.question_id, _nfc(row.prompt), row.position), value)
 
     def with_spending(self, spending: Spending) -> LLMScorer:
         """The same scorer for another run: what one learns the other knows."""
-        other = copy.copy(self)
-        other._spending = spending
-        return other
+        return replace(self, spending=spending)
 
     def score(
         self,
@@ -216,43 +243,52 @@ class LLMScorer:
         limit: int | None = None,
     ) -> list[Score | None]:
         items = [Item(question, prompt, 0) for prompt in prompts[:limit] for question in asked]
-        owed = [item for item in items if _key(item) not in self._values]
-        self._spending.begin(step, part, len(items), len(owed))
-        if owed:
-            self._ask(owed, f"step {step}, {part}", refuse_long=step < 0)
+        pending = [item for item in items if _key(item) not in self.values]
+        self.spending.begin(step, part, len(items), len(pending))
+        if pending:
+            self._ask(pending, f"step {step}, {part}", refuse_long=step < 0)
         scores: list[Score | None] = []
         for prompt in prompts[:limit]:
-            values = [self._values[_key(Item(question, prompt, 0))] for question in asked]
+            values = [self.values[_key(Item(question, prompt, 0))] for question in asked]
             scores.append(Score(np.array(values, dtype=np.float64), "measured"))
         return scores + [None] * (len(prompts) - len(scores))
 
-    def owed(self, prompts: Sequence[Prompt], asked: Sequence[Question]) -> int:
+    def count_pending(self, prompts: Sequence[Prompt], asked: Sequence[Question]) -> int:
         """How many answers the log lacks."""
-        return sum(_key(Item(q, prompt, 0)) not in self._values for prompt in prompts for q in asked)
+        return sum(_key(Item(q, prompt, 0)) not in self.values for prompt in prompts for q in asked)
 
-    def _ask(self, owed: Sequence[Item], label: str, refuse_long: bool) -> None:
-        if self._llm is None:
-            self._llm = self._load()
-        if isinstance(self._llm, TransformersLLM):
-            check_room(self._llm, owed, self._task.separator, refuse_long)
+    def _ask(self, pending: Sequence[Item], label: str, refuse_long: bool) -> None:
+        llm = self.llm()
+        if isinstance(llm, TransformersLLM):
+            check_room(llm, pending, self.task.separator, refuse_long)
         failures: Counter[str] = Counter()
         for _ in range(ATTEMPTS):
-            with tqdm(total=len(owed), desc=label, disable=None, leave=False) as bar:
+            with tqdm(total=len(pending), desc=label, disable=None, leave=False) as bar:
                 failures = generation.answer_items(
-                    owed, self._llm, self._llm_name, self._task.name, self._decoding, self._grader, self._task.separator,
-                    self._budget, self._log.part, bar, lambda row: self._learn(row, self._log.part),
-                )  # fmt: skip
-            answered = len(owed)
-            owed = [item for item in owed if _key(item) not in self._values]
-            if not failures or len(owed) == answered:
+                    pending,
+                    llm,
+                    self.llm_name,
+                    self.task.name,
+                    self.decoding,
+                    self.grader,
+                    self.task.separator,
+                    self.budget,
+                    self.log.part,
+                    bar,
+                    lambda row: self._learn(row, self.log.part),
+                )
+            answered = len(pending)
+            pending = [item for item in pending if _key(item) not in self.values]
+            if not failures or len(pending) == answered:
                 break
         generation.check_complete(failures)
-        if owed:
-            raise BudgetSpent(f"the scorer's {self._budget.why_stopped()}")
+        if pending:
+            raise BudgetSpent(f"the scorer's {self.budget.why_stopped()}")
 
 
 def check_room(llm: TransformersLLM, items: Sequence[Item], separator: str, refuse: bool) -> None:
-    """Refuse, or tell on stderr, an instruction that with some question leaves no room for an answer: that counts as wrong."""
+    """Refuse, or tell on stderr, an instruction that with some question leaves no room for an answer: that
+    counts as wrong."""
     longest: dict[str, tuple[int, Item]] = {}
     for item in items:
         size = len(llm.encode(conversation(item.question.text, item.prompt, separator)))

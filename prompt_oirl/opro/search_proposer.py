@@ -1,8 +1,9 @@
 """A proposer for machines without a language model able to propose: a stated search over phrases.
 
-It stands in the optimizer's place behind the same call, and like an optimizer it learns of earlier instructions from the
-text of the meta-prompt alone: it picks parents among the shown instructions by their shown score and adds, drops,
-replaces or crosses clauses, new ones coming from the list below. Every output of a run names it `phrase-search`.
+It stands in the optimizer's place behind the same call, and like an optimizer it learns of earlier
+instructions from the text of the meta-prompt alone: it picks parents among the shown instructions by their
+shown score and adds, drops, replaces or crosses clauses, new ones coming from the list below. Every output of
+a run names it `phrase-search`.
 """
 
 from __future__ import annotations
@@ -75,8 +76,8 @@ def read_pairs(meta_prompt: str, layout: Layout) -> list[tuple[str, float | None
 class PhraseSearch(StatedSearch):
     """Reads the scored instructions of the meta-prompt and answers with one new instruction.
 
-    Temperature 0 edits the best parent once, the same for every seed; higher ones look further down the ranking and edit
-    more often.
+    Temperature 0 edits the best parent once, the same for every seed; higher ones look further down the
+    ranking and edit more often.
     """
 
     name = NAME

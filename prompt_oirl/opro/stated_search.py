@@ -10,7 +10,8 @@ from prompt_oirl.llms import Conversation, Generation, item_seed
 
 
 class StatedSearch(ABC):
-    """An `LLM` that is none: it sees nothing but the meta-prompt, the last turn, and is random by the seed alone."""
+    """An `LLM` that is none: it sees nothing but the meta-prompt, the last turn, and is random by the seed
+    alone."""
 
     name: str
     batch_size = 64

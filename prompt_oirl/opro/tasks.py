@@ -1,4 +1,5 @@
-"""Tasks: questions with golds, cut into a train, a validation and a test part that share no group of near-duplicates.
+"""Tasks: questions with golds, cut into a train, a validation and a test part that share no group of
+near-duplicates.
 
 Instructions are scored on train, the winner is chosen on validation, and test is touched once, at the end.
 """
@@ -19,10 +20,6 @@ from prompt_oirl.io.files import InputError, Paths
 from prompt_oirl.llms import item_seed
 from prompt_oirl.opro import benchmarks
 
-ANSWER_WORDS = {
-    "number": "a number", "choice": "the letter of an option", "bool": "yes or no, true or false, valid or invalid",
-    "text": "a short text",
-}  # fmt: skip
 _DESCRIPTIONS = {
     "gsm8k": "math word problems of grade-school level",
     "svamp": "short arithmetic word problems",
@@ -35,8 +32,8 @@ _DESCRIPTIONS = {
 
 @dataclass(frozen=True)
 class Task:
-    """Questions of one benchmark. `description` tells an optimizer what they are about; `separator` stands between a
-    question and an instruction that follows it."""
+    """Questions of one benchmark. `description` tells an optimizer what they are about; `separator` stands
+    between a question and an instruction that follows it."""
 
     name: str
     questions: tuple[Question, ...]
@@ -56,7 +53,8 @@ def names() -> list[str]:
 
 
 def load_task(name: str, paths: Paths, own_questions: Path | None = None) -> Task:
-    """A task by name: gsm8k, svamp, mawps, arith, multiarith, aqua, bbh_<task>, mmlu_<category or subject>, or own."""
+    """A task by name: gsm8k, svamp, mawps, arith, multiarith, aqua, bbh_<task>, mmlu_<category or subject>,
+    or own."""
     if own_questions is not None:
         asked = questions.load_own_questions(own_questions, name)
         return Task(name, tuple(asked), f"questions of the kind {name.replace('_', ' ')}")
@@ -81,8 +79,9 @@ def load_task(name: str, paths: Paths, own_questions: Path | None = None) -> Tas
 
 @dataclass(frozen=True)
 class Parts:
-    """The questions of a run. `groups` (id of any of the task's questions -> group) is what intervals resample; `left_out` counts questions
-    that were not taken because a near-duplicate stands in an earlier part."""
+    """The questions of a run. `groups` (id of any of the task's questions -> group) is what intervals
+    resample; `left_out` counts questions that were not taken because a near-duplicate stands in an earlier
+    part."""
 
     train: tuple[Question, ...]
     validation: tuple[Question, ...]
@@ -98,8 +97,8 @@ class Parts:
 def divide(task: Task, train: int, validation: int, test: int, seed: int) -> Parts:
     """Draw the three parts at random from `seed`, whole groups apart.
 
-    Splits that the data bring are kept (validation comes out of train where there is none); data without splits are cut
-    here, group by group. Parts shrink evenly where there are too few questions.
+    Splits that the data bring are kept (validation comes out of train where there is none); data without
+    splits are cut here, group by group. Parts shrink evenly where there are too few questions.
     """
     for part, size in (("train", train), ("validation", validation), ("test", test)):
         if size < 1:
@@ -144,8 +143,8 @@ def divide(task: Task, train: int, validation: int, test: int, seed: int) -> Par
 def question_groups(asked: Sequence[Question]) -> list[int]:
     """Group of every question: the data's own where given, else near-duplicate clusters.
 
-    Where one cluster would hold more than a fifth of the questions, they are all built on one template; then only
-    identical texts are one group.
+    Where one cluster would hold more than a fifth of the questions, they are all built on one template; then
+    only identical texts are one group.
     """
     if all(q.group is not None for q in asked):
         return _numbered([str(q.group) for q in asked])

@@ -1,4 +1,5 @@
-"""Travelling salesman by prompting (OPRO, Section 3.2): shorter tours from earlier ones, with an exact solver beside them."""
+"""Travelling salesman by prompting (OPRO, Section 3.2): shorter tours from earlier ones, beside an exact
+solver."""
 
 from __future__ import annotations
 
@@ -6,10 +7,12 @@ import random
 import re
 from collections.abc import Sequence
 from itertools import pairwise
+from typing import Any
 
 import numpy as np
 
 from prompt_oirl.llms import item_seed
+from prompt_oirl.opro.minimise import START, SearchPath
 from prompt_oirl.opro.stated_search import StatedSearch
 
 Tour = tuple[int, ...]
@@ -49,20 +52,24 @@ class TourProblem:
         return list(dict.fromkeys(drawn))[:count]
 
     def value(self, solution: Tour) -> float:
+        """Length of the tour."""
         return length(solution, self.d)
 
     def is_optimum(self, solution: Tour) -> bool:
+        """Whether it is as short as the exact optimum, where that is known."""
         return self.optimum is not None and self.value(solution) <= self.optimum + 1e-9
 
     def shown(self, solution: Tour) -> str:
+        """The tour as the meta-prompt shows it."""
         return ",".join(map(str, solution))
 
     def meta_prompt(self, shown: Sequence[tuple[Tour, float]]) -> str:
+        """Points, tours with their lengths, the longest first, and what is asked for."""
         points = ", ".join(f"({i}): ({x}, {y})" for i, (x, y) in enumerate(self.points.tolist()))
         tours = "\n\n".join(f"<trace> {self.shown(t)} </trace>\nlength:\n{int(v)}" for t, v in shown)
         return (
-            f"Points in the plane with their coordinates: {points}\n\nThese traces visit every point once and return to "
-            f"the first; their lengths go down, and shorter is better.\n\n{tours}\n\n"
+            f"Points in the plane with their coordinates: {points}\n\nThese traces visit every point once and return "
+            f"to the first; their lengths go down, and shorter is better.\n\n{tours}\n\n"
             "Write one more trace, none of those above and shorter than all of them. It begins with 0 and names every "
             "point exactly once. Put it between <trace> and </trace>."
         )
@@ -81,11 +88,18 @@ class TourProblem:
         return tour if tour[0] == 0 else "does not begin with 0"
 
 
+def draw_problem(n: int, seed: int) -> TourProblem:
+    """A problem of n points, with the exact optimum where it can be computed."""
+    points = draw_points(n, seed)
+    return TourProblem(points, held_karp(distances(points))[1] if n <= EXACT_UP_TO else None)
+
+
 # --- solvers -----------------------------------------------------------------------------------------
 
 
 def held_karp(d: np.ndarray) -> tuple[Tour, float]:
-    """A shortest tour and its length, by dynamic programming over subsets: O(n^2 2^n), for n up to 12 or so."""
+    """A shortest tour and its length, by dynamic programming over subsets: O(n^2 2^n), for n up to 12 or
+    so."""
     n = len(d)
     if n <= 3:
         return tuple(range(n)), length(range(n), d)
@@ -183,8 +197,11 @@ def _neighbours(tour: list[int]) -> list[list[int]]:
 
 
 class TwoOptSearch(StatedSearch):
-    """A stated search in the optimizer's place: it reads points and traces from the meta-prompt, shuffles a stretch of one
-    of the traces, mostly the last, and improves it by 2-opt and Or-opt moves."""
+    """A stated search in the optimizer's place.
+
+    It reads points and traces from the meta-prompt, shuffles a stretch of one of the traces, mostly the last,
+    and improves it by 2-opt and Or-opt moves.
+    """
 
     name = SEARCH_NAME
 
@@ -192,6 +209,7 @@ class TwoOptSearch(StatedSearch):
         self._max_points = max_points_to_descend
 
     def answer(self, meta_prompt: str, temperature: float, rng: random.Random) -> str:
+        """A tour between <trace> and </trace>."""
         return f"<trace>{','.join(map(str, self._propose(meta_prompt, rng)))}</trace>"
 
     def _propose(self, text: str, rng: random.Random) -> Tour:
@@ -212,3 +230,41 @@ class TwoOptSearch(StatedSearch):
         tried = [tour, *rng.sample(_neighbours(tour), 300)]
         lengths = [length(other, d) for other in tried]
         return tuple(tried[lengths.index(min(lengths))])
+
+
+def run_row(problem: TourProblem, path: SearchPath[Tour], seed: int, proposer: str) -> dict[str, Any]:
+    """One problem as a row of runs.csv: the lengths of all tours to be compared.
+
+    The reference is the optimum or, where that is not known, the shortest tour at hand.
+    """
+    d = problem.d
+    yardsticks = {
+        "nearest_neighbour": nearest_neighbour(d),
+        "farthest_insertion": farthest_insertion(d),
+        "library": library_heuristic(d, seed),
+    }
+    lengths = {key: length(tour, d) for key, tour in yardsticks.items()}
+    best = path.best()[1]
+    known = problem.optimum
+    if known is None:
+        known = min([best, *lengths.values(), *(length(descend(t, d), d) for t in yardsticks.values())])
+    return {
+        "n": len(d),
+        "problem": seed,
+        "proposer": proposer,
+        "steps": path.steps,
+        "explored": len(path.found),
+        "rejected": len(path.rejected),
+        "start": min(v for step, _, v in path.found if step == START),
+        "best": best,
+        "reference": known,
+        "reference_kind": "best known" if problem.optimum is None else "optimum",
+        "gap": relative_gap(best, known),
+        **lengths,
+        "gap_to_library": relative_gap(best, lengths["library"]),
+    }
+
+
+def relative_gap(value: float, reference: float) -> float:
+    """(value - reference) / reference, 0 where the reference is 0."""
+    return round((value - reference) / reference, 12) if reference > 0 else 0.0

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from prompt_oirl.io.files import atomic_write, read_csv
-from prompt_oirl.stats.metrics import format_interval
+from prompt_oirl.reports.terminal import points_text
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -136,7 +136,7 @@ def draw_gains(table: Path, path: Path) -> Path:
             axes.plot([low, high], [y, y], color=colour, linewidth=2)
             name = label if n == 0 else None
             axes.plot(value, y, "o", markersize=6, color=colour, markerfacecolor=face, label=name)
-            text = "0: no question repeats" if low == high == 0 else _gain(row)
+            text = "0: no question repeats" if low == high == 0 else points_text(row)
             axes.text(right, y, text, fontsize=8, va="center", color="#333333")
     centres = [-(n * (len(lines) + 1) + (len(lines) - 1) / 2) for n in range(len(datasets))]
     axes.set_yticks(centres, [d.upper() for d in datasets])
@@ -148,10 +148,6 @@ def draw_gains(table: Path, path: Path) -> Path:
     style_axes(axes, "x")
     figure.legend(loc="outside upper center", ncols=2, fontsize=8, frameon=False)
     return save_figure(figure, path)
-
-
-def _gain(row: Mapping[str, str]) -> str:
-    return format_interval(row["value"], row["ci_low"], row["ci_high"], points=True)
 
 
 def draw_voting(table: Path, path: Path, policies: Sequence[str]) -> Path:

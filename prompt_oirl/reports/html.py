@@ -1,9 +1,9 @@
 """One self-contained HTML page of a run on the user's own log: verdict, tables, figures, every question.
 
-The page opens from disk, loads nothing and runs one script of ours. Text from users and models reaches it by two
-ways only: escaped by `page_text.escaped` into markup, or as JSON whose `<`, `>` and `&` are written as
-\\u escapes and which the script shows by `textContent`. A Content-Security-Policy with the hashes of our style
-and script refuses anything else.
+The page opens from disk, loads nothing and runs one script of ours. Text from users and models reaches it by
+two ways only: escaped by `page_text.escaped` into markup, or as JSON whose `<`, `>` and `&` are written as
+\\u escapes and which the script shows by `textContent`. A Content-Security-Policy with the hashes of our
+style and script refuses anything else.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import hashlib
 import json
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from html import escape
 from importlib.resources import files
 from pathlib import Path
@@ -24,6 +24,19 @@ import numpy as np
 
 from prompt_oirl import __version__
 from prompt_oirl.io.files import write_text
+from prompt_oirl.reports.page_charts import (
+    PROMPTS_SHOWN,
+    calibration_chart,
+    coverage_chart,
+    figure,
+    folded,
+    learning_chart,
+    prompt_chart,
+    prompt_names,
+    variance_chart,
+    votes_chart,
+    wide,
+)
 from prompt_oirl.reports.page_text import (
     LONGEST,
     LONGEST_NAME,
@@ -35,18 +48,17 @@ from prompt_oirl.reports.page_text import (
     rate,
     shown,
 )
-from prompt_oirl.reports.svg import Line, interval_rows, line_chart, stacked_bar
-from prompt_oirl.selection.evaluate import CALIBRATION_COLUMNS, COVERAGE_COLUMNS, Evaluation
+from prompt_oirl.reports.svg import interval_rows
+from prompt_oirl.selection.evaluate import Evaluation
 
 TEXT_BUDGET = 20_000_000  # characters of questions on one page, about what a phone can hold
-PROMPTS_SHOWN = 16  # in tables and charts; the others are folded away
 
 
 @dataclass(frozen=True)
 class Report:
     """What a page shows. `tone` colours the verdict: good, bad or open.
 
-    `variance` rows: component, share; `learning` and `votes` rows: see `_learning` and `_votes`. What is None
+    `variance` rows: component, share; `learning` and `votes` rows: see `page_charts`. What is None
     is left out.
     """
 
@@ -61,12 +73,13 @@ class Report:
     learning: Sequence[dict[str, Any]] | None = None
     votes: Sequence[dict[str, Any]] | None = None
     votes_note: str = ""
-    footer: str = field(
-        default=f"Made by prompt-oirl {__version__}. Nothing on this page was loaded from or sent to anywhere."
+    footer: str = (
+        f"Made by prompt-oirl {__version__}. Nothing on this page was loaded from or sent to anywhere."
     )
 
 
 def write_page(path: Path, report: Report) -> None:
+    """Write the page of `report`, whole or not at all."""
     write_text(path, page(report))
 
 
@@ -97,7 +110,7 @@ def _json(value: Any) -> str:
 
 
 def _data(evaluation: Evaluation) -> dict[str, Any]:
-    """prompts: names, whole and short; questions: [text, pick, best, scores, success or null, answers] each."""
+    """prompts: names, whole and short; questions: text, pick, best, scores, successes, answers each."""
     log = evaluation.log
     longest = int(min(LONGEST, max(SHORTEST, TEXT_BUDGET / len(log.questions))))
     scores = evaluation.probabilities.astype(float).round(3).tolist()
@@ -108,7 +121,7 @@ def _data(evaluation: Evaluation) -> dict[str, Any]:
     return {
         "prompts": [
             {"name": one_line(name, LONGEST_NAME), "short": one_line(name)}
-            for name in _prompt_names(evaluation)
+            for name in prompt_names(evaluation)
         ],
         "questions": [
             [shown(text, longest), int(pick), int(best), s, y, c]
@@ -119,24 +132,16 @@ def _data(evaluation: Evaluation) -> dict[str, Any]:
     }
 
 
-def _prompt_names(evaluation: Evaluation) -> list[str]:
-    """The name of each prompt and its text, as far as they differ."""
-    return [
-        name if name == text else f"{name}: {' '.join(text.split()) or '(no prompt)'}"
-        for name, text in zip(evaluation.log.names, evaluation.log.prompts)
-    ]
-
-
 def _body(report: Report) -> str:
     evaluation = report.evaluation
     sections = [_verdict(report), _facts(evaluation), _warnings(report.warnings), _worth(evaluation)]
     charts = [
-        _votes(report),
-        _prompt_chart(evaluation),
-        _calibration(evaluation),
-        _coverage(evaluation),
-        _variance(report),
-        _learning(report),
+        votes_chart(report.votes, report.votes_note),
+        prompt_chart(evaluation),
+        calibration_chart(evaluation),
+        coverage_chart(evaluation),
+        variance_chart(report.variance, report.variance_note),
+        learning_chart(report.learning),
     ]
     sections.append(f'<section><h2>Figures</h2><div class="charts">{"".join(charts)}</div></section>')
     sections.append(_prompt_texts(evaluation))
@@ -146,7 +151,8 @@ def _body(report: Report) -> str:
 def _verdict(report: Report) -> str:
     tone = report.tone if report.tone in ("good", "bad", "open") else "open"
     lines = "".join(f"<p>{escaped(sentence)}</p>" for sentence in report.sentences)
-    return f'<section class="verdict {tone}" aria-label="Verdict"><p class="word">{escaped(report.verdict)}</p>{lines}</section>'
+    word = f'<p class="word">{escaped(report.verdict)}</p>'
+    return f'<section class="verdict {tone}" aria-label="Verdict">{word}{lines}</section>'
 
 
 def _facts(evaluation: Evaluation) -> str:
@@ -172,7 +178,7 @@ def _worth(evaluation: Evaluation) -> str:
     rows = evaluation.policies
     costs = any(r["cost"] is not None and math.isfinite(r["cost"]) and r["cost"] > 0 for r in rows)
     names = dict(
-        zip((f"always {n}" for n in evaluation.log.names), (f"always {n}" for n in _prompt_names(evaluation)))
+        zip((f"always {n}" for n in evaluation.log.names), (f"always {n}" for n in prompt_names(evaluation)))
     )
     alone = sorted((r for r in rows if r["policy"] in names), key=lambda r: -r["success"])
     left_out = {r["policy"] for r in alone[PROMPTS_SHOWN:]}
@@ -184,9 +190,10 @@ def _worth(evaluation: Evaluation) -> str:
             if row["policy"] == "best prompt"
             else points_gained(row["gain"], row["gain_low"], row["gain_high"])
         )
+        success = rate(row["success"], row["success_low"], row["success_high"])
         cells = [
             f"<td><bdi>{escape(one_line(names.get(row['policy'], row['policy']), 90))}</bdi></td>",
-            f'<td class="number" data-label="right">{rate(row["success"], row["success_low"], row["success_high"])}</td>',
+            f'<td class="number" data-label="right">{success}</td>',
             f'<td class="number"{" data-label=gain" if gain else ""}>{gain}</td>',
             f'<td class="number extra">{row["n"]:,}</td>',
         ]
@@ -207,134 +214,28 @@ def _worth(evaluation: Evaluation) -> str:
         mark=0,
     )
     head = f"""<thead><tr><th scope="col">Choice</th><th scope="col" class="number">Right answers [95 %]</th>
-<th scope="col" class="number">Gain, points [95 %]</th><th scope="col" class="number">Questions</th>{extra}</tr></thead>"""
+<th scope="col" class="number">Gain, points [95 %]</th>
+<th scope="col" class="number">Questions</th>{extra}</tr></thead>"""
 
     def table(label: str, lines: list[str]) -> str:
-        return f'<div class="wide" tabindex="0" role="region" aria-label="{label}"><table class="worth">{head}<tbody>{"".join(lines)}</tbody></table></div>'
+        return wide(label, f'<table class="worth">{head}<tbody>{"".join(lines)}</tbody></table>')
 
+    rest = folded(f"The other {len(more)} prompts", table("Table of the other prompts", more)) if more else ""
+    hint = "The interval that matters: does it leave zero behind?"
+    gain_chart = figure("Gain over the best single prompt, points", chart, hint)
     return f"""<section><h2>What each choice is worth</h2>
-<p class="hint">On questions the selector has not seen. Brackets are 95 % intervals over groups of near-duplicate questions; gains are in
-points of success over the prompt that was best on the training part. Where the picked answer is not in the log, the doubly robust estimate stands in.</p>
+<p class="hint">On questions the selector has not seen. Brackets are 95 % intervals over groups of
+near-duplicate questions; gains are in points of success over the prompt that was best on the training part.
+Where the picked answer is not in the log, the doubly robust estimate stands in.</p>
 {table("Table of choices", lines)}
-{f"<details><summary>The other {len(more)} prompts</summary>{table('Table of the other prompts', more)}</details>" if more else ""}
-<div class="charts">{_figure("Gain over the best single prompt, points", chart, "The interval that matters: does it leave zero behind?")}</div></section>"""
-
-
-def _votes(report: Report) -> str:
-    """Rows: policy, calls (mean calls a question), success, low, high."""
-    if not report.votes:
-        return ""
-    lines = []
-    for name in dict.fromkeys(r["policy"] for r in report.votes):
-        points = sorted(
-            (r["calls"], r["success"], r["low"], r["high"]) for r in report.votes if r["policy"] == name
-        )
-        lines.append(Line(shown(name, LONGEST_NAME), points))
-    chart = line_chart("Success against calls per question", lines, "calls per question", "right answers")
-    table = _table(["policy", "calls", "success", "low", "high"], report.votes)
-    return _figure(
-        "Several answers and a vote",
-        chart + table,
-        report.votes_note or "Success of a vote against the mean number of calls it pays for.",
-    )
-
-
-def _prompt_chart(evaluation: Evaluation) -> str:
-    names = dict(zip((f"always {n}" for n in evaluation.log.names), _prompt_names(evaluation)))
-    rows = [
-        (one_line(names[r["policy"]]), r["success"], r["success_low"], r["success_high"])
-        for r in evaluation.policies
-        if r["policy"] in names
-    ]
-    rows = sorted(rows, key=lambda row: -row[1])[:PROMPTS_SHOWN]
-    more = f" The best {PROMPTS_SHOWN} of {len(names)}." if len(names) > PROMPTS_SHOWN else ""
-    return _figure(
-        "Success of each prompt",
-        interval_rows("Success of each prompt", rows, mark=0),
-        f"With 95 % intervals.{more}",
-    )
-
-
-def _calibration(evaluation: Evaluation) -> str:
-    points = [(r["predicted"], r["success"], math.nan, math.nan) for r in evaluation.calibration]
-    chart = line_chart(
-        "Reliability curve",
-        [Line("predicted against observed", points)],
-        "predicted probability",
-        "right answers",
-        square=True,
-    )
-    error = evaluation.measures["expected_calibration_error"]
-    caption = f"Predictions in bins of equal size; on the dashed line they are true. Expected calibration error {error:.3f}."
-    return _figure(
-        "Are the probabilities true?",
-        chart + _table(CALIBRATION_COLUMNS, evaluation.calibration),
-        caption,
-    )
-
-
-def _coverage(evaluation: Evaluation) -> str:
-    points = [(r["coverage"], r["success"], r["success_low"], r["success_high"]) for r in evaluation.coverage]
-    chart = line_chart(
-        "Success against coverage",
-        [Line("kept questions", points)],
-        "share of questions answered",
-        "right answers",
-        x_percent=True,
-    )
-    table = _table(COVERAGE_COLUMNS, evaluation.coverage)
-    return _figure(
-        "Abstaining where it is unsure",
-        chart + table,
-        "Success on the questions whose predicted probability is highest; the threshold of each share is in the numbers.",
-    )
-
-
-def _variance(report: Report) -> str:
-    if not report.variance:
-        return ""
-    chart = stacked_bar(
-        "Variance of correctness by source", [(shown(name), share) for name, share in report.variance]
-    )
-    return _figure("Where right and wrong come from", chart, report.variance_note)
-
-
-def _learning(report: Report) -> str:
-    """Rows: questions, gain, low, high (success)."""
-    if not report.learning:
-        return ""
-    points = [(r["questions"], r["gain"], r["low"], r["high"]) for r in report.learning]
-    chart = line_chart(
-        "Gain against logged questions", [Line("gain", points)], "logged questions", "gain over best prompt"
-    )
-    return _figure(
-        "Would more questions help?",
-        chart + _table(["questions", "gain", "low", "high"], report.learning),
-        "Gain over the best prompt when learning from a part of the log.",
-    )
+{rest}
+<div class="charts">{gain_chart}</div></section>"""
 
 
 def _prompt_texts(evaluation: Evaluation) -> str:
     items = "".join(
-        f'<tr><td><bdi>{escape(one_line(name))}</bdi></td><td dir="auto">{escaped(text) or "(no prompt)"}</td></tr>'
+        f"<tr><td><bdi>{escape(one_line(name))}</bdi></td>"
+        f'<td dir="auto">{escaped(text) or "(no prompt)"}</td></tr>'
         for name, text in zip(evaluation.log.names, evaluation.log.prompts)
     )
-    return f'<details><summary>The prompts in full</summary><div class="wide" tabindex="0" role="region" aria-label="Prompts"><table><tbody>{items}</tbody></table></div></details>'
-
-
-def _figure(title: str, content: str, caption: str) -> str:
-    return f"<figure><h3>{escape(title)}</h3>{content}<figcaption>{escaped(caption)}</figcaption></figure>"
-
-
-def _table(columns: Sequence[str], rows: Sequence[dict[str, Any]]) -> str:
-    head = "".join(f'<th scope="col">{escape(c.replace("_", " "))}</th>' for c in columns)
-    body = "".join(
-        "<tr>"
-        + "".join(
-            f"<td>{escaped(r[c], LONGEST_NAME) if isinstance(r[c], str) else number_shown(r[c])}</td>"
-            for c in columns
-        )
-        + "</tr>"
-        for r in rows
-    )
-    return f'<details><summary>Numbers</summary><div class="wide" tabindex="0" role="region" aria-label="Numbers"><table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div></details>'
+    return folded("The prompts in full", wide("Prompts", f"<table><tbody>{items}</tbody></table>"))

@@ -32,7 +32,7 @@ def make_report(
 ) -> Report:
     """Evaluate, diagnose and, where answers are stored, vote; `say` is told what is being done."""
     selector = clone(selector).set_params(embedder=shared_embedder(selector))
-    say("judging the selector on questions it has not seen")
+    say("evaluating the selector on questions it has not seen")
     evaluation = evaluate(selector, log, seed=seed)
     warnings = list(log.notes)
     votes: list[dict[str, Any]] | None = None
@@ -69,7 +69,8 @@ def _advice(verdict: str, evaluation: Evaluation) -> str:
     best = int(np.bincount(evaluation.best).argmax())
     name = log.names[best]
     text = " ".join(log.prompts[best].split()) or "(no prompt)"
-    known = f"{name} ({text[:80]}{'…' * (len(text) > 80)}), right {100 * log.prompt_success[best]:.1f} % of the time"
+    shown = text if len(text) <= 80 else f"{text[:80]}…"
+    known = f"{name} ({shown}), right {100 * log.prompt_success[best]:.1f} % of the time"
     if verdict == "worth it":
         return f"Learn a selector with prompt-oirl fit. The best single prompt is {known}."
     return (
@@ -101,7 +102,8 @@ def variance_note(split: VarianceSplit) -> str:
     if split.repeated:
         return VARIANCE_NOTE
     low, high = split.interaction[0] / split.total, split.interaction[2] / split.total
-    return f"{VARIANCE_NOTE} Question x prompt, which choosing can use, is {low:.0%} to {high:.0%} of it. {ONE_SAMPLE}"
+    usable = f"Question x prompt, which choosing can use, is {low:.0%} to {high:.0%} of it."
+    return f"{VARIANCE_NOTE} {usable} {ONE_SAMPLE}"
 
 
 def _vote_lines(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:

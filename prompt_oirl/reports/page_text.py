@@ -9,6 +9,8 @@ from html import escape
 
 import numpy as np
 
+from prompt_oirl.stats.metrics import format_interval
+
 LONGEST, SHORTEST = 4000, 300
 LONGEST_NAME = 120
 # C0 and C1 controls but tab and line feed, direction overrides, surrogates, byte order mark, line separators.
@@ -28,6 +30,7 @@ def shown(text: str, longest: int = LONGEST) -> str:
 
 
 def escaped(text: str, longest: int = LONGEST) -> str:
+    """`shown`, as markup."""
     return escape(shown(text, longest))
 
 
@@ -45,14 +48,19 @@ def one_line(text: str, longest: int = 46) -> str:
 
 
 def rate(value: float, low: float, high: float) -> str:
-    return f"{100 * value:.1f} % [{100 * low:.1f}, {100 * high:.1f}]" if math.isfinite(value) else "not known"
+    """A success rate in percent with its interval."""
+    return _known(value, format_interval(value, low, high, points=True, signed=False, unit=" %"))
 
 
 def points_gained(value: float, low: float, high: float) -> str:
-    return (
-        f"{100 * value:+.1f} [{100 * low:+.1f}, {100 * high:+.1f}]" if math.isfinite(value) else "not known"
-    )
+    """A gain in points with its interval."""
+    return _known(value, format_interval(value, low, high, points=True))
+
+
+def _known(value: float, text: str) -> str:
+    return text if math.isfinite(value) else "not known"
 
 
 def number_shown(value: float | None) -> str:
+    """Four digits; nothing where the number is missing or not finite."""
     return "" if value is None or not math.isfinite(value) else f"{value:.4g}"

@@ -1,5 +1,5 @@
-"""Tables of README and of the pages in docs/: filled in from committed CSVs between `<!-- table: NAME -->` and
-`<!-- end -->`, wherever these stand."""
+"""Tables of README and of the pages in docs/: filled in from committed CSVs, wherever the marks
+`<!-- table: NAME -->` and `<!-- end -->` stand."""
 
 from __future__ import annotations
 
@@ -31,10 +31,12 @@ def fill_tables(root: Path, tables: Mapping[str, str]) -> None:
 
 
 def replace_table(text: str, name: str, table: str) -> str:
+    """`text` with what stands between the marks of table `name` replaced by `table`."""
     pattern = re.compile(rf"(<!-- table: {name} -->\n).*?(<!-- end -->)", re.S)
     return pattern.sub(lambda m: m[1] + table + m[2], text)
 
 
 def markdown(header: list[str], rows: list[list[str]]) -> str:
+    """A markdown table; cells are taken as they are."""
     lines = [header, ["---"] * len(header), *rows]
     return "".join("| " + " | ".join(line) + " |\n" for line in lines)

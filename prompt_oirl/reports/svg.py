@@ -1,4 +1,4 @@
-"""Charts as inline SVG: static, styled by the page's CSS, readable without a script and in both colour schemes.
+"""Charts as inline SVG: static, styled by the page's CSS, readable without a script, light and dark.
 
 Every label is escaped here; numbers are fractions and shown as percentages.
 """
@@ -32,7 +32,14 @@ def line_chart(
     square: bool = False,
     x_percent: bool = False,
 ) -> str:
-    """Curves with their intervals as bands; `square` draws the diagonal of perfect agreement over 0 to 1."""
+    """Draw curves with their intervals as bands; nothing where there is no point.
+
+    Parameters
+    ----------
+    title : what a screen reader says
+    square : both axes from 0 to 1, with the diagonal of perfect agreement
+    x_percent : x holds fractions
+    """
     ys = [v for line in lines for p in line.points for v in p[1:] if math.isfinite(v)]
     xs = [p[0] for line in lines for p in line.points]
     if not xs:
@@ -52,18 +59,14 @@ def line_chart(
         parts.append(
             f'<line class="grid" x1="{LEFT}" x2="{WIDTH - RIGHT}" y1="{y(tick):.1f}" y2="{y(tick):.1f}"/>'
         )
-        parts.append(
-            f'<text class="tick" x="{LEFT - 6}" y="{y(tick) + 4:.1f}" text-anchor="end">{_percent(tick)}</text>'
-        )
+        parts.append(_text("tick", f"{LEFT - 6}", f"{y(tick) + 4:.1f}", _percent(tick), anchor="end"))
     x_ticks = (
         _ticks(x_low, x_high) if x_percent or square else sorted({round(v) for v in _ticks(x_low, x_high, 8)})
     )
     for tick in x_ticks:
         if x_low <= tick <= x_high:
             text = _percent(tick) if x_percent or square else f"{tick:,.0f}"
-            parts.append(
-                f'<text class="tick" x="{x(tick):.1f}" y="{HEIGHT - BOTTOM + 16}" text-anchor="middle">{text}</text>'
-            )
+            parts.append(_text("tick", f"{x(tick):.1f}", f"{HEIGHT - BOTTOM + 16}", text))
     if square:
         parts.append(
             f'<line class="reference" x1="{x(0):.1f}" y1="{y(0):.1f}" x2="{x(1):.1f}" y2="{y(1):.1f}"/>'
@@ -82,11 +85,10 @@ def line_chart(
             parts += [
                 f'<circle class="dot c{i}" cx="{x(p[0]):.1f}" cy="{y(p[1]):.1f}" r="3"/>' for p in line.points
             ]
+    parts.append(_text("axis", f"{(LEFT + WIDTH - RIGHT) / 2}", f"{HEIGHT - 6}", escape(x_label)))
     parts.append(
-        f'<text class="axis" x="{(LEFT + WIDTH - RIGHT) / 2}" y="{HEIGHT - 6}" text-anchor="middle">{escape(x_label)}</text>'
-    )
-    parts.append(
-        f'<text class="axis" transform="translate(11 {(TOP + HEIGHT - BOTTOM) / 2}) rotate(-90)" text-anchor="middle">{escape(y_label)}</text>'
+        f'<text class="axis" transform="translate(11 {(TOP + HEIGHT - BOTTOM) / 2}) rotate(-90)" '
+        f'text-anchor="middle">{escape(y_label)}</text>'
     )
     legend = "".join(
         f'<li><span class="key c{i}{" dashed" if line.dashed else ""}"></span>{escape(line.label)}</li>'
@@ -98,7 +100,15 @@ def line_chart(
 def interval_rows(
     title: str, rows: Sequence[tuple[str, float, float, float]], *, points: bool = False, mark: int = -1
 ) -> str:
-    """One row per label with a dot and its interval; `points` centres on zero; row `mark` is highlighted."""
+    """Draw one row per label with a dot and its interval.
+
+    Parameters
+    ----------
+    title : what a screen reader says
+    rows : label, value, low, high; low and high may be NaN
+    points : the values are gains: zero is on the axis, and ticks are in points
+    mark : the row to highlight; -1 for none
+    """
     row_height, top = 34, 6
     height = top + row_height * len(rows) + 24
     values = [v for row in rows for v in row[1:] if math.isfinite(v)] + ([0.0] if points else [])
@@ -114,9 +124,7 @@ def interval_rows(
             f'<line class="{css}" x1="{x(tick):.1f}" x2="{x(tick):.1f}" y1="{top}" y2="{height - 20}"/>'
         )
         text = f"{100 * tick:+.0f}" if points and abs(tick) > 1e-12 else _percent(tick, sign=not points)
-        parts.append(
-            f'<text class="tick" x="{min(max(x(tick), 14), WIDTH - 16):.1f}" y="{height - 5}" text-anchor="middle">{text}</text>'
-        )
+        parts.append(_text("tick", f"{min(max(x(tick), 14), WIDTH - 16):.1f}", f"{height - 5}", text))
     for i, (label, value, a, b) in enumerate(rows):
         y = top + row_height * i + 24
         css = "c0" if i == mark else "c4"
@@ -148,7 +156,12 @@ def stacked_bar(title: str, shares: Sequence[tuple[str, float]]) -> str:
 
 
 def _svg(title: str, height: float, parts: Sequence[str]) -> str:
-    return f'<svg viewBox="0 0 {WIDTH} {height:.0f}" role="img" aria-label="{escape(title)}">{"".join(parts)}</svg>'
+    frame = f'viewBox="0 0 {WIDTH} {height:.0f}" role="img" aria-label="{escape(title)}"'
+    return f"<svg {frame}>{''.join(parts)}</svg>"
+
+
+def _text(css: str, x: str, y: str, content: str, *, anchor: str = "middle") -> str:
+    return f'<text class="{css}" x="{x}" y="{y}" text-anchor="{anchor}">{content}</text>'
 
 
 def _span(low: float, high: float) -> tuple[float, float]:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from prompt_oirl.reports.summary import read_summary
+from prompt_oirl.stats.metrics import format_interval
 
 SHOWN = {
     "random": "random prompt",
@@ -25,6 +26,13 @@ SHOWN = {
 
 
 def print_table(summary: Path, dataset: str, protocol: str) -> None:
+    """Print success and gain of every selector with all training prompts, and what that says.
+
+    Parameters
+    ----------
+    summary : the summary.csv of step 5
+    protocol : paper or crossfit
+    """
     rows = [r for r in read_summary(summary) if r["features"] == "both"]
     k = max((int(r["k"]) for r in rows), default=0)
     group = (
@@ -41,13 +49,14 @@ def print_table(summary: Path, dataset: str, protocol: str) -> None:
     if first is None:
         return
     print(
-        f"\n{dataset}, {protocol} protocol, K = {k}: {first['n']} test rows, {first['n_questions']} questions, {first['n_clusters']} clusters"
+        f"\n{dataset}, {protocol} protocol, K = {k}: {first['n']} test rows, "
+        f"{first['n_questions']} questions, {first['n_clusters']} clusters"
     )
     print(f"  {'':36}{'success [95 %]':>24}   {'gain over train-best, points [95 %]':>36}")
     for selector, label in SHOWN.items():
         success, gain = at.get((selector, "success_rate")), at.get((selector, "gain_over_train_best"))
         if success:
-            print(f"  {label:36}{_rate(success):>24}   {_points(gain) if gain else '':>36}")
+            print(f"  {label:36}{rate_text(success):>24}   {points_text(gain) if gain else '':>36}")
     gain = at.get(("irl_0", "gain_over_train_best"))
     if gain:
         low, high = float(gain["ci_low"]), float(gain["ci_high"])
@@ -63,7 +72,7 @@ def print_live(rows: Sequence[Mapping[str, Any]], path: Path) -> None:
     print(f"  {'':36}{'offline [95 %]':>24} {'n':>6}   {'live [95 %]':>24} {'n':>6}")
     for row in rows:
         cells = [
-            f"{row[side]:.3f} [{row[f'{side}_ci_low']:.3f}, {row[f'{side}_ci_high']:.3f}]"
+            format_interval(row[side], row[f"{side}_ci_low"], row[f"{side}_ci_high"])
             if row[side] is not None
             else "no answer"
             for side in ("offline", "live")
@@ -73,9 +82,11 @@ def print_live(rows: Sequence[Mapping[str, Any]], path: Path) -> None:
     print(f"  Table: {path}")
 
 
-def _rate(row: dict[str, str]) -> str:
-    return f"{float(row['value']):.3f} [{float(row['ci_low']):.3f}, {float(row['ci_high']):.3f}]"
+def rate_text(row: Mapping[str, str]) -> str:
+    """The success rate of a row of summary.csv with its interval: "0.412 [0.380, 0.443]"."""
+    return format_interval(row["value"], row["ci_low"], row["ci_high"])
 
 
-def _points(row: dict[str, str]) -> str:
-    return f"{100 * float(row['value']):+.1f} [{100 * float(row['ci_low']):+.1f}, {100 * float(row['ci_high']):+.1f}]"
+def points_text(row: Mapping[str, str]) -> str:
+    """The gain of a row of summary.csv in points with its interval: "+1.2 [-0.3, +2.7]"."""
+    return format_interval(row["value"], row["ci_low"], row["ci_high"], points=True)

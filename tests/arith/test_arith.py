@@ -1,4 +1,5 @@
-"""The embedded benchmark and its model: same bytes from the same seed, nothing of the test set in training."""
+"""The embedded benchmark and its model: same bytes from the same seed, nothing of the test set in
+training."""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""Answer kinds and graders: the published golden values, sound verdicts, and no reward for constant answers."""
+"""Answer kinds and graders: the published golden values, sound verdicts, and no reward for constant
+answers."""
 
 from __future__ import annotations
 

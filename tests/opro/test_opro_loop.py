@@ -1,4 +1,5 @@
-"""The loop on a task whose truth is known: it must learn from the meta-prompt, pay once, stop exactly, and resume."""
+"""The loop on a task whose truth is known: it must learn from the meta-prompt, pay once, stop exactly, and
+resume."""
 
 from __future__ import annotations
 
@@ -55,7 +56,7 @@ class Bench:
         budgets = settings.pop("scorer_calls", None), settings.pop("optimizer_calls", None)
         self.log = SharedLog(LogFiles(self.folder / "LMtoy", task.name), run)
         self.spending = Spending(self.folder / run / "spent.jsonl")
-        scorer = LLMScorer(
+        scorer = LLMScorer.from_log(
             lambda: self.scorer, "toy", task, Decoding(0.0, 1.0, 50, 0), grader, self.log, Budget(max_calls=budgets[0]),
             self.spending, known or [],
         )  # fmt: skip

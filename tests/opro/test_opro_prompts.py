@@ -1,4 +1,5 @@
-"""Meta-prompts and candidates: golden buckets and parses, structure of the three layouts, odd text of every sort."""
+"""Meta-prompts and candidates: golden buckets and parses, structure of the three layouts, odd text of every
+sort."""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""Predicting instructions: ranks on planted truth, refusal on noise, nothing learned from test, hybrid at a share of the calls."""
+"""Predicting instructions: ranks on planted truth, refusal on noise, nothing learned from test, hybrid at a
+share of the calls."""
 
 from __future__ import annotations
 
@@ -18,8 +19,8 @@ from test_opro_loop import Bench, gain
 from prompt_oirl.data.interactions import Interaction
 from prompt_oirl.data.prompts import Prompt, prompt_id
 from prompt_oirl.io.files import InputError, read_csv
-from prompt_oirl.opro import ablations, report
-from prompt_oirl.opro.ablations import Outcome, mean_over_runs_and_groups
+from prompt_oirl.opro import ablation_tables, ablations, report
+from prompt_oirl.opro.ablation_tables import ArmResult, mean_over_runs_and_groups
 from prompt_oirl.opro.loop import LoopSettings, optimise
 from prompt_oirl.opro.meta_prompt import MetaPromptSettings
 from prompt_oirl.opro.predicting_scorers import HybridScorer, RewardModelScorer, cells_for
@@ -272,19 +273,21 @@ def test_interval_over_runs_and_groups_holds_the_mean_and_widens_with_fewer_grou
 
 
 def test_table_pairs_by_seed_and_question() -> None:
-    def outcome(arm: str, seed: int, test: list[float]) -> Outcome:
-        return Outcome(arm, seed, 100, [0.2, 0.5, 0.5], "x", 0.5, np.array(test), np.zeros(2))
+    def outcome(arm: str, seed: int, test: list[float]) -> ArmResult:
+        return ArmResult(arm, seed, 100, [0.2, 0.5, 0.5], "x", 0.5, np.array(test), np.zeros(2))
 
     outcomes = [outcome("default", s, [0.0, 1.0]) for s in (0, 1)] + [outcome("samples=1", 1, [1.0, 1.0])]
-    table = {(r["axis"], r["value"]): r for r in ablations.table(outcomes, np.array([0, 1]), "p", "s")}
+    table = {(r["axis"], r["value"]): r for r in ablation_tables.table(outcomes, np.array([0, 1]), "p", "s")}
     row = table["instructions per step", "1"]
     assert (row["over_default"], row["seeds"], row["best_train"], row["test"]) == (0.5, 1, 0.5, 1.0)
     assert row["early"] == row["early_ci_low"] == 0.5
-    assert "over_default" not in table["instructions per step", "8"]
-    table = {(r["axis"], r["value"]) for r in ablations.table(outcomes, np.array([0, 1]), "p", "s", "Go.")}
+    assert table["instructions per step", "8"]["over_default"] is None
+    table = {
+        (r["axis"], r["value"]) for r in ablation_tables.table(outcomes, np.array([0, 1]), "p", "s", "Go.")
+    }
     assert ("start", "Go.") in table and ("start", ablations.INITIAL) not in table
     ablations.check_base(LoopSettings(finalists=3), MetaPromptSettings())
     with pytest.raises(InputError, match="--loop.samples 4: the arms of step 4 set it themselves"):
         ablations.check_base(LoopSettings(samples=4), MetaPromptSettings())
-    curve = list(ablations.curve_rows(outcomes[:1]))
+    curve = list(ablation_tables.curve_rows(outcomes[:1]))
     assert [(r["scored"], r["best_train"]) for r in curve] == [(1, 0.2), (2, 0.5), (3, 0.5)]

@@ -1,4 +1,5 @@
-"""Steps 1 and 2 of OPRO as a user runs them, against a server that misbehaves; killed, resumed, under two hash seeds."""
+"""Steps 1 and 2 of OPRO as a user runs them, against a server that misbehaves; killed, resumed, under two
+hash seeds."""
 
 from __future__ import annotations
 
@@ -30,7 +31,8 @@ SMALL = [*SIZES, "--loop.steps", "3", "--loop.samples", "4", "--loop.finalists",
 
 
 def reply_to(body: dict[str, Any]) -> str:
-    """Optimizer and scorer at one server: a meta-prompt asks for an instruction, anything else is a question."""
+    """Optimizer and scorer at one server: a meta-prompt asks for an instruction, anything else is a
+    question."""
     text = body["messages"][-1]["content"]
     return mutate_last(text, body["seed"]) if "Begin it with <INS>" in text else toy_answer(text)
 

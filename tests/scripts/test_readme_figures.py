@@ -1,4 +1,4 @@
-"""The figures that README's sentences quote are those of the committed tables, rounded."""
+"""Figures in sentences of README and docs/own_logs.md are those of the committed tables, rounded."""
 
 from __future__ import annotations
 
@@ -9,7 +9,14 @@ import pandas as pd
 import pytest
 
 ROOT = Path(__file__).parents[2]
-README = re.sub(r"\s+", " ", (ROOT / "README.md").read_text(encoding="utf-8"))
+
+
+def words(page: str) -> str:
+    """A page without its line breaks."""
+    return re.sub(r"\s+", " ", (ROOT / page).read_text(encoding="utf-8"))
+
+
+README, OWN_LOGS = words("README.md"), words("docs/own_logs.md")
 
 
 def table(name: str) -> pd.DataFrame:
@@ -20,13 +27,29 @@ def table(name: str) -> pd.DataFrame:
 def test_gain_of_the_selector(dataset: str, unit: str):
     rows = table(f"selection_real_{dataset}").query("model == 'interaction'")
     gain = rows[rows.measure.str.startswith("gain")].iloc[0]
-    assert f"{dataset.upper()} {gain.value:+.2f}{unit} [{gain.low:+.2f}, {gain.high:+.2f}]" in README
+    said = f"{dataset.upper()} {gain.value:+.2f}{unit} [{gain.low:+.2f}, {gain.high:+.2f}]"
+    assert said in README and said in OWN_LOGS
+
+
+def test_gain_of_the_demos_first_model():
+    rows = table("nano_models").query("model == 'xgboost' and features == 'both' and selector == 'irl_0'")
+    gain = 100 * rows[rows.metric == "gain_over_train_best"].iloc[0][["value", "ci_low", "ci_high"]].astype(
+        float
+    )
+    assert f"picking gains {gain.value:+.1f} [{gain.ci_low:+.1f}, {gain.ci_high:+.1f}]" in README
+
+
+def test_mean_gain_of_opro():
+    row = table("opro_runs").query("what == 'test gain, mean of 3 runs'").iloc[0]
+    value, low, high = 100 * row[["value", "ci_low", "ci_high"]].to_numpy(float)
+    assert f"{value:+.1f} points [{low:+.1f}, {high:+.1f}]" in README
 
 
 def test_gain_on_the_demo_log():
     rows = table("selection_real_arith").query("model == 'interaction'")
     gain = rows[rows.measure.str.startswith("gain")].iloc[0]
-    assert f"{gain.value:.1f} [{gain.low:.1f}, {gain.high:.1f}]" in README
+    said = f"{gain.value:.1f} [{gain.low:.1f}, {gain.high:.1f}]"
+    assert said in README and said in OWN_LOGS
 
 
 @pytest.mark.parametrize(

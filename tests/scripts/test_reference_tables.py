@@ -8,18 +8,18 @@ from pathlib import Path
 import pytest
 
 from prompt_oirl.io.files import REPO_ROOT, read_csv
+from prompt_oirl.opro.readme_tables import RENDER as OPRO_TABLES
 from prompt_oirl.reports.readme import pages, replace_table
 
 REFERENCE = REPO_ROOT / "results" / "reference"
 SCRIPT = runpy.run_path(str(REPO_ROOT / "scripts" / "make_reference_tables.py"))
-OPRO = runpy.run_path(str(REPO_ROOT / "scripts" / "measure_opro.py"))
 
 
 @pytest.mark.parametrize("name", SCRIPT["TABLES"])
 def test_quoted_table_is_the_rendered_csv(name: str) -> None:
     rows = read_csv(REFERENCE / f"{name}.csv", remedy="run scripts/make_reference_tables.py")
     quoted = "".join(path.read_text(encoding="utf-8") for path in pages(REPO_ROOT))
-    _, _, render = SCRIPT["TABLES"][name]
+    _, render = SCRIPT["TABLES"][name]
     assert f"<!-- table: {name} -->\n{render(rows)}<!-- end -->" in quoted
 
 
@@ -32,11 +32,11 @@ def test_quoted_table_of_a_measuring_script_is_the_rendered_csv(name: str) -> No
     assert f"<!-- table: {name} -->\n{shown}<!-- end -->" in quoted
 
 
-@pytest.mark.parametrize("name", OPRO["RENDER"])
+@pytest.mark.parametrize("name", OPRO_TABLES)
 def test_quoted_table_on_opro_is_the_rendered_csv(name: str) -> None:
     rows = read_csv(REFERENCE / f"{name}.csv", remedy="run scripts/measure_opro.py")
     quoted = "".join(path.read_text(encoding="utf-8") for path in pages(REPO_ROOT))
-    assert f"<!-- table: {name} -->\n{OPRO['RENDER'][name](rows)}<!-- end -->" in quoted
+    assert f"<!-- table: {name} -->\n{OPRO_TABLES[name](rows)}<!-- end -->" in quoted
 
 
 @pytest.mark.parametrize("name", [n for n in SCRIPT["TABLES"] if n != "cost"])

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import statistics
 import tempfile
 from collections.abc import Iterator
 from itertools import islice
@@ -10,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from bench_training import cpu_seconds
 
+from benchmarks.measuring import comparison, cpu_seconds, medians
 from prompt_oirl.data import interactions, near_duplicates
 from prompt_oirl.data.released import LLM
 from prompt_oirl.io.files import Paths
@@ -21,7 +20,7 @@ ROWS = 20_000
 
 
 def logs(repeats: int) -> Iterator[dict[str, Any]]:
-    """Reading the MAWPS log from JSONL and from partitioned Parquet; all pairs of questions against MinHash."""
+    """Reading the MAWPS log from JSONL and from partitioned Parquet; all question pairs against MinHash."""
     path = Paths().labels(LLM) / "mawps_interactions.jsonl"
     remedy = "run steps 2 and 3"
     with tempfile.TemporaryDirectory() as folder:
@@ -37,16 +36,15 @@ def logs(repeats: int) -> Iterator[dict[str, Any]]:
         times = [
             (cpu_seconds(lambda: read(path)), cpu_seconds(lambda: read(parquet))) for _ in range(repeats)
         ]
-    before, after = (statistics.median(side) / ROWS * 1e6 for side in zip(*times))
-    yield {
-        "work": "reading and checking a log; baseline: JSONL, ours: partitioned Parquet",
-        "unit": "CPU microseconds per answer", "n": ROWS, "baseline": before, "ours": after, "ratio": before / after,
-    }  # fmt: skip
+    before, after = (1e6 * seconds / ROWS for seconds in medians(times))
+    work = "reading and checking a log; baseline: JSONL, ours: partitioned Parquet"
+    yield comparison(work, "CPU microseconds per answer", ROWS, before, after)
     for dataset in ("gsm8k", "svamp"):
         yield from near_duplicate_lines(dataset, repeats)
 
 
 def near_duplicate_lines(dataset: str, repeats: int) -> Iterator[dict[str, Any]]:
+    """All pairs of a dataset's questions against MinHash: time, and how many pairs both find."""
     texts = offline_dataset.load_names(LLM, dataset, Paths()).texts
     limit, found, times = near_duplicates.EXACT_LIMIT, [], []
     try:
@@ -54,20 +52,22 @@ def near_duplicate_lines(dataset: str, repeats: int) -> Iterator[dict[str, Any]]
             pair = []
             for near_duplicates.EXACT_LIMIT in (limit, 0):
                 pair.append(cpu_seconds(lambda: found.append(near_duplicates.cluster_texts(texts))))
-            times.append(pair)
+            times.append((pair[0], pair[1]))
     finally:
         near_duplicates.EXACT_LIMIT = limit
-    before, after = (statistics.median(side) for side in zip(*times))
     exact, likely = found[:2]
     both = np.unique(np.stack([exact, likely]), axis=1, return_inverse=True)[1].ravel()
     work = f"near-duplicates among {len(texts):,} {dataset.upper()} questions, all pairs against MinHash"
-    yield {
-        "work": work, "unit": "CPU seconds", "n": len(texts), "baseline": before, "ours": after, "ratio": before / after,
-    }  # fmt: skip
-    yield {
-        "work": f"{work}: pairs in one cluster with both", "unit": "pairs", "n": len(texts), "repeats": 1,
-        "baseline": pairs(exact), "ours": pairs(both), "ratio": pairs(both) / pairs(exact),
-    }  # fmt: skip
+    yield comparison(work, "CPU seconds", len(texts), *medians(times))
+    yield comparison(
+        f"{work}: pairs in one cluster with both",
+        "pairs",
+        len(texts),
+        pairs(exact),
+        pairs(both),
+        higher_is_better=True,
+        repeats=1,
+    )
 
 
 def pairs(clusters: np.ndarray) -> int:

@@ -8,8 +8,8 @@ from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
-from bench_training import cpu_seconds
 
+from benchmarks.measuring import comparison, cpu_seconds
 from prompt_oirl.data.released import LLM
 from prompt_oirl.features.embedders import BATCH, SentenceEmbedder
 from prompt_oirl.features.surface import surface_features
@@ -58,24 +58,29 @@ def embedding(repeats: int) -> Iterator[dict[str, Any]]:
             times.setdefault(name, []).append(per_text(work))
     middle = {name: statistics.median(values) for name, values in times.items()}
     mine = middle["ours"] * len(names.texts) / len(rows)
-    for name, said in (
-        (
-            "row after row",
-            f"embedding the {len(rows):,} SVAMP rows; baseline: encode(row) one by one at the library's defaults",
-        ),
-        (
-            "one call",
-            f"embedding the {len(rows):,} SVAMP rows; baseline: one encode(rows) at the library's defaults",
-        ),
-    ):
-        yield {"work": f"{said}, {SAMPLE} rows timed", "unit": "CPU ms per row", "n": len(rows), "baseline": 1e3 * middle[name], "ours": 1e3 * mine, "ratio": middle[name] / mine}  # fmt: skip
+    for name, said in (("row after row", "encode(row) one by one"), ("one call", "one encode(rows)")):
+        yield comparison(
+            f"embedding the {len(rows):,} SVAMP rows; baseline: {said} at the library's defaults, "
+            f"{SAMPLE} rows timed",
+            "CPU ms per row",
+            len(rows),
+            1e3 * middle[name],
+            1e3 * mine,
+        )
     for name in ("bf16", "int8"):
         cosine = min(float((a * b).sum(1).min()) for a, b in zip(vectors["ours"], vectors[name]))
         kept = "" if cosine >= 0.999 else ", left out"
-        yield {"work": f"embedding distinct texts, {name} against float32 (least cosine {cosine:.5f}{kept})", "unit": "CPU ms per text", "n": SAMPLE * repeats, "baseline": 1e3 * middle["ours"], "ours": 1e3 * middle[name], "ratio": middle["ours"] / middle[name]}  # fmt: skip
+        yield comparison(
+            f"embedding distinct texts, {name} against float32 (least cosine {cosine:.5f}{kept})",
+            "CPU ms per text",
+            SAMPLE * repeats,
+            1e3 * middle["ours"],
+            1e3 * middle[name],
+        )
 
 
 def library_unit(vectors: np.ndarray) -> np.ndarray:
+    """Rows scaled to length 1, as our embedders return them."""
     return vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
 
 
@@ -124,14 +129,18 @@ def end_to_end(
         before, after = (
             1e3 * statistics.median(t[column] for t in clocks[side]) for side in ("baseline", "ours")
         )
-        yield {
-            "work": f"one question, 16 prompts, {name}, end to end; baseline: candidate by candidate, each embedded anew",
-            "unit": unit, "n": repeats * 20, "baseline": before, "ours": after, "ratio": before / after,
-        }  # fmt: skip
+        yield comparison(
+            f"one question, 16 prompts, {name}, end to end; "
+            "baseline: candidate by candidate, each embedded anew",
+            unit,
+            repeats * 20,
+            before,
+            after,
+        )
 
 
 def scoring(data: OfflineDataset, model: RewardModel, name: str, repeats: int) -> dict[str, Any]:
-    """Pairs per second without the embedding: 1,000 questions x 16 prompts in one call, against pair by pair."""
+    """Pairs per second without the embedding: 1,000 questions x 16 prompts in one call or pair by pair."""
     questions, prompts, _ = data.features("paper")
     rows = questions[data.names.test_index]
 
@@ -144,7 +153,11 @@ def scoring(data: OfflineDataset, model: RewardModel, name: str, repeats: int) -
     single = [cpu_seconds(pair_by_pair) for _ in range(5 * repeats)]
     n = len(rows) * len(prompts)
     before, after = len(prompts) / statistics.median(single), n / statistics.median(together)
-    return {
-        "work": f"scoring question-prompt pairs with {name}, embedding left out; baseline: pair by pair",
-        "unit": "pairs per CPU second", "n": n, "baseline": before, "ours": after, "ratio": after / before,
-    }  # fmt: skip
+    return comparison(
+        f"scoring question-prompt pairs with {name}, embedding left out; baseline: pair by pair",
+        "pairs per CPU second",
+        n,
+        before,
+        after,
+        higher_is_better=True,
+    )

@@ -1,0 +1,92 @@
+"""Options that all steps of OPRO share: which task, which answers, which model answers."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+
+from prompt_oirl.data.interactions import Interaction
+from prompt_oirl.data.log_store import LogFiles
+from prompt_oirl.io.files import REPO_ROOT, Paths
+from prompt_oirl.llms import LLM
+from prompt_oirl.llms.budget import Budget
+from prompt_oirl.llms.generation import Decoding
+from prompt_oirl.llms.options import ModelOptions
+from prompt_oirl.opro import runs, tasks
+from prompt_oirl.opro.scorers import LLMScorer, SharedLog, Spending, once, run_key
+
+
+@dataclass(kw_only=True)
+class StepOptions:
+    """Task, log and scorer of a step of OPRO."""
+
+    task: str = "arith"
+    """gsm8k, svamp, mawps, arith, multiarith, aqua, bbh_<task>, mmlu_<category or subject>, or any name
+    with --questions."""
+    questions: Path | None = None
+    """Own questions: JSONL or CSV with question and gold and optionally id, split, kind (number, choice,
+    bool, text), group."""
+    max_gen_len: int | None = 256
+    """Tokens of a scorer's answer."""
+    llm: str | None = None
+    """Name of the scorer's log; default: the model's name."""
+    known_log: tuple[Path, ...] = ()
+    """More logs, JSONL or Parquet, whose answers count if they are of the same llm and decoding."""
+    root: Path = REPO_ROOT
+    """Folder that holds data/, opro_exps/ and results/."""
+    scorer: ModelOptions = field(default_factory=ModelOptions)
+
+    @property
+    def scorer_name(self) -> str:
+        """Name of the language model that answers, as logs and tables have it."""
+        return self.llm or self.scorer.name()
+
+    def load_task(self) -> tasks.Task:
+        """The task with all of its questions."""
+        return tasks.load_task(self.task, Paths(self.root), self.questions)
+
+    def results(self, run: str) -> Path:
+        """Folder of a run's tables."""
+        return Paths(self.root).opro_results(self.task, run)
+
+    def decoding(self, temperature: float = 0.0) -> Decoding:
+        """How answers are drawn; temperature 0 is greedy."""
+        return Decoding(temperature, 1.0, self.max_gen_len, 0)
+
+    @contextmanager
+    def held_log(self, folder: Path, *key: str) -> Iterator[SharedLog]:
+        """The interaction log of scorer and task, while this process alone works in `folder`.
+
+        `key` tells apart several steps that work in one folder.
+        Raises: InputError if another process holds the folder, or the log is of another model.
+        """
+        files = LogFiles(Paths(self.root).opro_log(self.scorer_name), self.task)
+        log = SharedLog(files, run_key(folder.resolve(), *key))
+        with runs.held_folder(folder), log.held():
+            runs.check_model(log.files, self.scorer)
+            yield log
+
+    def measuring_scorer(
+        self,
+        task: tasks.Task,
+        log: SharedLog,
+        budget: Budget,
+        spending: Spending,
+        decoding: Decoding,
+        grader: str = "strict",
+    ) -> LLMScorer:
+        """A scorer that asks the model for what neither `log` nor --known_log holds."""
+        return LLMScorer.from_log(
+            self._llm, self.scorer_name, task, decoding, grader, log, budget, spending, self._known
+        )
+
+    @cached_property
+    def _llm(self) -> Callable[[], LLM]:
+        return once(lambda: self.scorer.load("scorer."))
+
+    @cached_property
+    def _known(self) -> list[Interaction]:
+        return runs.read_logs("--known_log", self.known_log)

@@ -1,0 +1,1 @@
+"""The parts of scripts/bench.py, a module per kind of work."""

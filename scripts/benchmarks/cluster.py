@@ -1,0 +1,85 @@
+"""Speed of step 4 on a Dask cluster, and whether its tables stay the same when a worker is killed."""
+
+from __future__ import annotations
+
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from benchmarks.measuring import comparison, run_measured
+from benchmarks.training import linked_root, step4
+from prompt_oirl.data.released import LLM
+from prompt_oirl.io.files import REPO_ROOT, InputError, Paths
+
+
+def cluster(repeats: int) -> Iterator[dict[str, Any]]:
+    """MAWPS, subsets of five and six prompts: two local processes, a Dask cluster, one worker killed."""
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        flags = ("--dataset", "mawps", "--split", "paper", "--subsets", "5,6")
+        local = linked_root(folder / "local")
+        before = run_measured(step4(local, *flags, "--jobs", "2"), cwd=REPO_ROOT / "llama_exps")["seconds"]
+        for killed in (False, True):
+            root = linked_root(folder / f"cluster{killed}")
+            with dask_cluster(folder) as (address, workers):
+                started = time.perf_counter()
+                run = subprocess.Popen(
+                    step4(root, *flags, "--dask", address),
+                    cwd=REPO_ROOT / "llama_exps",
+                    stdout=subprocess.DEVNULL,
+                )
+                while killed and not list(Paths(root).models(LLM).glob("*.json")) and run.poll() is None:
+                    time.sleep(0.1)
+                if killed:
+                    workers[0].kill()
+                if run.wait():
+                    raise InputError("step 4 on the cluster failed")
+                after = time.perf_counter() - started
+            table = "mawps_xgboost_validation.csv"
+            same = (Paths(root).models(LLM) / table).read_bytes() == (
+                Paths(local).models(LLM) / table
+            ).read_bytes()
+            how = "one of two Dask workers killed" if killed else "two Dask workers"
+            yield comparison(
+                f"step 4, MAWPS, 10 fits, {how} against two local processes; "
+                f"CSV bytes {'equal' if same else 'DIFFER'}",
+                "seconds by the clock",
+                10,
+                before,
+                after,
+                repeats=1,
+            )
+
+
+@contextmanager
+def dask_cluster(folder: Path) -> Iterator[tuple[str, list[subprocess.Popen]]]:
+    """A scheduler and two worker processes on this machine, without a shared folder: address, workers."""
+    from distributed import Client
+
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    address = f"tcp://127.0.0.1:{port}"
+    quiet: dict[str, Any] = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL, "cwd": folder}
+    dask = [sys.executable, "-m", "dask"]
+    scheduler = [*dask, "scheduler", "--host", "127.0.0.1", "--port", str(port), "--no-dashboard"]
+    processes = [subprocess.Popen(scheduler, **quiet)]
+    try:
+        for i in range(2):
+            local = folder / f"worker{i}_{port}"
+            local.mkdir()
+            flags = ["--nthreads", "1", "--no-dashboard", "--no-nanny", "--local-directory", str(local)]
+            processes.append(subprocess.Popen([*dask, "worker", address, *flags], **quiet))
+        with Client(address, timeout=60) as client:
+            client.wait_for_workers(2, timeout=60)
+        yield address, processes[1:]
+    finally:
+        for process in processes:
+            process.kill()
+            process.wait()
