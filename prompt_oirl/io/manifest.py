@@ -22,7 +22,6 @@ from prompt_oirl.io.files import REPO_ROOT, InputError, content_key, read_json, 
 PACKAGE = Path(__file__).resolve().parents[1]
 
 
-@cache
 def code_version(*modules: str) -> str:
     """Hash of the code that decides a result, so that results of other code are not taken for finished.
 
@@ -35,11 +34,15 @@ def code_version(*modules: str) -> str:
     Returns: 16 hexadecimal digits.
     """
     if modules:
-        pending = [path for name in modules for path in _source_files(name)]
-    else:
-        script = getattr(sys.modules["__main__"], "__file__", None)
-        pending = [Path(script).resolve()] if script else []
-    found: set[Path] = set()
+        return _version_of(*(path for name in modules for path in _source_files(name)))
+    script = getattr(sys.modules["__main__"], "__file__", None)
+    return _version_of(*([Path(script).resolve()] if script else []))
+
+
+@cache
+def _version_of(*sources: Path) -> str:
+    """Hash of some sources and of all that they import from this package."""
+    pending, found = list(sources), set[Path]()
     while pending:
         path = pending.pop()
         if path not in found:
@@ -64,14 +67,7 @@ def _imported_names(path: Path) -> set[str]:
             names |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom) and node.module:
             names |= {node.module, *(f"{node.module}.{alias.name}" for alias in node.names)}
-            if node.module == "importlib" and "import_module" in {alias.name for alias in node.names}:
-                # Which module it imports is known when it runs: any beside it may be the one.
-                names |= {f"{_module_name(path.parent)}.{beside.stem}" for beside in path.parent.glob("*.py")}
     return {name for name in names if name.split(".")[0] == PACKAGE.name}
-
-
-def _module_name(path: Path) -> str:
-    return ".".join(path.relative_to(PACKAGE.parent).parts) if path.is_relative_to(PACKAGE) else ""
 
 
 def _source_files(name: str) -> list[Path]:

@@ -36,10 +36,12 @@ class _Boosted(ABC):
     """What both libraries share: feature rows in, probabilities out, in blocks that bound the memory."""
 
     features: PairFeatures | None
+    booster: Any
 
     def _halves(self, questions: np.ndarray, prompts: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         if self.features is None:
-            return questions[:, : prompts.shape[1]], prompts
+            embedding_size = self.booster.num_features() - prompts.shape[1]
+            return questions[:, :embedding_size], prompts
         return self.features.questions(questions), self.features.prompts(prompts)
 
     def predict(self, questions: np.ndarray, prompts: np.ndarray) -> np.ndarray:

@@ -48,7 +48,7 @@ class Advantages:
 
 
 def cache_key(model: str, head: str, rows: str, limits: Any, precision: str) -> str:
-    """Name of the cache: hashes of the reference, the head's file and the rows, limits, precision, and code."""
+    """Name of the cache: hashes of reference, head's file and the rows, limits, precision, code."""
     code = code_version(__name__)
     parts = {"model": model, "head": head, "rows": rows, "limits": repr(limits), "precision": precision}
     return content_key(parts | {"code": code})
