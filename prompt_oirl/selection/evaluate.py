@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -80,8 +80,8 @@ def evaluate(
 ) -> Evaluation:
     """Cross-fit `selector` on `log`, or with `train` learn from that log and evaluate on `log`.
 
-    Questions of `log` that `train` holds as well, or near-duplicates of them, are evaluated by selectors that did
-    not see their group, so one set of questions asked of two LLMs can be used as it is.
+    Groups of near-duplicates are dealt into five folds, and each question is evaluated by a selector that learned
+    from the other four: the protocol of step 5, and one set of questions asked of two LLMs can be used as it is.
 
     Parameters
     ----------
@@ -95,11 +95,13 @@ def evaluate(
     log = read_log(log)
     source = log if train is None else read_log(train)
     source_groups, log_groups = _groups(log, source, groups)
-    splits = _splits(source_groups, log_groups, seed)
-    if train is None and len(splits) < 2:
+    source = replace(source, known_groups=source_groups)  # inner folds keep the same near-duplicates together
+    folds = assign_folds(np.r_[source_groups, log_groups], HEADLINE_FOLDS, seed)
+    if folds.max() < 1:
         raise InputError(
             "the log has one question only, near-duplicates counted once: log more different questions"
         )
+    splits = crossfit_splits(source_groups, log_groups, folds, "crossfit", seed)
     embedder = shared_embedder(selector)
     said: dict[str, None] = {}
 
@@ -156,15 +158,6 @@ def _groups(log: PromptLog, source: PromptLog, known: np.ndarray | None) -> tupl
         known = np.r_[log.groups, log.groups] if source is log else join_groups(source, log)
     known = np.unique(known, return_inverse=True)[1]
     return known[: len(source.questions)], known[len(source.questions) :]
-
-
-def _splits(source_groups: np.ndarray, log_groups: np.ndarray, seed: int) -> list[Split]:
-    """Five folds of groups; one split where the two logs share no group."""
-    if not np.isin(source_groups, log_groups).any():
-        everything = np.arange(len(source_groups))
-        return [Split("everything", everything, everything[:0], np.arange(len(log_groups)))]
-    folds = assign_folds(np.r_[source_groups, log_groups], HEADLINE_FOLDS, seed)
-    return crossfit_splits(source_groups, log_groups, folds, "crossfit", seed)
 
 
 def _best_of(selector: PromptSelector, prompts: list[str]) -> int:
