@@ -159,8 +159,9 @@ class Evaluate(LearnOptions):
 
         if (self.log is None) == (self.train is None) or (self.train is None) != (self.test is None):
             raise InputError("give one log to cross-fit on, or both --train and --test")
-        logs = [self.read(path) for path in (self.test if self.log is None else self.log, self.train) if path is not None]
-        result = evaluate(self.make_selector(), *logs, seed=self.seed)
+        log = self.read(self.test if self.log is None else self.log)
+        train = None if self.train is None else self.read(self.train)
+        result = evaluate(self.make_selector(), log, train, seed=self.seed)
         tables = {"choices": result.policies, "coverage": result.coverage, "calibration": result.calibration}
         write_rows(tables[self.table], self.format)
         for name, text in zip(result.log.names[:MAX_PROMPTS_LISTED], result.log.prompts):
