@@ -83,10 +83,10 @@ class Fit(LogArgument, LearnOptions):
         log, selector = self.read(self.log), self.make_selector()
         selector.fit(log)
         folder = selector.save(self.out)
-        best = selector.prompts_[selector.best_]
+        best = on_one_line(selector.prompts_[selector.best_])
         say(
             f"{len(log.questions):,} questions, {len(log.prompts)} prompts, {len(log.correct):,} answers; "
-            f"best prompt overall, right {100 * selector.success_.max():.1f} % of the time: {on_one_line(best)}\n"
+            f"best prompt overall, right {100 * selector.success_.max():.1f} % of the time: {best}\n"
             f"selector ({selector.model_name_}) saved in {folder}"
         )
 
@@ -215,10 +215,8 @@ class Vote(LogArgument, LearnOptions):
         rows = voting_rows(self.make_selector(), log, self.parser, self.seed)
         write_rows(rows, self.format)
         if (log.counts == 0).any():
-            say(
-                "note: some answers are not in the log; only logged ones were asked, so the first call is not "
-                "always the best prompt"
-            )
+            text = "only logged ones were asked, so the first call is not always the best prompt"
+            say(f"note: some answers are not in the log; {text}")
 
 
 @dataclass(kw_only=True)
