@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from prompt_oirl.arith.nano_tables import RENDER as NANO_TABLES
 from prompt_oirl.io.files import REPO_ROOT, read_csv
 from prompt_oirl.opro.readme_tables import RENDER as OPRO_TABLES
 from prompt_oirl.reports.readme import pages, replace_table
@@ -37,6 +38,13 @@ def test_quoted_table_on_opro_is_the_rendered_csv(name: str) -> None:
     rows = read_csv(REFERENCE / f"{name}.csv", remedy="run scripts/measure_opro.py")
     quoted = "".join(path.read_text(encoding="utf-8") for path in pages(REPO_ROOT))
     assert f"<!-- table: {name} -->\n{OPRO_TABLES[name](rows)}<!-- end -->" in quoted
+
+
+@pytest.mark.parametrize("name", NANO_TABLES)
+def test_quoted_table_on_the_tiny_model_is_the_rendered_csv(name: str) -> None:
+    rows = read_csv(REFERENCE / f"{name}.csv", remedy="run scripts/measure_nano.py")
+    quoted = "".join(path.read_text(encoding="utf-8") for path in pages(REPO_ROOT))
+    assert f"<!-- table: {name} -->\n{NANO_TABLES[name](rows)}<!-- end -->" in quoted
 
 
 @pytest.mark.parametrize("name", [n for n in SCRIPT["TABLES"] if n != "cost"])

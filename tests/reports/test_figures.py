@@ -1,0 +1,88 @@
+"""Figures and reference tables: drawn from the committed tables, collected from the summaries of finished runs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from prompt_oirl.alol.evaluation.figures import draw_levels
+from prompt_oirl.data.questions import RELEASED
+from prompt_oirl.data.released import LLM
+from prompt_oirl.io.files import REPO_ROOT, Paths, read_csv, write_csv
+from prompt_oirl.opro import ablation_tables
+from prompt_oirl.reports import figures
+from prompt_oirl.reports.reference_tables import TABLES
+from prompt_oirl.reports.summary import COLUMNS
+
+REFERENCE = REPO_ROOT / "results" / "reference"
+VOTES = ("random", "best", "predicted", "adaptive_predicted")
+
+
+def ablations(table: Path, path: Path) -> Path:
+    return ablation_tables.draw(read_csv(table, remedy="restore it from git"), path)
+
+
+def levels(table: Path, path: Path) -> Path:
+    rows = read_csv(table, remedy="restore it from git")
+    kept = [row for row in rows if (row["segment"], row["metric"]) == ("all", "final_reward")]
+    assert kept
+    return draw_levels(kept, path)
+
+
+@pytest.mark.parametrize(
+    ("table", "draw"),
+    [
+        ("selectors.csv", figures.draw_gains),
+        ("voting.csv", lambda table, path: figures.draw_voting(table, path, VOTES)),
+        ("alol_arith.csv", levels),
+        ("opro_ablations.csv", ablations),
+    ],
+)
+def test_a_figure_depends_on_its_table_alone(table: str, draw: Callable, tmp_path: Path) -> None:
+    first, second = (draw(REFERENCE / table, tmp_path / f"{name}.png").read_bytes() for name in "ab")
+    assert first == second and first.startswith(b"\x89PNG") and len(first) > 10_000
+
+
+def summary_row(**known: str) -> dict[str, str]:
+    weighting = "row" if known["split"] == "paper" else "question"
+    row = dict.fromkeys(COLUMNS, "") | {"llm": LLM, "k": "6", "subset": "0-5", "features": "both"}
+    return row | {"weighting": weighting, "model": "xgboost"} | known
+
+
+def test_reference_tables_are_collected_from_the_summaries_of_finished_runs(tmp_path: Path) -> None:
+    """The rows of the committed tables, put back into summaries, come out again as they were."""
+    paths = Paths(tmp_path)
+    selectors, ranking, sanity, intervals = (
+        read_csv(REFERENCE / f"{name}.csv", remedy="restore it from git")
+        for name in ("selectors", "ranking", "sanity", "intervals")
+    )
+    for dataset in RELEASED:
+        for split in ("paper", "crossfit"):
+            for model in {row["model"] for row in ranking}:
+                parts = [r for r in ranking if r["model"] == model]
+                if model == "xgboost":  # its gain stands among the selectors, and sanity repeats both
+                    auc = [r for r in parts if r["selector"] != "irl_0"]
+                    parts = [*selectors, *auc, *(r for r in sanity if r["features"] != "both")]
+                here = [summary_row(**r) for r in parts if (r["dataset"], r["split"]) == (dataset, split)]
+                folder = split if model == "xgboost" else f"{split}_{model}"
+                if here:
+                    write_csv(paths.results(LLM, dataset, folder) / "summary.csv", here)
+        here = [summary_row(**r) for r in intervals if r["dataset"] == dataset]
+        write_csv(paths.results(LLM, dataset, "crossfit_x10") / "summary.csv", here)
+
+    def numbers(rows: list[dict[str, str]]) -> set[tuple[str, ...]]:
+        return {tuple(row.values()) for row in rows}
+
+    for name, expected in (("selectors", selectors), ("ranking", ranking), ("sanity", sanity)):
+        assert numbers(list(TABLES[name][0](paths))) == numbers(expected), name
+    assert list(TABLES["intervals"][0](paths)) == intervals
+    released = read_csv(REFERENCE / "reproduction.csv", remedy="restore it from git")
+    collected = list(TABLES["reproduction"][0](paths))
+    assert len(collected) == len(RELEASED) * len({row["selector"] for row in released})
+    for row in collected:
+        key = {"k": "6", "dataset": row["dataset"], "selector": row["selector"]}
+        (expected,) = (r for r in released if key.items() <= r.items())
+        assert row["difference"] == pytest.approx(float(expected["difference"]), abs=2e-6)
+    assert not list(TABLES["cost"][0](paths))
