@@ -54,8 +54,7 @@ def make_rows(
     if unmet:
         raise InputError(
             f"{log}:{unmet}: the gold answer {logged[unmet - 1].gold[:40]!a} holds no number, and arith's "
-            "reward is the right "
-            "number; pass --log FILE, or --task_name prompt_writer"
+            "reward is the right number; pass --log FILE, or --task_name prompt_writer"
         )
     asked = {row.prompt_id for row in logged if row.split == "train"}
     if prompt is not None and prompt not in asked:
@@ -77,10 +76,8 @@ def make_rows(
         ]
         if not kept:
             raise InputError(f"{log}: no answered {split} questions; pass --log FILE with all three splits")
-        kept = _draw(
-            kept, sizes.get(split), [seed, questions.SPLITS.index(split)], by_question=prompt is not None
-        )
-        found = []
+        kept = _draw(kept, sizes.get(split), [seed, questions.SPLITS.index(split)], prompt is not None)
+        splits[split] = []
         texts: dict[tuple[str, str], str] = {}
         for row in kept:
             under = prompt or row.prompt_id
@@ -96,8 +93,7 @@ def make_rows(
                 ended=row.finish_reason != "length",
                 meta={"gold": row.gold, "question_id": row.question_id, "prompt_id": row.prompt_id},
             )
-            found.append(new)
-        splits[split] = found
+            splits[split].append(new)
     return splits
 
 
@@ -126,7 +122,7 @@ def prepare(request: Request) -> Prepared:
     from prompt_oirl.alol.models.checkpoints import load_model
 
     paths = Paths(request.root)
-    _, tokenizer = load_model(request.model or str(model_folder(paths)), "cpu")
+    _, tokenizer = load_model(request.model_name_or_path or str(model_folder(paths)), "cpu")
     log = request.log or log_file(paths)
     splits = make_rows(log, tokenizer, SIZES | request.sizes, request.seed, request.prompt)
     if not request.expected_reward:
@@ -155,25 +151,12 @@ def prepare(request: Request) -> Prepared:
 
 TASK = Task(
     name="arith",
-    max_reward=1.0,
     needs=("gold",),
-    metric=FINAL,
     make_reward=lambda data: rewards,
     inputs=inputs,
     prepare=prepare,
     max_prompt_length=400,
     max_response_length=97,  # 96 tokens were logged at most, and the end of text
     temperature=0.6,
-    top_p=0.9,
-    settings=Settings(
-        reference_steps=200,
-        reference_rate=1e-4,
-        steps=200,
-        rate=3e-4,
-        batch_size=32,
-        validations=5,
-        value_epochs=15,
-        value_rate=1e-3,
-        value_samples=4,
-    ),
+    settings=Settings(200, 1e-4, 200, 3e-4, batch_size=32, value_samples=4),
 )
