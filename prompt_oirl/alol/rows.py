@@ -137,6 +137,13 @@ def _checked(record: dict[str, Any], where: str, task: str, max_reward: float) -
     )
 
 
+def check_at_least(low: float, **flags: float | None) -> None:
+    """Refuse the value of a flag that is less than `low` or no number; None is a flag left out."""
+    for flag, value in flags.items():
+        if value is not None and not low <= value < math.inf:
+            raise InputError(f"--{flag} {value}: give {low} or more")
+
+
 @dataclass(frozen=True)
 class Limits:
     """Tokens of a prompt, whose beginning is cut off, and of a response with its end of text."""
@@ -144,6 +151,11 @@ class Limits:
     max_prompt_length: int
     max_response_length: int
     long_responses: Literal["refuse", "cut"] = "refuse"
+
+    def __post_init__(self) -> None:
+        check_at_least(
+            1, max_prompt_length=self.max_prompt_length, max_response_length=self.max_response_length
+        )
 
 
 def encode_rows(rows: Sequence[Row], tokenizer: Any, limits: Limits) -> list[Tokens]:
@@ -160,8 +172,8 @@ def encode_rows(rows: Sequence[Row], tokenizer: Any, limits: Limits) -> list[Tok
         if len(response) > limits.max_response_length and limits.long_responses == "refuse":
             raise InputError(
                 f"row {row.id}: a response of {len(response)} tokens, the limit is "
-                f"{limits.max_response_length}: "
-                f"pass --max_response_length {len(response)} or --long_responses cut"
+                f"{limits.max_response_length}: pass --max_response_length {len(response)} or "
+                "--long_responses cut"
             )
         if not prompt or not response:
             raise InputError(f"row {row.id}: prompt or response has no token; drop the row")

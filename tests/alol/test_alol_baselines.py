@@ -10,8 +10,7 @@ import pytest
 import torch
 
 from prompt_oirl.alol.baselines import ppo
-from prompt_oirl.alol.baselines.pairs import make_pairs
-from prompt_oirl.alol.baselines.pro import pro_loss, train_pro
+from prompt_oirl.alol.baselines.pro import make_pairs, pro_loss, train_pro
 from prompt_oirl.alol.baselines.trl import train_trl
 from prompt_oirl.alol.models.checkpoints import load_model, save_model
 from prompt_oirl.alol.models.log_probabilities import collate, token_log_probs

@@ -15,8 +15,8 @@ from typing import Any
 import numpy as np
 import torch
 
-from prompt_oirl.alol.baselines.pairs import Pair
 from prompt_oirl.alol.baselines.ppo import ScoreAnswers
+from prompt_oirl.alol.baselines.pro import Pair
 from prompt_oirl.alol.rows import Limits, Row
 from prompt_oirl.alol.training.best_weights import BestWeights
 from prompt_oirl.alol.training.loop import TrainingRecipe
@@ -74,15 +74,9 @@ def train_trl(
 
             trainer = RLOOTrainer(model, reward, args=config, train_dataset=data, **common)
         else:
+            both = [(rows[pair.chosen], rows[pair.rejected]) for pair in pairs]
             data = Dataset.from_list(
-                [
-                    {
-                        "prompt": rows[p.chosen].prompt,
-                        "chosen": rows[p.chosen].response,
-                        "rejected": rows[p.rejected].response,
-                    }
-                    for p in pairs
-                ]
+                [{"prompt": a.prompt, "chosen": a.response, "rejected": b.response} for a, b in both]
             )
             if algorithm == "dpo":
                 settings = DPOConfig(**flags, loss_type=["sigmoid"], max_length=length, disable_dropout=True)

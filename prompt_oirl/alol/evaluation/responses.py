@@ -6,14 +6,16 @@ from __future__ import annotations
 import math
 from collections import defaultdict
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import torch
+from tqdm import tqdm
 
 from prompt_oirl.alol.evaluation.aggregation import interval
 from prompt_oirl.alol.models.log_probabilities import Tokens, by_length, collate, token_log_probs
-from prompt_oirl.alol.rows import Limits, Row
+from prompt_oirl.alol.rows import Limits, Row, encode_rows
 from prompt_oirl.alol.tasks.task import Task
 from prompt_oirl.llms import item_seed
 from prompt_oirl.llms.generation import Decoding
@@ -21,6 +23,29 @@ from prompt_oirl.llms.transformers_llm import TransformersLLM
 from prompt_oirl.stats.metrics import ClusterBootstrap
 
 METRICS = ["segment", "metric", "value", "ci_low", "ci_high", "n", "groups"]
+
+
+def answer(
+    task: Task,
+    model: Any,
+    tokenizer: Any,
+    rows: Sequence[Row],
+    limits: Limits,
+    batch_size: int,
+    seed: int,
+    samples: int = 1,
+    greedy: bool = False,
+    title: str | None = None,
+) -> list[list[str]]:
+    """`samples` responses to every row's prompt, sampled like the task's logged ones or greedy.
+
+    title : of the progress bar; None shows none.
+    """
+    tokens = encode_rows(rows, tokenizer, replace(limits, long_responses="cut"))
+    decoding = task.decoding(seed, limits.max_response_length, greedy)
+    llm = llm_of(model, tokenizer, limits, batch_size)
+    with tqdm(total=len(rows) * samples, desc=title, disable=None if title else True) as bar:
+        return respond(llm, rows, tokens, decoding, samples, bar.update)
 
 
 def respond(

@@ -10,12 +10,11 @@ import numpy as np
 from tqdm import tqdm
 from tyro.conf import UseAppendAction
 
-from prompt_oirl.alol.evaluation import best_of_n
-from prompt_oirl.alol.evaluation import responses as evaluation
+from prompt_oirl.alol.evaluation import best_of_n, responses
 from prompt_oirl.alol.models.checkpoints import ModelSource
 from prompt_oirl.alol.models.processes import device_name
 from prompt_oirl.alol.rewards import log_reward
-from prompt_oirl.alol.rows import Limits, Row, encode_rows
+from prompt_oirl.alol.rows import Limits, Row, check_at_least
 from prompt_oirl.alol.steps.options import PolicyModelOptions
 from prompt_oirl.alol.tasks import prompt_writer
 from prompt_oirl.data import interactions
@@ -59,8 +58,7 @@ class WriterOptions(PolicyModelOptions):
 
 def evaluate_writers(args: WriterOptions) -> None:
     """Propose, rank and really ask; write the table of success by arm and number of calls."""
-    if args.samples < 1 or (args.questions is not None and args.questions < 1):
-        raise InputError(f"--samples {args.samples}, --questions {args.questions}: give 1 or more")
+    check_at_least(1, samples=args.samples, questions=args.questions)
     paths = Paths(args.root)
     log = args.log or paths.committed_log("nano", "arith")
     splits = prompt_writer.read_log(log, args.seed)
@@ -151,12 +149,9 @@ def write_prompts(args: WriterOptions, name: str, rows: list[Row]) -> list[list[
     task = args.task
     source = args.reference if name == "reference" else ModelSource(str(folder))
     model, tokenizer = source.load(device_name())
-    limits = Limits(task.max_prompt_length, task.max_response_length, "cut")
-    llm = evaluation.llm_of(model, tokenizer, limits, args.eval_batch_size)
-    tokens = encode_rows(rows, tokenizer, limits)
-    decoding = task.decoding(args.seed, limits.max_response_length)
-    with tqdm(total=len(rows) * args.samples, desc=f"prompts of {name}", disable=None) as bar:
-        return evaluation.respond(llm, rows, tokens, decoding, args.samples, bar.update)
+    limits, title = Limits(task.max_prompt_length, task.max_response_length), f"prompts of {name}"
+    size, seed = args.eval_batch_size, args.seed
+    return responses.answer(task, model, tokenizer, rows, limits, size, seed, args.samples, title=title)
 
 
 def answer(

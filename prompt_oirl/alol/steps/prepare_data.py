@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from prompt_oirl.alol.rows import Row, read_rows, write_rows
+from prompt_oirl.alol.rows import Row, check_at_least, read_rows, write_rows
 from prompt_oirl.alol.steps.options import SPLITS, RunOptions
 from prompt_oirl.alol.tasks.registry import PUBLISHED_TASKS
 from prompt_oirl.alol.tasks.task import Request, SourceOptions
@@ -47,9 +47,7 @@ def prepare_data(args: PrepareOptions) -> None:
         if getattr(args, flag) != getattr(PrepareOptions, flag) and args.task.name not in tasks:
             raise InputError(f"--{flag} is for {', '.join(tasks)}, not for {args.task_name}: leave it out")
     sizes = {split: getattr(args, f"{split}_rows") for split in SPLITS}
-    for split, n in sizes.items():
-        if n is not None and n < 1:
-            raise InputError(f"--{split}_rows {n}: give 1 or more")
+    check_at_least(1, **{f"{split}_rows": n for split, n in sizes.items()})
     task = args.task
     request = Request(
         task=task.name,

@@ -14,7 +14,7 @@ from prompt_oirl.alol.evaluation.figures import draw_curve
 from prompt_oirl.alol.models import processes
 from prompt_oirl.alol.models.checkpoints import ModelSource, make_trainable, save_model
 from prompt_oirl.alol.policies import Baseline, LossAlgorithm, PolicyData, TrainedPolicy, train_policy
-from prompt_oirl.alol.rows import Limits, Row, encode_rows, rows_hash
+from prompt_oirl.alol.rows import Limits, Row, check_at_least, encode_rows, rows_hash
 from prompt_oirl.alol.steps.options import LengthOptions, PolicyModelOptions, TrainingOptions
 from prompt_oirl.alol.training import advantages
 from prompt_oirl.alol.training.loop import CURVE, TrainingRecipe
@@ -41,12 +41,11 @@ def train_and_save(args: PolicyOptions, algorithm: LossAlgorithm | Baseline) -> 
     """Train a policy from the reference and write its folder, unless that is up to date."""
     args.check_adapter()
     task = args.task
-    rows, validation, limits = args.rows("train"), args.rows("validation"), args.limits(task)
+    rows, limits = args.rows("train"), args.limits(task)
     source = args.reference
     policy = args.policy or f"{algorithm.name}-seed{args.seed}"
     folder = args.policy_folder(policy)
-    if args.validation_prompts < 1:
-        raise InputError(f"--validation_prompts {args.validation_prompts}: give 1 or more")
+    check_at_least(1, validation_prompts=args.validation_prompts)
     key, cache = None, None
     if algorithm.needs_advantages:
         key, cache = advantages_file(args, source, rows, limits)
@@ -61,19 +60,7 @@ def train_and_save(args: PolicyOptions, algorithm: LossAlgorithm | Baseline) -> 
     processes.wait()
     model, tokenizer = source.load(processes.device_name())
     model = make_trainable(model, args.tuning, args.lora_rank, args.lora_alpha)
-    tokens = encode_rows(rows, tokenizer, limits)
-    cached = advantages.load(cache, key, tokens) if key and cache else None
-    data = PolicyData(
-        task,
-        tokenizer,
-        limits,
-        rows,
-        tokens,
-        validation,
-        args.validation_prompts,
-        args.eval_batch_size,
-        cached,
-    )
+    data = load_data(args, tokenizer, rows, key, cache)
     about_inputs = {
         "model": source.hash,
         "rows": rows_hash(rows),
@@ -81,7 +68,7 @@ def train_and_save(args: PolicyOptions, algorithm: LossAlgorithm | Baseline) -> 
         "limits": repr(limits),
         "tuning": [args.tuning, args.lora_rank, args.lora_alpha],
         "strategy": algorithm.settings["sampling_strategy"],
-        "validation": [rows_hash(validation), args.validation_prompts],
+        "validation": [rows_hash(data.validation), args.validation_prompts],
     }
     title = f"{task.name} {policy}"
     trained = train_policy(
@@ -92,6 +79,17 @@ def train_and_save(args: PolicyOptions, algorithm: LossAlgorithm | Baseline) -> 
     about = account(args, policy, algorithm, trained, len(rows))
     manifest.finish(save_policy(folder, model, tokenizer, trained.curve, about))
     report(policy, folder, algorithm, trained, len(rows))
+
+
+def load_data(
+    args: PolicyOptions, tokenizer: Any, rows: list[Row], key: str | None, cache: Path | None
+) -> PolicyData:
+    """What a policy learns from; key and cache name the advantages of step 3, None where none are needed."""
+    limits, validation = args.limits(args.task), args.rows("validation")
+    tokens = encode_rows(rows, tokenizer, limits)
+    cached = advantages.load(cache, key, tokens) if key and cache else None
+    prompts, size = args.validation_prompts, args.eval_batch_size
+    return PolicyData(args.task, tokenizer, limits, rows, tokens, validation, prompts, size, cached)
 
 
 def advantages_file(

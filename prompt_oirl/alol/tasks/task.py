@@ -135,7 +135,7 @@ def drawn(rows: list[Row], n: int | None, seed: list[int]) -> list[Row]:
 
 
 def drop_held_out(splits: dict[str, list[Row]], key: Callable[[Row], Hashable], noun: str) -> str:
-    """Drop training rows that share a key with a held-out row; says how many, `noun` being what they share."""
+    """Drop training rows that share a key with a held-out row; says how many, and `noun`, what is shared."""
     held = {key(row) for split in ("validation", "test") for row in splits[split]}
     kept = [row for row in splits["train"] if key(row) not in held]
     dropped, splits["train"] = len(splits["train"]) - len(kept), kept

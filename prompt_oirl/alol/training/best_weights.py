@@ -1,14 +1,15 @@
-"""Which weights of a run are kept: the best validated ones, for loops that are not
-prompt_oirl.alol.training's."""
+"""The loop of the baselines, and which weights of a run they keep: the best validated ones."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
 import torch
+
+from prompt_oirl.alol.training.loop import TrainingRecipe, apply_update
 
 
 @dataclass
@@ -46,3 +47,32 @@ class BestWeights:
         for name, p in model.named_parameters():
             if name in self._weights:
                 p.copy_(self._weights[name])
+
+
+def follow(
+    model: Any,
+    weights: list[torch.Tensor],
+    gradients: Iterator[dict[str, float]],
+    recipe: TrainingRecipe,
+    selection: BestWeights,
+    bar: Any = None,
+) -> list[dict[str, float]]:
+    """Update `weights` recipe.steps times and leave the best validated ones in `model`; returns the curve.
+
+    gradients : each item, asked for once an update, leaves that update's gradients in the weights and is its
+        row of the curve, with a `loss`.
+    """
+    optimiser = torch.optim.AdamW(weights, lr=recipe.learning_rate, weight_decay=recipe.weight_decay)
+    curve = []
+    model.eval()
+    selection.begin(model)
+    for step in range(1, recipe.steps + 1):
+        optimiser.zero_grad(set_to_none=True)
+        row = {"step": float(step)} | next(gradients)
+        row |= apply_update(weights, optimiser, recipe, step - 1, row["loss"])
+        score = selection.after(model, step, step == recipe.steps)
+        curve.append(row if score is None else row | {"score": score})
+        if bar is not None:
+            bar.update(1)
+    selection.restore(model)
+    return curve
