@@ -121,7 +121,7 @@ def evaluate(args: Args, policy: str, source: ModelSource) -> None:
     metrics = evaluation.metric_rows(prompts, responses, components, nll, lengths)
     outputs = [folder / n for n in ("predictions.jsonl", "metrics.csv", "policy.json")]
     write_jsonl(outputs[0], predictions(prompts, responses, components))
-    write_csv(outputs[1], metrics, evaluation.METRICS)
+    write_csv(outputs[1], metrics)
     write_json(outputs[2], about(args, policy, source))
     manifest.finish(outputs)
     for row in metrics:

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
-from prompt_oirl.alol.evaluation.aggregation import interval
+from prompt_oirl.alol.evaluation.aggregation import group_means, interval
 from prompt_oirl.alol.models.log_probabilities import Tokens, by_length, collate, token_log_probs
 from prompt_oirl.alol.rows import Limits, Row, encode_rows
 from prompt_oirl.alol.tasks.task import Task
@@ -21,8 +21,6 @@ from prompt_oirl.llms import item_seed
 from prompt_oirl.llms.generation import Decoding
 from prompt_oirl.llms.transformers_llm import TransformersLLM
 from prompt_oirl.stats.metrics import ClusterBootstrap
-
-METRICS = ["segment", "metric", "value", "ci_low", "ci_high", "n", "groups"]
 
 
 def answer(
@@ -130,26 +128,24 @@ def metric_rows(
     `nll` and `lengths` are of the rows' own responses: perplexity is exp(sum of nll / sum of lengths).
     distinct-n has no interval: a resample repeats whole responses.
     """
-    found = []
+    found: list[dict[str, Any]] = []
     for segment in ("all", *sorted({row.segment for row in rows} - {""})):
         here = [i for i, row in enumerate(rows) if segment in ("all", row.segment)]
         boot = ClusterBootstrap(np.array([rows[i].cluster for i in here]), seed)
         scores = {name: [[c[name] for c in components[i]] for i in here] for name in components[here[0]][0]}
         scores["length_words"] = [[len(text.split()) for text in responses[i]] for i in here]
-        common = {"segment": segment, "n": len(here), "groups": boot.n_clusters}
+        intervals: dict[str, tuple[float | None, ...]] = {}
         for name, of_prompts in scores.items():
             groups: dict[str, list[float]] = defaultdict(list)
             for i, of_prompt in zip(here, of_prompts):
                 groups[rows[i].cluster] += of_prompt
-            value, low, high, *_ = interval([""], [{g: float(np.mean(v)) for g, v in groups.items()}])
-            found.append(common | {"metric": name, "value": value, "ci_low": low, "ci_high": high})
-        value, low, high = (
-            math.exp(x) for x in boot.ratio(nll[here][:, None], lengths[here][:, None].astype(float))[0]
-        )
-        found.append(
-            common | {"metric": "perplexity_of_data", "value": value, "ci_low": low, "ci_high": high}
-        )
-        for n in (1, 2, 3):
-            score = distinct([text for i in here for text in responses[i]], n)
-            found.append(common | {"metric": f"distinct_{n}", "value": score})
+            intervals[name] = interval([""], [group_means(groups)])[:3]
+        ratio = boot.ratio(nll[here][:, None], lengths[here][:, None].astype(float))[0]
+        intervals["perplexity_of_data"] = tuple(math.exp(x) for x in ratio)
+        said = [text for i in here for text in responses[i]]
+        intervals |= {f"distinct_{n}": (distinct(said, n), None, None) for n in (1, 2, 3)}
+        counts = {"n": len(here), "groups": boot.n_clusters}
+        for name, (value, low, high) in intervals.items():
+            row = {"segment": segment, "metric": name, "value": value, "ci_low": low, "ci_high": high}
+            found.append(row | counts)
     return found

@@ -17,13 +17,19 @@ from typing import Any, Literal
 
 import numpy as np
 
+from prompt_oirl.alol.evaluation.aggregation import group_means
 from prompt_oirl.alol.evaluation.responses import answer, reward_responses
 from prompt_oirl.alol.policies import LEARNS_FROM, Baseline, Evaluate, LossAlgorithm, PolicyData, train_policy
 from prompt_oirl.alol.rows import Row
 from prompt_oirl.alol.steps.estimate_advantage import AdvantageOptions, estimate_advantage
 from prompt_oirl.alol.steps.prepare_data import PrepareOptions, prepare_data
-from prompt_oirl.alol.steps.train_policy import PolicyOptions, advantages_file, load_data
-from prompt_oirl.alol.steps.train_reference import ReferenceOptions, train_reference
+from prompt_oirl.alol.steps.train_policy import (
+    PolicyOptions,
+    ReferenceOptions,
+    advantages_file,
+    load_data,
+    train_reference,
+)
 from prompt_oirl.alol.training.loop import TrainingRecipe
 from prompt_oirl.alol.training.losses import PRESETS, choose_loss
 from prompt_oirl.io.files import REPO_ROOT, InputError, read_json, write_json
@@ -190,7 +196,7 @@ def measure(args: CompareOptions, run: PreparedRun, one: Measurement) -> None:
         for segment in dict.fromkeys(("all", row.segment or "all")):
             scores.setdefault(segment, {}).setdefault(row.cluster, []).append(found[0][task.metric])
     validation = [[row["step"], row["score"]] for row in curve if "score" in row]
-    means = {s: {g: float(np.mean(v)) for g, v in groups.items()} for s, groups in scores.items()}
+    means = {segment: group_means(groups) for segment, groups in scores.items()}
     about = {"algorithm": one.algorithm, "seed": one.seed, "run": run.options.run, "strategy": one.strategy}
     about |= {"kl_beta": one.kl_beta, "learning_rate": one.recipe.learning_rate, "steps": one.recipe.steps}
     about |= {"validation": validation, "scores": means}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from itertools import chain
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -55,6 +56,16 @@ class WriterOptions(PolicyModelOptions):
     keep: bool = False
     """Also keep it as results/reference/alol_prompt_writer.csv and fill the table of docs/a_lol_tasks.md."""
 
+    @property
+    def teams(self) -> dict[str, list[str]]:
+        """Writers that count as one, by their common name; by default all policies that step 4 left."""
+        policies = self.folder / "policies"
+        left = ",".join(sorted(path.parent.name for path in policies.glob("*/policy.json")))
+        if not (self.writers or left):
+            raise InputError(f"no policy in {policies}: run alol_step4_train_policy.py first")
+        groups = [[name.strip() for name in group.split(",")] for group in self.writers or [left]]
+        return {names[0].split("-seed")[0]: names for names in groups}
+
 
 def evaluate_writers(args: WriterOptions) -> None:
     """Propose, rank and really ask; write the table of success by arm and number of calls."""
@@ -79,13 +90,13 @@ def evaluate_writers(args: WriterOptions) -> None:
         for prompt, _ in best[: max(CALLS)]
     }
     answers, unlogged = answer(args, paths, splits["test"], wanted)
-    arms = measured(args, rankings, [answers[q.id] for q in questions], unlogged)
+    arms = measured(args, rankings, [q.id for q in questions], [answers[q.id] for q in questions], unlogged)
     table = best_of_n.table(arms, [row.cluster for row in rows], args.seed)
     output = args.output or args.results / "prompt_writer.csv"
-    write_csv(output, table, best_of_n.COLUMNS)
+    write_csv(output, table)
     if args.keep:
         kept = REPO_ROOT / "results" / "reference" / "alol_prompt_writer.csv"
-        write_csv(kept, table, best_of_n.COLUMNS)
+        write_csv(kept, table)
         fill_tables(REPO_ROOT, {"alol_prompt_writer": render(read_csv(kept, remedy=""))})
     for row in table:
         success = format_interval(row["success"], row["ci_low"], row["ci_high"])
@@ -122,21 +133,12 @@ def propose(
         ("pool", ""): [pool] * n,
         ("all logged prompts", ""): [everything] * n,
     }
-    for group in args.writers or [",".join(trained(args))]:
-        for name in group.split(","):
-            written = write_prompts(args, name.strip(), rows)
-            found["writer's first", name] = [said[:1] for said in written]
-            found["written", name] = written
-            found["pool and written", name] = [pool + said for said in written]
+    for name in chain.from_iterable(args.teams.values()):
+        written = write_prompts(args, name, rows)
+        found["writer's first", name] = [said[:1] for said in written]
+        found["written", name] = written
+        found["pool and written", name] = [pool + said for said in written]
     return found
-
-
-def trained(args: WriterOptions) -> list[str]:
-    """Names of the policies that step 4 left."""
-    names = sorted(path.parent.name for path in (args.folder / "policies").glob("*/policy.json"))
-    if not names:
-        raise InputError(f"no policy in {args.folder / 'policies'}: run alol_step4_train_policy.py first")
-    return names
 
 
 def write_prompts(args: WriterOptions, name: str, rows: list[Row]) -> list[list[str]]:
@@ -175,17 +177,9 @@ def answer(
         llm = TransformersLLM(str(args.ckpt_dir or paths.root / "data" / "nano_llama"), max_batch_size=64)
         separator = SEPARATORS.get(first.dataset, "\n")
         with tqdm(total=len(pending), desc="answers", disable=None) as bar:
+            names, decoding = (first.llm, first.dataset), decoding_of(test, part)
             failures = generation.answer_items(
-                pending,
-                llm,
-                first.llm,
-                first.dataset,
-                decoding_of(test, part),
-                first.grader,
-                separator,
-                Budget(),
-                part,
-                bar,
+                pending, llm, *names, decoding, first.grader, separator, Budget(), part, bar
             )
         generation.check_complete(failures)
         kept += interactions.read(part, remedy="delete it")
@@ -198,33 +192,24 @@ def answer(
 def measured(
     args: WriterOptions,
     rankings: dict,
+    ids: list[str],
     answers: list[dict[str, best_of_n.Answer]],
     unlogged: set[tuple[str, str]],
 ) -> list[dict[str, Any]]:
     """Success of every question, by arm, number of calls and group of writers."""
-    teams = {"": [""]} | {
-        group.split(",")[0].split("-seed")[0]: [name.strip() for name in group.split(",")]
-        for group in args.writers or [",".join(trained(args))]
-    }
-    ids = [row.meta["question_id"] for row in args.rows("test")[: len(answers)]]
     arms = []
     for calls in CALLS:
         for arm in dict.fromkeys(name for name, _ in rankings):
-            for team, names in teams.items():
+            for team, names in ({"": [""]} | args.teams).items():
                 lists = [rankings[arm, name] for name in names if (arm, name) in rankings]
                 if not lists or (calls > 1 and arm in ("best single prompt", "writer's first")):
                     continue
                 used = [(i, p) for found in lists for i, best in zip(ids, found) for p, _ in best[:calls]]
-                arms.append(
-                    {
-                        "arm": arm,
-                        "writer": team,
-                        "calls": calls,
-                        "candidates": float(np.mean([len(best) for found in lists for best in found])),
-                        "unlogged": float(np.mean([key in unlogged for key in used])),
-                        "values": np.array([best_of_n.outcome(found, calls, answers) for found in lists]),
-                    }
-                )
+                about: dict[str, Any] = {"arm": arm, "writer": team, "calls": calls}
+                about["candidates"] = float(np.mean([len(best) for found in lists for best in found]))
+                about["unlogged"] = float(np.mean([key in unlogged for key in used]))
+                about["values"] = np.array([best_of_n.outcome(found, calls, answers) for found in lists])
+                arms.append(about)
     return arms
 
 
@@ -241,15 +226,9 @@ def render(rows: list[dict[str, str]]) -> str:
     lines = []
     for row in rows:
         writer = f" ({row['writer']}, {row['writers']} seeds)" if row["writer"] else ""
-        writer = writer.replace(", 1 seeds", "")
-        lines.append(
-            [
-                row["calls"],
-                row["arm"] + writer,
-                f"{float(row['candidates']):.1f}",
-                f"{100 * float(row['unlogged']):.0f} %",
-                format_interval(row["success"], row["ci_low"], row["ci_high"]),
-                format_interval(row["gain_over_pool"], row["gain_ci_low"], row["gain_ci_high"], points=True),
-            ]
-        )
+        arm = row["arm"] + writer.replace(", 1 seeds", "")
+        counts = [f"{float(row['candidates']):.1f}", f"{100 * float(row['unlogged']):.0f} %"]
+        success = format_interval(row["success"], row["ci_low"], row["ci_high"])
+        gain = format_interval(row["gain_over_pool"], row["gain_ci_low"], row["gain_ci_high"], points=True)
+        lines.append([row["calls"], arm, *counts, success, gain])
     return markdown(header, lines)
