@@ -11,7 +11,8 @@ import numpy as np
 from tqdm import tqdm
 
 from prompt_oirl.alol.baselines.ppo import PPORecipe, train_ppo
-from prompt_oirl.alol.baselines.pro import make_pairs, train_pro
+from prompt_oirl.alol.baselines.pro import train_pro
+from prompt_oirl.alol.baselines.runs import BaselineRun, BestWeights, make_pairs
 from prompt_oirl.alol.baselines.trl import train_trl
 from prompt_oirl.alol.evaluation.responses import answer, reward_responses
 from prompt_oirl.alol.models import processes
@@ -19,7 +20,6 @@ from prompt_oirl.alol.models.log_probabilities import Tokens
 from prompt_oirl.alol.rows import FINAL, Limits, Row
 from prompt_oirl.alol.tasks.task import Task
 from prompt_oirl.alol.training.advantages import Advantages
-from prompt_oirl.alol.training.best_weights import BestWeights
 from prompt_oirl.alol.training.loop import TrainingRecipe, TrainingRows, train
 from prompt_oirl.alol.training.losses import Loss
 from prompt_oirl.alol.training.sampling import RowSampler, make_sampler
@@ -178,26 +178,14 @@ def _train_baseline(
     n = len(pairs) if pairs else len(data.rows)
     recipe = make_recipe(n)
     bar.reset(recipe.steps)
-    best, tokenizer, beta = BestWeights(score, recipe.eval_every), data.tokenizer, baseline.strength
+    best, given = BestWeights(score, recipe.eval_every), (data.rewards, data.limits, recipe)
+    run = BaselineRun(model, data.tokenizer, data.rows, data.tokens, pairs, *given, best, bar)
     if baseline.name == "pro":
-        curve = train_pro(model, data.tokens, pairs, recipe, tokenizer.pad_token_id, best, bar)
+        curve = train_pro(run)
     elif baseline.name == "ppo":
-        ppo, limit = PPORecipe(kl_coefficient=beta), data.limits.max_response_length
-        curve = train_ppo(model, tokenizer, data.tokens, data.rewards, limit, recipe, ppo, best, bar)
+        curve = train_ppo(run, PPORecipe(kl_coefficient=baseline.strength))
     else:
-        curve = train_trl(
-            baseline.name,
-            model,
-            tokenizer,
-            data.rows,
-            pairs,
-            data.rewards,
-            data.limits,
-            recipe,
-            beta,
-            best,
-            bar,
-        )
+        curve = train_trl(run, baseline.name, baseline.strength)
     best_score = best.best_score if best.best_step else None
     return TrainedPolicy(recipe, curve, n, recipe.steps, best.best_step, best_score, best.start_score)
 

@@ -21,6 +21,7 @@ from prompt_oirl.alol.models.log_probabilities import Tokens
 from prompt_oirl.data.questions import is_unicode
 from prompt_oirl.io.files import InputError, read_jsonl, sha256_texts, write_jsonl
 
+PUBLISHED = ("id", "prompt_or_input_text", "references", "reward_components", "meta_data")
 FINAL = "final_reward"
 EXPECTED = "expected_reward"  # of a training row's meta_data: V(x) by the reward model of Prompt-OIRL
 PREPARE = "run alol_step1_prepare_data.py again, or fix the row"
@@ -58,18 +59,9 @@ def write_rows(path: Path, rows: Iterable[Row], task: str) -> None:
 
 
 def _as_record(row: Row, task: str) -> dict[str, Any]:
-    return {
-        "id": row.id,
-        "prompt_or_input_text": row.prompt,
-        "references": row.response,
-        "reward_components": row.components,
-        "meta_data": row.meta,
-        "task": task,
-        "group": row.group,
-        "segment": row.segment,
-        "chosen": row.chosen,
-        "ended": row.ended,
-    }
+    published = zip(PUBLISHED, (row.id, row.prompt, row.response, row.components, row.meta))
+    ours = {name: getattr(row, name) for name in ("group", "segment", "chosen", "ended")}
+    return dict(published) | {"task": task} | ours
 
 
 def read_rows(path: Path, task: str, max_reward: float, needs: Sequence[str] = ()) -> list[Row]:

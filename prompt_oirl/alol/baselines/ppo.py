@@ -18,7 +18,7 @@ with q_t = exp(new l_t - l_t) and G = A + V, means over the tokens of a batch.
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import count
 from typing import Any
@@ -26,6 +26,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from prompt_oirl.alol.baselines.runs import BaselineRun
 from prompt_oirl.alol.models.log_probabilities import (
     TokenBatch,
     Tokens,
@@ -33,11 +34,7 @@ from prompt_oirl.alol.models.log_probabilities import (
     log_probs_and_response_states,
     token_log_probs,
 )
-from prompt_oirl.alol.training.best_weights import BestWeights, follow
-from prompt_oirl.alol.training.loop import TrainingRecipe
 from prompt_oirl.alol.training.sampling import RowSampler
-
-ScoreAnswers = Callable[[Sequence[int], Sequence[str]], np.ndarray]
 
 
 @dataclass(frozen=True)
@@ -119,25 +116,16 @@ def sample(
     return found
 
 
-def train_ppo(
-    model: Any,
-    tokenizer: Any,
-    tokens: Sequence[Tokens],
-    rewards: ScoreAnswers,
-    response_limit: int,
-    recipe: TrainingRecipe,
-    ppo: PPORecipe,
-    selection: BestWeights,
-    bar: Any = None,
-) -> list[dict[str, float]]:
-    """Train `model` in place; `rewards` scores (rows, response texts). Returns the curve."""
+def train_ppo(run: BaselineRun, ppo: PPORecipe) -> list[dict[str, float]]:
+    """Train the model in place; returns the curve."""
+    model, tokenizer, recipe = run.model, run.tokenizer, run.recipe
     reference = copy.deepcopy(model).eval().requires_grad_(False)
     device = next(model.parameters()).device
     head = torch.nn.Linear(model.config.get_text_config().hidden_size, 1).to(device)
     torch.nn.init.zeros_(head.weight)
     torch.nn.init.zeros_(head.bias)
     weights = [p for p in model.parameters() if p.requires_grad] + list(head.parameters())
-    sampler = RowSampler(np.arange(len(tokens)), None, recipe.seed)
+    sampler = RowSampler(np.arange(len(run.tokens)), None, recipe.seed)
     size, pad = recipe.batch_size * recipe.accumulation, tokenizer.pad_token_id
 
     @torch.no_grad()
@@ -157,9 +145,9 @@ def train_ppo(
     def gradients() -> Iterator[dict[str, float]]:
         for number in count():
             asked = sampler.draw(number, ppo.rounds_of * size).tolist()
-            seed, prompts = recipe.seed * 1_000_003 + number, [tokens[i].prompt for i in asked]
-            said = sample(model, tokenizer, prompts, response_limit, seed)
-            scores = rewards(asked, tokenizer.batch_decode(said, skip_special_tokens=True))
+            seed, prompts = recipe.seed * 1_000_003 + number, [run.tokens[i].prompt for i in asked]
+            said = sample(model, tokenizer, prompts, run.limits.max_response_length, seed)
+            scores = run.rewards(asked, tokenizer.batch_decode(said, skip_special_tokens=True))
             rows = [Tokens(prompt, ids) for prompt, ids in zip(prompts, said)]
             # All batches of a round before any update.
             parts = [slice(at, at + size) for at in range(0, len(rows), size)]
@@ -175,7 +163,7 @@ def train_ppo(
                 loss.backward()
                 yield {"loss": loss.item(), "weight": old.reward, "kl": old.kl}
 
-    return follow(model, weights, gradients(), recipe, selection, bar)
+    return run.follow(weights, gradients())
 
 
 @dataclass(frozen=True)

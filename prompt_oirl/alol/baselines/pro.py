@@ -1,6 +1,5 @@
-"""Preference pairs out of reward-labelled rows, and PRO, preference ranking optimisation, on them.
-
-PRO is a baseline (Song et al. 2023, Equations 4 to 7; two candidates).
+"""PRO, preference ranking optimisation, for pairs: a baseline (Song et al. 2023, Equations 4 to 7; two
+candidates).
 
 With s = mean log-probability of a response's tokens and T = R_chosen - R_rejected,
 
@@ -14,20 +13,14 @@ here.
 
 from __future__ import annotations
 
-from collections import defaultdict
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Iterator
 
 import numpy as np
 import torch
 
-from prompt_oirl.alol.models.log_probabilities import Tokens, collate, token_log_probs
-from prompt_oirl.alol.rows import Row
-from prompt_oirl.alol.training.best_weights import BestWeights, follow
-from prompt_oirl.alol.training.loop import TrainingRecipe
+from prompt_oirl.alol.baselines.runs import BaselineRun
+from prompt_oirl.alol.models.log_probabilities import collate, token_log_probs
 from prompt_oirl.alol.training.sampling import RowSampler
-from prompt_oirl.io.files import InputError
 
 SFT_WEIGHT = 0.05
 
@@ -46,62 +39,20 @@ def pro_loss(
     return torch.nn.functional.softplus(gap * (means[1] - means[0])) - sft_weight * totals[0]
 
 
-@dataclass(frozen=True)
-class Pair:
-    """Row numbers of the better and the worse response, and by how much their rewards differ (above 0)."""
-
-    chosen: int
-    rejected: int
-    gap: float
-
-
-def make_pairs(rows: Sequence[Row], seed: int) -> list[Pair]:
-    """One pair per row whose prompt has a response of less reward; which of them is drawn from the seed.
-
-    Rewards decide, also where the data mark a response as chosen: a published pair whose chosen response
-    scores less is turned round instead of trained on with a negative gap.
-    """
-    of_prompt: dict[str, list[int]] = defaultdict(list)
-    for place, row in enumerate(rows):
-        of_prompt[row.prompt].append(place)
-    rng = np.random.default_rng([seed, 3])
-    pairs = []
-    for places in of_prompt.values():
-        for chosen in places:
-            worse = [i for i in places if rows[i].reward < rows[chosen].reward]
-            if worse:
-                rejected = worse[int(rng.integers(len(worse)))]
-                pairs.append(Pair(chosen, rejected, rows[chosen].reward - rows[rejected].reward))
-    if not pairs:
-        raise InputError(
-            "no prompt has two responses of different reward, so there are no preference pairs: log several "
-            "samples per prompt, or choose an algorithm of step 4 that needs none"
-        )
-    return pairs
-
-
-def train_pro(
-    model: Any,
-    tokens: Sequence[Tokens],
-    pairs: Sequence[Pair],
-    recipe: TrainingRecipe,
-    pad_id: int,
-    selection: BestWeights,
-    bar: Any = None,
-) -> list[dict[str, float]]:
-    """Train `model` in place on batches of batch_size pairs; returns the curve."""
-    weights = [p for p in model.parameters() if p.requires_grad]
-    sampler = RowSampler(np.arange(len(pairs)), None, recipe.seed)
-    device = weights[0].device
+def train_pro(run: BaselineRun) -> list[dict[str, float]]:
+    """Train the model in place on batches of batch_size pairs; returns the curve."""
+    weights = [p for p in run.model.parameters() if p.requires_grad]
+    model, recipe, device, pad = run.model, run.recipe, weights[0].device, run.tokenizer.pad_token_id
+    sampler = RowSampler(np.arange(len(run.pairs)), None, recipe.seed)
 
     def gradients() -> Iterator[dict[str, float]]:
         for step in range(recipe.steps):
             drawn = sampler.draw(step, recipe.batch_size * recipe.accumulation).tolist()
             total = nll = 0.0
             for at in range(0, len(drawn), recipe.batch_size):
-                batch = [pairs[i] for i in drawn[at : at + recipe.batch_size]]
-                sides = [[tokens[p.chosen] for p in batch], [tokens[p.rejected] for p in batch]]
-                collated = [collate(side, pad_id, device) for side in sides]
+                batch = [run.pairs[i] for i in drawn[at : at + recipe.batch_size]]
+                sides = [[run.tokens[p.chosen] for p in batch], [run.tokens[p.rejected] for p in batch]]
+                collated = [collate(side, pad, device) for side in sides]
                 chosen, rejected = (token_log_probs(model, side) for side in collated)
                 gap = torch.tensor([p.gap for p in batch], device=device)
                 loss = pro_loss(chosen, collated[0].mask, rejected, collated[1].mask, gap)
@@ -110,4 +61,4 @@ def train_pro(
                 nll -= chosen.sum().item()
             yield {"loss": total / len(drawn), "nll": nll / len(drawn)}
 
-    return follow(model, weights, gradients(), recipe, selection, bar)
+    return run.follow(weights, gradients())
