@@ -28,7 +28,7 @@ from prompt_oirl.alol.steps.options import LengthOptions, PolicyModelOptions, ch
 from prompt_oirl.alol.tasks.task import Task
 from prompt_oirl.alol.tasks.task_rewards import Rewards
 from prompt_oirl.io.files import InputError, read_json, write_csv, write_json, write_jsonl
-from prompt_oirl.io.manifest import Manifest, check_finished, run_step
+from prompt_oirl.io.manifest import check_finished, run_step
 
 
 @dataclass
@@ -100,10 +100,9 @@ def evaluate(args: Args, policy: str, source: ModelSource) -> None:
     """Answer the prompts by one policy and write its results, unless they are up to date."""
     task, device = args.task, processes.device_name()
     folder = (args.output_dir or args.results / policy) / args.split
-    arguments = args.arguments(policies=policy, model=source.hash)
-    manifest = Manifest(folder / "manifest.json", arguments, [args.data_file(args.split)], args.root)
-    if manifest.is_current() and not args.force:
-        print(f"{policy}: up to date ({folder})")
+    record, inputs = folder / "manifest.json", [args.data_file(args.split)]
+    manifest = args.pending(record, inputs, policy, folder, policies=policy, model=source.hash)
+    if manifest is None:
         return
     rows = args.rows(args.split)
     prompts = list({row.prompt: row for row in rows}.values())

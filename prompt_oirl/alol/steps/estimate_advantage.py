@@ -17,7 +17,6 @@ from prompt_oirl.alol.steps.options import LengthOptions, PolicyModelOptions
 from prompt_oirl.alol.training import advantages, value_estimate
 from prompt_oirl.alol.training.value_estimate import ValueRecipe
 from prompt_oirl.io.files import sha256, write_csv, write_json, write_jsonl
-from prompt_oirl.io.manifest import Manifest
 
 
 @dataclass
@@ -47,10 +46,9 @@ def estimate_advantage(args: AdvantageOptions) -> None:
     source = args.reference
     model_id = source.hash
     folder = args.folder / "advantages"
-    inputs = [args.data_file(split) for split in ("train", "validation")]
-    manifest = Manifest(args.folder / "step3.json", args.arguments(model=model_id), inputs, args.root)
-    if manifest.is_current() and not args.force:
-        print(f"{task.name}: up to date ({folder})")
+    record = args.folder / "step3.json"
+    manifest = args.pending(record, args.learned_files, task.name, folder, model=model_id)
+    if manifest is None:
         return
     model, tokenizer = source.load(device)
     limits = args.limits(task)

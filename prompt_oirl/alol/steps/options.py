@@ -4,6 +4,7 @@ lie."""
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, fields
 from functools import cached_property
 from pathlib import Path
@@ -18,7 +19,7 @@ from prompt_oirl.alol.tasks.registry import get_task
 from prompt_oirl.alol.tasks.task import Task
 from prompt_oirl.alol.training.loop import TrainingRecipe
 from prompt_oirl.io.files import REPO_ROOT, InputError, Paths, check_folder_name, sha256
-from prompt_oirl.io.manifest import check_finished
+from prompt_oirl.io.manifest import Manifest, check_finished
 
 SPLITS = ("train", "validation", "test")
 
@@ -70,6 +71,11 @@ class RunOptions:
         """Folder of the run's evaluations, one below it for each policy."""
         return self.root / "results" / "alol" / self.task.name / self.run
 
+    @property
+    def learned_files(self) -> list[Path]:
+        """Rows that steps 2 to 4 read."""
+        return [self.data_file("train"), self.data_file("validation")]
+
     def data_file(self, split: str) -> Path:
         """Rows of a split: train, validation or test."""
         return self.folder / "data" / f"{split}.jsonl"
@@ -88,6 +94,16 @@ class RunOptions:
     def rows(self, split: str) -> list[Row]:
         """Rows of a split, read and checked."""
         return read_rows(self.data_file(split), self.task.name, self.task.max_reward, self.task.needs)
+
+    def pending(
+        self, manifest: Path, inputs: Sequence[Path], name: str, place: Path, **more: Any
+    ) -> Manifest | None:
+        """The manifest of a step's run on these inputs, or None (and a word) if all is up to date."""
+        found = Manifest(manifest, self.arguments(**more), inputs, self.root)
+        if found.is_current() and not self.force:
+            print(f"{name}: up to date ({place})")
+            return None
+        return found
 
     def arguments(self, **more: Any) -> dict[str, Any]:
         """What a manifest compares: the flags, but for those that cannot change a result."""

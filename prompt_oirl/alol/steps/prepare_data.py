@@ -11,7 +11,6 @@ from prompt_oirl.alol.steps.options import SPLITS, RunOptions
 from prompt_oirl.alol.tasks.registry import PUBLISHED_TASKS
 from prompt_oirl.alol.tasks.task import Request, SourceOptions
 from prompt_oirl.io.files import InputError
-from prompt_oirl.io.manifest import Manifest
 
 
 @dataclass
@@ -57,10 +56,11 @@ def prepare_data(args: PrepareOptions) -> None:
         seed=args.seed,
         **{flag: getattr(args, flag) for flag in TASKS_OF},
     )
-    arguments = args.arguments(judged_by=None)  # that is this step's own work
-    manifest = Manifest(args.folder / "step1.json", arguments, task.inputs(request), args.root)
-    if manifest.is_current() and not args.force:
-        print(f"{task.name}: up to date ({args.folder / 'data'})")
+    # What rewards are judged by is this step's own work.
+    manifest = args.pending(
+        args.folder / "step1.json", task.inputs(request), task.name, request.data, judged_by=None
+    )
+    if manifest is None:
         return
     prepared = task.prepare(request)
     if prepared.note:

@@ -25,7 +25,7 @@ from prompt_oirl.alol.training.loop import CURVE, TrainingRecipe, TrainingRows, 
 from prompt_oirl.alol.training.losses import PRESETS
 from prompt_oirl.alol.training.sampling import make_sampler
 from prompt_oirl.io.files import InputError, sha256, write_csv, write_json
-from prompt_oirl.io.manifest import Manifest, check_finished
+from prompt_oirl.io.manifest import check_finished
 
 
 @dataclass
@@ -48,10 +48,9 @@ def train_reference(args: ReferenceOptions) -> None:
     folder, training = args.folder / "reference", args.folder / "reference_training"
     source = ModelSource(args.base_model(args.model_name_or_path), args.adapter_path, args.load_in_4bit)
     rows, validation = args.rows("train"), args.rows("validation")
-    inputs = [args.data_file(split) for split in ("train", "validation")]
-    manifest = Manifest(args.folder / "step2.json", args.arguments(model=source.hash), inputs, args.root)
-    if manifest.is_current() and not args.force:
-        print(f"{task.name}: up to date ({folder})")
+    record = args.folder / "step2.json"
+    manifest = args.pending(record, args.learned_files, task.name, folder, model=source.hash)
+    if manifest is None:
         return
     model, tokenizer = args.load_trainable(source, training)
     tokens, held = encode_rows(rows, tokenizer, limits), encode_rows(validation, tokenizer, limits)
@@ -111,11 +110,10 @@ def train_and_save(args: PolicyOptions, algorithm: LossAlgorithm | Baseline) -> 
     key, cache = None, None
     if algorithm.needs_advantages:
         key, cache = advantages_file(args, source, rows, limits)
-    inputs = [args.data_file(split) for split in ("train", "validation")]
-    arguments = args.arguments(model=source.hash, advantages=key)
-    manifest = Manifest(folder / "step4.json", arguments, inputs, args.root)
-    if manifest.is_current() and not args.force:
-        print(f"{policy}: up to date ({folder})")
+    manifest = args.pending(
+        folder / "step4.json", args.learned_files, policy, folder, model=source.hash, advantages=key
+    )
+    if manifest is None:
         return
     model, tokenizer = args.load_trainable(source, folder / "training")
     data = load_data(args, tokenizer, rows, key, cache)

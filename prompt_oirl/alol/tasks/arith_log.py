@@ -84,16 +84,11 @@ def make_rows(
             key = (row.question_id, under)
             if key not in texts:
                 texts[key] = render(tokenizer, conversation(row.question, shown[under], separator))
-            new = Row(
-                f"{row.question_id}/{row.prompt_id}/{row.sample}",
-                texts[key],
-                row.answer or "",
-                {FINAL: float(strict(row.answer or "", row.gold))},
-                group=row.group or row.question_id,
-                ended=row.finish_reason != "length",
-                meta={"gold": row.gold, "question_id": row.question_id, "prompt_id": row.prompt_id},
-            )
-            splits[split].append(new)
+            name, said = f"{row.question_id}/{row.prompt_id}/{row.sample}", row.answer or ""
+            new = Row(name, texts[key], said, {FINAL: float(strict(said, row.gold))})
+            meta = {"gold": row.gold, "question_id": row.question_id, "prompt_id": row.prompt_id}
+            group, ended = row.group or row.question_id, row.finish_reason != "length"
+            splits[split].append(replace(new, group=group, ended=ended, meta=meta))
     return splits
 
 

@@ -150,20 +150,14 @@ def thread(row: Row, response: str) -> str:
     return END.join([*row.meta["history"], response])
 
 
-def rewards(data: Path) -> Rewards:
-    """The reward of a run, whose data folder is given."""
-    return Rewards(
-        (
-            Component("fluency", COLA, load_classifier, response_alone),
-            Component("faithdial", FAITH, load_entailment, knowledge_pair),
-            Component("depth", DEPTH, load_classifier, thread),
-            Component("tfidf", TFIDF, load_tfidf, response_alone),
-        ),
-        data,
-    )
-
-
 load_entailment = partial(load_classifier, label=0)  # the critic's labels: entailment, hallucination
+COMPONENTS = (
+    Component("fluency", COLA, load_classifier, response_alone),
+    Component("faithdial", FAITH, load_entailment, knowledge_pair),
+    Component("depth", DEPTH, load_classifier, thread),
+    Component("tfidf", TFIDF, load_tfidf, response_alone),
+)
+rewards = partial(Rewards, COMPONENTS)  # of a run, whose data folder is given
 
 
 TASKS = tuple(

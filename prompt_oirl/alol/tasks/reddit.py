@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -130,18 +131,14 @@ def ended_thread(row: Row, response: str) -> str:
     return row.prompt + response + END
 
 
-def rewards(data: Path) -> Rewards:
-    """The reward of a run, whose data folder is given."""
-    return Rewards(
-        (
-            Component("fluency", COLA, load_classifier, response_alone),
-            Component("depth", DEPTH, load_classifier, thread),
-            Component("updown", UPDOWN, load_classifier, thread),
-            Component("safe", TOXICHAT, load_last_end, ended_thread),
-            Component("tfidf", TFIDF, load_tfidf, response_alone),
-        ),
-        data,
-    )
+COMPONENTS = (
+    Component("fluency", COLA, load_classifier, response_alone),
+    Component("depth", DEPTH, load_classifier, thread),
+    Component("updown", UPDOWN, load_classifier, thread),
+    Component("safe", TOXICHAT, load_last_end, ended_thread),
+    Component("tfidf", TFIDF, load_tfidf, response_alone),
+)
+rewards = partial(Rewards, COMPONENTS)  # of a run, whose data folder is given
 
 
 TASKS = tuple(
