@@ -19,18 +19,12 @@ from prompt_oirl.grading.numbers import gold_number, strict
 from prompt_oirl.io.files import InputError, Paths
 from prompt_oirl.llms.chat import conversation, render
 
-LLM, DATASET = "nano", "arith"
 SIZES = {"validation": 500, "test": 1000}
 
 
 def rewards(rows: Sequence[Row], responses: Sequence[str]) -> list[dict[str, float]]:
     """1 for a response whose stated number is the gold one, else 0."""
     return [{FINAL: float(strict(text, row.meta["gold"]))} for row, text in zip(rows, responses)]
-
-
-def log_file(paths: Paths) -> Path:
-    """The committed log."""
-    return paths.committed_log(LLM, DATASET)
 
 
 def model_folder(paths: Paths) -> Path:
@@ -62,7 +56,7 @@ def make_rows(
             f"--prompt {prompt}: not asked on training questions; choose one of {', '.join(sorted(asked))}"
         )
     shown = {row.prompt_id: Prompt(row.prompt_id, row.prompt, row.position) for row in logged}
-    separator = questions.SEPARATORS.get(DATASET, "\n")
+    separator = questions.SEPARATORS.get("arith", "\n")
     splits: dict[str, list[Row]] = {}
     for split in questions.SPLITS:
         kept = [
@@ -102,11 +96,6 @@ def _draw(rows: list[Interaction], n: int | None, seed: list[int], by_question: 
     return [row for row, unit in zip(rows, units) if unit in drawn]
 
 
-def inputs(request: Request) -> list[Path]:
-    """The log."""
-    return [request.log or log_file(Paths(request.root))]
-
-
 def prepare(request: Request) -> Prepared:
     """Rows from the log; with `expected_reward`, each training row knows what its question earns under its
     prompt.
@@ -118,7 +107,7 @@ def prepare(request: Request) -> Prepared:
 
     paths = Paths(request.root)
     _, tokenizer = load_model(request.model_name_or_path or str(model_folder(paths)), "cpu")
-    log = request.log or log_file(paths)
+    log = request.log_file
     splits = make_rows(log, tokenizer, SIZES | request.sizes, request.seed, request.prompt)
     if not request.expected_reward:
         return Prepared(splits, [])
@@ -148,7 +137,7 @@ TASK = Task(
     name="arith",
     needs=("gold",),
     make_reward=lambda data: rewards,
-    inputs=inputs,
+    inputs=lambda request: [request.log_file],
     prepare=prepare,
     max_prompt_length=400,
     max_response_length=97,  # 96 tokens were logged at most, and the end of text

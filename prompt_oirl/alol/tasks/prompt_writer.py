@@ -22,7 +22,7 @@ from prompt_oirl.data import interactions
 from prompt_oirl.data.interactions import Interaction
 from prompt_oirl.data.near_duplicates import cluster_texts
 from prompt_oirl.data.questions import is_unicode
-from prompt_oirl.io.files import InputError, Paths
+from prompt_oirl.io.files import InputError
 
 VALIDATION_SHARE = 0.1
 JUDGE = "judge"
@@ -121,14 +121,9 @@ def rewards(folder: Path) -> Callable[[Sequence[Row], Sequence[str]], list[dict[
     return score
 
 
-def inputs(request: Request) -> list[Path]:
-    """The log."""
-    return [request.log or Paths(request.root).committed_log("nano", "arith")]
-
-
 def prepare(request: Request) -> Prepared:
     """Rows, and in data/judge/ the reward model of the training rows."""
-    splits = read_log(inputs(request)[0], request.seed)
+    splits = read_log(request.log_file, request.seed)
     fit = log_reward.fit(splits["train"], request.reward_model, request.embedder, request.seed)
     files = log_reward.save(request.data / JUDGE, fit, request.reward_model, request.embedder, request.seed)
     rows = make_rows(splits, fit, request.train_reward, SIZES | request.sizes, request.seed)
@@ -138,7 +133,7 @@ def prepare(request: Request) -> Prepared:
 TASK = Task(
     name="prompt_writer",
     make_reward=lambda data: rewards(data / JUDGE),
-    inputs=inputs,
+    inputs=lambda request: [request.log_file],
     prepare=prepare,
     max_prompt_length=250,
     max_response_length=120,

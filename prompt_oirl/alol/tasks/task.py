@@ -13,6 +13,7 @@ import numpy as np
 from tyro.conf import arg
 
 from prompt_oirl.alol.rows import FINAL, Row
+from prompt_oirl.io.files import Paths
 from prompt_oirl.llms.generation import Decoding
 
 Reward = Callable[[Sequence[Row], Sequence[str]], list[dict[str, float]]]
@@ -73,6 +74,11 @@ class Request(SourceOptions):
     def data(self) -> Path:
         """Folder of the run's rows and of what rewards them."""
         return self.folder / "data"
+
+    @property
+    def log_file(self) -> Path:
+        """The interaction log given, or the committed one of the tiny model."""
+        return self.log or Paths(self.root).committed_log("nano", "arith")
 
 
 @dataclass(frozen=True)
