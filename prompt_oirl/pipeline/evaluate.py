@@ -7,16 +7,19 @@ the bootstrap over clusters resamples.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
 import numpy as np
+from tqdm import tqdm
 
+from prompt_oirl.io.files import Paths
+from prompt_oirl.pipeline import fits
 from prompt_oirl.pipeline.fit_data import masked_features
-from prompt_oirl.pipeline.fits import Fit
 from prompt_oirl.pipeline.offline_dataset import OfflineDataset
+from prompt_oirl.pipeline.plan import FitSpec, splits_by_name
 from prompt_oirl.reward_models import RewardModel, TrainingSet, merge_repeats
 from prompt_oirl.reward_models.neighbours import NearestQuestions
 from prompt_oirl.stats import policies
@@ -28,8 +31,6 @@ from prompt_oirl.voting import votes
 BASELINE = "train_best"
 # Selectors whose picks stand in picks.csv, and whom step 5 --live asks for.
 PICKS_SHOWN = (BASELINE, "irl_0", "irl_10", "all_mixed", "held_out_only", "knn", "lmsc")
-NOT_IDENTIFIABLE = "not identifiable: one training prompt cannot tell held-out prompts apart"
-ONE_PROMPT_LEAVES_OPEN = ("irl_10", "held_out_only", "all_mixed")
 # How many answers each selector pays for on a new question, as a function of K and of all prompts P.
 CALLS: dict[str, Callable[[int, int], int]] = {
     "lmsc": lambda k, p: 2 * k,  # an answer and a critique of it for each prompt
@@ -75,7 +76,7 @@ class SelectorResults:
 
 
 def evaluate_selectors(
-    data: OfflineDataset, fold_fits: Sequence[tuple[Fit, Split, RewardModel]]
+    data: OfflineDataset, fold_fits: Sequence[tuple[FitSpec, Split, RewardModel]]
 ) -> SelectorResults:
     """Evaluate all selectors on one prompt subset.
 
@@ -111,12 +112,34 @@ def evaluate_selectors(
     )
 
 
+def evaluate_fits(
+    data: OfflineDataset, records: Mapping[FitSpec, dict[str, Any]], paths: Paths, assignments: int
+) -> list[SelectorResults]:
+    """Load the models of finished fits and evaluate all selectors: one result per (group, subset, variant).
+
+    Parameters
+    ----------
+    records : of step 4, by fit
+    assignments : random fold assignments that step 4 was given
+    """
+    splits = splits_by_name(data.names, assignments)
+    members: dict[tuple, list[FitSpec]] = {}
+    for fit in records:
+        members.setdefault((fit.group, fit.subset, fit.variant), []).append(fit)
+    return [
+        evaluate_selectors(
+            data, [(fit, splits[fit.split], fits.load_fit(fit, records[fit], paths)) for fit in folds]
+        )
+        for folds in tqdm(members.values(), desc=f"{data.names.dataset} selectors", disable=None)
+    ]
+
+
 @dataclass(frozen=True)
 class Fold:
     """One fold of one subset: what may be learned from (training rows) and what is evaluated (test rows)."""
 
     data: OfflineDataset
-    fit: Fit
+    fit: FitSpec
     split: Split
 
     @cached_property
@@ -274,9 +297,3 @@ class Fold:
                 values[f"success vote{suffix}_{name}"] = np.where(table.logged.any(1), right[:, -1], np.nan)
                 values[f"calls vote{suffix}_{name}"] = np.full(len(right), right.shape[1])
         return values
-
-
-def note(selector: str, k: int) -> str:
-    """Why a row must not be read as a result."""
-    base = selector.removesuffix("_as_published")
-    return NOT_IDENTIFIABLE if k == 1 and base in ONE_PROMPT_LEAVES_OPEN else ""

@@ -24,7 +24,7 @@ from prompt_oirl.io.files import InputError
 from prompt_oirl.io.manifest import package_code_version, package_versions
 from prompt_oirl.pipeline import fits
 from prompt_oirl.pipeline.fit_data import FitData
-from prompt_oirl.pipeline.fits import Fit
+from prompt_oirl.pipeline.plan import FitSpec
 
 FROM_FILES = ("xgboost", "interaction")  # models that train on memory-mapped features
 ADDRESS = re.compile(r"(?:tcp|tls)://(?:[\w.-]+|\[[\w:.%]+\]):(\d{1,5})", re.ASCII)
@@ -37,7 +37,7 @@ MUST_AGREE = ("numpy", "scikit-learn", "xgboost", "lightgbm")  # what decides th
 
 
 def run_fits(
-    tasks: Sequence[tuple[Fit, str, FitData]], jobs: int = -1, dask: str = ""
+    tasks: Sequence[tuple[FitSpec, str, FitData]], jobs: int = -1, dask: str = ""
 ) -> Iterator[tuple[dict[str, Any], bytes]]:
     """Records and model bytes, in the order of `tasks` (fit, key, data).
 

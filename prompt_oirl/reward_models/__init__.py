@@ -7,7 +7,7 @@ Every model has the same five verbs: `tune` chooses its settings on validation r
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol, get_args
 
 import numpy as np
 
@@ -17,7 +17,7 @@ from prompt_oirl.stats.splits import INNER_FOLDS, deal_folds
 
 __all__ = [
     "MODELS",
-    "PRESETS",
+    "ModelName",
     "RewardModel",
     "TrainingSet",
     "load",
@@ -28,8 +28,8 @@ __all__ = [
     "train",
 ]
 
-MODELS = ("xgboost", "lightgbm", "interaction", "boosted_interaction", "linear", "mlp", "knn")
-PRESETS = ("fast", "paper")
+ModelName = Literal["xgboost", "lightgbm", "interaction", "boosted_interaction", "linear", "mlp", "knn"]
+MODELS: tuple[str, ...] = get_args(ModelName)
 FOLD_THEMSELVES = ("interaction", "boosted_interaction")  # choose their settings inside `fit`
 
 

@@ -114,19 +114,19 @@ class ClusterBootstrap:
             self.n_clusters, np.full(self.n_clusters, 1 / max(self.n_clusters, 1)), size=resamples
         ).astype(np.float32)
 
-    def mean(self, values: np.ndarray) -> np.ndarray:
-        """Mean, low and high (95 %) of each column of values (n, m), NaN skipped; float64 (m, 3)."""
+    def mean(self, values: np.ndarray, level: float = 0.95) -> np.ndarray:
+        """Mean, low and high of each column of values (n, m), NaN skipped; float64 (m, 3)."""
         known = ~np.isnan(values)
-        return self.ratio(np.where(known, values, 0), known.astype(np.float64))
+        return self.ratio(np.where(known, values, 0), known.astype(np.float64), level)
 
-    def ratio(self, top: np.ndarray, bottom: np.ndarray) -> np.ndarray:
+    def ratio(self, top: np.ndarray, bottom: np.ndarray, level: float = 0.95) -> np.ndarray:
         """sum(top) / sum(bottom) of each column with its interval; (n, m) each, float64 (m, 3)."""
         tops, bottoms = self._by_cluster(top), self._by_cluster(bottom)
         with np.errstate(invalid="ignore", divide="ignore"):
             point = tops.sum(0) / bottoms.sum(0)
             draws = (self.weights @ tops) / (self.weights @ bottoms)
         # Rounded, so that an exact zero is not a matter of the order of summation.
-        return np.column_stack([point, *interval(draws)]).round(12)
+        return np.column_stack([point, *interval(draws, level)]).round(12)
 
     def auc(self, labels: np.ndarray, scores: np.ndarray, resamples: int = 500) -> np.ndarray:
         """Pooled AUC over (n, m) cells with its interval, float64 (3,)."""

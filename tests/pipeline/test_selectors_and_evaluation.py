@@ -17,18 +17,13 @@ from offline_datasets import HELD_OUT, INFO, SEEN, dataset
 from prompt_oirl import reward_models
 from prompt_oirl.features.embedders import save_embeddings
 from prompt_oirl.pipeline import evaluate
-from prompt_oirl.pipeline.evaluate import (
-    BASELINE,
-    NOT_IDENTIFIABLE,
-    SelectorResults,
-    evaluate_selectors,
-    note,
-)
+from prompt_oirl.pipeline.evaluate import BASELINE, SelectorResults, evaluate_selectors
 from prompt_oirl.pipeline.fit_data import fit_data
-from prompt_oirl.pipeline.fits import Fit, training_sets
+from prompt_oirl.pipeline.fits import training_sets
 from prompt_oirl.pipeline.offline_dataset import OfflineDataset
-from prompt_oirl.reports import costs, published
-from prompt_oirl.reports.summary import summary_rows
+from prompt_oirl.pipeline.plan import FitSpec
+from prompt_oirl.reports import published, result_tables
+from prompt_oirl.reports.summary import NOT_IDENTIFIABLE, note, summary_rows
 from prompt_oirl.stats import policies
 from prompt_oirl.stats.splits import Split, prompt_subsets
 from prompt_oirl.voting.votes import NOT_LOGGED, VoteTable, in_column_order
@@ -132,8 +127,8 @@ class ScoreTable:
         return (1 / (1 + np.exp(-logits))).astype(np.float32)
 
 
-def fit_for(split: Split, subset: tuple[int, ...], group: str = "crossfit", variant: str = "both") -> Fit:
-    return Fit("tiny", "toy", group, split.name, subset, "linear", "fast", variant)
+def fit_for(split: Split, subset: tuple[int, ...], group: str = "crossfit", variant: str = "both") -> FitSpec:
+    return FitSpec("tiny", "toy", group, split.name, subset, "linear", "fast", variant)
 
 
 def judged(
@@ -406,7 +401,7 @@ def test_one_missing_test_answer_empties_no_table(tmp_path: Path) -> None:
     for row in published.performance_rows(results):
         for selector in ("Training Best", "IRL 0", "All Mixed", "IRL 10"):
             assert np.isfinite(row[f"{selector} Mean"]), selector
-    for row in costs.cost_rows(data, results[-1], price=1.0):
+    for row in result_tables.cost_rows(data, results[-1], price=1.0):
         assert np.isfinite(row["success_rate"]), row["selector"]
 
 
@@ -459,7 +454,9 @@ def test_step_5_votes_over_the_logged_answers(toy: OfflineDataset) -> None:
     # Of the first two votes that differ, the one of higher predicted reward wins: the pick decides.
     alone = labels[:, :SEEN].sum(1) == 1
     assert (result.success["vote_majority"][alone] == result.success["irl_0"][alone]).all()
-    paid = {row["selector"]: row["calls_per_question"] for row in costs.cost_rows(toy, result, price=1.0)}
+    paid = {
+        row["selector"]: row["calls_per_question"] for row in result_tables.cost_rows(toy, result, price=1.0)
+    }
     assert paid["vote_majority"] == SEEN and paid["vote_16_weighted"] == SEEN + HELD_OUT
 
 
