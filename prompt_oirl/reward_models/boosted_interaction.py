@@ -8,12 +8,12 @@ import numpy as np
 
 from prompt_oirl.reward_models.boosted import XGBOOST_FAST
 from prompt_oirl.reward_models.cells import Cells, RidgePath
-from prompt_oirl.reward_models.interaction import InteractionModel, choose_weight
+from prompt_oirl.reward_models.interaction import InteractionModel, choose_interaction
 from prompt_oirl.reward_models.pairs import PairFeatures, QuantisedPairs, pair_rows
 from prompt_oirl.reward_models.training_set import TrainingSet
 
 ROUNDS = (10, 30, 100, 200)  # of which the inner folds choose
-GATE = 2.6  # standard errors by which the trees' weight must exceed 0
+MIN_SUPPORT = 2.6  # standard errors by which the trees' weight must exceed 0
 PARAMETERS: dict[str, Any] = {
     **XGBOOST_FAST,
     "max_depth": 10,
@@ -42,16 +42,16 @@ class BoostedInteraction(InteractionModel):
     ) -> float:
         margin = self._b + slope * d[:, None]
         residual, information = self.interaction_targets(cells, d, slope)
-        paths = np.empty((len(ROUNDS), *margin.shape))
+        candidates = np.empty((len(ROUNDS), *margin.shape))
         for held in path.rows:
             kept = np.setdiff1d(np.arange(len(d)), held)
             trees = self._grow(train.rows(kept), margin[kept], ROUNDS[-1])
             for i, rounds in enumerate(ROUNDS):
-                paths[i][held] = self._margins(trees, train.questions[held], train.prompts, rounds)
-        chosen, weighed = choose_weight(cells, d, paths[::-1], residual, information)
+                candidates[i][held] = self._margins(trees, train.questions[held], train.prompts, rounds)
+        chosen, weighed = choose_interaction(cells, d, candidates[::-1], residual, information)
         rounds = ROUNDS[::-1][chosen]
         support = weighed.share / max(weighed.error, 1e-12)
-        self._supported = bool(support > GATE)
+        self._supported = bool(support > MIN_SUPPORT)
         self.settings |= {"rounds": rounds, "support": round(support, 3), "interaction": 0.0}
         if not self._supported:
             return slope
