@@ -33,9 +33,11 @@ class Args(Plan):
     jobs: int = -1
     """Fits that run side by side; -1 is one per core."""
     dask: str = ""
-    """Address of a Dask scheduler, such as tcp://10.0.0.1:8786, whose workers do the fits instead (docs/larger.md)."""
+    """Address of a Dask scheduler, such as tcp://10.0.0.1:8786, whose workers do the fits instead
+    (docs/larger.md)."""
     memory_gb: float = MEMORY_GB
-    """Question features larger than this stay in files; fits then go one by one through XGBoost's external memory."""
+    """Question features larger than this stay in files; fits then go one by one through XGBoost's external
+    memory."""
     root: Path = REPO_ROOT
     """Folder that holds llama_exps/, embeddings/ and results/."""
 
@@ -61,7 +63,8 @@ def main(args: Args) -> None:
         needed = {wanted[i].split for i in todo}
         splits = [s for s in splits_by_name(data.names, args.assignments).values() if s.name in needed]
         shared = fit_data(data, splits, args.memory_gb)
-        # Fits that share their data follow each other, and the largest go first, so that no core waits for a late one.
+        # Fits that share their data follow each other, and the largest go first, so that no core waits for a
+        # late one.
         todo.sort(key=lambda i: (wanted[i].split, wanted[i].variant != "both", -len(wanted[i].subset)))
         tasks += [(len(planned) + i, keys[i], shared[wanted[i].split]) for i in todo]
         planned += wanted

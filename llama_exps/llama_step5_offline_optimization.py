@@ -4,11 +4,13 @@
     python llama_step5_offline_optimization.py                      # what step 4 trained by default
     python llama_step5_offline_optimization.py --split crossfit --subsets 6 --assignments 10
     python llama_step5_offline_optimization.py --price 0.5          # dollars per million tokens in cost.csv
-    python llama_step5_offline_optimization.py --llm NAME --live --lm.ckpt_dir FOLDER_OR_HUB_ID   # ask for missing picks
+    python llama_step5_offline_optimization.py --llm NAME --live --lm.ckpt_dir FOLDER_OR_HUB_ID   # ask for
+    missing picks
 
-Give step 4's flags again if you changed them. Writes results/<llm>/<dataset>/<split>/: the five published CSVs and
-figures, summary.csv (every selector with its interval), picks.csv (who chose what) and cost.csv. With --live the LLM
-is asked for every picked (question, prompt) that the log lacks; live.csv shows live beside offline.
+Give step 4's flags again if you changed them. Writes results/<llm>/<dataset>/<split>/: the five published
+CSVs and figures, summary.csv (every selector with its interval), picks.csv (who chose what) and cost.csv.
+With --live the LLM is asked for every picked (question, prompt) that the log lacks; live.csv shows live
+beside offline.
 """
 
 from __future__ import annotations
@@ -81,7 +83,8 @@ def main(args: Args) -> None:
 def evaluate_live(
     args: Args, files: LogFiles, evaluated: Sequence[tuple[Path, OfflineDataset, SelectorResults]]
 ) -> None:
-    """Ask for the picks of all protocols that the log lacks, write live.csv for each; the answers join the log."""
+    """Ask for the picks of all protocols that the log lacks, write live.csv for each; the answers join the
+    log."""
     if not evaluated:
         raise InputError(
             "--live evaluates the picks among all training prompts: add their number to --subsets"
@@ -107,7 +110,8 @@ def evaluate_live(
         write_csv(folder / "live.csv", table, live.COLUMNS)
         terminal.print_live(table, folder / "live.csv")
     print(
-        f"  {files.merged} has grown by {len(asked):,} rows; before the next step 5, run steps 2 to 4 again with their flags"
+        f"  {files.merged} has grown by {len(asked):,} rows; before the next step 5, run steps 2 to 4 again "
+        "with their flags"
     )
     generation.check_complete(failures)
 

@@ -1,8 +1,8 @@
 """Evaluate every selector on every test question (step 5).
 
-One `SelectorResults` is one prompt subset under one protocol: for each selector, the success of its pick on each
-test row. The folds are joined by `stats.crossfit`; assignments are stacked, so a question's mean over them is what
-the bootstrap over clusters resamples.
+One `SelectorResults` is one prompt subset under one protocol: for each selector, the success of its pick on
+each test row. The folds are joined by `stats.crossfit`; assignments are stacked, so a question's mean over
+them is what the bootstrap over clusters resamples.
 """
 
 from __future__ import annotations
@@ -83,7 +83,8 @@ def evaluate_selectors(
     Parameters
     ----------
     data : one LLM's log of one dataset
-    fold_fits : fit, split and trained model of each fold (one on the paper split), over one or more assignments
+    fold_fits : fit, split and trained model of each fold (one on the paper split), over one or more
+    assignments
     """
     first = fold_fits[0][0]
     by_split = {split.name: (fit, model) for fit, split, model in fold_fits}
@@ -188,7 +189,8 @@ class Fold:
         return int(np.argmax(np.nan_to_num(self.train_success, nan=-1)))
 
     def outcome(self, model: RewardModel) -> Values:
-        """Everything about the test rows; a sanity variant has the reward model's picks and the baseline only."""
+        """Everything about the test rows; a sanity variant has the reward model's picks and the baseline
+        only."""
         questions, prompts, _ = self.data.features(self.fit.split)
         questions, prompts = masked_features(self.fit.variant, questions, prompts)
         texts, inverse = np.unique(self.test_index, return_inverse=True)
@@ -209,7 +211,8 @@ class Fold:
         return {f"pick {name}": columns[pick], f"success {name}": success}
 
     def both_ties(self, scores: np.ndarray, columns: np.ndarray) -> dict[str, np.ndarray]:
-        """The argmax of `scores` (t, m) as published and as we break ties, by the ending of the selector's name."""
+        """The argmax of `scores` (t, m) as published and as we break ties, by the ending of the selector's
+        name."""
         prior = np.full(len(self.data.names.prompts), np.nan)
         prior[self.seen] = self.train_success
         sound = policies.argmax_sound(scores, prior[columns], self.fit.seed)
@@ -248,7 +251,8 @@ class Fold:
         return values
 
     def by_lookup(self) -> Values:
-        """The best prompt of the same question in training; a question never asked gets the train-best prompt."""
+        """The best prompt of the same question in training; a question never asked gets the train-best
+        prompt."""
         found = policies.lookup_scores(self.train_index, self.train_labels, self.test_index)
         found[np.isnan(found).all(1), self.best] = 0
         return self.picked_twice("lookup", np.where(np.isnan(found), -np.inf, found), self.seen)
@@ -276,7 +280,8 @@ class Fold:
     def by_votes(self, scores: np.ndarray) -> Values:
         """Several answers and a vote, wherever texts are logged; scores (t, K seen + H held-out prompts).
 
-        `vote_3` asks the three prompts of the highest predicted reward; answers count by it, or equally (`majority`).
+        `vote_3` asks the three prompts of the highest predicted reward; answers count by it, or equally
+        (`majority`).
         """
         values: Values = {}
         if self.data.votes is None:

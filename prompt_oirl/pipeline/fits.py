@@ -1,7 +1,7 @@
 """Reward-model fits: doing one and finding it again (step 4).
 
-The model file and the record of a fit lie side by side in llama_exps/<llm>_models/; a record whose key matches
-inputs, settings and code is finished work, so a killed run resumes where it stopped.
+The model file and the record of a fit lie side by side in llama_exps/<llm>_models/; a record whose key
+matches inputs, settings and code is finished work, so a killed run resumes where it stopped.
 """
 
 from __future__ import annotations
@@ -85,7 +85,8 @@ def available_cores() -> int:
 
 
 def train(fit: FitSpec, key: str, data: FitData) -> tuple[dict[str, Any], bytes]:
-    """Train and measure on the validation rows; returns the record and the model as safetensors. Writes nothing."""
+    """Train and measure on the validation rows; returns the record and the model as safetensors. Writes
+    nothing."""
     started = time.perf_counter()
     train, validation, both = training_sets(fit, data)
     # Fits of mapped features run one after the other, so each may have all cores.
@@ -121,7 +122,8 @@ def training_sets(fit: FitSpec, data: FitData) -> tuple[TrainingSet, TrainingSet
     sets = _whole_sets(data, fit.variant, fit.seed)
     if any(not part.weights[:, list(fit.subset)].sum() for part in sets[:2]):
         raise InputError(
-            f"{fit.dataset}, {fit.split}: too few training questions, counting near-duplicates as one, to hold some out for validation; log more, or use --split paper"
+            f"{fit.dataset}, {fit.split}: too few training questions, counting near-duplicates as one, to "
+            "hold some out for validation; log more, or use --split paper"
         )
     train, validation, both = (part.subset(fit.subset) for part in sets)
     return train, validation, both

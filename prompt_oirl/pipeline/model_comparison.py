@@ -1,4 +1,5 @@
-"""Reward models side by side on one log: what choosing by them gains, and how good their probabilities are."""
+"""Reward models side by side on one log: what choosing by them gains, and how good their probabilities
+are."""
 
 from __future__ import annotations
 
@@ -34,7 +35,8 @@ MEASURES = {
 def comparison_rows(
     data: OfflineDataset, assignments: int, others: Sequence[str], other_assignments: int, each: Map = map
 ) -> Iterator[dict[str, Any]]:
-    """Rows of selection_real_<dataset>.csv: the interaction model, then each other model and how far it is behind.
+    """Rows of selection_real_<dataset>.csv: the interaction model, then each other model and how far it is
+    behind.
 
     Parameters
     ----------
@@ -57,7 +59,8 @@ def comparison_rows(
 
 
 def held_out_picks(data: OfflineDataset, model: str, assignments: int, each: Map = map) -> HeldOut:
-    """Cross-fit `model` with all prompts: gain of its picks over the train-best prompt, predictions and labels."""
+    """Cross-fit `model` with all prompts: gain of its picks over the train-best prompt, predictions and
+    labels."""
     splits = [s for a in range(assignments) for s in data.names.crossfit_splits(HEADLINE_FOLDS, a)]
     return crossfit(splits, partial(_fit, data, model), each)
 
@@ -144,8 +147,8 @@ def _by_assignment(held_out: HeldOut, assignments: int) -> np.ndarray:
 
 
 def _in_points(gains: np.ndarray, data: OfflineDataset) -> list[float]:
-    """Mean of gains (assignments, rows) in points and its 90 % interval; a question's mean over assignments is what
-    the bootstrap over clusters resamples."""
+    """Mean of gains (assignments, rows) in points and its 90 % interval; a question's mean over assignments
+    is what the bootstrap over clusters resamples."""
     per_row = gains.mean(0)[:, None]
     return (100 * ClusterBootstrap(data.names.test_clusters).mean(per_row, level=0.9)[0]).round(3).tolist()
 

@@ -1,7 +1,8 @@
 """Do the off-policy intervals hold? Hide entries of a complete log, where the truth is known, and count.
 
-Each simulated log draws clusters of training questions (complete for all training prompts), hides entries under a
-logging policy, and estimates the value of four target policies, with true, estimated and wrong propensities.
+Each simulated log draws clusters of training questions (complete for all training prompts), hides entries
+under a logging policy, and estimates the value of four target policies, with true, estimated and wrong
+propensities.
 """
 
 from __future__ import annotations
@@ -48,7 +49,8 @@ class Population:
 
     @classmethod
     def of(cls, data: OfflineDataset) -> Population:
-        """The training rows of a log; the learned target policy comes from its test rows, which no draw holds."""
+        """The training rows of a log; the learned target policy comes from its test rows, which no draw
+        holds."""
         names = data.names
         rewards = data.train_labels.astype(np.float64)
         n, n_prompts = rewards.shape

@@ -100,8 +100,8 @@ class Plan:
         return sizes
 
     def fits(self, names: offline_dataset.Names) -> Iterator[FitSpec]:
-        """All fits of one dataset: every asked subset on the paper split and on two folds; all prompts on five
-        folds (times assignments), with the sanity variants."""
+        """All fits of one dataset: every asked subset on the paper split and on two folds; all prompts on
+        five folds (times assignments), with the sanity variants."""
         n_prompts = len(names.train_prompts)
         sizes = self.sizes(n_prompts)
         everything = tuple(range(n_prompts))
@@ -136,7 +136,8 @@ def splits_by_name(names: offline_dataset.Names, assignments: int) -> dict[str, 
 
 
 def prepared_datasets(llm: str, flag: str, paths: Paths, remedy: str) -> list[str]:
-    """Datasets that `--dataset flag` names among those of an LLM that went through step 3, see `parse_datasets`."""
+    """Datasets that `--dataset flag` names among those of an LLM that went through step 3, see
+    `parse_datasets`."""
     settings = sorted(paths.labels(llm).glob("*_settings.csv"))
     known = [path.name.removesuffix("_settings.csv") for path in settings]
     return offline_dataset.parse_datasets(flag, known, remedy)

@@ -19,7 +19,7 @@ SELECTORS = {
     "IRL 0": "irl_0_as_published",
     "All Mixed": "all_mixed_as_published",
     "IRL 10": "irl_10_as_published",
-    "IRL 100": "irl_100",  # no result has it: its hundred prompts' labels were never released, the columns stay empty
+    "IRL 100": "irl_100",  # the labels of its hundred prompts were never released: the columns stay empty
 }
 METRICS = {"precision": "Precision", "recall": "Recall", "F1": "F1", "acc": "Accuracy"}
 
@@ -66,7 +66,8 @@ def metric_rows(
 ) -> Iterator[dict[str, dict[str, Any]]]:
     """Rows of the four metric CSVs, one dict of rows per K: how the reward model predicts single labels.
 
-    "Test" are held-out prompts, "Train" training prompts, both on test questions; each value is a mean over prompts.
+    "Test" are held-out prompts, "Train" training prompts, both on test questions; each value is a mean over
+    prompts.
     """
     n_seen = len(data.names.train_prompts)
     critic: dict[str, tuple[float, ...]] = {}

@@ -83,7 +83,8 @@ def write_tables(
         table("picks.csv", summary.pick_rows(data, full))
     stem = f"{data.names.dataset.upper()}_{data.names.llm}"
     title = f"{data.names.dataset.upper()}, {data.names.llm}, {folder.name} protocol"
-    # Published tables run over K, so they take the groups that hold every subset; all of them use the same folds.
+    # Published tables run over K, so they take the groups that hold every subset; all of them use the same
+    # folds.
     by_k = [result for result in results if result.group in ("paper", "crossfit2")] or results
     path = table(f"{stem}_performance_comparison.csv", published.performance_rows(by_k))
     outputs.append(figures.draw_performance(path, title))

@@ -29,9 +29,9 @@ def summary_rows(
 ) -> Iterator[dict[str, Any]]:
     """Success of every selector and its paired gain over the train-best prompt; then how well scores rank.
 
-    Every success and gain stands twice: with weighting = question (the estimand) and row (as published); how well
-    scores rank is told over rows. Rows with subset = mean average the subsets of one size question by question before
-    the interval is taken.
+    Every success and gain stands twice: with weighting = question (the estimand) and row (as published); how
+    well scores rank is told over rows. Rows with subset = mean average the subsets of one size question by
+    question before the interval is taken.
 
     Parameters
     ----------
@@ -100,7 +100,8 @@ def note(selector: str, k: int) -> str:
 
 
 def read_summary(path: Path) -> list[dict[str, str]]:
-    """Rows of a summary.csv, each number once: the published split as published, cross-fitting by question."""
+    """Rows of a summary.csv, each number once: the published split as published, cross-fitting by
+    question."""
     return [
         row
         for row in read_csv(path, remedy="run llama_step5_offline_optimization.py again with --force")

@@ -18,7 +18,8 @@ PATIENCE = 10
 
 # Chosen inside the training rows (scripts/choose_preset.py, results/reference/preset_choice.csv).
 XGBOOST_FAST = {"eta": 0.1, "min_child_weight": 1, "colsample_bynode": 0.2, "max_bin": 64}
-# Best by mean pick success on held-out clusters and on the paper's validation rows; each fit's validation rows choose.
+# Best by mean pick success on held-out clusters and on the paper's validation rows; each fit's validation
+# rows choose.
 DEPTHS = (6, 10)
 # Prompt-OIRL, llama_step4: everything else at the library's defaults, no early stopping.
 XGBOOST_PAPER = {"max_depth": 10, "eta": 0.001}
@@ -70,7 +71,8 @@ class _Boosted(ABC):
 
 
 class XGBoost(_Boosted):
-    """The published learner. `fast` chooses depth and rounds on validation rows and trains on all; `paper` is as published.
+    """The published learner. `fast` chooses depth and rounds on validation rows and trains on all; `paper` is
+    as published.
 
     One thread per fit: equal bits whatever else runs, and fits run side by side instead.
     """
@@ -210,6 +212,7 @@ def _import_lightgbm() -> Any:
         import lightgbm
     except OSError as error:
         raise InputError(
-            f"LightGBM cannot load its system library ({error}): install it (Debian/Ubuntu: apt-get install libgomp1), or use --model xgboost"
+            f"LightGBM cannot load its system library ({error}): install it (Debian/Ubuntu: apt-get install "
+            "libgomp1), or use --model xgboost"
         ) from error
     return lightgbm

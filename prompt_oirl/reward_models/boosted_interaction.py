@@ -1,4 +1,5 @@
-"""The interaction learned by boosted trees that start from prompt and difficulty, instead of by ridge regressions."""
+"""The interaction learned by boosted trees that start from prompt and difficulty, instead of by ridge
+regressions."""
 
 from __future__ import annotations
 
@@ -26,8 +27,8 @@ PARAMETERS: dict[str, Any] = {
 class BoostedInteraction(InteractionModel):
     """logit P = b_p + a d(q) + s m_p(q), where m are XGBoost's trees, grown on the margin b_p + a d(q).
 
-    As in `InteractionModel`, s is weighed on held-out answers among the prompts that might be chosen, lowered by a standard
-    error, and 0 where support is weak: the choice is then the prompt that is best on train.
+    As in `InteractionModel`, s is weighed on held-out answers among the prompts that might be chosen, lowered
+    by a standard error, and 0 where support is weak: the choice is then the prompt that is best on train.
     """
 
     SETTINGS = ("difficulty_ridge", "slope", "rounds", "interaction", "support")

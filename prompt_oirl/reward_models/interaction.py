@@ -1,13 +1,15 @@
-"""Question difficulty apart from the question x prompt interaction; the second only as far as inner folds support it.
+"""Question difficulty apart from the question x prompt interaction; the second only as far as inner folds
+support it.
 
     logit P(correct | q, p) = b_p + a d(q) + s m_p(q)
 
-b_p is how good prompt p is, d how easy question q is, m_p what p gains or loses on q beyond both. A shared d never
-changes which prompt is best, so whatever is chosen is chosen by m. d and m are ridge regressions in closed form on
-one compressed description of the question; their penalties, a and s come from inner folds over clusters of
-near-duplicates. s is 0 unless a sign-flip test (evidence.py) shows m at `LEVEL`: the model then ranks prompts by b_p
-alone, so the highest prediction is the prompt that is best on train, and choosing by it can lose nothing.
-Since a, s and b are fitted to held-out predictions by maximum likelihood, they calibrate the probabilities too.
+b_p is how good prompt p is, d how easy question q is, m_p what p gains or loses on q beyond both. A shared d
+never changes which prompt is best, so whatever is chosen is chosen by m. d and m are ridge regressions in
+closed form on one compressed description of the question; their penalties, a and s come from inner folds over
+clusters of near-duplicates. s is 0 unless a sign-flip test (evidence.py) shows m at `LEVEL`: the model then
+ranks prompts by b_p alone, so the highest prediction is the prompt that is best on train, and choosing by it
+can lose nothing. Since a, s and b are fitted to held-out predictions by maximum likelihood, they calibrate
+the probabilities too.
 """
 
 from __future__ import annotations
@@ -90,8 +92,9 @@ class InteractionModel:
     ) -> float:
         """Learn m and its weight s; returns the slope of d beside them.
 
-        An interaction without support is kept as well, at the weight of one standard error: `predict` leaves it out,
-        and only the diagnosis, which weighs `effects` on questions held out from this fit, looks at it.
+        An interaction without support is kept as well, at the weight of one standard error: `predict` leaves
+        it out, and only the diagnosis, which weighs `effects` on questions held out from this fit, looks at
+        it.
         """
         residual, information = self.interaction_targets(cells, d, slope)
         candidates = path.held_out(residual, information)
@@ -112,7 +115,8 @@ class InteractionModel:
         return weighed.slope
 
     def interaction_targets(self, cells: Cells, d: np.ndarray, slope: float) -> tuple[np.ndarray, np.ndarray]:
-        """Working residuals (u, K) and weights once prompt, predicted difficulty and each question's own luck are out."""
+        """Working residuals (u, K) and weights once prompt, predicted difficulty and each question's own luck
+        are out."""
         logits = self._b + slope * d[:, None]
         own = np.zeros(len(d))
         for _ in range(2):
@@ -134,7 +138,8 @@ class InteractionModel:
         return phi @ self._difficulty, phi @ self._interaction
 
     def predict(self, questions: np.ndarray, prompts: np.ndarray) -> np.ndarray:
-        """Calibrated success probabilities float32 (n, m); a prompt never seen mixes its relatives' advantages."""
+        """Calibrated success probabilities float32 (n, m); a prompt never seen mixes its relatives'
+        advantages."""
         scores = np.empty((len(questions), len(prompts)), dtype=np.float32)
         mixture = self._mixture(prompts).T
         for start in range(0, len(questions), BLOCK):
@@ -143,13 +148,15 @@ class InteractionModel:
         return scores
 
     def _logits(self, questions: np.ndarray, prompts: np.ndarray, mixture: np.ndarray) -> np.ndarray:
-        """Logits (n, m) of a block of questions; `mixture` (K, m) is how much of each training prompt is in `prompts`."""
+        """Logits (n, m) of a block of questions; `mixture` (K, m) is how much of each training prompt is in
+        `prompts`."""
         known, phi = self._b.mean(), self.features(questions)
         relative = (self._b - known) + (phi @ self._interaction) * self._supported  # (n, K)
         return known + (phi @ self._difficulty)[:, None] + relative @ mixture
 
     def _mixture(self, prompts: np.ndarray) -> np.ndarray:
-        """How much of each training prompt (K) is in each asked prompt (m): exactly one-hot for a known one."""
+        """How much of each training prompt (K) is in each asked prompt (m): exactly one-hot for a known
+        one."""
         if prompts.shape == self._prompts.shape and np.allclose(prompts, self._prompts, atol=1e-6):
             return np.eye(len(prompts))
         mixture = (prompts @ self._coordinates).astype(np.float64)
@@ -204,9 +211,12 @@ class WeighedInteraction:
         return sigmoid(self.b + self.slope * self.d[:, None] + share * self.m)
 
     def contenders(self, among: np.ndarray) -> np.ndarray:
-        """Those of the prompts `among`, bool (K,), that look best somewhere; `among` itself unless they are fewer."""
+        """Those of the prompts `among`, bool (K,), that look best somewhere; `among` itself unless they are
+        fewer."""
         picks = np.bincount(self.probabilities(max(self.share, self.error)).argmax(1), minlength=len(self.b))
-        looks_best = (picks >= MIN_CONTENDER_SHARE * picks.sum()) | (np.arange(len(self.b)) == self.b.argmax())
+        looks_best = (picks >= MIN_CONTENDER_SHARE * picks.sum()) | (
+            np.arange(len(self.b)) == self.b.argmax()
+        )
         contenders = among & looks_best
         return contenders if 1 < contenders.sum() < among.sum() else among
 
@@ -230,9 +240,9 @@ def choose_interaction(
 ) -> tuple[int, WeighedInteraction]:
     """Number and weight of the held-out interaction that explains most.
 
-    Evidence counts only among prompts that might be chosen: that bad prompts are bad in different ways is easy to
-    show and worth nothing. So everything is done twice, first among all prompts, then among those that look best
-    somewhere.
+    Evidence counts only among prompts that might be chosen: that bad prompts are bad in different ways is
+    easy to show and worth nothing. So everything is done twice, first among all prompts, then among those
+    that look best somewhere.
 
     Parameters
     ----------

@@ -1,4 +1,5 @@
-"""[question, prompt] pairs as trees see them: a short feature row each, and bins that all subsets of prompts share."""
+"""[question, prompt] pairs as trees see them: a short feature row each, and bins that all subsets of prompts
+share."""
 
 from __future__ import annotations
 
@@ -82,8 +83,8 @@ def pair_rows(questions: np.ndarray, prompts: np.ndarray) -> np.ndarray:
 class QuantisedPairs:
     """XGBoost's binned matrix of a training set's answered pairs, fed block by block from the two halves.
 
-    The float rows of all pairs never stand in memory together. Where the questions are memory-mapped, the bins
-    lie in files of `folder` as well (XGBoost's external memory) and are read back page by page.
+    The float rows of all pairs never stand in memory together. Where the questions are memory-mapped, the
+    bins lie in files of `folder` as well (XGBoost's external memory) and are read back page by page.
     """
 
     def __init__(self, features: PairFeatures | None, train: TrainingSet, max_bin: int, threads: int = 1):

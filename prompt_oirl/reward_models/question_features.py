@@ -1,4 +1,5 @@
-"""One compressed description of a question: main axes of its embedding, surface features, and a smooth kernel on both."""
+"""One compressed description of a question: main axes of its embedding, surface features, and a smooth kernel
+on both."""
 
 from __future__ import annotations
 
@@ -17,10 +18,11 @@ CLIP = 4.0  # standard deviations; an odd text must not stretch a linear model
 
 
 class QuestionFeatures:
-    """phi(q), float64 (n, D): the linear part (axes and surface) beside a Nystroem map of a Gaussian kernel on it.
+    """phi(q), float64 (n, D): the linear part (axes and surface) beside a Nystroem map of a Gaussian kernel
+    on it.
 
-    The embedding has total variance 1, the surface features SURFACE; columns are centred on the training questions, so that a
-    ridge penalty pulls towards the average question.
+    The embedding has total variance 1, the surface features SURFACE; columns are centred on the training
+    questions, so that a ridge penalty pulls towards the average question.
     """
 
     def __init__(self, seed: int = 0):

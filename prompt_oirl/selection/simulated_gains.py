@@ -57,8 +57,9 @@ def gain_rows(size: str, logs: int, each: Map = map) -> Iterator[dict[str, Any]]
 
 
 def simulated_gain(shape: dict[str, Any], attainable: float, seed: int) -> tuple[float, float, np.ndarray]:
-    """True gain in points over the train-best prompt on test questions, how often the pick is another prompt, and the
-    gains (penalties, weights) without any test, of which the mean over logs says which setting would have been best."""
+    """True gain in points over the train-best prompt on test questions, how often the pick is another prompt,
+    and the gains (penalties, weights) without any test, of which the mean over logs says which setting would
+    have been best."""
     log = simulate(attainable, seed=seed, **shape)
     train = log.training_set()
     model = InteractionModel()
@@ -69,7 +70,8 @@ def simulated_gain(shape: dict[str, Any], attainable: float, seed: int) -> tuple
 
 
 def _fixed_settings(log: SimulatedLog, train: TrainingSet, model: InteractionModel, best: int) -> np.ndarray:
-    """True gain for each penalty and weight of the interaction (penalties, weights), difficulty as the model has it."""
+    """True gain for each penalty and weight of the interaction (penalties, weights), difficulty as the model
+    has it."""
     questions = log.vectors[~log.train]
     features, cells = model.features, Cells.of(train)
     phi = features.of_all(train)

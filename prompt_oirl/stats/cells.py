@@ -16,7 +16,8 @@ def mean_labels(
     value : float (a,), its verdict in 0..1
     shape : (n, P)
 
-    Returns: mean verdict float64 (n, P), NaN where there is no answer, and answers float64 (n, P) behind each.
+    Returns: mean verdict float64 (n, P), NaN where there is no answer, and answers float64 (n, P) behind
+    each.
     """
     size = shape[0] * shape[1]
     cell = row * shape[1] + column

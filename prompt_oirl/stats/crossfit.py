@@ -1,8 +1,9 @@
-"""The one cross-fitting loop: learn on some folds, predict the held-out one, put the held-out predictions together.
+"""The one cross-fitting loop: learn on some folds, predict the held-out one, put the held-out predictions
+together.
 
-Step 5, `evaluate`, `diagnose`, `vote`, transfer, the comparison of reward models and A-LoL's reward model of the
-log are callers. They say what "learn" means by the function they pass; that function may as well load a model that
-an earlier run trained, so a killed run resumes without this module knowing.
+Step 5, `evaluate`, `diagnose`, `vote`, transfer, the comparison of reward models and A-LoL's reward model of
+the log are callers. They say what "learn" means by the function they pass; that function may as well load a
+model that an earlier run trained, so a killed run resumes without this module knowing.
 """
 
 from __future__ import annotations

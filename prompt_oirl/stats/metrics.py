@@ -65,7 +65,8 @@ def auc_within_prompt(labels: np.ndarray, scores: np.ndarray, weights: np.ndarra
 
 
 def question_pairs(labels: np.ndarray, scores: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Per question (n,): pairs of prompts ordered rightly (ties one half), pairs of which exactly one is right."""
+    """Per question (n,): pairs of prompts ordered rightly (ties one half), pairs of which exactly one is
+    right."""
     won = np.zeros(len(labels))
     pairs = np.zeros(len(labels))
     for a in range(labels.shape[1]):
@@ -79,7 +80,8 @@ def question_pairs(labels: np.ndarray, scores: np.ndarray) -> tuple[np.ndarray, 
 
 
 def auc_within_question(labels: np.ndarray, scores: np.ndarray) -> float:
-    """Of all pairs of prompts of which exactly one is right: the share ordered rightly. What choosing needs."""
+    """Of all pairs of prompts of which exactly one is right: the share ordered rightly. What choosing
+    needs."""
     won, pairs = question_pairs(labels, scores)
     return float(won.sum() / pairs.sum()) if pairs.sum() else float("nan")
 
@@ -87,7 +89,8 @@ def auc_within_question(labels: np.ndarray, scores: np.ndarray) -> float:
 def precision_recall_f1(labels: np.ndarray, positive: np.ndarray) -> tuple[float, float, float, float]:
     """Precision, recall, F1 and accuracy of yes/no predictions, each the mean over prompts (columns).
 
-    As published, a prompt whose value is undefined (nothing predicted or nothing right) drops out of that mean. NaN labels do not count.
+    As published, a prompt whose value is undefined (nothing predicted or nothing right) drops out of that
+    mean. NaN labels do not count.
     """
     known = ~np.isnan(labels)
     y, positive = (labels > 0.5) & known, positive & known
@@ -104,7 +107,8 @@ def precision_recall_f1(labels: np.ndarray, positive: np.ndarray) -> tuple[float
 
 
 class ClusterBootstrap:
-    """Percentile intervals from resampling whole clusters; one set of resamples, so comparisons are paired."""
+    """Percentile intervals from resampling whole clusters; one set of resamples, so comparisons are
+    paired."""
 
     def __init__(self, clusters: np.ndarray, seed: int = 0, resamples: int = RESAMPLES):
         _, self.cluster = np.unique(clusters, return_inverse=True)
