@@ -33,11 +33,9 @@ class Args(Plan):
     jobs: int = -1
     """Fits that run side by side; -1 is one per core."""
     dask: str = ""
-    """Address of a Dask scheduler, such as tcp://10.0.0.1:8786, whose workers do the fits instead
-    (docs/larger.md)."""
+    """Address of a Dask scheduler, such as tcp://10.0.0.1:8786, whose workers fit (docs/larger.md)."""
     memory_gb: float = MEMORY_GB
-    """Question features larger than this stay in files; fits then go one by one through XGBoost's external
-    memory."""
+    """Larger question features stay in files; fits then go one by one through external memory."""
     root: Path = REPO_ROOT
     """Folder that holds llama_exps/, embeddings/ and results/."""
 

@@ -4,8 +4,7 @@
     python llama_step5_offline_optimization.py                      # what step 4 trained by default
     python llama_step5_offline_optimization.py --split crossfit --subsets 6 --assignments 10
     python llama_step5_offline_optimization.py --price 0.5          # dollars per million tokens in cost.csv
-    python llama_step5_offline_optimization.py --llm NAME --live --lm.ckpt_dir FOLDER_OR_HUB_ID   # ask for
-    missing picks
+    python llama_step5_offline_optimization.py --llm NAME --live --lm.ckpt_dir FOLDER_OR_HUB_ID  # ask on
 
 Give step 4's flags again if you changed them. Writes results/<llm>/<dataset>/<split>/: the five published
 CSVs and figures, summary.csv (every selector with its interval), picks.csv (who chose what) and cost.csv.
@@ -83,8 +82,7 @@ def main(args: Args) -> None:
 def evaluate_live(
     args: Args, files: LogFiles, evaluated: Sequence[tuple[Path, OfflineDataset, SelectorResults]]
 ) -> None:
-    """Ask for the picks of all protocols that the log lacks, write live.csv for each; the answers join the
-    log."""
+    """Ask for the picks that the log lacks, write live.csv per protocol, and let the answers join the log."""
     if not evaluated:
         raise InputError(
             "--live evaluates the picks among all training prompts: add their number to --subsets"

@@ -1,8 +1,7 @@
-"""What the interaction model and the diagnosis do: on the released logs, on the tiny model's and on simulated
-ones.
+"""What the interaction model and the diagnosis do: on released, own and simulated logs.
 
-    make selection-tables                                   # all parts; the logs come from make reproduce and
-    make demo python scripts/measure_selection.py --parts diagnosis --logs 20
+    make selection-tables                         # all parts; the logs come from make reproduce and make demo
+    python scripts/measure_selection.py --parts diagnosis --logs 20
 
 Parts: real_gsm8k, real_svamp, real_mawps, real_arith, mawps and gsm8k (simulated logs of these sizes),
 diagnosis, variance. A part that is finished is skipped; --force redoes it. Writes

@@ -55,8 +55,7 @@ def main(args: Args) -> None:
 
 
 def render(rows: list[dict[str, str]]) -> str:
-    """A line per training log: success of the picks, gain over the target's best prompt, within-prompt
-    AUC."""
+    """A line per training log: success of the picks, gain over the target's best prompt, AUC."""
     find = {(r["train"], r["test"], r["metric"]): r for r in rows}
     names = list(dict.fromkeys(r["train"] for r in rows))
     out = []

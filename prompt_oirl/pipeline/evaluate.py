@@ -189,8 +189,7 @@ class Fold:
         return int(np.argmax(np.nan_to_num(self.train_success, nan=-1)))
 
     def outcome(self, model: RewardModel) -> Values:
-        """Everything about the test rows; a sanity variant has the reward model's picks and the baseline
-        only."""
+        """All about the test rows; a sanity variant has the reward model's picks and the baseline only."""
         questions, prompts, _ = self.data.features(self.fit.split)
         questions, prompts = masked_features(self.fit.variant, questions, prompts)
         texts, inverse = np.unique(self.test_index, return_inverse=True)
@@ -211,8 +210,7 @@ class Fold:
         return {f"pick {name}": columns[pick], f"success {name}": success}
 
     def both_ties(self, scores: np.ndarray, columns: np.ndarray) -> dict[str, np.ndarray]:
-        """The argmax of `scores` (t, m) as published and as we break ties, by the ending of the selector's
-        name."""
+        """The argmax of `scores` (t, m), ties broken as published and soundly, by the ending of the name."""
         prior = np.full(len(self.data.names.prompts), np.nan)
         prior[self.seen] = self.train_success
         sound = policies.argmax_sound(scores, prior[columns], self.fit.seed)
@@ -251,8 +249,7 @@ class Fold:
         return values
 
     def by_lookup(self) -> Values:
-        """The best prompt of the same question in training; a question never asked gets the train-best
-        prompt."""
+        """The best prompt of the same training question; one never asked gets the train-best prompt."""
         found = policies.lookup_scores(self.train_index, self.train_labels, self.test_index)
         found[np.isnan(found).all(1), self.best] = 0
         return self.picked_twice("lookup", np.where(np.isnan(found), -np.inf, found), self.seen)

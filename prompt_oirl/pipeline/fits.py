@@ -85,8 +85,7 @@ def available_cores() -> int:
 
 
 def train(fit: FitSpec, key: str, data: FitData) -> tuple[dict[str, Any], bytes]:
-    """Train and measure on the validation rows; returns the record and the model as safetensors. Writes
-    nothing."""
+    """Train and measure on validation rows; the record and the model as safetensors, nothing is written."""
     started = time.perf_counter()
     train, validation, both = training_sets(fit, data)
     # Fits of mapped features run one after the other, so each may have all cores.

@@ -1,5 +1,4 @@
-"""Reward models side by side on one log: what choosing by them gains, and how good their probabilities
-are."""
+"""Reward models compared on one log: what their picks gain, and how good their probabilities are."""
 
 from __future__ import annotations
 
@@ -59,8 +58,7 @@ def comparison_rows(
 
 
 def held_out_picks(data: OfflineDataset, model: str, assignments: int, each: Map = map) -> HeldOut:
-    """Cross-fit `model` with all prompts: gain of its picks over the train-best prompt, predictions and
-    labels."""
+    """Cross-fit `model` with all prompts: gain over the train-best prompt, predictions and labels."""
     splits = [s for a in range(assignments) for s in data.names.crossfit_splits(HEADLINE_FOLDS, a)]
     return crossfit(splits, partial(_fit, data, model), each)
 

@@ -49,8 +49,7 @@ class Population:
 
     @classmethod
     def of(cls, data: OfflineDataset) -> Population:
-        """The training rows of a log; the learned target policy comes from its test rows, which no draw
-        holds."""
+        """The training rows of a log; the test rows, which no draw holds, teach the learned target policy."""
         names = data.names
         rewards = data.train_labels.astype(np.float64)
         n, n_prompts = rewards.shape

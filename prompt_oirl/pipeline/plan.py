@@ -136,8 +136,7 @@ def splits_by_name(names: offline_dataset.Names, assignments: int) -> dict[str, 
 
 
 def prepared_datasets(llm: str, flag: str, paths: Paths, remedy: str) -> list[str]:
-    """Datasets that `--dataset flag` names among those of an LLM that went through step 3, see
-    `parse_datasets`."""
+    """Datasets that `--dataset` names among those of an LLM that went through step 3."""
     settings = sorted(paths.labels(llm).glob("*_settings.csv"))
     known = [path.name.removesuffix("_settings.csv") for path in settings]
     return offline_dataset.parse_datasets(flag, known, remedy)

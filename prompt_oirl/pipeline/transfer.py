@@ -58,8 +58,7 @@ def shared_prompts(source: OfflineDataset, target: OfflineDataset) -> tuple[list
 
 
 def joint_clusters(source: OfflineDataset, target: OfflineDataset) -> tuple[np.ndarray, np.ndarray]:
-    """Cluster of each distinct text of both logs: near-duplicates across them, and what each log itself puts
-    together."""
+    """Cluster of each distinct text of both logs: near-duplicates across them, or together in their own."""
     sizes = len(source.names.texts), len(target.names.texts)
     similar = cluster_texts([*source.names.texts, *target.names.texts])
     own = np.r_[source.names.clusters, target.names.clusters + source.names.clusters.max() + 1]

@@ -88,8 +88,7 @@ def end_with(parent: int) -> None:
 
 
 def check_scheduler(address: str) -> None:
-    """Refuse an address at which no Dask scheduler answers in time; Client itself waits for a silent one for
-    ever."""
+    """Refuse an address at which no Dask scheduler answers in time; Client itself would wait for ever."""
     import dask
     from distributed import rpc
     from distributed.security import Security

@@ -100,8 +100,7 @@ def note(selector: str, k: int) -> str:
 
 
 def read_summary(path: Path) -> list[dict[str, str]]:
-    """Rows of a summary.csv, each number once: the published split as published, cross-fitting by
-    question."""
+    """Rows of a summary.csv, each number once: the paper split by row, cross-fitting by question."""
     return [
         row
         for row in read_csv(path, remedy="run llama_step5_offline_optimization.py again with --force")

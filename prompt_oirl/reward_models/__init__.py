@@ -55,8 +55,7 @@ class RewardModel(Protocol):
 
 
 def make(name: str, preset: str = "fast", seed: int = 0, **overrides: Any) -> RewardModel:
-    """A fresh, untrained reward model; `preset="paper"` is XGBoost exactly as published, `overrides` are its
-    own."""
+    """An untrained reward model; `preset="paper"` is XGBoost as published, `overrides` are its parameters."""
     if preset == "paper" and name != "xgboost":
         raise InputError(f"--preset paper is XGBoost's; use --preset fast with --model {name}")
     if name in ("xgboost", "lightgbm"):

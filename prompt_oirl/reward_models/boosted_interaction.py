@@ -1,5 +1,4 @@
-"""The interaction learned by boosted trees that start from prompt and difficulty, instead of by ridge
-regressions."""
+"""The interaction learned by boosted trees on top of prompt and difficulty, not by ridge regressions."""
 
 from __future__ import annotations
 

@@ -1,5 +1,4 @@
-"""Labels as cells of questions x prompts, and the two closed-form fits on them: a small logistic regression
-and ridge paths."""
+"""Labels as question x prompt cells, and two fits on them: a small logistic regression and ridge paths."""
 
 from __future__ import annotations
 
@@ -91,8 +90,7 @@ class Cells:
 
 
 class RidgePath:
-    """Ridge regressions on phi (u, D) for all penalties at once: one eigendecomposition per fold and
-    weighting."""
+    """Ridge regressions on phi (u, D) for all penalties: one eigendecomposition per fold and weighting."""
 
     def __init__(self, phi: np.ndarray, folds: np.ndarray):
         self.phi = phi
@@ -146,8 +144,7 @@ def blocks_of(rows: np.ndarray) -> Iterator[np.ndarray]:
 
 
 def same_weights(weights: np.ndarray) -> list[tuple[list[int], np.ndarray, np.ndarray]]:
-    """Columns whose weights are multiples of one another share a decomposition: (columns, shape (u,),
-    multiples)."""
+    """Columns whose weights are multiples share a decomposition: (columns, shape (u,), multiples)."""
     groups: list[tuple[list[int], np.ndarray, list[float]]] = []
     for column, weight in enumerate(weights.T):
         total = max(weight.mean(), 1e-12)
@@ -162,8 +159,7 @@ def same_weights(weights: np.ndarray) -> list[tuple[list[int], np.ndarray, np.nd
 
 
 def sameness(y: np.ndarray, n: np.ndarray) -> float:
-    """Correlation of two answers to one cell beyond what its prompt's mean says, in 0..1; 0.3 if nothing was
-    repeated."""
+    """Correlation of two answers to one cell beyond its prompt's mean, 0..1; 0.3 if nothing was repeated."""
     repeated = n > 1.5
     if repeated.sum() < 50:
         return 0.3

@@ -115,8 +115,7 @@ class InteractionModel:
         return weighed.slope
 
     def interaction_targets(self, cells: Cells, d: np.ndarray, slope: float) -> tuple[np.ndarray, np.ndarray]:
-        """Working residuals (u, K) and weights once prompt, predicted difficulty and each question's own luck
-        are out."""
+        """Working residuals and weights, (u, K) each, without prompt, difficulty and luck of a question."""
         logits = self._b + slope * d[:, None]
         own = np.zeros(len(d))
         for _ in range(2):
@@ -138,8 +137,7 @@ class InteractionModel:
         return phi @ self._difficulty, phi @ self._interaction
 
     def predict(self, questions: np.ndarray, prompts: np.ndarray) -> np.ndarray:
-        """Calibrated success probabilities float32 (n, m); a prompt never seen mixes its relatives'
-        advantages."""
+        """Calibrated success probabilities float32 (n, m); a prompt never seen mixes its relatives."""
         scores = np.empty((len(questions), len(prompts)), dtype=np.float32)
         mixture = self._mixture(prompts).T
         for start in range(0, len(questions), BLOCK):
@@ -148,15 +146,13 @@ class InteractionModel:
         return scores
 
     def _logits(self, questions: np.ndarray, prompts: np.ndarray, mixture: np.ndarray) -> np.ndarray:
-        """Logits (n, m) of a block of questions; `mixture` (K, m) is how much of each training prompt is in
-        `prompts`."""
+        """Logits (n, m) of a block of questions; `mixture` (K, m) of the training prompts."""
         known, phi = self._b.mean(), self.features(questions)
         relative = (self._b - known) + (phi @ self._interaction) * self._supported  # (n, K)
         return known + (phi @ self._difficulty)[:, None] + relative @ mixture
 
     def _mixture(self, prompts: np.ndarray) -> np.ndarray:
-        """How much of each training prompt (K) is in each asked prompt (m): exactly one-hot for a known
-        one."""
+        """How much of each training prompt is in each asked one, (m, K): one-hot for a known one."""
         if prompts.shape == self._prompts.shape and np.allclose(prompts, self._prompts, atol=1e-6):
             return np.eye(len(prompts))
         mixture = (prompts @ self._coordinates).astype(np.float64)
@@ -211,8 +207,7 @@ class WeighedInteraction:
         return sigmoid(self.b + self.slope * self.d[:, None] + share * self.m)
 
     def contenders(self, among: np.ndarray) -> np.ndarray:
-        """Those of the prompts `among`, bool (K,), that look best somewhere; `among` itself unless they are
-        fewer."""
+        """Those of the prompts `among`, bool (K,), that look best somewhere; `among` itself if all do."""
         picks = np.bincount(self.probabilities(max(self.share, self.error)).argmax(1), minlength=len(self.b))
         looks_best = (picks >= MIN_CONTENDER_SHARE * picks.sum()) | (
             np.arange(len(self.b)) == self.b.argmax()

@@ -19,8 +19,7 @@ from prompt_oirl.io.files import InputError
 
 
 def page_bytes(answers: int, columns: int) -> int:
-    """Size of the pages of `answers` rows: row and column index, a byte each, and a bit per cell; 8 bytes per
-    row."""
+    """Bytes of the pages of `answers` rows: per cell two of indices and a bit, and 8 per row."""
     return answers * (columns * 17 // 8 + 9)
 
 

@@ -1,5 +1,4 @@
-"""One compressed description of a question: main axes of its embedding, surface features, and a smooth kernel
-on both."""
+"""A question in short: main axes of its embedding, surface features, and a smooth kernel on both."""
 
 from __future__ import annotations
 

@@ -176,8 +176,7 @@ def _policy_gain(w: WeighedInteraction, share: float) -> float:
 
 
 def learning_curve(train: TrainingSet, seed: int, full: Gain) -> list[dict[str, float]]:
-    """Gain to expect from a quarter, a half and all of the logged questions, whole clusters drawn at
-    random."""
+    """Gain to expect from a quarter, a half and all of the questions, whole clusters drawn at random."""
     assert train.clusters is not None
     clusters = np.unique(train.clusters)
     order = np.random.default_rng([seed, 9]).permutation(clusters)
@@ -202,8 +201,7 @@ def learning_curve(train: TrainingSet, seed: int, full: Gain) -> list[dict[str, 
 
 
 def decide_verdict(gain: Gain, p_value: float, groups: int) -> tuple[str, str, int | None]:
-    """Verdict, one sentence of reason, and how many more questions would settle it; `p_value` is the
-    sign-flip test's."""
+    """Verdict, its reason in a sentence, and how many more questions settle it (sign-flip `p_value`)."""
     value, low, high = gain.expected
     said = (
         f"{format_interval(*gain.expected, points=True, unit=' points to expect')}, "
@@ -230,8 +228,7 @@ def decide_verdict(gain: Gain, p_value: float, groups: int) -> tuple[str, str, i
 
 
 def _more_questions(gain: Gain, groups: int) -> int | None:
-    """Questions until the interval shows the gain or rules it out: standard errors shrink with the root of
-    their number."""
+    """Questions that settle it: standard errors shrink with the root of their number."""
     value, _, high = gain.expected
     to_show = (SUPPORT_THAT_SHOWS / gain.support) ** 2 if gain.support > 0.25 else np.inf
     to_rule_out = (

@@ -1,5 +1,4 @@
-"""What a log holds, before anything is learned from it: size, coverage, copies, overlap, cut answers, broken
-prompts."""
+"""What a log holds, nothing learned yet: size, coverage, copies, overlap, cut answers, broken prompts."""
 
 from __future__ import annotations
 

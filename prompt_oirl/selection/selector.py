@@ -72,8 +72,7 @@ class PromptSelector(BaseEstimator):
         return self
 
     def training_set(self, log: PromptLog) -> TrainingSet:
-        """What `fit` trains on: features of the log's questions and prompts, labels and weights of its
-        cells."""
+        """What `fit` trains on: features of questions and prompts, labels and weights of the cells."""
         self._check_settings(log.prompt_cost)
         self.embedder_ = (
             load_embedder(self.embedder, self.seed) if isinstance(self.embedder, str) else self.embedder
@@ -117,8 +116,7 @@ class PromptSelector(BaseEstimator):
         return np.concatenate([vectors, surface_features(texts)], 1), vectors.shape[1]
 
     def _prompt_features(self, texts: Sequence[str]) -> np.ndarray:
-        """Embedding, with axes of their own for logged prompts where it is needed; float32 (m, e) or (m, e +
-        K)."""
+        """Embedding, with axes of their own for logged prompts where needed; float32 (m, e) or (m, e + K)."""
         vectors, place = encode_distinct(self.embedder_, texts), {t: j for j, t in enumerate(self.prompts_)}
         logged = encode_distinct(self.embedder_, self.prompts_)
         return prompt_features(vectors, np.array([place.get(t, -1) for t in texts]), logged)
@@ -215,8 +213,7 @@ class PromptSelector(BaseEstimator):
 
 
 class RememberingEmbedder:
-    """An embedder that encodes each text once; for the folds of a cross-fit, which share all their
-    questions."""
+    """An embedder that encodes each text once, for the folds of a cross-fit."""
 
     def __init__(self, embedder: Embedder):
         self._embedder, self.info = embedder, embedder.info

@@ -70,8 +70,7 @@ def simulated_gain(shape: dict[str, Any], attainable: float, seed: int) -> tuple
 
 
 def _fixed_settings(log: SimulatedLog, train: TrainingSet, model: InteractionModel, best: int) -> np.ndarray:
-    """True gain for each penalty and weight of the interaction (penalties, weights), difficulty as the model
-    has it."""
+    """True gain for each penalty and weight of the interaction (penalties, weights), same difficulty."""
     questions = log.vectors[~log.train]
     features, cells = model.features, Cells.of(train)
     phi = features.of_all(train)

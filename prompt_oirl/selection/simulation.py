@@ -52,8 +52,7 @@ class SimulatedLog:
     attainable: float
 
     def questions(self) -> list[str]:
-        """A text per question; its words lean towards the main axes of its vector, so that text embedders can
-        learn too."""
+        """A text per question; its words follow the axes of its vector, so text embedders learn too."""
         rng = np.random.default_rng(0)
         scaled = self.vectors[:, :12] / (self.vectors[:, :12].std(0) + 1e-9)
         words = rng.integers(0, 25, scaled.shape)
@@ -65,8 +64,7 @@ class SimulatedLog:
         ]
 
     def rows(self, which: np.ndarray | None = None) -> list[dict[str, Any]]:
-        """The log as records with the columns question, prompt, correct, sample, group; NaN cells are left
-        out."""
+        """The log as records: question, prompt, correct, sample, group; NaN cells are left out."""
         texts = self.questions()
         chosen = np.arange(len(texts)) if which is None else np.flatnonzero(which)
         return [
@@ -84,8 +82,7 @@ class SimulatedLog:
         ]
 
     def prompt_log(self, which: np.ndarray | None = None) -> PromptLog:
-        """The answers to questions `which` (default: train) as a checked log; every question is a group of
-        its own."""
+        """The answers to questions `which` (default: train) as a log; each question is its own group."""
         chosen = np.flatnonzero(self.train if which is None else which)
         correct = self.correct[chosen]
         question, prompt, sample = np.nonzero(~np.isnan(correct))
@@ -128,8 +125,7 @@ class SimulatedLog:
         )
 
     def gain(self, picks: np.ndarray, baseline: int) -> float:
-        """True gain in points of picks (n_test,) over prompt `baseline` on the test questions, no luck in
-        it."""
+        """True gain in points of picks (n_test,) over prompt `baseline` on test questions, without luck."""
         truth = self.truth[~self.train]
         return 100 * float((truth[np.arange(len(truth)), picks] - truth[:, baseline]).mean())
 

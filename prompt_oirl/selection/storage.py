@@ -1,5 +1,4 @@
-"""A saved selector: selector.json and the safetensors files it names. Nothing of it is code, nothing altered
-is loaded."""
+"""A saved selector: selector.json and the safetensors it names. No code in it, nothing altered is loaded."""
 
 from __future__ import annotations
 

@@ -45,8 +45,7 @@ def vote_table(log: PromptLog, parser: str) -> VoteTable:
 
 
 def most_logged(log: PromptLog, most: int) -> PromptLog:
-    """The part of a log about the `most` prompts with the most answers, all questions kept; verdicts play no
-    part."""
+    """The part of a log about the `most` prompts with the most answers, whatever their verdicts."""
     if len(log.prompts) <= most:
         return log
     return log.select(prompts=np.sort(np.argsort(-log.counts.sum(0), kind="stable")[:most]))

@@ -65,8 +65,7 @@ def auc_within_prompt(labels: np.ndarray, scores: np.ndarray, weights: np.ndarra
 
 
 def question_pairs(labels: np.ndarray, scores: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Per question (n,): pairs of prompts ordered rightly (ties one half), pairs of which exactly one is
-    right."""
+    """Per question (n,): pairs of prompts ordered rightly (ties 1/2), and pairs with exactly one right."""
     won = np.zeros(len(labels))
     pairs = np.zeros(len(labels))
     for a in range(labels.shape[1]):
@@ -80,8 +79,7 @@ def question_pairs(labels: np.ndarray, scores: np.ndarray) -> tuple[np.ndarray, 
 
 
 def auc_within_question(labels: np.ndarray, scores: np.ndarray) -> float:
-    """Of all pairs of prompts of which exactly one is right: the share ordered rightly. What choosing
-    needs."""
+    """Share ordered rightly of the pairs of prompts with exactly one right: what choosing needs."""
     won, pairs = question_pairs(labels, scores)
     return float(won.sum() / pairs.sum()) if pairs.sum() else float("nan")
 
@@ -107,8 +105,7 @@ def precision_recall_f1(labels: np.ndarray, positive: np.ndarray) -> tuple[float
 
 
 class ClusterBootstrap:
-    """Percentile intervals from resampling whole clusters; one set of resamples, so comparisons are
-    paired."""
+    """Percentile intervals from resampling whole clusters, all from the same resamples (paired)."""
 
     def __init__(self, clusters: np.ndarray, seed: int = 0, resamples: int = RESAMPLES):
         _, self.cluster = np.unique(clusters, return_inverse=True)

@@ -188,8 +188,7 @@ def cross_fit(log: LoggedRewards, predict: Predict, seed: int = 0) -> CrossFit:
 
 
 def ridge_rewards(features: np.ndarray, rewards: np.ndarray, penalty: float = 10.0) -> Predict:
-    """A reward model in closed form: per prompt a ridge regression on standardised features (n, d), intercept
-    free."""
+    """A reward model in closed form: per prompt a ridge regression on standardised features (n, d)."""
     x = (features - features.mean(0)) / (features.std(0) + 1e-9)
     x = np.column_stack([np.ones(len(x)), x])
     ridge = penalty * np.eye(x.shape[1])

@@ -39,8 +39,7 @@ POLICIES = {
 
 @dataclass
 class Curve:
-    """One way of voting at budgets of 1..M calls: `right` and `calls` float64 (n, M), means over fold
-    assignments."""
+    """One way of voting at budgets 1..M: `right` and `calls` float64 (n, M), means over assignments."""
 
     right: np.ndarray
     calls: np.ndarray
@@ -153,8 +152,7 @@ def reward_predictor(
     clusters: np.ndarray,
     seed: int = 0,
 ) -> Predict:
-    """`Predict` by a reward model: features (texts, d) and (P, e); text (n,), labels (n, P) and cluster (n,)
-    of each row."""
+    """`Predict` by a reward model: features (texts, d), (P, e); text, labels (P,) and cluster per row."""
 
     def predict(train: np.ndarray, wanted: np.ndarray) -> np.ndarray:
         ids, labels, weights = merge_repeats(question_index[train], right[train])

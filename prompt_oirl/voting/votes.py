@@ -99,8 +99,7 @@ def vote_cells(
 
 
 def in_column_order(answers: np.ndarray) -> np.ndarray:
-    """Renumber each row's answers by the first column that gave them, so that equal votes are equal
-    arrays."""
+    """Renumber each row's answers by the first column that gave them: equal votes, equal arrays."""
     first = (answers[:, :, None] == answers[:, None, :]).argmax(2)
     return np.where(answers >= 0, first, answers)
 

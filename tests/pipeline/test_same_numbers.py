@@ -1,5 +1,4 @@
-"""Step 5's crossfit and `prompt-oirl evaluate` are one number: the same rows, vectors and folds, the same
-gain."""
+"""Step 5's crossfit and `prompt-oirl evaluate` give one gain on the same rows, vectors and folds."""
 
 from __future__ import annotations
 
@@ -48,8 +47,7 @@ def prepare(llm: str, dataset: str, root: Path, embedder: str) -> OfflineDataset
 
 
 def step5_gain(data: OfflineDataset, model: str, root: Path) -> list[float]:
-    """IRL-0's gain over the train-best prompt, counted by question: step 4 trains, step 5's code
-    evaluates."""
+    """IRL-0's gain over the train-best prompt by question: step 4 trains, step 5's code evaluates."""
     llm, dataset, n_prompts = data.names.llm, data.names.dataset, len(data.names.train_prompts)
     flags = ["--llm", llm, "--dataset", dataset, "--split", "crossfit", "--subsets", str(n_prompts)]
     run_step(4, root, *flags, "--model", model)
