@@ -41,6 +41,7 @@ class Args(Plan):
 
 
 def main(args: Args) -> None:
+    """Train what no finished record vouches for, then write the validation metrics of each dataset."""
     if args.jobs < 1 and args.jobs != -1:
         raise InputError(f"--jobs {args.jobs}: choose 1 or more, or -1 for one per core")
     if not args.memory_gb >= 0:  # nor NaN

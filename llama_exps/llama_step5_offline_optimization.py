@@ -51,6 +51,7 @@ class Args(Plan):
 
 
 def main(args: Args) -> None:
+    """Evaluate, write and print every dataset and protocol whose tables are not current."""
     if not (math.isfinite(args.price) and args.price >= 0):
         raise InputError(f"--price {args.price}: give dollars per million tokens, 0 or more")
     if args.live:

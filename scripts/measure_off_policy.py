@@ -44,6 +44,7 @@ class Args:
 
 
 def main(args: Args) -> None:
+    """Simulate, write the table and put it into the page."""
     paths = Paths(args.root)
     datasets = offline_dataset.parse_datasets(args.dataset, list(CLUSTERS), "run steps 2 and 3")
     if args.logs < 2:

@@ -50,6 +50,7 @@ class Args:
 
 
 def main(args: Args) -> None:
+    """Write the parts that are missing, then the tables of the page."""
     reference = args.root / "results" / "reference"
     for part in args.parts.split(","):
         path = reference / f"selection_{part}.csv"
@@ -64,6 +65,8 @@ def main(args: Args) -> None:
 
 
 def part_rows(part: str, args: Args) -> Iterable[dict[str, Any]]:
+    """Rows of one part, computed while they are read."""
+
     def each(task: Callable[[Any], Any], calls: Iterable[Any]) -> Iterable[Any]:
         calls = list(calls)
         results = Parallel(n_jobs=args.jobs, return_as="generator")(delayed(task)(call) for call in calls)
@@ -135,6 +138,7 @@ def real_table(rows: Sequence[dict[str, str]]) -> str:
 
 
 def interval(row: dict[str, str]) -> str:
+    """A value in points with its interval, two decimals."""
     return format_interval(row["value"], row["low"], row["high"], signed=True, digits=2)
 
 

@@ -36,6 +36,7 @@ class Args:
 
 
 def main(args: Args) -> None:
+    """Train on every log, evaluate on every log, write the table and put it into the page."""
     paths = Paths(args.root)
     names = [tuple(name.split("/")) for name in args.logs.split(",")]
     if any(len(name) != 2 for name in names):

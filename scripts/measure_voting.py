@@ -55,6 +55,7 @@ class Args:
 
 
 def main(args: Args) -> None:
+    """Measure each dataset, collect what was measured before, and write table, figure and page."""
     paths = Paths(args.root)
     datasets = prepared_datasets(args.llm, args.dataset, paths, offline_dataset.STEP3)
     for dataset in datasets:
@@ -75,6 +76,7 @@ def main(args: Args) -> None:
 
 
 def measure(args: Args, dataset: str, paths: Paths) -> Iterator[dict[str, Any]]:
+    """Rows of one dataset's voting_<grader>.csv."""
     data = offline_dataset.load(args.llm, dataset, paths)
     names = data.names
     log = paths.labels(args.llm) / f"{dataset}_interactions.jsonl"

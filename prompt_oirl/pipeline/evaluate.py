@@ -83,8 +83,7 @@ def evaluate_selectors(
     Parameters
     ----------
     data : one LLM's log of one dataset
-    fold_fits : fit, split and trained model of each fold (one on the paper split), over one or more
-    assignments
+    fold_fits : fit, split and trained model of each fold (the paper split is one), over all assignments
     """
     first = fold_fits[0][0]
     by_split = {split.name: (fit, model) for fit, split, model in fold_fits}

@@ -37,6 +37,7 @@ def input_hashes(llm: str, dataset: str, paths: Paths) -> dict[str, str]:
 
 
 def fit_key(fit: FitSpec, inputs: dict[str, str]) -> str:
+    """Hash of everything that decides a fit: what it is, its inputs (see `input_hashes`) and the code."""
     return content_key(
         {"fit": asdict(fit), "inputs": inputs, "code": code_version("prompt_oirl.pipeline.fits")}
     )
@@ -192,5 +193,6 @@ def validation_rows(fits: Sequence[FitSpec], records: Sequence[dict[str, Any]]) 
 
 
 def validation_path(plan: Plan, dataset: str, paths: Paths) -> Path:
+    """Where step 4 writes the validation metrics of a dataset."""
     preset = "" if plan.preset == "fast" else f"_{plan.preset}"
     return paths.models(plan.llm) / f"{dataset}_{plan.model}{preset}_validation.csv"

@@ -58,7 +58,14 @@ def comparison_rows(
 
 
 def held_out_picks(data: OfflineDataset, model: str, assignments: int, each: Map = map) -> HeldOut:
-    """Cross-fit `model` with all prompts: gain over the train-best prompt, predictions and labels."""
+    """Cross-fit `model` with all prompts: gain over the train-best prompt, predictions and labels.
+
+    Parameters
+    ----------
+    model : name of a reward model
+    assignments : fold assignments
+    each : as of `crossfit`
+    """
     splits = [s for a in range(assignments) for s in data.names.crossfit_splits(HEADLINE_FOLDS, a)]
     return crossfit(splits, partial(_fit, data, model), each)
 
@@ -101,7 +108,14 @@ def _uncalibrated(model: InteractionModel, train: TrainingSet, questions: np.nda
 def model_rows(
     data: OfflineDataset, model: str, held_out: HeldOut, assignments: int
 ) -> Iterator[dict[str, Any]]:
-    """Gain with its interval, calibration, log loss and AUCs of one model."""
+    """Gain with its interval, calibration, log loss and AUCs of one model.
+
+    Parameters
+    ----------
+    model : its name, for the column of this name
+    held_out : of `held_out_picks`
+    assignments : fold assignments in it
+    """
     row = partial(_row, data, model, assignments)
     gains = _by_assignment(held_out, assignments)
     yield row("gain over train-best prompt, points", _in_points(gains, data), note="90 % interval")

@@ -99,7 +99,13 @@ def loggings(population: Population) -> dict[str, tuple[np.ndarray, bool]]:
 def hide(
     rewards: np.ndarray, propensities: np.ndarray, one_each: bool, rng: np.random.Generator
 ) -> np.ndarray:
-    """Rewards with NaN where a draw of the logging policy logged nothing."""
+    """Rewards with NaN where a draw of the logging policy logged nothing.
+
+    Parameters
+    ----------
+    rewards, propensities : float64 (n, P)
+    one_each : log exactly one prompt per question
+    """
     if one_each:
         draw = (rng.random((len(rewards), 1)) > np.cumsum(propensities, 1)).sum(1)
         logged = np.arange(rewards.shape[1]) == np.minimum(draw, rewards.shape[1] - 1)[:, None]

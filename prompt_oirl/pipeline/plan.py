@@ -136,7 +136,13 @@ def splits_by_name(names: offline_dataset.Names, assignments: int) -> dict[str, 
 
 
 def prepared_datasets(llm: str, flag: str, paths: Paths, remedy: str) -> list[str]:
-    """Datasets that `--dataset` names among those of an LLM that went through step 3."""
+    """Datasets that `--dataset` names among those of an LLM that went through step 3.
+
+    Parameters
+    ----------
+    flag : all, or a comma list
+    remedy : what to run if a dataset is not there, for the error
+    """
     settings = sorted(paths.labels(llm).glob("*_settings.csv"))
     known = [path.name.removesuffix("_settings.csv") for path in settings]
     return offline_dataset.parse_datasets(flag, known, remedy)

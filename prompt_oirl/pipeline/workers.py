@@ -167,4 +167,5 @@ def cluster(address: str, shared: Sequence[FitData]) -> Iterator[None]:
 
 
 def versions() -> dict[str, str]:
+    """Versions of the packages and the code that a worker must share with us."""
     return package_versions(MUST_AGREE) | {"prompt_oirl": package_code_version()}

@@ -25,6 +25,7 @@ METRICS = {"precision": "Precision", "recall": "Recall", "F1": "F1", "acc": "Acc
 
 
 def by_size(results: Sequence[SelectorResults]) -> dict[int, list[SelectorResults]]:
+    """The results on all features by K, rising."""
     sizes: dict[int, list[SelectorResults]] = {}
     for result in results:
         if result.variant == "both":

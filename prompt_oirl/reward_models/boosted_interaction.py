@@ -33,6 +33,7 @@ class BoostedInteraction(InteractionModel):
     SETTINGS = ("difficulty_ridge", "slope", "rounds", "interaction", "support")
 
     def fit(self, train: TrainingSet) -> None:
+        """Train on all rows; inner folds choose the rounds and whether the trees count at all."""
         self._pairs, self._weight = PairFeatures().fit(train), 0.0
         self._booster: Any = None
         super().fit(train)
@@ -88,6 +89,7 @@ class BoostedInteraction(InteractionModel):
         return logits + self._weight * (self._margins(self._booster, questions, prompts) - known)
 
     def arrays(self) -> dict[str, np.ndarray]:
+        """Everything `predict` needs, as plain arrays."""
         raw = b"" if self._booster is None else self._booster.save_raw("ubj")
         return {
             **super().arrays(),
@@ -97,6 +99,7 @@ class BoostedInteraction(InteractionModel):
         }
 
     def restore(self, arrays: dict[str, np.ndarray]) -> None:
+        """Undo `arrays`."""
         import xgboost
 
         super().restore(arrays)

@@ -21,6 +21,7 @@ class Cells:
 
     @classmethod
     def of(cls, train: TrainingSet) -> Cells:
+        """Cells of a training set; repeated answers to a cell weigh less the more they are the same."""
         n = np.where(np.isnan(train.labels), 0, train.weights).astype(np.float64)
         y = np.where(n > 0, np.nan_to_num(train.labels), 0).astype(np.float64)
         clusters = (
@@ -170,8 +171,10 @@ def sameness(y: np.ndarray, n: np.ndarray) -> float:
 
 
 def sigmoid(x: np.ndarray) -> np.ndarray:
+    """Logistic function, with logits clipped to -30..30."""
     return 1 / (1 + np.exp(-np.clip(x, -30, 30)))
 
 
 def logit(p: np.ndarray) -> np.ndarray:
+    """Inverse of the logistic function."""
     return np.log(p) - np.log1p(-p)

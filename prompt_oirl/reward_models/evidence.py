@@ -28,12 +28,20 @@ def sign_flip_p_value(
     stakes: np.ndarray,
     seed: int,
 ) -> float:
-    """How often chance pulls alike questions as much together as the residuals (u, K) of the prompts do.
+    """How often chance pulls alike questions as much together as the residuals of the prompts do.
 
-    `phi` (u, D) are question features, `clusters` (u,) near-duplicates, `information` (u, K) the weights of
-    the residuals. A prompt counts by its stake (K,): that bad prompts are bad in different ways is easy to
-    show and worth nothing. Stakes must not depend on what is tested, or the test finds what chose them.
-    At least 0.01; 1 with a single prompt.
+    A prompt counts by its stake: that bad prompts are bad in different ways is easy to show and worth
+    nothing. Stakes must not depend on what is tested, or the test finds what chose them.
+
+    Parameters
+    ----------
+    phi : float (u, D), question features
+    clusters : int (u,), near-duplicates, whose signs flip together
+    residual, information : float (u, K), residuals and their weights
+    stakes : float (K,), positive
+    seed : of the flips
+
+    Returns: p-value, at least 0.01; 1 with a single prompt.
     """
     if residual.shape[1] < 2:
         return 1.0

@@ -163,6 +163,7 @@ class InteractionModel:
         return mixture
 
     def arrays(self) -> dict[str, np.ndarray]:
+        """Everything `predict` needs, as plain arrays."""
         return {
             **self.features.arrays(),
             "prompts": self._prompts,
@@ -175,6 +176,7 @@ class InteractionModel:
         }
 
     def restore(self, arrays: dict[str, np.ndarray]) -> None:
+        """Undo `arrays`."""
         self.features = QuestionFeatures(self.seed)
         self.features.restore(arrays)
         self._prompts, self._coordinates = arrays["prompts"], arrays["coordinates"]

@@ -28,6 +28,7 @@ class QuestionFeatures:
         self.seed = seed
 
     def fit(self, questions: np.ndarray | MappedQuestions, embedding_size: int) -> QuestionFeatures:
+        """Learn axes, scales and landmarks; the first `embedding_size` columns are the embedding."""
         if isinstance(questions, MappedQuestions):  # a sample says as much about means and axes
             rows = np.random.default_rng(self.seed).permutation(len(questions))[:BLOCK]
             questions = questions[np.sort(rows)]
@@ -80,9 +81,11 @@ class QuestionFeatures:
         return np.exp(-np.maximum(squares, 0) / REACH)
 
     def arrays(self) -> dict[str, np.ndarray]:
+        """Everything a call needs, as plain arrays."""
         return {name: getattr(self, f"_{name}") for name in _ARRAYS}
 
     def restore(self, arrays: dict[str, np.ndarray]) -> None:
+        """Undo `arrays`."""
         for name in _ARRAYS:
             setattr(self, f"_{name}", arrays[name])
 

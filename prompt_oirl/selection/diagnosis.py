@@ -60,6 +60,19 @@ class Gain:
 
 @dataclass(frozen=True)
 class Diagnosis:
+    """What `diagnose` found on one log.
+
+    Attributes
+    ----------
+    variance : None where a component cannot be told
+    oracle, oracle_without_luck : success if any right prompt were always found, see `variance.oracle`
+    gain : None where the log is too small to cross-fit
+    p_value : of the sign-flip test on the whole log
+    curve : gain to expect from parts of the log
+    verdict : worth it, not shown or not enough data
+    more_questions : how many would settle it; 0 if nothing is open, None if it cannot be told
+    """
+
     facts: DataFacts
     variance: VarianceSplit | None
     oracle: float

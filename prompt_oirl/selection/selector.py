@@ -171,7 +171,11 @@ class PromptSelector(BaseEstimator):
     ) -> np.ndarray:
         """The best prompt of each question, object (n,); with k > 1 the k best, object (n, k), best first.
 
-        With `abstain_below`, None stands where the first pick's probability is lower than that.
+        Parameters
+        ----------
+        prompts : texts to choose from; default: those of the log
+        k : how many
+        abstain_below : probability of the first pick below which None stands for the picks
         """
         picks, _ = self.choose(questions, prompts, k, abstain_below)
         return picks[:, 0] if k == 1 else picks
@@ -183,7 +187,7 @@ class PromptSelector(BaseEstimator):
         k: int = 1,
         abstain_below: float | None = None,
     ) -> tuple[np.ndarray, np.ndarray]:
-        """The k best prompts, object (n, k), as `select` gives them, and their probabilities (n, k)."""
+        """The k best prompts, object (n, k), and their probabilities (n, k); parameters as of `select`."""
         if abstain_below is not None and not 0 <= abstain_below <= 1:
             raise InputError(f"abstain_below {abstain_below}: give a probability, 0 to 1")
         order, probabilities = self.rank(questions, prompts)
@@ -223,6 +227,7 @@ class RememberingEmbedder:
         """Pretrained: nothing to fit."""
 
     def encode(self, texts: Sequence[str]) -> np.ndarray:
+        """Vectors float32 (n, d); only texts not seen before go to the embedder."""
         new = [t for t in dict.fromkeys(texts) if t not in self._vectors]
         if new:
             self._vectors.update(zip(new, self._embedder.encode(new)))

@@ -152,8 +152,14 @@ def simulate(
 ) -> SimulatedLog:
     """A complete log of `train` + `test` questions with `attainable` points to gain by choosing per question.
 
-    `rates` are the prompts' mean success, about; `**GSM8K` and `**MAWPS` give the sizes of the released logs.
-    With `attainable=0` there is no interaction that the text tells.
+    `**GSM8K` and `**MAWPS` give the sizes of the released logs.
+
+    Parameters
+    ----------
+    attainable : in points; at 0 the text tells of no interaction
+    train, test : questions to learn from and to evaluate on
+    rates : mean success of each prompt, about
+    samples : answers per cell
     """
     rng = np.random.default_rng([seed, 7])
     n, k = train + test, len(rates)
@@ -221,9 +227,11 @@ class LookupEmbedder:
         self.info = EmbedderInfo("simulated", "1", "", False)
 
     def fit(self, texts: Sequence[str]) -> None:
+        """Nothing to fit."""
         pass
 
     def encode(self, texts: Sequence[str]) -> np.ndarray:
+        """Vectors float32 (n, d) of known texts."""
         return np.array([self.vectors[text] for text in texts], dtype=np.float32)
 
 

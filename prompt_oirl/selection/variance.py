@@ -35,12 +35,20 @@ class VarianceSplit:
 def variance_split(
     question: np.ndarray, prompt: np.ndarray, correct: np.ndarray, shape: tuple[int, ...]
 ) -> VarianceSplit | None:
-    """Split Var(correct) by moments; answers are rows with `question`, `prompt` (rows,), `shape` is (n, K).
+    """Split Var(correct) by moments.
 
     Mean products of two answers that share cell, question, prompt or nothing estimate E[pi^2], E[pi_qp
     pi_qp'], E[pi_qp pi_q'p] and E[pi_qp pi_q'p'] without bias, where pi is a cell's success probability; the
     components of a two-way layout with these K prompts and random questions are combinations of them (Searle,
-    Casella and McCulloch, Variance Components, 1992, chapter 5). None where a product has no pair.
+    Casella and McCulloch, Variance Components, 1992, chapter 5).
+
+    Parameters
+    ----------
+    question, prompt : int (a,), cell of each answer
+    correct : float (a,), its verdict in 0..1
+    shape : (n, K)
+
+    Returns: None where a product has no pair.
     """
     n, k = shape
     cells = question * k + prompt

@@ -52,6 +52,7 @@ def column_means(labels: np.ndarray) -> np.ndarray:
 
 
 def row_means(labels: np.ndarray) -> np.ndarray:
+    """Mean of the known labels of each row; NaN where there is none."""
     known = ~np.isnan(labels)
     with np.errstate(invalid="ignore"):
         return np.where(known, labels, 0).sum(1, dtype=np.float64) / np.where(
@@ -60,4 +61,5 @@ def row_means(labels: np.ndarray) -> np.ndarray:
 
 
 def row_maxima(labels: np.ndarray) -> np.ndarray:
+    """Largest known label of each row; NaN where there is none."""
     return np.where(np.isnan(labels).all(1), np.nan, np.where(np.isnan(labels), -np.inf, labels).max(1))

@@ -46,6 +46,7 @@ class RankedScores:
         self._labels = labels[self._order]
 
     def auc(self, weights: np.ndarray) -> float:
+        """Area under the ROC curve with a weight per score; NaN if only one class is there."""
         if not len(self._starts):
             return float("nan")
         w = weights[self._order]

@@ -55,6 +55,7 @@ class LoggedRewards:
 
     @property
     def logged(self) -> np.ndarray:
+        """Which cells are logged, bool (n, P)."""
         return ~np.isnan(self.rewards)
 
 

@@ -89,6 +89,14 @@ def crossfit_splits(
 
     Every test row is evaluated exactly once; no cluster stands on both sides, which is asserted. The inner
     validation rows are one of five inner folds, again whole clusters.
+
+    Parameters
+    ----------
+    train_clusters, test_clusters : int (n,) and (m,), cluster of each row
+    fold_of_cluster : int (C,), see `assign_folds`
+    name : beginning of the splits' names
+    seed : of the inner folds
+    assignment : number of the draw of the folds
     """
     splits = []
     for fold in range(int(fold_of_cluster.max()) + 1):

@@ -98,7 +98,16 @@ def evaluate_fold(
     predict: Predict | None,
     rng: np.random.Generator,
 ) -> Iterator[tuple[str, np.ndarray, np.ndarray]]:
-    """Name, right and calls (test rows, M) of every policy on one fold."""
+    """Name, right and calls (test rows, M) of every policy on one fold.
+
+    Parameters
+    ----------
+    table : answers of all questions
+    clusters : int (n,), near-duplicates
+    train, test : rows that are learned from, rows that are evaluated
+    predict : as of `evaluate_voting`
+    rng : draws the order of prompts asked at random
+    """
     known, asked = table.rows(train), table.rows(test)
     equal = np.ones(asked.answers.shape)
     drawn = [votes.order_by(asked, rng.random(equal.shape)) for _ in range(RANDOM_DRAWS)]
@@ -152,7 +161,16 @@ def reward_predictor(
     clusters: np.ndarray,
     seed: int = 0,
 ) -> Predict:
-    """`Predict` by a reward model: features (texts, d), (P, e); text, labels (P,) and cluster per row."""
+    """`Predict` by a reward model.
+
+    Parameters
+    ----------
+    model : its name
+    questions : float32 (texts, d), features of which the first `embedding_size` columns are the embedding
+    prompts : float32 (P, e)
+    question_index, clusters : int (n,), text and near-duplicate cluster of each row
+    right : float (n, P), verdicts, NaN where not logged
+    """
 
     def predict(train: np.ndarray, wanted: np.ndarray) -> np.ndarray:
         ids, labels, weights = merge_repeats(question_index[train], right[train])

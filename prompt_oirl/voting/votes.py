@@ -44,12 +44,15 @@ class VoteTable:
 
     @property
     def logged(self) -> np.ndarray:
+        """Which cells hold an answer, bool (n, P)."""
         return np.not_equal(self.answers, NOT_LOGGED)
 
     def rows(self, rows: np.ndarray) -> VoteTable:
+        """Some of the questions."""
         return VoteTable(self.answers[rows], self.right[rows])
 
     def columns(self, columns: np.ndarray | Sequence[int]) -> VoteTable:
+        """Some of the prompts."""
         return VoteTable(self.answers[:, columns], self.right[:, columns])
 
 
@@ -86,8 +89,11 @@ def vote_cells(
 ) -> Iterator[tuple[int, int, int, str | None, float]]:
     """Cells of `vote_table` from a log; rows of other questions and prompts are skipped.
 
-    The verdict is the log's own, or that of `grader`: what is counted and what is graded should be the same
-    number.
+    Parameters
+    ----------
+    rows : a log
+    question_ids, prompt_ids : rows and columns of the table
+    grader : gives the verdict, so that what is counted and what is graded is one number; default: the log's own
     """
     row_of = {question: i for i, question in enumerate(question_ids)}
     column_of = {prompt: j for j, prompt in enumerate(prompt_ids)}
@@ -228,8 +234,15 @@ def fit_stopping(
 ) -> list[Stopping]:
     """For each budget of mean calls the rule that did best on these (training) questions within it.
 
-    For every limit on calls: the probability that the leader stays is fitted, and the highest threshold is
+    For every limit on calls the probability that the leader stays is fitted, and the highest threshold is
     taken that keeps the budget; the limit with the best success wins, the lower one among equals.
+
+    Parameters
+    ----------
+    count : votes counted to the end
+    order : int (n, M), in which prompts are asked
+    weights : float (n, P), of the votes
+    budgets : mean calls per question
     """
     n, most = count.leader.shape
     found: list[list[tuple[float, Stopping]]] = [[] for _ in budgets]
