@@ -93,7 +93,7 @@ def vote_cells(
     ----------
     rows : a log
     question_ids, prompt_ids : rows and columns of the table
-    grader : gives the verdict, so that what is counted and what is graded is one number; default: the log's own
+    grader : gives the verdict, so that counted and graded numbers are the same; default: the log's own
     """
     row_of = {question: i for i, question in enumerate(question_ids)}
     column_of = {prompt: j for j, prompt in enumerate(prompt_ids)}
