@@ -4,7 +4,7 @@
     python llama_step5_offline_optimization.py                      # what step 4 trained by default
     python llama_step5_offline_optimization.py --split crossfit --subsets 6 --assignments 10
     python llama_step5_offline_optimization.py --price 0.5          # dollars per million tokens in cost.csv
-    python llama_step5_offline_optimization.py --llm NAME --live --lm.ckpt_dir FOLDER_OR_HUB_ID  # ask on
+    python llama_step5_offline_optimization.py --llm NAME --live --lm.ckpt_dir FOLDER_OR_HUB_ID  # also live
 
 Give step 4's flags again if you changed them. Writes results/<llm>/<dataset>/<split>/: the five published
 CSVs and figures, summary.csv (every selector with its interval), picks.csv (who chose what) and cost.csv.
