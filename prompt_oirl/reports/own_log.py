@@ -39,7 +39,7 @@ def make_report(
     if log.has_answers:
         say("counting votes over the stored answers")
         try:
-            votes = _vote_lines(voting_rows(selector, log, seed=seed, most_prompts=MAX_CALLS))
+            votes = _vote_lines(voting_rows(selector, log, seed=seed, max_prompts=MAX_CALLS))
         except InputError as error:
             warnings.append(f"No vote: {error}.")
     say("splitting variance, and learning from parts of the log")

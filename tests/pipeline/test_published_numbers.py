@@ -19,9 +19,9 @@ from prompt_oirl.data.released import read_critic_scores, read_released
 from prompt_oirl.features.embedders import EmbedderInfo, save_embeddings
 from prompt_oirl.io.files import Paths
 from prompt_oirl.pipeline.evaluate import SelectorResults, evaluate_selectors
-from prompt_oirl.pipeline.fits import Fit
 from prompt_oirl.pipeline.offline_dataset import Names, OfflineDataset
 from prompt_oirl.pipeline.original_layout import published_arrays
+from prompt_oirl.pipeline.plan import FitSpec
 from prompt_oirl.reports.published import metric_rows, performance_rows
 from prompt_oirl.stats import policies
 from prompt_oirl.stats.metrics import precision_recall_f1
@@ -198,7 +198,7 @@ def offline(data: Log, dataset: str, folder: Path) -> OfflineDataset:
 
 def judge_subset(data: OfflineDataset, subset: tuple[int, ...]) -> SelectorResults:
     split = data.names.paper_split()
-    fit = Fit("llama2", data.names.dataset, "paper", split.name, subset, "xgboost", "fast")
+    fit = FitSpec("llama2", data.names.dataset, "paper", split.name, subset, "xgboost", "fast")
     return evaluate_selectors(data, [(fit, split, Blind())])
 
 
