@@ -2,11 +2,11 @@
 
     python scripts/check_readme.py
 
-Before a ```bash block may stand `<!-- small: COMMANDS -->`, which says how to do the same at small size, `<!-- skip:
-REASON -->`, or `<!-- needs: released logs -->`, which skips it where PROMPT_OIRL_MIRROR (or ../shared/mirror) is
-not there. Blocks run in order, each from the root of the same copy, in the environment that runs this script.
-A ```text block under `<!-- prints: COMMAND -->` shows what COMMAND prints, and fails if it prints anything else;
-numbers may differ in the last place, as they do between machines.
+Before a ```bash block may stand `<!-- small: COMMANDS -->`, which says how to do the same at small size,
+`<!-- skip: REASON -->`, or `<!-- needs: released logs -->`, which skips it where PROMPT_OIRL_MIRROR (or
+../shared/mirror) is not there. Blocks run in order, each from the root of the same copy, in the environment
+that runs this script. A ```text block under `<!-- prints: COMMAND -->` shows what COMMAND prints, and fails
+if it prints anything else; numbers may differ in the last place, as they do between machines.
 """
 
 from __future__ import annotations
@@ -47,14 +47,14 @@ class Args:
 
 
 def main(args: Args) -> None:
+    """Follow the links, run the blocks, count what passed."""
     texts = {page: page.read_text(encoding="utf-8") for page in args.pages}
     mirror = find_mirror()
     deadline = time.monotonic() + 60 * args.minutes
     counts = {"passed": 0, "failed": 0, "skipped": 0}
-    for page, text in texts.items():
-        for problem in problems(page, text):
-            counts["failed"] += 1
-            print(f"FAILED  {problem}")
+    for problem in (problem for page, text in texts.items() for problem in problems(page, text)):
+        counts["failed"] += 1
+        print(f"FAILED  {problem}")
     with tempfile.TemporaryDirectory(prefix="readme-") as folder:
         checkout = Path(folder) / "checkout"
         copy_checkout(checkout)
@@ -67,14 +67,13 @@ def main(args: Args) -> None:
                 continue
             commands = list(split_commands(notes.get("small") or body)) if language == "bash" else [body]
             commands = [notes["prints"]] if "prints" in notes else commands
+            expected = body if "prints" in notes else None
             Path(environment["STATE"]).write_text(f"cd '{checkout}'\n")
             for command in commands:
                 if "skip" in notes:
                     print(f"skipped {command}  ({notes['skip']})", flush=True)
                     counts["skipped"] += 1
-                elif run(
-                    command, language, checkout, environment, deadline, body if "prints" in notes else None
-                ):
+                elif run(command, language, checkout, environment, deadline, expected):
                     counts["passed"] += 1
                 else:
                     counts["failed"] += 1
@@ -91,16 +90,17 @@ def problems(page: Path, text: str) -> Iterator[str]:
             yield f"{page.name} links to {link}, which is not there"
     found, seen = len(_FENCE.findall(text)), sum(b[1] != "text" for b in _BLOCK.findall(text))
     if found != seen:
-        yield f"{page.name}: {found} blocks of commands, but only {seen} start with ```bash or ```python at the margin"
+        yield f"{page.name}: only {seen} of {found} blocks start with ```bash or ```python at the margin"
 
 
 def find_mirror() -> Path | None:
+    """The folder of the released logs, if it is there."""
     folder = Path(os.environ.get("PROMPT_OIRL_MIRROR") or REPO_ROOT.parent / "shared" / "mirror")
     return folder.resolve() if (folder / "Prompt-OIRL").is_dir() else None
 
 
 def copy_checkout(target: Path) -> None:
-    """Tracked and new files; .venv is made of links and a stamp of its own, so `make` leaves the real one alone."""
+    """Copy tracked and new files; .venv is links and its own stamp, so `make` leaves the real one alone."""
     listed = subprocess.check_output(["git", "ls-files", "-zco", "--exclude-standard"], cwd=REPO_ROOT)
     for name in listed.decode().split("\0")[:-1]:
         if (REPO_ROOT / name).is_file():
@@ -115,7 +115,7 @@ def copy_checkout(target: Path) -> None:
 
 
 def environment_of(checkout: Path, mirror: Path | None) -> dict[str, str]:
-    """The copy's package goes before the installed one, and pip does not touch the environment behind the links."""
+    """The copy's package goes before the installed one, and pip leaves alone what is behind the links."""
     folders = [str(checkout / ".venv" / "bin"), str(Path(sys.executable).parent), os.environ["PATH"]]
     changed = {"PYTHONPATH": str(checkout), "PATH": os.pathsep.join(folders)}
     changed |= {"PIP_DRY_RUN": "1"} if (checkout / ".venv").exists() else {}
@@ -137,7 +137,7 @@ def split_commands(block: str) -> Iterator[str]:
 
 
 def alike(shown: str, printed: str) -> bool:
-    """Whether two texts have the same words and the same numbers, these to one unit of their last place or 1 %."""
+    """Whether two texts have the same words and numbers, these to one unit of their last place or 1 %."""
     if _NUMBER.sub("#", shown).split() != _NUMBER.sub("#", printed).split():
         return False
     for a, b in zip(_NUMBER.findall(shown), _NUMBER.findall(printed)):
@@ -156,15 +156,19 @@ def run(
     deadline: float,
     expected: str | None = None,
 ) -> bool:
-    """Run one command; prints it, its seconds, and the end of what it said if it failed or said another than `expected`."""
+    """Run one command and print it with its seconds; and the end of what it said, where that is wrong.
+
+    Parameters
+    ----------
+    deadline : of the monotonic clock, seconds
+    expected : what it must print; default: anything, as long as it does not fail
+
+    Returns: whether all is well.
+    """
     shell = ["python", "-c"] if language == "python" else ["bash", "-eo", "pipefail", "-c", _SHELL, "bash"]
     started = time.monotonic()
-    limit = [
-        "timeout",
-        "-k",
-        "5",
-        f"{max(deadline - started, 0.1):.1f}",
-    ]  # ends what the command started as well
+    # `timeout` ends what the command started as well.
+    limit = ["timeout", "-k", "5", f"{max(deadline - started, 0.1):.1f}"]
     where: dict[str, Any] = {"cwd": checkout, "env": environment, "stdin": subprocess.DEVNULL}
     done = subprocess.run(
         [*limit, *shell, command], **where, capture_output=True, text=True, errors="replace"

@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
+import pandas as pd
+
 from prompt_oirl.io.files import atomic_write, read_csv
 from prompt_oirl.reports.terminal import points_text
 
@@ -37,8 +39,8 @@ def draw_performance(table: Path, title: str) -> Path:
         ("Training Best", "Best prompt (chosen on test)", GREY),
         ("IRL 0", "IRL-0", BLUE),
         ("IRL 10", "IRL-10", ORANGE),
+        ("All Mixed", "All mixed", GREEN),
     ]
-    lines.append(("All Mixed", "All mixed", GREEN))
     dashed = [
         ("LLM Confidence Train Prompts", "Self-critique, training prompts", PURPLE),
         ("LLM Confidence w/ Test Prompts", "Self-critique, all prompts", RED),
@@ -68,30 +70,20 @@ def _draw(
 ) -> Path:
     from matplotlib.figure import Figure  # no pyplot: no window, no global state
 
-    rows = read_csv(table, remedy="run llama_step5_offline_optimization.py again")
+    frame = pd.DataFrame(read_csv(table, remedy="run llama_step5_offline_optimization.py again"))
+    frame = frame.apply(pd.to_numeric)
     figure = Figure(figsize=(7.2, 3.6), layout="constrained")
     axes = figure.add_subplot()
     for column, label, colour in lines:
-        points = [
-            (int(r["X"]), float(r[f"{column} Mean"]), float(r[f"{column} Std"]))
-            for r in rows
-            if r[f"{column} Mean"]
-        ]
-        if points:
-            x, mean, std = zip(*points)
+        known = frame[frame[f"{column} Mean"].notna()]
+        x, mean, spread = known["X"], known[f"{column} Mean"], known[f"{column} Std"]
+        if len(known):
             axes.plot(x, mean, marker="o", markersize=4, color=colour, label=label)
-            axes.fill_between(
-                x,
-                [m - s for m, s in zip(mean, std)],
-                [m + s for m, s in zip(mean, std)],
-                color=colour,
-                alpha=0.15,
-                linewidth=0,
-            )
+            axes.fill_between(x, mean - spread, mean + spread, color=colour, alpha=0.15, linewidth=0)
     for column, label, colour in dashed:
-        if rows and rows[0][column]:
-            axes.axhline(float(rows[0][column]), linestyle="--", linewidth=1.2, color=colour, label=label)
-    axes.set_xticks([int(r["X"]) for r in rows])
+        if frame[column].notna().any():
+            axes.axhline(frame[column][0], linestyle="--", linewidth=1.2, color=colour, label=label)
+    axes.set_xticks(frame["X"])
     axes.set_xlabel("Number of training prompts K")
     axes.set_ylabel(ylabel)
     axes.set_title(title, fontsize=10)
@@ -175,10 +167,10 @@ def draw_voting(table: Path, path: Path, policies: Sequence[str]) -> Path:
     for axes, (llm, dataset) in zip(grid, panels):
         axes.axhline(0, color=GREY, linewidth=0.8)
         for policy, colour in zip(policies, (GREY, ORANGE, BLUE, GREEN)):
-            found = [r for r in rows if (r["llm"], r["dataset"], r["policy"]) == (llm, dataset, policy)]
             points = sorted(
                 (float(r["calls"]), *(100 * float(r[c]) for c in ("gain", "gain_low", "gain_high")))
-                for r in found
+                for r in rows
+                if (r["llm"], r["dataset"], r["policy"]) == (llm, dataset, policy)
             )
             if points:
                 x, y, low, high = zip(*points)

@@ -71,30 +71,27 @@ def _advice(verdict: str, evaluation: Evaluation) -> str:
     text = " ".join(log.prompts[best].split()) or "(no prompt)"
     shown = text if len(text) <= 80 else f"{text[:80]}…"
     known = f"{name} ({shown}), right {100 * log.prompt_success[best]:.1f} % of the time"
-    if verdict == "worth it":
-        return f"Learn a selector with prompt-oirl fit. The best single prompt is {known}."
-    return (
-        f"Meanwhile use the best single prompt: {known}."
-        if verdict == "not enough data"
-        else f"It is {known}."
-    )
+    advice = {
+        "worth it": f"Learn a selector with prompt-oirl fit. The best single prompt is {known}.",
+        "not enough data": f"Meanwhile use the best single prompt: {known}.",
+    }
+    return advice.get(verdict, f"It is {known}.")
 
 
 def variance_shares(split: VarianceSplit) -> list[tuple[str, float]]:
     """Parts of the variance; with one answer per cell, what cannot be told apart is one part."""
-    parts = [("which prompt", split.prompt)]
     if split.repeated:
-        return [
-            *parts,
+        rest = [
             ("how hard the question is", split.difficulty[1]),
             ("question x prompt: what choosing can use", split.interaction[1]),
             ("luck of sampling", split.noise[1]),
         ]
-    return [
-        *parts,
-        ("how hard the question is, at least", split.difficulty[0]),
-        ("question x prompt, or luck of sampling", split.interaction[0] + split.noise[2]),
-    ]
+    else:
+        rest = [
+            ("how hard the question is, at least", split.difficulty[0]),
+            ("question x prompt, or luck of sampling", split.interaction[0] + split.noise[2]),
+        ]
+    return [("which prompt", split.prompt), *rest]
 
 
 def variance_note(split: VarianceSplit) -> str:
@@ -108,14 +105,11 @@ def variance_note(split: VarianceSplit) -> str:
 
 def _vote_lines(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
     ways = list(dict.fromkeys(row["way"] for row in rows))[:WAYS_SHOWN]
-    return [
-        {
-            "policy": r["way"],
-            "calls": r["calls"],
-            "success": r["success"],
-            "low": r["success_low"],
-            "high": r["success_high"],
-        }
-        for r in rows
-        if r["way"] in ways
-    ]
+    names = {
+        "way": "policy",
+        "calls": "calls",
+        "success": "success",
+        "success_low": "low",
+        "success_high": "high",
+    }
+    return [{name: row[key] for key, name in names.items()} for row in rows if row["way"] in ways]

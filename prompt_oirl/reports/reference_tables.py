@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import partial
 
 from prompt_oirl.data.questions import RELEASED
 from prompt_oirl.data.released import LLM
@@ -18,6 +19,19 @@ COUNTS = ["n", "n_questions", "n_clusters"]
 SELECTOR_COLUMNS = ["dataset", "split", "k", "selector", "metric", *INTERVAL, *COUNTS]
 RANKING_COLUMNS = ["model", "dataset", "split", "selector", "metric", *INTERVAL, *COUNTS]
 SANITY_COLUMNS = ["dataset", "split", "features", "selector", "metric", *INTERVAL, *COUNTS]
+DIFFERENCE = ["difference", "difference_low", "difference_high"]
+REPRODUCTION_HEADER = [
+    "",
+    "best single prompt",
+    "lookup table, paper split",
+    "IRL-0 released",
+    "IRL-0 ours, paper split",
+    "difference, points",
+    "IRL-0 ours, crossfit",
+    "gain over best prompt, crossfit, points",
+]
+PROTOCOLS = ("paper", "crossfit")
+ABOUT_PICKS = ("success_rate", "gain_over_train_best")
 REFERENCE = REPO_ROOT / "results" / "reference"
 
 
@@ -33,12 +47,28 @@ def summaries(paths: Paths, protocol: str, all_sizes: bool = False) -> Iterator[
                     yield row
 
 
+def wanted(
+    paths: Paths, columns: list[str], folders: Sequence[str], keep: Callable[[Row], bool]
+) -> Iterator[Row]:
+    """`columns` of those rows of the folders' summaries that `keep` says yes to."""
+    for folder in folders:
+        for row in summaries(paths, folder):
+            if keep(row):
+                yield {column: row[column] for column in columns}
+
+
+def is_gain(row: Row) -> bool:
+    """Whether it is the gain of picking by the reward model."""
+    return (row["selector"], row["metric"]) == ("irl_0", "gain_over_train_best")
+
+
 def selectors(paths: Paths) -> Iterator[Row]:
     """Success and gain of every selector under both protocols."""
-    for protocol in ("paper", "crossfit"):
-        for row in summaries(paths, protocol):
-            if row["features"] == "both" and row["metric"] in ("success_rate", "gain_over_train_best"):
-                yield {column: row[column] for column in SELECTOR_COLUMNS}
+
+    def keep(row: Row) -> bool:
+        return row["features"] == "both" and row["metric"] in ABOUT_PICKS
+
+    return wanted(paths, SELECTOR_COLUMNS, PROTOCOLS, keep)
 
 
 def reproduction(paths: Paths) -> Iterator[dict]:
@@ -52,53 +82,45 @@ def reproduction(paths: Paths) -> Iterator[dict]:
     }
     for row in summaries(paths, "paper", all_sizes=True):
         selector = row["selector"].removesuffix("_as_published")
-        key = (row["dataset"], row["k"], selector)
+        there = released.get((row["dataset"], row["k"], selector))
         published = row["selector"].endswith("_as_published") or selector == "oracle"
-        if (
-            key not in released
-            or not published
-            or row["metric"] != "success_rate"
-            or row["features"] != "both"
-        ):
-            continue
-        value, low, high = (float(row[column]) for column in INTERVAL)
-        yield {column: row[column] for column in ("dataset", "k", "selector", *COUNTS)} | {
-            "released": released[key],
-            **{column: row[column] for column in INTERVAL},
-            "difference": value - released[key],
-            "difference_low": low - released[key],
-            "difference_high": high - released[key],
-        }
+        if published and there is not None and (row["metric"], row["features"]) == ("success_rate", "both"):
+            differences = (float(row[column]) - there for column in INTERVAL)
+            yield {column: row[column] for column in ("dataset", "k", "selector", *COUNTS)} | {
+                "released": there,
+                **{column: row[column] for column in INTERVAL},
+                **dict(zip(DIFFERENCE, differences)),
+            }
 
 
 def ranking(paths: Paths) -> Iterator[Row]:
     """How each reward model ranks, and what its picks gain."""
     for model in MODELS:
-        for protocol in ("paper", "crossfit"):
-            for row in summaries(paths, protocol + ("" if model == "xgboost" else f"_{model}")):
-                wanted = row["selector"].startswith("reward_model_") or (row["selector"], row["metric"]) == (
-                    "irl_0",
-                    "gain_over_train_best",
-                )
-                if row["features"] == "both" and wanted:
-                    yield {column: row[column] for column in RANKING_COLUMNS}
+        folders = [protocol + ("" if model == "xgboost" else f"_{model}") for protocol in PROTOCOLS]
+
+        def keep(row: Row) -> bool:
+            return row["features"] == "both" and (row["selector"].startswith("reward_model_") or is_gain(row))
+
+        yield from wanted(paths, RANKING_COLUMNS, folders, keep)
 
 
 def sanity(paths: Paths) -> Iterator[Row]:
     """Gain and AUC with features left out or labels shuffled."""
-    for protocol in ("paper", "crossfit"):
-        for row in summaries(paths, protocol):
-            gain = (row["selector"], row["metric"]) == ("irl_0", "gain_over_train_best")
-            auc = row["selector"] == "reward_model_seen_prompts" and row["metric"].startswith("auc")
-            if gain or auc:
-                yield {column: row[column] for column in SANITY_COLUMNS}
+
+    def keep(row: Row) -> bool:
+        auc = row["selector"] == "reward_model_seen_prompts" and row["metric"].startswith("auc")
+        return auc or is_gain(row)
+
+    return wanted(paths, SANITY_COLUMNS, PROTOCOLS, keep)
 
 
 def intervals(paths: Paths) -> Iterator[Row]:
     """Success, gain and AUC averaged over ten fold assignments."""
-    for row in summaries(paths, "crossfit_x10"):
-        if row["metric"] in ("success_rate", "gain_over_train_best") or row["metric"].startswith("auc"):
-            yield {column: row[column] for column in SELECTOR_COLUMNS}
+
+    def keep(row: Row) -> bool:
+        return row["metric"] in ABOUT_PICKS or row["metric"].startswith("auc")
+
+    return wanted(paths, SELECTOR_COLUMNS, ["crossfit_x10"], keep)
 
 
 def cost(paths: Paths) -> Iterator[Row]:
@@ -109,122 +131,116 @@ def cost(paths: Paths) -> Iterator[Row]:
             yield from read_csv(path, remedy="run step 5")
 
 
+def by(rows: list[Row], *columns: str) -> dict[tuple[str, ...], Row]:
+    """The rows by what stands in some of their columns."""
+    return {tuple(row[column] for column in columns): row for row in rows}
+
+
+def dataset_table(header: list[str], lines: Iterable[tuple[list[str], Callable[[str], str]]]) -> str:
+    """A markdown table with a column per dataset; lines of empty cells are left out.
+
+    Parameters
+    ----------
+    header : of the columns before the datasets
+    lines : cells under `header`, and what gives the cell of a dataset
+    """
+    rows = [[*first, *map(cell, RELEASED)] for first, cell in lines]
+    filled = [row for row in rows if any(row[len(header) :])]
+    return markdown([*header, *(dataset.upper() for dataset in RELEASED)], filled)
+
+
+def points_if_there(row: Row | None) -> str:
+    """The gain of a row in points; nothing where there is no row."""
+    return points_text(row) if row else ""
+
+
 def render_reproduction(rows: list[Row]) -> str:
     """Released and own success of IRL-0 with all six prompts, and what it gains on unseen problems."""
     others = read_csv(REFERENCE / "selectors.csv", remedy="run this script")
-    find = {(r["dataset"], r["split"], r["selector"], r["metric"]): r for r in others}
-    out = []
-    for row in rows:
-        if (row["k"], row["selector"]) != ("6", "irl_0_as_published"):
-            continue
-        d = row["dataset"]
-        difference = {
-            "value": row["difference"],
-            "ci_low": row["difference_low"],
-            "ci_high": row["difference_high"],
-        }
-        out.append(
-            [
-                d.upper(),
-                f"{float(find[d, 'paper', 'train_best', 'success_rate']['value']):.3f}",
-                f"{float(find[d, 'paper', 'lookup', 'success_rate']['value']):.3f}",
-                f"{float(row['released']):.3f}",
-                rate_text(row),
-                points_text(difference),
-                rate_text(find[d, "crossfit", "irl_0", "success_rate"]),
-                points_text(find[d, "crossfit", "irl_0", "gain_over_train_best"]),
-            ]
-        )
-    header = [
-        "",
-        "best single prompt",
-        "lookup table, paper split",
-        "IRL-0 released",
-        "IRL-0 ours, paper split",
-        "difference, points",
+    find = by(others, "dataset", "split", "selector", "metric")
+    out = [
+        [
+            row["dataset"].upper(),
+            f"{float(find[row['dataset'], 'paper', 'train_best', 'success_rate']['value']):.3f}",
+            f"{float(find[row['dataset'], 'paper', 'lookup', 'success_rate']['value']):.3f}",
+            f"{float(row['released']):.3f}",
+            rate_text(row),
+            points_text({column: row[name] for column, name in zip(INTERVAL, DIFFERENCE)}),
+            rate_text(find[row["dataset"], "crossfit", "irl_0", "success_rate"]),
+            points_text(find[row["dataset"], "crossfit", "irl_0", "gain_over_train_best"]),
+        ]
+        for row in rows
+        if (row["k"], row["selector"]) == ("6", "irl_0_as_published")
     ]
-    return markdown([*header, "IRL-0 ours, crossfit", "gain over best prompt, crossfit, points"], out)
+    return markdown(REPRODUCTION_HEADER, out)
 
 
 def render_selectors(rows: list[Row]) -> str:
     """Gain of every selector on unseen problems."""
-    find = {(r["dataset"], r["split"], r["selector"], r["metric"]): r for r in rows}
-    out = []
-    for selector, label in SHOWN.items():
-        cells = []
-        for dataset in RELEASED:
-            metric = "success_rate" if selector == "train_best" else "gain_over_train_best"
-            row = find.get((dataset, "crossfit", selector, metric))
-            cells.append(
-                "" if row is None else rate_text(row) if selector == "train_best" else points_text(row)
-            )
-        if any(cells):
-            out.append([label, *cells])
-    return markdown(["crossfit, K = 6", *(d.upper() for d in RELEASED)], out)
+    find = by(rows, "selector", "dataset", "split", "metric")
+
+    def cell(selector: str, dataset: str) -> str:
+        alone = selector == "train_best"
+        row = find.get((selector, dataset, "crossfit", "success_rate" if alone else "gain_over_train_best"))
+        return rate_text(row) if row and alone else points_if_there(row)
+
+    return dataset_table(
+        ["crossfit, K = 6"], (([label], partial(cell, name)) for name, label in SHOWN.items())
+    )
 
 
 def render_ranking(rows: list[Row]) -> str:
     """AUCs of every reward model: pooled, within prompt, within question."""
-    find = {(r["model"], r["dataset"], r["split"], r["selector"], r["metric"]): r for r in rows}
-    out = []
-    for model in MODELS:
-        for split in ("paper", "crossfit"):
-            cells = []
-            for dataset in RELEASED:
-                found = [
-                    find.get((model, dataset, split, "reward_model_seen_prompts", f"auc_{m}"))
-                    for m in ("pooled", "within_prompt", "within_question")
-                ]
-                cells.append(" / ".join(f"{float(r['value']):.3f}" for r in found if r))
-            if any(cells):
-                out.append([model, split, *cells])
-    return markdown(["reward model", "protocol", *(d.upper() for d in RELEASED)], out)
+    find = by(rows, "model", "split", "dataset", "selector", "metric")
+
+    def cell(model: str, split: str, dataset: str) -> str:
+        kinds = ("auc_pooled", "auc_within_prompt", "auc_within_question")
+        found = [find.get((model, split, dataset, "reward_model_seen_prompts", kind)) for kind in kinds]
+        return " / ".join(f"{float(row['value']):.3f}" for row in found if row)
+
+    lines = (([m, protocol], partial(cell, m, protocol)) for m in MODELS for protocol in PROTOCOLS)
+    return dataset_table(["reward model", "protocol"], lines)
 
 
 def render_sanity(rows: list[Row]) -> str:
     """Gain with features left out or labels shuffled."""
-    find = {
-        (r["dataset"], r["split"], r["features"]): r for r in rows if r["metric"] == "gain_over_train_best"
-    }
-    out = [
-        [
-            features.replace("_", " "),
-            split,
-            *(
-                points_text(find[d, split, features]) if (d, split, features) in find else ""
-                for d in RELEASED
-            ),
-        ]
+    find = by(rows, "features", "split", "dataset", "metric")
+
+    def cell(features: str, split: str, dataset: str) -> str:
+        return points_if_there(find.get((features, split, dataset, "gain_over_train_best")))
+
+    lines = (
+        ([features.replace("_", " "), protocol], partial(cell, features, protocol))
         for features in ("both", "question_only", "prompt_only", "shuffled_labels")
-        for split in ("paper", "crossfit")
-    ]
-    return markdown(["features", "protocol", *(d.upper() for d in RELEASED)], out)
+        for protocol in PROTOCOLS
+    )
+    return dataset_table(["features", "protocol"], lines)
 
 
 def render_intervals(rows: list[Row]) -> str:
     """Gain of some selectors over ten fold assignments."""
-    find = {(r["dataset"], r["selector"], r["metric"]): r for r in rows}
-    shown = [(s, SHOWN[s]) for s in ("knn", "irl_0", "irl_10", "lmsc", "oracle")]
-    out = [
-        [label, *(points_text(find[d, s, "gain_over_train_best"]) for d in RELEASED)] for s, label in shown
-    ]
-    return markdown(["gain over best prompt, ten fold assignments", *(d.upper() for d in RELEASED)], out)
+    find = by(rows, "selector", "dataset", "metric")
+
+    def cell(selector: str, dataset: str) -> str:
+        return points_if_there(find.get((selector, dataset, "gain_over_train_best")))
+
+    shown = ("knn", "irl_0", "irl_10", "lmsc", "oracle")
+    header = ["gain over best prompt, ten fold assignments"]
+    return dataset_table(header, (([SHOWN[name]], partial(cell, name)) for name in shown))
 
 
 def render_cost(rows: list[Row]) -> str:
     """Right answers per dollar."""
-    find = {(r["dataset"], r["selector"]): r for r in rows}
-    out = []
-    for selector in ("train_best", "irl_0", "lmsc", "oracle"):
-        calls = find[RELEASED[0], selector]["calls_per_question"]
-        out.append(
-            [
-                SHOWN[selector],
-                calls,
-                *(f"{float(find[d, selector]['successes_per_dollar']):,.0f}" for d in RELEASED),
-            ]
-        )
-    return markdown(["right answers per dollar", "calls per question", *(d.upper() for d in RELEASED)], out)
+    find = by(rows, "selector", "dataset")
+
+    def cell(selector: str, dataset: str) -> str:
+        return f"{float(find[selector, dataset]['successes_per_dollar']):,.0f}"
+
+    lines = (
+        ([SHOWN[name], find[name, RELEASED[0]]["calls_per_question"]], partial(cell, name))
+        for name in ("train_best", "irl_0", "lmsc", "oracle")
+    )
+    return dataset_table(["right answers per dollar", "calls per question"], lines)
 
 
 # name -> rows of the CSV, markdown of the page

@@ -35,11 +35,8 @@ def print_table(summary: Path, dataset: str, protocol: str) -> None:
     """
     rows = [r for r in read_summary(summary) if r["features"] == "both"]
     k = max((int(r["k"]) for r in rows), default=0)
-    group = (
-        "paper"
-        if protocol == "paper"
-        else ("crossfit" if any(r["split"] == "crossfit" for r in rows) else "crossfit2")
-    )
+    groups = ("paper",) if protocol == "paper" else ("crossfit", "crossfit2")
+    group = next((name for name in groups if any(r["split"] == name for r in rows)), "")
     at = {
         (r["selector"], r["metric"]): r
         for r in rows

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.measuring import clock_seconds, comparison, medians
+from benchmarks.measuring import clock_seconds, comparison
 
 
 def generation(repeats: int) -> Iterator[dict[str, Any]]:
@@ -24,9 +24,8 @@ def generation(repeats: int) -> Iterator[dict[str, Any]]:
         with tempfile.TemporaryDirectory() as folder:
             llm = TransformersLLM(str(random.save_random_llama(Path(folder), **size)))
         million = sum(p.numel() for p in llm.model.parameters()) / 1e6
-        yield _generation_line(
-            llm, f"step 1, random LLaMA of {million:.1f} M parameters, {name}", repeats, (4, 64)
-        )
+        work = f"step 1, random LLaMA of {million:.1f} M parameters, {name}"
+        yield _generation_line(llm, work, repeats, (4, 64))
     import torch
 
     if torch.cuda.is_available():
@@ -57,8 +56,8 @@ def _generation_line(llm: Any, work: str, repeats: int, n: tuple[int, int]) -> d
     one_at_a_time()  # to warm up
     batched()
     times = [(clock_seconds(one_at_a_time), clock_seconds(batched)) for _ in range(repeats)]
-    before, after = medians(times)
-    return comparison(work, "questions per second", n[1], n[0] / before, n[1] / after, higher_is_better=True)
+    rates = np.array(n) / np.median(times, 0)
+    return comparison(work, "questions per second", n[1], rates, higher_is_better=True)
 
 
 def _generation_7b(repeats: int) -> Iterator[dict[str, Any]]:
@@ -91,12 +90,6 @@ def _generation_7b(repeats: int) -> Iterator[dict[str, Any]]:
     copy()
     bandwidth = 2 * 20 * block.numel() / min(clock_seconds(copy) for _ in range(5))
     weights = sum(p.numel() * p.element_size() for p in llm.model.parameters())
-    limit = bandwidth / weights
-    yield comparison(
-        "share of the memory-bandwidth limit, 7B: one at a time, and passes over the weights in batches",
-        "share",
-        64,
-        line["baseline"] / limit,
-        line["ours"] / llm.batch_size / limit,
-        higher_is_better=True,
-    )
+    shares = (line["baseline"] * weights / bandwidth, line["ours"] / llm.batch_size * weights / bandwidth)
+    work = "share of the memory-bandwidth limit, 7B: one at a time, and passes over the weights in batches"
+    yield comparison(work, "share", 64, shares, higher_is_better=True)

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Iterator
+from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from benchmarks.measuring import comparison, cpu_seconds, medians
+from benchmarks.measuring import comparison, cpu_seconds
 from prompt_oirl.data import interactions, near_duplicates
 from prompt_oirl.data.released import LLM
 from prompt_oirl.io.files import Paths
@@ -33,12 +34,9 @@ def logs(repeats: int) -> Iterator[dict[str, Any]]:
                 if row.split == "train":
                     table.add(row)
 
-        times = [
-            (cpu_seconds(lambda: read(path)), cpu_seconds(lambda: read(parquet))) for _ in range(repeats)
-        ]
-    before, after = (1e6 * seconds / ROWS for seconds in medians(times))
+        times = [[cpu_seconds(partial(read, log)) for log in (path, parquet)] for _ in range(repeats)]
     work = "reading and checking a log; baseline: JSONL, ours: partitioned Parquet"
-    yield comparison(work, "CPU microseconds per answer", ROWS, before, after)
+    yield comparison(work, "CPU microseconds per answer", ROWS, 1e6 / ROWS * np.median(times, 0))
     for dataset in ("gsm8k", "svamp"):
         yield from near_duplicate_lines(dataset, repeats)
 
@@ -46,28 +44,21 @@ def logs(repeats: int) -> Iterator[dict[str, Any]]:
 def near_duplicate_lines(dataset: str, repeats: int) -> Iterator[dict[str, Any]]:
     """All pairs of a dataset's questions against MinHash: time, and how many pairs both find."""
     texts = offline_dataset.load_names(LLM, dataset, Paths()).texts
-    limit, found, times = near_duplicates.EXACT_LIMIT, [], []
+    limit, found = near_duplicates.EXACT_LIMIT, []
+    times: list[list[float]] = []
     try:
         for _ in range(repeats):
-            pair = []
+            times.append([])
             for near_duplicates.EXACT_LIMIT in (limit, 0):
-                pair.append(cpu_seconds(lambda: found.append(near_duplicates.cluster_texts(texts))))
-            times.append((pair[0], pair[1]))
+                times[-1].append(cpu_seconds(lambda: found.append(near_duplicates.cluster_texts(texts))))
     finally:
         near_duplicates.EXACT_LIMIT = limit
     exact, likely = found[:2]
     both = np.unique(np.stack([exact, likely]), axis=1, return_inverse=True)[1].ravel()
     work = f"near-duplicates among {len(texts):,} {dataset.upper()} questions, all pairs against MinHash"
-    yield comparison(work, "CPU seconds", len(texts), *medians(times))
-    yield comparison(
-        f"{work}: pairs in one cluster with both",
-        "pairs",
-        len(texts),
-        pairs(exact),
-        pairs(both),
-        higher_is_better=True,
-        repeats=1,
-    )
+    yield comparison(work, "CPU seconds", len(texts), np.median(times, 0))
+    sides, work = (pairs(exact), pairs(both)), f"{work}: pairs in one cluster with both"
+    yield comparison(work, "pairs", len(texts), sides, higher_is_better=True, repeats=1)
 
 
 def pairs(clusters: np.ndarray) -> int:

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import os
-import statistics
 import subprocess
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import numpy as np
@@ -16,45 +15,36 @@ from prompt_oirl.io.files import InputError
 
 
 def comparison(
-    work: str,
-    unit: str,
-    n: int,
-    baseline: float,
-    ours: float,
-    *,
-    higher_is_better: bool = False,
-    **more: Any,
+    work: str, unit: str, n: int, sides: Iterable[float], *, higher_is_better: bool = False, **more: Any
 ) -> dict[str, Any]:
-    """One line of the table: baseline / ours, or the reverse if `higher_is_better`; `more` wins."""
+    """One line of the table: baseline / ours, or the reverse if `higher_is_better`; `more` wins.
+
+    Parameters
+    ----------
+    unit : of the two numbers
+    n : how many items were timed
+    sides : baseline, ours
+    """
+    baseline, ours = map(float, sides)
     ratio = ours / baseline if higher_is_better else baseline / ours
     return {"work": work, "unit": unit, "n": n, "baseline": baseline, "ours": ours, "ratio": ratio, **more}
 
 
-def medians(pairs: Sequence[tuple[float, float]]) -> tuple[float, float]:
-    """Median of each side over the repeats."""
-    baseline, ours = zip(*pairs)
-    return statistics.median(baseline), statistics.median(ours)
-
-
-def clock_seconds(work: Callable[[], Any]) -> float:
-    """Seconds by the clock."""
-    started = time.perf_counter()
+def both_clocks(work: Callable[[], Any]) -> np.ndarray:
+    """Seconds of CPU, all threads together, and by the clock, (2,)."""
+    before = time.process_time(), time.perf_counter()
     work()
-    return time.perf_counter() - started
+    return np.array([time.process_time(), time.perf_counter()]) - before
 
 
 def cpu_seconds(work: Callable[[], Any]) -> float:
     """Seconds of CPU, all threads together."""
-    started = time.process_time()
-    work()
-    return time.process_time() - started
+    return both_clocks(work)[0]
 
 
-def both_clocks(work: Callable[[], Any]) -> np.ndarray:
-    """Seconds of CPU and by the clock, (2,)."""
-    started = time.perf_counter()
-    busy = cpu_seconds(work)
-    return np.array([busy, time.perf_counter() - started])
+def clock_seconds(work: Callable[[], Any]) -> float:
+    """Seconds by the clock."""
+    return both_clocks(work)[1]
 
 
 def run_measured(command: list[str], **more: Any) -> dict[str, float]:

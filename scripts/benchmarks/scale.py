@@ -36,15 +36,12 @@ def scale(repeats: int, sizes: tuple[int, ...] = SIZES) -> Iterator[dict[str, An
             }
             for part, value in found.items():
                 name, unit = part.split(", ")
-                yield comparison(
-                    f"{model} trained from files on {n:,} answers: {name}; baseline: a tenth of the answers",
-                    unit,
-                    n,
-                    smaller.get(part, np.nan),
-                    value,
-                    higher_is_better=True,  # the ratio says how much more the larger log takes
-                    repeats=1,
+                work = (
+                    f"{model} trained from files on {n:,} answers: {name}; baseline: a tenth of the answers"
                 )
+                sides = (smaller.get(part, np.nan), value)
+                # The ratio says how much more the larger log takes.
+                yield comparison(work, unit, n, sides, higher_is_better=True, repeats=1)
             smaller = found
 
 

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import statistics
-import time
 from collections.abc import Iterator
+from functools import partial
 from typing import Any
 
 import numpy as np
 
-from benchmarks.measuring import comparison, cpu_seconds
+from benchmarks.measuring import both_clocks, comparison, cpu_seconds
 from prompt_oirl.data.released import LLM
 from prompt_oirl.features.embedders import BATCH, SentenceEmbedder
 from prompt_oirl.features.surface import surface_features
@@ -60,23 +60,15 @@ def embedding(repeats: int) -> Iterator[dict[str, Any]]:
     middle = {name: statistics.median(values) for name, values in times.items()}
     mine = middle["ours"] * len(names.texts) / len(rows)
     for name, said in (("row after row", "encode(row) one by one"), ("one call", "one encode(rows)")):
-        yield comparison(
-            f"embedding the {len(rows):,} SVAMP rows; baseline: {said} at the library's defaults, "
-            f"{SAMPLE} rows timed",
-            "CPU ms per row",
-            len(rows),
-            1e3 * middle[name],
-            1e3 * mine,
-        )
+        line = f"embedding the {len(rows):,} SVAMP rows; baseline: {said} at the library's defaults, "
+        line += f"{SAMPLE} rows timed"
+        yield comparison(line, "CPU ms per row", len(rows), (1e3 * middle[name], 1e3 * mine))
     for name in ("bf16", "int8"):
         cosine = min(float((a * b).sum(1).min()) for a, b in zip(vectors["ours"], vectors[name]))
         kept = "" if cosine >= 0.999 else ", left out"
+        line = f"embedding distinct texts, {name} against float32 (least cosine {cosine:.5f}{kept})"
         yield comparison(
-            f"embedding distinct texts, {name} against float32 (least cosine {cosine:.5f}{kept})",
-            "CPU ms per text",
-            SAMPLE * repeats,
-            1e3 * middle["ours"],
-            1e3 * middle[name],
+            line, "CPU ms per text", SAMPLE * repeats, (1e3 * middle["ours"], 1e3 * middle[name])
         )
 
 
@@ -119,25 +111,18 @@ def end_to_end(
         return int(np.argmax(scores))
 
     together(asked[0])
-    clocks: dict[str, list[tuple[float, float]]] = {"ours": [], "baseline": []}
+    baseline, ours = [], []
     for i in range(repeats * 20):
-        for side, work, every in (("ours", together, 1), ("baseline", one_by_one, 20)):
-            if i % every == 0:
-                clock, cpu = time.perf_counter(), time.process_time()
-                work(asked[i % len(asked)])
-                clocks[side].append((time.perf_counter() - clock, time.process_time() - cpu))
-    for column, unit in ((0, "ms by the clock, median"), (1, "CPU ms, median")):
-        before, after = (
-            1e3 * statistics.median(t[column] for t in clocks[side]) for side in ("baseline", "ours")
-        )
-        yield comparison(
-            f"one question, 16 prompts, {name}, end to end; "
-            "baseline: candidate by candidate, each embedded anew",
-            unit,
-            repeats * 20,
-            before,
-            after,
-        )
+        question = asked[i % len(asked)]
+        ours.append(both_clocks(partial(together, question)))
+        if i % 20 == 0:
+            baseline.append(both_clocks(partial(one_by_one, question)))
+    cpu, clock = 1e3 * np.stack([np.median(baseline, 0), np.median(ours, 0)], 1)
+    work = (
+        f"one question, 16 prompts, {name}, end to end; baseline: candidate by candidate, each embedded anew"
+    )
+    for sides, unit in ((clock, "ms by the clock, median"), (cpu, "CPU ms, median")):
+        yield comparison(work, unit, repeats * 20, sides)
 
 
 def scoring(data: OfflineDataset, model: RewardModel, name: str, repeats: int) -> dict[str, Any]:
@@ -153,12 +138,6 @@ def scoring(data: OfflineDataset, model: RewardModel, name: str, repeats: int) -
     together = [cpu_seconds(lambda: model.predict(rows, prompts)) for _ in range(repeats)]
     single = [cpu_seconds(pair_by_pair) for _ in range(5 * repeats)]
     n = len(rows) * len(prompts)
-    before, after = len(prompts) / statistics.median(single), n / statistics.median(together)
-    return comparison(
-        f"scoring question-prompt pairs with {name}, embedding left out; baseline: pair by pair",
-        "pairs per CPU second",
-        n,
-        before,
-        after,
-        higher_is_better=True,
-    )
+    sides = (len(prompts) / statistics.median(single), n / statistics.median(together))
+    work = f"scoring question-prompt pairs with {name}, embedding left out; baseline: pair by pair"
+    return comparison(work, "pairs per CPU second", n, sides, higher_is_better=True)

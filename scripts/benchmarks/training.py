@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.measuring import both_clocks, comparison, medians, run_measured
+from benchmarks.measuring import both_clocks, comparison, run_measured
 from prompt_oirl.data.released import LLM
 from prompt_oirl.io.files import REPO_ROOT, InputError, Paths
 from prompt_oirl.pipeline import fits, offline_dataset
@@ -66,15 +66,9 @@ def step4_one(repeats: int) -> Iterator[dict[str, Any]]:
         sides.append((start + PAPER_ROUNDS * (rounds - start) / TIMED_ROUNDS, both_clocks(ours)))
     middle = np.median(np.array(sides), 0)
     rounds_timed = f"{PAPER_ROUNDS} rounds extrapolated from {TIMED_ROUNDS}"
-    for unit, baseline, mine in zip(("CPU seconds", "seconds by the clock"), *middle):
-        yield comparison(
-            f"step 4, one GSM8K model of six prompts; published: two threads, {rounds_timed}; "
-            "ours: one thread",
-            unit,
-            len(index) * k,
-            baseline,
-            mine,
-        )
+    work = f"step 4, one GSM8K model of six prompts; published: two threads, {rounds_timed}; ours: one thread"
+    for unit, both in zip(("CPU seconds", "seconds by the clock"), middle.T):
+        yield comparison(work, unit, len(index) * k, both)
     # As published but 20 times coarser: the same shrinkage in total, and an hour less.
     coarse = published(PAPER_ROUNDS // 20, eta=20 * XGBOOST_PAPER["eta"])
     test = data.names.test_index
@@ -85,17 +79,10 @@ def step4_one(repeats: int) -> Iterator[dict[str, Any]]:
         fits.save(fit, record, content, Paths(Path(folder)))
         new = fits.load_fit(fit, record, Paths(Path(folder))).predict(questions[test], prompts[:k])
     for name, measure in (("AUC", metrics.auc), ("log loss", metrics.log_loss)):
-        before, after = measure(labels, old), measure(labels, new)
-        yield comparison(
-            f"step 4, {name} of that model on the 1,000 unseen GSM8K questions; "
-            "published settings at eta 0.02 x 100",
-            name,
-            labels.size,
-            before,
-            after,
-            higher_is_better=True,
-            repeats=1,
-        )
+        work = f"step 4, {name} of that model on the 1,000 unseen GSM8K questions; "
+        work += "published settings at eta 0.02 x 100"
+        scores = measure(labels, old), measure(labels, new)
+        yield comparison(work, name, labels.size, scores, higher_is_better=True, repeats=1)
 
 
 def step4_profile(repeats: int) -> Iterator[dict[str, Any]]:
@@ -114,11 +101,11 @@ def step4_profile(repeats: int) -> Iterator[dict[str, Any]]:
             for part, seconds in profiled(fit, shared).items():
                 found.setdefault(part, []).append((alone[part], seconds))
         for part, pairs in found.items():
-            before, after = medians(pairs)
+            before, after = np.median(pairs, 0)
             work = (
                 f"step 4, GSM8K, {len(subset)} prompts: {part}; baseline: nothing shared with other subsets"
             )
-            yield comparison(work, "CPU seconds", 1, before, after, ratio=before / max(after, 1e-4))
+            yield comparison(work, "CPU seconds", 1, (before, after), ratio=before / max(after, 1e-4))
 
 
 def profiled(fit: FitSpec, shared: FitData) -> dict[str, float]:
@@ -151,7 +138,7 @@ def step4_sweep(repeats: int) -> Iterator[dict[str, Any]]:
         ("peak memory of all processes", "GB", 1.5, found["gb"]),
     ):
         work = f"step 4, 63 subsets x 3 datasets, paper split, two workers: {what}; baseline: the limit set"
-        yield comparison(work, unit, 198, limit, ours, repeats=1)
+        yield comparison(work, unit, 198, (limit, ours), repeats=1)
 
 
 def linked_root(folder: Path) -> Path:

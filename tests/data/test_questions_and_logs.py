@@ -1,4 +1,4 @@
-"""Questions, the released logs and the interaction log: read exactly, or refused with file, line and remedy."""
+"""Questions, the released logs and the interaction log: read exactly, or refused with file, line and fix."""
 
 from __future__ import annotations
 
@@ -619,9 +619,23 @@ def test_one_id_for_two_questions_is_refused() -> None:
 
 def test_a_row_has_every_field_of_the_architecture() -> None:
     assert set(asdict(interaction("a", "p", 1))) >= {
-        *ROW, "position", "sample", "answer", "finish_reason", "correct_original", "correct_strict", "grader",
-        "temperature", "top_p", "max_new_tokens", "seed", "tokens_in", "tokens_out", "cost", "time",
-    }  # fmt: skip
+        *ROW,
+        "position",
+        "sample",
+        "answer",
+        "finish_reason",
+        "correct_original",
+        "correct_strict",
+        "grader",
+        "temperature",
+        "top_p",
+        "max_new_tokens",
+        "seed",
+        "tokens_in",
+        "tokens_out",
+        "cost",
+        "time",
+    }
 
 
 def test_a_log_in_parquet_is_the_same_log(tmp_path: Path) -> None:

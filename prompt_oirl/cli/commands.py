@@ -1,0 +1,248 @@
+"""The commands of `prompt-oirl`: their flags, whose texts are what --help shows, and what they do."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import tyro
+
+from prompt_oirl.cli.output import Format, plain, say, write_rows, write_stdout
+from prompt_oirl.io.files import InputError, on_one_line
+from prompt_oirl.stats.metrics import format_interval
+
+if TYPE_CHECKING:
+    from prompt_oirl.data.user_log import PromptLog
+    from prompt_oirl.selection.selector import PromptSelector
+
+MAX_PROMPTS_LISTED = 16  # prompts whose texts are listed beside a table of their names
+
+
+@dataclass(kw_only=True)
+class ReadOptions:
+    """How a log is read."""
+
+    embedder: str = "minilm"
+    """minilm (offline), tfidf (quick, offline), openai:MODEL, or a sentence-transformers folder or hub id."""
+    llm: str | None = None
+    """Use the rows of this LLM only; needed where the log has several."""
+    seed: int = 0
+    """Seed of everything random."""
+
+    def read(self, path: str | None) -> PromptLog:
+        """The log in a file, or on stdin; what is odd about it goes to stderr."""
+        from prompt_oirl.data.user_log import read_log
+
+        log = read_log(path or "-", self.llm)
+        for note in log.notes:
+            say(f"note: {note}")
+        return log
+
+
+@dataclass(kw_only=True)
+class LearnOptions(ReadOptions):
+    """Settings of the selector."""
+
+    model: str = "interaction"
+    """The reward model: interaction and boosted_interaction (leave the best prompt only where that is
+    supported), xgboost, lightgbm, linear, mlp or knn."""
+    cost_weight: float = 0.0
+    """Success that one unit of cost must bring: the choice maximises success - cost_weight * cost."""
+
+    def make_selector(self) -> PromptSelector:
+        """A selector with these settings, not yet fitted."""
+        from prompt_oirl.selection.selector import PromptSelector
+
+        return PromptSelector(self.embedder, self.model, self.cost_weight, self.seed)
+
+
+@dataclass(kw_only=True)
+class LogArgument:
+    """The log that a command works on."""
+
+    log: tyro.conf.Positional[str]
+    """CSV, JSONL or Parquet file, or - for stdin."""
+
+
+@dataclass(kw_only=True)
+class Fit(LogArgument, LearnOptions):
+    """Learn a selector from a log and save it.
+
+    example: prompt-oirl fit log.csv --out selector
+    """
+
+    out: Path
+    """Folder for the selector."""
+
+    def run(self) -> None:
+        """Learn a selector from a log and save it in a folder."""
+        if self.out.is_file():
+            raise InputError(f"{self.out} is a file: choose a folder for the selector")
+        log, selector = self.read(self.log), self.make_selector()
+        selector.fit(log)
+        folder = selector.save(self.out)
+        best = on_one_line(selector.prompts_[selector.best_])
+        say(
+            f"{len(log.questions):,} questions, {len(log.prompts)} prompts, {len(log.correct):,} answers; "
+            f"best prompt overall, right {100 * selector.success_.max():.1f} % of the time: {best}\n"
+            f"selector ({selector.model_name_}) saved in {folder}"
+        )
+
+
+@dataclass(kw_only=True)
+class Select:
+    """Choose a prompt for each question.
+
+    example: prompt-oirl select selector new_questions.csv --format csv > choices.csv
+    """
+
+    selector: tyro.conf.Positional[Path]
+    """Folder that `prompt-oirl fit` wrote."""
+    questions: tyro.conf.Positional[str] = "-"
+    """CSV or JSONL with a field question, or plain text with one question per line; - for stdin."""
+    prompts: Path | None = None
+    """Choose among these prompts instead of the log's: a CSV or JSONL with a field prompt."""
+    k: int = 1
+    """How many prompts per question, best first."""
+    abstain_below: float | None = None
+    """Leave the prompt empty where the best one's probability is lower than this (0 to 1)."""
+    format: Format = "csv"
+    """How the choices are written."""
+    excel_safe: bool = False
+    """In CSV, put ' before texts that a spreadsheet would take for a formula."""
+
+    def run(self) -> None:
+        """Write the prompts that a saved selector chooses for some questions."""
+        from prompt_oirl.io.tables import read_texts
+        from prompt_oirl.selection.selector import PromptSelector
+
+        selector = PromptSelector.load(self.selector)
+        questions = read_texts(self.questions, "question", lines=True)
+        prompts = None
+        if self.prompts is not None:
+            prompts = list(dict.fromkeys(read_texts(str(self.prompts), "prompt", lines=False)))
+        picks, probabilities = selector.choose(questions, prompts, self.k, self.abstain_below)
+        columns = ("question", "rank", "prompt", "probability")
+        cells = (
+            (question, rank + 1, picks[i, rank], round(float(probabilities[i, rank]), 6))
+            for i, question in enumerate(questions)
+            for rank in range(self.k)
+        )
+        write_rows([dict(zip(columns, row)) for row in cells], self.format, self.excel_safe, columns=columns)
+
+
+@dataclass(kw_only=True)
+class Evaluate(LearnOptions):
+    """Measure what the selector gains over the best single prompt on unseen questions (cross-fitted).
+
+    examples: prompt-oirl evaluate log.csv
+              prompt-oirl evaluate --train log_of_model_a.csv --test log_of_model_b.csv
+    """
+
+    log: tyro.conf.Positional[str | None] = None
+    """The log to cross-fit on; or give --train and --test."""
+    train: str | None = None
+    """Learn from this log ..."""
+    test: str | None = None
+    """... and evaluate on this one."""
+    table: Literal["choices", "coverage", "calibration"] = "choices"
+    """choices, coverage (success if the least sure questions are left out) or calibration (predicted against
+    observed)."""
+    format: Format = "table"
+    """How the result is written."""
+
+    def run(self) -> None:
+        """Write what choosing per question gains on questions the selector has not seen."""
+        from prompt_oirl.selection.evaluate import evaluate
+
+        if (self.log is None) == (self.train is None) or (self.train is None) != (self.test is None):
+            raise InputError("give one log to cross-fit on, or both --train and --test")
+        log = self.read(self.test if self.log is None else self.log)
+        train = None if self.train is None else self.read(self.train)
+        result = evaluate(self.make_selector(), log, train, seed=self.seed)
+        tables = {"choices": result.policies, "coverage": result.coverage, "calibration": result.calibration}
+        write_rows(tables[self.table], self.format)
+        for name, text in zip(result.log.names[:MAX_PROMPTS_LISTED], result.log.prompts):
+            say(f"{on_one_line(name)}: {on_one_line(text) or '(no prompt)'}")
+        gain = format_interval(*result.gain, points=True, unit=" points")
+        say(f"choosing per question gains {gain} over the best single prompt")
+
+
+@dataclass(kw_only=True)
+class Diagnose(LogArgument, ReadOptions):
+    """Say whether choosing per question is worth it on this log: worth it, not shown, or not enough data.
+
+    example: prompt-oirl diagnose log.csv
+    """
+
+    format: Literal["text", "jsonl"] = "text"
+    """Sentences, verdict first; or one JSON object with every number."""
+
+    def run(self) -> None:
+        """Write whether choosing per question is worth it on a log."""
+        from prompt_oirl.selection.diagnosis import diagnose, report_lines
+
+        found = diagnose(self.read(self.log), self.embedder, self.seed)
+        if self.format == "jsonl":
+            write_stdout(json.dumps(plain(asdict(found))) + "\n")
+        else:
+            write_stdout("".join(f"{line}\n" for line in report_lines(found)))
+
+
+@dataclass(kw_only=True)
+class Vote(LogArgument, LearnOptions):
+    """Measure what asking several prompts and voting brings, from the stored answers (column answer).
+
+    example: prompt-oirl vote log.csv
+    """
+
+    parser: Literal["auto", "strict", "original", "text"] = "auto"
+    """What counts as the same answer: strict and original compare the number stated last, text the whole
+    answer; auto takes strict where nearly all answers hold a number."""
+    format: Format = "table"
+    """How the result is written."""
+
+    def run(self) -> None:
+        """Write what asking several prompts and voting brings."""
+        from prompt_oirl.selection.voting import voting_rows
+        from prompt_oirl.voting.votes import MAX_PROMPTS
+
+        log = self.read(self.log)
+        if len(log.prompts) > MAX_PROMPTS:
+            say(f"note: voting is evaluated over the {MAX_PROMPTS} prompts with the most answers")
+        rows = voting_rows(self.make_selector(), log, self.parser, self.seed)
+        write_rows(rows, self.format)
+        if (log.counts == 0).any():
+            text = "only logged ones were asked, so the first call is not always the best prompt"
+            say(f"note: some answers are not in the log; {text}")
+
+
+@dataclass(kw_only=True)
+class ReportPage(LogArgument, LearnOptions):
+    """Write everything known about a log as one HTML page that opens from disk.
+
+    example: prompt-oirl report log.csv --out report.html
+    """
+
+    out: Path = Path("report.html")
+    """The page."""
+    title: str | None = None
+    """Its title."""
+
+    def run(self) -> None:
+        """Write the HTML page on a log."""
+        from prompt_oirl.reports.html import write_page
+        from prompt_oirl.reports.own_log import make_report
+
+        if self.out.is_dir():
+            raise InputError(f"{self.out} is a folder: name the page, such as {self.out / 'report.html'}")
+        log = self.read(self.log)
+        name = "log from stdin" if self.log == "-" else Path(self.log).name
+        made = make_report(self.make_selector(), log, self.title or name, self.seed, say)
+        write_page(self.out, made)
+        say(f"{made.verdict}: {' '.join(made.sentences)}\n{self.out} opens in any browser")
+
+
+Command = Fit | Select | Evaluate | Diagnose | Vote | Annotated[ReportPage, tyro.conf.subcommand("report")]
