@@ -75,15 +75,15 @@ def main(args: Args) -> None:
                     print(f"stopped by {path.stopped}; {runs.HOW_TO_RESUME}")
                     break
         rows = [regression.run_row(problem, path, name) for problem, path in found]
-        write_csv(folder / "runs.csv", rows, list(rows[0]))
+        write_csv(folder / "runs.csv", rows)
         summary = list(regression.summary_rows(found, name))
-        write_csv(folder / "summary.csv", summary, list(summary[0]))
+        write_csv(folder / "summary.csv", summary)
         pairs = [
             {"w": problem.truth[0], "b": problem.truth[1], "rep": problem.rep, **row}
             for problem, path in found
             for row in path.rows()
         ]
-        write_csv(folder / "pairs.csv", pairs, list(pairs[0]))
+        write_csv(folder / "pairs.csv", pairs)
         (w, b), (problem, path) = found[0][0].truth, found[0]
         regression.draw_path(problem, path, f"{name}, w={w}, b={b}, repetition 1", folder / "path.png")
     for row in summary:

@@ -68,7 +68,7 @@ def main(args: Args) -> None:
     parts = tasks.divide(task, args.train_size, args.validation_size, args.test_size, args.seed)
     asked = {"train": parts.train, "validation": parts.validation, "test": parts.test}[args.part]
     folder = args.results(run)
-    settings_file, settings = folder / "evaluation.json", evaluation.settings(args)
+    settings_file, settings = folder / "evaluation.json", evaluation.evaluation_settings(args)
     with args.held_log(folder) as log:
         if not args.force:
             fix = "give --run another name, or --force to replace its table"
@@ -84,9 +84,9 @@ def main(args: Args) -> None:
             print(f"stopped by {spent}: {scorer.count_pending(prompts, asked):,} answers are still pending")
             return
     about = {"task": args.task, "part": args.part, "scorer": args.scorer_name, "grader": args.grader}
-    rows = list(evaluation.table_rows(about, prompts, scores, parts.clusters(asked)))
+    rows = list(evaluation.evaluation_rows(about, prompts, scores, parts.clusters(asked)))
     path = folder / "evaluation.csv"
-    write_csv(path, rows, evaluation.COLUMNS)
+    write_csv(path, rows)
     write_json(settings_file, settings)
     for row in rows:
         instruction = on_one_line(row["instruction"], 500) or "(empty)"

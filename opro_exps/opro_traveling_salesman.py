@@ -83,8 +83,8 @@ def main(args: Args) -> None:
                 if path.stopped:
                     print(f"stopped by {path.stopped}; {runs.HOW_TO_RESUME}")
                     break
-        write_csv(folder / "runs.csv", rows, list(rows[0]))
-        write_csv(folder / "tours.csv", steps, list(steps[0]))
+        write_csv(folder / "runs.csv", rows)
+        write_csv(folder / "tours.csv", steps)
     for n in args.n:
         of_n = [row for row in rows if row["n"] == n]
         gap = np.mean([row["gap"] for row in of_n])

@@ -44,12 +44,12 @@ def main(args: Args) -> None:
     about: dict[str, Any] = {"rows": len(rows)}
     if of_opro:
         about |= prompts | {"answers": dict(sorted(Counter(r.split for r in rows).items()))}
-        decoding, files = ("temperature", "max_new_tokens"), ("model.safetensors",)
+        decoding, files = ["temperature", "max_new_tokens"], ["model.safetensors"]
     else:
         about["questions"] = {s: len({r.question_id for r in rows if r.split == s}) for s in SPLITS}
         about |= {"answers": dict(Counter(f"{r.split}, sample {r.sample}" for r in rows))} | prompts
-        decoding = ("temperature", "top_p", "max_new_tokens", "seed")
-        files = ("model.safetensors", "tokenizer.json")
+        decoding = ["temperature", "top_p", "max_new_tokens", "seed"]
+        files = ["model.safetensors", "tokenizer.json"]
     about["decoding"] = {name: getattr(rows[0], name) for name in decoding}
     about["sha256"] = {p.name: sha256(p) for p in (target, *(args.model / file for file in files))}
     about["versions"] = package_versions(["torch", "transformers", "pyarrow"])

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cache, cached_property
 from pathlib import Path
 
 from prompt_oirl.data.interactions import Interaction
@@ -16,7 +16,7 @@ from prompt_oirl.llms.budget import Budget
 from prompt_oirl.llms.generation import Decoding
 from prompt_oirl.llms.options import ModelOptions
 from prompt_oirl.opro import runs, tasks
-from prompt_oirl.opro.scorers import LLMScorer, once
+from prompt_oirl.opro.scorers import LLMScorer
 from prompt_oirl.opro.shared_log import SharedLog, Spending, run_key
 
 
@@ -80,13 +80,13 @@ class StepOptions:
         grader: str = "strict",
     ) -> LLMScorer:
         """A scorer that asks the model for what neither `log` nor --known_log holds."""
-        return LLMScorer.from_log(
-            self._llm, self.scorer_name, task, decoding, grader, log, budget, spending, self._known
-        )
+        name = self.scorer_name
+        scorer = LLMScorer(self._llm, name, task, decoding, grader, log, budget, spending)
+        return scorer.read_logs(self._known)
 
     @cached_property
     def _llm(self) -> Callable[[], LLM]:
-        return once(lambda: self.scorer.load("scorer."))
+        return cache(lambda: self.scorer.load("scorer."))
 
     @cached_property
     def _known(self) -> list[Interaction]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from prompt_oirl.opro.prompt_rewards import MIN_INSTRUCTIONS
 from prompt_oirl.opro.shared_log import Spending
 from prompt_oirl.stats.metrics import ClusterBootstrap
 
+INTERVAL = ("value", "ci_low", "ci_high")
 CANDIDATES = ["step", "sample", "prompt_id", "verdict", "kind", "train", "train_n", "train_ci_low"]
 CANDIDATES += ["train_ci_high", "validation", "validation_n", "instruction"]
 STEPS = ["step", "temperature", "proposed", "accepted", "mean", "sd", "best", "best_so_far", "proposer"]
@@ -80,9 +82,9 @@ def candidate_row(c: Candidate, bootstrap: ClusterBootstrap, run: Run) -> dict[s
     if c.prompt:
         row |= {"prompt_id": c.prompt.id, "instruction": c.prompt.text}
     if c.train:
-        value, low, high = bootstrap.mean(c.train.values[:, None])[0]
-        row |= {"kind": c.train.kind, "train": value, "train_n": len(c.train.values)}
-        row |= {"train_ci_low": low, "train_ci_high": high}
+        row |= {"kind": c.train.kind, "train_n": len(c.train.values)}
+        estimate = bootstrap.mean(c.train.values[:, None])[0]
+        row |= dict(zip(("train", "train_ci_low", "train_ci_high"), estimate))
     if c.validation:
         row |= {"validation": c.validation.mean, "validation_n": len(c.validation.values)}
     return row
@@ -128,16 +130,14 @@ def result_rows(run: Run, proposer: str, scorer: str) -> Iterator[dict[str, Any]
         )
     bootstrap = ClusterBootstrap(groups, 0)
     for what, c, values in lines:
-        value, low, high = bootstrap.mean(values[:, None])[0]
+        estimate = dict(zip(INTERVAL, bootstrap.mean(values[:, None])[0]))
         assert c.prompt is not None
         predicted = c.test is not None and c.test.kind == "predicted"
         yield {
             **about,
             "what": what + (" (predicted)" if predicted else ""),
             "prompt_id": c.prompt.id,
-            "value": value,
-            "ci_low": low,
-            "ci_high": high,
+            **estimate,
             "n": len(values),
             "groups": bootstrap.n_clusters,
             "instruction": c.prompt.text,
@@ -169,10 +169,9 @@ def pooled_gain(tables: Sequence[Sequence[dict[str, str]]]) -> dict[str, Any] | 
     if not gains:
         return None
     bootstrap = ClusterBootstrap(np.array([group for _, group in gains]), 0)
-    value, low, high = bootstrap.ratio(
-        np.array([[sum(g)] for g in gains.values()]), np.array([[float(len(g))] for g in gains.values()])
-    )[0]
-    return {"value": value, "ci_low": low, "ci_high": high, "n": len(gains), "groups": bootstrap.n_clusters}
+    sums, counts = (np.array([[float(of(g))] for g in gains.values()]) for of in (sum, len))
+    estimate = dict(zip(INTERVAL, bootstrap.ratio(sums, counts)[0]))
+    return {**estimate, "n": len(gains), "groups": bootstrap.n_clusters}
 
 
 def write_report(run: Run, folder: Path, proposer: str, scorer: str, spending: Spending) -> Path:
@@ -194,9 +193,7 @@ def write_report(run: Run, folder: Path, proposer: str, scorer: str, spending: S
             f"{_code(c.prompt.text)}"
         )
     asked = [c for c in run.candidates if c.step != START]
-    reasons: dict[str, int] = {}
-    for c in asked:
-        reasons[c.verdict] = reasons.get(c.verdict, 0) + 1
+    reasons = Counter(c.verdict for c in asked)
     counts = ", ".join(f"{n} {reason}" for reason, n in sorted(reasons.items()))
     lines += ["", f"Proposals: {len(asked)} ({counts})." if asked else "Proposals: none."]
     unscored = [c for c in asked if c.verdict != ACCEPTED and c.prompt and c.prompt.text]

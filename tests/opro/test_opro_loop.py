@@ -57,7 +57,7 @@ class Bench:
         budgets = settings.pop("scorer_calls", None), settings.pop("optimizer_calls", None)
         self.log = SharedLog(LogFiles(self.folder / "LMtoy", task.name), run)
         self.spending = Spending(self.folder / run / "spent.jsonl")
-        scorer = LLMScorer.from_log(
+        scorer = LLMScorer(
             lambda: self.scorer,
             "toy",
             task,
@@ -66,8 +66,7 @@ class Bench:
             self.log,
             Budget(max_calls=budgets[0]),
             self.spending,
-            known or [],
-        )
+        ).read_logs(known or [])
         proposer = Proposer(
             lambda: self.optimizer,
             "scripted",
