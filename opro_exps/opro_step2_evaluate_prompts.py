@@ -43,10 +43,6 @@ class Args(StepOptions):
     """opro is the published, lenient one: for comparison only."""
     train_size: int = 50
     """As in step 1: it fixes which questions are in which part."""
-    validation_size: int = 50
-    """As in step 1."""
-    test_size: int = 200
-    """As in step 1."""
     temperature: float = 0.0
     """Of the scorer; 0 is greedy."""
     run: str | None = None

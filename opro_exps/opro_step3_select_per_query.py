@@ -39,8 +39,6 @@ class Args(StepOptions):
     """As in step 3 of Prompt-OIRL: minilm, tfidf, openai:MODEL or a sentence-transformers folder."""
     fit_size: int = 300
     """Training questions on which every instruction of the pool is measured."""
-    validation_size: int = 50
-    """As in step 1."""
     test_size: int = 400
     """Questions that evaluate the picks."""
     temperature: float = 0.0

@@ -28,7 +28,7 @@ TEST = ["question_id", "group", "initial", "winner"]
 POOL = ["prompt_id", "role", "position", "text"]  # the columns of data/prompts.csv
 
 
-def write_tables(run: Run, folder: Path, proposer: str, scorer: str) -> list[Path]:
+def write_tables(run: Run, folder: Path, scorer: str) -> list[Path]:
     """candidates.csv (everything proposed), trajectory.csv (what was scored), steps.csv, result.csv,
     test_questions.csv, instructions.csv, meta_prompts.txt; predictions.csv where a hybrid scorer
     predicted."""
@@ -37,8 +37,8 @@ def write_tables(run: Run, folder: Path, proposer: str, scorer: str) -> list[Pat
     write_csv(folder / "candidates.csv", rows, CANDIDATES)
     scored = [row for row, c in zip(rows, run.candidates) if c.train is not None]
     write_csv(folder / "trajectory.csv", scored, CANDIDATES)
-    write_csv(folder / "steps.csv", step_rows(run, proposer), STEPS)
-    write_csv(folder / "result.csv", result_rows(run, proposer, scorer), RESULT)
+    write_csv(folder / "steps.csv", step_rows(run), STEPS)
+    write_csv(folder / "result.csv", result_rows(run, scorer), RESULT)
     write_csv(folder / "test_questions.csv", test_rows(run), TEST)
     if isinstance(run.scorer, HybridScorer):
         write_csv(folder / "predictions.csv", prediction_rows(run, run.scorer), PREDICTIONS)
@@ -90,7 +90,7 @@ def candidate_row(c: Candidate, bootstrap: ClusterBootstrap, run: Run) -> dict[s
     return row
 
 
-def step_rows(run: Run, proposer: str) -> Iterator[dict[str, Any]]:
+def step_rows(run: Run) -> Iterator[dict[str, Any]]:
     """Train accuracy of each step's new instructions: mean, standard deviation and best, and the best so
     far."""
     best = 0.0
@@ -107,17 +107,17 @@ def step_rows(run: Run, proposer: str) -> Iterator[dict[str, Any]]:
             "sd": float(np.std(scores)) if scores else None,
             "best": max(scores) if scores else None,
             "best_so_far": best,
-            "proposer": proposer,
+            "proposer": run.proposer.name,
         }
 
 
-def result_rows(run: Run, proposer: str, scorer: str) -> Iterator[dict[str, Any]]:
+def result_rows(run: Run, scorer: str) -> Iterator[dict[str, Any]]:
     """Test accuracy of the initial instructions and of the winner, and the winner's paired gain over the
     first one."""
     if run.winner is None or run.winner.test is None:
         return
     groups = run.parts.clusters(run.parts.test)
-    about = {"task": run.task.name, "seed": run.seed, "proposer": proposer, "scorer": scorer}
+    about = {"task": run.task.name, "seed": run.seed, "proposer": run.proposer.name, "scorer": scorer}
     initial = [c for c in run.candidates if c.step == START]
     lines: list[tuple[str, Candidate, np.ndarray]] = []
     for c in initial:
@@ -174,15 +174,20 @@ def pooled_gain(tables: Sequence[Sequence[dict[str, str]]]) -> dict[str, Any] | 
     return {**estimate, "n": len(gains), "groups": bootstrap.n_clusters}
 
 
-def write_report(run: Run, folder: Path, proposer: str, scorer: str, spending: Spending) -> Path:
+def write_report(run: Run, folder: Path, scorer: str, spending: Spending) -> Path:
     """report.md: what was found, how sure that is, what it cost and what it did not have to cost."""
-    lines = [f"# Instructions for {run.task.name}", "", f"Proposer: {proposer}. Scorer: {scorer}.", ""]
+    lines = [
+        f"# Instructions for {run.task.name}",
+        "",
+        f"Proposer: {run.proposer.name}. Scorer: {scorer}.",
+        "",
+    ]
     if run.stopped:
         lines += [
             f"**Unfinished**: stopped by {run.stopped}. The same command with a larger limit resumes.",
             "",
         ]
-    lines += [*_result_lines(run, proposer, scorer), "", "Best on train:", ""]
+    lines += [*_result_lines(run, scorer), "", "Best on train:", ""]
     ranked = sorted(
         (c for c in run.scored if c.prompt), key=lambda c: (-(c.train.mean if c.train else 0), c.step)
     )
@@ -234,8 +239,8 @@ def _prediction_lines(run: Run) -> list[str]:
     return []
 
 
-def _result_lines(run: Run, proposer: str, scorer: str) -> list[str]:
-    rows = list(result_rows(run, proposer, scorer))
+def _result_lines(run: Run, scorer: str) -> list[str]:
+    rows = list(result_rows(run, scorer))
     if not rows or run.winner is None or run.winner.prompt is None:
         return ["No winner was chosen yet."]
     lines = [f"Chosen on validation: {_code(run.winner.prompt.text)}", ""]
