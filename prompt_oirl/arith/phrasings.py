@@ -21,7 +21,7 @@ UNSEEN_PER_STYLE = 8
 
 @dataclass(frozen=True)
 class Style:
-    """What an answer shows, and the clauses that ask for it; a pattern names the clauses in order, and an ending."""
+    """What an answer shows, and the clauses that ask for it; a pattern names them in order, then an ending."""
 
     name: str
     steps: bool  # equations are written down

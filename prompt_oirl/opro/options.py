@@ -121,7 +121,7 @@ class SearchOptions(StepOptions):
     optimizer_budget: BudgetOptions = field(default_factory=BudgetOptions)
 
     def proposers(self, space: SearchSpace) -> Callable[[Path, int, Budget], Proposer]:
-        """What makes the proposer of a run: proposals are kept in a file and drawn from a seed within a budget.
+        """What makes the proposer of a run: its arguments are the file that keeps proposals, seed, budget.
 
         `space` is what the stated search can write. All proposers share one model.
         """
