@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from prompt_oirl.arith import answers, benchmark, mix, network, phrasings, problems, tokenizer, training
+from prompt_oirl.arith import answers, benchmark, mix, network, phrasings, problems, training
 from prompt_oirl.data.prompts import load_prompts
 from prompt_oirl.data.questions import load_own_questions
 from prompt_oirl.grading import numbers
@@ -39,7 +39,7 @@ def rows() -> dict[str, list[benchmark.Row]]:
 
 @pytest.fixture(scope="module")
 def tokens() -> object:
-    return tokenizer.train_tokenizer(TINY.shape.vocabulary, TINY.vocabulary_texts, TINY.seed)
+    return training.train_tokenizer(TINY.shape.vocabulary, TINY.vocabulary_texts, TINY.seed)
 
 
 @pytest.fixture
@@ -178,7 +178,7 @@ def test_the_tokenizer_reads_what_training_wrote(tmp_path: Path, tokens: object)
         assert loaded(text, add_special_tokens=False)["input_ids"] == tokens.encode(text).ids  # type: ignore[attr-defined]
         assert loaded.decode(loaded(text, add_special_tokens=False)["input_ids"]) == text
     assert all(len(re.sub(r"\D", "", entry)) <= 1 for entry in loaded.get_vocab())
-    assert loaded.eos_token_id == tokenizer.END_ID
+    assert loaded.eos_token_id == training.END_ID
 
 
 def test_same_seed_same_bytes_also_after_a_kill(

@@ -172,7 +172,7 @@ def test_reward_model_scorer_predicts_the_lower_bound_and_asks_nobody(tmp_path: 
     run = bench.prepare(steps=6, samples=8, initial=("Banana.",))
     run.scorer = run.final_scorer = scorer
     optimise(run)
-    report.write_tables(run, tmp_path / "run", "phrase-search", "reward model")
+    report.write_tables(run, tmp_path / "run", "reward model")
     assert not bench.scorer.asked and not bench.rows(), "a predicting run asked the model"  # type: ignore[attr-defined]
     assert run.winner and run.winner.prompt and quality(run.winner.prompt.text) > 0
     what = [row["what"] for row in read_csv(tmp_path / "run" / "result.csv", remedy="")]
@@ -195,8 +195,8 @@ def hybrid_run(folder: Path, **loop: Any) -> tuple[Bench, Any]:
     run.scorer = HybridScorer(run.final_scorer, rewards(top=2, explore=1, threshold=0.0), [], run.seed)
     with bench.log.held():
         optimise(run)
-    report.write_tables(run, folder / "run", "phrase-search", "toy")
-    report.write_report(run, folder / "run", "phrase-search", "toy", bench.spending)
+    report.write_tables(run, folder / "run", "toy")
+    report.write_report(run, folder / "run", "toy", bench.spending)
     return bench, run
 
 
