@@ -16,12 +16,14 @@ from typing import Any
 
 from prompt_oirl.data import interactions
 from prompt_oirl.data.interactions import Interaction
-from prompt_oirl.io.files import InputError, read_json, read_lines, write_csv, write_json
+from prompt_oirl.io.files import InputError, Paths, read_json, read_lines, write_csv, write_json
 
 Key = tuple[str, str, int]  # question_id, prompt_id, sample
+MERGED = "_interactions.jsonl"  # how the names of merged logs end
 
 
 def row_key(row: Interaction) -> Key:
+    """What an answer is an answer to; no log holds two rows of one key."""
     return (row.question_id, row.prompt_id, row.sample)
 
 
@@ -34,16 +36,20 @@ class LogFiles:
 
     @property
     def merged(self) -> Path:
-        return self.folder / f"{self.dataset}_interactions.jsonl"
+        """The log itself, LM<llm>/<dataset>_interactions.jsonl."""
+        return self.folder / f"{self.dataset}{MERGED}"
 
     @property
     def parts_folder(self) -> Path:
+        """Where part files lie until they are merged."""
         return self.folder / "parts"
 
     def part(self, rank: int) -> Path:
+        """The file that one process appends to."""
         return self.parts_folder / f"{self.dataset}.rank{rank}.jsonl"
 
     def parts(self) -> list[Path]:
+        """Part files not yet merged."""
         return sorted(self.parts_folder.glob(f"{self.dataset}.rank*.jsonl"))
 
     @contextmanager
@@ -81,6 +87,18 @@ class LogFiles:
             yield from interactions.read(self.merged, remedy="delete that line and run step 1 again")
         for path in self.parts():
             yield from read_part(path)
+
+
+def find_logs(llm: str, paths: Paths) -> dict[str, Path]:
+    """The log of every dataset that an LLM has one of: of step 1, else of the project, else partitioned."""
+    partitions = paths.partitioned_log(llm, "*").parent.glob("dataset=*")
+    logs = [(p.name.removesuffix(MERGED), p) for p in sorted(paths.labels(llm).glob(f"*{MERGED}"))]
+    logs += [(p.stem, p) for p in sorted(paths.committed_log(llm, "x").parent.glob("*.parquet"))]
+    logs += [(p.name.removeprefix("dataset="), p) for p in sorted(partitions)]
+    found: dict[str, Path] = {}
+    for dataset, log in logs:
+        found.setdefault(dataset, log)
+    return found
 
 
 def read_part(path: Path) -> Iterator[Interaction]:
