@@ -7,6 +7,7 @@ any other file with the same columns can be named instead.
 from __future__ import annotations
 
 import hashlib
+import re
 import unicodedata
 from dataclasses import dataclass
 from pathlib import Path
@@ -62,6 +63,22 @@ def load_prompts(path: Path = PUBLISHED) -> list[Prompt]:
         what = "prompt_id values are not unique (capitals do not count)" if prompts else "no prompts"
         raise InputError(f"{path}: {what}; {remedy}")
     return sorted(prompts, key=lambda p: ROLES.index(p.role))
+
+
+def choose_prompts(places: str, prompts: list[Prompt]) -> list[Prompt]:
+    """Some prompts: `all`, or places and ranges such as 0-5 or 1,3, counted from 0 in the order of the list."""
+    if places == "all":
+        return prompts
+    chosen: set[int] = set()
+    for part in places.split(","):
+        found = re.fullmatch(r"(\d+)(?:-(\d+))?", part.strip())
+        first, last = (int(found[1]), int(found[2] or found[1])) if found else (1, 0)
+        if not first <= last < len(prompts):
+            raise InputError(
+                f"--prompt_idx {places}: give all, or places from 0 to {len(prompts) - 1} such as 3, 0-5 or 1,3"
+            )
+        chosen |= set(range(first, last + 1))
+    return [prompts[place] for place in sorted(chosen)]
 
 
 def load_instructions(path: Path, position: str | None) -> list[Prompt]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from prompt_oirl.io.files import InputError
-from prompt_oirl.llms import Conversation, Generation
+from prompt_oirl.llms import Conversation, Decoding, Generation
 from prompt_oirl.llms.chat import encode
 
 
@@ -28,23 +28,22 @@ class VllmLLM:
         self._max_seq_len = max_seq_len
 
     def generate(
-        self,
-        conversations: Sequence[Conversation],
-        *,
-        max_new_tokens: int | None,
-        temperature: float,
-        top_p: float,
-        seeds: Sequence[int],
+        self, conversations: Sequence[Conversation], *, decoding: Decoding, seeds: Sequence[int]
     ) -> list[Generation]:
         """Answer every conversation. Question and answer share `max_seq_len` tokens."""
         rows = [encode(self._engine.get_tokenizer(), c) for c in conversations]
-        room = [min(self._max_seq_len - len(row), max_new_tokens or self._max_seq_len) for row in rows]
+        room = [
+            min(self._max_seq_len - len(row), decoding.max_new_tokens or self._max_seq_len) for row in rows
+        ]
         asked = [i for i, left in enumerate(room) if left > 0]
         outputs = self._engine.generate(
             [{"prompt_token_ids": rows[i]} for i in asked],
             [
                 self._parameters(
-                    temperature=temperature, top_p=top_p, max_tokens=room[i], seed=seeds[i] % 2**31
+                    temperature=decoding.temperature,
+                    top_p=decoding.top_p,
+                    max_tokens=room[i],
+                    seed=seeds[i] % 2**31,
                 )
                 for i in asked
             ],

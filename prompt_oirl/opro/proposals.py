@@ -12,7 +12,7 @@ from typing import Literal
 
 from prompt_oirl.data.log_store import cut_torn_line
 from prompt_oirl.io.files import InputError, read_jsonl
-from prompt_oirl.llms import LLM, Generation, item_seed
+from prompt_oirl.llms import LLM, Decoding, Generation, item_seed
 from prompt_oirl.llms.budget import Budget
 from prompt_oirl.llms.options import ModelOptions
 from prompt_oirl.opro.candidates import MAX_OUTPUT
@@ -105,9 +105,7 @@ class Proposer:
                 raise BudgetSpent(f"the optimizer's {self._budget.why_stopped()}")
             answers = self._llm.generate(
                 [[{"role": "user", "content": meta_prompt}] for _ in batch],
-                max_new_tokens=self._max_new_tokens,
-                temperature=temperature,
-                top_p=1.0,
+                decoding=Decoding(temperature, 1.0, self._max_new_tokens),
                 seeds=[item_seed(self._seed, self.name, digest, step, i, attempt) for i in batch],
             )
             got = [(i, answer) for i, answer in zip(batch, answers) if answer.finish_reason != "error"]

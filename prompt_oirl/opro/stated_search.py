@@ -6,7 +6,7 @@ import random
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 
-from prompt_oirl.llms import Conversation, Generation, item_seed
+from prompt_oirl.llms import Conversation, Decoding, Generation, item_seed
 
 
 class StatedSearch(ABC):
@@ -17,20 +17,14 @@ class StatedSearch(ABC):
     batch_size = 64
 
     def generate(
-        self,
-        conversations: Sequence[Conversation],
-        *,
-        max_new_tokens: int | None,
-        temperature: float,
-        top_p: float,
-        seeds: Sequence[int],
+        self, conversations: Sequence[Conversation], *, decoding: Decoding, seeds: Sequence[int]
     ) -> list[Generation]:
         """Answers as `LLM.generate`; temperature 0 gives the same for every seed."""
         answers = []
         for conversation, seed in zip(conversations, seeds):
             text = conversation[-1]["content"]
-            rng = random.Random(item_seed(self.name, text, seed if temperature > 0 else 0))
-            answers.append(Generation(self.answer(text, temperature, rng), "stop", 0, 0))
+            rng = random.Random(item_seed(self.name, text, seed if decoding.temperature > 0 else 0))
+            answers.append(Generation(self.answer(text, decoding.temperature, rng), "stop", 0, 0))
         return answers
 
     @abstractmethod
