@@ -247,14 +247,6 @@ class OpenAIEmbedder:
 # --- the store: embeddings/<llm>/<dataset>/ ------------------------------------------------------------
 
 
-def encode_distinct(embedder: Embedder, texts: Sequence[str]) -> np.ndarray:
-    """Encode each distinct text once; float32 (len(texts), d)."""
-    distinct = list(dict.fromkeys(texts))
-    row = {text: i for i, text in enumerate(distinct)}
-    vectors = embedder.encode(distinct)
-    return vectors if len(distinct) == len(texts) else vectors[[row[text] for text in texts]]
-
-
 def save_embeddings(folder: Path, arrays: dict[str, np.ndarray], info: EmbedderInfo) -> list[Path]:
     """Write `<name>.npy` for each array, then `embedder.json` naming embedder, shapes and hashes."""
     files = {}
