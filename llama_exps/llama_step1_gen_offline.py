@@ -109,7 +109,11 @@ def generate(args: Args, name: str, files: LogFiles, rank: int, world: int) -> N
         dist.barrier()  # everyone has read the log before anyone writes
     failures: Counter[str] = Counter()
     if mine := [item for i, item in pending if i % world == rank]:
-        bar: dict[str, Any] = {"desc": f"{name} {args.dataset_eval}", "disable": rank > 0 or None, "smoothing": 0.05}
+        bar: dict[str, Any] = {
+            "desc": f"{name} {args.dataset_eval}",
+            "disable": rank > 0 or None,
+            "smoothing": 0.05,
+        }
         failures = generation.answer_items(mine, args.load(), settings, budget, files.part(rank), **bar)
     if world > 1:
         dist.barrier()

@@ -89,7 +89,8 @@ def main(args: Args) -> None:
                 outputs.append(folder / name)
         manifest.finish(outputs)
         print(
-            f"{dataset}: {len(names.texts):,} distinct questions and {len(names.prompts)} prompts embedded with "
+            f"{dataset}: {len(names.texts):,} distinct questions and {len(names.prompts)} prompts embedded "
+            "with "
             f"{embedder.info.name}"
         )
 
@@ -110,7 +111,8 @@ def subset_rows(names: Names, train_labels: np.ndarray) -> Iterator[dict[str, An
 
 
 def embed(embedder: embedders.Embedder, names: Names, assignments: int, cache: Path) -> dict[str, np.ndarray]:
-    """Each distinct text once. A fitted embedder gets one set of vectors per split, made from its training rows."""
+    """Each distinct text once. A fitted embedder gets one set of vectors per split, made from its training
+    rows."""
     prompts = [p.text for p in names.prompts]
     arrays = {"surface": surface_features(names.texts)}
     if not embedder.info.fitted:

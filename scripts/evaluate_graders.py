@@ -1,11 +1,12 @@
 """How often do the graders err? Draw released answers to be labelled by reading, then score both graders.
 
-    python scripts/evaluate_graders.py --draw sheet.jsonl      # 300 answers with question and gold, no verdict
+    python scripts/evaluate_graders.py --draw sheet.jsonl   # 300 answers with question and gold, no verdict
     python scripts/evaluate_graders.py                         # score data/grader_labels.csv
 
-The draw (fixed seed) takes 120 of all stored answers uniformly and 180 of those on which the graders disagreed when
-it was made, so errors are weighted back to all answers by stratum. Half of it, chosen by a seed, was for improving
-the strict grader; the figures are those of the other half. Only ids and labels are committed, never texts.
+The draw (fixed seed) takes 120 of all stored answers uniformly and 180 of those on which the graders
+disagreed when it was made, so errors are weighted back to all answers by stratum. Half of it, chosen by a
+seed, was for improving the strict grader; the figures are those of the other half. Only ids and labels are
+committed, never texts.
 """
 
 from __future__ import annotations
@@ -54,7 +55,8 @@ def main(args: Args) -> None:
     write_csv(args.out, rows, COLUMNS)
     for row in rows:
         print(
-            f"{row['half']:12} {row['grader']:9} {row['error_rate']:.2%} [{row['ci_low']:.2%}, {row['ci_high']:.2%}] of answers, n = {row['n']}"
+            f"{row['half']:12} {row['grader']:9} {row['error_rate']:.2%} [{row['ci_low']:.2%}, "
+            f"{row['ci_high']:.2%}] of answers, n = {row['n']}"
         )
 
 

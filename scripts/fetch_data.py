@@ -3,12 +3,12 @@
     python scripts/fetch_data.py
     python scripts/fetch_data.py --datasets gsm8k,mawps
     python scripts/fetch_data.py --datasets aqua,bbh,mmlu,multiarith    # tasks of OPRO (9 MB)
-    python scripts/fetch_data.py --mirror /media/mirror     # no network: copies DIR/Prompt-OIRL/..., DIR/SVAMP/...
+    python scripts/fetch_data.py --mirror /media/mirror     # no network: copies from DIR/Prompt-OIRL/...
     python scripts/fetch_data.py --root /scratch/run --jobs 2
     python scripts/fetch_data.py --datasets hh              # A-LoL's; says what else to put where
 
-What already lies there is checked and kept, so the same command goes on after an interruption. The files, their
-licences and their hashes are listed in data/sources.toml.
+What already lies there is checked and kept, so the same command goes on after an interruption. The files,
+their licences and their hashes are listed in data/sources.toml.
 """
 
 from __future__ import annotations
@@ -28,10 +28,11 @@ class Args:
     root: Path = REPO_ROOT
     """the files go to data/fetched/ below this folder"""
     mirror: Path | None = None
-    """copy from this folder instead of downloading; default: the environment variable PROMPT_OIRL_MIRROR, if set"""
+    """copy from this folder instead of downloading; default: the environment variable PROMPT_OIRL_MIRROR, if
+    set"""
     datasets: str = "all"
-    """all (those of the released logs), or a comma list of gsm8k, svamp, mawps, OPRO's aqua, bbh, mmlu, multiarith, and
-    A-LoL's hh, comet, reddit, wow, faithdial"""
+    """all (those of the released logs), or a comma list of gsm8k, svamp, mawps, OPRO's aqua, bbh, mmlu,
+    multiarith, and A-LoL's hh, comet, reddit, wow, faithdial"""
     jobs: int = 8
     """files fetched at the same time"""
 
@@ -65,7 +66,8 @@ def main(args: Args) -> None:
         f"{s.repository} {s.licence} (c) {s.copyright}" for s in sources if s.repository in used
     )
     print(
-        f"{len(files)} files, {sum(file.size for file in files) / 1e6:.1f} MB in {folder}: {fetched} fetched, "
+        f"{len(files)} files, {sum(file.size for file in files) / 1e6:.1f} MB in {folder}: {fetched} "
+        "fetched, "
         f"{len(files) - fetched} already there; licences: {', '.join(owners)}; notes in data/README.md"
     )
 

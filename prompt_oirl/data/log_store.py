@@ -1,7 +1,8 @@
-"""The files of a log in the making: part files that ranks append to, merged by key into one log with its labels.
+"""The files of a log in the making: part files that ranks append to, merged by key into one log with its
+labels.
 
-Every rank appends finished rows to a part file of its own, so a kill loses the batch in flight and nothing else.
-Merging goes by item key: no row is ever doubled.
+Every rank appends finished rows to a part file of its own, so a kill loses the batch in flight and nothing
+else. Merging goes by item key: no row is ever doubled.
 """
 
 from __future__ import annotations
@@ -130,7 +131,8 @@ def cut_torn_line(path: Path) -> None:
 
 
 def merge(files: LogFiles, order: Sequence[Key]) -> list[Interaction]:
-    """Write merged log and labels.csv from all parts, each key once, in the order given; then drop the parts."""
+    """Write merged log and labels.csv from all parts, each key once, in the order given; then drop the
+    parts."""
     by_key: dict[Key, Interaction] = {}
     for row in files.rows():
         by_key.setdefault(row_key(row), row)

@@ -21,7 +21,8 @@ from prompt_oirl.data.log_store import MERGED
 from prompt_oirl.data.prompts import Prompt
 from prompt_oirl.data.questions import FETCH, Question, load_questions
 from prompt_oirl.grading import numbers
-from prompt_oirl.io.files import InputError, Paths, load_array, read_lines, require, write_array, write_csv
+from prompt_oirl.io.arrays import load_array
+from prompt_oirl.io.files import InputError, Paths, read_lines, require, write_array, write_csv
 
 LLM = "llama2"
 REMEDY = f"delete the file and {FETCH}"
@@ -163,7 +164,8 @@ def replay(columns: Sequence[ReleasedColumn], questions: Sequence[Question]) -> 
         agree = int((verdicts == column.labels).sum())
         if agree < 0.99 * len(verdicts):
             raise InputError(
-                f"{column.source}: regrading the stored answers agrees with {agree} of {len(verdicts)} labels, "
+                f"{column.source}: regrading the stored answers agrees with {agree} of {len(verdicts)} "
+                "labels, "
                 "so these are not the answers to these questions (swapped dataset or rows out of order); "
                 f"{REMEDY}"
             )
@@ -203,7 +205,8 @@ def to_interactions(
 def read_critic_scores(
     dataset: str, prompts: Sequence[Prompt], n_test: int, paths: Paths
 ) -> tuple[np.ndarray, np.ndarray]:
-    """LLaMA-2's self-critique: verdicts bool (n_test, P) and confidences float64 (n_test, P), file i = prompt i.
+    """LLaMA-2's self-critique: verdicts bool (n_test, P) and confidences float64 (n_test, P), file i = prompt
+    i.
 
     Confidences keep their released precision: LMSC picks by ties among them.
     """

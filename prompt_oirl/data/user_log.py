@@ -1,8 +1,9 @@
 """The user's own log: who asked what with which prompt, and was the answer right.
 
 `read_log` takes a DataFrame or a CSV, JSONL or Parquet file with one row per answer and the columns question,
-prompt and correct (0 to 1), and optionally answer, cost, group, llm, sample, split and prompt_id. Other columns
-are left alone, so the logs of step 1 are read as well. What cannot be used is refused in one sentence.
+prompt and correct (0 to 1), and optionally answer, cost, group, llm, sample, split and prompt_id. Other
+columns are left alone, so the logs of step 1 are read as well. What cannot be used is refused in one
+sentence.
 """
 
 from __future__ import annotations
@@ -71,7 +72,8 @@ class PromptLog:
 
     @cached_property
     def groups(self) -> np.ndarray:
-        """Group of each question, int64 (questions,): near-duplicates, and what the log itself puts together."""
+        """Group of each question, int64 (questions,): near-duplicates, and what the log itself puts
+        together."""
         if self.known_groups is not None:
             return self.known_groups
         similar = cluster_texts(self.questions)
@@ -200,7 +202,8 @@ def _one_llm(frame: pd.DataFrame, source: str, llm: str | None) -> tuple[pd.Data
             ", ..." if len(names) > 6 else ""
         )
         raise InputError(
-            f"{source}: answers of {len(names)} LLMs ({shown}) are never pooled: choose one with --llm, or filter the log"
+            f"{source}: answers of {len(names)} LLMs ({shown}) are never pooled: choose one with --llm, or "
+            "filter the log"
         )
     if llm is not None and llm not in names:
         raise InputError(f"{source}: no row of llm {llm!r}; there are {', '.join(names[:6])}")
@@ -235,7 +238,8 @@ def _samples(
             keep.append(i)
         elif correct[i] != correct[j]:
             raise InputError(
-                f"{where}{frame.index[i]}: the same question, prompt and sample as row {frame.index[j]} with another verdict; "
+                f"{where}{frame.index[i]}: the same question, prompt and sample as row {frame.index[j]} "
+                "with another verdict; "
                 "number repeats 0, 1, 2, or drop the column sample"
             )
     if len(keep) < len(cell):

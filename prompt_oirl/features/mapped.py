@@ -10,7 +10,8 @@ BLOCK = 2**16  # questions that are held in memory at a time where features lie 
 
 
 class MappedQuestions:
-    """Feature rows float32 (n, d) of questions that stay in memory-mapped files until a block of them is read.
+    """Feature rows float32 (n, d) of questions that stay in memory-mapped files until a block of them is
+    read.
 
     `parts` are arrays (texts, d_i) that stand side by side, `rows` (n,) the texts meant. Slicing and indexing
     give plain arrays; so does `np.asarray`, of everything.

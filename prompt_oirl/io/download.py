@@ -128,7 +128,8 @@ def fetch(
     timeout: float = 30.0,
     pauses: Sequence[float] = (1.0, 2.0, 4.0),
 ) -> int:
-    """Put every file at destination/<file.place>, downloaded or copied from `mirror`; return how many were new.
+    """Put every file at destination/<file.place>, downloaded or copied from `mirror`; return how many were
+    new.
 
     A file that lies there with the right sha256 is left alone. `timeout` is the longest silence of the server
     in seconds; lost connections, HTTP 429 and 5xx are tried again after each of `pauses`. What fails for good

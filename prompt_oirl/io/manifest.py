@@ -27,9 +27,9 @@ def code_version(*modules: str) -> str:
 
     Parameters
     ----------
-    modules : dotted names such as "prompt_oirl.pipeline.fits", default the running script. Their sources count, and
-        those of every module of this package that they import, directly or indirectly, inside functions too. A
-        script that imports none of them (a test runner, say) counts as needing all.
+    modules : dotted names such as "prompt_oirl.pipeline.fits", default the running script. Their sources
+        count, and those of every module of this package that they import, directly or indirectly, inside
+        functions too. A script that imports none of them (a test runner, say) counts as needing all.
 
     Returns: 16 hexadecimal digits.
     """
@@ -55,12 +55,14 @@ def _version_of(*sources: Path) -> str:
 
 @lru_cache(maxsize=1)
 def package_code_version() -> str:
-    """Hash of all sources of this package, 16 hexadecimal digits: equal where two installations are the same."""
+    """Hash of all sources of this package, 16 hexadecimal digits: equal where two installations are the
+    same."""
     return _hash_sources(PACKAGE.rglob("*.py"))
 
 
 def _imported_names(path: Path) -> set[str]:
-    """Dotted names that a source imports from this package; of `from x import y` also x.y, which may be a module."""
+    """Dotted names that a source imports from this package; of `from x import y` also x.y, which may be a
+    module."""
     names = set()
     for node in ast.walk(ast.parse(path.read_bytes())):
         if isinstance(node, ast.Import):
@@ -173,7 +175,8 @@ def run_step(main: Callable[[Any], None], arguments: type) -> None:
 
 
 def run_reporting(work: Callable[[], None], other_place: str, after_stop: str) -> None:
-    """Run `work`; what the user can mend is one line on stderr and exit 1, Ctrl-C exit 130, no trace of the code."""
+    """Run `work`; what the user can mend is one line on stderr and exit 1, Ctrl-C exit 130, no trace of the
+    code."""
     try:
         work()
     except InputError as error:
@@ -184,7 +187,8 @@ def run_reporting(work: Callable[[], None], other_place: str, after_stop: str) -
         raise SystemExit(128 + signal.SIGPIPE) from None
     except OSError as error:
         print(
-            f"error: {error.filename or 'a file'}: {error.strerror or error}; mend the path or its permissions, free some space, "
+            f"error: {error.filename or 'a file'}: {error.strerror or error}; mend the path or its "
+            "permissions, free some space, "
             f"or {other_place}",
             file=sys.stderr,
         )

@@ -1,7 +1,8 @@
 """Language models behind one call: conversations in, texts with token counts out.
 
 `transformers` runs a local model (also Meta's original checkpoint folder), `openai` any OpenAI-compatible
-server, `vllm` the vLLM engine, `scripted` answers from a function for tests. All take one seed per conversation.
+server, `vllm` the vLLM engine, `scripted` answers from a function for tests. All take one seed per
+conversation.
 """
 
 from __future__ import annotations
@@ -20,8 +21,8 @@ Conversation = list[dict[str, str]]  # [{"role": "system" | "user" | "assistant"
 
 @dataclass(frozen=True)
 class Generation:
-    """One answer. `finish_reason` is stop, length (cut by the token limit), content_filter, or error: then `text`
-    is the reason why there is no answer."""
+    """One answer. `finish_reason` is stop, length (cut by the token limit), content_filter, or error: then
+    `text` is the reason why there is no answer."""
 
     text: str
     finish_reason: str
@@ -75,4 +76,5 @@ class LLM(Protocol):
     def generate(
         self, conversations: Sequence[Conversation], *, decoding: Decoding, seeds: Sequence[int]
     ) -> list[Generation]:
-        """Answer every conversation; a text depends on its own seed (`decoding.seed` is not used), not on others."""
+        """Answer every conversation; a text depends on its own seed (`decoding.seed` is not used), not on
+        others."""

@@ -1,7 +1,7 @@
 """Making an interaction log (step 1): which answers are pending, asking for them, grading and appending.
 
-Work is shared out by an item's place in the full list, never by what is left, so a run may be resumed with any
-number of ranks. Rows are flushed after each batch. The files are those of `data/log_store.py`.
+Work is shared out by an item's place in the full list, never by what is left, so a run may be resumed with
+any number of ranks. Rows are flushed after each batch. The files are those of `data/log_store.py`.
 """
 
 from __future__ import annotations
@@ -79,7 +79,8 @@ def all_items(questions: Sequence[Question], prompts: Sequence[Prompt], samples:
 
 
 def check_log(rows: Iterable[Interaction], settings: LogSettings, items: Iterable[Item], where: Path) -> None:
-    """Refuse to add to a log of another decoding or grader, or one that knows a question or prompt otherwise."""
+    """Refuse to add to a log of another decoding or grader, or one that knows a question or prompt
+    otherwise."""
     questions = {item.question.id: item.question for item in items}
     prompts = {item.prompt.id: item.prompt for item in items}
     wanted = settings.decoding, settings.grader
@@ -114,8 +115,8 @@ def answer_items(
 ) -> Counter[str]:
     """Ask for every item, batch by batch, appending rows to a part file of the log.
 
-    Items are asked prompt by prompt, longest questions first: a batch then holds questions of about one length,
-    and answers too. Stops cleanly when the budget is spent, and when nothing but failures comes back.
+    Items are asked prompt by prompt, longest questions first: a batch then holds questions of about one
+    length, and answers too. Stops cleanly when the budget is spent, and when nothing but failures comes back.
 
     Parameters
     ----------

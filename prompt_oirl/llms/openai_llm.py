@@ -76,7 +76,8 @@ class OpenAILLM:
             text, reason, usage = choice.message.content, choice.finish_reason, answer.usage
         except (AuthenticationError, NotFoundError, PermissionDeniedError) as error:  # a retry would not help
             raise InputError(
-                f"{self._client.base_url} refused: HTTP {error.status_code}; check OPENAI_API_KEY, --model and "
+                f"{self._client.base_url} refused: HTTP {error.status_code}; check OPENAI_API_KEY, --model "
+                "and "
                 "--base_url"
             ) from None
         except APIStatusError as error:

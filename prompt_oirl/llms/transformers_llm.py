@@ -45,7 +45,8 @@ class TransformersLLM:
         self.tokenizer.padding_side = "left"
         self.model.eval().to(self.device)
         if self.device == "cpu":
-            # One new token at a time is no work for the fused kernel, which is slower there than plain products.
+            # One new token at a time is no work for the fused kernel, which is slower there than plain
+            # products.
             self.model.set_attn_implementation("eager")
         longest = getattr(self.model.config.get_text_config(), "max_position_embeddings", None)
         self.max_seq_len = min(max_seq_len, longest or max_seq_len)
@@ -63,7 +64,8 @@ class TransformersLLM:
         return llm
 
     def _bytes_per_row(self) -> int:
-        """GPU memory of one conversation of full length: keys and values of all layers, and the logits' copies."""
+        """GPU memory of one conversation of full length: keys and values of all layers, and the logits'
+        copies."""
         config = self.model.config.get_text_config()
         heads = getattr(config, "num_key_value_heads", None) or config.num_attention_heads
         size = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
@@ -133,8 +135,8 @@ class TransformersLLM:
             eos_token_id=ends,
             disable_compile=True,
         )
-        # Growing a cache copies all of it at every token; one of fixed size suits any model that can be compiled.
-        # Compiling itself would take longer than a batch of yet another width lives.
+        # Growing a cache copies all of it at every token; one of fixed size suits any model that can be
+        # compiled. Compiling itself would take longer than a batch of yet another width lives.
         cache = None
         if getattr(self.model, "_can_compile_fullgraph", False):
             cache = StaticCache(config=self.model.config, max_cache_len=width + max(room))

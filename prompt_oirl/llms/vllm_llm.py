@@ -10,8 +10,8 @@ from prompt_oirl.llms.chat import encode
 
 
 class VllmLLM:
-    """Continuous batching by the engine. Each request has its own seed, so texts follow vLLM's noise, not ours:
-    give such a log an --llm name of its own."""
+    """Continuous batching by the engine. Each request has its own seed, so texts follow vLLM's noise, not
+    ours: give such a log an --llm name of its own."""
 
     batch_size = 1024  # the engine schedules within what it is handed
 

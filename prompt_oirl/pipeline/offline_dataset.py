@@ -1,7 +1,7 @@
 """One LLM's log of one dataset as steps 2 and 3 leave it: labels, features, clusters, folds.
 
-Step 2 writes the questions, names, clusters, folds and label matrices; step 3 the settings and the embeddings.
-`load` checks that all of it belongs together.
+Step 2 writes the questions, names, clusters, folds and label matrices; step 3 the settings and the
+embeddings. `load` checks that all of it belongs together.
 """
 
 from __future__ import annotations
@@ -16,7 +16,8 @@ from prompt_oirl.data.prompts import Prompt
 from prompt_oirl.features.embedders import EmbedderInfo, load_embeddings
 from prompt_oirl.features.mapped import MappedQuestions
 from prompt_oirl.features.prompt_axes import prompt_features
-from prompt_oirl.io.files import InputError, Paths, load_array, read_csv, read_json, read_jsonl, require
+from prompt_oirl.io.arrays import load_array
+from prompt_oirl.io.files import InputError, Paths, read_csv, read_json, read_jsonl, require
 from prompt_oirl.io.manifest import check_finished
 from prompt_oirl.stats import splits
 from prompt_oirl.voting.votes import VoteTable
@@ -110,7 +111,8 @@ def load_names(llm: str, dataset: str, paths: Paths) -> Names:
         folds = {c: np.array([int(r[c]) for r in rows]) for c in (rows[0] if rows else {}) if c != "cluster"}
     except (KeyError, ValueError, TypeError) as error:
         raise InputError(
-            f"{folder}: {dataset}_questions.jsonl, _clusters.csv or _folds.csv is damaged ({error!r}); {STEP2}"
+            f"{folder}: {dataset}_questions.jsonl, _clusters.csv or _folds.csv is damaged ({error!r}); "
+            f"{STEP2}"
         ) from error
     if len(clusters) != len(texts) or len(rows) != clusters.max(initial=-1) + 1:
         raise InputError(
@@ -141,7 +143,8 @@ def load_labels(names: Names, paths: Paths) -> tuple[np.ndarray, np.ndarray]:
 
 @dataclass(frozen=True)
 class OfflineDataset:
-    """Everything a fit or an evaluation needs. Label matrices are float32 (rows, prompts), NaN if never asked.
+    """Everything a fit or an evaluation needs. Label matrices are float32 (rows, prompts), NaN if never
+    asked.
 
     `votes` are the parsed answers to the test rows, None if the log holds no texts.
     """

@@ -1,6 +1,7 @@
 """The arrays of the published steps 2 and 3, byte for byte under their published names.
 
-Nothing in this project reads them; they let old scripts run on and prove that the labels are the published ones.
+Nothing in this project reads them; they let old scripts run on and prove that the labels are the published
+ones.
 """
 
 from __future__ import annotations

@@ -11,7 +11,8 @@ from typing import Any
 import numpy as np
 
 from prompt_oirl.data import interactions
-from prompt_oirl.data.interactions import Interaction, LabelTable
+from prompt_oirl.data.interactions import Interaction
+from prompt_oirl.data.label_table import LabelTable, LabelTableBuilder
 from prompt_oirl.data.near_duplicates import cluster_texts, in_order_of_appearance
 from prompt_oirl.data.prompts import Prompt
 from prompt_oirl.io.files import InputError, Paths, write_array, write_csv, write_json, write_jsonl
@@ -43,7 +44,7 @@ def reorganise(
         "train": {p.id for p in prompts if p.role == "train"},
         "test": {p.id for p in prompts if p.role != "unseen"},
     }
-    making = {split: interactions.TableInTheMaking(str(log)) for split in takes}
+    making = {split: LabelTableBuilder(str(log)) for split in takes}
     characters = answers = 0
     for row in rows:
         if row.answer is not None:
@@ -94,7 +95,8 @@ def reorganise(
     )
     print(
         f"{dataset}: {n_train:,} training and {report['test_rows']:,} test rows, {len(distinct):,} distinct "
-        f"questions in {report['clusters']:,} clusters; {report['test_rows_seen_in_train']:,} test rows stand in "
+        f"questions in {report['clusters']:,} clusters; {report['test_rows_seen_in_train']:,} test rows "
+        "stand in "
         f"train word for word, {report['test_rows_with_cluster_in_train']:,} as a near-duplicate"
     )
     if report["clusters"] < 2 * splits.HEADLINE_FOLDS:
@@ -150,7 +152,8 @@ def check_questions(train: LabelTable, test: LabelTable, log: Path) -> None:
 def write_votes(
     folder: Path, dataset: str, rows: Iterable[Interaction], table: LabelTable, prompts: Sequence[Prompt]
 ) -> list[Path]:
-    """Write the parsed answers to the test rows, read as the log's grader does; nothing if there are no texts."""
+    """Write the parsed answers to the test rows, read as the log's grader does; nothing if there are no
+    texts."""
     paths = [folder / f"{dataset}_test_votes.npy", folder / f"{dataset}_test_votes_right.npy"]
     answered = (row for row in rows if row.split == "test" and row.answer is not None)
     first = next(answered, None)

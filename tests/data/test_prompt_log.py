@@ -160,20 +160,32 @@ BAD: dict[str, tuple[pd.DataFrame, str]] = {
     "no column": (frame().drop(columns="correct"), "column correct is missing"),
     "no rows": (frame().iloc[:0], "no row with a verdict"),
     "no verdict": (frame(correct=""), "no row with a verdict"),
-    "two columns": (pd.DataFrame([[1, 2, 3, 4]], columns=["question", "prompt", "correct", "correct "]), "two columns are called correct"),
-    "verdict is text": (frame(correct=[1, 0, "maybe", 1, 1]), "row 2: correct is 'maybe', expected a number from 0 to 1"),
+    "two columns": (
+        pd.DataFrame([[1, 2, 3, 4]], columns=["question", "prompt", "correct", "correct "]),
+        "two columns are called correct",
+    ),
+    "verdict is text": (
+        frame(correct=[1, 0, "maybe", 1, 1]),
+        "row 2: correct is 'maybe', expected a number from 0 to 1",
+    ),
     "verdict above 1": (frame(correct=[1, 0, 1, 1, 100]), "row 4: correct is 100"),
     "verdict below 0": (frame(correct=[1, 0, 1, 1, -1]), "row 4: correct is -1"),
     "verdict infinite": (frame(correct=[1, 0, 1, 1, float("inf")]), "row 4: correct is inf"),
     "empty question": (frame(question=["a", " ", "b", "c", "d"]), "row 1: the question is empty"),
     "question is a number": (frame(question=["a", "b", "c", "d", 5]), "row 4: question is 5, expected text"),
-    "prompt is a list": (frame(prompt=["a", "b", "c", "d", ["e"]]), r"row 4: prompt is \['e'\], expected text"),
-    "half a surrogate": (frame(question=["a", "b", "\ud800", "d", "e"]), "row 2: the question holds half of a surrogate pair"),
+    "prompt is a list": (
+        frame(prompt=["a", "b", "c", "d", ["e"]]),
+        r"row 4: prompt is \['e'\], expected text",
+    ),
+    "half a surrogate": (
+        frame(question=["a", "b", "\ud800", "d", "e"]),
+        "row 2: the question holds half of a surrogate pair",
+    ),
     "negative cost": (frame(cost=[1, 1, 1, 1, -2]), "row 4: cost is -2"),
     "cost is text": (frame(cost=["1", "1", "1", "cheap", ""]), "row 3: cost is 'cheap'"),
     "sample is half": (frame(sample=[0, 0, 0.5, 0, 0]), "row 2: sample is not a whole number"),
     "sample is missing": (frame(sample=["0", "", "0", "0", "0"]), "row 1: sample is not a whole number"),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("name", BAD)
@@ -226,7 +238,8 @@ BAD_FILES: dict[str, tuple[str, bytes, str]] = {
     ),
     "an llm and none": (
         "log.jsonl",
-        b'{"question": "a", "prompt": "A", "correct": 1, "llm": null}\n{"question": "a", "prompt": "A", "correct": 1, "llm": "x"}\n',
+        b'{"question": "a", "prompt": "A", "correct": 1, "llm": null}\n'
+        b'{"question": "a", "prompt": "A", "correct": 1, "llm": "x"}\n',
         "answers of 2 LLMs (no name, x)",
     ),
     "row of a csv": ("log.csv", b"question,prompt,correct\na,A,1\nb,A,2\n", "log.csv:3: correct is '2'"),

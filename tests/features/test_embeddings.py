@@ -427,7 +427,8 @@ def read_store(folder: Path) -> tuple[list[np.ndarray], EmbedderInfo]:
 
 
 def place(folder: Path, write: Callable[[Path], object], known: bool = True) -> Path:
-    """Replace questions.npy; with `known` its hash stands in the manifest, so only the content can be wrong."""
+    """Replace questions.npy; with `known` its hash stands in the manifest, so only the content can be
+    wrong."""
     path = folder / "questions.npy"
     path.unlink()
     write(path)
@@ -518,10 +519,19 @@ def npy(header: bytes, body: bytes = b"\0" * 48) -> bytes:
         npy(b"{'descr': __import__('os'), 'fortran_order': False, 'shape': (4, 3), }"),
     ],
     ids=[
-        "empty", "magic only", "cut header", "unknown version", "no zip", "csv", "negative shape", "1.2 PB",
-        "overflowing shape", "no order", "code",
+        "empty",
+        "magic only",
+        "cut header",
+        "unknown version",
+        "no zip",
+        "csv",
+        "negative shape",
+        "1.2 PB",
+        "overflowing shape",
+        "no order",
+        "code",
     ],
-)  # fmt: skip
+)
 def test_a_file_that_is_no_array_is_refused(store: Path, content: bytes) -> None:
     path = place(store, lambda p: p.write_bytes(content))
     refused(lambda: read_store(store), str(path), STEP3)

@@ -39,7 +39,8 @@ import json, sys
 from pathlib import Path
 from prompt_oirl.io.files import InputError
 from prompt_oirl.io.download import SourceFile, fetch
-files, destination, options = [SourceFile(**f) for f in json.loads(sys.argv[1])], sys.argv[2], json.loads(sys.argv[3])
+files, destination = [SourceFile(**f) for f in json.loads(sys.argv[1])], sys.argv[2]
+options = json.loads(sys.argv[3])
 if "mirror" in options:
     options["mirror"] = Path(options["mirror"])
 if "file_limit" in options:
@@ -588,8 +589,15 @@ def test_the_list_is_complete_and_pinned() -> None:
     files = [file for source in sources for file in source.files]
     assert len({file.place for file in files}) == len(files) == 286
     assert Counter(file.dataset for file in files) == {
-        "gsm8k": 73, "svamp": 59, "mawps": 65, "aqua": 1, "bbh": 27, "mmlu": 57, "multiarith": 1, "hh": 3,
-    }  # fmt: skip
+        "gsm8k": 73,
+        "svamp": 59,
+        "mawps": 65,
+        "aqua": 1,
+        "bbh": 27,
+        "mmlu": 57,
+        "multiarith": 1,
+        "hh": 3,
+    }
     assert all(re.fullmatch(r"[0-9a-f]{40}", file.commit) for file in files)
     assert all(re.fullmatch(r"[0-9a-f]{64}", file.sha256) for file in files)
     assert all(

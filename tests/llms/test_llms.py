@@ -29,7 +29,8 @@ from prompt_oirl.llms.transformers_llm import TransformersLLM
 
 
 def meta_forward(state: dict[str, torch.Tensor], tokens: torch.Tensor) -> torch.Tensor:
-    """LLaMA as Meta defines it, rotating neighbouring pairs as complex numbers: logits (length, vocabulary)."""
+    """LLaMA as Meta defines it, rotating neighbouring pairs as complex numbers: logits (length,
+    vocabulary)."""
     dim, heads = META_SIZE["dim"], META_SIZE["n_heads"]
     size, length = dim // heads, len(tokens)
     angles = torch.outer(torch.arange(length).float(), 1 / 10000 ** (torch.arange(0, size, 2).float() / size))
@@ -46,9 +47,20 @@ def meta_forward(state: dict[str, torch.Tensor], tokens: torch.Tensor) -> torch.
     x = state["tok_embeddings.weight"][tokens]
     mask = torch.full((length, length), float("-inf")).triu(1)
     for layer in range(META_SIZE["n_layers"]):
-        w = {name: state[f"layers.{layer}.{name}.weight"] for name in (
-            "attention.wq", "attention.wk", "attention.wv", "attention.wo", "feed_forward.w1", "feed_forward.w2", "feed_forward.w3",
-            "attention_norm", "ffn_norm")}  # fmt: skip
+        w = {
+            name: state[f"layers.{layer}.{name}.weight"]
+            for name in (
+                "attention.wq",
+                "attention.wk",
+                "attention.wv",
+                "attention.wo",
+                "feed_forward.w1",
+                "feed_forward.w2",
+                "feed_forward.w3",
+                "attention_norm",
+                "ffn_norm",
+            )
+        }
         h = norm(x, w["attention_norm"])
         q, k = rotate(h @ w["attention.wq"].T), rotate(h @ w["attention.wk"].T)
         v = (h @ w["attention.wv"].T).view(length, heads, size)

@@ -162,7 +162,8 @@ def texts(root: Path) -> dict[tuple[str, str, int], str]:
 
 
 def kill_everything_with(argument: str) -> None:
-    """SIGKILL torchrun and its workers, which are sessions of their own, by what stands on their command line."""
+    """SIGKILL torchrun and its workers, which are sessions of their own, by what stands on their command
+    line."""
     for path in Path("/proc").glob("[0-9]*/cmdline"):
         with contextlib.suppress(OSError):
             if argument.encode() in path.read_bytes() and int(path.parent.name) != os.getpid():
@@ -173,7 +174,8 @@ def kill_everything_with(argument: str) -> None:
 def test_killed_runs_go_on_with_another_number_of_processes(
     kills: int, tmp_path: Path, toy_questions: Path, meta_state, sentencepiece_model
 ) -> None:
-    """Killed at random moments, seeded, between the first rows of a run and the last; N changes every time."""
+    """Killed at random moments, seeded, between the first rows of a run and the last; N changes every
+    time."""
     model = tmp_path / "model"
     model.mkdir()
     write_meta_folder(model, meta_state, 1, sentencepiece_model)
@@ -182,9 +184,12 @@ def test_killed_runs_go_on_with_another_number_of_processes(
     def start(root: str, processes: int) -> subprocess.Popen[bytes]:
         return subprocess.Popen(
             command(tmp_path / root, model, toy_questions, processes, *samples),
-            cwd=REPO_ROOT / "llama_exps", env=ENVIRONMENT, start_new_session=True,
-            stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
-        )  # fmt: skip
+            cwd=REPO_ROOT / "llama_exps",
+            env=ENVIRONMENT,
+            start_new_session=True,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        )
 
     assert start("whole", 1).wait() == 0
     whole = texts(tmp_path / "whole")

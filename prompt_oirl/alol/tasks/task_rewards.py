@@ -17,10 +17,10 @@ from tqdm import tqdm
 
 from prompt_oirl.alol.rewards.scorers import Score
 from prompt_oirl.alol.rows import FINAL, Row
+from prompt_oirl.io.arrays import load_array
 from prompt_oirl.io.files import (
     InputError,
     content_key,
-    load_array,
     read_json,
     sha256_texts,
     write_array,
