@@ -133,8 +133,8 @@ def chosen_questions(args: Args) -> list[questions.Question]:
         asked = questions.load_questions(args.dataset_eval, Paths(args.root))
     else:
         raise InputError(
-            f"--dataset_eval {args.dataset_eval}: choose {', '.join(questions.DATASETS)}, "
-            "or give your own --questions FILE"
+            f"--dataset_eval {args.dataset_eval}: choose {', '.join(questions.DATASETS)}, or give your own "
+            "--questions FILE"
         )
     kept = []
     for split in questions.SPLITS:

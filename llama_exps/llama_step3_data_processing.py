@@ -90,8 +90,7 @@ def main(args: Args) -> None:
         manifest.finish(outputs)
         print(
             f"{dataset}: {len(names.texts):,} distinct questions and {len(names.prompts)} prompts embedded "
-            "with "
-            f"{embedder.info.name}"
+            f"with {embedder.info.name}"
         )
 
 

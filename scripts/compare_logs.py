@@ -38,14 +38,12 @@ def main(args: Args) -> None:
     verdicts = sum(a.correct == b.correct for a, b in both)
     print(
         f"{len(both):,} fresh answers: {same:,} are those of {args.known.name} letter by letter "
-        f"({same / len(both):.2%}), "
-        f"{verdicts:,} have the same verdict"
+        f"({same / len(both):.2%}), {verdicts:,} have the same verdict"
     )
     if 1 - same / len(both) > args.allowed:
         raise InputError(
             f"more than {args.allowed:.0%} of the answers differ: another model file, or a platform on "
-            "which the committed "
-            "log does not stand for this model; make your own with `make nano-log`"
+            "which the committed log does not stand for this model; make your own with `make nano-log`"
         )
 
 

@@ -67,8 +67,8 @@ def main(args: Args) -> None:
     )
     print(
         f"{len(files)} files, {sum(file.size for file in files) / 1e6:.1f} MB in {folder}: {fetched} "
-        "fetched, "
-        f"{len(files) - fetched} already there; licences: {', '.join(owners)}; notes in data/README.md"
+        f"fetched, {len(files) - fetched} already there; licences: {', '.join(owners)}; notes in "
+        "data/README.md"
     )
 
 

@@ -54,8 +54,8 @@ def load_prompts(path: Path = PUBLISHED) -> list[Prompt]:
             raise InputError(f"{path}:{number}: empty prompt text; {remedy}")
         if not is_file_name(row.get("prompt_id") or "x"):  # it becomes part of file names
             raise InputError(
-                f"{path}:{number}: prompt_id {row['prompt_id']!r} may hold letters, digits, _ - . only, "
-                f"and not be 'labels'; {remedy}"
+                f"{path}:{number}: prompt_id {row['prompt_id']!r} may hold letters, digits, _ - . only, and "
+                f"not be 'labels'; {remedy}"
             )
         prompts.append(
             Prompt(row.get("prompt_id") or prompt_id(row["text"], position), row["text"], position, role)
@@ -77,8 +77,8 @@ def choose_prompts(places: str, prompts: list[Prompt]) -> list[Prompt]:
         first, last = (int(found[1]), int(found[2] or found[1])) if found else (1, 0)
         if not first <= last < len(prompts):
             raise InputError(
-                f"--prompt_idx {places}: give all, or places from 0 to {len(prompts) - 1} such as 3, 0-5 "
-                "or 1,3"
+                f"--prompt_idx {places}: give all, or places from 0 to {len(prompts) - 1} such as 3, 0-5 or "
+                "1,3"
             )
         chosen |= set(range(first, last + 1))
     return [prompts[place] for place in sorted(chosen)]

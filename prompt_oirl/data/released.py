@@ -165,9 +165,8 @@ def replay(columns: Sequence[ReleasedColumn], questions: Sequence[Question]) -> 
         if agree < 0.99 * len(verdicts):
             raise InputError(
                 f"{column.source}: regrading the stored answers agrees with {agree} of {len(verdicts)} "
-                "labels, "
-                "so these are not the answers to these questions (swapped dataset or rows out of order); "
-                f"{REMEDY}"
+                "labels, so these are not the answers to these questions (swapped dataset or rows out of "
+                f"order); {REMEDY}"
             )
         yield {"prompt_id": column.prompt.id, "split": column.split, "answers": len(verdicts), "agree": agree}
 

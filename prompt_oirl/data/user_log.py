@@ -239,8 +239,7 @@ def _samples(
         elif correct[i] != correct[j]:
             raise InputError(
                 f"{where}{frame.index[i]}: the same question, prompt and sample as row {frame.index[j]} "
-                "with another verdict; "
-                "number repeats 0, 1, 2, or drop the column sample"
+                "with another verdict; number repeats 0, 1, 2, or drop the column sample"
             )
     if len(keep) < len(cell):
         notes.append(

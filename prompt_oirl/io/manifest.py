@@ -188,8 +188,7 @@ def run_reporting(work: Callable[[], None], other_place: str, after_stop: str) -
     except OSError as error:
         print(
             f"error: {error.filename or 'a file'}: {error.strerror or error}; mend the path or its "
-            "permissions, free some space, "
-            f"or {other_place}",
+            f"permissions, free some space, or {other_place}",
             file=sys.stderr,
         )
         raise SystemExit(1) from None

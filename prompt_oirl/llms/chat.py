@@ -63,6 +63,5 @@ def render(tokenizer: Any, conversation: Conversation) -> str:
         roles = ", ".join(turn["role"] for turn in conversation)
         raise InputError(
             f"the model's chat template takes no conversation of {roles} ({str(error).splitlines()[0]}): "
-            "put the prompt at "
-            "another position, or mend chat_template in the tokenizer's folder"
+            "put the prompt at another position, or mend chat_template in the tokenizer's folder"
         ) from error

@@ -94,13 +94,13 @@ def check_log(rows: Iterable[Interaction], settings: LogSettings, items: Iterabl
         question, prompt = questions.get(row.question_id), prompts.get(row.prompt_id)
         if question and (question.text, question.gold, question.split) != (row.question, row.gold, row.split):
             raise InputError(
-                f"{where}: question {row.question_id} has another text, gold or split there; "
-                "give changed questions another id"
+                f"{where}: question {row.question_id} has another text, gold or split there; give changed "
+                "questions another id"
             )
         if prompt and (prompt.text, prompt.position) != (row.prompt, row.position):
             raise InputError(
-                f"{where}: prompt {row.prompt_id} has another text or position there; "
-                "give changed prompts another id"
+                f"{where}: prompt {row.prompt_id} has another text or position there; give changed prompts "
+                "another id"
             )
 
 
@@ -236,6 +236,6 @@ def check_complete(failures: Counter[str]) -> None:
     if failures:
         reasons = ", ".join(f"{reason} ({count})" for reason, count in failures.most_common(5))
         raise InputError(
-            f"{failures.total():,} answers could not be had and are still owed: {reasons}; "
-            "run the same command again"
+            f"{failures.total():,} answers could not be had and are still owed: {reasons}; run the same "
+            "command again"
         )

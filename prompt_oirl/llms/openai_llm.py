@@ -36,8 +36,8 @@ class OpenAILLM:
         key = os.environ.get("OPENAI_API_KEY")
         if not key and not base_url and not os.environ.get("OPENAI_BASE_URL"):
             raise InputError(
-                "--backend openai needs OPENAI_API_KEY in the environment, or --base_url of a server of your "
-                "own"
+                "--backend openai needs OPENAI_API_KEY in the environment, or --base_url of a server of "
+                "your own"
             )
         self._client = OpenAI(
             api_key=key or LOCAL_KEY, base_url=base_url, max_retries=retries, timeout=timeout
@@ -77,8 +77,7 @@ class OpenAILLM:
         except (AuthenticationError, NotFoundError, PermissionDeniedError) as error:  # a retry would not help
             raise InputError(
                 f"{self._client.base_url} refused: HTTP {error.status_code}; check OPENAI_API_KEY, --model "
-                "and "
-                "--base_url"
+                "and --base_url"
             ) from None
         except APIStatusError as error:
             return _no_answer(f"HTTP {error.status_code}")

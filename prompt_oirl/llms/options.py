@@ -103,8 +103,8 @@ class BudgetOptions:
                 raise InputError(f"--{prefix}{flag} {value}: give a number, 0 or more")
         if self.max_cost is not None and not self.price_in + self.price_out > 0:
             raise InputError(
-                f"--{prefix}max_cost needs prices: give --{prefix}price_in and --{prefix}price_out, "
-                "dollars per million tokens"
+                f"--{prefix}max_cost needs prices: give --{prefix}price_in and --{prefix}price_out, dollars "
+                "per million tokens"
             )
         calls, cost = self.max_calls, self.max_cost
         return Budget(

@@ -106,8 +106,8 @@ class TransformersLLM:
         except torch.cuda.OutOfMemoryError:
             if len(rows) == 1:
                 raise InputError(
-                    "one conversation alone does not fit into GPU memory: lower --max_seq_len, "
-                    "or use a smaller model"
+                    "one conversation alone does not fit into GPU memory: lower --max_seq_len, or use a "
+                    "smaller model"
                 ) from None
         torch.cuda.empty_cache()
         half = (len(rows) + 1) // 2

@@ -20,8 +20,8 @@ class VllmLLM:
             import vllm
         except ImportError as error:
             raise InputError(
-                "--backend vllm needs vLLM: install it in an environment of its own (pip install vllm), "
-                "or use --backend transformers"
+                "--backend vllm needs vLLM: install it in an environment of its own (pip install vllm), or "
+                "use --backend transformers"
             ) from error
         self._parameters = vllm.SamplingParams
         self._engine = vllm.LLM(model=model, tokenizer=tokenizer, max_model_len=max_seq_len)

@@ -96,8 +96,7 @@ def reorganise(
     print(
         f"{dataset}: {n_train:,} training and {report['test_rows']:,} test rows, {len(distinct):,} distinct "
         f"questions in {report['clusters']:,} clusters; {report['test_rows_seen_in_train']:,} test rows "
-        "stand in "
-        f"train word for word, {report['test_rows_with_cluster_in_train']:,} as a near-duplicate"
+        f"stand in train word for word, {report['test_rows_with_cluster_in_train']:,} as a near-duplicate"
     )
     if report["clusters"] < 2 * splits.HEADLINE_FOLDS:
         print(
