@@ -110,8 +110,7 @@ def subset_rows(names: Names, train_labels: np.ndarray) -> Iterator[dict[str, An
 
 
 def embed(embedder: embedders.Embedder, names: Names, assignments: int, cache: Path) -> dict[str, np.ndarray]:
-    """Each distinct text once. A fitted embedder gets one set of vectors per split, made from its training
-    rows."""
+    """Vectors by file name; a fitted embedder gets one set per split, made from its training rows."""
     prompts = [p.text for p in names.prompts]
     arrays = {"surface": surface_features(names.texts)}
     if not embedder.info.fitted:

@@ -1,5 +1,4 @@
-"""Do texts depend on batch size or number of processes? Step 1 at batch sizes 1, 8, 64 and on 1 and 2
-processes.
+"""Do texts depend on batch size or number of processes? Step 1 at sizes 1, 8, 64, on 1 and 2 processes.
 
     python scripts/check_generation.py --ckpt_dir data/nano_llama \\
         --prompts data/arith/prompts.csv --questions data/arith/train.jsonl

@@ -1,8 +1,8 @@
 """The interaction log: one row per answer an LLM ever gave, the only thing the steps read and write.
 
 A row says which question met which prompt, what came back and whether it was right. The log is kept as JSONL,
-one Parquet file, or a folder of Parquet partitioned by llm and dataset; `stream` reads any of them row by row,
-so a log may be larger than memory.
+one Parquet file, or a folder of Parquet partitioned by llm and dataset; `stream` reads any of them row by
+row, so a log may be larger than memory.
 """
 
 from __future__ import annotations

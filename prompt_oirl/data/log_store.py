@@ -131,8 +131,7 @@ def cut_torn_line(path: Path) -> None:
 
 
 def merge(files: LogFiles, order: Sequence[Key]) -> list[Interaction]:
-    """Write merged log and labels.csv from all parts, each key once, in the order given; then drop the
-    parts."""
+    """Write the merged log and labels.csv from all parts, each key once, in this order; drop the parts."""
     by_key: dict[Key, Interaction] = {}
     for row in files.rows():
         by_key.setdefault(row_key(row), row)

@@ -59,16 +59,14 @@ def connected_groups(left: np.ndarray, right: np.ndarray, n: int) -> np.ndarray:
 
 
 def joined_groups(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    """The finest grouping, int64 (n,), in which what either of two groupings (ids from 0) puts together stays
-    together."""
+    """The finest grouping, int64 (n,), that keeps together what either of two groupings (ids from 0) does."""
     first_of_b = int(a.max(initial=-1)) + 1  # a row ties its two groups to each other
     groups = connected_groups(a, b + first_of_b, first_of_b + int(b.max(initial=-1)) + 1)
     return in_order_of_appearance(groups[a])
 
 
 def _all_close_pairs(vectors: csr_matrix, threshold: float) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """Every pair of rows whose cosine reaches `threshold`, block by block; time grows with the square of
-    their number."""
+    """Every pair of rows whose cosine reaches `threshold`, block by block, in quadratic time."""
     transposed = vectors.T.tocsc()
     for start in range(0, vectors.shape[0], 512):
         similarity = (vectors[start : start + 512] @ transposed).tocoo()

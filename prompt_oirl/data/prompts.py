@@ -67,8 +67,7 @@ def load_prompts(path: Path = PUBLISHED) -> list[Prompt]:
 
 
 def choose_prompts(places: str, prompts: list[Prompt]) -> list[Prompt]:
-    """Some prompts: `all`, or places and ranges such as 0-5 or 1,3, counted from 0 in the order of the
-    list."""
+    """Those at places and ranges such as 0-5 or 1,3, counted from 0 in the order of the list; or `all`."""
     if places == "all":
         return prompts
     chosen: set[int] = set()

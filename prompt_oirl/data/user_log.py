@@ -72,8 +72,7 @@ class PromptLog:
 
     @cached_property
     def groups(self) -> np.ndarray:
-        """Group of each question, int64 (questions,): near-duplicates, and what the log itself puts
-        together."""
+        """Group of each question, int64 (questions,): near-duplicates, and what the log puts together."""
         if self.known_groups is not None:
             return self.known_groups
         similar = cluster_texts(self.questions)

@@ -16,8 +16,7 @@ CACHE_EVERY = 8192  # texts after which new vectors are stored
 
 
 class RememberingEmbedder:
-    """An embedder that encodes each text once; for the folds of a cross-fit, which share all their
-    questions."""
+    """Encodes each text once; for the folds of a cross-fit, which share all their questions."""
 
     def __init__(self, embedder: Embedder):
         self._embedder, self.info = embedder, embedder.info

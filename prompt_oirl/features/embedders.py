@@ -185,8 +185,7 @@ class TfidfEmbedder:
         return normalize(self._vectorizer.transform(list(texts)) @ self._components.T).astype(np.float32)
 
     def state(self) -> tuple[list[str], dict[str, np.ndarray]]:
-        """What `fit` learned: the words in column order, their inverse document frequencies, the SVD's
-        axes."""
+        """What `fit` learned: words in column order, their inverse document frequencies, the axes."""
         words = self._vectorizer.get_feature_names_out().tolist()
         return words, {"idf": self._vectorizer.idf_, "components": self._components}
 
@@ -198,8 +197,7 @@ class TfidfEmbedder:
 
 
 class OpenAIEmbedder:
-    """Any OpenAI-compatible embeddings endpoint; OPENAI_API_KEY and OPENAI_BASE_URL come from the
-    environment."""
+    """Any OpenAI-compatible endpoint; OPENAI_API_KEY and OPENAI_BASE_URL come from the environment."""
 
     def __init__(self, model: str, batch: int = 256):
         from openai import OpenAI, OpenAIError

@@ -27,8 +27,7 @@ def options(question: str) -> dict[str, str]:
 
 
 def strict_choice(answer: str, question: str = "") -> str | None:
-    """The letter an answer settles on: the last statement that names one, else the one letter or option named
-    at all."""
+    """The letter an answer settles on: that of its last statement, else the only letter or option named."""
     text = _without_question(answer, question)
     listed = options(question)
     for _, sentence in statements(text):
@@ -119,8 +118,7 @@ def strict_text(answer: str) -> str | None:
 
 
 def _words(text: str) -> str:
-    """Lower-case words with single spaces; list commas, quotes and closing punctuation dropped. Brackets
-    alone stay."""
+    """Lower-case words with single spaces; list commas, quotes and closing punctuation dropped."""
     text = unicodedata.normalize("NFC", text).casefold()
     if not any(c.isalnum() for c in text):
         return "".join(text.split())

@@ -98,8 +98,7 @@ _SPELLED = re.compile(
 
 
 def spelled_number(text: str) -> Fraction | None:
-    """The first number written in words, composed and on word boundaries: "twenty-one" is 21, "none" is
-    none."""
+    """The first number written in words, on word boundaries: "twenty-one" is 21, "none" is none."""
     found = _SPELLED.search(text)
     if found is None:
         return None
@@ -125,8 +124,7 @@ def _stated(sentence: str) -> Fraction | None:
 
 
 def strict(answer: str, gold: str) -> bool:
-    """Right if the settled number is the gold one, or its rounding to the two or more decimals it is given
-    with."""
+    """Right if the settled number is the gold one, or its rounding to the two or more decimals given."""
     number, wanted = strict_number(answer), gold_number(gold)
     if number is None or wanted is None:
         return False

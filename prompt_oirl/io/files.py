@@ -29,7 +29,7 @@ REPO_ROOT = Path(__file__).resolve().parents[2]
 
 
 class InputError(Exception):
-    """Something the user can mend. The message is one line and names the remedy."""
+    """Something the user can fix. The message is one line and names the remedy."""
 
 
 _NAME = re.compile(r"\w[\w.-]{0,99}", re.ASCII)

@@ -20,8 +20,7 @@ _TRUE, _FALSE = {"true", "yes", "right", "correct"}, {"false", "no", "wrong", "i
 
 
 def read_table(path: str | Path, remedy: str) -> pd.DataFrame:
-    """A CSV, JSONL or Parquet file (`-`: CSV or JSONL on stdin), indexed by the line that each row begins
-    on."""
+    """A CSV, JSONL or Parquet file (`-`: CSV or JSONL on stdin), indexed by the line each row begins on."""
     if str(path) == "-":
         return _from_bytes(read_stdin(), remedy)
     path = Path(path)
@@ -59,8 +58,7 @@ def _numbered(rows: list[dict[str, Any]]) -> pd.DataFrame:
 
 
 def read_texts(path: str, column: str, lines: bool) -> list[str]:
-    """Texts of one column of a CSV, JSONL or Parquet file (`-`: stdin), or with `lines` plain text, one a
-    line."""
+    """Texts of one column of a table (`-`: stdin), or with `lines` of plain text, one a line."""
     remedy = f"give a CSV or JSONL with a column {column}" + ", or plain text with one a line" * lines
     if path == "-":
         data = read_stdin()
@@ -78,8 +76,7 @@ def read_texts(path: str, column: str, lines: bool) -> list[str]:
 
 
 def checked_columns(frame: pd.DataFrame, needed: Sequence[str], source: str, remedy: str) -> pd.DataFrame:
-    """The frame with its columns' names stripped; refused if one of `needed` is missing or a name stands
-    there twice."""
+    """The frame with its columns' names stripped; refused if one is missing or stands there twice."""
     frame = frame.set_axis([str(c).strip() for c in frame.columns], axis=1)
     missing = [c for c in needed if c not in frame.columns]
     if missing:
@@ -113,8 +110,7 @@ def _jsonl(data: bytes, remedy: str) -> list[dict[str, Any]]:
 
 
 def _read_csv(file: IO[bytes], name: str, remedy: str) -> pd.DataFrame:
-    """All cells as text. What is missing at the end of a row is empty; what stands beyond the header must
-    be."""
+    """All cells as text. Cells missing at the end of a row are empty; cells beyond the header must be."""
     csv.field_size_limit(2**31 - 1)  # a question may be longer than the default
     lines, rows = [], []
     reader = csv.reader(io.TextIOWrapper(file, encoding="utf-8-sig", newline=""), strict=True)

@@ -76,5 +76,4 @@ class LLM(Protocol):
     def generate(
         self, conversations: Sequence[Conversation], *, decoding: Decoding, seeds: Sequence[int]
     ) -> list[Generation]:
-        """Answer every conversation; a text depends on its own seed (`decoding.seed` is not used), not on
-        others."""
+        """Answer every conversation; a text depends on its own seed, not on its neighbours."""

@@ -46,8 +46,7 @@ def encode(tokenizer: Any, conversation: Conversation) -> list[int]:
 
 
 def render(tokenizer: Any, conversation: Conversation) -> str:
-    """What the model reads, by the tokenizer's chat template or LLaMA-2's; an assistant's last turn is left
-    open."""
+    """What the model reads, by its chat template or LLaMA-2's; an assistant's last turn is left open."""
     from jinja2 import TemplateError
 
     continued = conversation[-1]["role"] == "assistant"
@@ -63,5 +62,5 @@ def render(tokenizer: Any, conversation: Conversation) -> str:
         roles = ", ".join(turn["role"] for turn in conversation)
         raise InputError(
             f"the model's chat template takes no conversation of {roles} ({str(error).splitlines()[0]}): "
-            "put the prompt at another position, or mend chat_template in the tokenizer's folder"
+            "put the prompt at another position, or correct chat_template in the tokenizer's folder"
         ) from error

@@ -79,8 +79,7 @@ def all_items(questions: Sequence[Question], prompts: Sequence[Prompt], samples:
 
 
 def check_log(rows: Iterable[Interaction], settings: LogSettings, items: Iterable[Item], where: Path) -> None:
-    """Refuse to add to a log of another decoding or grader, or one that knows a question or prompt
-    otherwise."""
+    """Refuse to extend a log of another decoding or grader, or with other questions or prompts."""
     questions = {item.question.id: item.question for item in items}
     prompts = {item.prompt.id: item.prompt for item in items}
     wanted = settings.decoding, settings.grader

@@ -1,5 +1,4 @@
-"""LLaMAs with random weights, for benchmarks: as much work as a trained one of the same size, and no
-download."""
+"""LLaMAs with random weights, for benchmarks: the work of a trained one, and no download."""
 
 from __future__ import annotations
 
@@ -24,8 +23,7 @@ LLAMA2_7B = {
 
 
 def random_llama(seed: int = 0, **size: Any) -> Any:
-    """A LlamaForCausalLM that never ends an answer by itself; weights at a scale that gives peaked
-    predictions."""
+    """A LlamaForCausalLM that never ends an answer by itself, with peaked predictions."""
     import torch
     from transformers import LlamaConfig, LlamaForCausalLM
 

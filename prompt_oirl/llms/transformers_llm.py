@@ -64,8 +64,7 @@ class TransformersLLM:
         return llm
 
     def _bytes_per_row(self) -> int:
-        """GPU memory of one conversation of full length: keys and values of all layers, and the logits'
-        copies."""
+        """Bytes of one conversation of full length: keys and values of all layers, copies of the logits."""
         config = self.model.config.get_text_config()
         heads = getattr(config, "num_key_value_heads", None) or config.num_attention_heads
         size = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads

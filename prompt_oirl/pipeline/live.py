@@ -71,8 +71,7 @@ def ask(
     rows: Sequence[Interaction],
     budget: Budget,
 ) -> Counter[str]:
-    """Ask with the decoding and grader of the log, and append the answers to it; returns failures by
-    reason."""
+    """Ask with the grader of the log, and append the answers to it; returns failures by reason."""
     settings = log_settings(rows, decoding)
     return generation.answer_items(items, llm, settings, budget, files.part(0), desc=f"{files.dataset} live")
 

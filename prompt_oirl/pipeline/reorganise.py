@@ -151,8 +151,7 @@ def check_questions(train: LabelTable, test: LabelTable, log: Path) -> None:
 def write_votes(
     folder: Path, dataset: str, rows: Iterable[Interaction], table: LabelTable, prompts: Sequence[Prompt]
 ) -> list[Path]:
-    """Write the parsed answers to the test rows, read as the log's grader does; nothing if there are no
-    texts."""
+    """Write the parsed answers to the test rows, as the log's grader reads them; nothing without texts."""
     paths = [folder / f"{dataset}_test_votes.npy", folder / f"{dataset}_test_votes_right.npy"]
     answered = (row for row in rows if row.split == "test" and row.answer is not None)
     first = next(answered, None)
