@@ -61,6 +61,7 @@ def main(args: Args) -> None:
 
 
 def stored_answers(dataset: str, paths: Paths) -> list[Interaction]:
+    """The rows of a released log that hold an answer."""
     log = paths.labels(LLM) / f"{dataset}_interactions.jsonl"
     rows = interactions.read(log, remedy="run llama_step2_reorg_data.py first")
     return [row for row in rows if row.answer is not None]
@@ -85,6 +86,7 @@ def drawn(stored: Sequence[Interaction]) -> list[tuple[int, str, int, str]]:
 
 
 def sheet_row(row: Interaction, stratum: str, size: int, half: str) -> dict[str, object]:
+    """One answer to be labelled by reading; no verdict stands there."""
     ids = {"dataset": row.dataset, "question_id": row.question_id, "prompt_id": row.prompt_id}
     return ids | {
         "stratum": stratum,

@@ -47,13 +47,9 @@ def main(args: Args) -> None:
             f"no dataset {', '.join(map(repr, unknown))}; pass --datasets all or some of {','.join(known)}"
         )
     files = [file for source in sources for file in source.files if file.dataset in wanted]
-    mirror = args.mirror or (
-        Path(os.environ["PROMPT_OIRL_MIRROR"]) if os.environ.get("PROMPT_OIRL_MIRROR") else None
-    )
-
+    mirror = args.mirror or os.environ.get("PROMPT_OIRL_MIRROR")
     folder = Paths(args.root).fetched
-    fetched = fetch(files, folder, mirror=mirror, jobs=args.jobs)
-
+    fetched = fetch(files, folder, mirror=Path(mirror) if mirror else None, jobs=args.jobs)
     for entry in by_hand:
         if entry.dataset in wanted:
             place = folder / "by_hand" / entry.path
@@ -62,9 +58,8 @@ def main(args: Args) -> None:
     if not files:
         return
     used = {file.repository for file in files}
-    owners = dict.fromkeys(
-        f"{s.repository} {s.licence} (c) {s.copyright}" for s in sources if s.repository in used
-    )
+    named_owners = (f"{s.repository} {s.licence} (c) {s.copyright}" for s in sources if s.repository in used)
+    owners = dict.fromkeys(named_owners)
     print(
         f"{len(files)} files, {sum(file.size for file in files) / 1e6:.1f} MB in {folder}: {fetched} "
         f"fetched, {len(files) - fetched} already there; licences: {', '.join(owners)}; notes in "

