@@ -181,8 +181,6 @@ def _parquet_records(path: Path, *, remedy: str) -> Iterator[dict[str, Any]]:
 
 def checked(row: Any, where: str, remedy: str) -> Interaction:
     """A row as an Interaction, or an error that says what is wrong with it."""
-    if not isinstance(row, dict):
-        raise InputError(f"{where}: expected one JSON object per line; {remedy}")
     if row.get("schema") != SCHEMA:
         raise InputError(f"{where}: schema {row.get('schema')!r}, this version reads {SCHEMA}; {remedy}")
     unknown, missing = set(row) - _FIELDS, {*_TEXT, "correct"} - set(row)

@@ -7,7 +7,6 @@ else. Merging goes by item key: no row is ever doubled.
 
 from __future__ import annotations
 
-import json
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -17,7 +16,7 @@ from typing import Any
 
 from prompt_oirl.data import interactions
 from prompt_oirl.data.interactions import Interaction
-from prompt_oirl.io.files import InputError, Paths, read_json, read_lines, write_csv, write_json
+from prompt_oirl.io.files import InputError, Paths, parse_jsonl, read_json, read_lines, write_csv, write_json
 
 Key = tuple[str, str, int]  # question_id, prompt_id, sample
 MERGED = "_interactions.jsonl"  # how the names of merged logs end
@@ -105,18 +104,18 @@ def find_logs(llm: str, paths: Paths) -> dict[str, Path]:
 def read_part(path: Path) -> Iterator[Interaction]:
     """Rows of a part file; a torn last line, left by a kill, is dropped with a note."""
     remedy = "delete that line and run step 1 again"
-    for number, line in enumerate(read_lines(path, remedy=remedy), 1):
-        if not line.endswith("\n"):
-            print(
-                f"{path}: the last line is torn (a run was killed while writing it) and is dropped",
-                file=sys.stderr,
-            )
-            return
-        try:
-            row = json.loads(line)
-        except (ValueError, RecursionError) as error:
-            raise InputError(f"{path}:{number}: not valid JSON ({error}); {remedy}") from error
+    rows = parse_jsonl(_whole_lines(path, remedy), path, remedy)
+    for number, row in enumerate(rows, 1):
         yield interactions.checked(row, f"{path}:{number}", remedy)
+
+
+def _whole_lines(path: Path, remedy: str) -> Iterator[str]:
+    for line in read_lines(path, remedy=remedy):
+        if line.endswith("\n"):
+            yield line
+        else:
+            note = "the last line is torn (a run was killed while writing it) and is dropped"
+            print(f"{path}: {note}", file=sys.stderr)
 
 
 def cut_torn_line(path: Path) -> None:

@@ -100,9 +100,6 @@ class Paths:
         return self.root / "results" / llm / dataset / split
 
 
-# --- writing -----------------------------------------------------------------------------------------
-
-
 _umask_lock = Lock()  # the umask cannot be asked for without setting it for all threads
 
 
@@ -212,9 +209,6 @@ def write_jsonl(path: Path, rows: Iterable[Mapping[str, Any]]) -> None:
             file.write(json.dumps(row, ensure_ascii=True) + "\n")
 
 
-# --- reading -----------------------------------------------------------------------------------------
-
-
 def require(path: Path, remedy: str) -> Path:
     """Return `path` if it is a readable file, else say which step makes it."""
     if not path.is_file():
@@ -233,25 +227,35 @@ def read_json(path: Path, *, remedy: str) -> Any:
 
 def read_jsonl(path: Path, *, remedy: str) -> Iterator[dict[str, Any]]:
     """Yield one object per line; lines end at \\n only, so odd Unicode line separators stay inside a text."""
-    for number, line in enumerate(read_lines(path, remedy=remedy), 1):
+    return parse_jsonl(read_lines(path, remedy=remedy), path, remedy)
+
+
+def parse_jsonl(lines: Iterable[str], source: str | Path, remedy: str) -> Iterator[dict[str, Any]]:
+    """Yield one object per line of `source`, which complaints name."""
+    for number, line in enumerate(lines, 1):
         try:
             row = json.loads(line)
         except (ValueError, RecursionError) as error:
-            raise InputError(f"{path}:{number}: not valid JSON ({error}); {remedy}") from error
+            raise InputError(f"{source}:{number}: not valid JSON ({error}); {remedy}") from error
         if not isinstance(row, dict):
-            raise InputError(f"{path}:{number}: expected one JSON object per line; {remedy}")
+            raise InputError(f"{source}:{number}: expected one JSON object per line; {remedy}")
         yield row
 
 
 def read_lines(path: Path, *, remedy: str) -> Iterator[str]:
     """Lines of a UTF-8 text, cut at \\n only; bytes that are no UTF-8 name their line."""
     with require(path, remedy).open("rb") as file:
-        for number, line in enumerate(file, 1):
-            try:
-                # utf-8-sig: an editor's byte order mark is not part of the first line.
-                yield line.decode("utf-8-sig" if number == 1 else "utf-8")
-            except UnicodeDecodeError as error:
-                raise InputError(f"{path}:{number}: not UTF-8 ({error.reason}); {remedy}") from error
+        yield from decode_lines(file, path, remedy)
+
+
+def decode_lines(lines: Iterable[bytes], source: str | Path, remedy: str) -> Iterator[str]:
+    """Lines as text; bytes that are no UTF-8 name their line."""
+    for number, line in enumerate(lines, 1):
+        try:
+            # utf-8-sig: an editor's byte order mark is not part of the first line.
+            yield line.decode("utf-8-sig" if number == 1 else "utf-8")
+        except UnicodeDecodeError as error:
+            raise InputError(f"{source}:{number}: not UTF-8 ({error.reason}); {remedy}") from error
 
 
 def read_csv(path: Path, *, remedy: str, columns: Iterable[str] = ()) -> list[dict[str, str]]:
@@ -274,9 +278,6 @@ def csv_records(
                 yield reader.line_num, row
         except (UnicodeDecodeError, csv.Error) as error:
             raise InputError(f"{path}:{reader.line_num + 1}: cannot be read ({error}); {remedy}") from error
-
-
-# --- hashes ----------------------------------------------------------------------------
 
 
 def sha256(path: Path) -> str:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import io
-import json
 import math
 import sys
 from collections.abc import Sequence
@@ -14,7 +13,7 @@ from typing import IO, Any
 import numpy as np
 import pandas as pd
 
-from prompt_oirl.io.files import InputError, on_one_line, read_jsonl, require
+from prompt_oirl.io.files import InputError, decode_lines, on_one_line, parse_jsonl, read_jsonl, require
 
 _TRUE, _FALSE = {"true", "yes", "right", "correct"}, {"false", "no", "wrong", "incorrect"}
 
@@ -50,7 +49,8 @@ def read_stdin() -> bytes:
 
 def _from_bytes(data: bytes, remedy: str) -> pd.DataFrame:
     if data.lstrip(b"\xef\xbb\xbf \r\n\t").startswith(b"{"):
-        return _numbered(_jsonl(data, remedy))
+        lines = decode_lines(data.removesuffix(b"\n").split(b"\n"), "stdin", remedy)
+        return _numbered(list(parse_jsonl(lines, "stdin", remedy)))
     return _read_csv(io.BytesIO(data), "stdin", remedy)
 
 
@@ -90,24 +90,7 @@ def checked_columns(frame: pd.DataFrame, needed: Sequence[str], source: str, rem
 
 
 def _lines(data: bytes, name: str, remedy: str) -> list[str]:
-    try:
-        text = data.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise InputError(f"{name}: not UTF-8 ({error.reason}); {remedy}") from error
-    return [line.strip() for line in text.split("\n") if line.strip()]
-
-
-def _jsonl(data: bytes, remedy: str) -> list[dict[str, Any]]:
-    rows = []
-    for number, line in enumerate(data.removesuffix(b"\n").split(b"\n"), 1):
-        try:
-            row = json.loads(line.decode("utf-8-sig"))
-        except (ValueError, RecursionError) as error:
-            raise InputError(f"stdin:{number}: not valid JSON ({error}); {remedy}") from error
-        if not isinstance(row, dict):
-            raise InputError(f"stdin:{number}: expected one JSON object per line; {remedy}")
-        rows.append(row)
-    return rows
+    return [line.strip() for line in decode_lines(data.split(b"\n"), name, remedy) if line.strip()]
 
 
 def _read_csv(file: IO[bytes], name: str, remedy: str) -> pd.DataFrame:
