@@ -1,8 +1,7 @@
-"""Graders of numbers: is this answer right? `original` repeats the published verdicts bit for bit, `strict`
-is ours.
+"""Graders of numbers: `original` repeats the published verdicts bit for bit, `strict` is ours.
 
 Both read text only: linear regular expressions on a bounded text, decimal arithmetic, nothing evaluated.
-Choices, truth values and texts are graded in `grading_kinds`, OPRO's published grader is `grading_opro`.
+Choices, truth values and texts are graded in `kinds`, OPRO's published grader is `opro`.
 """
 
 from __future__ import annotations
