@@ -164,11 +164,8 @@ def _checked(frame: pd.DataFrame, where: str, llm: str | None) -> PromptLog:
     distinct_questions, distinct_prompts = list(dict.fromkeys(questions)), list(dict.fromkeys(prompts))
     cost = numbers(frame, "cost", where, low=0) if "cost" in frame else np.full(len(frame), np.nan)
     keep, sample = _samples(frame, question, prompt, correct, where, notes)
-    answer = (
-        [None if is_empty(a) else str(a) for a in frame["answer"]]
-        if "answer" in frame
-        else [None] * len(frame)
-    )
+    answers = frame.get("answer", [None] * len(frame))
+    answer = [None if is_empty(text) else str(text) for text in answers]
     return PromptLog(
         questions=distinct_questions,
         prompts=distinct_prompts,
@@ -198,9 +195,7 @@ def _one_llm(frame: pd.DataFrame, source: str, llm: str | None) -> tuple[pd.Data
     )
     names = sorted(set(found))
     if llm is None and len(names) > 1:
-        shown = ", ".join(on_one_line(name) or "no name" for name in names[:6]) + (
-            ", ..." if len(names) > 6 else ""
-        )
+        shown = ", ".join([on_one_line(name) or "no name" for name in names[:6]] + ["..."] * (len(names) > 6))
         raise InputError(
             f"{source}: answers of {len(names)} LLMs ({shown}) are never pooled: choose one with --llm, or "
             "filter the log"
