@@ -106,7 +106,7 @@ def evaluate_live(
     asked = {(row.question_id, row.prompt_id) for row in rows if log_store.row_key(row) not in known}
     for folder, data, result in evaluated:
         table = list(live.live_rows(data, result, rows, asked, args.seed))
-        write_csv(folder / "live.csv", table, live.COLUMNS)
+        write_csv(folder / "live.csv", table)
         terminal.print_live(table, folder / "live.csv")
     print(
         f"  {files.merged} has grown by {len(asked):,} rows; before the next step 5, run steps 2 to 4 again "

@@ -15,7 +15,7 @@ from typing import Literal
 
 from prompt_oirl.data.log_store import cut_torn_line
 from prompt_oirl.io.files import InputError, read_jsonl
-from prompt_oirl.llms import LLM, Conversation, Generation, item_seed
+from prompt_oirl.llms import LLM, Conversation, Decoding, Generation, item_seed
 from prompt_oirl.llms.budget import Budget
 from prompt_oirl.llms.options import ModelOptions
 from prompt_oirl.opro.candidates import MAX_OUTPUT
@@ -104,9 +104,7 @@ class Proposer:
                 raise BudgetSpent(f"the optimizer's {self._budget.why_stopped()}")
             answers = self._llm().generate(
                 [[{"role": "user", "content": meta_prompt}] for _ in batch],
-                max_new_tokens=self._max_new_tokens,
-                temperature=temperature,
-                top_p=1.0,
+                decoding=Decoding(temperature, 1.0, self._max_new_tokens),
                 seeds=[item_seed(self._seed, self.name, digest, step, i, attempt) for i in batch],
             )
             got = [(i, answer) for i, answer in zip(batch, answers) if answer.finish_reason != "error"]
@@ -139,20 +137,14 @@ class StatedSearch(ABC):
     batch_size = 64
 
     def generate(
-        self,
-        conversations: Sequence[Conversation],
-        *,
-        max_new_tokens: int | None,
-        temperature: float,
-        top_p: float,
-        seeds: Sequence[int],
+        self, conversations: Sequence[Conversation], *, decoding: Decoding, seeds: Sequence[int]
     ) -> list[Generation]:
         """Answers as `LLM.generate`; temperature 0 gives the same for every seed."""
         answers = []
         for conversation, seed in zip(conversations, seeds):
             text = conversation[-1]["content"]
-            rng = random.Random(item_seed(self.name, text, seed if temperature > 0 else 0))
-            answers.append(Generation(self.answer(text, temperature, rng), "stop", 0, 0))
+            rng = random.Random(item_seed(self.name, text, seed if decoding.temperature > 0 else 0))
+            answers.append(Generation(self.answer(text, decoding.temperature, rng), "stop", 0, 0))
         return answers
 
     @abstractmethod

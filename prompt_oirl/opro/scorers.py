@@ -17,7 +17,6 @@ from pathlib import Path
 from typing import Literal, Protocol
 
 import numpy as np
-from tqdm import tqdm
 
 from prompt_oirl import grading
 from prompt_oirl.data.interactions import Interaction
@@ -165,21 +164,20 @@ class LLMScorer:
         if isinstance(llm, TransformersLLM):
             check_room(llm, pending, self.task.separator, refuse_long)
         failures: Counter[str] = Counter()
+        settings = generation.LogSettings(
+            self.llm_name, self.task.name, self.decoding, self.grader, self.task.separator
+        )
         for _ in range(ATTEMPTS):
-            with tqdm(total=len(pending), desc=label, disable=None, leave=False) as bar:
-                failures = generation.answer_items(
-                    pending,
-                    llm,
-                    self.llm_name,
-                    self.task.name,
-                    self.decoding,
-                    self.grader,
-                    self.task.separator,
-                    self.budget,
-                    self.log.part,
-                    bar,
-                    lambda row: self._learn(row, self.log.part),
-                )
+            failures = generation.answer_items(
+                pending,
+                llm,
+                settings,
+                self.budget,
+                self.log.part,
+                lambda row: self._learn(row, self.log.part),
+                desc=label,
+                leave=False,
+            )
             answered = len(pending)
             pending = [item for item in pending if _key(item) not in self.values]
             if not failures or len(pending) == answered:

@@ -19,8 +19,9 @@ import pandas as pd
 from sklearn.base import clone
 
 from prompt_oirl.data.user_log import PromptLog, join_groups, read_log
+from prompt_oirl.features.cache import shared_embedder
 from prompt_oirl.io.files import InputError
-from prompt_oirl.selection.selector import PromptSelector, shared_embedder
+from prompt_oirl.selection.selector import PromptSelector
 from prompt_oirl.stats import metrics
 from prompt_oirl.stats.crossfit import crossfit
 from prompt_oirl.stats.metrics import ClusterBootstrap
@@ -89,7 +90,7 @@ def evaluate(
             "the log has one question only, near-duplicates counted once: log more different questions"
         )
     splits = crossfit_splits(source_groups, log_groups, folds, "crossfit", seed)
-    embedder = shared_embedder(selector)
+    embedder = shared_embedder(selector.embedder, selector.seed)
     said: dict[str, None] = {}
 
     def fit(split: Split) -> dict[str, np.ndarray]:

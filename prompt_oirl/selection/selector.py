@@ -20,7 +20,8 @@ from sklearn.utils.validation import check_is_fitted
 
 from prompt_oirl import reward_models
 from prompt_oirl.data.user_log import PromptLog, read_log
-from prompt_oirl.features.embedders import Embedder, encode_distinct, load_embedder
+from prompt_oirl.features.cache import encode_distinct
+from prompt_oirl.features.embedders import Embedder, load_embedder
 from prompt_oirl.features.prompt_axes import prompt_features
 from prompt_oirl.features.surface import surface_features
 from prompt_oirl.io.files import InputError
@@ -214,33 +215,6 @@ class PromptSelector(BaseEstimator):
     def load(cls, folder: str | Path, embedder: Embedder | None = None) -> PromptSelector:
         """Read what `save` wrote. `embedder` is needed only if an object of your own made the vectors."""
         return storage.load(cls, Path(folder), embedder)
-
-
-class RememberingEmbedder:
-    """An embedder that encodes each text once, for the folds of a cross-fit."""
-
-    def __init__(self, embedder: Embedder):
-        self._embedder, self.info = embedder, embedder.info
-        self._vectors: dict[str, np.ndarray] = {}
-
-    def fit(self, texts: Sequence[str]) -> None:
-        """Pretrained: nothing to fit."""
-
-    def encode(self, texts: Sequence[str]) -> np.ndarray:
-        """Vectors float32 (n, d); only texts not seen before go to the embedder."""
-        new = [t for t in dict.fromkeys(texts) if t not in self._vectors]
-        if new:
-            self._vectors.update(zip(new, self._embedder.encode(new)))
-        return np.stack([self._vectors[t] for t in texts])
-
-
-def shared_embedder(selector: PromptSelector) -> Any:
-    """One embedder for all folds, unless it is fitted, which every fold must do for itself."""
-    spec = selector.embedder
-    embedder = load_embedder(spec, selector.seed) if isinstance(spec, str) else spec
-    if embedder.info.fitted or isinstance(embedder, RememberingEmbedder):
-        return spec
-    return RememberingEmbedder(embedder)
 
 
 def shrunken_success(log: PromptLog) -> np.ndarray:

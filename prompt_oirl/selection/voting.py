@@ -12,9 +12,10 @@ import numpy as np
 from sklearn.base import clone
 
 from prompt_oirl.data.user_log import PromptLog
+from prompt_oirl.features.cache import shared_embedder
 from prompt_oirl.grading import numbers
 from prompt_oirl.io.files import InputError
-from prompt_oirl.selection.selector import PromptSelector, shared_embedder
+from prompt_oirl.selection.selector import PromptSelector
 from prompt_oirl.stats.splits import HEADLINE_FOLDS, cluster_splits
 from prompt_oirl.voting import votes
 from prompt_oirl.voting.evaluate import curve_rows, evaluate_voting
@@ -85,7 +86,7 @@ def voting_rows(
             f"voting is evaluated across folds: the log needs {2 * HEADLINE_FOLDS} different questions with "
             f"answers, it has {n_groups}"
         )
-    embedder = shared_embedder(selector)
+    embedder = shared_embedder(selector.embedder, selector.seed)
 
     def predict(train: np.ndarray, wanted: np.ndarray) -> np.ndarray:
         with warnings.catch_warnings():

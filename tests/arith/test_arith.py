@@ -19,6 +19,7 @@ from prompt_oirl.data.prompts import load_prompts
 from prompt_oirl.data.questions import load_own_questions
 from prompt_oirl.grading import numbers
 from prompt_oirl.io.files import REPO_ROOT, InputError, sha256
+from prompt_oirl.llms import Decoding
 from prompt_oirl.llms.chat import conversation
 
 ARITH, NANO = REPO_ROOT / "data" / "arith", REPO_ROOT / "data" / "nano_llama"
@@ -225,9 +226,7 @@ def test_the_model_loads_stops_and_obeys(threads: Callable[[int], None]) -> None
         short = [row for row in benchmark.read_rows("validation") if row["steps"] == steps][:20]
         found = llm.generate(
             [conversation(row["question"], prompt) for row in short],
-            max_new_tokens=96,
-            temperature=0.6,
-            top_p=0.9,
+            decoding=Decoding(0.6, 0.9, 96),
             seeds=range(20),
         )
         assert sum(answer.finish_reason == "stop" for answer in found) >= 15, prompt.id

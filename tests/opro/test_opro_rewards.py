@@ -19,6 +19,7 @@ from test_opro_loop import Bench, gain
 from prompt_oirl.data.interactions import Interaction
 from prompt_oirl.data.prompts import Prompt, prompt_id
 from prompt_oirl.io.files import InputError, read_csv
+from prompt_oirl.llms import Decoding
 from prompt_oirl.opro import ablation_tables, ablations, report
 from prompt_oirl.opro.ablation_tables import ArmResult, mean_over_runs_and_groups
 from prompt_oirl.opro.loop import LoopSettings, optimise
@@ -252,9 +253,7 @@ def test_small_space_is_closed_under_the_search() -> None:
     for step in range(30):
         text = f"text:\n{shown}\nscore:\n50\n\ntext:\nAnswer at once.\nscore:\n40\n"
         turns = [[{"role": "user", "content": text}]] * 8
-        answers = search.generate(
-            turns, max_new_tokens=None, temperature=1.0, top_p=1.0, seeds=range(step, step + 8)
-        )
+        answers = search.generate(turns, decoding=Decoding(1.0, 1.0, None), seeds=range(step, step + 8))
         found = [a.text.removeprefix("<INS>").removesuffix("</INS>") for a in answers]
         assert set(found) <= space
         shown = found[0]

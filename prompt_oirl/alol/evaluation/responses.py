@@ -63,9 +63,7 @@ def respond(
         batch = pending[at : at + llm.batch_size]
         answers = llm.complete(
             [tokens[i].prompt for i, _ in batch],
-            decoding.max_new_tokens,
-            decoding.temperature,
-            decoding.top_p,
+            decoding,
             [item_seed(decoding.seed, rows[i].prompt, k) for i, k in batch],
         )
         for (i, k), answer in zip(batch, answers):

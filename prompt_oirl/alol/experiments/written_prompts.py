@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import numpy as np
-from tqdm import tqdm
 from tyro.conf import UseAppendAction
 
 from prompt_oirl.alol.evaluation import best_of_n, responses
@@ -22,12 +21,12 @@ from prompt_oirl.data import interactions
 from prompt_oirl.data.interactions import Interaction
 from prompt_oirl.data.log_store import cut_torn_line
 from prompt_oirl.data.prompts import Prompt, prompt_id
-from prompt_oirl.data.questions import SEPARATORS, Question
+from prompt_oirl.data.questions import Question
 from prompt_oirl.io.files import REPO_ROOT, InputError, Paths, read_csv, write_csv
 from prompt_oirl.llms import generation
 from prompt_oirl.llms.budget import Budget
 from prompt_oirl.llms.transformers_llm import TransformersLLM
-from prompt_oirl.pipeline.live import decoding_of
+from prompt_oirl.pipeline.live import decoding_of, log_settings
 from prompt_oirl.reports.readme import fill_tables, markdown
 from prompt_oirl.stats.metrics import format_interval
 
@@ -175,12 +174,8 @@ def answer(
     ]
     if pending:
         llm = TransformersLLM(str(args.ckpt_dir or paths.root / "data" / "nano_llama"), max_batch_size=64)
-        separator = SEPARATORS.get(first.dataset, "\n")
-        with tqdm(total=len(pending), desc="answers", disable=None) as bar:
-            names, decoding = (first.llm, first.dataset), decoding_of(test, part)
-            failures = generation.answer_items(
-                pending, llm, *names, decoding, first.grader, separator, Budget(), part, bar
-            )
+        settings = log_settings(test, decoding_of(test, part))
+        failures = generation.answer_items(pending, llm, settings, Budget(), part, desc="answers")
         generation.check_complete(failures)
         kept += interactions.read(part, remedy="delete it")
     found: dict[str, dict[str, best_of_n.Answer]] = {}

@@ -19,7 +19,8 @@ import numpy as np
 from prompt_oirl import reward_models
 from prompt_oirl.data.interactions import Interaction
 from prompt_oirl.data.near_duplicates import cluster_texts, in_order_of_appearance
-from prompt_oirl.features.embedders import Embedder, encode_distinct, load_embedder
+from prompt_oirl.features.cache import encode_distinct
+from prompt_oirl.features.embedders import Embedder, load_embedder
 from prompt_oirl.features.surface import surface_features
 from prompt_oirl.io.files import InputError, read_json, sha256, write_json
 from prompt_oirl.reward_models import RewardModel, TrainingSet

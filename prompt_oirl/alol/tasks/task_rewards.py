@@ -18,6 +18,7 @@ from tqdm import tqdm
 from prompt_oirl.alol.rewards.scorers import Score
 from prompt_oirl.alol.rows import FINAL, Row
 from prompt_oirl.io import files
+from prompt_oirl.io.arrays import load_array
 from prompt_oirl.io.files import InputError, read_json, sha256_texts, write_json
 
 REMEDY = "run alol_step1_prepare_data.py again"
@@ -112,7 +113,7 @@ class Rewards:
             path = self.folder / "scores" / f"{split}.{c.name}.{key}.npy"
             if not path.is_file():
                 files.write_array(path, self.score(c, models[c.name], rows, texts))
-            found[c.name] = files.load_array(path, remedy="delete it and run step 1 again", ndim=1, dtype="f")
+            found[c.name] = load_array(path, remedy="delete it and run step 1 again", ndim=1, dtype="f")
             if len(found[c.name]) != len(rows):
                 raise InputError(f"{path}: not one score a row; delete it and run step 1 again")
         return with_sum(found, len(rows))
