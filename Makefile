@@ -52,7 +52,7 @@ nano-log: install
 	cd llama_exps && $(TORCHRUN) $(call NANO,arith) --split train --prompt_idx 0-5
 	cd llama_exps && $(TORCHRUN) $(call NANO,arith) --split validation
 	cd llama_exps && $(TORCHRUN) $(call NANO,arith) --split test --samples 2
-	$(BIN)/python scripts/pack_nano_log.py
+	$(BIN)/python scripts/pack_log.py
 
 # The other reward models on the tiny model's log, and the committed tables.
 nano-tables: demo
@@ -81,7 +81,7 @@ opro: install
 # The committed log of those answers, made again from nothing.
 opro-log:
 	$(MAKE) opro OPRO_KNOWN=
-	$(BIN)/python scripts/pack_opro_log.py
+	$(BIN)/python scripts/pack_log.py --log opro
 
 # A-LoL on the toy task: two algorithms, one seed (minutes).
 alol: install

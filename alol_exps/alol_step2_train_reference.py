@@ -11,8 +11,8 @@ with checkpoint and curve. Stopped at any moment, the same command resumes.
 
 from __future__ import annotations
 
-from prompt_oirl.alol.steps.train_reference import ReferenceOptions as Args
-from prompt_oirl.alol.steps.train_reference import train_reference as main
+from prompt_oirl.alol.steps.train_policy import ReferenceOptions as Args
+from prompt_oirl.alol.steps.train_policy import train_reference as main
 from prompt_oirl.io.manifest import run_step
 
 if __name__ == "__main__":

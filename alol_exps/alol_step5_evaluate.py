@@ -19,17 +19,16 @@ from pathlib import Path
 from typing import Any, Literal
 
 import torch
-from tqdm import tqdm
 
 from prompt_oirl.alol.evaluation import responses as evaluation
 from prompt_oirl.alol.models import processes
 from prompt_oirl.alol.models.checkpoints import ModelSource
-from prompt_oirl.alol.rows import encode_rows
+from prompt_oirl.alol.rows import check_at_least, encode_rows
 from prompt_oirl.alol.steps.options import LengthOptions, PolicyModelOptions, check_policy_name
 from prompt_oirl.alol.tasks.task import Task
 from prompt_oirl.alol.tasks.task_rewards import Rewards
 from prompt_oirl.io.files import InputError, read_json, write_csv, write_json, write_jsonl
-from prompt_oirl.io.manifest import Manifest, check_finished, run_step
+from prompt_oirl.io.manifest import check_finished, run_step
 
 
 @dataclass
@@ -54,8 +53,7 @@ class Args(PolicyModelOptions, LengthOptions):
 
 def main(args: Args) -> None:
     """Evaluate every policy asked for."""
-    if args.samples < 1:
-        raise InputError(f"--samples {args.samples}: give 1 or more")
+    check_at_least(1, samples=args.samples)
     if args.samples > 1 and args.decoding == "greedy":
         raise InputError(
             f"--samples {args.samples}: greedy responses are all the same; leave one of the two flags out"
@@ -102,28 +100,27 @@ def evaluate(args: Args, policy: str, source: ModelSource) -> None:
     """Answer the prompts by one policy and write its results, unless they are up to date."""
     task, device = args.task, processes.device_name()
     folder = (args.output_dir or args.results / policy) / args.split
-    arguments = args.arguments(policies=policy, model=source.hash)
-    manifest = Manifest(folder / "manifest.json", arguments, [args.data_file(args.split)], args.root)
-    if manifest.is_current() and not args.force:
-        print(f"{policy}: up to date ({folder})")
+    record, inputs = folder / "manifest.json", [args.data_file(args.split)]
+    manifest = args.pending(record, inputs, policy, folder, policies=policy, model=source.hash)
+    if manifest is None:
         return
     rows = args.rows(args.split)
     prompts = list({row.prompt: row for row in rows}.values())
     model, tokenizer = source.load(device)
-    limits = replace(args.limits(task), long_responses="cut")
-    llm = evaluation.llm_of(model, tokenizer, limits, args.eval_batch_size)
-    tokens = encode_rows(prompts, tokenizer, limits)
-    decoding = task.decoding(args.seed, limits.max_response_length, args.decoding == "greedy")
-    with tqdm(total=len(prompts) * args.samples, desc=f"{task.name} {policy}", disable=None) as bar:
-        responses = evaluation.respond(llm, prompts, tokens, decoding, args.samples, bar.update)
+    limits, size = replace(args.limits(task), long_responses="cut"), args.eval_batch_size
+    greedy, title = args.decoding == "greedy", f"{task.name} {policy}"
+    responses = evaluation.answer(
+        task, model, tokenizer, prompts, limits, size, args.seed, args.samples, greedy, title
+    )
     if args.reward_models:
         task = judged_by(task, args.reward_models)
     components = evaluation.reward_responses(task, prompts, responses)
-    nll, lengths = evaluation.row_nll(model, tokens, tokenizer.pad_token_id, device, args.eval_batch_size)
+    tokens = encode_rows(prompts, tokenizer, limits)
+    nll, lengths = evaluation.row_nll(model, tokens, tokenizer.pad_token_id, device, size)
     metrics = evaluation.metric_rows(prompts, responses, components, nll, lengths)
     outputs = [folder / n for n in ("predictions.jsonl", "metrics.csv", "policy.json")]
     write_jsonl(outputs[0], predictions(prompts, responses, components))
-    write_csv(outputs[1], metrics, evaluation.METRICS)
+    write_csv(outputs[1], metrics)
     write_json(outputs[2], about(args, policy, source))
     manifest.finish(outputs)
     for row in metrics:
@@ -132,7 +129,7 @@ def evaluate(args: Args, policy: str, source: ModelSource) -> None:
                 f"{policy:28} {row['segment']:6} {task.metric} {row['value']:.3f} [{row['ci_low']:.3f}, "
                 f"{row['ci_high']:.3f}], n {row['n']}"
             )
-    del model, llm
+    del model
     if device != "cpu":
         torch.cuda.empty_cache()
 
@@ -150,26 +147,16 @@ def predictions(prompts: list, responses: list, components: list) -> Any:
     """Lines of predictions.jsonl, one a response."""
     for row, texts, found in zip(prompts, responses, components):
         for sample, (text, scores) in enumerate(zip(texts, found)):
-            yield {
-                "id": row.id,
-                "group": row.cluster,
-                "segment": row.segment,
-                "sample": sample,
-                "response": text,
-            } | scores
+            line = {"id": row.id, "group": row.cluster, "segment": row.segment, "sample": sample}
+            yield line | {"response": text} | scores
 
 
 def about(args: Args, policy: str, source: ModelSource) -> dict[str, Any]:
     """What was evaluated: step 4's account of the policy, or the name alone."""
     trained = Path(source.name).parent / "policy.json"
     found = read_json(trained, remedy="run step 4 again") if trained.is_file() else {}
-    return {
-        "task": args.task.name,
-        "run": args.run,
-        "policy": policy,
-        "algorithm": policy,
-        "seed": args.seed,
-    } | found
+    named = {"task": args.task.name, "run": args.run, "policy": policy, "algorithm": policy}
+    return named | {"seed": args.seed} | found
 
 
 if __name__ == "__main__":

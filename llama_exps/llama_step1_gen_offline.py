@@ -1,38 +1,34 @@
-"""Step 1: ask an LLM every question with every prompt, grade the answers, and keep them as the interaction log.
+"""Step 1: ask an LLM every question with every prompt, grade the answers, and keep them as a log.
 
     cd llama_exps
     torchrun --nproc_per_node 1 llama_step1_gen_offline.py \\
         --ckpt_dir llama-2-7b-chat/ --tokenizer_path tokenizer.model --prompt_idx 0 --dataset_eval gsm8k
-    torchrun --nproc_per_node 4 llama_step1_gen_offline.py --ckpt_dir FOLDER_OR_HUB_ID --prompt_idx all --dataset_eval svamp
-    python llama_step1_gen_offline.py --backend openai --model gpt-3.5-turbo --dataset_eval mawps --prompt_idx 0-5 --dry_run
+    torchrun --nproc_per_node 4 llama_step1_gen_offline.py --ckpt_dir FOLDER_OR_HUB_ID --dataset_eval svamp
+    python llama_step1_gen_offline.py --backend openai --model gpt-3.5-turbo --dataset_eval mawps --dry_run
 
-Stopped or killed at any moment, the same command goes on where it was, with any number of processes, and pays for
-nothing twice. Writes LM<llm>/<dataset>_interactions.jsonl and _labels.csv; go on with
+Stopped or killed at any moment, the same command resumes where it was, with any number of processes, and pays
+for nothing twice. Writes LM<llm>/<dataset>_interactions.jsonl and _labels.csv; continue with
 `python llama_step2_reorg_data.py --llm <llm> --dataset <dataset>`.
 """
 
 from __future__ import annotations
 
 import os
-import re
 from collections import Counter
 from contextlib import nullcontext
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
-from typing import Literal
-
-from tqdm import tqdm
+from typing import Any, Literal
 
 from prompt_oirl.data import log_store, questions
 from prompt_oirl.data.interactions import Interaction
 from prompt_oirl.data.log_store import LogFiles
-from prompt_oirl.data.prompts import PUBLISHED, Prompt, load_prompts
+from prompt_oirl.data.prompts import PUBLISHED, choose_prompts, load_prompts
 from prompt_oirl.io.files import REPO_ROOT, InputError, Paths, is_file_name
 from prompt_oirl.io.manifest import run_step
-from prompt_oirl.llms import generation
-from prompt_oirl.llms.budget import Budget
-from prompt_oirl.llms.generation import Decoding, Item
+from prompt_oirl.llms import Decoding, generation
+from prompt_oirl.llms.generation import LogSettings
 from prompt_oirl.llms.options import BudgetOptions, ModelOptions
 
 
@@ -41,7 +37,8 @@ class Args(ModelOptions, BudgetOptions):
     dataset_eval: str = "gsm8k"
     """gsm8k, svamp, mawps, arith, or any name with --questions."""
     prompt_idx: str = "all"
-    """all, or places counted from 0 such as 3, 0-5 or 1,3; training prompts come first, then in the order of --prompts."""
+    """all, or places counted from 0 such as 3, 0-5 or 1,3; training prompts come first, then in the order of
+    --prompts."""
     temperature: float = 0.6
     """0 is greedy."""
     top_p: float = 0.9
@@ -87,24 +84,21 @@ def main(args: Args) -> None:
 
 
 def generate(args: Args, name: str, files: LogFiles, rank: int, world: int) -> None:
-    """Ask for what this rank owes; rank 0 then merges what all have appended."""
+    """Ask for what is pending for this rank; rank 0 then merges what all have appended."""
     decoding = Decoding(args.temperature, args.top_p, args.max_gen_len, args.seed)
+    separator = questions.SEPARATORS.get(args.dataset_eval, "\n")
+    settings = LogSettings(name, args.dataset_eval, decoding, args.grader, separator)
     prompts = load_prompts(args.prompts)
     order = generation.all_items(chosen_questions(args), prompts, args.samples)
-    wanted = {p.id for p in chosen_prompts(args.prompt_idx, prompts)}
     logged = list(files.rows())
-    generation.check_log(logged, decoding, args.grader, order, files.merged)
+    generation.check_log(logged, settings, order, files.merged)
+    wanted = {p.id for p in choose_prompts(args.prompt_idx, prompts)}
     done = {log_store.row_key(row) for row in logged}
-    mine = [
-        item
-        for i, item in enumerate(order)
-        if i % world == rank and item.prompt.id in wanted and item.key not in done
-    ]
+    pending = [(i, item) for i, item in enumerate(order) if item.prompt.id in wanted and item.key not in done]
     budget = args.budget(rank, world)
     if args.dry_run:
         if rank == 0:
-            owed = [item for item in order if item.prompt.id in wanted and item.key not in done]
-            print(estimate(owed, logged, budget, args.max_gen_len))
+            print(generation.estimate([item for _, item in pending], logged, budget, args.max_gen_len))
         return
     if rank == 0:
         files.check_model(args.identity())
@@ -114,23 +108,13 @@ def generate(args: Args, name: str, files: LogFiles, rank: int, world: int) -> N
         dist.init_process_group("gloo", timeout=timedelta(days=30))
         dist.barrier()  # everyone has read the log before anyone writes
     failures: Counter[str] = Counter()
-    if mine:
-        llm = args.load()
-        separator = questions.SEPARATORS.get(args.dataset_eval, "\n")
-        hidden = None if rank == 0 else True
-        with tqdm(total=len(mine), desc=f"{name} {args.dataset_eval}", disable=hidden, smoothing=0.05) as bar:
-            failures = generation.answer_items(
-                mine,
-                llm,
-                name,
-                args.dataset_eval,
-                decoding,
-                args.grader,
-                separator,
-                budget,
-                files.part(rank),
-                bar,
-            )
+    if mine := [item for i, item in pending if i % world == rank]:
+        bar: dict[str, Any] = {
+            "desc": f"{name} {args.dataset_eval}",
+            "disable": rank > 0 or None,
+            "smoothing": 0.05,
+        }
+        failures = generation.answer_items(mine, args.load(), settings, budget, files.part(rank), **bar)
     if world > 1:
         dist.barrier()
     if rank == 0:
@@ -142,13 +126,15 @@ def generate(args: Args, name: str, files: LogFiles, rank: int, world: int) -> N
 
 
 def chosen_questions(args: Args) -> list[questions.Question]:
+    """The questions that the flags name, at most `limit` of each split."""
     if args.questions:
         asked = questions.load_own_questions(args.questions, args.dataset_eval)
     elif args.dataset_eval in questions.DATASETS:
         asked = questions.load_questions(args.dataset_eval, Paths(args.root))
     else:
         raise InputError(
-            f"--dataset_eval {args.dataset_eval}: choose {', '.join(questions.DATASETS)}, or give your own --questions FILE"
+            f"--dataset_eval {args.dataset_eval}: choose {', '.join(questions.DATASETS)}, or give your own "
+            "--questions FILE"
         )
     kept = []
     for split in questions.SPLITS:
@@ -158,39 +144,6 @@ def chosen_questions(args: Args) -> list[questions.Question]:
         found = ", ".join(sorted({q.split for q in asked}))
         raise InputError(f"--split {args.split}: no such questions; these are of split {found}")
     return kept
-
-
-def chosen_prompts(flag: str, prompts: list[Prompt]) -> list[Prompt]:
-    """`all`, or places and ranges such as 0-5 or 1,3, counted from 0 in the order of the file."""
-    if flag == "all":
-        return prompts
-    places: dict[int, None] = {}
-    for part in flag.split(","):
-        found = re.fullmatch(r"(\d+)(?:-(\d+))?", part.strip())
-        first, last = (int(found[1]), int(found[2] or found[1])) if found else (1, 0)
-        if not first <= last < len(prompts):
-            raise InputError(
-                f"--prompt_idx {flag}: give all, or places from 0 to {len(prompts) - 1} such as 3, 0-5 or 1,3"
-            )
-        places |= dict.fromkeys(range(first, last + 1))
-    return [prompts[place] for place in sorted(places)]
-
-
-def estimate(owed: list[Item], logged: list[Interaction], budget: Budget, max_gen_len: int | None) -> str:
-    """What the run would ask for; answer length and speed are those of the log so far, where there is one."""
-    tokens_in = sum(len(i.question.text) + len(i.prompt.text) for i in owed) // 4
-    known = [row for row in logged if row.tokens_out]
-    per_answer = (
-        sum(row.tokens_out or 0 for row in known) / len(known) if known else float(max_gen_len or 256)
-    )
-    tokens_out = round(per_answer * len(owed))
-    seconds = sum(row.time or 0 for row in known) / len(known) * len(owed) if known else None
-    time = (
-        f"about {seconds / 60:,.0f} minutes of one process"
-        if seconds is not None
-        else "time unknown before the first answers"
-    )
-    return f"{len(owed):,} calls, about {tokens_in:,} tokens in and {tokens_out:,} out, ${budget.cost(tokens_in, tokens_out):,.2f}, {time}"
 
 
 def report(rows: list[Interaction], files: LogFiles, name: str, prompts: Path) -> None:
@@ -203,13 +156,13 @@ def report(rows: list[Interaction], files: LogFiles, name: str, prompts: Path) -
         of_prompt = [row for row in rows if row.prompt_id == prompt]
         right = sum(row.correct for row in of_prompt) / len(of_prompt)
         cut = sum(row.finish_reason == "length" for row in of_prompt) / len(of_prompt)
-        print(
-            f"  {prompt:12} {len(of_prompt):7,} answers  {right:6.1%} right  {cut:6.1%} cut by the token limit"
-        )
+        rates = f"{right:6.1%} right  {cut:6.1%} cut by the token limit"
+        print(f"  {prompt:12} {len(of_prompt):7,} answers  {rates}")
     no_room = sum(row.tokens_out == 0 and row.finish_reason == "length" for row in rows)
     if no_room:
         print(
-            f"  {no_room:,} questions left no room for an answer: use a larger --max_seq_len and another --llm name"
+            f"  {no_room:,} questions left no room for an answer: use a larger --max_seq_len and another "
+            "--llm name"
         )
     splits = {row.split for row in rows}
     if "train" in splits and "test" in splits:

@@ -7,7 +7,7 @@
     python llama_step4_offline_evaluation.py --preset paper --split paper --subsets 6   # as published: hours
 
 One fit per prompt subset on the published split, two folds per subset and five folds with all prompts under
-cross-fitting by near-duplicate cluster. Stopped at any moment, the same command goes on where it was.
+cross-fitting by near-duplicate cluster. Stopped at any moment, the same command resumes.
 Writes llama_exps/<llm>_models/: the models, a record each, and <dataset>_<model>_validation.csv.
 """
 
@@ -15,74 +15,55 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
 from tqdm import tqdm
 
 from prompt_oirl import reward_models
-from prompt_oirl.data.released import LLM
 from prompt_oirl.io.files import REPO_ROOT, InputError, Paths, write_csv
 from prompt_oirl.io.manifest import run_step
 from prompt_oirl.pipeline import fits, offline_dataset, workers
 from prompt_oirl.pipeline.fit_data import MEMORY_GB, FitData, fit_data
+from prompt_oirl.pipeline.plan import FitSpec, Plan, prepared_datasets, splits_by_name
 
 
 @dataclass
-class Args:
-    llm: str = LLM
-    """Whose log."""
+class Args(Plan):
     dataset: str = "all"
     """all that went through step 3, or a comma list."""
-    model: Literal["xgboost", "lightgbm", "interaction", "boosted_interaction", "linear", "mlp", "knn"] = (
-        "xgboost"
-    )
-    """Reward model."""
-    preset: Literal["fast", "paper"] = "fast"
-    """paper: XGBoost at depth 10, eta 0.001, 2000 rounds on the plain embeddings, as published."""
-    split: Literal["both", "paper", "crossfit"] = "both"
-    """Protocol: the published row split, cross-fitting by cluster, or both."""
-    subsets: str = "all"
-    """Sizes K of the prompt subsets: all, or a comma list such as 1,2,6."""
-    assignments: int = 1
-    """Random fold assignments for the five folds with all prompts (at most 10)."""
     jobs: int = -1
     """Fits that run side by side; -1 is one per core."""
     dask: str = ""
-    """Address of a Dask scheduler, such as tcp://10.0.0.1:8786, whose workers do the fits instead (docs/larger.md)."""
+    """Address of a Dask scheduler, such as tcp://10.0.0.1:8786, whose workers fit (docs/larger.md)."""
     memory_gb: float = MEMORY_GB
-    """Question features larger than this stay in files; fits then go one by one through XGBoost's external memory."""
-    seed: int = 0
-    """Seed of the reward models."""
+    """Larger question features stay in files; fits then go one by one through external memory."""
     root: Path = REPO_ROOT
     """Folder that holds llama_exps/, embeddings/ and results/."""
 
 
 def main(args: Args) -> None:
+    """Train what no finished record vouches for, then write the validation metrics of each dataset."""
     if args.jobs < 1 and args.jobs != -1:
         raise InputError(f"--jobs {args.jobs}: choose 1 or more, or -1 for one per core")
     if not args.memory_gb >= 0:  # nor NaN
         raise InputError(f"--memory_gb {args.memory_gb}: give 0 or more")
     paths = Paths(args.root)
-    plan = fits.Plan(args.llm, args.model, args.preset, args.split, args.subsets, args.assignments, args.seed)
-    known = [
-        p.name.removesuffix("_settings.csv") for p in sorted(paths.labels(args.llm).glob("*_settings.csv"))
-    ]
     reward_models.make(args.model, args.preset)  # a missing library is said now, not after an hour
-    planned: list[fits.Fit] = []
+    planned: list[FitSpec] = []
     records: list[dict | None] = []
     tasks: list[tuple[int, str, FitData]] = []
-    for dataset in offline_dataset.parse_datasets(args.dataset, known, offline_dataset.STEP3):
+    for dataset in prepared_datasets(args.llm, args.dataset, paths, offline_dataset.STEP3):
         inputs = fits.input_hashes(args.llm, dataset, paths)
         data = offline_dataset.load(args.llm, dataset, paths)
         data.features("paper", memory_gb=0)  # damaged vectors are said now as well
-        wanted = list(plan.fits(data.names))
+        wanted = list(args.fits(data.names))
         keys = [fits.fit_key(fit, inputs) for fit in wanted]
         finished = [fits.finished_record(fit, key, paths) for fit, key in zip(wanted, keys)]
         todo = [i for i, record in enumerate(finished) if record is None]
         needed = {wanted[i].split for i in todo}
-        splits = [s for s in fits.splits_by_name(data.names, args.assignments).values() if s.name in needed]
+        splits = [s for s in splits_by_name(data.names, args.assignments).values() if s.name in needed]
         shared = fit_data(data, splits, args.memory_gb)
-        # Fits that share their data follow each other, and the largest go first, so that no core waits for a late one.
+        # Fits that share their data follow each other, and the largest go first, so that no core waits for a
+        # late one.
         todo.sort(key=lambda i: (wanted[i].split, wanted[i].variant != "both", -len(wanted[i].subset)))
         tasks += [(len(planned) + i, keys[i], shared[wanted[i].split]) for i in todo]
         planned += wanted
@@ -99,9 +80,9 @@ def main(args: Args) -> None:
     for i, fit in enumerate(planned):
         by_dataset.setdefault(fit.dataset, []).append(i)
     for dataset, indices in by_dataset.items():
-        path = fits.validation_path(plan, dataset, paths)
+        path = fits.validation_path(args, dataset, paths)
         rows = fits.validation_rows([planned[i] for i in indices], [records[i] or {} for i in indices])
-        write_csv(path, rows, fits.VALIDATION_COLUMNS)
+        write_csv(path, rows)
         print(f"{dataset}: {len(indices)} reward models, validation metrics in {path}")
 
 

@@ -13,50 +13,28 @@ pairs.csv and path.png.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from pathlib import Path
-from typing import Literal
+from dataclasses import dataclass
 
-from prompt_oirl.io.files import REPO_ROOT, InputError, Paths, write_csv
+from prompt_oirl.io.files import InputError, Paths, write_csv
 from prompt_oirl.io.manifest import run_step
-from prompt_oirl.llms.options import BudgetOptions, ModelOptions
 from prompt_oirl.opro import regression, runs
-from prompt_oirl.opro.minimise import minimise
+from prompt_oirl.opro.minimise import MinimiseOptions, minimise
 from prompt_oirl.opro.proposals import Proposer, choose_optimizer
 from prompt_oirl.opro.regression import LIMIT, PUBLISHED_TRUTHS, PatternSearch, Regression
 
 
-@dataclass
-class Args:
+@dataclass(kw_only=True)
+class Args(MinimiseOptions):
     truth: tuple[int, int] | None = None
     """Slope and intercept to be found; default: the paper's seven."""
-    proposer: Literal["search", "llm"] = "search"
-    """search: a stated pattern search that reads the meta-prompt; llm: --optimizer."""
     reps: int = 5
     """Repetitions, each with its own noise and starts."""
-    steps: int = 500
-    """Steps at most."""
-    samples: int = 8
-    """Pairs asked for in each step."""
-    temperature: float = 1.0
-    """Of the optimizer."""
-    max_gen_len: int = 1024
-    """Tokens of an optimizer's answer."""
-    seed: int = 0
-    """Seed of the proposals."""
-    root: Path = REPO_ROOT
-    """Folder that holds results/."""
-    optimizer: ModelOptions = field(default_factory=lambda: ModelOptions(max_seq_len=4096))
-    budget: BudgetOptions = field(default_factory=BudgetOptions)
 
 
 def main(args: Args) -> None:
-    runs.check_at_least(
-        1, reps=args.reps, steps=args.steps, samples=args.samples, max_gen_len=args.max_gen_len
-    )
+    args.check(reps=args.reps)
     if args.truth and max(map(abs, args.truth)) > LIMIT:
         raise InputError(f"--truth {args.truth[0]} {args.truth[1]}: give numbers up to {LIMIT:,}")
-    runs.check_temperature("--temperature", args.temperature)
     name, optimizer = choose_optimizer(args.proposer, PatternSearch(), args.optimizer)
     folder = Paths(args.root).opro_results("linear_regression", name)
     budget = args.budget.budget(prefix="budget.")
@@ -75,15 +53,15 @@ def main(args: Args) -> None:
                     print(f"stopped by {path.stopped}; {runs.HOW_TO_RESUME}")
                     break
         rows = [regression.run_row(problem, path, name) for problem, path in found]
-        write_csv(folder / "runs.csv", rows, list(rows[0]))
+        write_csv(folder / "runs.csv", rows)
         summary = list(regression.summary_rows(found, name))
-        write_csv(folder / "summary.csv", summary, list(summary[0]))
+        write_csv(folder / "summary.csv", summary)
         pairs = [
             {"w": problem.truth[0], "b": problem.truth[1], "rep": problem.rep, **row}
             for problem, path in found
             for row in path.rows()
         ]
-        write_csv(folder / "pairs.csv", pairs, list(pairs[0]))
+        write_csv(folder / "pairs.csv", pairs)
         (w, b), (problem, path) = found[0][0].truth, found[0]
         regression.draw_path(problem, path, f"{name}, w={w}, b={b}, repetition 1", folder / "path.png")
     for row in summary:

@@ -22,26 +22,24 @@ measures nothing in the search, and is refused where it cannot rank.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
 from prompt_oirl.io.files import InputError, write_json
 from prompt_oirl.io.manifest import run_step
-from prompt_oirl.llms.options import BudgetOptions, ModelOptions
-from prompt_oirl.opro import report, runs, search_proposer, tasks
-from prompt_oirl.opro.loop import LoopSettings, Run, optimise
-from prompt_oirl.opro.meta_prompt import MetaPromptSettings
-from prompt_oirl.opro.options import StepOptions
+from prompt_oirl.opro import report, runs, tasks
+from prompt_oirl.opro.loop import Run, optimise
+from prompt_oirl.opro.options import SearchOptions
 from prompt_oirl.opro.predicting_scorers import load_scorer
-from prompt_oirl.opro.prompt_rewards import PromptRewards, RewardSettings, TextVectors
-from prompt_oirl.opro.proposals import Proposer, choose_optimizer
+from prompt_oirl.opro.prompt_rewards import PromptRewards, TextVectors
 from prompt_oirl.opro.scorers import Scorer
+from prompt_oirl.opro.search_proposer import SPACES
 from prompt_oirl.opro.shared_log import Spending
 
 
 @dataclass(kw_only=True)
-class Args(StepOptions):
+class Args(SearchOptions):
     initial: tuple[str, ...] = ("Let's solve the problem.",)
     """Initial instructions; "" is none."""
     score_by: Literal["llm", "reward_model", "hybrid"] = "llm"
@@ -55,23 +53,13 @@ class Args(StepOptions):
     position: Literal["after", "before", "system", "answer_start"] = "after"
     """Where the instruction goes: behind the question, before it, in the system message, or opening the
     answer."""
-    proposer: Literal["llm", "search"] = "llm"
-    """llm: --optimizer writes the instructions; search: a stated search over phrases, no second model."""
     search_space: Literal["full", "small"] = "full"
     """What the search can write: up to six of forty clauses; small: one or two of twenty-two, 484
     instructions in all."""
     grader: Literal["strict", "original", "opro"] = "strict"
     """opro is the published, lenient one: for comparison only."""
-    train_size: int = 50
-    """Questions that score every instruction."""
-    validation_size: int = 50
-    """Questions that choose the winner."""
-    test_size: int = 200
-    """Questions that evaluate the winner."""
     temperature: float = 0.0
     """Of the scorer; 0 is greedy."""
-    optimizer_max_gen_len: int = 512
-    """Tokens of an optimizer's answer."""
     run: str = "default"
     """Name of the run's folder."""
     seed: int = 0
@@ -82,12 +70,6 @@ class Args(StepOptions):
     """Do so many runs, with seeds counting up from --seed."""
     dry_run: bool = False
     """Print the most calls that the run can need, and stop."""
-    loop: LoopSettings = field(default_factory=LoopSettings)
-    meta: MetaPromptSettings = field(default_factory=MetaPromptSettings)
-    reward: RewardSettings = field(default_factory=RewardSettings)
-    optimizer: ModelOptions = field(default_factory=lambda: ModelOptions(max_seq_len=4096))
-    scorer_budget: BudgetOptions = field(default_factory=BudgetOptions)
-    optimizer_budget: BudgetOptions = field(default_factory=BudgetOptions)
 
 
 def main(args: Args) -> None:
@@ -110,8 +92,7 @@ def main(args: Args) -> None:
             f"optimizer calls: {'none (search)' if args.proposer == 'search' else f'{optimizer_calls:,}'}"
         )
         return
-    search = search_proposer.PhraseSearch(args.meta.layout, search_proposer.SPACES[args.search_space])
-    proposer_name, optimizer = choose_optimizer(args.proposer, search, args.optimizer)
+    make_proposer = args.proposers(SPACES[args.search_space])
     decoding = args.decoding(args.temperature)
     learned = runs.read_logs("--reward_log", args.reward_log)
     vectors = None if args.score_by == "llm" else TextVectors.load(args.reward.embedder)
@@ -123,52 +104,29 @@ def main(args: Args) -> None:
         parts = tasks.divide(task, *sizes, parts_seed)
         folder = parent / f"seed{seed}"
         with args.held_log(folder) as log:
-            about = {
-                "seed": seed,
-                "parts_seed": parts_seed,
-                "scorer": args.scorer_name,
-                "proposer": proposer_name,
-            }
-            settings = runs.search_settings(args) | about
+            proposer = make_proposer(folder / "proposals.jsonl", seed, optimizer_budget)
+            about = {"seed": seed, "parts_seed": parts_seed, "scorer": args.scorer_name}
+            settings = runs.search_settings(args) | about | {"proposer": proposer.name}
             runs.check_settings(folder / "run.json", settings)
             write_json(folder / "run.json", settings)
             spending = Spending(folder / "spent.jsonl")
             measure = args.measuring_scorer(task, log, scorer_budget, spending, decoding, args.grader)
-            proposer = Proposer(
-                optimizer,
-                proposer_name,
-                folder / "proposals.jsonl",
-                seed,
-                optimizer_budget,
-                args.optimizer_max_gen_len,
-            )
             scorer: Scorer = measure
             if vectors is not None:
                 rewards = PromptRewards(args.reward, vectors, seed)
                 scorer = load_scorer(
                     args.score_by, measure, rewards, learned, args.scorer_name, task, parts, seed
                 )
-            final_scorer = scorer if args.judge == "reward_model" else measure
-            run = Run(
-                task,
-                parts,
-                args.loop,
-                args.meta,
-                args.position,
-                args.initial,
-                proposer,
-                scorer,
-                final_scorer,
-                seed,
-            )
-            optimise(run)
-            report.write_tables(run, folder, proposer_name, args.scorer_name)
-            written = report.write_report(run, folder, proposer_name, args.scorer_name, spending)
+            final = scorer if args.judge == "reward_model" else measure
+            search = (args.loop, args.meta, args.position, args.initial)
+            run = optimise(Run(task, parts, *search, proposer, scorer, final, seed))
+            report.write_tables(run, folder, args.scorer_name)
+            written = report.write_report(run, folder, args.scorer_name, spending)
         print(written.read_text(encoding="utf-8"))
         if run.stopped:
             print(f"stopped by {run.stopped}; {runs.HOW_TO_RESUME}")
             break
-    runs.summarise(parent, f"{task.name}: proposer {proposer_name}, scorer {args.scorer_name}")
+    runs.summarise(parent, f"{task.name}: proposer {proposer.name}, scorer {args.scorer_name}")
     print(
         f"reports and tables in {parent}/seed*; over all seeds {parent / 'result.csv'}, "
         f"and for step 2 {parent / 'winners.csv'}"

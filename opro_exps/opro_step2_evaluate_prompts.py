@@ -43,10 +43,6 @@ class Args(StepOptions):
     """opro is the published, lenient one: for comparison only."""
     train_size: int = 50
     """As in step 1: it fixes which questions are in which part."""
-    validation_size: int = 50
-    """As in step 1."""
-    test_size: int = 200
-    """As in step 1."""
     temperature: float = 0.0
     """Of the scorer; 0 is greedy."""
     run: str | None = None
@@ -68,7 +64,7 @@ def main(args: Args) -> None:
     parts = tasks.divide(task, args.train_size, args.validation_size, args.test_size, args.seed)
     asked = {"train": parts.train, "validation": parts.validation, "test": parts.test}[args.part]
     folder = args.results(run)
-    settings_file, settings = folder / "evaluation.json", evaluation.settings(args)
+    settings_file, settings = folder / "evaluation.json", evaluation.evaluation_settings(args)
     with args.held_log(folder) as log:
         if not args.force:
             fix = "give --run another name, or --force to replace its table"
@@ -84,9 +80,9 @@ def main(args: Args) -> None:
             print(f"stopped by {spent}: {scorer.count_pending(prompts, asked):,} answers are still pending")
             return
     about = {"task": args.task, "part": args.part, "scorer": args.scorer_name, "grader": args.grader}
-    rows = list(evaluation.table_rows(about, prompts, scores, parts.clusters(asked)))
+    rows = list(evaluation.evaluation_rows(about, prompts, scores, parts.clusters(asked)))
     path = folder / "evaluation.csv"
-    write_csv(path, rows, evaluation.COLUMNS)
+    write_csv(path, rows)
     write_json(settings_file, settings)
     for row in rows:
         instruction = on_one_line(row["instruction"], 500) or "(empty)"

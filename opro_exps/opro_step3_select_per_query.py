@@ -18,7 +18,7 @@ from typing import Literal
 from prompt_oirl.io.files import write_csv
 from prompt_oirl.io.manifest import run_step
 from prompt_oirl.llms.options import BudgetOptions
-from prompt_oirl.opro import per_question, runs, tasks
+from prompt_oirl.opro import evaluation, runs, tasks
 from prompt_oirl.opro.options import StepOptions
 from prompt_oirl.opro.scorers import BudgetSpent
 from prompt_oirl.opro.shared_log import Spending
@@ -39,8 +39,6 @@ class Args(StepOptions):
     """As in step 3 of Prompt-OIRL: minilm, tfidf, openai:MODEL or a sentence-transformers folder."""
     fit_size: int = 300
     """Training questions on which every instruction of the pool is measured."""
-    validation_size: int = 50
-    """As in step 1."""
     test_size: int = 400
     """Questions that evaluate the picks."""
     temperature: float = 0.0
@@ -56,23 +54,23 @@ def main(args: Args) -> None:
     folder = args.results(args.run) / f"seed{args.seed}"
     parts_seed = runs.read_settings(folder / "run.json")["parts_seed"]
     parts = tasks.divide(task, args.fit_size, args.validation_size, args.test_size, parts_seed)
-    pool = per_question.best_instructions(folder / "trajectory.csv", args.pool)
+    pool = evaluation.best_instructions(folder / "trajectory.csv", args.pool)
     with args.held_log(folder, "select") as log:
         budget = args.budget.budget(prefix="budget.")
         scorer = args.measuring_scorer(task, log, budget, Spending(None), args.decoding(args.temperature))
         try:
-            train, test = (per_question.measure(scorer, pool, asked) for asked in (parts.train, parts.test))
+            train, test = (evaluation.measure(scorer, pool, asked) for asked in (parts.train, parts.test))
         except BudgetSpent as spent:
             print(f"stopped by {spent}; {runs.HOW_TO_RESUME}")
             return
-    scores = per_question.predict(args.model, args.embedder, args.seed, parts, pool, train)
+    scores = evaluation.predict(args.model, args.embedder, args.seed, parts, pool, train)
     best = int(train.mean(0).argmax())
     pick = policies.argmax_sound(scores, train.mean(0), args.seed)
     about = {"task": args.task, "seed": args.seed, "model": args.model, "pool": len(pool)}
-    rows = list(per_question.result_rows(about, test, scores, pick, best, parts.clusters(parts.test)))
-    write_csv(folder / "selection.csv", rows, per_question.COLUMNS)
-    picks = list(per_question.pick_rows(parts, pool, test, pick, best))
-    write_csv(folder / "picks.csv", picks, list(picks[0]))
+    rows = list(evaluation.selection_rows(about, test, scores, pick, best, parts.clusters(parts.test)))
+    write_csv(folder / "selection.csv", rows)
+    picks = list(evaluation.pick_rows(parts, pool, test, pick, best))
+    write_csv(folder / "picks.csv", picks)
     for row in rows:
         print(f"{row['what']:36} {row['value']:.3f} ({row['ci_low']:.3f} to {row['ci_high']:.3f})")
     print(f"{len(pool)} instructions, {len(train)} training and {len(test)} test questions; {folder}")

@@ -22,18 +22,15 @@ from tqdm import tqdm
 
 from prompt_oirl.io.files import InputError, on_one_line
 from prompt_oirl.io.manifest import run_step
-from prompt_oirl.llms.options import BudgetOptions, ModelOptions
 from prompt_oirl.opro import ablation_tables, ablations, runs, search_proposer, tasks
 from prompt_oirl.opro.ablation_tables import ArmResult
-from prompt_oirl.opro.loop import LoopSettings
-from prompt_oirl.opro.meta_prompt import MetaPromptSettings
-from prompt_oirl.opro.options import StepOptions
+from prompt_oirl.opro.options import SearchOptions
 from prompt_oirl.opro.prompt_rewards import RewardSettings, TextVectors
 from prompt_oirl.opro.shared_log import Spending
 
 
 @dataclass(kw_only=True)
-class Args(StepOptions):
+class Args(SearchOptions):
     arms: tuple[str, ...] = ()
     """Only these arms; default: all."""
     seeds: int = 10
@@ -49,22 +46,11 @@ class Args(StepOptions):
     """Initial instruction of the arms that do not vary it."""
     train_size: int = 32
     """Questions that score every instruction."""
-    validation_size: int = 50
-    """Questions that choose the winner."""
-    test_size: int = 200
-    """Questions that evaluate the winner."""
     parts_seed: int = 0
     """Seed of the parts, the same for all runs."""
-    optimizer_max_gen_len: int = 512
-    """Tokens of an optimizer's answer."""
     run: str = "ablations"
     """Name of the folder for tables."""
-    loop: LoopSettings = field(default_factory=LoopSettings)
-    meta: MetaPromptSettings = field(default_factory=MetaPromptSettings)
     reward: RewardSettings = field(default_factory=lambda: RewardSettings(threshold=0.0))
-    optimizer: ModelOptions = field(default_factory=lambda: ModelOptions(max_seq_len=4096))
-    scorer_budget: BudgetOptions = field(default_factory=BudgetOptions)
-    optimizer_budget: BudgetOptions = field(default_factory=BudgetOptions)
 
 
 def main(args: Args) -> None:
@@ -87,20 +73,14 @@ def main(args: Args) -> None:
     with args.held_log(folder) as log:
         scorer_budget = args.scorer_budget.budget(prefix="scorer_budget.")
         shared = ablations.Ablation(
+            args,
             task,
             parts,
             args.parts_seed,
             args.instructions,
             args.initial,
-            args.loop,
-            args.meta,
-            args.reward,
             TextVectors.load(args.reward.embedder),
             args.measuring_scorer(task, log, scorer_budget, Spending(None), args.decoding()),
-            args.proposer,
-            args.optimizer,
-            lambda: args.optimizer_budget.budget(prefix="optimizer_budget."),
-            args.optimizer_max_gen_len,
             folder,
         )
         seeds = range(args.first_seed, args.first_seed + args.seeds)

@@ -12,57 +12,33 @@ results/opro/traveling_salesman/<proposer>/.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from pathlib import Path
-from typing import Any, Literal
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
-from prompt_oirl.io.files import REPO_ROOT, InputError, Paths, write_csv
+from prompt_oirl.io.files import InputError, Paths, write_csv
 from prompt_oirl.io.manifest import run_step
-from prompt_oirl.llms.options import BudgetOptions, ModelOptions
 from prompt_oirl.opro import runs, tours
-from prompt_oirl.opro.minimise import minimise
+from prompt_oirl.opro.minimise import MinimiseOptions, minimise
 from prompt_oirl.opro.proposals import Proposer, choose_optimizer
 
 
-@dataclass
-class Args:
+@dataclass(kw_only=True)
+class Args(MinimiseOptions):
     n: tuple[int, ...] = (10, 12, 15, 20)
     """Numbers of points."""
-    proposer: Literal["search", "llm"] = "search"
-    """search: a stated 2-opt search that reads the meta-prompt; llm: --optimizer."""
     problems: int = 5
     """Problems for each n, with seeds counting up from --seed."""
     steps: int = 30
     """Steps at most (published: 500); a run ends at a proven optimum."""
-    samples: int = 8
-    """Valid tours asked for in each step."""
     attempts: int = 5
     """A step samples at most so many times as often as it needs valid tours."""
-    temperature: float = 1.0
-    """Of the optimizer."""
-    max_gen_len: int = 1024
-    """Tokens of an optimizer's answer."""
-    seed: int = 0
-    """Seed of points, starts and proposals."""
-    root: Path = REPO_ROOT
-    """Folder that holds results/."""
-    optimizer: ModelOptions = field(default_factory=lambda: ModelOptions(max_seq_len=4096))
-    budget: BudgetOptions = field(default_factory=BudgetOptions)
 
 
 def main(args: Args) -> None:
-    runs.check_at_least(
-        1,
-        problems=args.problems,
-        steps=args.steps,
-        samples=args.samples,
-        attempts=args.attempts,
-        max_gen_len=args.max_gen_len,
-    )
+    args.check(problems=args.problems, attempts=args.attempts)
     runs.check_at_least(0, seed=args.seed)
-    runs.check_temperature("--temperature", args.temperature)
     if not args.n or not all(2 <= n <= 200 for n in args.n):
         raise InputError(f"--n {' '.join(map(str, args.n))}: give numbers from 2 to 200")
     name, optimizer = choose_optimizer(args.proposer, tours.TwoOptSearch(), args.optimizer)
@@ -83,8 +59,8 @@ def main(args: Args) -> None:
                 if path.stopped:
                     print(f"stopped by {path.stopped}; {runs.HOW_TO_RESUME}")
                     break
-        write_csv(folder / "runs.csv", rows, list(rows[0]))
-        write_csv(folder / "tours.csv", steps, list(steps[0]))
+        write_csv(folder / "runs.csv", rows)
+        write_csv(folder / "tours.csv", steps)
     for n in args.n:
         of_n = [row for row in rows if row["n"] == n]
         gap = np.mean([row["gap"] for row in of_n])

@@ -1,11 +1,12 @@
-"""Do texts depend on batch size or number of processes? Step 1 at batch sizes 1, 8, 64 and on 1 and 2 processes.
+"""Do texts depend on batch size or number of processes? Step 1 at sizes 1, 8, 64, on 1 and 2 processes.
 
-    python scripts/check_generation.py --ckpt_dir data/nano_llama --prompts data/arith/prompts.csv --questions data/arith/train.jsonl
+    python scripts/check_generation.py --ckpt_dir data/nano_llama \\
+        --prompts data/arith/prompts.csv --questions data/arith/train.jsonl
     python scripts/check_generation.py                      # a LLaMA with random weights
 
-Floating point sums of other shapes differ in the last bits, so a few texts may part ways where two tokens are all
-but equally good. For each such text the gap between the two, in logits, is measured on the common beginning.
-Writes results/reference/generation_identity.csv.
+Floating point sums of other shapes differ in the last bits, so a few texts may part ways where two tokens are
+all but equally good. For each such text the gap between the two, in logits, is measured on the common
+beginning. Writes results/reference/generation_identity.csv.
 """
 
 from __future__ import annotations
@@ -29,9 +30,6 @@ from prompt_oirl.llms.random_llama import SMALL, save_random_llama
 
 # The first is the reference; the second repeats it, so its texts must be the same bytes.
 RUNS = ((64, 1), (64, 1), (8, 1), (1, 1), (64, 2), (8, 2))
-COLUMNS = [
-    "model", "temperature", "batch_size", "processes", "texts", "identical", "identical_share", "largest_logit_gap",
-]  # fmt: skip
 
 
 @dataclass
@@ -55,10 +53,11 @@ def main(args: Args) -> None:
         folder = Path(name)
         model = args.ckpt_dir or save_random_llama(folder / "random", **SMALL)
         questions = args.questions or random_questions(folder / "questions.jsonl", args.limit)
-        write_csv(args.out, compare(args, model.resolve(), questions.resolve(), folder), COLUMNS)
+        write_csv(args.out, compare(args, model.resolve(), questions.resolve(), folder))
 
 
 def compare(args: Args, model: Path, questions: Path, folder: Path) -> Iterator[dict[str, Any]]:
+    """One row per temperature and run: how many texts are those of the first run."""
     for temperature in (0.0, 0.6):
         reference: dict[tuple, Interaction] = {}
         for number, (batch, processes) in enumerate(RUNS):
@@ -86,12 +85,21 @@ def run(
 ) -> dict[tuple, Interaction]:
     """One whole run of step 1; rows by question and prompt."""
     torchrun = ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node", str(processes)]
-    command = [
-        sys.executable, *torchrun, "llama_step1_gen_offline.py", "--ckpt_dir", str(model), "--questions", str(questions),
-        "--prompts", str(args.prompts.resolve()), "--prompt_idx", "0-5", "--dataset_eval", "check", "--llm", "check",
-        "--limit", str(args.limit), "--temperature", str(temperature), "--max_batch_size", str(batch),
-        "--max_gen_len", str(args.max_gen_len), "--root", str(root),
-    ]  # fmt: skip
+    flags = {
+        "ckpt_dir": model,
+        "questions": questions,
+        "prompts": args.prompts.resolve(),
+        "prompt_idx": "0-5",
+        "dataset_eval": "check",
+        "llm": "check",
+        "limit": args.limit,
+        "temperature": temperature,
+        "max_batch_size": batch,
+        "max_gen_len": args.max_gen_len,
+        "root": root,
+    }
+    command = [sys.executable, *torchrun, "llama_step1_gen_offline.py"]
+    command += [part for flag, value in flags.items() for part in (f"--{flag}", str(value))]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     subprocess.run(
         command, cwd=REPO_ROOT / "llama_exps", env=environment, check=True, stdout=subprocess.DEVNULL
@@ -101,7 +109,7 @@ def run(
 
 
 def logit_gap(model: Path, one: Interaction, other: Interaction) -> float:
-    """How far apart, in logits, the two tokens were at which the texts part: noise included, one row alone."""
+    """Gap in logits between the two tokens at which the texts part: noise included, one row alone."""
     import torch
 
     from prompt_oirl.data.prompts import Prompt

@@ -24,6 +24,7 @@ from prompt_oirl.io.files import REPO_ROOT, Paths, write_csv
 from prompt_oirl.io.manifest import run_step
 from prompt_oirl.pipeline import fits, offline_dataset
 from prompt_oirl.pipeline.fit_data import fit_data
+from prompt_oirl.pipeline.plan import FitSpec
 from prompt_oirl.reward_models.boosted import XGBoost
 from prompt_oirl.stats.splits import INNER_FOLDS, Split, deal_folds
 
@@ -54,7 +55,7 @@ def main(args: Args) -> None:
         for dataset in RELEASED:
             data = offline_dataset.load(LLM, dataset, Paths(args.root))
             everything = tuple(range(len(data.names.train_prompts)))
-            fit = fits.Fit(LLM, dataset, "paper", "paper", everything, "xgboost", "fast")
+            fit = FitSpec(LLM, dataset, "paper", "paper", everything, "xgboost", "fast")
             for inner, split in (
                 ("paper", data.names.paper_split()),
                 ("clusters", cluster_split(data.names)),

@@ -1,9 +1,10 @@
 """Compare a fresh log with one that comes with the project: the same answers to the same questions?
 
-    python scripts/compare_logs.py --fresh llama_exps/LMnano/arith_live_interactions.jsonl --known data/nano_log/arith.parquet
+    python scripts/compare_logs.py \\
+        --fresh llama_exps/LMnano/arith_live_interactions.jsonl --known data/nano_log/arith.parquet
 
-Sums in floating point differ in their last bits between processors and libraries, so a few answers in a thousand
-may part; more than --allowed ends with exit status 1.
+Sums in floating point differ in their last bits between processors and libraries, so a few answers in a
+thousand may part; more than --allowed ends with exit status 1.
 """
 
 from __future__ import annotations
@@ -36,13 +37,13 @@ def main(args: Args) -> None:
     same = sum(a.answer == b.answer for a, b in both)
     verdicts = sum(a.correct == b.correct for a, b in both)
     print(
-        f"{len(both):,} fresh answers: {same:,} are those of {args.known.name} letter by letter ({same / len(both):.2%}), "
-        f"{verdicts:,} have the same verdict"
+        f"{len(both):,} fresh answers: {same:,} are those of {args.known.name} letter by letter "
+        f"({same / len(both):.2%}), {verdicts:,} have the same verdict"
     )
     if 1 - same / len(both) > args.allowed:
         raise InputError(
-            f"more than {args.allowed:.0%} of the answers differ: another model file, or a platform on which the committed "
-            "log does not stand for this model; make your own with `make nano-log`"
+            f"more than {args.allowed:.0%} of the answers differ: another model file, or a platform on "
+            "which the committed log does not stand for this model; make your own with `make nano-log`"
         )
 
 

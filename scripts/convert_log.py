@@ -1,4 +1,4 @@
-"""Turn a log into a folder of Parquet files partitioned by llm and dataset, or back into JSONL, of any length.
+"""Turn a log of any length into Parquet files partitioned by llm and dataset, or back into JSONL.
 
     python scripts/convert_log.py --log llama_exps/LMmybot/sums_interactions.jsonl --out data/logs
     python scripts/convert_log.py --log data/logs/llm=mybot/dataset=sums --out sums_interactions.jsonl

@@ -1,11 +1,12 @@
 """How often do the graders err? Draw released answers to be labelled by reading, then score both graders.
 
-    python scripts/evaluate_graders.py --draw sheet.jsonl      # 300 answers with question and gold, no verdict
+    python scripts/evaluate_graders.py --draw sheet.jsonl   # 300 answers with question and gold, no verdict
     python scripts/evaluate_graders.py                         # score data/grader_labels.csv
 
-The draw (fixed seed) takes 120 of all stored answers uniformly and 180 of those on which the graders disagreed when
-it was made, so errors are weighted back to all answers by stratum. Half of it, chosen by a seed, was for improving
-the strict grader; the figures are those of the other half. Only ids and labels are committed, never texts.
+The draw (fixed seed) takes 120 of all stored answers uniformly and 180 of those on which the graders
+disagreed when it was made, so errors are weighted back to all answers by stratum. Half of it, chosen by a
+seed, was for improving the strict grader; the figures are those of the other half. Only ids and labels are
+committed, never texts.
 """
 
 from __future__ import annotations
@@ -54,11 +55,13 @@ def main(args: Args) -> None:
     write_csv(args.out, rows, COLUMNS)
     for row in rows:
         print(
-            f"{row['half']:12} {row['grader']:9} {row['error_rate']:.2%} [{row['ci_low']:.2%}, {row['ci_high']:.2%}] of answers, n = {row['n']}"
+            f"{row['half']:12} {row['grader']:9} {row['error_rate']:.2%} [{row['ci_low']:.2%}, "
+            f"{row['ci_high']:.2%}] of answers, n = {row['n']}"
         )
 
 
 def stored_answers(dataset: str, paths: Paths) -> list[Interaction]:
+    """The rows of a released log that hold an answer."""
     log = paths.labels(LLM) / f"{dataset}_interactions.jsonl"
     rows = interactions.read(log, remedy="run llama_step2_reorg_data.py first")
     return [row for row in rows if row.answer is not None]
@@ -83,6 +86,7 @@ def drawn(stored: Sequence[Interaction]) -> list[tuple[int, str, int, str]]:
 
 
 def sheet_row(row: Interaction, stratum: str, size: int, half: str) -> dict[str, object]:
+    """One answer to be labelled by reading; no verdict stands there."""
     ids = {"dataset": row.dataset, "question_id": row.question_id, "prompt_id": row.prompt_id}
     return ids | {
         "stratum": stratum,

@@ -3,12 +3,12 @@
     python scripts/fetch_data.py
     python scripts/fetch_data.py --datasets gsm8k,mawps
     python scripts/fetch_data.py --datasets aqua,bbh,mmlu,multiarith    # tasks of OPRO (9 MB)
-    python scripts/fetch_data.py --mirror /media/mirror     # no network: copies DIR/Prompt-OIRL/..., DIR/SVAMP/...
+    python scripts/fetch_data.py --mirror /media/mirror     # no network: copies from DIR/Prompt-OIRL/...
     python scripts/fetch_data.py --root /scratch/run --jobs 2
     python scripts/fetch_data.py --datasets hh              # A-LoL's; says what else to put where
 
-What already lies there is checked and kept, so the same command goes on after an interruption. The files, their
-licences and their hashes are listed in data/sources.toml.
+What already lies there is checked and kept, so the same command goes on after an interruption. The files,
+their licences and their hashes are listed in data/sources.toml.
 """
 
 from __future__ import annotations
@@ -28,10 +28,11 @@ class Args:
     root: Path = REPO_ROOT
     """the files go to data/fetched/ below this folder"""
     mirror: Path | None = None
-    """copy from this folder instead of downloading; default: the environment variable PROMPT_OIRL_MIRROR, if set"""
+    """copy from this folder instead of downloading; default: the environment variable PROMPT_OIRL_MIRROR, if
+    set"""
     datasets: str = "all"
-    """all (those of the released logs), or a comma list of gsm8k, svamp, mawps, OPRO's aqua, bbh, mmlu, multiarith, and
-    A-LoL's hh, comet, reddit, wow, faithdial"""
+    """all (those of the released logs), or a comma list of gsm8k, svamp, mawps, OPRO's aqua, bbh, mmlu,
+    multiarith, and A-LoL's hh, comet, reddit, wow, faithdial"""
     jobs: int = 8
     """files fetched at the same time"""
 
@@ -46,13 +47,9 @@ def main(args: Args) -> None:
             f"no dataset {', '.join(map(repr, unknown))}; pass --datasets all or some of {','.join(known)}"
         )
     files = [file for source in sources for file in source.files if file.dataset in wanted]
-    mirror = args.mirror or (
-        Path(os.environ["PROMPT_OIRL_MIRROR"]) if os.environ.get("PROMPT_OIRL_MIRROR") else None
-    )
-
+    mirror = args.mirror or os.environ.get("PROMPT_OIRL_MIRROR")
     folder = Paths(args.root).fetched
-    fetched = fetch(files, folder, mirror=mirror, jobs=args.jobs)
-
+    fetched = fetch(files, folder, mirror=Path(mirror) if mirror else None, jobs=args.jobs)
     for entry in by_hand:
         if entry.dataset in wanted:
             place = folder / "by_hand" / entry.path
@@ -61,12 +58,12 @@ def main(args: Args) -> None:
     if not files:
         return
     used = {file.repository for file in files}
-    owners = dict.fromkeys(
-        f"{s.repository} {s.licence} (c) {s.copyright}" for s in sources if s.repository in used
-    )
+    named_owners = (f"{s.repository} {s.licence} (c) {s.copyright}" for s in sources if s.repository in used)
+    owners = dict.fromkeys(named_owners)
     print(
-        f"{len(files)} files, {sum(file.size for file in files) / 1e6:.1f} MB in {folder}: {fetched} fetched, "
-        f"{len(files) - fetched} already there; licences: {', '.join(owners)}; notes in data/README.md"
+        f"{len(files)} files, {sum(file.size for file in files) / 1e6:.1f} MB in {folder}: {fetched} "
+        f"fetched, {len(files) - fetched} already there; licences: {', '.join(owners)}; notes in "
+        "data/README.md"
     )
 
 

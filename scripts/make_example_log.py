@@ -2,8 +2,8 @@
 
     python scripts/make_example_log.py --out my_log.csv --questions my_questions.csv
 
-The answers are real ones, of the tiny model in data/nano_llama (data/nano_log); which cells are missing is drawn by
-the seed. `--questions` also writes 20 questions that are not in the log, to choose prompts for.
+The answers are real ones, of the tiny model in data/nano_llama (data/nano_log); which cells are missing is
+drawn by the seed. `--questions` also writes 20 questions that are not in the log, to choose prompts for.
 """
 
 from __future__ import annotations
@@ -46,7 +46,8 @@ def main(args: Args) -> None:
     with atomic_write(args.out) as temporary:
         rows.to_csv(temporary, columns=["question", "prompt", "correct", "answer"], index=False)
     print(
-        f"{args.out}: {rows.question.nunique()} questions, {rows.prompt.nunique()} prompts, {len(rows)} answers"
+        f"{args.out}: {rows.question.nunique()} questions, {rows.prompt.nunique()} prompts, {len(rows)} "
+        "answers"
     )
     if args.questions:
         new = log[log.split == "test"].drop_duplicates("question")[["question"]].iloc[:20]

@@ -45,31 +45,21 @@ def main(args: Args) -> None:
     seconds = timed(args)
     context = multiprocessing.get_context("spawn")
     with context.Pool(1, maxtasksperchild=1) as pool:
-        peaks = dict(
-            zip(ALGORITHMS, pool.map(peak_megabytes, [(args, name) for name in ALGORITHMS], chunksize=1))
-        )
+        measured = pool.map(peak_megabytes, [(args, name) for name in ALGORITHMS], chunksize=1)
+    peaks = dict(zip(ALGORITHMS, measured))
     rows = []
     for name in ALGORITHMS:
         ratios = np.array(seconds[name]) / np.array(seconds["nll"])
         low, middle, high = np.percentile(ratios, [25, 50, 75])
-        rows.append(
-            {
-                "algorithm": name,
-                "seconds": float(np.median(seconds[name])),
-                "ratio_to_nll": float(middle),
-                "ratio_low": float(low),
-                "ratio_high": float(high),
-                "peak_mb": peaks[name],
-                "memory_ratio_to_nll": peaks[name] / peaks["nll"],
-                "batch_size": args.batch_size,
-                "steps": args.steps,
-            }
-        )
+        row = {"algorithm": name, "seconds": float(np.median(seconds[name]))}
+        row |= {"ratio_to_nll": float(middle), "ratio_low": float(low), "ratio_high": float(high)}
+        row |= {"peak_mb": peaks[name], "memory_ratio_to_nll": peaks[name] / peaks["nll"]}
+        rows.append(row | {"batch_size": args.batch_size, "steps": args.steps})
         print(
-            f"{name:16} {rows[-1]['seconds']:.4f} s, {middle:.3f} times nll [{low:.3f}, {high:.3f}], "
+            f"{name:16} {row['seconds']:.4f} s, {middle:.3f} times nll [{low:.3f}, {high:.3f}], "
             f"{peaks[name]:.0f} MB"
         )
-    write_csv(args.output, rows, list(rows[0]))
+    write_csv(args.output, rows)
 
 
 def timed(args: Args) -> dict[str, list[float]]:
@@ -119,13 +109,11 @@ def stepper(args: Args) -> Any:
     config = model.config.get_text_config()
     rng = np.random.default_rng(0)
     lengths = rng.integers(30, 96, 4 * args.batch_size)
-    rows = [
-        Tokens(
-            rng.integers(2, config.vocab_size, 60).tolist(),
-            rng.integers(2, config.vocab_size, int(n)).tolist(),
-        )
-        for n in lengths
-    ]
+
+    def words(n: int) -> list[int]:
+        return rng.integers(2, config.vocab_size, n).tolist()
+
+    rows = [Tokens(words(60), words(n)) for n in lengths.tolist()]
     head = ValueHead(config.hidden_size, 1.0)
     rewards = np.ones(len(rows))
     reference = advantages.compute(model, head, rows, rewards, tokenizer.pad_token_id, "cpu", args.batch_size)

@@ -35,7 +35,7 @@ def main(args: Args) -> None:
     test = Answers.of("test", log, prompts, arith)
     reference = args.root / "results" / "reference"
     for name, rows in (("prompts", list(prompt_rows(test))), ("choice", list(choice_rows(test)))):
-        write_csv(reference / f"nano_{name}.csv", rows, list(rows[0]))
+        write_csv(reference / f"nano_{name}.csv", rows)
     write_csv(reference / "nano_models.csv", model_rows(paths), MODEL_COLUMNS)
     tables = {
         name: render(read_csv(reference / f"{name}.csv", remedy="run this script again"))

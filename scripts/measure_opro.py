@@ -60,7 +60,7 @@ def main(args: Args) -> None:
             *space_ranking(args.models[0], vectors, paths),
             *released_ranking(args.models[0], vectors, paths),
         ]
-        write_csv(reference / "opro_ranking.csv", rows, list(rows[0]))
+        write_csv(reference / "opro_ranking.csv", rows)
     for name, source in TABLES.items():
         if files := sorted(results.glob(source)):
             collect(files, reference / f"{name}.csv")
@@ -78,7 +78,7 @@ def collect(files: Sequence[Path], target: Path) -> None:
     for path in files:
         extra = {"seed": path.parent.name.removeprefix("seed")} if path.parent.name.startswith("seed") else {}
         rows += [{**extra, **row} for row in read_csv(path, remedy="run make opro")]
-    write_csv(target, rows, list(rows[0]))
+    write_csv(target, rows)
 
 
 if __name__ == "__main__":

@@ -16,16 +16,15 @@ from tqdm import tqdm
 from prompt_oirl.io.files import REPO_ROOT, InputError, Paths, read_csv, write_csv
 from prompt_oirl.io.manifest import run_step
 from prompt_oirl.pipeline import offline_dataset
-from prompt_oirl.pipeline.transfer import COLUMNS, transfer, transfer_rows
+from prompt_oirl.pipeline.transfer import transfer, transfer_rows
 from prompt_oirl.reports.readme import fill_tables, markdown
-
-HEADER = ["model", "train", "test", *COLUMNS]
+from prompt_oirl.stats.metrics import format_interval
 
 
 @dataclass
 class Args:
     logs: str = "llama2/gsm8k,llama2/svamp,llama2/mawps,nano/arith"
-    """Comma list of LLM/DATASET; every one is trained on and judged."""
+    """Comma list of LLM/DATASET; every one is trained on and evaluated on."""
     model: str = "interaction"
     """Reward model."""
     seed: int = 0
@@ -37,6 +36,7 @@ class Args:
 
 
 def main(args: Args) -> None:
+    """Train on every log, evaluate on every log, write the table and put it into the page."""
     paths = Paths(args.root)
     names = [tuple(name.split("/")) for name in args.logs.split(",")]
     if any(len(name) != 2 for name in names):
@@ -49,14 +49,14 @@ def main(args: Args) -> None:
         for row in transfer_rows(transfer(logs[a], logs[b], args.model, args.seed), args.seed)
     ]
     reference = args.out / "results" / "reference" / "transfer.csv"
-    write_csv(reference, rows, HEADER)
+    write_csv(reference, rows)
     table = render(read_csv(reference, remedy="run this script again"))
     print(table)
     fill_tables(args.out, {"transfer": table})
 
 
 def render(rows: list[dict[str, str]]) -> str:
-    """A line per training log: success of the picks, gain over the target's best prompt, within-prompt AUC."""
+    """A line per training log: success of the picks, gain over the target's best prompt, AUC."""
     find = {(r["train"], r["test"], r["metric"]): r for r in rows}
     names = list(dict.fromkeys(r["train"] for r in rows))
     out = []
@@ -66,13 +66,10 @@ def render(rows: list[dict[str, str]]) -> str:
             picked, gain, auc = (
                 find[train, test, m] for m in ("success_picked", "gain_over_target_best", "auc_within_prompt")
             )
-            points = (
-                f"{100 * float(gain['value']):+.1f} [{100 * float(gain['ci_low']):+.1f}, "
-                f"{100 * float(gain['ci_high']):+.1f}]"
-            )
+            points = format_interval(gain["value"], gain["ci_low"], gain["ci_high"], points=True)
             cells.append(f"{float(picked['value']):.3f}, {points}, {float(auc['value']):.3f}")
         out.append([train, *cells])
-    return markdown(["trained on, judged on", *names], out)
+    return markdown(["trained on, evaluated on", *names], out)
 
 
 if __name__ == "__main__":

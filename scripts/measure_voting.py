@@ -10,7 +10,7 @@ results/reference/voting.csv and voting.png, and rewrites the table of docs/voti
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -22,22 +22,13 @@ from prompt_oirl.data.released import LLM
 from prompt_oirl.io.files import REPO_ROOT, Paths, read_csv, write_csv
 from prompt_oirl.io.manifest import run_step
 from prompt_oirl.pipeline import offline_dataset
+from prompt_oirl.pipeline.plan import prepared_datasets
 from prompt_oirl.reports.figures import draw_voting
 from prompt_oirl.reports.readme import fill_tables, markdown
 from prompt_oirl.stats import splits
+from prompt_oirl.stats.metrics import format_interval
 from prompt_oirl.voting import evaluate, votes
 
-COLUMNS = [
-    "llm",
-    "dataset",
-    "grader",
-    "model",
-    "assignments",
-    "prompts",
-    "n",
-    "n_clusters",
-    *evaluate.COLUMNS,
-]
 SHOWN_BUDGETS = (1, 3, 5, 7, 10, 16)
 SHOWN = ("random", "best", "predicted", "adaptive_predicted")
 MEASURED = ((LLM, "gsm8k"), (LLM, "mawps"), (LLM, "svamp"), ("nano", "arith"))
@@ -50,7 +41,7 @@ class Args:
     dataset: str = "gsm8k,mawps,svamp"
     """Comma list of datasets."""
     grader: Literal["strict", "original"] = "strict"
-    """Reads the answers' numbers and judges them."""
+    """Reads the answers' numbers and grades them."""
     model: str = "interaction"
     """Reward model of the predicted rewards."""
     assignments: int = 3
@@ -64,27 +55,28 @@ class Args:
 
 
 def main(args: Args) -> None:
+    """Measure each dataset, collect what was measured before, and write table, figure and page."""
     paths = Paths(args.root)
-    known = [p.name.removesuffix("_settings.csv") for p in paths.labels(args.llm).glob("*_settings.csv")]
-    datasets = offline_dataset.parse_datasets(args.dataset, known, offline_dataset.STEP3)
+    datasets = prepared_datasets(args.llm, args.dataset, paths, offline_dataset.STEP3)
     for dataset in datasets:
         rows = list(measure(args, dataset, paths))
-        write_csv(paths.results(args.llm, dataset, f"voting_{args.grader}.csv"), rows, COLUMNS)
-        print(render(as_text(rows), args.grader))
+        write_csv(paths.results(args.llm, dataset, f"voting_{args.grader}.csv"), rows)
+        print(render(rows, args.grader))
     collected = [
         row
         for llm, dataset in dict.fromkeys([*MEASURED, *((args.llm, name) for name in datasets)])
         for grader in ("strict", "original")
         if (path := paths.results(llm, dataset, f"voting_{grader}.csv")).is_file()
-        for row in read_csv(path, remedy="run this script again", columns=COLUMNS)
+        for row in read_csv(path, remedy="run this script again")
     ]
     reference = args.out / "results" / "reference"
-    write_csv(reference / "voting.csv", collected, COLUMNS)
+    write_csv(reference / "voting.csv", collected)
     draw_voting(reference / "voting.csv", reference / "voting.png", SHOWN)
     fill_tables(args.out, {"voting": render(collected, "strict")})
 
 
 def measure(args: Args, dataset: str, paths: Paths) -> Iterator[dict[str, Any]]:
+    """Rows of one dataset's voting_<grader>.csv."""
     data = offline_dataset.load(args.llm, dataset, paths)
     names = data.names
     log = paths.labels(args.llm) / f"{dataset}_interactions.jsonl"
@@ -137,11 +129,7 @@ def measure(args: Args, dataset: str, paths: Paths) -> Iterator[dict[str, Any]]:
         yield about | row
 
 
-def as_text(rows: list[dict[str, Any]]) -> list[dict[str, str]]:
-    return [{name: str(value) for name, value in row.items()} for row in rows]
-
-
-def render(rows: list[dict[str, str]], grader: str) -> str:
+def render(rows: Sequence[Mapping[str, Any]], grader: str) -> str:
     """Success at some budgets; for adaptive stopping the mean calls that were really made."""
     out = []
     for dataset in dict.fromkeys(r["dataset"] for r in rows if r["grader"] == grader):
@@ -158,8 +146,7 @@ def render(rows: list[dict[str, str]], grader: str) -> str:
                     cells.append("")
                     continue
                 calls = f" ({float(row['calls']):.1f})" if policy.startswith("adaptive") else ""
-                interval = f"[{float(row['low']):.3f}, {float(row['high']):.3f}]"
-                cells.append(f"{float(row['success']):.3f} {interval}{calls}")
+                cells.append(format_interval(row["success"], row["low"], row["high"]) + calls)
             if found:
                 prompts = next(iter(found.values()))["prompts"]
                 label = f"{dataset.upper()}, {prompts} prompts: " if policy == SHOWN[0] else ""

@@ -48,14 +48,14 @@ def main(args: Args) -> None:
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # threads that wait leave the core to others
     import torch
 
-    from prompt_oirl.arith import benchmark, tokenizer, training
+    from prompt_oirl.arith import benchmark, training
 
     torch.set_num_threads(args.threads)
     device = args.device if args.device != "auto" else "cuda" if torch.cuda.is_available() else "cpu"
     half = device == "cuda" or torch.ops.mkldnn._is_mkldnn_bf16_supported()
     recipe = training.Recipe(seed=args.seed, pools=args.pools, half=half)
     forbidden = benchmark.benchmark_keys(args.arith)
-    tokens = tokenizer.train_tokenizer(recipe.shape.vocabulary, recipe.vocabulary_texts, recipe.seed)
+    tokens = training.train_tokenizer(recipe.shape.vocabulary, recipe.vocabulary_texts, recipe.seed)
     checkpoint = args.checkpoint or REPO_ROOT / "build" / "nano_llama.checkpoint.safetensors"
     losses: list[float] = []
     started, seen, at = time.monotonic(), 0, 0

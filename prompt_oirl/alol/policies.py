@@ -3,37 +3,31 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from tqdm import tqdm
 
-from prompt_oirl.alol.baselines.pairs import make_pairs
 from prompt_oirl.alol.baselines.ppo import PPORecipe, train_ppo
 from prompt_oirl.alol.baselines.pro import train_pro
+from prompt_oirl.alol.baselines.runs import BaselineRun, BestWeights, make_pairs
 from prompt_oirl.alol.baselines.trl import train_trl
-from prompt_oirl.alol.evaluation.responses import llm_of, respond, reward_responses
+from prompt_oirl.alol.evaluation.responses import answer, reward_responses
 from prompt_oirl.alol.models import processes
 from prompt_oirl.alol.models.log_probabilities import Tokens
-from prompt_oirl.alol.rows import FINAL, Limits, Row, encode_rows
+from prompt_oirl.alol.rows import FINAL, Limits, Row
 from prompt_oirl.alol.tasks.task import Task
 from prompt_oirl.alol.training.advantages import Advantages
-from prompt_oirl.alol.training.best_weights import BestWeights
 from prompt_oirl.alol.training.loop import TrainingRecipe, TrainingRows, train
 from prompt_oirl.alol.training.losses import Loss
 from prompt_oirl.alol.training.sampling import RowSampler, make_sampler
 from prompt_oirl.io.files import InputError
 
 Evaluate = Callable[[Any], float]
-LEARNS_FROM = {
-    "dpo": "pairs",
-    "dpo_ref_free": "pairs",
-    "pro": "pairs",
-    "ppo": "own answers",
-    "rloo": "own answers",
-}
+PAIRED, ONLINE = ("dpo", "dpo_ref_free", "pro"), ("ppo", "rloo")
+LEARNS_FROM = dict.fromkeys(PAIRED, "pairs") | dict.fromkeys(ONLINE, "own answers")
 
 
 @dataclass(frozen=True)
@@ -53,11 +47,8 @@ class LossAlgorithm:
     @property
     def settings(self) -> dict[str, Any]:
         """Its part of policy.json."""
-        return {
-            "sampling_strategy": self.strategy,
-            "ppo_clip": self.loss.clip,
-            "kl_beta": self.loss.kl_beta,
-        }
+        loss = self.loss
+        return {"sampling_strategy": self.strategy, "ppo_clip": loss.clip, "kl_beta": loss.kl_beta}
 
 
 @dataclass(frozen=True)
@@ -76,7 +67,7 @@ class Baseline:
     @property
     def paired(self) -> bool:
         """True if it learns from pairs of responses."""
-        return LEARNS_FROM[self.name] == "pairs"
+        return self.name in PAIRED
 
     @property
     def strength(self) -> float:
@@ -111,11 +102,8 @@ class PolicyData:
         prompts = list({row.prompt: row for row in self.validation}.values())
         order = np.random.default_rng([seed, 2]).permutation(len(prompts))[: self.validation_prompts]
         asked = [prompts[i] for i in sorted(order.tolist())]
-        limits = replace(self.limits, long_responses="cut")
-        tokens = encode_rows(asked, self.tokenizer, limits)
-        llm = llm_of(model, self.tokenizer, limits, self.eval_batch_size)
-        decoding = self.task.decoding(seed, limits.max_response_length)
-        components = reward_responses(self.task, asked, respond(llm, asked, tokens, decoding))
+        said = answer(self.task, model, self.tokenizer, asked, self.limits, self.eval_batch_size, seed)
+        components = reward_responses(self.task, asked, said)
         return float(np.mean([found[0][FINAL] for found in components]))
 
     def rewards(self, places: Sequence[int], texts: Sequence[str]) -> np.ndarray:
@@ -190,26 +178,14 @@ def _train_baseline(
     n = len(pairs) if pairs else len(data.rows)
     recipe = make_recipe(n)
     bar.reset(recipe.steps)
-    best, tokenizer, beta = BestWeights(score, recipe.eval_every), data.tokenizer, baseline.strength
+    best, given = BestWeights(score, recipe.eval_every), (data.rewards, data.limits, recipe)
+    run = BaselineRun(model, data.tokenizer, data.rows, data.tokens, pairs, *given, best, bar)
     if baseline.name == "pro":
-        curve = train_pro(model, data.tokens, pairs, recipe, tokenizer.pad_token_id, best, bar)
+        curve = train_pro(run)
     elif baseline.name == "ppo":
-        ppo, limit = PPORecipe(kl_coefficient=beta), data.limits.max_response_length
-        curve = train_ppo(model, tokenizer, data.tokens, data.rewards, limit, recipe, ppo, best, bar)
+        curve = train_ppo(run, PPORecipe(kl_coefficient=baseline.strength))
     else:
-        curve = train_trl(
-            baseline.name,
-            model,
-            tokenizer,
-            data.rows,
-            pairs,
-            data.rewards,
-            data.limits,
-            recipe,
-            beta,
-            best,
-            bar,
-        )
+        curve = train_trl(run, baseline.name, baseline.strength)
     best_score = best.best_score if best.best_step else None
     return TrainedPolicy(recipe, curve, n, recipe.steps, best.best_step, best_score, best.start_score)
 
@@ -226,8 +202,7 @@ def choose_rows(
     if weighs_by != "none" and weights is not None and not (weights > 0).any():
         raise InputError(
             f"no training row has {'a reward' if weighs_by == 'reward' else 'an advantage'} above 0, so "
-            f"{algorithm.name} would learn nothing: check the rewards of step 1 and the value estimate of "
-            "step 3"
+            f"{algorithm.name} would learn nothing: check the rewards of step 1 and the values of step 3"
         )
     sampler = make_sampler(algorithm.strategy, weights, np.array([row.chosen for row in rows]), seed)
     return (None if weighs_by == "none" else weights), sampler

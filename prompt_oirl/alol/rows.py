@@ -21,6 +21,7 @@ from prompt_oirl.alol.models.log_probabilities import Tokens
 from prompt_oirl.data.questions import is_unicode
 from prompt_oirl.io.files import InputError, read_jsonl, sha256_texts, write_jsonl
 
+PUBLISHED = ("id", "prompt_or_input_text", "references", "reward_components", "meta_data")
 FINAL = "final_reward"
 EXPECTED = "expected_reward"  # of a training row's meta_data: V(x) by the reward model of Prompt-OIRL
 PREPARE = "run alol_step1_prepare_data.py again, or fix the row"
@@ -58,18 +59,9 @@ def write_rows(path: Path, rows: Iterable[Row], task: str) -> None:
 
 
 def _as_record(row: Row, task: str) -> dict[str, Any]:
-    return {
-        "id": row.id,
-        "prompt_or_input_text": row.prompt,
-        "references": row.response,
-        "reward_components": row.components,
-        "meta_data": row.meta,
-        "task": task,
-        "group": row.group,
-        "segment": row.segment,
-        "chosen": row.chosen,
-        "ended": row.ended,
-    }
+    published = zip(PUBLISHED, (row.id, row.prompt, row.response, row.components, row.meta))
+    ours = {name: getattr(row, name) for name in ("group", "segment", "chosen", "ended")}
+    return dict(published) | {"task": task} | ours
 
 
 def read_rows(path: Path, task: str, max_reward: float, needs: Sequence[str] = ()) -> list[Row]:
@@ -137,6 +129,13 @@ def _checked(record: dict[str, Any], where: str, task: str, max_reward: float) -
     )
 
 
+def check_at_least(low: float, **flags: float | None) -> None:
+    """Refuse the value of a flag that is less than `low` or no number; None is a flag left out."""
+    for flag, value in flags.items():
+        if value is not None and not low <= value < math.inf:
+            raise InputError(f"--{flag} {value}: give {low} or more")
+
+
 @dataclass(frozen=True)
 class Limits:
     """Tokens of a prompt, whose beginning is cut off, and of a response with its end of text."""
@@ -144,6 +143,11 @@ class Limits:
     max_prompt_length: int
     max_response_length: int
     long_responses: Literal["refuse", "cut"] = "refuse"
+
+    def __post_init__(self) -> None:
+        check_at_least(
+            1, max_prompt_length=self.max_prompt_length, max_response_length=self.max_response_length
+        )
 
 
 def encode_rows(rows: Sequence[Row], tokenizer: Any, limits: Limits) -> list[Tokens]:
@@ -160,8 +164,8 @@ def encode_rows(rows: Sequence[Row], tokenizer: Any, limits: Limits) -> list[Tok
         if len(response) > limits.max_response_length and limits.long_responses == "refuse":
             raise InputError(
                 f"row {row.id}: a response of {len(response)} tokens, the limit is "
-                f"{limits.max_response_length}: "
-                f"pass --max_response_length {len(response)} or --long_responses cut"
+                f"{limits.max_response_length}: pass --max_response_length {len(response)} or "
+                "--long_responses cut"
             )
         if not prompt or not response:
             raise InputError(f"row {row.id}: prompt or response has no token; drop the row")

@@ -21,12 +21,11 @@ Row = dict[str, Any]
 
 
 def draw_families(rng: random.Random, n: int) -> list[str]:
-    """Family names in proportion to their weights, each as often as its share says, in random order."""
-    total = sum(f.weight for f in BY_NAME.values())
+    """Family names, each as often as the others to within one, in random order."""
     names: list[str] = []
     due = 0.0
-    for name, family in BY_NAME.items():
-        due += n * family.weight / total
+    for name in BY_NAME:
+        due += n / len(BY_NAME)
         names += [name] * (round(due) - len(names))
     rng.shuffle(names)
     return names

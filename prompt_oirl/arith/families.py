@@ -21,7 +21,6 @@ class Family:
     draw: Callable[[Draw], Numbers]
     bodies: tuple[str, ...]
     asks: tuple[str, ...]
-    weight: float = 1.0
 
     @property
     def wordings(self) -> list[tuple[str, str]]:

@@ -8,25 +8,17 @@ from __future__ import annotations
 
 import random
 from dataclasses import dataclass
-from functools import cache
 
 from prompt_oirl.arith.answers import write_answer
 from prompt_oirl.arith.families import BY_NAME
-from prompt_oirl.arith.phrasings import trained_prompts
+from prompt_oirl.arith.phrasings import PUBLISHED_STYLES, trained_prompts
 from prompt_oirl.arith.problems import Problem, draw_problem, groups_by_family, text_key
 
 DRILL_RATE = 0.25  # share of sequences that are bare equations
 DRILL_LENGTH = 10  # equations in such a sequence
 PLAIN_RATE = 0.4  # share of the six training prompts' own wording among the prompts of their style
 PROMPT_FIRST_RATE = 0.08  # share of word problems with the prompt before the question
-PLAIN = {
-    "direct": "nan",
-    "chain": "CoT",
-    "check": "APE",
-    "panel": "Dis",
-    "tree": "ToT",
-    "parts": "Decomp",
-}
+PLAIN = {style: prompt for prompt, style in PUBLISHED_STYLES.items() if not prompt.startswith("gpt4")}
 
 # Weights of the styles within each family; a style that is not named is never practised there.
 MIX: dict[str, dict[str, float]] = {
@@ -73,15 +65,9 @@ def model_input(first: str, second: str) -> str:
     return f"{first.strip()}\n{second.strip()}\n"
 
 
-@cache
-def _family_weights() -> tuple[list[str], list[float]]:
-    return list(BY_NAME), [family.weight for family in BY_NAME.values()]
-
-
 def draw_training_problem(rng: random.Random, forbidden: frozenset[str]) -> Problem:
     """A problem of the language model's own groups whose text is not forbidden."""
-    names, weights = _family_weights()
-    (name,) = rng.choices(names, weights)
+    (name,) = rng.choices(list(BY_NAME))
     while True:
         problem = draw_problem(rng.choice(groups_by_family("pretrain")[name]), rng)
         if text_key(problem.text) not in forbidden:

@@ -11,7 +11,6 @@ from typing import Any
 import numpy as np
 
 from prompt_oirl.arith.benchmark import read_rows
-from prompt_oirl.arith.evaluation import any_prompt_without_luck, spread_beyond_noise
 from prompt_oirl.data.interactions import Interaction
 from prompt_oirl.data.prompts import Prompt
 from prompt_oirl.io.files import InputError, Paths, read_csv
@@ -73,16 +72,14 @@ def prompt_rows(test: Answers) -> Iterator[dict[str, Any]]:
         for steps in ("all", *(() if prompt.role == "unseen" else sorted(set(test.steps.tolist())))):
             of = np.ones(len(test.steps), bool) if steps == "all" else test.steps == steps
             bootstrap = ClusterBootstrap(test.groups[of])
-            value, low, high = bootstrap.mean(test.right[of, j].mean(1)[:, None])[0]
+            accuracy = bootstrap.mean(test.right[of, j].mean(1)[:, None])[0]
             yield {
                 "prompt_id": prompt.id,
                 "role": prompt.role,
                 "steps": steps,
                 "questions": int(of.sum()),
                 "groups": bootstrap.n_clusters,
-                "accuracy": value,
-                "ci_low": low,
-                "ci_high": high,
+                **dict(zip(("accuracy", "ci_low", "ci_high"), accuracy)),
                 "cut": test.cut[of, j].mean(),
                 "tokens": test.tokens[of, j].mean(),
             }
@@ -94,8 +91,8 @@ def choice_rows(test: Answers) -> Iterator[dict[str, Any]]:
     size = {"questions": len(test.groups), "groups": bootstrap.n_clusters}
 
     def line(measure: str, values: np.ndarray, note: str = "") -> dict[str, Any]:
-        value, low, high = bootstrap.mean(values[:, None])[0]
-        return {"measure": measure, "value": value, "ci_low": low, "ci_high": high, **size, "note": note}
+        estimate = dict(zip(INTERVAL, bootstrap.mean(values[:, None])[0]))
+        return {"measure": measure, **estimate, **size, "note": note}
 
     right = test.right[:, test.columns("train")]
     success = right.mean(2)
@@ -114,6 +111,29 @@ def choice_rows(test: Answers) -> Iterator[dict[str, Any]]:
         "note": f"{unseen.shape[1]} phrasings, sampling noise taken out",
         **size,
     }
+
+
+def any_prompt_without_luck(right: np.ndarray) -> np.ndarray:
+    """Success (questions,) of knowing which prompts solve a question; `right` is (questions, prompts, 2).
+
+    One sample says which prompts solve it (all of them, if none does), the other says how often these do;
+    averaged over both directions. Counting a question as solved if any answer is right counts lucky hits too.
+    """
+    rates = []
+    for chooser, other in ((0, 1), (1, 0)):
+        good = right[:, :, chooser] > 0
+        good |= ~good.any(1, keepdims=True)
+        rates.append((right[:, :, other] * good).sum(1) / good.sum(1))
+    return np.mean(rates, 0)
+
+
+def spread_beyond_noise(right: np.ndarray) -> float:
+    """Standard deviation over prompts of their true accuracy; `right` is (questions, prompts, samples).
+
+    The covariance of the accuracies on two disjoint halves of the questions holds no sampling noise.
+    """
+    halves = right[::2].mean((0, 2)), right[1::2].mean((0, 2))
+    return float(np.sqrt(max(0.0, np.cov(*halves)[0, 1])))
 
 
 def validation_auc(model: str, paths: Paths) -> float | None:

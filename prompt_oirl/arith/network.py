@@ -2,11 +2,15 @@
 layers.
 
 On a CPU the library's own module takes several times as long. `to_hugging_face` names the weights as it does.
+
+Muon moves the hidden matrices, AdamW embedding and norms: about half the steps of AdamW alone. Muon (Jordan
+et al., 2024, https://kellerjordan.github.io/posts/muon/) replaces a matrix's momentum by its nearest orthogonal
+matrix, found by five Newton-Schulz iterations.
 """
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -15,6 +19,7 @@ import torch.nn.functional as F
 Weights = dict[str, torch.Tensor]
 EPSILON = 1e-6
 ROPE_BASE = 10_000.0
+MOMENTUM, BETA1, BETA2, ADAM_EPSILON = 0.95, 0.9, 0.98, 1e-8
 MATRICES = ("qkv", "out", "gate_up", "down")  # the hidden matrices; the rest are the embedding and norms
 
 
@@ -51,10 +56,6 @@ class Shape:
             "pad_token_id": pad_id,
             "torch_dtype": "float16",
         }
-
-    def as_dict(self) -> dict[str, int]:
-        """The sizes by the names of Hugging Face's LLaMA."""
-        return asdict(self)
 
 
 def initial_weights(shape: Shape, seed: int) -> Weights:
@@ -143,3 +144,49 @@ def to_hugging_face(weights: Weights, shape: Shape) -> Weights:
     return {
         name: value.detach().to("cpu", torch.float16).contiguous() for name, value in sorted(named.items())
     }
+
+
+def initial_memory(weights: Weights) -> Weights:
+    """Momentum of every weight, and the second moment of those that AdamW moves."""
+    state = {f"first.{name}": torch.zeros_like(value) for name, value in weights.items()}
+    return state | {
+        f"second.{name}": torch.zeros_like(value) for name, value in weights.items() if name not in MATRICES
+    }
+
+
+def orthogonalise(x: torch.Tensor) -> torch.Tensor:
+    """Roughly U V^T of every matrix x = U S V^T in (..., rows, columns)."""
+    tall = x.shape[-2] > x.shape[-1]
+    x = x.mT if tall else x
+    x = x / (x.norm(dim=(-2, -1), keepdim=True) + 1e-7)
+    for _ in range(5):
+        square = x @ x.mT
+        x = 3.4445 * x + (-4.7750 * square + 2.0315 * square @ square) @ x
+    return x.mT if tall else x
+
+
+@torch.no_grad()
+def update(
+    weights: Weights,
+    gradients: Weights,
+    state: Weights,
+    step: int,
+    matrix_rate: float,
+    vector_rate: float,
+    decay: float,
+) -> None:
+    """One step in place. `matrix_rate` moves the hidden matrices, `vector_rate` the rest; `step` counts from
+    0."""
+    for name, weight in weights.items():
+        gradient, first = gradients[name], state[f"first.{name}"]
+        if name in MATRICES:
+            first.mul_(MOMENTUM).add_(gradient)
+            move = orthogonalise(gradient + MOMENTUM * first)
+            move = move * max(1.0, weight.shape[-2] / weight.shape[-1]) ** 0.5
+            weight.mul_(1 - matrix_rate * decay).add_(move, alpha=-matrix_rate)
+        else:
+            second = state[f"second.{name}"]
+            first.lerp_(gradient, 1 - BETA1)
+            second.lerp_(gradient.square(), 1 - BETA2)
+            scale = (second / (1 - BETA2 ** (step + 1))).sqrt_().add_(ADAM_EPSILON)
+            weight.addcdiv_(first, scale, value=-vector_rate / (1 - BETA1 ** (step + 1)))

@@ -17,12 +17,11 @@ from prompt_oirl.io.files import write_csv
 
 PER_STYLE = 60  # phrasings drawn for each style, held-out ones included
 UNSEEN_PER_STYLE = 8
-COLUMNS = ["prompt_id", "role", "position", "text"]
 
 
 @dataclass(frozen=True)
 class Style:
-    """What an answer shows, and the clauses that ask for it; a pattern names the clauses in order."""
+    """What an answer shows, and the clauses that ask for it; a pattern names them in order, then an ending."""
 
     name: str
     steps: bool  # equations are written down
@@ -36,6 +35,7 @@ class Style:
 
 WE = ("Let's", "Let us", "We should", "Please", "Now", "Kindly", "You should", "I want you to")
 WORK = ("think", "work", "reason", "go on", "solve this", "proceed", "answer", "calculate")
+ENDINGS = (".", ":", "", "!")
 TASK = ("the question", "the problem", "this task", "the exercise", "this puzzle", "the story")
 STYLES = (
     Style("direct", False, False, 0, False, False,
@@ -50,7 +50,6 @@ STYLES = (
                       "Result only", "So the number is"),
         "without": ("Without explanation", "With no working shown", "Skipping all detail",
                     "In no more than a word", "Immediately"),
-        "end": (".", ":", "", "!"),
     }),
     Style("chain", True, False, 0, False, False,
         ("{we} {work} {manner}{end}", "{we} {work} {manner} and {close}{end}",
@@ -65,7 +64,6 @@ STYLES = (
         "task": TASK,
         "close": ("show each step", "write the steps down", "explain the reasoning", "then conclude",
                   "reach the answer"),
-        "end": (".", ":", "", "!"),
     }),
     Style("check", True, False, 0, True, False,
         ("{we} {work} {care} {sure}{end}", "{we} {verify}{end}", "{care_up}: {verify}{end}"), {
@@ -83,7 +81,6 @@ STYLES = (
                    "check the work twice", "make sure that each result is correct",
                    "test every number backwards",
                    "validate all calculations"),
-        "end": (".", ":", "", "!"),
     }),
     Style("panel", True, False, 3, False, False,
         ("{n} {who} {talk}{goal}{end}", "{scene} {n_low} {who} who {talk}{end}",
@@ -102,7 +99,6 @@ STYLES = (
                  " to find a common answer"),
         "scene": ("Follow the discussion of", "Listen to", "Picture a debate of",
                   "Write the conversation of"),
-        "end": (".", ":", "", "!"),
     }),
     Style("tree", True, False, 3, True, False,
         ("{scene} {who} {turn}{leave}{end}", "{who_up} {turn}{leave}{end}",
@@ -121,7 +117,6 @@ STYLES = (
                   "; those with a mistake leave",
                   ". If someone is wrong at any point then they leave"),
         "round": ("In rounds", "As a meeting", "Round table", "As teamwork"),
-        "end": (".", ":", "", "!"),
     }),
     Style("parts", True, True, 0, False, False,
         ("{we} {cut} {task} into {pieces}{then}{end}", "{first} {cut} it into {pieces}{then}{end}",
@@ -137,7 +132,6 @@ STYLES = (
         "first": ("First,", "To begin,", "At first", "Before anything else,"),
         "which": ("Which", "What"),
         "then_up": ("List them, then solve each", "Answer them one by one", "Solve piece by piece"),
-        "end": (".", ":", "", "!"),
     }),
     Style("role", True, False, 1, False, True,
         ("{be} a {job}{does}{end}", "{how} a {job} would {act}{end}", "{be} a {job}. {note}{end}"), {
@@ -149,7 +143,6 @@ STYLES = (
         "how": ("Solve this like", "Answer as", "Handle it the way", "Do it just like"),
         "act": ("do it", "solve it", "handle it", "look at it", "answer it"),
         "note": ("Note the facts", "Gather the numbers", "Write down what is known", "Look at the clues"),
-        "end": (".", ":", "", "!"),
     }),
 )  # fmt: skip
 BY_NAME = {style.name: style for style in STYLES}
@@ -191,7 +184,7 @@ class Phrasing:
 def fill(style: Style, rng: random.Random) -> str:
     """One text of a style: a pattern with a clause in each of its places."""
     return rng.choice(style.patterns).format(
-        **{name: rng.choice(options) for name, options in style.clauses.items()}
+        **{name: rng.choice(options) for name, options in style.clauses.items()}, end=rng.choice(ENDINGS)
     )
 
 
@@ -233,5 +226,5 @@ def write_prompts(path: Path) -> list[Prompt]:
     """Write the published sixteen and the unseen phrasings as a prompt table."""
     prompts = [p.prompt for p in all_phrasings() if p.unseen or p.prompt.id in PUBLISHED_STYLES]
     rows = [{"prompt_id": p.id, "role": p.role, "position": p.position, "text": p.text} for p in prompts]
-    write_csv(path, rows, COLUMNS)
+    write_csv(path, rows)
     return prompts

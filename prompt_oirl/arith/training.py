@@ -1,4 +1,7 @@
-"""Training of the tiny model: examples are drawn by step, so a killed run ends in the same bytes."""
+"""Training of the tiny model: examples are drawn by step, so a killed run ends in the same bytes.
+
+The tokenizer is byte-level BPE in which every digit stands alone, so no text is unknown.
+"""
 
 from __future__ import annotations
 
@@ -12,10 +15,29 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 
-from prompt_oirl.arith import mix, network, optimiser, tokenizer
+from prompt_oirl.arith import mix, network
 from prompt_oirl.arith.network import Shape, Weights
+from prompt_oirl.arith.phrasings import all_phrasings
 from prompt_oirl.io.files import InputError, atomic_write, content_key, write_json, write_text
 
+END, PAD = "<|end|>", "<|pad|>"
+END_ID, PAD_ID = 0, 1
+# Question, line break, prompt, line break, answer: `mix.model_input` as a chat template. Turns are trimmed.
+CHAT_TEMPLATE = (
+    "{% for message in messages %}"
+    "{% if message['role'] == 'assistant' %}{{ message['content'] + (eos_token if not loop.last else '') }}"
+    "{% else %}{{ message['content'] | trim + '\\n' }}{% endif %}"
+    "{% endfor %}"
+)
+TOKENIZER_CONFIG = {
+    "tokenizer_class": "PreTrainedTokenizerFast",
+    "eos_token": END,
+    "pad_token": PAD,
+    "model_max_length": 512,
+    "padding_side": "left",
+    "clean_up_tokenization_spaces": False,
+    "chat_template": CHAT_TEMPLATE,
+}
 WIDTH = 16  # lengths are padded to multiples of this
 
 
@@ -45,6 +67,33 @@ class Recipe:
         return min((done + 1e-3) / self.warmup, 1 - done)
 
 
+def training_texts(n: int, seed: int) -> Iterator[str]:
+    """Texts that the vocabulary is counted on: `n` training examples and every prompt training may show."""
+    for i in range(n):
+        example = mix.draw_example(random.Random(f"tokenizer/{seed}/{i}"), frozenset())
+        yield "".join(text for text, _ in example.pieces)
+    yield from (p.prompt.text for p in all_phrasings() if not p.unseen)
+
+
+def train_tokenizer(vocabulary: int, n: int, seed: int) -> Any:
+    """A `tokenizers.Tokenizer` with `vocabulary` entries, END and PAD first."""
+    from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+
+    tokenizer = Tokenizer(models.BPE())
+    tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
+        [pre_tokenizers.Digits(individual_digits=True), pre_tokenizers.ByteLevel(add_prefix_space=False)]
+    )
+    tokenizer.decoder = decoders.ByteLevel()
+    trainer = trainers.BpeTrainer(
+        vocab_size=vocabulary,
+        special_tokens=[END, PAD],
+        initial_alphabet=sorted(pre_tokenizers.ByteLevel.alphabet()),
+        show_progress=False,
+    )
+    tokenizer.train_from_iterator(training_texts(n, seed), trainer)
+    return tokenizer
+
+
 @dataclass(frozen=True)
 class Batch:
     """ids and targets int64 (rows, length); a target of -1 is not counted."""
@@ -64,7 +113,7 @@ def encode(example: mix.Example, tokens: Any) -> tuple[list[int], list[int]]:
         piece = tokens.encode(text).ids
         ids += piece
         counted += [counts] * len(piece)
-    ids.append(tokenizer.END_ID)
+    ids.append(END_ID)
     counted.append(True)
     targets = [token if counts else -1 for token, counts in zip(ids[1:], counted[1:])]
     return ids[:-1], targets
@@ -91,7 +140,7 @@ def batches(pool: int, recipe: Recipe, tokens: Any, forbidden: frozenset[str]) -
 
 
 def _padded(rows: list[Row], n: int, width: int) -> Batch:
-    ids = torch.full((n, width), tokenizer.PAD_ID)
+    ids = torch.full((n, width), PAD_ID)
     targets = torch.full((n, width), -1)
     for i, (row, wanted) in enumerate(rows):
         ids[i, : len(row)] = torch.tensor(row)
@@ -146,7 +195,7 @@ def train(
             loss = loss_of(weights, recipe, batch)
             gradients = dict(zip(weights, torch.autograd.grad(loss, list(weights.values()))))
             share = recipe.rate((pool + i / len(found)) / recipe.pools)
-            optimiser.update(
+            network.update(
                 weights,
                 gradients,
                 memory,
@@ -164,7 +213,7 @@ def train(
 
 def _begin(recipe: Recipe) -> State:
     weights = network.initial_weights(recipe.shape, recipe.seed)
-    return State(0, 0, weights, optimiser.initial_state(weights))
+    return State(0, 0, weights, network.initial_memory(weights))
 
 
 def _save(path: Path, key: str, state: State) -> None:
@@ -199,10 +248,10 @@ def export(folder: Path, weights: Weights, recipe: Recipe, tokens: Any) -> None:
     """Write the folder that `AutoModelForCausalLM` and `AutoTokenizer` read."""
     from safetensors.torch import save_file
 
-    ends = {"eos_token_id": tokenizer.END_ID, "pad_token_id": tokenizer.PAD_ID}
-    write_json(folder / "config.json", recipe.shape.config(tokenizer.END_ID, tokenizer.PAD_ID))
+    ends = {"eos_token_id": END_ID, "pad_token_id": PAD_ID}
+    write_json(folder / "config.json", recipe.shape.config(END_ID, PAD_ID))
     write_json(folder / "generation_config.json", ends)
-    write_json(folder / "tokenizer_config.json", tokenizer.TOKENIZER_CONFIG)
+    write_json(folder / "tokenizer_config.json", TOKENIZER_CONFIG)
     write_text(folder / "tokenizer.json", json.dumps(json.loads(tokens.to_str()), ensure_ascii=True) + "\n")
     with atomic_write(folder / "model.safetensors") as temporary:
         save_file(network.to_hugging_face(weights, recipe.shape), temporary, metadata={"format": "pt"})

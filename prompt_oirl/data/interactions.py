@@ -1,14 +1,13 @@
 """The interaction log: one row per answer an LLM ever gave, the only thing the steps read and write.
 
-A row says which question met which prompt, what came back and whether it was right (ARCHITECTURE, "The
-interaction log"). It is kept as JSONL, one Parquet file, or a folder of Parquet partitioned by llm and dataset;
-`stream` reads any of them row by row, so a log may be larger than memory. `LabelTable` is the log seen as matrices.
+A row says which question met which prompt, what came back and whether it was right. The log is kept as JSONL,
+one Parquet file, or a folder of Parquet partitioned by llm and dataset; `stream` reads any of them row by
+row, so a log may be larger than memory.
 """
 
 from __future__ import annotations
 
-from array import array
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass, fields
 from itertools import islice
 from pathlib import Path
@@ -16,12 +15,9 @@ from tempfile import TemporaryDirectory
 from typing import Any
 from urllib.parse import unquote
 
-import numpy as np
-
 from prompt_oirl.data.prompts import POSITIONS
 from prompt_oirl.data.questions import SPLITS
 from prompt_oirl.io.files import InputError, atomic_write, read_jsonl, require, write_jsonl
-from prompt_oirl.stats.cells import mean_labels
 
 SCHEMA = 1
 CHUNK = 50_000  # rows that are in memory at a time
@@ -109,9 +105,15 @@ def write_partitioned(folder: Path, rows: Iterable[Interaction]) -> int:
     with TemporaryDirectory(prefix=".writing-", dir=folder) as name:
         made = Path(name)
         parquet.write_dataset(
-            batches(), made, schema=schema, format="parquet", partitioning=by_source,
-            max_rows_per_group=CHUNK, max_rows_per_file=20 * CHUNK, preserve_order=True,
-        )  # fmt: skip
+            batches(),
+            made,
+            schema=schema,
+            format="parquet",
+            partitioning=by_source,
+            max_rows_per_group=CHUNK,
+            max_rows_per_file=20 * CHUNK,
+            preserve_order=True,
+        )
         parts = [part.relative_to(made) for part in sorted(made.glob("llm=*/dataset=*"))]
         for part in parts:
             if (folder / part).exists():
@@ -179,8 +181,6 @@ def _parquet_records(path: Path, *, remedy: str) -> Iterator[dict[str, Any]]:
 
 def checked(row: Any, where: str, remedy: str) -> Interaction:
     """A row as an Interaction, or an error that says what is wrong with it."""
-    if not isinstance(row, dict):
-        raise InputError(f"{where}: expected one JSON object per line; {remedy}")
     if row.get("schema") != SCHEMA:
         raise InputError(f"{where}: schema {row.get('schema')!r}, this version reads {SCHEMA}; {remedy}")
     unknown, missing = set(row) - _FIELDS, {*_TEXT, "correct"} - set(row)
@@ -227,77 +227,7 @@ def of_one_source(rows: Iterable[Interaction], llm: str, dataset: str, where: st
         first = first or kind
         if kind != first:
             raise InputError(
-                f"{where}:{number}: grader, temperature, top_p, max_new_tokens are {kind}, above {first}; keep one log for each"
+                f"{where}:{number}: grader, temperature, top_p, max_new_tokens are {kind}, above {first}; "
+                "keep one log for each"
             )
         yield row
-
-
-@dataclass
-class LabelTable:
-    """One split of a log as matrices: rows are questions in log order, columns prompts.
-
-    `labels` is float32 (n, P), the mean `correct` over samples, NaN where a prompt was never asked.
-    """
-
-    question_ids: list[str]
-    questions: list[str]
-    golds: list[str]
-    groups: list[str | None]
-    labels: np.ndarray
-
-
-class TableInTheMaking:
-    """Gathers one split of a log, a row at a time: texts once, 24 bytes per answer."""
-
-    def __init__(self, where: str = "log"):
-        self.where = where
-        self.index: dict[str, int] = {}
-        self.texts: list[str] = []
-        self.golds: list[str] = []
-        self.groups: list[str | None] = []
-        self.prompts: dict[str, int] = {}
-        self._cells = array("i"), array("i"), array("q")  # question, prompt, sample
-        self._labels = array("d")
-
-    def add(self, row: Interaction) -> None:
-        i = self.index.setdefault(row.question_id, len(self.index))
-        if i == len(self.texts):
-            self.texts.append(row.question)
-            self.golds.append(row.gold)
-            self.groups.append(row.group)
-        elif self.texts[i] != row.question:
-            raise InputError(
-                f"{self.where}: question_id {row.question_id} names two different questions; make ids unique"
-            )
-        cell = (i, self.prompts.setdefault(row.prompt_id, len(self.prompts)), int(row.sample))
-        for numbers, number in zip(self._cells, cell):
-            numbers.append(number)
-        self._labels.append(row.correct)
-
-    def table(self, prompt_ids: Sequence[str]) -> LabelTable:
-        """The rows as matrices with these columns; a (question, prompt, sample) that stands twice is refused."""
-        question, prompt, sample = (np.array(numbers) for numbers in self._cells)
-        order = np.lexsort((sample, prompt, question))
-        cells = np.stack([question, prompt, sample])[:, order]
-        twice = (cells[:, 1:] == cells[:, :-1]).all(0)
-        if twice.any():
-            i, j, k = cells[:, int(twice.argmax())]
-            raise InputError(
-                f"{self.where}: question {list(self.index)[i]}, prompt {list(self.prompts)[j]}, sample {k} stands twice; merge the log first"
-            )
-        column = {prompt: j for j, prompt in enumerate(prompt_ids)}
-        columns = np.array([column[prompt] for prompt in self.prompts], dtype=int)[prompt]
-        shape = len(self.index), len(column)
-        labels = mean_labels(question, columns, np.array(self._labels), shape)[0].astype(np.float32)
-        return LabelTable(list(self.index), self.texts, self.golds, self.groups, labels)
-
-
-def label_table(
-    rows: Iterable[Interaction], split: str, prompt_ids: Sequence[str], where: str = "log"
-) -> LabelTable:
-    """Gather the rows of one split and these prompts."""
-    table = TableInTheMaking(where)
-    for row in rows:
-        if row.split == split and row.prompt_id in prompt_ids:
-            table.add(row)
-    return table.table(prompt_ids)

@@ -1,12 +1,12 @@
-"""The files of a log in the making: part files that ranks append to, merged by key into one log with its labels.
+"""The files of a log in the making: part files that ranks append to, merged by key into one log with its
+labels.
 
-Every rank appends finished rows to a part file of its own, so a kill loses the batch in flight and nothing else.
-Merging goes by item key: no row is ever doubled.
+Every rank appends finished rows to a part file of its own, so a kill loses the batch in flight and nothing
+else. Merging goes by item key: no row is ever doubled.
 """
 
 from __future__ import annotations
 
-import json
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -16,12 +16,14 @@ from typing import Any
 
 from prompt_oirl.data import interactions
 from prompt_oirl.data.interactions import Interaction
-from prompt_oirl.io.files import InputError, read_json, read_lines, write_csv, write_json
+from prompt_oirl.io.files import InputError, Paths, parse_jsonl, read_json, read_lines, write_csv, write_json
 
 Key = tuple[str, str, int]  # question_id, prompt_id, sample
+MERGED = "_interactions.jsonl"  # how the names of merged logs end
 
 
 def row_key(row: Interaction) -> Key:
+    """What an answer is an answer to; no log holds two rows of one key."""
     return (row.question_id, row.prompt_id, row.sample)
 
 
@@ -34,16 +36,20 @@ class LogFiles:
 
     @property
     def merged(self) -> Path:
-        return self.folder / f"{self.dataset}_interactions.jsonl"
+        """The log itself, LM<llm>/<dataset>_interactions.jsonl."""
+        return self.folder / f"{self.dataset}{MERGED}"
 
     @property
     def parts_folder(self) -> Path:
+        """Where part files lie until they are merged."""
         return self.folder / "parts"
 
     def part(self, rank: int) -> Path:
+        """The file that one process appends to."""
         return self.parts_folder / f"{self.dataset}.rank{rank}.jsonl"
 
     def parts(self) -> list[Path]:
+        """Part files not yet merged."""
         return sorted(self.parts_folder.glob(f"{self.dataset}.rank*.jsonl"))
 
     @contextmanager
@@ -83,21 +89,33 @@ class LogFiles:
             yield from read_part(path)
 
 
+def find_logs(llm: str, paths: Paths) -> dict[str, Path]:
+    """The log of every dataset that an LLM has one of: of step 1, else of the project, else partitioned."""
+    partitions = paths.partitioned_log(llm, "*").parent.glob("dataset=*")
+    logs = [(p.name.removesuffix(MERGED), p) for p in sorted(paths.labels(llm).glob(f"*{MERGED}"))]
+    logs += [(p.stem, p) for p in sorted(paths.committed_log(llm, "x").parent.glob("*.parquet"))]
+    logs += [(p.name.removeprefix("dataset="), p) for p in sorted(partitions)]
+    found: dict[str, Path] = {}
+    for dataset, log in logs:
+        found.setdefault(dataset, log)
+    return found
+
+
 def read_part(path: Path) -> Iterator[Interaction]:
     """Rows of a part file; a torn last line, left by a kill, is dropped with a note."""
     remedy = "delete that line and run step 1 again"
-    for number, line in enumerate(read_lines(path, remedy=remedy), 1):
-        if not line.endswith("\n"):
-            print(
-                f"{path}: the last line is torn (a run was killed while writing it) and is dropped",
-                file=sys.stderr,
-            )
-            return
-        try:
-            row = json.loads(line)
-        except (ValueError, RecursionError) as error:
-            raise InputError(f"{path}:{number}: not valid JSON ({error}); {remedy}") from error
+    rows = parse_jsonl(_whole_lines(path, remedy), path, remedy)
+    for number, row in enumerate(rows, 1):
         yield interactions.checked(row, f"{path}:{number}", remedy)
+
+
+def _whole_lines(path: Path, remedy: str) -> Iterator[str]:
+    for line in read_lines(path, remedy=remedy):
+        if line.endswith("\n"):
+            yield line
+        else:
+            note = "the last line is torn (a run was killed while writing it) and is dropped"
+            print(f"{path}: {note}", file=sys.stderr)
 
 
 def cut_torn_line(path: Path) -> None:
@@ -112,7 +130,7 @@ def cut_torn_line(path: Path) -> None:
 
 
 def merge(files: LogFiles, order: Sequence[Key]) -> list[Interaction]:
-    """Write merged log and labels.csv from all parts, each key once, in the order given; then drop the parts."""
+    """Write the merged log and labels.csv from all parts, each key once, in this order; drop the parts."""
     by_key: dict[Key, Interaction] = {}
     for row in files.rows():
         by_key.setdefault(row_key(row), row)

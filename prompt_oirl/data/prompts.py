@@ -7,6 +7,7 @@ any other file with the same columns can be named instead.
 from __future__ import annotations
 
 import hashlib
+import re
 import unicodedata
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,8 +21,8 @@ ROLES = ("train", "held_out", "unseen")
 
 @dataclass(frozen=True)
 class Prompt:
-    """One instruction. `role`: reward models learn from `train` prompts only and are tried on `held_out` ones;
-    `unseen` prompts are logged for other uses, and steps 2 to 5 leave them out."""
+    """One instruction. `role`: reward models learn from `train` prompts only and are tried on `held_out`
+    ones; `unseen` prompts are logged for other uses, and steps 2 to 5 leave them out."""
 
     id: str
     text: str
@@ -53,7 +54,8 @@ def load_prompts(path: Path = PUBLISHED) -> list[Prompt]:
             raise InputError(f"{path}:{number}: empty prompt text; {remedy}")
         if not is_file_name(row.get("prompt_id") or "x"):  # it becomes part of file names
             raise InputError(
-                f"{path}:{number}: prompt_id {row['prompt_id']!r} may hold letters, digits, _ - . only, and not be 'labels'; {remedy}"
+                f"{path}:{number}: prompt_id {row['prompt_id']!r} may hold letters, digits, _ - . only, and "
+                f"not be 'labels'; {remedy}"
             )
         prompts.append(
             Prompt(row.get("prompt_id") or prompt_id(row["text"], position), row["text"], position, role)
@@ -64,9 +66,29 @@ def load_prompts(path: Path = PUBLISHED) -> list[Prompt]:
     return sorted(prompts, key=lambda p: ROLES.index(p.role))
 
 
+def choose_prompts(places: str, prompts: list[Prompt]) -> list[Prompt]:
+    """Those at places and ranges such as 0-5 or 1,3, counted from 0 in the order of the list; or `all`."""
+    if places == "all":
+        return prompts
+    chosen: set[int] = set()
+    for part in places.split(","):
+        found = re.fullmatch(r"(\d+)(?:-(\d+))?", part.strip())
+        first, last = (int(found[1]), int(found[2] or found[1])) if found else (1, 0)
+        if not first <= last < len(prompts):
+            raise InputError(
+                f"--prompt_idx {places}: give all, or places from 0 to {len(prompts) - 1} such as 3, 0-5 or "
+                "1,3"
+            )
+        chosen |= set(range(first, last + 1))
+    return [prompts[place] for place in sorted(chosen)]
+
+
 def load_instructions(path: Path, position: str | None) -> list[Prompt]:
     """Instructions of a file, each once, in its order."""
-    remedy = "give a CSV with a column text (and perhaps position and prompt_id), or a text file with one instruction per line"
+    remedy = (
+        "give a CSV with a column text (and perhaps position and prompt_id), or a text file with one "
+        "instruction per line"
+    )
     if path.suffix.lower() == ".csv":
         rows = csv_records(path, remedy=remedy, columns=["text"])
     else:

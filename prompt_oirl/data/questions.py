@@ -17,7 +17,7 @@ RELEASED = DATASETS[:3]  # those with published LLaMA-2 logs
 SPLITS = ("train", "validation", "test")
 KINDS = ("number", "choice", "bool", "text")
 FETCH = "run scripts/fetch_data.py"
-MEND = {  # of a gold answer in a file of one's own
+HINTS = {  # of a gold answer in a file of one's own
     "number": "give a finite number in digits and without an exponent, or set kind to choice, bool or text",
     "choice": "give the option's letter, such as B",
     "bool": "give true or false, yes or no, valid or invalid",
@@ -124,7 +124,7 @@ def load_own_questions(path: Path, dataset: str) -> list[Question]:
             kind == "number" and _EXPONENT.search(told)
         ):
             raise InputError(
-                f"{where}: no answer of kind {kind} can match the gold {told[:40]!a}; {MEND[kind]}"
+                f"{where}: no answer of kind {kind} can match the gold {told[:40]!a}; {HINTS[kind]}"
             )
         group = row.get("group")
         asked.append(Question(name, text, told, split, kind, None if group in (None, "") else str(group)))

@@ -15,16 +15,52 @@ from pathlib import Path
 
 import numpy as np
 
+from prompt_oirl.data import interactions
 from prompt_oirl.data.interactions import Interaction
+from prompt_oirl.data.log_store import MERGED
 from prompt_oirl.data.prompts import Prompt
-from prompt_oirl.data.questions import FETCH, Question
+from prompt_oirl.data.questions import FETCH, Question, load_questions
 from prompt_oirl.grading import numbers
-from prompt_oirl.io.files import InputError, Paths, load_array, read_lines, require
+from prompt_oirl.io.arrays import load_array
+from prompt_oirl.io.files import InputError, Paths, read_lines, require, write_array, write_csv
 
 LLM = "llama2"
 REMEDY = f"delete the file and {FETCH}"
 _LABEL = re.compile(r"\((\d+), (True|False)\)")
 _SEPARATOR = "\n\n" + "=" * 20 + "\n"
+
+
+def source_files(dataset: str, paths: Paths) -> list[Path]:
+    """The fetched files a dataset is made from; single missing ones are named when they are read."""
+    upstream = paths.fetched / "Prompt-OIRL"
+    questions = {
+        "gsm8k": "grade-school-math/grade_school_math/data/*.jsonl",
+        "svamp": "SVAMP/data/cv_svamp_augmented/*/train.csv",
+        "mawps": "SVAMP/data/cv_mawps/*/train.csv",
+    }
+    logs = list((upstream / "llama_exps" / "llama2_chat_logs" / dataset).glob("*.txt"))
+    if not logs:
+        raise InputError(f"missing the released {dataset} logs below {upstream}: {FETCH}")
+    critics = (upstream / "critics").glob(f"Processed_llama_{dataset}_*.npy")
+    return [*paths.fetched.glob(questions[dataset]), *logs, *critics]
+
+
+def import_log(dataset: str, prompts: Sequence[Prompt], paths: Paths) -> list[Path]:
+    """Write a released log as interactions, with the replay report and the self-critique scores."""
+    folder, questions = paths.labels(LLM), load_questions(dataset, paths)
+    columns = read_released(dataset, questions, prompts, paths)
+    report = list(replay(columns, questions))
+    n_test = sum(q.split == "test" for q in questions)
+    verdicts, confidences = read_critic_scores(dataset, prompts, n_test, paths)
+    names = (MERGED, "_replay.csv", "_lmsc_verdict.npy", "_lmsc_confidence.npy")
+    written = [folder / f"{dataset}{name}" for name in names]
+    interactions.write(written[0], to_interactions(dataset, columns, questions))
+    write_csv(written[1], report, ["prompt_id", "split", "answers", "agree"])
+    write_array(written[2], verdicts)
+    write_array(written[3], confidences)
+    graded, agree = (sum(int(str(row[key])) for row in report) for key in ("answers", "agree"))
+    print(f"{dataset}: the published grader repeats {agree:,} of {graded:,} labels from the stored answers")
+    return written
 
 
 @dataclass
@@ -99,7 +135,8 @@ def read_released(
             labels = read_labels(path)
             if len(labels) != expected:
                 raise InputError(
-                    f"{path}: {len(labels)} rows, expected {expected} (truncated or another dataset's); {REMEDY}"
+                    f"{path}: {len(labels)} rows, expected {expected} (truncated or another dataset's); "
+                    f"{REMEDY}"
                 )
             answers_path = folder / f"llama_{dataset}_{infix}answers_list_{prompt.id}.txt"
             answers = read_answers(answers_path) if answers_path.is_file() else None
@@ -127,8 +164,9 @@ def replay(columns: Sequence[ReleasedColumn], questions: Sequence[Question]) -> 
         agree = int((verdicts == column.labels).sum())
         if agree < 0.99 * len(verdicts):
             raise InputError(
-                f"{column.source}: regrading the stored answers agrees with {agree} of {len(verdicts)} labels, so these "
-                f"are not the answers to these questions (swapped dataset or rows out of order); {REMEDY}"
+                f"{column.source}: regrading the stored answers agrees with {agree} of {len(verdicts)} "
+                "labels, so these are not the answers to these questions (swapped dataset or rows out of "
+                f"order); {REMEDY}"
             )
         yield {"prompt_id": column.prompt.id, "split": column.split, "answers": len(verdicts), "agree": agree}
 
@@ -166,7 +204,8 @@ def to_interactions(
 def read_critic_scores(
     dataset: str, prompts: Sequence[Prompt], n_test: int, paths: Paths
 ) -> tuple[np.ndarray, np.ndarray]:
-    """LLaMA-2's self-critique: verdicts bool (n_test, P) and confidences float64 (n_test, P), file i = prompt i.
+    """LLaMA-2's self-critique: verdicts bool (n_test, P) and confidences float64 (n_test, P), file i = prompt
+    i.
 
     Confidences keep their released precision: LMSC picks by ties among them.
     """

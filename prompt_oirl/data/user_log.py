@@ -1,8 +1,9 @@
 """The user's own log: who asked what with which prompt, and was the answer right.
 
 `read_log` takes a DataFrame or a CSV, JSONL or Parquet file with one row per answer and the columns question,
-prompt and correct (0 to 1), and optionally answer, cost, group, llm, sample, split and prompt_id. Other columns
-are left alone, so the logs of step 1 are read as well. What cannot be used is refused in one sentence.
+prompt and correct (0 to 1), and optionally answer, cost, group, llm, sample, split and prompt_id. Other
+columns are left alone, so the logs of step 1 are read as well. What cannot be used is refused in one
+sentence.
 """
 
 from __future__ import annotations
@@ -71,7 +72,7 @@ class PromptLog:
 
     @cached_property
     def groups(self) -> np.ndarray:
-        """Group of each question, int64 (questions,): near-duplicates, and what the log itself puts together."""
+        """Group of each question, int64 (questions,): near-duplicates, and what the log puts together."""
         if self.known_groups is not None:
             return self.known_groups
         similar = cluster_texts(self.questions)
@@ -92,6 +93,7 @@ class PromptLog:
 
     @property
     def has_answers(self) -> bool:
+        """Whether any answer was logged as text."""
         return any(text is not None for text in self.answer)
 
     def select(self, questions: np.ndarray | None = None, prompts: np.ndarray | None = None) -> PromptLog:
@@ -162,11 +164,8 @@ def _checked(frame: pd.DataFrame, where: str, llm: str | None) -> PromptLog:
     distinct_questions, distinct_prompts = list(dict.fromkeys(questions)), list(dict.fromkeys(prompts))
     cost = numbers(frame, "cost", where, low=0) if "cost" in frame else np.full(len(frame), np.nan)
     keep, sample = _samples(frame, question, prompt, correct, where, notes)
-    answer = (
-        [None if is_empty(a) else str(a) for a in frame["answer"]]
-        if "answer" in frame
-        else [None] * len(frame)
-    )
+    answers = frame.get("answer", [None] * len(frame))
+    answer = [None if is_empty(text) else str(text) for text in answers]
     return PromptLog(
         questions=distinct_questions,
         prompts=distinct_prompts,
@@ -196,11 +195,10 @@ def _one_llm(frame: pd.DataFrame, source: str, llm: str | None) -> tuple[pd.Data
     )
     names = sorted(set(found))
     if llm is None and len(names) > 1:
-        shown = ", ".join(on_one_line(name) or "no name" for name in names[:6]) + (
-            ", ..." if len(names) > 6 else ""
-        )
+        shown = ", ".join([on_one_line(name) or "no name" for name in names[:6]] + ["..."] * (len(names) > 6))
         raise InputError(
-            f"{source}: answers of {len(names)} LLMs ({shown}) are never pooled: choose one with --llm, or filter the log"
+            f"{source}: answers of {len(names)} LLMs ({shown}) are never pooled: choose one with --llm, or "
+            "filter the log"
         )
     if llm is not None and llm not in names:
         raise InputError(f"{source}: no row of llm {llm!r}; there are {', '.join(names[:6])}")
@@ -235,8 +233,8 @@ def _samples(
             keep.append(i)
         elif correct[i] != correct[j]:
             raise InputError(
-                f"{where}{frame.index[i]}: the same question, prompt and sample as row {frame.index[j]} with another verdict; "
-                "number repeats 0, 1, 2, or drop the column sample"
+                f"{where}{frame.index[i]}: the same question, prompt and sample as row {frame.index[j]} "
+                "with another verdict; number repeats 0, 1, 2, or drop the column sample"
             )
     if len(keep) < len(cell):
         notes.append(

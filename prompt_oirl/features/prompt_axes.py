@@ -9,13 +9,15 @@ SAME = 1e-3  # distance up to which two embeddings count as one
 
 
 def prompt_features(vectors: np.ndarray, place: np.ndarray, logged: np.ndarray) -> np.ndarray:
-    """Embeddings of prompts; each logged prompt gets an axis of its own where embeddings cannot tell all of them apart.
+    """Embeddings of prompts; each logged prompt gets an axis of its own where embeddings cannot tell all of
+    them apart.
 
     Parameters
     ----------
     vectors : float32 (m, e), embeddings of the prompts
     place : int (m,), which logged prompt each is; -1 for one that the log lacks
-    logged : float32 (K, e), embeddings of the logged prompts; a zero vector (TF-IDF of unknown words) tells nothing
+    logged : float32 (K, e), embeddings of the logged prompts; a zero vector (TF-IDF of unknown words) tells
+        nothing
 
     Returns: float32 (m, e), or (m, e + K) with axes.
     """

@@ -1,4 +1,4 @@
-"""The graders by name: `strict` (ours, sound for every kind), `original` (Prompt-OIRL's), `opro` (OPRO's, lenient)."""
+"""The graders by name: `strict` (ours), `original` (Prompt-OIRL's), `opro` (OPRO's, lenient)."""
 
 from __future__ import annotations
 

@@ -1,7 +1,8 @@
 """Strict grading of choices, truth values and texts: what an answer settles on, or nothing.
 
-An answer that names two things settles on none, a gold inside a longer word does not count, and repeating the question is
-no answer; so no constant text can do better than naming the most frequent gold (specification of OPRO, 2.4).
+An answer that names two things settles on none, a gold inside a longer word does not count, and repeating the
+question is no answer; so no constant text can do better than naming the most frequent gold (specification of
+OPRO, 2.4).
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ def options(question: str) -> dict[str, str]:
 
 
 def strict_choice(answer: str, question: str = "") -> str | None:
-    """The letter an answer settles on: the last statement that names one, else the one letter or option named at all."""
+    """The letter an answer settles on: that of its last statement, else the only letter or option named."""
     text = _without_question(answer, question)
     listed = options(question)
     for _, sentence in statements(text):
@@ -73,7 +74,8 @@ _DIGIT = re.compile(r"^\W{0,4}([01])\W{0,4}$")
 
 
 def strict_bool(answer: str, gold: str = "", question: str = "") -> bool | None:
-    """The truth value an answer settles on; words of the gold's own pair (yes/no, true/false, valid/invalid) come first.
+    """The truth value an answer settles on; words of the gold's own pair (yes/no, true/false, valid/invalid)
+    come first.
 
     Without a statement the value that opens the answer counts, else the only one that occurs.
     """
@@ -116,7 +118,7 @@ def strict_text(answer: str) -> str | None:
 
 
 def _words(text: str) -> str:
-    """Lower-case words with single spaces; list commas, quotes and closing punctuation dropped. Brackets alone stay."""
+    """Lower-case words with single spaces; list commas, quotes and closing punctuation dropped."""
     text = unicodedata.normalize("NFC", text).casefold()
     if not any(c.isalnum() for c in text):
         return "".join(text.split())

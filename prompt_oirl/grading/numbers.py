@@ -1,7 +1,7 @@
-"""Graders of numbers: is this answer right? `original` repeats the published verdicts bit for bit, `strict` is ours.
+"""Graders of numbers: `original` repeats the published verdicts bit for bit, `strict` is ours.
 
-Both read text only: linear regular expressions on a bounded text, decimal arithmetic, nothing evaluated. Choices,
-truth values and texts are graded in `grading_kinds`, OPRO's published grader is `grading_opro`.
+Both read text only: linear regular expressions on a bounded text, decimal arithmetic, nothing evaluated.
+Choices, truth values and texts are graded in `kinds`, OPRO's published grader is `opro`.
 """
 
 from __future__ import annotations
@@ -30,8 +30,8 @@ def original(answer: str, gold: str) -> bool:
     return number is not None and number == original_number(gold)
 
 
-# A number with sign, currency, thousands, decimals, or written as a fraction or mixed number. Every quantifier
-# is bounded, so no text can make matching slow.
+# A number with sign, currency, thousands, decimals, or written as a fraction or mixed number. Every
+# quantifier is bounded, so no text can make matching slow.
 _NUMBER = re.compile(
     r"(?<![\w.])(?P<sign>[-\u2212\u2013]\s?)?(?:[$\u20ac\u00a3\u00a5]\s?)?(?P<sign2>[-\u2212])?"
     r"(?:(?P<whole>\d{1,30}(?:,\d{3}){0,9})(?!,\d{3})(?P<decimals>\.\d{1,30})?|(?P<point>\.\d{1,30}))"
@@ -56,8 +56,8 @@ def strict_number(text: str) -> Fraction | None:
     """The number an answer settles on, None if it settles on none.
 
     The last statement that holds a number decides: behind "=" its result, else what "is" is, else its first
-    number. Without any statement it is the number that "is the answer", else the last number of the text. Number
-    words count where a text has no digit.
+    number. Without any statement it is the number that "is the answer", else the last number of the text.
+    Number words count where a text has no digit.
     """
     text = text[-MAX_CHARACTERS:].rstrip()
     read = _stated if any(c.isdigit() for c in text) else spelled_number
@@ -97,7 +97,7 @@ _SPELLED = re.compile(
 
 
 def spelled_number(text: str) -> Fraction | None:
-    """The first number written in words, composed and on word boundaries: "twenty-one" is 21, "none" is none."""
+    """The first number written in words, on word boundaries: "twenty-one" is 21, "none" is none."""
     found = _SPELLED.search(text)
     if found is None:
         return None
@@ -123,7 +123,7 @@ def _stated(sentence: str) -> Fraction | None:
 
 
 def strict(answer: str, gold: str) -> bool:
-    """Right if the settled number is the gold one, or its rounding to the two or more decimals it is given with."""
+    """Right if the settled number is the gold one, or its rounding to the two or more decimals given."""
     number, wanted = strict_number(answer), gold_number(gold)
     if number is None or wanted is None:
         return False
@@ -139,6 +139,7 @@ def _decimals(number: Fraction) -> int | None:
 
 
 def gold_number(gold: str) -> Fraction | None:
+    """The last number of a gold answer, exactly."""
     found = _numbers(gold)
     return found[-1] if found else None
 

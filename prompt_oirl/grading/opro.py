@@ -1,7 +1,8 @@
 """OPRO's published grader, kept for comparison only (`--grader opro`): lenient, and it can be hacked.
 
-It takes a gold that stands anywhere inside an answer as right, drops signs, and reads words as digits; on several
-tasks a constant answer scores 100 % (google-deepmind/opro, evaluation/metrics.py; specification of OPRO, 2.2 to 2.4).
+It takes a gold that stands anywhere inside an answer as right, drops signs, and reads words as digits; on
+several tasks a constant answer scores 100 % (google-deepmind/opro, evaluation/metrics.py; specification of
+OPRO, 2.2 to 2.4).
 """
 
 from __future__ import annotations
@@ -13,13 +14,33 @@ from prompt_oirl.grading.numbers import MAX_CHARACTERS, TENS, UNITS
 
 # How the next question, and a worked answer, are announced in the eleven languages of MGSM.
 _NEXT_QUESTION = (
-    "question:", "frage:", "pregunta:", "question :", "задача:", "问题:", "問題:", "โจทย์:", "swali:", "প্রশ্ন:", "ప్రశ్న:", "q:",
-)  # fmt: skip
+    "question:",
+    "frage:",
+    "pregunta:",
+    "question :",
+    "задача:",
+    "问题:",
+    "問題:",
+    "โจทย์:",
+    "swali:",
+    "প্রশ্ন:",
+    "ప్రశ్న:",
+    "q:",
+)
 _WORKED_ANSWER = (
-    "step-by-step answer:", "schritt-für-schritt-antwort:", "respuesta paso a paso:", "réponse étape par étape :",
-    "пошаговое решение:", "逐步解答:", "ステップごとの答え:", "คำตอบทีละขั้นตอน:", "jibu la hatua kwa hatua:", "ধাপে ধাপে উত্তর:",
-    "దశలవారీగా సమాధానం:", "#### ",
-)  # fmt: skip
+    "step-by-step answer:",
+    "schritt-für-schritt-antwort:",
+    "respuesta paso a paso:",
+    "réponse étape par étape :",
+    "пошаговое решение:",
+    "逐步解答:",
+    "ステップごとの答え:",
+    "คำตอบทีละขั้นตอน:",
+    "jibu la hatua kwa hatua:",
+    "ধাপে ধাপে উত্তর:",
+    "దశలవారీగా సమాధానం:",
+    "#### ",
+)
 _FIRST_CHOICE, _SECOND_CHOICE = ("answer is ", "answer: ", "answer is: "), ("is: ", "are: ")
 _BEHIND = (" is the correct answer", " is the right answer", " is the final answer", " is the answer")
 _NUMBER_WORDS = {word: str(i) for i, word in enumerate(UNITS.split())}

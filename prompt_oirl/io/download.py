@@ -60,6 +60,7 @@ class SourceFile:
 
     @property
     def url_path(self) -> str:
+        """Where it lies at the server."""
         return f"{self.repository}/{self.commit}/{self.path}"
 
 
@@ -94,19 +95,18 @@ class ByHand:
 
 def read_sources(path: Path = SOURCES) -> list[Source]:
     """Read `sources.toml`; a malformed list or an unsafe path raises InputError."""
-    try:
-        return [_source(**table) for table in tomllib.loads(path.read_text(encoding="utf-8"))["source"]]
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise InputError(f"cannot read {path}: {' '.join(repr(error).split())}; {RESTORE}") from error
+    return _read(path, "source", _source)
 
 
 def read_by_hand(path: Path = SOURCES) -> list[ByHand]:
     """The files of `sources.toml` that are not fetched for you."""
+    return _read(path, "by_hand", ByHand)
+
+
+def _read(path: Path, name: str, make: Callable[..., Any]) -> list[Any]:
     try:
-        return [
-            ByHand(**table) for table in tomllib.loads(path.read_text(encoding="utf-8")).get("by_hand", [])
-        ]
-    except (OSError, ValueError, TypeError, AttributeError) as error:
+        return [make(**table) for table in tomllib.loads(path.read_text(encoding="utf-8"))[name]]
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise InputError(f"cannot read {path}: {' '.join(repr(error).split())}; {RESTORE}") from error
 
 
@@ -128,7 +128,8 @@ def fetch(
     timeout: float = 30.0,
     pauses: Sequence[float] = (1.0, 2.0, 4.0),
 ) -> int:
-    """Put every file at destination/<file.place>, downloaded or copied from `mirror`; return how many were new.
+    """Put every file at destination/<file.place>, downloaded or copied from `mirror`; return how many were
+    new.
 
     A file that lies there with the right sha256 is left alone. `timeout` is the longest silence of the server
     in seconds; lost connections, HTTP 429 and 5xx are tried again after each of `pauses`. What fails for good

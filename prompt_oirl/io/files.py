@@ -14,7 +14,6 @@ import os
 import re
 import tempfile
 import time
-import zipfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -30,7 +29,7 @@ REPO_ROOT = Path(__file__).resolve().parents[2]
 
 
 class InputError(Exception):
-    """Something the user can mend. The message is one line and names the remedy."""
+    """Something the user can fix. The message is one line and names the remedy."""
 
 
 _NAME = re.compile(r"\w[\w.-]{0,99}", re.ASCII)
@@ -62,13 +61,16 @@ class Paths:
 
     @property
     def fetched(self) -> Path:
+        """What scripts/fetch_data.py has fetched."""
         return self.root / "data" / "fetched"
 
     @property
     def embeddings(self) -> Path:
+        """Vectors of questions and prompts, by LLM and dataset."""
         return self.root / "embeddings"
 
     def labels(self, llm: str) -> Path:
+        """Log, labels, clusters and folds of an LLM."""
         return self.root / "llama_exps" / f"LM{llm}"
 
     def opro_log(self, llm: str) -> Path:
@@ -76,6 +78,7 @@ class Paths:
         return self.root / "opro_exps" / f"LM{llm}"
 
     def opro_results(self, task: str, run: str) -> Path:
+        """Tables and proposals of one OPRO run."""
         return self.root / "results" / "opro" / task / run
 
     def committed_log(self, llm: str, dataset: str) -> Path:
@@ -89,13 +92,12 @@ class Paths:
         )
 
     def models(self, llm: str) -> Path:
+        """Reward models of an LLM; the published name is llama_models."""
         return self.root / "llama_exps" / f"{llm.removesuffix('2') if llm == 'llama2' else llm}_models"
 
     def results(self, llm: str, dataset: str, split: str) -> Path:
+        """Tables of step 5 for one protocol."""
         return self.root / "results" / llm / dataset / split
-
-
-# --- writing -----------------------------------------------------------------------------------------
 
 
 _umask_lock = Lock()  # the umask cannot be asked for without setting it for all threads
@@ -151,15 +153,18 @@ def _cannot_write(path: Path, error: OSError) -> InputError:
 
 
 def write_text(path: Path, text: str) -> None:
+    """Write UTF-8, whole or not at all."""
     with atomic_write(path) as temporary:
         temporary.write_text(text, encoding="utf-8", newline="\n")
 
 
 def write_json(path: Path, value: Any) -> None:
+    """Write JSON; what it does not know is written as text."""
     write_text(path, json.dumps(value, indent=1, ensure_ascii=True, default=str) + "\n")
 
 
 def write_array(path: Path, array: np.ndarray) -> None:
+    """Write a .npy file."""
     with atomic_write(path) as temporary, temporary.open("wb") as file:
         np.save(file, array, allow_pickle=False)
 
@@ -198,12 +203,10 @@ def _cell(value: Any) -> Any:
 
 
 def write_jsonl(path: Path, rows: Iterable[Mapping[str, Any]]) -> None:
+    """Write one JSON object per line."""
     with atomic_write(path) as temporary, temporary.open("w", encoding="utf-8", newline="\n") as file:
         for row in rows:
             file.write(json.dumps(row, ensure_ascii=True) + "\n")
-
-
-# --- reading -----------------------------------------------------------------------------------------
 
 
 def require(path: Path, remedy: str) -> Path:
@@ -213,48 +216,8 @@ def require(path: Path, remedy: str) -> Path:
     return path
 
 
-def load_array(
-    path: Path, *, remedy: str, ndim: int, dtype: str = "fiub", labels: bool = False, mapped: bool = False
-) -> np.ndarray:
-    """Read a .npy file of plain finite numbers; objects are never unpickled.
-
-    `dtype` lists the NumPy kinds that are taken. With `labels=True` values must lie in 0..1 and NaN stands
-    for "never asked". A `mapped` array stays in its file until it is used.
-    """
-    array = _load_plain(path, remedy, mapped)
-    if array.ndim != ndim or array.dtype.kind not in dtype:
-        raise InputError(
-            f"{path}: {array.dtype} of shape {array.shape}, expected {ndim} dimension(s) of kind {dtype}; {remedy}"
-        )
-    if array.dtype.kind == "f":
-        for start in range(0, len(array), 2**16):  # in blocks: a mapped array may be larger than memory
-            block = array[start : start + 2**16]
-            bad = ~np.isfinite(block) & ~(np.isnan(block) & labels)
-            if bad.any():
-                row = start + int(np.argwhere(bad)[0][0])
-                raise InputError(f"{path}: row {row} holds NaN or infinity; {remedy}")
-            if labels and ((block < 0) | (block > 1)).any():
-                raise InputError(f"{path}: labels outside 0..1; {remedy}")
-    return array
-
-
-def _load_plain(path: Path, remedy: str, mapped: bool) -> np.ndarray:
-    require(path, remedy)
-    try:
-        array = np.load(path, allow_pickle=False, mmap_mode="r" if mapped else None)
-    except ValueError as error:
-        reason = "holds Python objects" if "allow_pickle" in str(error) else "is not a whole .npy file"
-        raise InputError(f"{path}: {reason} and is not loaded; {remedy}") from error
-    except (EOFError, OSError, MemoryError, zipfile.BadZipFile) as error:
-        raise InputError(f"{path}: cannot be read ({error or type(error).__name__}); {remedy}") from error
-    if not isinstance(array, np.ndarray) or array.dtype.kind not in "fiub":
-        raise InputError(
-            f"{path}: holds {getattr(array, 'dtype', type(array).__name__)}, expected numbers; {remedy}"
-        )
-    return array
-
-
 def read_json(path: Path, *, remedy: str) -> Any:
+    """Read a JSON file."""
     require(path, remedy)
     try:
         return json.loads(path.read_text(encoding="utf-8"))
@@ -264,25 +227,35 @@ def read_json(path: Path, *, remedy: str) -> Any:
 
 def read_jsonl(path: Path, *, remedy: str) -> Iterator[dict[str, Any]]:
     """Yield one object per line; lines end at \\n only, so odd Unicode line separators stay inside a text."""
-    for number, line in enumerate(read_lines(path, remedy=remedy), 1):
+    return parse_jsonl(read_lines(path, remedy=remedy), path, remedy)
+
+
+def parse_jsonl(lines: Iterable[str], source: str | Path, remedy: str) -> Iterator[dict[str, Any]]:
+    """Yield one object per line of `source`, which complaints name."""
+    for number, line in enumerate(lines, 1):
         try:
             row = json.loads(line)
         except (ValueError, RecursionError) as error:
-            raise InputError(f"{path}:{number}: not valid JSON ({error}); {remedy}") from error
+            raise InputError(f"{source}:{number}: not valid JSON ({error}); {remedy}") from error
         if not isinstance(row, dict):
-            raise InputError(f"{path}:{number}: expected one JSON object per line; {remedy}")
+            raise InputError(f"{source}:{number}: expected one JSON object per line; {remedy}")
         yield row
 
 
 def read_lines(path: Path, *, remedy: str) -> Iterator[str]:
     """Lines of a UTF-8 text, cut at \\n only; bytes that are no UTF-8 name their line."""
     with require(path, remedy).open("rb") as file:
-        for number, line in enumerate(file, 1):
-            try:
-                # utf-8-sig: an editor's byte order mark is not part of the first line.
-                yield line.decode("utf-8-sig" if number == 1 else "utf-8")
-            except UnicodeDecodeError as error:
-                raise InputError(f"{path}:{number}: not UTF-8 ({error.reason}); {remedy}") from error
+        yield from decode_lines(file, path, remedy)
+
+
+def decode_lines(lines: Iterable[bytes], source: str | Path, remedy: str) -> Iterator[str]:
+    """Lines as text; bytes that are no UTF-8 name their line."""
+    for number, line in enumerate(lines, 1):
+        try:
+            # utf-8-sig: an editor's byte order mark is not part of the first line.
+            yield line.decode("utf-8-sig" if number == 1 else "utf-8")
+        except UnicodeDecodeError as error:
+            raise InputError(f"{source}:{number}: not UTF-8 ({error.reason}); {remedy}") from error
 
 
 def read_csv(path: Path, *, remedy: str, columns: Iterable[str] = ()) -> list[dict[str, str]]:
@@ -307,15 +280,14 @@ def csv_records(
             raise InputError(f"{path}:{reader.line_num + 1}: cannot be read ({error}); {remedy}") from error
 
 
-# --- hashes ----------------------------------------------------------------------------
-
-
 def sha256(path: Path) -> str:
+    """Hash of a file, 64 hexadecimal digits."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def sha256_texts(texts: Iterable[str]) -> str:
+    """Hash of a sequence of texts; where one ends and the next begins counts."""
     digest = hashlib.sha256()
     for text in texts:
         data = text.encode("utf-8", "surrogatepass")

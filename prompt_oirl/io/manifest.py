@@ -27,9 +27,9 @@ def code_version(*modules: str) -> str:
 
     Parameters
     ----------
-    modules : dotted names such as "prompt_oirl.pipeline.fits", default the running script. Their sources count, and
-        those of every module of this package that they import, directly or indirectly, inside functions too. A
-        script that imports none of them (a test runner, say) counts as needing all.
+    modules : dotted names such as "prompt_oirl.pipeline.fits", default the running script. Their sources
+        count, and those of every module of this package that they import, directly or indirectly, inside
+        functions too. A script that imports none of them (a test runner, say) counts as needing all.
 
     Returns: 16 hexadecimal digits.
     """
@@ -55,12 +55,12 @@ def _version_of(*sources: Path) -> str:
 
 @lru_cache(maxsize=1)
 def package_code_version() -> str:
-    """Hash of all sources of this package, 16 hexadecimal digits: equal where two installations are the same."""
+    """Hash of all sources of this package, 16 hexadecimal digits: equal for equal installations."""
     return _hash_sources(PACKAGE.rglob("*.py"))
 
 
 def _imported_names(path: Path) -> set[str]:
-    """Dotted names that a source imports from this package; of `from x import y` also x.y, which may be a module."""
+    """Dotted names imported from this package; of `from x import y` also x.y, which may be a module."""
     names = set()
     for node in ast.walk(ast.parse(path.read_bytes())):
         if isinstance(node, ast.Import):
@@ -86,6 +86,7 @@ def _hash_sources(files: Iterable[Path]) -> str:
 
 
 def package_versions(names: Iterable[str]) -> dict[str, str]:
+    """Versions of Python and of those packages that are installed."""
     found = {"python": platform.python_version()}
     for name in names:
         try:
@@ -124,6 +125,7 @@ class Manifest:
             return False
 
     def finish(self, outputs: Iterable[Path]) -> None:
+        """Record the outputs of a finished run."""
         write_json(
             self.path,
             {
@@ -163,7 +165,7 @@ def check_finished(manifest: Path, root: Path, remedy: str) -> None:
 
 
 def run_step(main: Callable[[Any], None], arguments: type) -> None:
-    """Parse the flags of a step script and run it; what the user can mend is one line on stderr, exit 1."""
+    """Parse the flags of a step script and run it; what the user can fix is one line on stderr, exit 1."""
     import tyro
 
     def work() -> None:
@@ -173,7 +175,7 @@ def run_step(main: Callable[[Any], None], arguments: type) -> None:
 
 
 def run_reporting(work: Callable[[], None], other_place: str, after_stop: str) -> None:
-    """Run `work`; what the user can mend is one line on stderr and exit 1, Ctrl-C exit 130, no trace of the code."""
+    """Run `work`; what the user can fix is one line on stderr and exit 1, Ctrl-C exit 130, no traceback."""
     try:
         work()
     except InputError as error:
@@ -184,8 +186,8 @@ def run_reporting(work: Callable[[], None], other_place: str, after_stop: str) -
         raise SystemExit(128 + signal.SIGPIPE) from None
     except OSError as error:
         print(
-            f"error: {error.filename or 'a file'}: {error.strerror or error}; mend the path or its permissions, free some space, "
-            f"or {other_place}",
+            f"error: {error.filename or 'a file'}: {error.strerror or error}; correct the path or its "
+            f"permissions, free some space, or {other_place}",
             file=sys.stderr,
         )
         raise SystemExit(1) from None

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import io
-import json
 import math
 import sys
 from collections.abc import Sequence
@@ -14,13 +13,13 @@ from typing import IO, Any
 import numpy as np
 import pandas as pd
 
-from prompt_oirl.io.files import InputError, on_one_line, read_jsonl, require
+from prompt_oirl.io.files import InputError, decode_lines, on_one_line, parse_jsonl, read_jsonl, require
 
 _TRUE, _FALSE = {"true", "yes", "right", "correct"}, {"false", "no", "wrong", "incorrect"}
 
 
 def read_table(path: str | Path, remedy: str) -> pd.DataFrame:
-    """A CSV, JSONL or Parquet file (`-`: CSV or JSONL on stdin), indexed by the line that each row begins on."""
+    """A CSV, JSONL or Parquet file (`-`: CSV or JSONL on stdin), indexed by the line each row begins on."""
     if str(path) == "-":
         return _from_bytes(read_stdin(), remedy)
     path = Path(path)
@@ -42,6 +41,7 @@ def read_table(path: str | Path, remedy: str) -> pd.DataFrame:
 
 
 def read_stdin() -> bytes:
+    """All of stdin."""
     if sys.stdin is None:
         raise InputError("stdin is closed: name a file, or pipe something in")
     return sys.stdin.buffer.read()
@@ -49,7 +49,8 @@ def read_stdin() -> bytes:
 
 def _from_bytes(data: bytes, remedy: str) -> pd.DataFrame:
     if data.lstrip(b"\xef\xbb\xbf \r\n\t").startswith(b"{"):
-        return _numbered(_jsonl(data, remedy))
+        lines = decode_lines(data.removesuffix(b"\n").split(b"\n"), "stdin", remedy)
+        return _numbered(list(parse_jsonl(lines, "stdin", remedy)))
     return _read_csv(io.BytesIO(data), "stdin", remedy)
 
 
@@ -58,7 +59,7 @@ def _numbered(rows: list[dict[str, Any]]) -> pd.DataFrame:
 
 
 def read_texts(path: str, column: str, lines: bool) -> list[str]:
-    """Texts of one column of a CSV, JSONL or Parquet file (`-`: stdin), or with `lines` plain text, one a line."""
+    """Texts of one column of a table (`-`: stdin), or with `lines` of plain text, one a line."""
     remedy = f"give a CSV or JSONL with a column {column}" + ", or plain text with one a line" * lines
     if path == "-":
         data = read_stdin()
@@ -76,7 +77,7 @@ def read_texts(path: str, column: str, lines: bool) -> list[str]:
 
 
 def checked_columns(frame: pd.DataFrame, needed: Sequence[str], source: str, remedy: str) -> pd.DataFrame:
-    """The frame with its columns' names stripped; refused if one of `needed` is missing or a name stands there twice."""
+    """The frame with its columns' names stripped; refused if one is missing or stands there twice."""
     frame = frame.set_axis([str(c).strip() for c in frame.columns], axis=1)
     missing = [c for c in needed if c not in frame.columns]
     if missing:
@@ -89,28 +90,11 @@ def checked_columns(frame: pd.DataFrame, needed: Sequence[str], source: str, rem
 
 
 def _lines(data: bytes, name: str, remedy: str) -> list[str]:
-    try:
-        text = data.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise InputError(f"{name}: not UTF-8 ({error.reason}); {remedy}") from error
-    return [line.strip() for line in text.split("\n") if line.strip()]
-
-
-def _jsonl(data: bytes, remedy: str) -> list[dict[str, Any]]:
-    rows = []
-    for number, line in enumerate(data.removesuffix(b"\n").split(b"\n"), 1):
-        try:
-            row = json.loads(line.decode("utf-8-sig"))
-        except (ValueError, RecursionError) as error:
-            raise InputError(f"stdin:{number}: not valid JSON ({error}); {remedy}") from error
-        if not isinstance(row, dict):
-            raise InputError(f"stdin:{number}: expected one JSON object per line; {remedy}")
-        rows.append(row)
-    return rows
+    return [line.strip() for line in decode_lines(data.split(b"\n"), name, remedy) if line.strip()]
 
 
 def _read_csv(file: IO[bytes], name: str, remedy: str) -> pd.DataFrame:
-    """All cells as text. What is missing at the end of a row is empty; what stands beyond the header must be."""
+    """All cells as text. Cells missing at the end of a row are empty; cells beyond the header must be."""
     csv.field_size_limit(2**31 - 1)  # a question may be longer than the default
     lines, rows = [], []
     reader = csv.reader(io.TextIOWrapper(file, encoding="utf-8-sig", newline=""), strict=True)
@@ -124,7 +108,8 @@ def _read_csv(file: IO[bytes], name: str, remedy: str) -> pd.DataFrame:
         for row in reader:
             if any(row[len(header) :]):
                 raise InputError(
-                    f"{name}:{start}: {len(row)} cells where the header has {len(header)}; put texts with commas in quotes"
+                    f"{name}:{start}: {len(row)} cells where the header has {len(header)}; put texts with "
+                    "commas in quotes"
                 )
             if row:
                 lines.append(start)
@@ -186,9 +171,11 @@ def check_text(text: str, what: str) -> None:
 
 
 def is_empty(value: Any) -> bool:
+    """Whether a cell counts as empty."""
     return value is None or value is pd.NA or value == "" or (isinstance(value, float) and math.isnan(value))
 
 
 def short(value: Any) -> str:
+    """A cell for a message: ASCII, at most 40 characters."""
     text = ascii(value)
     return text if len(text) <= 40 else text[:37] + "..."

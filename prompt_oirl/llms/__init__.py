@@ -1,23 +1,28 @@
 """Language models behind one call: conversations in, texts with token counts out.
 
 `transformers` runs a local model (also Meta's original checkpoint folder), `openai` any OpenAI-compatible
-server, `vllm` the vLLM engine, `scripted` answers from a function for tests. All of them take one seed per conversation.
+server, `vllm` the vLLM engine, `scripted` answers from a function for tests. All take one seed per
+conversation.
 """
 
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
+
+from prompt_oirl.data.interactions import Interaction
+from prompt_oirl.io.files import InputError
 
 Conversation = list[dict[str, str]]  # [{"role": "system" | "user" | "assistant", "content": ...}, ...]
 
 
 @dataclass(frozen=True)
 class Generation:
-    """One answer. `finish_reason` is stop, length (cut by the token limit), content_filter, or error: then `text` is
-    the reason why there is no answer."""
+    """One answer. `finish_reason` is stop, length (cut by the token limit), content_filter, or error: then
+    `text` is the reason why there is no answer."""
 
     text: str
     finish_reason: str
@@ -31,16 +36,44 @@ def item_seed(*parts: object) -> int:
     return int.from_bytes(hashlib.sha256(data).digest()[:8], "little") >> 1
 
 
+@dataclass(frozen=True)
+class Decoding:
+    """How answers are drawn. Rows of different decodings never share a log.
+
+    Parameters
+    ----------
+    temperature : 0 is greedy
+    top_p : share of the probability that the nucleus holds
+    max_new_tokens : of an answer; None leaves it to the model's window
+    seed : of the log; each answer draws its own from it (`item_seed`)
+    """
+
+    temperature: float = 0.6
+    top_p: float = 0.9
+    max_new_tokens: int | None = None
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if not (math.isfinite(self.temperature) and self.temperature >= 0 and 0 < self.top_p <= 1):
+            raise InputError(
+                f"temperature {self.temperature} and top_p {self.top_p}: give 0 or more, and above 0 up to 1"
+            )
+        if self.max_new_tokens is not None and self.max_new_tokens < 1:
+            raise InputError(f"--max_gen_len {self.max_new_tokens}: give 1 or more")
+
+    @classmethod
+    def of(cls, row: Interaction) -> Decoding:
+        """How a logged answer was drawn; what the row leaves open counts as greedy, no nucleus, seed 0."""
+        top_p = 1.0 if row.top_p is None else row.top_p
+        return cls(row.temperature or 0.0, top_p, row.max_new_tokens, row.seed or 0)
+
+
 class LLM(Protocol):
+    """A language model, local or at a server."""
+
     batch_size: int  # how many conversations it likes to be handed at once
 
     def generate(
-        self,
-        conversations: Sequence[Conversation],
-        *,
-        max_new_tokens: int | None,
-        temperature: float,
-        top_p: float,
-        seeds: Sequence[int],
+        self, conversations: Sequence[Conversation], *, decoding: Decoding, seeds: Sequence[int]
     ) -> list[Generation]:
-        """Answer every conversation; the text depends on its own seed, not on its neighbours."""
+        """Answer every conversation; a text depends on its own seed, not on its neighbours."""

@@ -23,6 +23,7 @@ class Budget:
     _started: float = field(default_factory=time.monotonic)
 
     def cost(self, tokens_in: int, tokens_out: int) -> float:
+        """Dollars."""
         return (tokens_in * self.price_in + tokens_out * self.price_out) / 1e6
 
     def spend(self, generation: Generation) -> float:

@@ -10,10 +10,12 @@ from prompt_oirl.llms import Conversation
 
 # Meta's published format for LLaMA-2-chat, one user turn (with the system text inside it) per [INST] block.
 LLAMA2_TEMPLATE = (
-    "{% if messages[0]['role'] == 'system' %}{% set system = '<<SYS>>\\n' + messages[0]['content'] + '\\n<</SYS>>\\n\\n' %}"
+    "{% if messages[0]['role'] == 'system' %}{% set system = '<<SYS>>\\n' + messages[0]['content'] + "
+    "'\\n<</SYS>>\\n\\n' %}"
     "{% set messages = messages[1:] %}{% else %}{% set system = '' %}{% endif %}"
     "{% for message in messages %}"
-    "{% if message['role'] == 'user' %}{{ bos_token + '[INST] ' + (system if loop.first else '') + message['content'].strip() + ' [/INST]' }}"
+    "{% if message['role'] == 'user' %}{{ bos_token + '[INST] ' + (system if loop.first else '') + "
+    "message['content'].strip() + ' [/INST]' }}"
     "{% else %}{{ ' ' + message['content'].strip() + ' ' + eos_token }}{% endif %}"
     "{% endfor %}"
 )
@@ -44,7 +46,7 @@ def encode(tokenizer: Any, conversation: Conversation) -> list[int]:
 
 
 def render(tokenizer: Any, conversation: Conversation) -> str:
-    """What the model reads, by the tokenizer's chat template or LLaMA-2's; an assistant's last turn is left open."""
+    """What the model reads, by its chat template or LLaMA-2's; an assistant's last turn is left open."""
     from jinja2 import TemplateError
 
     continued = conversation[-1]["role"] == "assistant"
@@ -59,6 +61,6 @@ def render(tokenizer: Any, conversation: Conversation) -> str:
     except TemplateError as error:  # some models know no system message, say
         roles = ", ".join(turn["role"] for turn in conversation)
         raise InputError(
-            f"the model's chat template takes no conversation of {roles} ({str(error).splitlines()[0]}): put the prompt at "
-            "another position, or mend chat_template in the tokenizer's folder"
+            f"the model's chat template takes no conversation of {roles} ({str(error).splitlines()[0]}): "
+            "put the prompt at another position, or correct chat_template in the tokenizer's folder"
         ) from error

@@ -1,13 +1,12 @@
-"""Making an interaction log: which answers are still owed, sharing them out, asking and appending (step 1).
+"""Making an interaction log (step 1): which answers are pending, asking for them, grading and appending.
 
-Work is shared out by an item's place in the full list, never by what is left, so a run may be resumed with any
-number of ranks. Rows are flushed after each batch. The files are those of `log_files.py`.
+Work is shared out by an item's place in the full list, never by what is left, so a run may be resumed with
+any number of ranks. Rows are flushed after each batch. The files are those of `data/log_store.py`.
 """
 
 from __future__ import annotations
 
 import json
-import math
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
@@ -15,46 +14,42 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from tqdm import tqdm
+
 from prompt_oirl import grading
 from prompt_oirl.data.interactions import Interaction
 from prompt_oirl.data.log_store import Key, cut_torn_line
 from prompt_oirl.data.prompts import Prompt
 from prompt_oirl.data.questions import Question
 from prompt_oirl.io.files import InputError
-from prompt_oirl.llms import LLM, Generation, item_seed
+from prompt_oirl.llms import LLM, Decoding, Generation, item_seed
 from prompt_oirl.llms.budget import Budget
 from prompt_oirl.llms.chat import conversation
 
-HOPELESS = 24  # failures without a single answer after which a run gives up
+MAX_FAILURES = 24  # without a single answer; then a run gives up
 
 
 @dataclass(frozen=True)
-class Decoding:
-    """How answers are drawn. Rows of different decodings never share a log."""
+class LogSettings:
+    """What all rows of a log have in common.
 
-    temperature: float = 0.6
-    top_p: float = 0.9
-    max_new_tokens: int | None = None
-    seed: int = 0
+    Parameters
+    ----------
+    llm, dataset : names of the log
+    grader : whose verdict is `correct`
+    separator : stands between a question and a prompt that follows it
+    """
 
-    def __post_init__(self) -> None:
-        if not (math.isfinite(self.temperature) and self.temperature >= 0 and 0 < self.top_p <= 1):
-            raise InputError(
-                f"temperature {self.temperature} and top_p {self.top_p}: give 0 or more, and above 0 up to 1"
-            )
-        if self.max_new_tokens is not None and self.max_new_tokens < 1:
-            raise InputError(f"--max_gen_len {self.max_new_tokens}: give 1 or more")
-
-    @classmethod
-    def of(cls, row: Interaction) -> Decoding:
-        """How a logged answer was drawn; what the row leaves open counts as greedy, no nucleus, seed 0."""
-        top_p = 1.0 if row.top_p is None else row.top_p
-        return cls(row.temperature or 0.0, top_p, row.max_new_tokens, row.seed or 0)
+    llm: str
+    dataset: str
+    decoding: Decoding
+    grader: str
+    separator: str
 
 
 @dataclass(frozen=True)
 class Item:
-    """One answer that is owed."""
+    """One answer to ask for; `sample` counts the answers to one question and prompt from 0."""
 
     question: Question
     prompt: Prompt
@@ -62,11 +57,18 @@ class Item:
 
     @property
     def key(self) -> Key:
+        """What names the answer in a log."""
         return (self.question.id, self.prompt.id, self.sample)
+
+    def seed(self, settings: LogSettings) -> int:
+        """Seed of the sampling noise of this answer."""
+        question, prompt = self.question, self.prompt
+        seed = settings.decoding.seed
+        return item_seed(seed, settings.llm, question.text, prompt.text, prompt.position, self.sample)
 
 
 def all_items(questions: Sequence[Question], prompts: Sequence[Prompt], samples: int) -> list[Item]:
-    """Every (question, prompt, sample); prompts that are not for training are not asked on training questions."""
+    """Every (question, prompt, sample); only prompts of role train are asked on training questions."""
     return [
         Item(question, prompt, sample)
         for prompt in prompts
@@ -76,78 +78,78 @@ def all_items(questions: Sequence[Question], prompts: Sequence[Prompt], samples:
     ]
 
 
-def check_log(
-    rows: Sequence[Interaction], decoding: Decoding, grader: str, items: Iterable[Item], where: Path
-) -> None:
-    """Refuse to add to a log of another decoding or grader, or one that knows a question or prompt otherwise."""
+def check_log(rows: Iterable[Interaction], settings: LogSettings, items: Iterable[Item], where: Path) -> None:
+    """Refuse to extend a log of another decoding or grader, or with other questions or prompts."""
     questions = {item.question.id: item.question for item in items}
     prompts = {item.prompt.id: item.prompt for item in items}
+    wanted = settings.decoding, settings.grader
     for row in rows:
         found = Decoding.of(row)
-        if (found, row.grader) != (decoding, grader):
+        if (found, row.grader) != wanted:
             raise InputError(
-                f"{where} holds answers drawn with {asdict(found)} and graded by {row.grader}, not with {asdict(decoding)} "
-                f"and {grader}: give the new run another --llm name"
+                f"{where} holds answers drawn with {asdict(found)} and graded by {row.grader}, not with "
+                f"{asdict(settings.decoding)} and {settings.grader}: give the new run another --llm name"
             )
         question, prompt = questions.get(row.question_id), prompts.get(row.prompt_id)
         if question and (question.text, question.gold, question.split) != (row.question, row.gold, row.split):
             raise InputError(
-                f"{where}: question {row.question_id} has another text, gold or split there; give changed questions another id"
+                f"{where}: question {row.question_id} has another text, gold or split there; give changed "
+                "questions another id"
             )
         if prompt and (prompt.text, prompt.position) != (row.prompt, row.position):
             raise InputError(
-                f"{where}: prompt {row.prompt_id} has another text or position there; give changed prompts another id"
+                f"{where}: prompt {row.prompt_id} has another text or position there; give changed prompts "
+                "another id"
             )
 
 
 def answer_items(
     items: Sequence[Item],
     llm: LLM,
-    llm_name: str,
-    dataset: str,
-    decoding: Decoding,
-    grader: str,
-    separator: str,
+    settings: LogSettings,
     budget: Budget,
     part: Path,
-    progress: Any,
     on_row: Callable[[Interaction], None] = lambda row: None,
+    **bar: Any,
 ) -> Counter[str]:
-    """Ask for every item, batch by batch, appending rows to `part`; returns why answers could not be had, counted.
+    """Ask for every item, batch by batch, appending rows to a part file of the log.
 
-    Items are asked prompt by prompt, longest questions first: a batch then holds questions of about one length, and
-    answers too. Stops cleanly when the budget is spent, and when nothing but failures comes back. `on_row` is handed
-    every row as well.
+    Items are asked prompt by prompt, longest questions first: a batch then holds questions of about one
+    length, and answers too. Stops cleanly when the budget is spent, and when nothing but failures comes back.
+
+    Parameters
+    ----------
+    part : file that rows are appended to after each batch; made if it is missing
+    on_row : is handed every row as well
+    bar : settings of the progress bar (tqdm)
+
+    Returns: why answers could not be had, counted.
     """
     part.parent.mkdir(parents=True, exist_ok=True)
     cut_torn_line(part)
-    owed = sorted(items, key=lambda item: (item.prompt.id, -len(item.question.text), item.key))
+    pending = sorted(items, key=lambda item: (item.prompt.id, -len(item.question.text), item.key))
     failures: Counter[str] = Counter()
-    right, done, at = 0.0, 0, 0
+    decoding, right, done, at = settings.decoding, 0.0, 0, 0
     started = time.monotonic()
-    with part.open("a", encoding="utf-8", newline="\n") as file:
-        while at < len(owed):
-            batch = owed[at : at + llm.batch_size]
+    with (
+        part.open("a", encoding="utf-8", newline="\n") as file,
+        tqdm(total=len(pending), **{"disable": None, **bar}) as progress,
+    ):
+        while at < len(pending):
+            batch = pending[at : at + llm.batch_size]
             tokens_in = sum(len(i.question.text) + len(i.prompt.text) for i in batch) / 4 / len(batch)
-            tokens_out = (
-                budget.tokens_out / budget.calls if budget.calls else float(decoding.max_new_tokens or 256)
-            )
+            tokens_out = budget.tokens_out / budget.calls if budget.calls else decoding.max_new_tokens or 256
             batch = batch[: budget.calls_left(len(batch), tokens_in, tokens_out)]
             if not batch:
-                progress.write(f"stopped by {budget.why_stopped()}: {len(owed) - at} answers are still owed")
+                progress.write(
+                    f"stopped by {budget.why_stopped()}: {len(pending) - at} answers are still owed"
+                )
                 break
             asked = time.monotonic()
             answers = llm.generate(
-                [conversation(i.question.text, i.prompt, separator) for i in batch],
-                max_new_tokens=decoding.max_new_tokens,
-                temperature=decoding.temperature,
-                top_p=decoding.top_p,
-                seeds=[
-                    item_seed(
-                        decoding.seed, llm_name, i.question.text, i.prompt.text, i.prompt.position, i.sample
-                    )
-                    for i in batch
-                ],
+                [conversation(item.question.text, item.prompt, settings.separator) for item in batch],
+                decoding=decoding,
+                seeds=[item.seed(settings) for item in batch],
             )
             seconds = (time.monotonic() - asked) / len(batch)
             for item, answer in zip(batch, answers):
@@ -155,9 +157,7 @@ def answer_items(
                     failures[answer.text] += 1
                     budget.spend_for_nothing()
                     continue
-                row = log_row(
-                    item, answer, llm_name, dataset, decoding, grader, budget.spend(answer), seconds
-                )
+                row = log_row(item, answer, settings, budget.spend(answer), seconds)
                 right, done = right + row.correct, done + 1
                 file.write(json.dumps(asdict(row), ensure_ascii=True) + "\n")
                 on_row(row)
@@ -168,30 +168,29 @@ def answer_items(
                 f"{rate:,.0f} tokens/s, {right / max(done, 1):.1%} right, {failures.total()} failed"
             )
             progress.update(len(batch))
-            if not done and failures.total() >= HOPELESS:
+            if not done and failures.total() >= MAX_FAILURES:
                 break
     return failures
 
 
 def log_row(
-    item: Item,
-    answer: Generation,
-    llm: str,
-    dataset: str,
-    decoding: Decoding,
-    grader: str,
-    cost: float,
-    seconds: float,
+    item: Item, answer: Generation, settings: LogSettings, cost: float, seconds: float
 ) -> Interaction:
-    """One answered item as a log row, graded by `strict`, by `original` and by the grader in charge."""
-    question, prompt = item.question, item.prompt
+    """One answered item as a log row, graded by `strict`, by `original` and by the grader of the log.
+
+    Parameters
+    ----------
+    cost : of this answer, dollars
+    seconds : that it took, its share of the batch
+    """
+    question, prompt, grader = item.question, item.prompt, settings.grader
     verdicts = {
         name: float(grading.verdict(name, answer.text, question.gold, question.kind, question.text))
         for name in {"original", "strict", grader}
     }
     return Interaction(
-        llm=llm,
-        dataset=dataset,
+        llm=settings.llm,
+        dataset=settings.dataset,
         split=question.split,
         question_id=question.id,
         question=question.text,
@@ -207,10 +206,7 @@ def log_row(
         sample=item.sample,
         answer=answer.text,
         finish_reason=answer.finish_reason,
-        temperature=decoding.temperature,
-        top_p=decoding.top_p,
-        max_new_tokens=decoding.max_new_tokens,
-        seed=decoding.seed,
+        **asdict(settings.decoding),
         tokens_in=answer.tokens_in,
         tokens_out=answer.tokens_out,
         cost=round(cost, 9),
@@ -218,10 +214,27 @@ def log_row(
     )
 
 
+def estimate(
+    pending: Sequence[Item], logged: Sequence[Interaction], budget: Budget, max_new_tokens: int | None
+) -> str:
+    """What a run would ask for; answer length and speed are those of the log so far, where there is one."""
+    tokens_in = sum(len(i.question.text) + len(i.prompt.text) for i in pending) // 4
+    known = [row for row in logged if row.tokens_out]
+    per_answer, time_needed = float(max_new_tokens or 256), "time unknown before the first answers"
+    if known:
+        per_answer = sum(row.tokens_out or 0 for row in known) / len(known)
+        seconds = sum(row.time or 0 for row in known) / len(known) * len(pending)
+        time_needed = f"about {seconds / 60:,.0f} minutes of one process"
+    tokens_out = round(per_answer * len(pending))
+    tokens = f"about {tokens_in:,} tokens in and {tokens_out:,} out"
+    return f"{len(pending):,} calls, {tokens}, ${budget.cost(tokens_in, tokens_out):,.2f}, {time_needed}"
+
+
 def check_complete(failures: Counter[str]) -> None:
-    """Say in one line what could not be had and why."""
+    """Raise InputError that says what could not be had and why, if there were failures."""
     if failures:
         reasons = ", ".join(f"{reason} ({count})" for reason, count in failures.most_common(5))
         raise InputError(
-            f"{failures.total():,} answers could not be had and are still owed: {reasons}; run the same command again"
+            f"{failures.total():,} answers could not be had and are still owed: {reasons}; run the same "
+            "command again"
         )

@@ -14,34 +14,20 @@ from prompt_oirl.io.files import InputError, read_json
 from prompt_oirl.llms.chat import LLAMA2_TEMPLATE
 
 DOWNLOAD = "pass the folder that Meta's download makes"
-# How each tensor was cut over model-parallel shards: 0 rows, 1 columns, None copied to every shard.
-_CUT = {
-    "tok_embeddings.weight": 1,
-    "output.weight": 0,
-    "norm.weight": None,
-    "attention.wq.weight": 0,
-    "attention.wk.weight": 0,
-    "attention.wv.weight": 0,
-    "attention.wo.weight": 1,
-    "feed_forward.w1.weight": 0,
-    "feed_forward.w2.weight": 1,
-    "feed_forward.w3.weight": 0,
-    "attention_norm.weight": None,
-    "ffn_norm.weight": None,
-}
-_NAMES = {
-    "tok_embeddings.weight": "model.embed_tokens.weight",
-    "output.weight": "lm_head.weight",
-    "norm.weight": "model.norm.weight",
-    "attention.wq.weight": "self_attn.q_proj.weight",
-    "attention.wk.weight": "self_attn.k_proj.weight",
-    "attention.wv.weight": "self_attn.v_proj.weight",
-    "attention.wo.weight": "self_attn.o_proj.weight",
-    "feed_forward.w1.weight": "mlp.gate_proj.weight",
-    "feed_forward.w2.weight": "mlp.down_proj.weight",
-    "feed_forward.w3.weight": "mlp.up_proj.weight",
-    "attention_norm.weight": "input_layernorm.weight",
-    "ffn_norm.weight": "post_attention_layernorm.weight",
+# Name in the Hugging Face layout, and how the tensor was cut over shards: 0 rows, 1 columns, None not at all.
+_TENSORS: dict[str, tuple[str, int | None]] = {
+    "tok_embeddings.weight": ("model.embed_tokens.weight", 1),
+    "output.weight": ("lm_head.weight", 0),
+    "norm.weight": ("model.norm.weight", None),
+    "attention.wq.weight": ("self_attn.q_proj.weight", 0),
+    "attention.wk.weight": ("self_attn.k_proj.weight", 0),
+    "attention.wv.weight": ("self_attn.v_proj.weight", 0),
+    "attention.wo.weight": ("self_attn.o_proj.weight", 1),
+    "feed_forward.w1.weight": ("mlp.gate_proj.weight", 0),
+    "feed_forward.w2.weight": ("mlp.down_proj.weight", 1),
+    "feed_forward.w3.weight": ("mlp.up_proj.weight", 0),
+    "attention_norm.weight": ("input_layernorm.weight", None),
+    "ffn_norm.weight": ("post_attention_layernorm.weight", None),
 }
 
 
@@ -99,36 +85,27 @@ def join_shards(folder: Path) -> dict[str, Any]:
         if name == "rope.freqs":
             continue
         kind = name.split(".", 2)[2] if name.startswith("layers.") else name
-        if kind not in _CUT:
+        if kind not in _TENSORS:
             raise InputError(
                 f"{folder}: unknown tensor {name}, so this is not a LLaMA checkpoint; {DOWNLOAD}"
             )
-        cut = _CUT[kind]
-        joined[name] = (
-            shards[0][name]
-            if cut is None or len(shards) == 1
-            else torch.cat([s[name] for s in shards], dim=cut)
-        )
+        cut = _TENSORS[kind][1]
+        parts = [shard[name] for shard in shards]
+        joined[name] = parts[0] if cut is None or len(parts) == 1 else torch.cat(parts, dim=cut)
     return joined
 
 
 def _hugging_face_name(name: str) -> str:
     if not name.startswith("layers."):
-        return _NAMES[name]
+        return _TENSORS[name][0]
     _, layer, kind = name.split(".", 2)
-    return f"model.layers.{layer}.{_NAMES[kind]}"
+    return f"model.layers.{layer}.{_TENSORS[kind][0]}"
 
 
 def _rotate(name: str, weight: Any, heads: int, kv_heads: int) -> Any:
     """Meta turns neighbouring pairs of a head, Hugging Face its two halves: reorder the rows of wq and wk."""
-    n = (
-        heads
-        if name.endswith("attention.wq.weight")
-        else kv_heads
-        if name.endswith("attention.wk.weight")
-        else 0
-    )
-    if not n:
+    n = {"attention.wq.weight": heads, "attention.wk.weight": kv_heads}.get(name.split(".", 2)[-1])
+    if n is None:
         return weight
     rows, columns = weight.shape
     return weight.view(n, rows // n // 2, 2, columns).transpose(1, 2).reshape(rows, columns)

@@ -5,10 +5,11 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from itertools import repeat
 from typing import Any
 
 from prompt_oirl.io.files import InputError
-from prompt_oirl.llms import Conversation, Generation
+from prompt_oirl.llms import Conversation, Decoding, Generation
 
 LOCAL_KEY = "none"  # servers of one's own ask for no key, but the client wants one
 
@@ -35,7 +36,8 @@ class OpenAILLM:
         key = os.environ.get("OPENAI_API_KEY")
         if not key and not base_url and not os.environ.get("OPENAI_BASE_URL"):
             raise InputError(
-                "--backend openai needs OPENAI_API_KEY in the environment, or --base_url of a server of your own"
+                "--backend openai needs OPENAI_API_KEY in the environment, or --base_url of a server of "
+                "your own"
             )
         self._client = OpenAI(
             api_key=key or LOCAL_KEY, base_url=base_url, max_retries=retries, timeout=timeout
@@ -43,28 +45,13 @@ class OpenAILLM:
         self._model, self.batch_size = model, batch_size
 
     def generate(
-        self,
-        conversations: Sequence[Conversation],
-        *,
-        max_new_tokens: int | None,
-        temperature: float,
-        top_p: float,
-        seeds: Sequence[int],
+        self, conversations: Sequence[Conversation], *, decoding: Decoding, seeds: Sequence[int]
     ) -> list[Generation]:
-        def ask(conversation: Conversation, seed: int) -> Generation:
-            return self._ask(conversation, seed, max_new_tokens, temperature, top_p)
-
+        """Answer every conversation, `batch_size` requests at a time."""
         with ThreadPoolExecutor(self.batch_size) as pool:
-            return list(pool.map(ask, conversations, seeds))
+            return list(pool.map(self._ask, conversations, repeat(decoding), seeds))
 
-    def _ask(
-        self,
-        conversation: Conversation,
-        seed: int,
-        max_new_tokens: int | None,
-        temperature: float,
-        top_p: float,
-    ) -> Generation:
+    def _ask(self, conversation: Conversation, decoding: Decoding, seed: int) -> Generation:
         from openai import (
             APIConnectionError,
             APIStatusError,
@@ -77,22 +64,20 @@ class OpenAILLM:
         request: dict[str, Any] = {
             "model": self._model,
             "messages": conversation,
-            "temperature": temperature,
-            "top_p": top_p,
+            "temperature": decoding.temperature,
+            "top_p": decoding.top_p,
+            "seed": seed % 2**31,
         }
-        if max_new_tokens is not None:
-            request["max_tokens"] = max_new_tokens
+        if decoding.max_new_tokens is not None:
+            request["max_tokens"] = decoding.max_new_tokens
         try:
-            answer = self._client.chat.completions.create(**request, seed=seed % 2**31)
+            answer = self._client.chat.completions.create(**request)
             choice = answer.choices[0]
             text, reason, usage = choice.message.content, choice.finish_reason, answer.usage
-        except (
-            AuthenticationError,
-            NotFoundError,
-            PermissionDeniedError,
-        ) as error:  # no retry will mend these
+        except (AuthenticationError, NotFoundError, PermissionDeniedError) as error:  # a retry would not help
             raise InputError(
-                f"{self._client.base_url} refused: HTTP {error.status_code}; check OPENAI_API_KEY, --model and --base_url"
+                f"{self._client.base_url} refused: HTTP {error.status_code}; check OPENAI_API_KEY, --model "
+                "and --base_url"
             ) from None
         except APIStatusError as error:
             return _no_answer(f"HTTP {error.status_code}")

@@ -34,7 +34,7 @@ class ModelOptions:
     """Seconds that a server has for one request."""
 
     def name(self) -> str:
-        """Name of its log when none is given: the folder's, hub id's or model's last part, safe as a file name."""
+        """Name of its log when none is given: last part of folder, hub id or model, safe as a file name."""
         given = self.model if self.backend == "openai" else self.ckpt_dir
         last = Path((given or "").rstrip("/")).name or "llm"
         return "".join(c if c.isalnum() or c in "-_." else "_" for c in last)
@@ -45,7 +45,7 @@ class ModelOptions:
         return {"model": self.name(), "max_seq_len": limit}
 
     def check(self, prefix: str = "") -> None:
-        """Refuse flags that cannot work, before anything is loaded; `prefix` is that of the flags, such as lm."""
+        """Refuse flags that cannot work, before anything is loaded; `prefix` is theirs, such as lm."""
         for flag in ("max_batch_size", "max_seq_len", "timeout"):
             value = getattr(self, flag)
             if value is not None and not 0 < value < 1e6:
@@ -101,7 +101,8 @@ class BudgetOptions:
                 raise InputError(f"--{prefix}{flag} {value}: give a number, 0 or more")
         if self.max_cost is not None and not self.price_in + self.price_out > 0:
             raise InputError(
-                f"--{prefix}max_cost needs prices: give --{prefix}price_in and --{prefix}price_out, dollars per million tokens"
+                f"--{prefix}max_cost needs prices: give --{prefix}price_in and --{prefix}price_out, dollars "
+                "per million tokens"
             )
         calls, cost = self.max_calls, self.max_cost
         return Budget(

@@ -1,4 +1,4 @@
-"""LLaMAs with random weights, for benchmarks: as much work as a trained one of the same size, and no download."""
+"""LLaMAs with random weights, for benchmarks: the work of a trained one, and no download."""
 
 from __future__ import annotations
 
@@ -7,15 +7,23 @@ from typing import Any
 
 SMALL = {"hidden_size": 224, "num_hidden_layers": 4, "num_attention_heads": 7, "intermediate_size": 464}
 LLAMA2_VOCABULARY_SMALL = {
-    "vocab_size": 32000, "hidden_size": 40, "num_hidden_layers": 6, "num_attention_heads": 4, "intermediate_size": 320,
-}  # fmt: skip
+    "vocab_size": 32000,
+    "hidden_size": 40,
+    "num_hidden_layers": 6,
+    "num_attention_heads": 4,
+    "intermediate_size": 320,
+}
 LLAMA2_7B = {
-    "vocab_size": 32000, "hidden_size": 4096, "num_hidden_layers": 32, "num_attention_heads": 32, "intermediate_size": 11008,
-}  # fmt: skip
+    "vocab_size": 32000,
+    "hidden_size": 4096,
+    "num_hidden_layers": 32,
+    "num_attention_heads": 32,
+    "intermediate_size": 11008,
+}
 
 
 def random_llama(seed: int = 0, **size: Any) -> Any:
-    """A LlamaForCausalLM that never ends an answer by itself; weights at a scale that gives peaked predictions."""
+    """A LlamaForCausalLM that never ends an answer by itself, with peaked predictions."""
     import torch
     from transformers import LlamaConfig, LlamaForCausalLM
 

@@ -18,7 +18,7 @@ _GOLDEN64, _GOLDEN32 = 0x9E3779B97F4A7C15, -1640531527
 
 
 def exponential_noise(seeds: torch.Tensor, step: int, vocabulary: int) -> torch.Tensor:
-    """Exp(1) noise float32 (batch, vocabulary), a pure function of each row's seed, the step and the token."""
+    """Exp(1) noise float32 (batch, vocabulary), a function of each row's seed, the step and the token."""
     counter = (step + 1) * _GOLDEN64 % 2**64
     rows = _splitmix64(_splitmix64(seeds) + (counter - (counter >> 63 << 64))) >> 32
     tokens = torch.arange(vocabulary, device=seeds.device, dtype=torch.int32) * _GOLDEN32

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from prompt_oirl.llms import Conversation, Generation
+from prompt_oirl.llms import Conversation, Decoding, Generation
 
 
 class ScriptedLLM:
@@ -15,19 +15,14 @@ class ScriptedLLM:
         self.asked: list[Conversation] = []
 
     def generate(
-        self,
-        conversations: Sequence[Conversation],
-        *,
-        max_new_tokens: int | None,
-        temperature: float,
-        top_p: float,
-        seeds: Sequence[int],
+        self, conversations: Sequence[Conversation], *, decoding: Decoding, seeds: Sequence[int]
     ) -> list[Generation]:
+        """Answers of at most `decoding.max_new_tokens` words."""
         self.asked += conversations
         answers = []
         for conversation, seed in zip(conversations, seeds):
             words = self._reply(conversation, seed).split(" ")
-            kept = words[:max_new_tokens]
+            kept = words[: decoding.max_new_tokens]
             size = sum(len(turn["content"].split()) for turn in conversation)
             answers.append(
                 Generation(" ".join(kept), "stop" if len(kept) == len(words) else "length", size, len(kept))

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from prompt_oirl.io.files import InputError
-from prompt_oirl.llms import Conversation, Generation
+from prompt_oirl.llms import Conversation, Decoding, Generation
 from prompt_oirl.llms.chat import encode
 
 
@@ -45,7 +45,8 @@ class TransformersLLM:
         self.tokenizer.padding_side = "left"
         self.model.eval().to(self.device)
         if self.device == "cpu":
-            # One new token at a time is no work for the fused kernel, which is slower there than plain products.
+            # One new token at a time is no work for the fused kernel, which is slower there than plain
+            # products.
             self.model.set_attn_implementation("eager")
         longest = getattr(self.model.config.get_text_config(), "max_position_embeddings", None)
         self.max_seq_len = min(max_seq_len, longest or max_seq_len)
@@ -63,7 +64,7 @@ class TransformersLLM:
         return llm
 
     def _bytes_per_row(self) -> int:
-        """GPU memory of one conversation of full length: keys and values of all layers, and the logits' copies."""
+        """Bytes of one conversation of full length: keys and values of all layers, copies of the logits."""
         config = self.model.config.get_text_config()
         heads = getattr(config, "num_key_value_heads", None) or config.num_attention_heads
         size = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
@@ -75,75 +76,45 @@ class TransformersLLM:
         return encode(self.tokenizer, conversation)
 
     def generate(
-        self,
-        conversations: Sequence[Conversation],
-        *,
-        max_new_tokens: int | None,
-        temperature: float,
-        top_p: float,
-        seeds: Sequence[int],
+        self, conversations: Sequence[Conversation], *, decoding: Decoding, seeds: Sequence[int]
     ) -> list[Generation]:
         """Answer every conversation, longest first; results come back in the order asked."""
-        return self.complete(
-            [self.encode(c) for c in conversations], max_new_tokens, temperature, top_p, seeds
-        )
+        return self.complete([self.encode(c) for c in conversations], decoding, seeds)
 
     def complete(
-        self,
-        encoded: Sequence[list[int]],
-        max_new_tokens: int | None,
-        temperature: float,
-        top_p: float,
-        seeds: Sequence[int],
+        self, encoded: Sequence[list[int]], decoding: Decoding, seeds: Sequence[int]
     ) -> list[Generation]:
-        """Go on from given token ids, in the same way."""
+        """Continue given token ids, in the same way."""
         answers: list[Generation] = [Generation("", "length", len(row), 0) for row in encoded]
         fitting = [i for i, row in enumerate(encoded) if len(row) < self.max_seq_len]
         order = sorted(fitting, key=lambda i: (-len(encoded[i]), i))
         at = 0
         while at < len(order):
             batch = order[at : at + self.batch_size]
-            for i, answer in zip(
-                batch,
-                self._batch(
-                    [encoded[i] for i in batch], [seeds[i] for i in batch], max_new_tokens, temperature, top_p
-                ),
-            ):
+            found = self._batch([encoded[i] for i in batch], decoding, [seeds[i] for i in batch])
+            for i, answer in zip(batch, found):
                 answers[i] = answer
             at += len(batch)
         return answers
 
-    def _batch(
-        self,
-        rows: list[list[int]],
-        seeds: Sequence[int],
-        max_new_tokens: int | None,
-        temperature: float,
-        top_p: float,
-    ) -> list[Generation]:
+    def _batch(self, rows: list[list[int]], decoding: Decoding, seeds: Sequence[int]) -> list[Generation]:
         import torch
 
         try:
-            return self._run(rows, seeds, max_new_tokens, temperature, top_p)
+            return self._run(rows, decoding, seeds)
         except torch.cuda.OutOfMemoryError:
             if len(rows) == 1:
                 raise InputError(
-                    "one conversation alone does not fit into GPU memory: lower --max_seq_len, or use a smaller model"
+                    "one conversation alone does not fit into GPU memory: lower --max_seq_len, or use a "
+                    "smaller model"
                 ) from None
         torch.cuda.empty_cache()
         half = (len(rows) + 1) // 2
         self.batch_size = half
-        first = self._batch(rows[:half], seeds[:half], max_new_tokens, temperature, top_p)
-        return first + self._batch(rows[half:], seeds[half:], max_new_tokens, temperature, top_p)
+        first = self._batch(rows[:half], decoding, seeds[:half])
+        return first + self._batch(rows[half:], decoding, seeds[half:])
 
-    def _run(
-        self,
-        rows: list[list[int]],
-        seeds: Sequence[int],
-        max_new_tokens: int | None,
-        temperature: float,
-        top_p: float,
-    ) -> list[Generation]:
+    def _run(self, rows: list[list[int]], decoding: Decoding, seeds: Sequence[int]) -> list[Generation]:
         """One padded batch. Like Meta's code, question and answer share `max_seq_len` tokens, row by row."""
         import torch
         from transformers import GenerationConfig, LogitsProcessorList, StaticCache
@@ -151,7 +122,7 @@ class TransformersLLM:
         from prompt_oirl.llms.sampling import GumbelSampler
 
         width = max(map(len, rows))
-        room = [min(self.max_seq_len - len(row), max_new_tokens or self.max_seq_len) for row in rows]
+        room = [min(self.max_seq_len - len(row), decoding.max_new_tokens or self.max_seq_len) for row in rows]
         pad = self.tokenizer.pad_token_id
         ids = torch.tensor([[pad] * (width - len(row)) + row for row in rows], device=self.device)
         mask = torch.tensor([[0] * (width - len(row)) + [1] * len(row) for row in rows], device=self.device)
@@ -163,18 +134,18 @@ class TransformersLLM:
             eos_token_id=ends,
             disable_compile=True,
         )
-        # Growing a cache copies all of it at every token; one of fixed size suits any model that can be compiled.
-        # Compiling itself would take longer than a batch of yet another width lives.
+        # Growing a cache copies all of it at every token; one of fixed size suits any model that can be
+        # compiled. Compiling itself would take longer than a batch of yet another width lives.
         cache = None
         if getattr(self.model, "_can_compile_fullgraph", False):
             cache = StaticCache(config=self.model.config, max_cache_len=width + max(room))
-        processors: Any = LogitsProcessorList([GumbelSampler(seeds, width, temperature, top_p)])  # type: ignore[list-item]
+        sampler: Any = GumbelSampler(seeds, width, decoding.temperature, decoding.top_p)
         with torch.inference_mode():
             out = self.model.generate(
                 input_ids=ids,
                 attention_mask=mask,
                 generation_config=config,
-                logits_processor=processors,
+                logits_processor=LogitsProcessorList([sampler]),
                 past_key_values=cache,
             )
         return [
@@ -187,9 +158,8 @@ class TransformersLLM:
         stop = next((i for i, token in enumerate(new[:limit]) if token in stops), None)
         kept = new[:limit] if stop is None else new[:stop]
         text = self.tokenizer.decode(kept, skip_special_tokens=True)
-        return Generation(
-            text, "length" if stop is None else "stop", tokens_in, len(kept) + (stop is not None)
-        )
+        reason = "length" if stop is None else "stop"
+        return Generation(text, reason, tokens_in, len(kept) + (stop is not None))
 
 
 def _load(model: str, tokenizer: str | None, dtype: Any) -> tuple[Any, Any]:

@@ -9,10 +9,10 @@ from typing import Any
 
 import numpy as np
 
-from prompt_oirl.io.files import atomic_write, write_csv
+from prompt_oirl.io.files import write_csv
 from prompt_oirl.opro.ablations import AXES, DEFAULT, INITIAL
 from prompt_oirl.opro.loop import Run
-from prompt_oirl.reports.figures import BLUE, GREY
+from prompt_oirl.reports.figures import BLUE, GREY, save_figure
 from prompt_oirl.stats.metrics import interval
 
 EARLY_INSTRUCTIONS = 40  # scored ones, after which the curves are mostly flat on easy tasks
@@ -207,10 +207,10 @@ def write_tables(
     """ablations.csv, hybrid.csv, runs.csv and curves.csv; `rows` of `table`, `comparisons` of
     `hybrid_rows`."""
     hybrid = ["comparison", "value", "ci90_low", "ci90_high", "seeds", "calls", "calls_other"]
-    write_csv(folder / "ablations.csv", rows, list(rows[0]))
+    write_csv(folder / "ablations.csv", rows)
     write_csv(folder / "hybrid.csv", comparisons, hybrid)
-    write_csv(folder / "runs.csv", [r.row() for r in results], list(results[0].row()))
-    write_csv(folder / "curves.csv", curve_rows(results), ["arm", "seed", "scored", "best_train"])
+    write_csv(folder / "runs.csv", [r.row() for r in results])
+    write_csv(folder / "curves.csv", curve_rows(results))
 
 
 def draw(rows: Sequence[Mapping[str, Any]], path: Path) -> Path:
@@ -258,6 +258,4 @@ def draw(rows: Sequence[Mapping[str, Any]], path: Path) -> Path:
     )
     axes.spines[["top", "right", "left"]].set_visible(False)
     axes.grid(axis="x", alpha=0.25)
-    with atomic_write(path) as temporary:
-        figure.savefig(temporary, dpi=130, format="png", metadata={"Software": None})
-    return path
+    return save_figure(figure, path, dpi=130)

@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from prompt_oirl.io.files import InputError, content_key
-from prompt_oirl.llms.budget import Budget
-from prompt_oirl.llms.options import ModelOptions
-from prompt_oirl.opro import search_proposer
 from prompt_oirl.opro.loop import LoopSettings, Run, optimise
 from prompt_oirl.opro.meta_prompt import MetaPromptSettings
+from prompt_oirl.opro.options import SearchOptions
 from prompt_oirl.opro.predicting_scorers import load_scorer
-from prompt_oirl.opro.prompt_rewards import PromptRewards, RewardSettings, TextVectors
-from prompt_oirl.opro.proposals import Proposer, choose_optimizer
+from prompt_oirl.opro.prompt_rewards import PromptRewards, TextVectors
 from prompt_oirl.opro.scorers import LLMScorer
+from prompt_oirl.opro.search_proposer import SMALL
 from prompt_oirl.opro.shared_log import Spending
 from prompt_oirl.opro.tasks import Parts, QuestionTask
 
@@ -53,10 +50,6 @@ class Arm:
         # Duplicates cost no calls, so a run may take more steps; four times as many and it is stuck.
         steps = 1 if "steps" in self.loop else 4 * -(-instructions // settings.samples)
         return replace(settings, max_scored=scored, steps=steps)
-
-    def meta_settings(self, base: MetaPromptSettings) -> MetaPromptSettings:
-        """The meta-prompt's settings of this arm."""
-        return replace(base, **self.meta)
 
 
 def arms(instructions: int) -> dict[str, Arm]:
@@ -131,39 +124,36 @@ class Ablation:
     `folder`.
     """
 
+    options: SearchOptions
     task: QuestionTask
     parts: Parts
     parts_seed: int
     instructions: int
     initial: str
-    loop: LoopSettings
-    meta: MetaPromptSettings
-    reward: RewardSettings
     vectors: TextVectors
     scorer: LLMScorer
-    proposer: Literal["llm", "search"]
-    optimizer: ModelOptions
-    optimizer_budget: Callable[[], Budget]
-    optimizer_max_gen_len: int
     folder: Path
     asked: int = 0
+
+    def __post_init__(self) -> None:
+        self._make_proposer = self.options.proposers(SMALL)
 
     def run_arm(self, arm: Arm, seed: int) -> tuple[Run, int]:
         """One arm with one seed, and the scorer calls of its search; `stopped` tells when a budget is
         spent."""
         sizes = len(self.parts.train), len(self.parts.validation)
-        loop, meta = arm.loop_settings(self.loop, self.instructions, sizes), arm.meta_settings(self.meta)
+        options = self.options
+        loop = arm.loop_settings(options.loop, self.instructions, sizes)
+        meta = replace(options.meta, **arm.meta)
         initial = self.initial if arm.initial is None else arm.initial
-        settings = [str(loop), str(meta), str(self.reward), initial, sizes, self.parts_seed]
+        settings = [str(loop), str(meta), str(options.reward), initial, sizes, self.parts_seed]
         spending = Spending(None)
         measure = self.scorer.with_spending(spending)
-        rewards = PromptRewards(self.reward, self.vectors, seed)
+        rewards = PromptRewards(options.reward, self.vectors, seed)
         scorer = load_scorer(arm.score_by, measure, rewards, [], "", self.task, self.parts, seed)
-        search = search_proposer.PhraseSearch(meta.layout, search_proposer.SMALL)
-        name, optimizer = choose_optimizer(self.proposer, search, self.optimizer)
         proposals = self.folder / "proposals" / f"{content_key(settings)[:8]}.seed{seed}.jsonl"
-        proposer = Proposer(
-            optimizer, name, proposals, seed, self.optimizer_budget(), self.optimizer_max_gen_len
+        proposer = self._make_proposer(
+            proposals, seed, options.optimizer_budget.budget(prefix="optimizer_budget.")
         )
         run = Run(self.task, self.parts, loop, meta, "after", (initial,), proposer, scorer, measure, seed)
         optimise(run)

@@ -10,14 +10,45 @@ from __future__ import annotations
 
 from collections.abc import Hashable, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Generic, Protocol, TypeVar
+from pathlib import Path
+from typing import Any, Generic, Literal, Protocol, TypeVar
 
-from prompt_oirl.io.files import InputError
+from prompt_oirl.io.files import REPO_ROOT, InputError
+from prompt_oirl.llms.options import BudgetOptions, ModelOptions
+from prompt_oirl.opro import runs
 from prompt_oirl.opro.proposals import Proposer
 from prompt_oirl.opro.scorers import BudgetSpent
 
 Solution = TypeVar("Solution", bound=Hashable)
 START = -1
+
+
+@dataclass(kw_only=True)
+class MinimiseOptions:
+    """How the optimizer is asked, the same for all problems."""
+
+    proposer: Literal["search", "llm"] = "search"
+    """search: a stated search that reads the meta-prompt; llm: --optimizer."""
+    steps: int = 500
+    """Steps at most; a run ends at the known optimum."""
+    samples: int = 8
+    """Valid solutions asked for in each step."""
+    temperature: float = 1.0
+    """Of the optimizer."""
+    max_gen_len: int = 1024
+    """Tokens of an optimizer's answer."""
+    seed: int = 0
+    """Seed of the proposals."""
+    root: Path = REPO_ROOT
+    """Folder that holds results/."""
+    optimizer: ModelOptions = field(default_factory=lambda: ModelOptions(max_seq_len=4096))
+    budget: BudgetOptions = field(default_factory=BudgetOptions)
+
+    def check(self, **counts: int) -> None:
+        """Refuse numbers that make no search; `counts` are further flags of at least 1."""
+        sizes = {name: getattr(self, name) for name in ("steps", "samples", "max_gen_len")}
+        runs.check_at_least(1, **counts, **sizes)
+        runs.check_temperature("--temperature", self.temperature)
 
 
 class Problem(Protocol[Solution]):

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cache, cached_property
 from pathlib import Path
+from typing import Literal
 
 from prompt_oirl.data.interactions import Interaction
 from prompt_oirl.data.log_store import LogFiles
@@ -14,9 +15,14 @@ from prompt_oirl.io.files import REPO_ROOT, Paths
 from prompt_oirl.llms import LLM
 from prompt_oirl.llms.budget import Budget
 from prompt_oirl.llms.generation import Decoding
-from prompt_oirl.llms.options import ModelOptions
+from prompt_oirl.llms.options import BudgetOptions, ModelOptions
 from prompt_oirl.opro import runs, tasks
-from prompt_oirl.opro.scorers import LLMScorer, once
+from prompt_oirl.opro.loop import LoopSettings
+from prompt_oirl.opro.meta_prompt import MetaPromptSettings
+from prompt_oirl.opro.prompt_rewards import RewardSettings
+from prompt_oirl.opro.proposals import Proposer, choose_optimizer
+from prompt_oirl.opro.scorers import LLMScorer
+from prompt_oirl.opro.search_proposer import PhraseSearch, SearchSpace
 from prompt_oirl.opro.shared_log import SharedLog, Spending, run_key
 
 
@@ -36,6 +42,10 @@ class StepOptions:
     """Name of the scorer's log; default: the model's name."""
     known_log: tuple[Path, ...] = ()
     """More logs, JSONL or Parquet, whose answers count if they are of the same llm and decoding."""
+    validation_size: int = 50
+    """Questions that choose the winner; with the same sizes and seed all steps have the same parts."""
+    test_size: int = 200
+    """Questions that evaluate the winner."""
     root: Path = REPO_ROOT
     """Folder that holds data/, opro_exps/ and results/."""
     scorer: ModelOptions = field(default_factory=ModelOptions)
@@ -80,14 +90,43 @@ class StepOptions:
         grader: str = "strict",
     ) -> LLMScorer:
         """A scorer that asks the model for what neither `log` nor --known_log holds."""
-        return LLMScorer.from_log(
-            self._llm, self.scorer_name, task, decoding, grader, log, budget, spending, self._known
-        )
+        name = self.scorer_name
+        scorer = LLMScorer(self._llm, name, task, decoding, grader, log, budget, spending)
+        return scorer.read_logs(self._known)
 
     @cached_property
     def _llm(self) -> Callable[[], LLM]:
-        return once(lambda: self.scorer.load("scorer."))
+        return cache(lambda: self.scorer.load("scorer."))
 
     @cached_property
     def _known(self) -> list[Interaction]:
         return runs.read_logs("--known_log", self.known_log)
+
+
+@dataclass(kw_only=True)
+class SearchOptions(StepOptions):
+    """What a search for instructions needs besides: loop, meta-prompt, predictions, and who proposes."""
+
+    train_size: int = 50
+    """Questions that score every instruction."""
+    proposer: Literal["llm", "search"] = "llm"
+    """llm: --optimizer writes the instructions; search: a stated search over phrases, no second model."""
+    optimizer_max_gen_len: int = 512
+    """Tokens of an optimizer's answer."""
+    loop: LoopSettings = field(default_factory=LoopSettings)
+    meta: MetaPromptSettings = field(default_factory=MetaPromptSettings)
+    reward: RewardSettings = field(default_factory=RewardSettings)
+    optimizer: ModelOptions = field(default_factory=lambda: ModelOptions(max_seq_len=4096))
+    scorer_budget: BudgetOptions = field(default_factory=BudgetOptions)
+    optimizer_budget: BudgetOptions = field(default_factory=BudgetOptions)
+
+    def proposers(self, space: SearchSpace) -> Callable[[Path, int, Budget], Proposer]:
+        """What makes the proposer of a run: its arguments are the file that keeps proposals, seed, budget.
+
+        `space` is what the stated search can write. All proposers share one model.
+        """
+        search = PhraseSearch(self.meta.layout, space)
+        name, optimizer = choose_optimizer(self.proposer, search, self.optimizer)
+        return lambda kept, seed, budget: Proposer(
+            optimizer, name, kept, seed, budget, self.optimizer_max_gen_len
+        )

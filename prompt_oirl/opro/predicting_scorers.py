@@ -13,11 +13,10 @@ import numpy as np
 
 from prompt_oirl.data.interactions import Interaction
 from prompt_oirl.data.prompts import Prompt
-from prompt_oirl.data.questions import Question
 from prompt_oirl.io.files import InputError
 from prompt_oirl.llms import item_seed
 from prompt_oirl.opro.prompt_rewards import MIN_INSTRUCTIONS, Measured, PromptRewards, rank_correlation
-from prompt_oirl.opro.scorers import Score, Scorer
+from prompt_oirl.opro.scorers import Prompts, Questions, Score, Scorer
 from prompt_oirl.opro.tasks import Parts, QuestionTask
 
 Cells = list[tuple[str, str, float]]
@@ -72,12 +71,7 @@ class RewardModelScorer:
         self.predictions: list[Prediction] = []
 
     def score(
-        self,
-        prompts: Sequence[Prompt],
-        asked: Sequence[Question],
-        step: int,
-        part: str,
-        limit: int | None = None,
+        self, prompts: Prompts, asked: Questions, step: int, part: str, limit: int | None = None
     ) -> list[Score | None]:
         """Lower bounds of predicted success, as `Scorer.score`."""
         values, spread = self._rewards.predict([q.text for q in asked], [p.text for p in prompts[:limit]])
@@ -106,12 +100,7 @@ class HybridScorer:
         self.correlations: dict[int, float] = {}
 
     def score(
-        self,
-        prompts: Sequence[Prompt],
-        asked: Sequence[Question],
-        step: int,
-        part: str,
-        limit: int | None = None,
+        self, prompts: Prompts, asked: Questions, step: int, part: str, limit: int | None = None
     ) -> list[Score | None]:
         """Measured success of the candidates that are chosen, as `Scorer.score`."""
         if part != "train" or step < 0:
@@ -129,9 +118,7 @@ class HybridScorer:
             scores[i] = score
         return scores
 
-    def _choose(
-        self, prompts: Sequence[Prompt], asked: Sequence[Question], step: int, limit: int | None
-    ) -> list[int]:
+    def _choose(self, prompts: Prompts, asked: Questions, step: int, limit: int | None) -> list[int]:
         settings = self._rewards.settings
         rng = random.Random(item_seed("explore", self._seed, step))
         drawn = rng.sample(range(len(prompts)), len(prompts))
@@ -151,9 +138,7 @@ class HybridScorer:
             )
         return sorted([*best, *others])
 
-    def _learn(
-        self, prompts: Sequence[Prompt], asked: Sequence[Question], scores: Sequence[Score | None]
-    ) -> None:
+    def _learn(self, prompts: Prompts, asked: Questions, scores: Sequence[Score | None]) -> None:
         for prompt, score in zip(prompts, scores):
             if score is not None:
                 self._cells += [(q.text, prompt.text, float(v)) for q, v in zip(asked, score.values)]

@@ -15,6 +15,7 @@ from typing import Any, Literal
 import numpy as np
 
 from prompt_oirl import reward_models
+from prompt_oirl.data.interactions import Interaction
 from prompt_oirl.features.embedders import load_embedder
 from prompt_oirl.io.files import InputError
 from prompt_oirl.reward_models import TrainingSet
@@ -76,6 +77,11 @@ class Measured:
         values = np.array([value for _, _, value in triples], dtype=np.float64)
         labels, _ = mean_labels(row, column, values, (len(questions), len(prompts)))
         return cls(questions, prompts, labels.astype(np.float32))
+
+    @classmethod
+    def of_rows(cls, rows: Iterable[Interaction]) -> Measured:
+        """From rows of an interaction log."""
+        return cls.of((row.question, row.prompt, row.correct) for row in rows)
 
 
 def first_seen(texts: Iterable[str]) -> tuple[list[str], np.ndarray]:

@@ -5,19 +5,21 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable
+import random
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
+from functools import cache
 from pathlib import Path
 from typing import Literal
 
 from prompt_oirl.data.log_store import cut_torn_line
 from prompt_oirl.io.files import InputError, read_jsonl
-from prompt_oirl.llms import LLM, Generation, item_seed
+from prompt_oirl.llms import LLM, Conversation, Decoding, Generation, item_seed
 from prompt_oirl.llms.budget import Budget
 from prompt_oirl.llms.options import ModelOptions
 from prompt_oirl.opro.candidates import MAX_OUTPUT
-from prompt_oirl.opro.scorers import ATTEMPTS, BudgetSpent, once
-from prompt_oirl.opro.stated_search import StatedSearch
+from prompt_oirl.opro.scorers import ATTEMPTS, BudgetSpent
 
 REMEDY = "delete the run's folder, or give --run another name"
 
@@ -49,8 +51,7 @@ class Proposer:
         budget: Budget,
         max_new_tokens: int | None = 512,
     ):
-        self._load = llm
-        self._llm: LLM | None = None
+        self._llm = cache(llm)
         self.name, self._path, self._seed, self._budget = name, path, seed, budget
         self._max_new_tokens = max_new_tokens
         cut_torn_line(path)
@@ -96,18 +97,14 @@ class Proposer:
         """Ask for some samples; returns those that failed."""
         failed, at = [], 0
         while at < len(pending):
-            if self._llm is None:
-                self._llm = self._load()
-            batch = pending[at : at + self._llm.batch_size]
+            batch = pending[at : at + self._llm().batch_size]
             tokens_out = self._budget.tokens_out / self._budget.calls if self._budget.calls else 100.0
             batch = batch[: self._budget.calls_left(len(batch), len(meta_prompt) / 4, tokens_out)]
             if not batch:
                 raise BudgetSpent(f"the optimizer's {self._budget.why_stopped()}")
-            answers = self._llm.generate(
+            answers = self._llm().generate(
                 [[{"role": "user", "content": meta_prompt}] for _ in batch],
-                max_new_tokens=self._max_new_tokens,
-                temperature=temperature,
-                top_p=1.0,
+                decoding=Decoding(temperature, 1.0, self._max_new_tokens),
                 seeds=[item_seed(self._seed, self.name, digest, step, i, attempt) for i in batch],
             )
             got = [(i, answer) for i, answer in zip(batch, answers) if answer.finish_reason != "error"]
@@ -119,17 +116,8 @@ class Proposer:
         return failed
 
     def _proposal(self, step: int, i: int, temperature: float, digest: str, answer: Generation) -> Proposal:
-        return Proposal(
-            step,
-            i,
-            self.name,
-            temperature,
-            digest,
-            answer.text[:MAX_OUTPUT],
-            answer.finish_reason,
-            answer.tokens_in,
-            answer.tokens_out,
-        )
+        output, used = answer.text[:MAX_OUTPUT], (answer.tokens_in, answer.tokens_out)
+        return Proposal(step, i, self.name, temperature, digest, output, answer.finish_reason, *used)
 
     def _keep(self, proposals: list[Proposal]) -> None:
         if not proposals:
@@ -141,10 +129,33 @@ class Proposer:
                 file.write(json.dumps(asdict(proposal), ensure_ascii=True) + "\n")
 
 
+class StatedSearch(ABC):
+    """An `LLM` that is none: it sees nothing but the meta-prompt, the last turn, and is random by the seed
+    alone."""
+
+    name: str
+    batch_size = 64
+
+    def generate(
+        self, conversations: Sequence[Conversation], *, decoding: Decoding, seeds: Sequence[int]
+    ) -> list[Generation]:
+        """Answers as `LLM.generate`; temperature 0 gives the same for every seed."""
+        answers = []
+        for conversation, seed in zip(conversations, seeds):
+            text = conversation[-1]["content"]
+            rng = random.Random(item_seed(self.name, text, seed if decoding.temperature > 0 else 0))
+            answers.append(Generation(self.answer(text, decoding.temperature, rng), "stop", 0, 0))
+        return answers
+
+    @abstractmethod
+    def answer(self, meta_prompt: str, temperature: float, rng: random.Random) -> str:
+        """A proposal in the form that the meta-prompt asks for."""
+
+
 def choose_optimizer(
     kind: Literal["llm", "search"], search: StatedSearch, model: ModelOptions
 ) -> tuple[str, Callable[[], LLM]]:
     """Name of what proposes and how to load it: the stated search, or the model that --optimizer names."""
     if kind == "search":
         return search.name, lambda: search
-    return model.name(), once(lambda: model.load("optimizer."))
+    return model.name(), cache(lambda: model.load("optimizer."))

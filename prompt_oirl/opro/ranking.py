@@ -41,7 +41,7 @@ def arith_ranking(
     validation = [row for row in log if row.split == "validation"]
     texts = {row.prompt: row.prompt_id for row in validation}
     group = {row.question: row.group or row.question_id for row in validation}
-    measured = Measured.of((row.question, row.prompt, row.correct) for row in validation)
+    measured = Measured.of_rows(validation)
     clusters = np.array([group[q] for q in measured.questions])
     unseen = np.array([role[texts[p]] == "unseen" for p in measured.prompts])
     subsets = {"all 76": np.ones(len(unseen), bool), "the sixty in no training row": unseen}
@@ -49,27 +49,20 @@ def arith_ranking(
     for model in models:
         predicted = PromptRewards(RewardSettings(model=model), vectors).fit(measured)
         for ranked, of in subsets.items():
-            value = rank_correlation(measured.labels[:, of], predicted[:, of], clusters)
-            learned = "other instructions, the same questions"
-            yield ranking_row(log_name, learned, ranked, model, value, int(of.sum()), clusters)
+            about = (log_name, "other instructions, the same questions", ranked, model)
+            yield ranking_row(*about, measured.labels[:, of], predicted[:, of], clusters)
         # As few questions as a run of OPRO scores instructions on.
         few = np.random.default_rng(0).permutation(len(measured.questions))[:40]
         part = Measured([measured.questions[i] for i in few], measured.prompts, measured.labels[few])
         predicted = PromptRewards(RewardSettings(model=model), vectors).fit(part)
-        value = rank_correlation(part.labels, predicted, clusters[few])
-        yield ranking_row(
-            log_name, "other instructions, 40 questions", "all 76", model, value, len(unseen), clusters[few]
-        )
-    few_rows = sample([row for row in log if row.split == "train"])
-    six = Measured.of((row.question, row.prompt, row.correct) for row in few_rows)
+        about = (log_name, "other instructions, 40 questions", "all 76", model)
+        yield ranking_row(*about, part.labels, predicted, clusters[few])
+    six = Measured.of_rows(sample([row for row in log if row.split == "train"]))
     rewards = PromptRewards(RewardSettings(model=models[0]), vectors)
     rewards.fit(six)
     predicted, _ = rewards.predict(measured.questions, measured.prompts)
-    value = rank_correlation(measured.labels[:, unseen], predicted[:, unseen], clusters)
-    learned = "six training prompts, training questions"
-    yield ranking_row(
-        log_name, learned, "the sixty in no training row", models[0], value, int(unseen.sum()), clusters
-    )
+    about = (log_name, "six training prompts, training questions", "the sixty in no training row", models[0])
+    yield ranking_row(*about, measured.labels[:, unseen], predicted[:, unseen], clusters)
 
 
 def space_ranking(model: ModelName, vectors: TextVectors, paths: Paths) -> Iterator[dict[str, Any]]:
@@ -87,27 +80,22 @@ def space_ranking(model: ModelName, vectors: TextVectors, paths: Paths) -> Itera
         for row in interactions.read(path, remedy="run make opro-log")
         if row.question_id in train and row.prompt in space
     ]
-    measured = Measured.of((row.question, row.prompt, row.correct) for row in rows)
+    measured = Measured.of_rows(rows)
     whole = ~np.isnan(measured.labels).any(0)  # a killed batch may have left an instruction half measured
     kept = [p for p, w in zip(measured.prompts, whole) if w]
     measured = Measured(measured.questions, kept, measured.labels[:, whole])
     group = {q.text: parts.groups[q.id] for q in parts.train}
     clusters = np.array([group[q] for q in measured.questions])
     log_name, ranked = "nano on arith", f"{len(kept)} of the small search space"
-    value = rank_correlation(
-        measured.labels, PromptRewards(RewardSettings(model=model), vectors).fit(measured), clusters
-    )
-    yield ranking_row(
-        log_name, "other instructions, the same questions", ranked, model, value, len(kept), clusters
-    )
+    predicted = PromptRewards(RewardSettings(model=model), vectors).fit(measured)
+    about = (log_name, "other instructions, the same questions", ranked, model)
+    yield ranking_row(*about, measured.labels, predicted, clusters)
     other = interactions.read(paths.committed_log("nano", "arith"), remedy="run make nano-log")
     rewards = PromptRewards(RewardSettings(model=model), vectors)
     rewards.fit(Measured.of(cells_for(parts, [r for r in other if r.split == "validation"], "nano")))
     predicted, _ = rewards.predict(measured.questions, measured.prompts)
-    value = rank_correlation(measured.labels, predicted, clusters)
-    yield ranking_row(
-        log_name, "76 other phrasings, other questions", ranked, model, value, len(kept), clusters
-    )
+    about = (log_name, "76 other phrasings, other questions", ranked, model)
+    yield ranking_row(*about, measured.labels, predicted, clusters)
 
 
 def released_ranking(model: ModelName, vectors: TextVectors, paths: Paths) -> Iterator[dict[str, Any]]:
@@ -127,16 +115,12 @@ def released_ranking(model: ModelName, vectors: TextVectors, paths: Paths) -> It
         held_out = {p.id for p in prompts if p.role == "held_out"}
         test = sample([row for row in rows if row.split == "test" and row.prompt_id in held_out])
         rewards = PromptRewards(RewardSettings(model=model), vectors)
-        rewards.fit(Measured.of((row.question, row.prompt, row.correct) for row in train))
-        asked = Measured.of((row.question, row.prompt, row.correct) for row in test)
+        rewards.fit(Measured.of_rows(train))
+        asked = Measured.of_rows(test)
         predicted, _ = rewards.predict(asked.questions, asked.prompts)
         clusters = cluster_texts(asked.questions)
-        value = rank_correlation(asked.labels, predicted, clusters)
-        log_name = f"llama2 on {dataset}"
-        learned = "six training prompts, training questions"
-        yield ranking_row(
-            log_name, learned, "the ten held-out prompts", model, value, len(asked.prompts), clusters
-        )
+        learned, ranked = "six training prompts, training questions", "the ten held-out prompts"
+        yield ranking_row(f"llama2 on {dataset}", learned, ranked, model, asked.labels, predicted, clusters)
 
 
 def sample(rows: Sequence[Interaction]) -> list[Interaction]:
@@ -152,13 +136,15 @@ def ranking_row(
     learned_from: str,
     ranked: str,
     model: str,
-    correlation: tuple[float, float, float],
-    instructions: int,
+    measured: np.ndarray,
+    predicted: np.ndarray,
     clusters: np.ndarray,
 ) -> dict[str, Any]:
-    """One row of opro_ranking.csv; `correlation` with its interval, `clusters` the group of every
-    question."""
-    value, low, high = correlation
+    """One row of opro_ranking.csv: how well `predicted` (n, P) ranks the instructions by `measured` (n, P).
+
+    `clusters` int64 (n,) is the group of every question.
+    """
+    value, low, high = rank_correlation(measured, predicted, clusters)
     print(f"{log}, {ranked}, {learned_from}, {model}: {value:.2f} ({low:.2f} to {high:.2f})")
     return {
         "log": log,
@@ -168,7 +154,7 @@ def ranking_row(
         "spearman": value,
         "ci_low": low,
         "ci_high": high,
-        "instructions": instructions,
+        "instructions": measured.shape[1],
         "questions": len(clusters),
         "groups": len(np.unique(clusters)),
     }

@@ -15,10 +15,9 @@ from typing import Any
 
 import numpy as np
 
-from prompt_oirl.io.files import atomic_write
 from prompt_oirl.opro.minimise import START, SearchPath
-from prompt_oirl.opro.stated_search import StatedSearch
-from prompt_oirl.reports.figures import BLUE, GREY, RED
+from prompt_oirl.opro.proposals import StatedSearch
+from prompt_oirl.reports.figures import BLUE, GREY, RED, save_figure
 
 Pair = tuple[int, int]
 SEARCH_NAME = "pattern-search"
@@ -195,5 +194,4 @@ def draw_path(problem: Regression, path: SearchPath[Pair], title: str, file: Pat
     right.set_xlabel("step (0: starts)")
     right.set_ylabel("best loss so far (dashed: at the truth)")
     figure.suptitle(title, fontsize=10)
-    with atomic_write(file) as temporary:
-        figure.savefig(temporary, dpi=150, format="png", metadata={"Software": None})
+    save_figure(figure, file)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from prompt_oirl.opro.prompt_rewards import MIN_INSTRUCTIONS
 from prompt_oirl.opro.shared_log import Spending
 from prompt_oirl.stats.metrics import ClusterBootstrap
 
+INTERVAL = ("value", "ci_low", "ci_high")
 CANDIDATES = ["step", "sample", "prompt_id", "verdict", "kind", "train", "train_n", "train_ci_low"]
 CANDIDATES += ["train_ci_high", "validation", "validation_n", "instruction"]
 STEPS = ["step", "temperature", "proposed", "accepted", "mean", "sd", "best", "best_so_far", "proposer"]
@@ -26,7 +28,7 @@ TEST = ["question_id", "group", "initial", "winner"]
 POOL = ["prompt_id", "role", "position", "text"]  # the columns of data/prompts.csv
 
 
-def write_tables(run: Run, folder: Path, proposer: str, scorer: str) -> list[Path]:
+def write_tables(run: Run, folder: Path, scorer: str) -> list[Path]:
     """candidates.csv (everything proposed), trajectory.csv (what was scored), steps.csv, result.csv,
     test_questions.csv, instructions.csv, meta_prompts.txt; predictions.csv where a hybrid scorer
     predicted."""
@@ -35,8 +37,8 @@ def write_tables(run: Run, folder: Path, proposer: str, scorer: str) -> list[Pat
     write_csv(folder / "candidates.csv", rows, CANDIDATES)
     scored = [row for row, c in zip(rows, run.candidates) if c.train is not None]
     write_csv(folder / "trajectory.csv", scored, CANDIDATES)
-    write_csv(folder / "steps.csv", step_rows(run, proposer), STEPS)
-    write_csv(folder / "result.csv", result_rows(run, proposer, scorer), RESULT)
+    write_csv(folder / "steps.csv", step_rows(run), STEPS)
+    write_csv(folder / "result.csv", result_rows(run, scorer), RESULT)
     write_csv(folder / "test_questions.csv", test_rows(run), TEST)
     if isinstance(run.scorer, HybridScorer):
         write_csv(folder / "predictions.csv", prediction_rows(run, run.scorer), PREDICTIONS)
@@ -80,15 +82,15 @@ def candidate_row(c: Candidate, bootstrap: ClusterBootstrap, run: Run) -> dict[s
     if c.prompt:
         row |= {"prompt_id": c.prompt.id, "instruction": c.prompt.text}
     if c.train:
-        value, low, high = bootstrap.mean(c.train.values[:, None])[0]
-        row |= {"kind": c.train.kind, "train": value, "train_n": len(c.train.values)}
-        row |= {"train_ci_low": low, "train_ci_high": high}
+        row |= {"kind": c.train.kind, "train_n": len(c.train.values)}
+        estimate = bootstrap.mean(c.train.values[:, None])[0]
+        row |= dict(zip(("train", "train_ci_low", "train_ci_high"), estimate))
     if c.validation:
         row |= {"validation": c.validation.mean, "validation_n": len(c.validation.values)}
     return row
 
 
-def step_rows(run: Run, proposer: str) -> Iterator[dict[str, Any]]:
+def step_rows(run: Run) -> Iterator[dict[str, Any]]:
     """Train accuracy of each step's new instructions: mean, standard deviation and best, and the best so
     far."""
     best = 0.0
@@ -105,17 +107,17 @@ def step_rows(run: Run, proposer: str) -> Iterator[dict[str, Any]]:
             "sd": float(np.std(scores)) if scores else None,
             "best": max(scores) if scores else None,
             "best_so_far": best,
-            "proposer": proposer,
+            "proposer": run.proposer.name,
         }
 
 
-def result_rows(run: Run, proposer: str, scorer: str) -> Iterator[dict[str, Any]]:
+def result_rows(run: Run, scorer: str) -> Iterator[dict[str, Any]]:
     """Test accuracy of the initial instructions and of the winner, and the winner's paired gain over the
     first one."""
     if run.winner is None or run.winner.test is None:
         return
     groups = run.parts.clusters(run.parts.test)
-    about = {"task": run.task.name, "seed": run.seed, "proposer": proposer, "scorer": scorer}
+    about = {"task": run.task.name, "seed": run.seed, "proposer": run.proposer.name, "scorer": scorer}
     initial = [c for c in run.candidates if c.step == START]
     lines: list[tuple[str, Candidate, np.ndarray]] = []
     for c in initial:
@@ -128,16 +130,14 @@ def result_rows(run: Run, proposer: str, scorer: str) -> Iterator[dict[str, Any]
         )
     bootstrap = ClusterBootstrap(groups, 0)
     for what, c, values in lines:
-        value, low, high = bootstrap.mean(values[:, None])[0]
+        estimate = dict(zip(INTERVAL, bootstrap.mean(values[:, None])[0]))
         assert c.prompt is not None
         predicted = c.test is not None and c.test.kind == "predicted"
         yield {
             **about,
             "what": what + (" (predicted)" if predicted else ""),
             "prompt_id": c.prompt.id,
-            "value": value,
-            "ci_low": low,
-            "ci_high": high,
+            **estimate,
             "n": len(values),
             "groups": bootstrap.n_clusters,
             "instruction": c.prompt.text,
@@ -169,21 +169,25 @@ def pooled_gain(tables: Sequence[Sequence[dict[str, str]]]) -> dict[str, Any] | 
     if not gains:
         return None
     bootstrap = ClusterBootstrap(np.array([group for _, group in gains]), 0)
-    value, low, high = bootstrap.ratio(
-        np.array([[sum(g)] for g in gains.values()]), np.array([[float(len(g))] for g in gains.values()])
-    )[0]
-    return {"value": value, "ci_low": low, "ci_high": high, "n": len(gains), "groups": bootstrap.n_clusters}
+    sums, counts = (np.array([[float(of(g))] for g in gains.values()]) for of in (sum, len))
+    estimate = dict(zip(INTERVAL, bootstrap.ratio(sums, counts)[0]))
+    return {**estimate, "n": len(gains), "groups": bootstrap.n_clusters}
 
 
-def write_report(run: Run, folder: Path, proposer: str, scorer: str, spending: Spending) -> Path:
+def write_report(run: Run, folder: Path, scorer: str, spending: Spending) -> Path:
     """report.md: what was found, how sure that is, what it cost and what it did not have to cost."""
-    lines = [f"# Instructions for {run.task.name}", "", f"Proposer: {proposer}. Scorer: {scorer}.", ""]
+    lines = [
+        f"# Instructions for {run.task.name}",
+        "",
+        f"Proposer: {run.proposer.name}. Scorer: {scorer}.",
+        "",
+    ]
     if run.stopped:
         lines += [
             f"**Unfinished**: stopped by {run.stopped}. The same command with a larger limit resumes.",
             "",
         ]
-    lines += [*_result_lines(run, proposer, scorer), "", "Best on train:", ""]
+    lines += [*_result_lines(run, scorer), "", "Best on train:", ""]
     ranked = sorted(
         (c for c in run.scored if c.prompt), key=lambda c: (-(c.train.mean if c.train else 0), c.step)
     )
@@ -194,9 +198,7 @@ def write_report(run: Run, folder: Path, proposer: str, scorer: str, spending: S
             f"{_code(c.prompt.text)}"
         )
     asked = [c for c in run.candidates if c.step != START]
-    reasons: dict[str, int] = {}
-    for c in asked:
-        reasons[c.verdict] = reasons.get(c.verdict, 0) + 1
+    reasons = Counter(c.verdict for c in asked)
     counts = ", ".join(f"{n} {reason}" for reason, n in sorted(reasons.items()))
     lines += ["", f"Proposals: {len(asked)} ({counts})." if asked else "Proposals: none."]
     unscored = [c for c in asked if c.verdict != ACCEPTED and c.prompt and c.prompt.text]
@@ -237,8 +239,8 @@ def _prediction_lines(run: Run) -> list[str]:
     return []
 
 
-def _result_lines(run: Run, proposer: str, scorer: str) -> list[str]:
-    rows = list(result_rows(run, proposer, scorer))
+def _result_lines(run: Run, scorer: str) -> list[str]:
+    rows = list(result_rows(run, scorer))
     if not rows or run.winner is None or run.winner.prompt is None:
         return ["No winner was chosen yet."]
     lines = [f"Chosen on validation: {_code(run.winner.prompt.text)}", ""]

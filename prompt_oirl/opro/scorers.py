@@ -17,7 +17,6 @@ from pathlib import Path
 from typing import Literal, Protocol
 
 import numpy as np
-from tqdm import tqdm
 
 from prompt_oirl import grading
 from prompt_oirl.data.interactions import Interaction
@@ -32,6 +31,8 @@ from prompt_oirl.llms.transformers_llm import TransformersLLM
 from prompt_oirl.opro.shared_log import SharedLog, Spending
 from prompt_oirl.opro.tasks import QuestionTask
 
+Prompts = Sequence[Prompt]
+Questions = Sequence[Question]
 ATTEMPTS = 3  # for answers that the server fails to give
 
 
@@ -60,12 +61,7 @@ class Scorer(Protocol):
     name: str
 
     def score(
-        self,
-        prompts: Sequence[Prompt],
-        asked: Sequence[Question],
-        step: int,
-        part: str,
-        limit: int | None = None,
+        self, prompts: Prompts, asked: Questions, step: int, part: str, limit: int | None = None
     ) -> list[Score | None]:
         """Scores of at most `limit` prompts on these questions, None for the others. `part` is what they are
         for; a negative step is of instructions that the user gave."""
@@ -73,10 +69,15 @@ class Scorer(Protocol):
 
 @dataclass
 class LLMScorer:
-    """Measures by asking, the log first. `llm` is called when the first answer is pending, so a replay loads
-    no model.
+    """Measures by asking, the log first.
 
-    `values` holds the success of every answer that is known, by question id, instruction and position.
+    Parameters
+    ----------
+    llm : the language model, loaded when the first answer is pending, so a replay loads none
+    llm_name : name of the language model in the logs
+    grader : strict, original or opro; answers that another grader read are graded again
+    log : extended by every answer that is asked for; `read_logs` reads it
+    values : success of every answer that is known, by question id, instruction and position
     """
 
     llm: Callable[[], LLM]
@@ -90,49 +91,29 @@ class LLMScorer:
     values: dict[tuple[str, str, str], float] = field(default_factory=dict)
     name: str = "llm"
 
-    @classmethod
-    def from_log(
-        cls,
-        llm: Callable[[], LLM],
-        llm_name: str,
-        task: QuestionTask,
-        decoding: Decoding,
-        grader: str,
-        log: SharedLog,
-        budget: Budget,
-        spending: Spending,
-        known: Sequence[Interaction] = (),
-    ) -> LLMScorer:
-        """A scorer that knows the answers of its log and of others.
+    def read_logs(self, known: Sequence[Interaction] = ()) -> LLMScorer:
+        """Learn the answers of the scorer's log and of others; returns the scorer.
 
-        Parameters
-        ----------
-        llm : loads the language model; called once, at the first answer that the logs lack
-        llm_name : name of the language model in the logs
-        grader : strict, original or opro; answers that another grader read are graded again
-        log : read now, extended by every answer that is asked for
-        known : rows of other logs; those of another llm or decoding are passed over
+        `known` are rows of other logs; those of another llm or decoding are passed over.
 
         Raises: InputError if the log was drawn with another decoding, or holds other questions under the
         task's ids.
         """
-        scorer = cls(once(llm), llm_name, task, decoding, grader, log, budget, spending)
-        for row in list(log.files.rows()):
+        merged, decoding = self.log.files.merged, self.decoding
+        for row in list(self.log.files.rows()):
             if Decoding.of(row) != decoding:
                 raise InputError(
-                    f"{log.files.merged} holds answers drawn with {Decoding.of(row)}, not with {decoding}: "
+                    f"{merged} holds answers drawn with {Decoding.of(row)}, not with {decoding}: "
                     "give --llm another name"
                 )
-            scorer._learn(row, log.files.merged)
-        usable = [r for r in known if r.llm == llm_name and Decoding.of(r) == decoding and r.sample == 0]
+            self._learn(row, merged)
+        usable = [r for r in known if r.llm == self.llm_name and Decoding.of(r) == decoding and r.sample == 0]
         if known and not usable:
-            print(
-                f"warning: --known_log holds no answer of llm {llm_name} drawn with {decoding}",
-                file=sys.stderr,
-            )
+            said = f"--known_log holds no answer of llm {self.llm_name} drawn with {decoding}"
+            print(f"warning: {said}", file=sys.stderr)
         for row in usable:
-            scorer._learn(row, Path("the known log"))
-        return scorer
+            self._learn(row, Path("the known log"))
+        return self
 
     @cached_property
     def _questions(self) -> dict[str, Question]:
@@ -160,12 +141,7 @@ class LLMScorer:
         return replace(self, spending=spending)
 
     def score(
-        self,
-        prompts: Sequence[Prompt],
-        asked: Sequence[Question],
-        step: int,
-        part: str,
-        limit: int | None = None,
+        self, prompts: Prompts, asked: Questions, step: int, part: str, limit: int | None = None
     ) -> list[Score | None]:
         """Measured success, as `Scorer.score`; raises BudgetSpent."""
         items = [Item(question, prompt, 0) for prompt in prompts[:limit] for question in asked]
@@ -179,7 +155,7 @@ class LLMScorer:
             scores.append(Score(np.array(values, dtype=np.float64), "measured"))
         return scores + [None] * (len(prompts) - len(scores))
 
-    def count_pending(self, prompts: Sequence[Prompt], asked: Sequence[Question]) -> int:
+    def count_pending(self, prompts: Prompts, asked: Questions) -> int:
         """How many answers the log lacks."""
         return sum(_key(Item(q, prompt, 0)) not in self.values for prompt in prompts for q in asked)
 
@@ -188,21 +164,20 @@ class LLMScorer:
         if isinstance(llm, TransformersLLM):
             check_room(llm, pending, self.task.separator, refuse_long)
         failures: Counter[str] = Counter()
+        settings = generation.LogSettings(
+            self.llm_name, self.task.name, self.decoding, self.grader, self.task.separator
+        )
         for _ in range(ATTEMPTS):
-            with tqdm(total=len(pending), desc=label, disable=None, leave=False) as bar:
-                failures = generation.answer_items(
-                    pending,
-                    llm,
-                    self.llm_name,
-                    self.task.name,
-                    self.decoding,
-                    self.grader,
-                    self.task.separator,
-                    self.budget,
-                    self.log.part,
-                    bar,
-                    lambda row: self._learn(row, self.log.part),
-                )
+            failures = generation.answer_items(
+                pending,
+                llm,
+                settings,
+                self.budget,
+                self.log.part,
+                lambda row: self._learn(row, self.log.part),
+                desc=label,
+                leave=False,
+            )
             answered = len(pending)
             pending = [item for item in pending if _key(item) not in self.values]
             if not failures or len(pending) == answered:
@@ -239,15 +214,3 @@ def _key(item: Item) -> tuple[str, str, str]:
 
 def _nfc(text: str) -> str:
     return unicodedata.normalize("NFC", text)
-
-
-def once(load: Callable[[], LLM]) -> Callable[[], LLM]:
-    """Load a model at its first use and keep it."""
-    loaded: list[LLM] = []
-
-    def get() -> LLM:
-        if not loaded:
-            loaded.append(load())
-        return loaded[0]
-
-    return get

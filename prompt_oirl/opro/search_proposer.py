@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from prompt_oirl.opro.meta_prompt import Layout
-from prompt_oirl.opro.stated_search import StatedSearch
+from prompt_oirl.opro.proposals import StatedSearch
 
 NAME = "phrase-search"
 CLAUSES = tuple(

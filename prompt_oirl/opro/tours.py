@@ -13,7 +13,7 @@ import numpy as np
 
 from prompt_oirl.llms import item_seed
 from prompt_oirl.opro.minimise import START, SearchPath
-from prompt_oirl.opro.stated_search import StatedSearch
+from prompt_oirl.opro.proposals import StatedSearch
 
 Tour = tuple[int, ...]
 SEARCH_NAME = "two-opt-search"

@@ -1,22 +1,25 @@
 """Evaluate every selector on every test question (step 5).
 
-One `SelectorResults` is one prompt subset under one protocol: for each selector, the success of its pick on each
-test row. The folds are joined by `stats.crossfit`; assignments are stacked, so a question's mean over them is what
-the bootstrap over clusters resamples.
+One `SelectorResults` is one prompt subset under one protocol: for each selector, the success of its pick on
+each test row. The folds are joined by `stats.crossfit`; assignments are stacked, so a question's mean over
+them is what the bootstrap over clusters resamples.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
 import numpy as np
+from tqdm import tqdm
 
+from prompt_oirl.io.files import Paths
+from prompt_oirl.pipeline import fits
 from prompt_oirl.pipeline.fit_data import masked_features
-from prompt_oirl.pipeline.fits import Fit
 from prompt_oirl.pipeline.offline_dataset import OfflineDataset
+from prompt_oirl.pipeline.plan import FitSpec, splits_by_name
 from prompt_oirl.reward_models import RewardModel, TrainingSet, merge_repeats
 from prompt_oirl.reward_models.neighbours import NearestQuestions
 from prompt_oirl.stats import policies
@@ -28,8 +31,6 @@ from prompt_oirl.voting import votes
 BASELINE = "train_best"
 # Selectors whose picks stand in picks.csv, and whom step 5 --live asks for.
 PICKS_SHOWN = (BASELINE, "irl_0", "irl_10", "all_mixed", "held_out_only", "knn", "lmsc")
-NOT_IDENTIFIABLE = "not identifiable: one training prompt cannot tell held-out prompts apart"
-ONE_PROMPT_LEAVES_OPEN = ("irl_10", "held_out_only", "all_mixed")
 # How many answers each selector pays for on a new question, as a function of K and of all prompts P.
 CALLS: dict[str, Callable[[int, int], int]] = {
     "lmsc": lambda k, p: 2 * k,  # an answer and a critique of it for each prompt
@@ -75,14 +76,14 @@ class SelectorResults:
 
 
 def evaluate_selectors(
-    data: OfflineDataset, fold_fits: Sequence[tuple[Fit, Split, RewardModel]]
+    data: OfflineDataset, fold_fits: Sequence[tuple[FitSpec, Split, RewardModel]]
 ) -> SelectorResults:
     """Evaluate all selectors on one prompt subset.
 
     Parameters
     ----------
     data : one LLM's log of one dataset
-    fold_fits : fit, split and trained model of each fold (one on the paper split), over one or more assignments
+    fold_fits : fit, split and trained model of each fold (the paper split is one), over all assignments
     """
     first = fold_fits[0][0]
     by_split = {split.name: (fit, model) for fit, split, model in fold_fits}
@@ -111,12 +112,34 @@ def evaluate_selectors(
     )
 
 
+def evaluate_fits(
+    data: OfflineDataset, records: Mapping[FitSpec, dict[str, Any]], paths: Paths, assignments: int
+) -> list[SelectorResults]:
+    """Load the models of finished fits and evaluate all selectors: one result per (group, subset, variant).
+
+    Parameters
+    ----------
+    records : of step 4, by fit
+    assignments : random fold assignments that step 4 was given
+    """
+    splits = splits_by_name(data.names, assignments)
+    members: dict[tuple, list[FitSpec]] = {}
+    for fit in records:
+        members.setdefault((fit.group, fit.subset, fit.variant), []).append(fit)
+    return [
+        evaluate_selectors(
+            data, [(fit, splits[fit.split], fits.load_fit(fit, records[fit], paths)) for fit in folds]
+        )
+        for folds in tqdm(members.values(), desc=f"{data.names.dataset} selectors", disable=None)
+    ]
+
+
 @dataclass(frozen=True)
 class Fold:
     """One fold of one subset: what may be learned from (training rows) and what is evaluated (test rows)."""
 
     data: OfflineDataset
-    fit: Fit
+    fit: FitSpec
     split: Split
 
     @cached_property
@@ -165,7 +188,7 @@ class Fold:
         return int(np.argmax(np.nan_to_num(self.train_success, nan=-1)))
 
     def outcome(self, model: RewardModel) -> Values:
-        """Everything about the test rows; a sanity variant has the reward model's picks and the baseline only."""
+        """All about the test rows; a sanity variant has the reward model's picks and the baseline only."""
         questions, prompts, _ = self.data.features(self.fit.split)
         questions, prompts = masked_features(self.fit.variant, questions, prompts)
         texts, inverse = np.unique(self.test_index, return_inverse=True)
@@ -186,7 +209,7 @@ class Fold:
         return {f"pick {name}": columns[pick], f"success {name}": success}
 
     def both_ties(self, scores: np.ndarray, columns: np.ndarray) -> dict[str, np.ndarray]:
-        """The argmax of `scores` (t, m) as published and as we break ties, by the ending of the selector's name."""
+        """The argmax of `scores` (t, m), ties broken as published and soundly, by the ending of the name."""
         prior = np.full(len(self.data.names.prompts), np.nan)
         prior[self.seen] = self.train_success
         sound = policies.argmax_sound(scores, prior[columns], self.fit.seed)
@@ -225,7 +248,7 @@ class Fold:
         return values
 
     def by_lookup(self) -> Values:
-        """The best prompt of the same question in training; a question never asked gets the train-best prompt."""
+        """The best prompt of the same training question; one never asked gets the train-best prompt."""
         found = policies.lookup_scores(self.train_index, self.train_labels, self.test_index)
         found[np.isnan(found).all(1), self.best] = 0
         return self.picked_twice("lookup", np.where(np.isnan(found), -np.inf, found), self.seen)
@@ -253,7 +276,8 @@ class Fold:
     def by_votes(self, scores: np.ndarray) -> Values:
         """Several answers and a vote, wherever texts are logged; scores (t, K seen + H held-out prompts).
 
-        `vote_3` asks the three prompts of the highest predicted reward; answers count by it, or equally (`majority`).
+        `vote_3` asks the three prompts of the highest predicted reward; answers count by it, or equally
+        (`majority`).
         """
         values: Values = {}
         if self.data.votes is None:
@@ -274,9 +298,3 @@ class Fold:
                 values[f"success vote{suffix}_{name}"] = np.where(table.logged.any(1), right[:, -1], np.nan)
                 values[f"calls vote{suffix}_{name}"] = np.full(len(right), right.shape[1])
         return values
-
-
-def note(selector: str, k: int) -> str:
-    """Why a row must not be read as a result."""
-    base = selector.removesuffix("_as_published")
-    return NOT_IDENTIFIABLE if k == 1 and base in ONE_PROMPT_LEAVES_OPEN else ""

@@ -46,6 +46,7 @@ class FitData:
         return hash(self.key)
 
     def mapped(self) -> bool:
+        """Whether the question features stay in memory-mapped files."""
         return isinstance(self.questions, MappedQuestions)
 
 

@@ -1,8 +1,7 @@
-"""Reward-model fits: which ones a run needs, doing one, and finding it again (step 4).
+"""Reward-model fits: doing one and finding it again (step 4).
 
-A fit is one (dataset, split, prompt subset, model, variant). Its model file and its record lie side by side
-in llama_exps/<llm>_models/; a record whose key matches inputs, settings and code is finished work, so a
-killed run goes on where it stopped.
+The model file and the record of a fit lie side by side in llama_exps/<llm>_models/; a record whose key
+matches inputs, settings and code is finished work, so a killed run resumes where it stopped.
 """
 
 from __future__ import annotations
@@ -11,7 +10,7 @@ import hashlib
 import os
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -23,121 +22,13 @@ from prompt_oirl.features.mapped import MappedQuestions
 from prompt_oirl.io.files import InputError, Paths, atomic_write, content_key, read_json, sha256, write_json
 from prompt_oirl.io.manifest import code_version
 from prompt_oirl.pipeline import offline_dataset
-from prompt_oirl.pipeline.fit_data import VARIANTS, FitData, masked_features
+from prompt_oirl.pipeline.fit_data import FitData, masked_features
+from prompt_oirl.pipeline.plan import FitSpec, Plan
 from prompt_oirl.reward_models import RewardModel, TrainingSet, merge_repeats
 from prompt_oirl.stats import metrics
-from prompt_oirl.stats.splits import HEADLINE_FOLDS, SUBSET_FOLDS, Split, prompt_subsets, subset_name
+from prompt_oirl.stats.splits import subset_name
 
-PROTOCOLS = ("paper", "crossfit")
-
-
-@dataclass(frozen=True)
-class Fit:
-    """One reward model to train. `group` is paper, crossfit (all prompts) or crossfit2 (subsets)."""
-
-    llm: str
-    dataset: str
-    group: str
-    split: str
-    subset: tuple[int, ...]
-    model: str
-    preset: str
-    variant: str = "both"
-    seed: int = 0
-
-    @property
-    def stem(self) -> str:
-        parts = [self.dataset, self.model, subset_name(self.subset), self.split]
-        parts += (
-            [self.preset] * (self.preset != "fast")
-            + [self.variant] * (self.variant != "both")
-            + [f"seed{self.seed}"] * bool(self.seed)
-        )
-        return "_".join(parts)
-
-
-@dataclass(frozen=True)
-class Plan:
-    """What the flags of steps 4 and 5 ask for; both steps make the same plan from the same flags."""
-
-    llm: str
-    model: str = "xgboost"
-    preset: str = "fast"
-    split: str = "both"
-    subsets: str = "all"
-    assignments: int = 1
-    seed: int = 0
-
-    def __post_init__(self) -> None:
-        if not 1 <= self.assignments <= offline_dataset.ASSIGNMENTS:
-            raise InputError(f"--assignments {self.assignments}: choose 1 to {offline_dataset.ASSIGNMENTS}")
-        if self.seed < 0:
-            raise InputError(f"--seed {self.seed}: give 0 or more")
-
-    @property
-    def suffix(self) -> str:
-        """Ending of result folders: nothing for the defaults, so other models never overwrite them."""
-        named = [self.model] * (self.model != "xgboost") + [self.preset] * (self.preset != "fast")
-        named += [f"x{self.assignments}"] * (self.assignments != 1) + [f"seed{self.seed}"] * bool(self.seed)
-        return "".join(f"_{part}" for part in named)
-
-    def groups(self) -> list[str]:
-        if self.split not in (*PROTOCOLS, "both"):
-            raise InputError(f"--split {self.split}: choose paper, crossfit or both")
-        return [p for p in PROTOCOLS if self.split in (p, "both")]
-
-    def sizes(self, n_prompts: int) -> list[int]:
-        """Subset sizes K named by `--subsets all|1,2,6`."""
-        try:
-            sizes = (
-                list(range(1, n_prompts + 1))
-                if self.subsets == "all"
-                else sorted({int(k) for k in self.subsets.split(",")})
-            )
-        except ValueError:
-            raise InputError(
-                f"--subsets {self.subsets}: give all, or sizes such as 1,2,{n_prompts}"
-            ) from None
-        if not sizes or sizes[0] < 1 or sizes[-1] > n_prompts:
-            raise InputError(
-                f"--subsets {self.subsets}: sizes run from 1 to {n_prompts}, the number of training prompts"
-            )
-        return sizes
-
-    def fits(self, names: offline_dataset.Names) -> Iterator[Fit]:
-        """All fits of one dataset: every asked subset on the paper split and on two folds; all prompts on five
-        folds (times assignments), with the sanity variants."""
-        n_prompts = len(names.train_prompts)
-        sizes = self.sizes(n_prompts)
-        everything = tuple(range(n_prompts))
-        subsets = [s for s in prompt_subsets(n_prompts) if len(s) in sizes]
-
-        def fit(group: str, split: str, subset: tuple[int, ...], variant: str = "both") -> Fit:
-            return Fit(
-                self.llm, names.dataset, group, split, subset, self.model, self.preset, variant, self.seed
-            )
-
-        # The sanity checks are about the protocol, so one model and one assignment carry them.
-        variants = VARIANTS if self.model == "xgboost" and self.assignments == 1 else VARIANTS[:1]
-        for group in self.groups():
-            if group == "paper":
-                yield from (
-                    fit("paper", "paper", s, v)
-                    for s in subsets
-                    for v in (variants if s == everything else VARIANTS[:1])
-                )
-                continue
-            if everything in subsets:
-                for assignment in range(self.assignments):
-                    for split in names.crossfit_splits(HEADLINE_FOLDS, assignment):
-                        yield from (fit("crossfit", split.name, everything, v) for v in variants)
-            if any(len(s) < n_prompts for s in subsets):
-                for split in names.crossfit_splits(SUBSET_FOLDS, 0):
-                    yield from (fit("crossfit2", split.name, s) for s in subsets)
-
-
-def splits_by_name(names: offline_dataset.Names, assignments: int) -> dict[str, Split]:
-    return {split.name: split for split in offline_dataset.all_splits(names, assignments)}
+STEP4 = "run llama_step4_offline_evaluation.py with the same flags first"
 
 
 def input_hashes(llm: str, dataset: str, paths: Paths) -> dict[str, str]:
@@ -145,13 +36,14 @@ def input_hashes(llm: str, dataset: str, paths: Paths) -> dict[str, str]:
     return {path.name: sha256(path) for path in offline_dataset.input_files(llm, dataset, paths)}
 
 
-def fit_key(fit: Fit, inputs: dict[str, str]) -> str:
+def fit_key(fit: FitSpec, inputs: dict[str, str]) -> str:
+    """Hash of everything that decides a fit: what it is, its inputs (see `input_hashes`) and the code."""
     return content_key(
         {"fit": asdict(fit), "inputs": inputs, "code": code_version("prompt_oirl.pipeline.fits")}
     )
 
 
-def finished_record(fit: Fit, key: str, paths: Paths) -> dict[str, Any] | None:
+def finished_record(fit: FitSpec, key: str, paths: Paths) -> dict[str, Any] | None:
     """The record of a finished fit, or None if it must be (re)done."""
     record_path = paths.models(fit.llm) / f"{fit.stem}.json"
     model_path = record_path.with_suffix(".safetensors")
@@ -171,6 +63,21 @@ def finished_record(fit: Fit, key: str, paths: Paths) -> dict[str, Any] | None:
     return record
 
 
+def finished_fits(plan: Plan, dataset: str, paths: Paths) -> dict[FitSpec, dict[str, Any]]:
+    """Step 4's records of all fits of the plan; the error for a missing one says how to make it."""
+    inputs = input_hashes(plan.llm, dataset, paths)
+    planned = list(plan.fits(offline_dataset.load_names(plan.llm, dataset, paths)))
+    records = {fit: finished_record(fit, fit_key(fit, inputs), paths) for fit in planned}
+    found = {fit: record for fit, record in records.items() if record is not None}
+    missing = [fit.stem for fit in planned if fit not in found]
+    if missing:
+        raise InputError(
+            f"{len(missing)} of {len(planned)} reward models of {dataset} are missing or out of date "
+            f"(first: {missing[0]}): {STEP4}"
+        )
+    return found
+
+
 def available_cores() -> int:
     """Cores that this process may use; OMP_NUM_THREADS says fewer, as it does to every library."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
@@ -178,8 +85,8 @@ def available_cores() -> int:
     return min(cores, int(asked)) if asked.isdigit() and int(asked) else cores
 
 
-def train(fit: Fit, key: str, data: FitData) -> tuple[dict[str, Any], bytes]:
-    """Train and measure on the validation rows; returns the record and the model as safetensors. Writes nothing."""
+def train(fit: FitSpec, key: str, data: FitData) -> tuple[dict[str, Any], bytes]:
+    """Train and measure on validation rows; the record and the model as safetensors, nothing is written."""
     started = time.perf_counter()
     train, validation, both = training_sets(fit, data)
     # Fits of mapped features run one after the other, so each may have all cores.
@@ -202,7 +109,7 @@ def train(fit: Fit, key: str, data: FitData) -> tuple[dict[str, Any], bytes]:
     return record, content
 
 
-def save(fit: Fit, record: dict[str, Any], content: bytes, paths: Paths) -> None:
+def save(fit: FitSpec, record: dict[str, Any], content: bytes, paths: Paths) -> None:
     """Write model and record; the record last, for it vouches for the model, and with a digest of itself."""
     path = paths.models(fit.llm) / f"{fit.stem}.safetensors"
     with atomic_write(path) as temporary:
@@ -210,12 +117,13 @@ def save(fit: Fit, record: dict[str, Any], content: bytes, paths: Paths) -> None
     write_json(path.with_suffix(".json"), record | {"digest": content_key(record)})
 
 
-def training_sets(fit: Fit, data: FitData) -> tuple[TrainingSet, TrainingSet, TrainingSet]:
+def training_sets(fit: FitSpec, data: FitData) -> tuple[TrainingSet, TrainingSet, TrainingSet]:
     """Training, validation and joint rows of a fit, repeats of a question merged into one weighted row."""
     sets = _whole_sets(data, fit.variant, fit.seed)
     if any(not part.weights[:, list(fit.subset)].sum() for part in sets[:2]):
         raise InputError(
-            f"{fit.dataset}, {fit.split}: too few training questions, counting near-duplicates as one, to hold some out for validation; log more, or use --split paper"
+            f"{fit.dataset}, {fit.split}: too few training questions, counting near-duplicates as one, to "
+            "hold some out for validation; log more, or use --split paper"
         )
     train, validation, both = (part.subset(fit.subset) for part in sets)
     return train, validation, both
@@ -259,7 +167,7 @@ def validation_metrics(model: RewardModel, train: TrainingSet, validation: Train
     }
 
 
-def load_fit(fit: Fit, record: dict[str, Any], paths: Paths) -> RewardModel:
+def load_fit(fit: FitSpec, record: dict[str, Any], paths: Paths) -> RewardModel:
     """The trained model of a finished fit; its file must be the one the record names."""
     model = reward_models.make(fit.model, fit.preset, fit.seed)
     return reward_models.load(
@@ -267,9 +175,9 @@ def load_fit(fit: Fit, record: dict[str, Any], paths: Paths) -> RewardModel:
     )
 
 
-def validation_rows(fits: Sequence[Fit], records: Sequence[dict[str, Any]]) -> Iterator[dict[str, Any]]:
+def validation_rows(fits: Sequence[FitSpec], records: Sequence[dict[str, Any]]) -> Iterator[dict[str, Any]]:
+    """Rows of <dataset>_<model>_validation.csv: how each fit predicts its validation rows."""
     for fit, record in zip(fits, records):
-        settings = " ".join(f"{name}={value}" for name, value in record["settings"].items())
         yield {
             "llm": fit.llm,
             "dataset": fit.dataset,
@@ -279,35 +187,12 @@ def validation_rows(fits: Sequence[Fit], records: Sequence[dict[str, Any]]) -> I
             "model": fit.model,
             "preset": fit.preset,
             "features": fit.variant,
-            "settings": settings,
+            "settings": " ".join(f"{name}={value}" for name, value in record["settings"].items()),
             "seed": fit.seed,
         } | record["validation"]
 
 
-VALIDATION_COLUMNS = [
-    "llm",
-    "dataset",
-    "split",
-    "k",
-    "subset",
-    "model",
-    "preset",
-    "features",
-    "settings",
-    "seed",
-    "questions",
-    "answers",
-    "success_rate",
-    "accuracy",
-    "predicted_positive",
-    "log_loss",
-    "log_loss_of_prompt_means",
-    "auc_pooled",
-    "auc_within_prompt",
-    "auc_within_question",
-]
-
-
 def validation_path(plan: Plan, dataset: str, paths: Paths) -> Path:
+    """Where step 4 writes the validation metrics of a dataset."""
     preset = "" if plan.preset == "fast" else f"_{plan.preset}"
     return paths.models(plan.llm) / f"{dataset}_{plan.model}{preset}_validation.csv"

@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from tqdm import tqdm
 
 from prompt_oirl.data.interactions import Interaction
 from prompt_oirl.data.log_store import LogFiles
@@ -20,16 +19,10 @@ from prompt_oirl.data.questions import SEPARATORS, Question
 from prompt_oirl.io.files import InputError
 from prompt_oirl.llms import LLM, generation
 from prompt_oirl.llms.budget import Budget
-from prompt_oirl.llms.generation import Decoding, Item
+from prompt_oirl.llms.generation import Decoding, Item, LogSettings
 from prompt_oirl.pipeline.evaluate import PICKS_SHOWN, SelectorResults
 from prompt_oirl.pipeline.offline_dataset import OfflineDataset
 from prompt_oirl.stats.metrics import ClusterBootstrap
-
-COLUMNS = [
-    "llm", "dataset", "split", "selector", "picks", "asked",
-    "offline", "offline_n", "offline_ci_low", "offline_ci_high",
-    "live", "live_n", "live_ci_low", "live_ci_high",
-]  # fmt: skip
 
 
 def owed_picks(
@@ -63,6 +56,13 @@ def decoding_of(rows: Sequence[Interaction], where: Path) -> Decoding:
     return Decoding.of(first)
 
 
+def log_settings(rows: Sequence[Interaction], decoding: Decoding) -> LogSettings:
+    """What new answers to a log's questions have in common with its rows."""
+    first = rows[0]
+    separator = SEPARATORS.get(first.dataset, "\n")
+    return LogSettings(first.llm, first.dataset, decoding, first.grader, separator)
+
+
 def ask(
     items: Sequence[Item],
     llm: LLM,
@@ -71,22 +71,9 @@ def ask(
     rows: Sequence[Interaction],
     budget: Budget,
 ) -> Counter[str]:
-    """Ask with the decoding and grader of the log, and append the answers to it; returns failures by reason."""
-    separator = SEPARATORS.get(files.dataset, "\n")
-    first = rows[0]
-    with tqdm(total=len(items), desc=f"{files.dataset} live", disable=None) as bar:
-        return generation.answer_items(
-            items,
-            llm,
-            first.llm,
-            files.dataset,
-            decoding,
-            first.grader,
-            separator,
-            budget,
-            files.part(0),
-            bar,
-        )
+    """Ask with the grader of the log, and append the answers to it; returns failures by reason."""
+    settings = log_settings(rows, decoding)
+    return generation.answer_items(items, llm, settings, budget, files.part(0), desc=f"{files.dataset} live")
 
 
 def live_rows(
@@ -120,12 +107,7 @@ def live_rows(
             "asked": sum(key in asked for key in keys),
         }
         for name, values in (("offline", offline), ("live", live)):
-            known = ~np.isnan(values)
-            value, low, high = bootstrap.mean(values[:, None])[0] if known.any() else (None, None, None)
-            line |= {
-                name: value,
-                f"{name}_n": int(known.sum()),
-                f"{name}_ci_low": low,
-                f"{name}_ci_high": high,
-            }
+            n = int((~np.isnan(values)).sum())
+            value, low, high = bootstrap.mean(values[:, None])[0] if n else (None, None, None)
+            line |= {name: value, f"{name}_n": n, f"{name}_ci_low": low, f"{name}_ci_high": high}
         yield line

@@ -1,7 +1,7 @@
 """One LLM's log of one dataset as steps 2 and 3 leave it: labels, features, clusters, folds.
 
-Step 2 writes the questions, names, clusters, folds and the published label vectors; step 3 the label
-matrices, the settings and the embeddings. `load` checks that all of it belongs together.
+Step 2 writes the questions, names, clusters, folds and label matrices; step 3 the settings and the
+embeddings. `load` checks that all of it belongs together.
 """
 
 from __future__ import annotations
@@ -16,17 +16,27 @@ from prompt_oirl.data.prompts import Prompt
 from prompt_oirl.features.embedders import EmbedderInfo, load_embeddings
 from prompt_oirl.features.mapped import MappedQuestions
 from prompt_oirl.features.prompt_axes import prompt_features
-from prompt_oirl.io.files import InputError, Paths, load_array, read_csv, read_json, read_jsonl
+from prompt_oirl.io.arrays import load_array
+from prompt_oirl.io.files import InputError, Paths, read_csv, read_json, read_jsonl, require
 from prompt_oirl.io.manifest import check_finished
 from prompt_oirl.stats import splits
 from prompt_oirl.voting.votes import VoteTable
 
 STEP2 = "run llama_step2_reorg_data.py first"
 STEP3 = "run llama_step3_data_processing.py first"
+STEP2_FILES = (
+    "names.json",
+    "questions.jsonl",
+    "clusters.csv",
+    "folds.csv",
+    "train_labels.npy",
+    "test_labels.npy",
+)
 ASSIGNMENTS = 10  # random fold assignments that step 2 draws for the headline folds
 
 
 def fold_column(n_folds: int, assignment: int) -> str:
+    """Column of folds.csv."""
     return f"folds{n_folds}_seed{assignment}"
 
 
@@ -51,20 +61,25 @@ class Names:
 
     @property
     def train_prompts(self) -> list[Prompt]:
+        """Prompts that reward models learn from; they stand first."""
         return [p for p in self.prompts if p.role == "train"]
 
     @property
     def train_clusters(self) -> np.ndarray:
+        """Cluster of each training row."""
         return self.clusters[self.train_index]
 
     @property
     def test_clusters(self) -> np.ndarray:
+        """Cluster of each test row."""
         return self.clusters[self.test_index]
 
     def paper_split(self) -> splits.Split:
+        """The published split: training rows against test rows."""
         return splits.paper_split(len(self.train_index), len(self.test_index))
 
     def crossfit_splits(self, n_folds: int, assignment: int) -> list[splits.Split]:
+        """One split per fold of a random assignment (0 to `ASSIGNMENTS` - 1) of the clusters."""
         name = fold_column(n_folds, assignment)
         if name not in self.folds:
             raise InputError(
@@ -95,40 +110,46 @@ def load_names(llm: str, dataset: str, paths: Paths) -> Names:
             index[row["split"]].append(row["question_index"])
             if row["split"] == "test":
                 ids.append(row["question_id"])
-        clusters = np.array(
-            [
-                int(r["cluster"])
-                for r in read_csv(folder / f"{dataset}_clusters.csv", remedy=STEP2, columns=["cluster"])
-            ]
-        )
+        of_texts = read_csv(folder / f"{dataset}_clusters.csv", remedy=STEP2, columns=["cluster"])
+        clusters = np.array([int(r["cluster"]) for r in of_texts])
         rows = read_csv(folder / f"{dataset}_folds.csv", remedy=STEP2, columns=["cluster"])
         folds = {c: np.array([int(r[c]) for r in rows]) for c in (rows[0] if rows else {}) if c != "cluster"}
     except (KeyError, ValueError, TypeError) as error:
         raise InputError(
-            f"{folder}: {dataset}_questions.jsonl, _clusters.csv or _folds.csv is damaged ({error!r}); {STEP2}"
+            f"{folder}: {dataset}_questions.jsonl, _clusters.csv or _folds.csv is damaged ({error!r}); "
+            f"{STEP2}"
         ) from error
     if len(clusters) != len(texts) or len(rows) != clusters.max(initial=-1) + 1:
         raise InputError(
-            f"{folder}: {dataset}_clusters.csv, _folds.csv and _questions.jsonl do not belong together; {STEP2}"
+            f"{folder}: {dataset}_clusters.csv, _folds.csv and _questions.jsonl do not belong together; "
+            f"{STEP2}"
         )
-    rows_of = {split: np.array(members, dtype=int) for split, members in index.items()}
-    return Names(
-        llm,
-        dataset,
-        prompts,
-        texts,
-        rows_of["train"],
-        rows_of["test"],
-        clusters,
-        folds,
-        ids,
-        header.get("answer_characters"),
-    )
+    train, test = (np.array(index[split], dtype=int) for split in ("train", "test"))
+    length = header.get("answer_characters")
+    return Names(llm, dataset, prompts, texts, train, test, clusters, folds, ids, length)
+
+
+def load_labels(names: Names, paths: Paths) -> tuple[np.ndarray, np.ndarray]:
+    """Labels float32 (rows, prompts) of the training and of the test rows, NaN if never asked."""
+    found = []
+    for split, index, prompts in (
+        ("train", names.train_index, names.train_prompts),
+        ("test", names.test_index, names.prompts),
+    ):
+        path, shape = (
+            paths.labels(names.llm) / f"{names.dataset}_{split}_labels.npy",
+            (len(index), len(prompts)),
+        )
+        found.append(load_array(path, remedy=STEP2, ndim=2, dtype="f", labels=True))
+        if found[-1].shape != shape:
+            raise InputError(f"{path}: shape {found[-1].shape}, expected {shape}; {STEP2}")
+    return found[0], found[1]
 
 
 @dataclass(frozen=True)
 class OfflineDataset:
-    """Everything a fit or an evaluation needs. Label matrices are float32 (rows, prompts), NaN if never asked.
+    """Everything a fit or an evaluation needs. Label matrices are float32 (rows, prompts), NaN if never
+    asked.
 
     `votes` are the parsed answers to the test rows, None if the log holds no texts.
     """
@@ -169,17 +190,7 @@ def load(llm: str, dataset: str, paths: Paths) -> OfflineDataset:
     """Read what steps 2 and 3 wrote for one dataset."""
     names = load_names(llm, dataset, paths)
     folder, vectors = paths.labels(llm), paths.embeddings / llm / dataset
-    labels = {}
-    for split, index, width in (
-        ("train", names.train_index, len(names.train_prompts)),
-        ("test", names.test_index, len(names.prompts)),
-    ):
-        path = folder / f"{dataset}_{split}_labels.npy"
-        labels[split] = load_array(path, remedy=STEP3, ndim=2, dtype="f", labels=True)
-        if labels[split].shape != (len(index), width):
-            raise InputError(
-                f"{path}: shape {labels[split].shape}, expected {(len(index), width)}; run step 3 again"
-            )
+    train_labels, test_labels = load_labels(names, paths)
     (surface,), info = load_embeddings(vectors, ["surface"], [len(names.texts)])
     lmsc: list[np.ndarray | None] = [None, None]
     for i, name in enumerate(("confidence", "verdict")):
@@ -188,7 +199,7 @@ def load(llm: str, dataset: str, paths: Paths) -> OfflineDataset:
             lmsc[i] = load_array(path, remedy=STEP2, ndim=2)
     votes = None
     if (folder / f"{dataset}_test_votes.npy").is_file():
-        shape = labels["test"].shape
+        shape = test_labels.shape
         answers = load_array(folder / f"{dataset}_test_votes.npy", remedy=STEP2, ndim=2, dtype="i")
         right = load_array(
             folder / f"{dataset}_test_votes_right.npy", remedy=STEP2, ndim=2, dtype="f", labels=True
@@ -198,33 +209,20 @@ def load(llm: str, dataset: str, paths: Paths) -> OfflineDataset:
                 f"{folder}: {dataset}_test_votes*.npy do not fit the labels of shape {shape}; {STEP2}"
             )
         votes = VoteTable(answers, right)
-    return OfflineDataset(
-        names, labels["train"], labels["test"], surface, info, vectors, lmsc[0], lmsc[1], votes
-    )
+    return OfflineDataset(names, train_labels, test_labels, surface, info, vectors, lmsc[0], lmsc[1], votes)
 
 
 def input_files(llm: str, dataset: str, paths: Paths) -> list[Path]:
     """Files whose content decides a fit or an evaluation; their hashes go into keys and manifests."""
     folder, vectors = paths.labels(llm), paths.embeddings / llm / dataset
-    names = (
-        "names.json",
-        "questions.jsonl",
-        "clusters.csv",
-        "folds.csv",
-        "train_labels.npy",
-        "test_labels.npy",
-        "settings.csv",
-    )
     optional = [
         folder / f"{dataset}_{name}.npy"
         for name in ("lmsc_confidence", "lmsc_verdict", "test_votes", "test_votes_right")
     ]
-    files = [folder / f"{dataset}_{name}" for name in names] + [vectors / "embedder.json"]
+    of_step3 = [folder / f"{dataset}_settings.csv", vectors / "embedder.json"]
+    files = [folder / f"{dataset}_{name}" for name in STEP2_FILES] + of_step3
     for path in files:
-        if not path.is_file():
-            raise InputError(
-                f"missing {path}: {STEP2 if path.name.endswith(('names.json', 'questions.jsonl')) else STEP3}"
-            )
+        require(path, STEP3 if path in of_step3 else STEP2)
     check_finished(folder / f"{dataset}_step2.json", paths.root, STEP2)
     check_finished(folder / f"{dataset}_step3.json", paths.root, STEP3)
     return files + [p for p in optional if p.is_file()]

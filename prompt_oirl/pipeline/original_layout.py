@@ -1,6 +1,7 @@
-"""The per-subset arrays of the published step 3, byte for byte under their published names.
+"""The arrays of the published steps 2 and 3, byte for byte under their published names.
 
-Nothing in this project reads them; they let old scripts run on and prove that the labels are the published ones.
+Nothing in this project reads them; they let old scripts run on and prove that the labels are the published
+ones.
 """
 
 from __future__ import annotations
@@ -9,18 +10,36 @@ import io
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from itertools import combinations
 
 import numpy as np
 
+from prompt_oirl.data.prompts import Prompt
 from prompt_oirl.stats.splits import prompt_subsets, subset_name
+
+
+def label_vectors(
+    dataset: str, split: str, labels: np.ndarray, prompts: Sequence[Prompt]
+) -> Iterator[tuple[str, np.ndarray]]:
+    """Yield the published step 2's (file name, vector) of each prompt.
+
+    Parameters
+    ----------
+    labels : float32 (n, P) of `split`; a vector is bool, or float32 where samples were averaged
+    prompts : the P columns
+    """
+    for prompt, label in zip(prompts, labels.T):
+        yield (
+            f"{dataset}_{split}_{prompt.id}.npy",
+            label.astype(bool) if np.isin(label, (0, 1)).all() else label,
+        )
 
 
 def published_arrays(
     dataset: str, train_labels: np.ndarray, test_labels: np.ndarray
 ) -> Iterator[tuple[str, np.ndarray]]:
-    """Yield (file name, array) of one dataset from bool labels (n_train, K) and (n_test, K)."""
+    """Yield the published step 3's (file name, array) from bool labels (n_train, K) and (n_test, K)."""
     n_train, n_prompts = train_labels.shape
     correlation = np.triu(np.abs(_correlation(train_labels)) - np.eye(n_prompts))
     for subset in prompt_subsets(n_prompts):
@@ -51,7 +70,10 @@ def _correlation(labels: np.ndarray) -> np.ndarray:
     """
     buffer = io.BytesIO()
     np.save(buffer, np.ascontiguousarray(labels.T), allow_pickle=False)
-    code = "import io,sys,numpy as np; np.save(sys.stdout.buffer, np.corrcoef(np.load(io.BytesIO(sys.stdin.buffer.read()))))"
+    code = (
+        "import io, sys, numpy as np; labels = np.load(io.BytesIO(sys.stdin.buffer.read())); "
+        "np.save(sys.stdout.buffer, np.corrcoef(labels))"
+    )
     result = subprocess.run(
         [sys.executable, "-c", code],
         input=buffer.getvalue(),

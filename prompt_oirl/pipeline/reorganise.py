@@ -1,4 +1,4 @@
-"""Step 2's work: from an interaction log to label vectors, questions, near-duplicate clusters and folds."""
+"""Step 2's work: from an interaction log to label matrices, questions, near-duplicate clusters and folds."""
 
 from __future__ import annotations
 
@@ -11,26 +11,40 @@ from typing import Any
 import numpy as np
 
 from prompt_oirl.data import interactions
-from prompt_oirl.data.interactions import Interaction, LabelTable
+from prompt_oirl.data.interactions import Interaction
+from prompt_oirl.data.label_table import LabelTable, LabelTableBuilder
 from prompt_oirl.data.near_duplicates import cluster_texts, in_order_of_appearance
 from prompt_oirl.data.prompts import Prompt
 from prompt_oirl.io.files import InputError, Paths, write_array, write_csv, write_json, write_jsonl
 from prompt_oirl.pipeline import offline_dataset
+from prompt_oirl.pipeline.original_layout import label_vectors
 from prompt_oirl.stats import splits
 from prompt_oirl.voting import votes
 
 
-def reorganise(llm: str, dataset: str, prompts: Sequence[Prompt], log: Path, paths: Paths) -> list[Path]:
-    """Write label vectors, questions, clusters and folds from an interaction log; returns the files written."""
+def reorganise(
+    llm: str, dataset: str, prompts: Sequence[Prompt], log: Path, paths: Paths, original_layout: bool = False
+) -> list[Path]:
+    """Write label matrices, questions, clusters and folds from an interaction log.
+
+    Parameters
+    ----------
+    prompts : all prompts that may stand in the log, those of role train first
+    log : JSONL or Parquet file, or the folder of a partitioned log; may be larger than memory
+    original_layout : also write one label vector per split and prompt, under its published name
+
+    Returns: the files written.
+    Raises: InputError naming file and row of what is wrong with the log.
+    """
     folder = paths.labels(llm)
     rows = interactions.stream(log, remedy="run llama_step1_gen_offline.py, or give the log this name")
     rows = of_listed_prompts(interactions.of_one_source(rows, llm, dataset, str(log)), prompts, log)
-    # One pass over the log, which may be larger than memory; training labels are those of training prompts.
+    # One pass over the log; training labels are those of training prompts.
     takes = {
         "train": {p.id for p in prompts if p.role == "train"},
         "test": {p.id for p in prompts if p.role != "unseen"},
     }
-    making = {split: interactions.TableInTheMaking(str(log)) for split in takes}
+    making = {split: LabelTableBuilder(str(log)) for split in takes}
     characters = answers = 0
     for row in rows:
         if row.answer is not None:
@@ -43,9 +57,15 @@ def reorganise(llm: str, dataset: str, prompts: Sequence[Prompt], log: Path, pat
     train = making["train"].table([p.id for p in train_prompts])
     test = making["test"].table([p.id for p in prompts])
     check_questions(train, test, log)
-    vectors = write_labels(folder, dataset, [("train", train, train_prompts), ("test", test, prompts)])
+    arrays = {}
+    for split, table, asked_there in (("train", train, train_prompts), ("test", test, prompts)):
+        arrays[f"{dataset}_{split}_labels.npy"] = table.labels
+        if original_layout:
+            arrays |= label_vectors(dataset, split, table.labels, asked_there)
+    for name, array in arrays.items():
+        write_array(folder / name, array)
     again = interactions.stream(log, remedy="run step 2 again")
-    vectors += write_votes(folder, dataset, again, test, prompts)
+    votes_files = write_votes(folder, dataset, again, test, prompts)
 
     n_train = len(train.questions)
     texts = train.questions + test.questions
@@ -68,34 +88,29 @@ def reorganise(llm: str, dataset: str, prompts: Sequence[Prompt], log: Path, pat
     write_jsonl(tables[0], lines)
     write_clusters(tables[1], clusters, train_index, test_index)
     write_folds(tables[2], clusters)
-    write_csv(tables[3], ({"measure": k, "value": v} for k, v in report.items()), ["measure", "value"])
+    write_csv(tables[3], ({"measure": k, "value": v} for k, v in report.items()))
+    mean_characters = round(characters / answers, 1) if answers else None
     write_json(
-        tables[4],
-        {
-            "prompts": [p.text for p in train_prompts],
-            "training_set": [f"{folder.name}/{dataset}_train_{p.id}.npy" for p in train_prompts],
-            "test_set": [f"{folder.name}/{dataset}_test_{p.id}.npy" for p in train_prompts],
-            "prompt_table": [asdict(p) for p in prompts],
-            "answer_characters": round(characters / answers, 1) if answers else None,
-        },
+        tables[4], {"prompt_table": [asdict(p) for p in prompts], "answer_characters": mean_characters}
     )
     print(
         f"{dataset}: {n_train:,} training and {report['test_rows']:,} test rows, {len(distinct):,} distinct "
-        f"questions in {report['clusters']:,} clusters; {report['test_rows_seen_in_train']:,} test rows stand in "
-        f"train word for word, {report['test_rows_with_cluster_in_train']:,} as a near-duplicate"
+        f"questions in {report['clusters']:,} clusters; {report['test_rows_seen_in_train']:,} test rows "
+        f"stand in train word for word, {report['test_rows_with_cluster_in_train']:,} as a near-duplicate"
     )
     if report["clusters"] < 2 * splits.HEADLINE_FOLDS:
         print(
-            f"{dataset}: note: questions that differ in numbers and names alone are one problem; {report['clusters']} problems are "
-            "too few to learn from some and judge on others (crossfit); log more that differ"
+            f"{dataset}: note: questions that differ in numbers and names alone are one problem; "
+            f"{report['clusters']} problems are too few to learn from some and judge on others (crossfit); "
+            "log more that differ"
         )
-    return [*vectors, *tables]
+    return [*(folder / name for name in arrays), *votes_files, *tables]
 
 
 def of_listed_prompts(
     rows: Iterable[Interaction], prompts: Sequence[Prompt], log: Path
 ) -> Iterator[Interaction]:
-    """Hand the rows on; refuse rows that would be left out without a word: of an unlisted prompt, or one with another text."""
+    """Hand the rows on; refuse those of an unlisted prompt, or of one that is listed with another text."""
     listed = {p.id: (p.text, p.position) for p in prompts}
     for number, row in enumerate(rows, 1):
         if row.prompt_id not in listed:
@@ -123,7 +138,7 @@ def asked_prompts(
 
 
 def check_questions(train: LabelTable, test: LabelTable, log: Path) -> None:
-    """Refuse a log that leaves nothing to train on or to judge."""
+    """Refuse a log that leaves nothing to train on or to evaluate on."""
     for kind, table in (("training", train), ("test", test)):
         if not table.questions:
             raise InputError(f"{log}: no {kind} rows; log training and test questions")
@@ -133,22 +148,10 @@ def check_questions(train: LabelTable, test: LabelTable, log: Path) -> None:
         )
 
 
-def write_labels(
-    folder: Path, dataset: str, parts: Sequence[tuple[str, LabelTable, Sequence[Prompt]]]
-) -> list[Path]:
-    """One vector per split and prompt under its published name: bool, or float32 where samples were averaged."""
-    written = []
-    for split, table, prompts in parts:
-        for prompt, label in zip(prompts, table.labels.T):
-            written.append(folder / f"{dataset}_{split}_{prompt.id}.npy")
-            write_array(written[-1], label.astype(bool) if np.isin(label, (0, 1)).all() else label)
-    return written
-
-
 def write_votes(
     folder: Path, dataset: str, rows: Iterable[Interaction], table: LabelTable, prompts: Sequence[Prompt]
 ) -> list[Path]:
-    """Write the parsed answers to the test rows, read as the log's grader reads them; nothing if there are no texts."""
+    """Write the parsed answers to the test rows, as the log's grader reads them; nothing without texts."""
     paths = [folder / f"{dataset}_test_votes.npy", folder / f"{dataset}_test_votes_right.npy"]
     answered = (row for row in rows if row.split == "test" and row.answer is not None)
     first = next(answered, None)
@@ -184,7 +187,7 @@ def write_clusters(path: Path, clusters: np.ndarray, train_index: np.ndarray, te
         {"question_index": i, "cluster": c, "train_rows": in_train[i], "test_rows": in_test[i]}
         for i, c in enumerate(clusters)
     )
-    write_csv(path, lines, ["question_index", "cluster", "train_rows", "test_rows"])
+    write_csv(path, lines)
 
 
 def write_folds(path: Path, clusters: np.ndarray) -> None:
@@ -196,7 +199,7 @@ def write_folds(path: Path, clusters: np.ndarray) -> None:
         {"cluster": c} | {name: fold[c] for name, fold in folds.items()}
         for c in range(int(clusters.max()) + 1)
     )
-    write_csv(path, lines, ["cluster", *folds])
+    write_csv(path, lines)
 
 
 def overlap(train_index: np.ndarray, test_index: np.ndarray, clusters: np.ndarray) -> dict[str, int]:

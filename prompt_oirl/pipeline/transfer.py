@@ -1,8 +1,9 @@
 """Train on one log, choose on another: another dataset's questions, or another LLM's answers.
 
-The honest protocol for two logs at once: questions of both that are near-duplicates form joint clusters, clusters
-are dealt into five folds, and each fold's test rows of the target are judged by models that were trained on the source's
-training rows of the other four. Source and target the same is the plain cross-fitting of step 5.
+The honest protocol for two logs at once: questions of both that are near-duplicates form joint clusters,
+clusters are dealt into five folds, and each fold's test rows of the target are scored by models that were
+trained on the source's training rows of the other four. Source and target the same is the plain cross-fitting
+of step 5.
 """
 
 from __future__ import annotations
@@ -27,11 +28,12 @@ from prompt_oirl.stats.splits import HEADLINE_FOLDS, Split, assign_folds, crossf
 
 @dataclass
 class Transfer:
-    """Every test row (n) of the target under the source's models. `success` by selector: `picked` by the source's
-    reward model, `source_best` and `target_best` the prompt that is best on the source's and on the target's training rows.
+    """Every test row (n) of the target under the source's models. `success` by selector: `picked` by the
+    source's reward model, `source_best` and `target_best` the prompt that is best on the source's and on the
+    target's training rows.
 
-    `labels` and `scores` are (n, K) over the K shared training prompts, `clusters` (n,) joint; `train_rows` counts
-    the source's training rows that were left, per fold on average.
+    `labels` and `scores` are (n, K) over the K shared training prompts, `clusters` (n,) joint; `train_rows`
+    counts the source's training rows that were left, per fold on average.
     """
 
     labels: np.ndarray
@@ -44,21 +46,19 @@ class Transfer:
 def shared_prompts(source: OfflineDataset, target: OfflineDataset) -> tuple[list[int], list[int]]:
     """Columns of the training prompts that both logs have, under one id and text."""
     column = {(p.id, p.text): j for j, p in enumerate(target.names.train_prompts)}
-    pairs = [
-        (i, column[p.id, p.text])
-        for i, p in enumerate(source.names.train_prompts)
-        if (p.id, p.text) in column
-    ]
+    keys = [(p.id, p.text) for p in source.names.train_prompts]
+    pairs = [(i, column[key]) for i, key in enumerate(keys) if key in column]
     if len(pairs) < 2:
         raise InputError(
-            f"{source.names.dataset} and {target.names.dataset} share {len(pairs)} training prompts; log the same "
+            f"{source.names.dataset} and {target.names.dataset} share {len(pairs)} training prompts; log the "
+            "same "
             "prompts (id and text) in both"
         )
     return [i for i, _ in pairs], [j for _, j in pairs]
 
 
 def joint_clusters(source: OfflineDataset, target: OfflineDataset) -> tuple[np.ndarray, np.ndarray]:
-    """Cluster of each distinct text of both logs: near-duplicates across them, and what each log itself puts together."""
+    """Cluster of each distinct text of both logs: near-duplicates across them, or together in their own."""
     sizes = len(source.names.texts), len(target.names.texts)
     similar = cluster_texts([*source.names.texts, *target.names.texts])
     own = np.r_[source.names.clusters, target.names.clusters + source.names.clusters.max() + 1]
@@ -69,16 +69,27 @@ def joint_clusters(source: OfflineDataset, target: OfflineDataset) -> tuple[np.n
 def transfer(
     source: OfflineDataset, target: OfflineDataset, model: str = "interaction", seed: int = 0
 ) -> Transfer:
-    """Train on `source`, judge on `target`; `seed` draws the folds and seeds the model."""
+    """Train on `source`, evaluate on `target`.
+
+    Parameters
+    ----------
+    source, target : logs with training prompts in common, embedded alike
+    model : name of a reward model
+    seed : of the folds and the model
+
+    Raises: InputError on logs that cannot be compared.
+    """
     for data in (source, target):
         if data.embedder.fitted:
             raise InputError(
-                f"{data.names.dataset}: its embedder was fitted to its own texts, so vectors of two datasets do not compare; "
+                f"{data.names.dataset}: its embedder was fitted to its own texts, so vectors of two datasets "
+                "do not compare; "
                 "run step 3 with --embedder minilm for both"
             )
     if source.embedder != target.embedder:
         raise InputError(
-            f"{source.names.dataset} and {target.names.dataset} were embedded differently; run step 3 alike for both"
+            f"{source.names.dataset} and {target.names.dataset} were embedded differently; run step 3 alike "
+            "for both"
         )
     from_columns, to_columns = shared_prompts(source, target)
     of_source, of_target = joint_clusters(source, target)
@@ -92,7 +103,8 @@ def transfer(
     splits = crossfit_splits(train_clusters, test_clusters, folds, "transfer", seed)
     if any(len(split.test) and not len(split.learned) for split in splits):
         raise InputError(
-            f"{source.names.dataset} and {target.names.dataset} are so alike (near-duplicates of one another) that no fold "
+            f"{source.names.dataset} and {target.names.dataset} are so alike (near-duplicates of one "
+            "another) that no fold "
             "leaves questions to train on; give logs of more varied questions"
         )
 
@@ -109,12 +121,11 @@ def transfer(
         source_success = column_means(source.train_labels[rows][:, from_columns])
         target_success = column_means(target.train_labels[own][:, to_columns])
         truth = labels[split.test]
-        best = [int(np.nan_to_num(s, nan=-1).argmax()) for s in (source_success, target_success)]
         return {
             "scores": scores,
             "picked": policies.picked(truth, policies.argmax_sound(scores, source_success, seed)),
-            "source_best": truth[:, best[0]],
-            "target_best": truth[:, best[1]],
+            "source_best": truth[:, np.nan_to_num(source_success, nan=-1).argmax()],
+            "target_best": truth[:, np.nan_to_num(target_success, nan=-1).argmax()],
         }
 
     held_out = crossfit(splits, fit)
@@ -123,20 +134,15 @@ def transfer(
     return Transfer(labels, held_out["scores"], test_clusters, success, rows)
 
 
-COLUMNS = ["metric", "value", "ci_low", "ci_high", "n", "n_clusters", "train_rows"]
-
-
 def transfer_rows(result: Transfer, seed: int = 0) -> Iterator[dict[str, Any]]:
     """Success rates, paired gains and ranking quality, each with its 95 % interval over joint clusters."""
     bootstrap = ClusterBootstrap(result.clusters, seed)
-    success = result.success
     won, pairs = question_pairs(result.labels, result.scores)
+    rates = {f"success_{name}": success for name, success in result.success.items()}
+    for name in ("source_best", "target_best"):
+        rates[f"gain_over_{name}"] = result.success["picked"] - result.success[name]
     values = {
-        "success_picked": bootstrap.mean(success["picked"][:, None])[0],
-        "success_source_best": bootstrap.mean(success["source_best"][:, None])[0],
-        "success_target_best": bootstrap.mean(success["target_best"][:, None])[0],
-        "gain_over_source_best": bootstrap.mean((success["picked"] - success["source_best"])[:, None])[0],
-        "gain_over_target_best": bootstrap.mean((success["picked"] - success["target_best"])[:, None])[0],
+        **{name: bootstrap.mean(rate[:, None])[0] for name, rate in rates.items()},
         "auc_within_prompt": bootstrap.auc_within_prompt(result.labels, result.scores, resamples=200),
         "auc_within_question": bootstrap.ratio(won[:, None], pairs[:, None])[0],
     }

@@ -24,25 +24,30 @@ from prompt_oirl.io.files import InputError
 from prompt_oirl.io.manifest import package_code_version, package_versions
 from prompt_oirl.pipeline import fits
 from prompt_oirl.pipeline.fit_data import FitData
-from prompt_oirl.pipeline.fits import Fit
+from prompt_oirl.pipeline.plan import FitSpec
 
 FROM_FILES = ("xgboost", "interaction")  # models that train on memory-mapped features
 ADDRESS = re.compile(r"(?:tcp|tls)://(?:[\w.-]+|\[[\w:.%]+\]):(\d{1,5})", re.ASCII)
 TLS_VARIABLES = {
-    f"DASK_DISTRIBUTED__COMM__TLS__{setting.upper().replace('-', '_').replace('.', '__')}": f"distributed.comm.tls.{setting}"
-    for setting in ("ca-file", "client.cert", "client.key")
+    f"DASK_DISTRIBUTED__COMM__TLS__{name}": f"distributed.comm.tls.{setting}"
+    for name, setting in (
+        ("CA_FILE", "ca-file"),
+        ("CLIENT__CERT", "client.cert"),
+        ("CLIENT__KEY", "client.key"),
+    )
 }
 TIMEOUT = 20  # seconds in which a scheduler must answer
 MUST_AGREE = ("numpy", "scikit-learn", "xgboost", "lightgbm")  # what decides the bits of a model
 
 
 def run_fits(
-    tasks: Sequence[tuple[Fit, str, FitData]], jobs: int = -1, dask: str = ""
+    tasks: Sequence[tuple[FitSpec, str, FitData]], jobs: int = -1, dask: str = ""
 ) -> Iterator[tuple[dict[str, Any], bytes]]:
     """Records and model bytes, in the order of `tasks` (fit, key, data).
 
     `jobs` fits run side by side here (-1: one per core), though no more than there are tasks, or, with `dask`
-    the address of a scheduler, as many as the cluster has threads. A task whose worker dies is done again by another.
+    the address of a scheduler, as many as the cluster has threads. A task whose worker dies is done again by
+    another.
     """
     if any(data.mapped() for _, _, data in tasks):
         if dask:
@@ -51,7 +56,8 @@ def run_fits(
             )
         for model in {fit.model for fit, _, _ in tasks} - set(FROM_FILES):
             raise InputError(
-                f"--model {model} needs its features in memory: raise --memory_gb, or choose {' or '.join(FROM_FILES)}"
+                f"--model {model} needs its features in memory: raise --memory_gb, or choose "
+                f"{' or '.join(FROM_FILES)}"
             )
         jobs = 1  # each fit uses all cores and as much memory as is meant to be used at all
     calls = (delayed(fits.train)(*task) for task in tasks)
@@ -82,7 +88,7 @@ def end_with(parent: int) -> None:
 
 
 def check_scheduler(address: str) -> None:
-    """Refuse an address at which no Dask scheduler answers in time; Client itself waits for a silent one for ever."""
+    """Refuse an address at which no Dask scheduler answers in time; Client itself would wait for ever."""
     import dask
     from distributed import rpc
     from distributed.security import Security
@@ -161,4 +167,5 @@ def cluster(address: str, shared: Sequence[FitData]) -> Iterator[None]:
 
 
 def versions() -> dict[str, str]:
+    """Versions of the packages and the code that a worker must share with us."""
     return package_versions(MUST_AGREE) | {"prompt_oirl": package_code_version()}

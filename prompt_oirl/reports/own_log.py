@@ -9,11 +9,12 @@ import numpy as np
 from sklearn.base import clone
 
 from prompt_oirl.data.user_log import PromptLog
+from prompt_oirl.features.cache import shared_embedder
 from prompt_oirl.io.files import InputError
 from prompt_oirl.reports.html import Report
 from prompt_oirl.selection.diagnosis import diagnose
 from prompt_oirl.selection.evaluate import Evaluation, evaluate
-from prompt_oirl.selection.selector import PromptSelector, shared_embedder
+from prompt_oirl.selection.selector import PromptSelector
 from prompt_oirl.selection.variance import VarianceSplit
 from prompt_oirl.selection.voting import MAX_CALLS, voting_rows
 
@@ -31,7 +32,7 @@ def make_report(
     say: Callable[[str], None] = lambda text: None,
 ) -> Report:
     """Evaluate, diagnose and, where answers are stored, vote; `say` is told what is being done."""
-    selector = clone(selector).set_params(embedder=shared_embedder(selector))
+    selector = clone(selector).set_params(embedder=shared_embedder(selector.embedder, selector.seed))
     say("evaluating the selector on questions it has not seen")
     evaluation = evaluate(selector, log, seed=seed)
     warnings = list(log.notes)
@@ -39,7 +40,7 @@ def make_report(
     if log.has_answers:
         say("counting votes over the stored answers")
         try:
-            votes = _vote_lines(voting_rows(selector, log, seed=seed, most_prompts=MAX_CALLS))
+            votes = _vote_lines(voting_rows(selector, log, seed=seed, max_prompts=MAX_CALLS))
         except InputError as error:
             warnings.append(f"No vote: {error}.")
     say("splitting variance, and learning from parts of the log")

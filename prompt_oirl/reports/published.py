@@ -19,29 +19,13 @@ SELECTORS = {
     "IRL 0": "irl_0_as_published",
     "All Mixed": "all_mixed_as_published",
     "IRL 10": "irl_10_as_published",
-    "IRL 100": None,  # its hundred prompts' labels were never released: the columns stay empty
+    "IRL 100": "irl_100",  # the labels of its hundred prompts were never released: the columns stay empty
 }
-PERFORMANCE_COLUMNS = [
-    "X",
-    *(f"{name} {statistic}" for name in SELECTORS for statistic in ("Mean", "Std")),
-    "LLM Confidence w/ Test Prompts",
-    "LLM Confidence Train Prompts",
-    "LLM combined",
-]
 METRICS = {"precision": "Precision", "recall": "Recall", "F1": "F1", "acc": "Accuracy"}
 
 
-def metric_columns(metric: str) -> list[str]:
-    title = METRICS[metric]
-    return [
-        "X",
-        *(f"{side} {title} {s}" for side in ("Test", "Train") for s in ("Mean", "Std")),
-        "LLM Test Metric",
-        "LLM Train Metric",
-    ]
-
-
 def by_size(results: Sequence[SelectorResults]) -> dict[int, list[SelectorResults]]:
+    """The results on all features by K, rising."""
     sizes: dict[int, list[SelectorResults]] = {}
     for result in results:
         if result.variant == "both":
@@ -52,32 +36,30 @@ def by_size(results: Sequence[SelectorResults]) -> dict[int, list[SelectorResult
 def performance_rows(results: Sequence[SelectorResults]) -> Iterator[dict[str, Any]]:
     """{DS}_{llm}_performance_comparison.csv: success rates as published, "Training Best" chosen on test."""
     sizes = by_size(results)
-    full = sizes[max(sizes)][-1].success
+    full = sizes[max(sizes)][-1:]
     for k, members in sizes.items():
         row: dict[str, Any] = {"X": k}
         for title, selector in SELECTORS.items():
-            values = (
-                [float(np.nanmean(j.success[selector])) for j in members if selector in j.success]
-                if selector
-                else []
-            )
-            row |= {
-                f"{title} Mean": np.mean(values) if values else None,
-                f"{title} Std": np.std(values) if values else None,
-            }
-        lmsc = [
-            float(np.nanmean(j.success["lmsc_as_published"]))
-            for j in members
-            if "lmsc_as_published" in j.success
-        ]
-        row["LLM Confidence w/ Test Prompts"] = (
-            float(np.nanmean(full["lmsc_16_as_published"])) if "lmsc_16_as_published" in full else None
-        )
-        row["LLM Confidence Train Prompts"] = (
-            float(np.nanmean(full["lmsc_as_published"])) if "lmsc_as_published" in full else None
-        )
-        row["LLM combined"] = np.mean(lmsc) if lmsc else None
+            row |= _mean_and_std(title, _success_rates(members, selector))
+        for title, selector, of in (
+            ("LLM Confidence w/ Test Prompts", "lmsc_16_as_published", full),
+            ("LLM Confidence Train Prompts", "lmsc_as_published", full),
+            ("LLM combined", "lmsc_as_published", members),
+        ):
+            rates = _success_rates(of, selector)
+            row[title] = np.mean(rates) if rates else None
         yield row
+
+
+def _success_rates(results: Sequence[SelectorResults], selector: str) -> list[float]:
+    """Success rate of a selector in each of the results that have it."""
+    return [float(np.nanmean(r.success[selector])) for r in results if selector in r.success]
+
+
+def _mean_and_std(title: str, values: Sequence[float]) -> dict[str, Any]:
+    """The two columns of a title; empty where there is no value."""
+    mean, std = (np.mean(values), np.std(values)) if values else (None, None)
+    return {f"{title} Mean": mean, f"{title} Std": std}
 
 
 def metric_rows(
@@ -85,7 +67,8 @@ def metric_rows(
 ) -> Iterator[dict[str, dict[str, Any]]]:
     """Rows of the four metric CSVs, one dict of rows per K: how the reward model predicts single labels.
 
-    "Test" are held-out prompts, "Train" training prompts, both on test questions; each value is a mean over prompts.
+    "Test" are held-out prompts, "Train" training prompts, both on test questions; each value is a mean over
+    prompts.
     """
     n_seen = len(data.names.train_prompts)
     critic: dict[str, tuple[float, ...]] = {}
@@ -108,11 +91,8 @@ def metric_rows(
         for i, (metric, title) in enumerate(METRICS.items()):
             row: dict[str, Any] = {"X": k}
             for side, found in values.items():
-                known = [v[i] for v in found if not np.isnan(v[i])]
-                row |= {
-                    f"{side} {title} Mean": np.mean(known) if known else None,
-                    f"{side} {title} Std": np.std(known) if known else None,
-                }
+                row |= _mean_and_std(f"{side} {title}", [v[i] for v in found if not np.isnan(v[i])])
+            for side in values:
                 row[f"LLM {side} Metric"] = critic[side][i] if side in critic else None
             rows[metric] = row
         yield rows

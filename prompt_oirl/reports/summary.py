@@ -9,37 +9,19 @@ from typing import Any
 import numpy as np
 
 from prompt_oirl.io.files import read_csv
-from prompt_oirl.pipeline.evaluate import BASELINE, PICKS_SHOWN, SelectorResults, note
+from prompt_oirl.pipeline.evaluate import BASELINE, PICKS_SHOWN, SelectorResults
 from prompt_oirl.pipeline.offline_dataset import OfflineDataset
 from prompt_oirl.stats import metrics
 from prompt_oirl.stats.cells import mean_by_question, row_means
 from prompt_oirl.stats.metrics import ClusterBootstrap
 from prompt_oirl.stats.splits import subset_name
 
-COLUMNS = [
-    "llm",
-    "dataset",
-    "split",
-    "k",
-    "subset",
-    "selector",
-    "metric",
-    "weighting",
-    "value",
-    "n",
-    "n_questions",
-    "n_clusters",
-    "ci_low",
-    "ci_high",
-    "seed",
-    "model",
-    "preset",
-    "features",
-    "note",
-]
+NOT_IDENTIFIABLE = "not identifiable: one training prompt cannot tell held-out prompts apart"
+ONE_PROMPT_LEAVES_OPEN = ("irl_10", "held_out_only", "all_mixed")
 MEAN_OF_SUBSETS = "mean"
 # A question counts once however often it was logged; the published numbers count every logged row.
 WEIGHTINGS = ("question", "row")
+About = tuple[int, str, str, str]  # K, name of the subset, selector, variant of the features
 
 
 def summary_rows(
@@ -47,46 +29,78 @@ def summary_rows(
 ) -> Iterator[dict[str, Any]]:
     """Success of every selector and its paired gain over the train-best prompt; then how well scores rank.
 
-    Every success and gain stands twice: with weighting = question (the estimand) and row (as published); how well
-    scores rank is told over rows. Rows with subset = mean average the subsets of one size question by question before the interval is taken.
+    Every success and gain stands twice: with weighting = question (the estimand) and row (as published); how
+    well scores rank is told over rows. Rows with subset = mean average the subsets of one size question by
+    question before the interval is taken.
+
+    Parameters
+    ----------
+    results : one per (group, subset, variant)
+    model, preset : of the reward model, for the columns of these names
+    seed : of the bootstrap, for the column of this name as well
     """
-    for group in dict.fromkeys(j.group for j in results):
-        of_group = [j for j in results if j.group == group]
-        rows = of_group[0].rows
+
+    def row(
+        about: About, metric: str, weighting: str, interval: np.ndarray, rows: np.ndarray
+    ) -> dict[str, Any]:
+        k, subset, selector, features = about
         index = data.names.test_index[rows]
-        clusters = data.names.clusters[index]
-        bootstrap = ClusterBootstrap(clusters, seed)
-        base = {
+        value, low, high = map(float, interval)
+        return {
             "llm": data.names.llm,
             "dataset": data.names.dataset,
             "split": group,
+            "k": k,
+            "subset": subset,
+            "selector": selector,
+            "metric": metric,
+            "weighting": weighting,
+            "value": value,
+            "n": len(np.unique(rows)),
+            "n_questions": len(np.unique(index)),
+            "n_clusters": len(np.unique(data.names.clusters[index])),
+            "ci_low": low,
+            "ci_high": high,
             "seed": seed,
             "model": model,
             "preset": preset,
+            "features": features,
+            "note": note(selector, k),
         }
-        labels, columns = _success_columns(of_group)
-        success, gain = np.stack(columns, 1), _gains(labels, columns)
+
+    for group in dict.fromkeys(result.group for result in results):
+        of_group = [result for result in results if result.group == group]
+        rows = of_group[0].rows
+        index = data.names.test_index[rows]
+        bootstrap = ClusterBootstrap(data.names.clusters[index], seed)
+        columns = _success_columns(of_group)
+        success = np.stack([column for _, column in columns], 1)
         for weighting in WEIGHTINGS:
-            for metric, values in (("success_rate", success), ("gain_over_train_best", gain)):
+            for metric, values in (("success_rate", success), ("gain_over_train_best", _gains(columns))):
                 if weighting == "row":
                     found = bootstrap.mean(values)
                 else:
                     questions, means = mean_by_question(index, values)
                     found = ClusterBootstrap(data.names.clusters[questions], seed).mean(means)
-                for (k, subset, selector, features), column, row in zip(labels, values.T, found):
+                for (about, _), column, interval in zip(columns, values.T, found):
                     known = rows[~np.isnan(column)]
-                    if not len(known) or (metric != "success_rate" and selector == BASELINE):
-                        continue
-                    about = {"k": k, "subset": subset, "selector": selector, "metric": metric}
-                    about |= {"weighting": weighting, "features": features, "note": note(selector, k)}
-                    yield base | _counts(data, known) | _interval(row) | about
+                    if len(known) and (metric == "success_rate" or about[2] != BASELINE):
+                        yield row(about, metric, weighting, interval, known)
         for result in of_group:
             if len(result.subset) == len(data.names.train_prompts):
-                yield from (base | _counts(data, rows) | row for row in ranking_rows(data, result, bootstrap))
+                for selector, metric, interval in ranking_measures(data, result, bootstrap):
+                    about = (len(result.subset), subset_name(result.subset), selector, result.variant)
+                    yield row(about, metric, "row", interval, rows)
+
+
+def note(selector: str, k: int) -> str:
+    """Why a row must not be read as a result."""
+    base = selector.removesuffix("_as_published")
+    return NOT_IDENTIFIABLE if k == 1 and base in ONE_PROMPT_LEAVES_OPEN else ""
 
 
 def read_summary(path: Path) -> list[dict[str, str]]:
-    """Rows of a summary.csv, each number once: the published split as published, cross-fitting by question."""
+    """Rows of a summary.csv, each number once: the paper split by row, cross-fitting by question."""
     return [
         row
         for row in read_csv(path, remedy="run llama_step5_offline_optimization.py again with --force")
@@ -95,43 +109,34 @@ def read_summary(path: Path) -> list[dict[str, str]]:
     ]
 
 
-def _success_columns(
-    results: Sequence[SelectorResults],
-) -> tuple[list[tuple[int, str, str, str]], list[np.ndarray]]:
-    labels: list[tuple[int, str, str, str]] = []
-    columns: list[np.ndarray] = []
+def _success_columns(results: Sequence[SelectorResults]) -> list[tuple[About, np.ndarray]]:
+    columns: list[tuple[About, np.ndarray]] = []
     by_size: dict[tuple[int, str], list[np.ndarray]] = {}
     for result in results:
         k = len(result.subset)
         for selector, success in result.success.items():
-            labels.append((k, subset_name(result.subset), selector, result.variant))
-            columns.append(success)
+            columns.append(((k, subset_name(result.subset), selector, result.variant), success))
             if result.variant == "both":
                 by_size.setdefault((k, selector), []).append(success)
     for (k, selector), members in by_size.items():
         if len(members) > 1:
-            labels.append((k, MEAN_OF_SUBSETS, selector, "both"))
-            columns.append(np.mean(members, 0))
-    return labels, columns
+            columns.append(((k, MEAN_OF_SUBSETS, selector, "both"), np.mean(members, 0)))
+    return columns
 
 
-def _gains(labels: Sequence[tuple[int, str, str, str]], columns: Sequence[np.ndarray]) -> np.ndarray:
+def _gains(columns: Sequence[tuple[About, np.ndarray]]) -> np.ndarray:
     """Each column minus the train-best prompt of the same subset, row by row."""
-    baseline = {
-        (k, subset, features): column
-        for (k, subset, selector, features), column in zip(labels, columns)
-        if selector == BASELINE
-    }
-    return np.stack(
-        [column - baseline[k, subset, features] for (k, subset, _, features), column in zip(labels, columns)],
-        1,
-    )
+    found = dict(columns)
+    return np.stack([column - found[k, subset, BASELINE, v] for (k, subset, _, v), column in columns], 1)
 
 
-def ranking_rows(
+def ranking_measures(
     data: OfflineDataset, result: SelectorResults, bootstrap: ClusterBootstrap
-) -> Iterator[dict[str, Any]]:
-    """AUCs and log loss of the reward model, for prompts seen in training and for held-out ones."""
+) -> Iterator[tuple[str, str, np.ndarray]]:
+    """AUCs and log loss of the reward model, for prompts seen in training and for held-out ones.
+
+    Returns: name for the column selector, metric, and value, low, high.
+    """
     n_seen = len(data.names.train_prompts)
     labels = data.test_labels[result.rows]
     parts = {"reward_model_seen_prompts": (labels[:, list(result.subset)], result.seen_scores)}
@@ -140,40 +145,12 @@ def ranking_rows(
     for selector, (y, scores) in parts.items():
         loss = -(y * np.log(np.clip(scores, 1e-7, 1)) + (1 - y) * np.log1p(-np.clip(scores, 0, 1 - 1e-7)))
         won, pairs = metrics.question_pairs(y, scores)
-        values = {
-            "auc_pooled": bootstrap.auc(y, scores),
-            "auc_within_prompt": bootstrap.auc_within_prompt(y, scores),
-            "auc_within_question": bootstrap.ratio(won[:, None], pairs[:, None])[0],
-            "log_loss": bootstrap.mean(row_means(loss)[:, None])[0],
-            "expected_success_of_picks": bootstrap.mean(scores.max(1)[:, None].astype(np.float64))[0],
-        }
-        for metric, row in values.items():
-            yield _interval(row) | {
-                "k": len(result.subset),
-                "subset": subset_name(result.subset),
-                "selector": selector,
-                "metric": metric,
-                "weighting": "row",
-                "features": result.variant,
-                "note": "",
-            }
-
-
-def _counts(data: OfflineDataset, rows: np.ndarray) -> dict[str, int]:
-    """What a value rests on: judged test rows, their distinct questions, their clusters."""
-    index = data.names.test_index[rows]
-    return {
-        "n": len(np.unique(rows)),
-        "n_questions": len(np.unique(index)),
-        "n_clusters": len(np.unique(data.names.clusters[index])),
-    }
-
-
-def _interval(row: np.ndarray) -> dict[str, float]:
-    return {"value": float(row[0]), "ci_low": float(row[1]), "ci_high": float(row[2])}
-
-
-PICK_COLUMNS = ["question_id", "assignment", "selector", "prompt_id", "score", "success"]
+        yield selector, "auc_pooled", bootstrap.auc(y, scores)
+        yield selector, "auc_within_prompt", bootstrap.auc_within_prompt(y, scores)
+        yield selector, "auc_within_question", bootstrap.ratio(won[:, None], pairs[:, None])[0]
+        yield selector, "log_loss", bootstrap.mean(row_means(loss)[:, None])[0]
+        expected = scores.max(1)[:, None].astype(np.float64)
+        yield selector, "expected_success_of_picks", bootstrap.mean(expected)[0]
 
 
 def pick_rows(data: OfflineDataset, result: SelectorResults) -> Iterator[dict[str, Any]]:
@@ -181,9 +158,7 @@ def pick_rows(data: OfflineDataset, result: SelectorResults) -> Iterator[dict[st
     names = data.names
     scored = {column: result.seen_scores[:, j] for j, column in enumerate(result.subset)}
     first_held_out = len(names.train_prompts)
-    scored |= {
-        first_held_out + j: result.held_out_scores[:, j] for j in range(result.held_out_scores.shape[1])
-    }
+    scored |= {first_held_out + j: column for j, column in enumerate(result.held_out_scores.T)}
     for i, row in enumerate(result.rows):
         for selector in PICKS_SHOWN:
             if selector not in result.picks:

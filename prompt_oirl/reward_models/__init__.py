@@ -7,7 +7,7 @@ Every model has the same five verbs: `tune` chooses its settings on validation r
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol, get_args
 
 import numpy as np
 
@@ -17,7 +17,7 @@ from prompt_oirl.stats.splits import INNER_FOLDS, deal_folds
 
 __all__ = [
     "MODELS",
-    "PRESETS",
+    "ModelName",
     "RewardModel",
     "TrainingSet",
     "load",
@@ -28,8 +28,8 @@ __all__ = [
     "train",
 ]
 
-MODELS = ("xgboost", "lightgbm", "interaction", "boosted_interaction", "linear", "mlp", "knn")
-PRESETS = ("fast", "paper")
+ModelName = Literal["xgboost", "lightgbm", "interaction", "boosted_interaction", "linear", "mlp", "knn"]
+MODELS: tuple[str, ...] = get_args(ModelName)
 FOLD_THEMSELVES = ("interaction", "boosted_interaction")  # choose their settings inside `fit`
 
 
@@ -55,7 +55,7 @@ class RewardModel(Protocol):
 
 
 def make(name: str, preset: str = "fast", seed: int = 0, **overrides: Any) -> RewardModel:
-    """A fresh, untrained reward model; `preset="paper"` is XGBoost exactly as published, `overrides` are its own."""
+    """An untrained reward model; `preset="paper"` is XGBoost as published, `overrides` are its parameters."""
     if preset == "paper" and name != "xgboost":
         raise InputError(f"--preset paper is XGBoost's; use --preset fast with --model {name}")
     if name in ("xgboost", "lightgbm"):
@@ -93,7 +93,8 @@ def train(name: str, data: TrainingSet, *, seed: int = 0, held_out: np.ndarray |
     name : one of `MODELS`
     data : what to learn from
     seed : seeds the model and the draw of the inner folds
-    held_out : bool (u,), questions that choose the settings; default: the first of five folds of `data.clusters`
+    held_out : bool (u,), questions that choose the settings; default: the first of five folds of
+    `data.clusters`
     """
     model = make(name, seed=seed)
     if name not in FOLD_THEMSELVES:
@@ -123,10 +124,8 @@ def load(model: RewardModel, path: Path, expected_sha256: str) -> RewardModel:
     """Read a model that we wrote: a file whose hash differs from its record is not parsed at all."""
     from safetensors.numpy import load_file
 
-    remedy = "run llama_step4_offline_evaluation.py again"
-    if sha256(require(path, remedy)) != expected_sha256:
-        raise InputError(
-            f"{path} is not the file its record names (altered or copied); delete it and {remedy}"
-        )
+    hint = "run llama_step4_offline_evaluation.py again"
+    if sha256(require(path, hint)) != expected_sha256:
+        raise InputError(f"{path} is not the file its record names (altered or copied); delete it and {hint}")
     model.restore(load_file(path))
     return model

@@ -18,7 +18,8 @@ PATIENCE = 10
 
 # Chosen inside the training rows (scripts/choose_preset.py, results/reference/preset_choice.csv).
 XGBOOST_FAST = {"eta": 0.1, "min_child_weight": 1, "colsample_bynode": 0.2, "max_bin": 64}
-# Best by mean pick success on held-out clusters and on the paper's validation rows; each fit's validation rows choose.
+# Best by mean pick success on held-out clusters and on the paper's validation rows; each fit's validation
+# rows choose.
 DEPTHS = (6, 10)
 # Prompt-OIRL, llama_step4: everything else at the library's defaults, no early stopping.
 XGBOOST_PAPER = {"max_depth": 10, "eta": 0.001}
@@ -45,6 +46,7 @@ class _Boosted(ABC):
         return self.features.questions(questions), self.features.prompts(prompts)
 
     def predict(self, questions: np.ndarray, prompts: np.ndarray) -> np.ndarray:
+        """Success probabilities float32 (n, m) for questions (n, d) and prompts (m, e)."""
         scores = np.empty((len(questions), len(prompts)), dtype=np.float32)
         for first in range(0, len(questions), BLOCK):
             q, p = self._halves(questions[first : first + BLOCK], prompts)
@@ -70,7 +72,8 @@ class _Boosted(ABC):
 
 
 class XGBoost(_Boosted):
-    """The published learner. `fast` chooses depth and rounds on validation rows and trains on all; `paper` is as published.
+    """The published learner. `fast` chooses depth and rounds on validation rows and trains on all; `paper` is
+    as published.
 
     One thread per fit: equal bits whatever else runs, and fits run side by side instead.
     """
@@ -108,6 +111,7 @@ class XGBoost(_Boosted):
         return [matrix] + ([shared.matrix_of(validation, self.features, matrix)] if validation else [])
 
     def tune(self, train: TrainingSet, validation: TrainingSet) -> None:
+        """Choose the settings on `validation`; leaves the model fitted on `train`."""
         import xgboost
 
         if self.paper:
@@ -130,6 +134,7 @@ class XGBoost(_Boosted):
         self.booster = found[best][: self.settings["rounds"]]
 
     def fit(self, train: TrainingSet) -> None:
+        """Train on all rows with the chosen settings."""
         import xgboost
 
         settings = {name: value for name, value in self.settings.items() if name != "rounds"}
@@ -141,12 +146,14 @@ class XGBoost(_Boosted):
         return self.booster.inplace_predict(rows)
 
     def arrays(self) -> dict[str, np.ndarray]:
+        """Everything `predict` needs, as plain arrays."""
         return {
             "booster": np.frombuffer(self.booster.save_raw("ubj"), dtype=np.uint8),
             **self._feature_arrays(),
         }
 
     def restore(self, arrays: dict[str, np.ndarray]) -> None:
+        """Undo `arrays`."""
         import xgboost
 
         self.booster = xgboost.Booster({"nthread": 1})
@@ -171,6 +178,7 @@ class LightGBM(_Boosted):
         self._library = _import_lightgbm()
 
     def tune(self, train: TrainingSet, validation: TrainingSet) -> None:
+        """Choose the settings on `validation`; leaves the model fitted on `train`."""
         self.features = PairFeatures().fit(train)
         data = self._dataset(train)
         stop = self._library.early_stopping(PATIENCE, verbose=False)
@@ -183,6 +191,7 @@ class LightGBM(_Boosted):
         self.booster = self._library.Booster(model_str=self._text)
 
     def fit(self, train: TrainingSet) -> None:
+        """Train on all rows with the chosen settings."""
         self.features = PairFeatures().fit(train)
         self.booster = self._library.train(self._parameters, self._dataset(train), self.settings["rounds"])
         self._text = self.booster.model_to_string()
@@ -197,9 +206,11 @@ class LightGBM(_Boosted):
         return self.booster.predict(rows, num_threads=1)
 
     def arrays(self) -> dict[str, np.ndarray]:
+        """Everything `predict` needs, as plain arrays."""
         return {"booster": np.frombuffer(self._text.encode(), dtype=np.uint8), **self._feature_arrays()}
 
     def restore(self, arrays: dict[str, np.ndarray]) -> None:
+        """Undo `arrays`."""
         self._text = arrays["booster"].tobytes().decode()
         self.booster = self._library.Booster(model_str=self._text)
         self._restore_features(arrays)
@@ -210,6 +221,7 @@ def _import_lightgbm() -> Any:
         import lightgbm
     except OSError as error:
         raise InputError(
-            f"LightGBM cannot load its system library ({error}): install it (Debian/Ubuntu: apt-get install libgomp1), or use --model xgboost"
+            f"LightGBM cannot load its system library ({error}): install it (Debian/Ubuntu: apt-get install "
+            "libgomp1), or use --model xgboost"
         ) from error
     return lightgbm

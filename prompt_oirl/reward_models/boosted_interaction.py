@@ -1,4 +1,4 @@
-"""The interaction learned by boosted trees that start from prompt and difficulty, instead of by ridge regressions."""
+"""The interaction learned by boosted trees on top of prompt and difficulty, not by ridge regressions."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ import numpy as np
 
 from prompt_oirl.reward_models.boosted import XGBOOST_FAST
 from prompt_oirl.reward_models.cells import Cells, RidgePath
-from prompt_oirl.reward_models.interaction import InteractionModel, choose_weight
+from prompt_oirl.reward_models.interaction import InteractionModel, choose_interaction
 from prompt_oirl.reward_models.pairs import PairFeatures, QuantisedPairs, pair_rows
 from prompt_oirl.reward_models.training_set import TrainingSet
 
 ROUNDS = (10, 30, 100, 200)  # of which the inner folds choose
-GATE = 2.6  # standard errors by which the trees' weight must exceed 0
+MIN_SUPPORT = 2.6  # standard errors by which the trees' weight must exceed 0
 PARAMETERS: dict[str, Any] = {
     **XGBOOST_FAST,
     "max_depth": 10,
@@ -26,13 +26,14 @@ PARAMETERS: dict[str, Any] = {
 class BoostedInteraction(InteractionModel):
     """logit P = b_p + a d(q) + s m_p(q), where m are XGBoost's trees, grown on the margin b_p + a d(q).
 
-    As in `InteractionModel`, s is weighed on held-out answers among the prompts that might be chosen, lowered by a standard
-    error, and 0 where support is weak: the choice is then the prompt that is best on train.
+    As in `InteractionModel`, s is weighed on held-out answers among the prompts that might be chosen, lowered
+    by a standard error, and 0 where support is weak: the choice is then the prompt that is best on train.
     """
 
     SETTINGS = ("difficulty_ridge", "slope", "rounds", "interaction", "support")
 
     def fit(self, train: TrainingSet) -> None:
+        """Train on all rows; inner folds choose the rounds and whether the trees count at all."""
         self._pairs, self._weight = PairFeatures().fit(train), 0.0
         self._booster: Any = None
         super().fit(train)
@@ -42,16 +43,16 @@ class BoostedInteraction(InteractionModel):
     ) -> float:
         margin = self._b + slope * d[:, None]
         residual, information = self.interaction_targets(cells, d, slope)
-        paths = np.empty((len(ROUNDS), *margin.shape))
+        candidates = np.empty((len(ROUNDS), *margin.shape))
         for held in path.rows:
             kept = np.setdiff1d(np.arange(len(d)), held)
             trees = self._grow(train.rows(kept), margin[kept], ROUNDS[-1])
             for i, rounds in enumerate(ROUNDS):
-                paths[i][held] = self._margins(trees, train.questions[held], train.prompts, rounds)
-        chosen, weighed = choose_weight(cells, d, paths[::-1], residual, information)
+                candidates[i][held] = self._margins(trees, train.questions[held], train.prompts, rounds)
+        chosen, weighed = choose_interaction(cells, d, candidates[::-1], residual, information)
         rounds = ROUNDS[::-1][chosen]
         support = weighed.share / max(weighed.error, 1e-12)
-        self._supported = bool(support > GATE)
+        self._supported = bool(support > MIN_SUPPORT)
         self.settings |= {"rounds": rounds, "support": round(support, 3), "interaction": 0.0}
         if not self._supported:
             return slope
@@ -88,6 +89,7 @@ class BoostedInteraction(InteractionModel):
         return logits + self._weight * (self._margins(self._booster, questions, prompts) - known)
 
     def arrays(self) -> dict[str, np.ndarray]:
+        """Everything `predict` needs, as plain arrays."""
         raw = b"" if self._booster is None else self._booster.save_raw("ubj")
         return {
             **super().arrays(),
@@ -97,6 +99,7 @@ class BoostedInteraction(InteractionModel):
         }
 
     def restore(self, arrays: dict[str, np.ndarray]) -> None:
+        """Undo `arrays`."""
         import xgboost
 
         super().restore(arrays)

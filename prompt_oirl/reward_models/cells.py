@@ -1,4 +1,4 @@
-"""Labels as cells of questions x prompts, and the two closed-form fits on them: a small logistic regression and ridge paths."""
+"""Labels as question x prompt cells, and two fits on them: a small logistic regression and ridge paths."""
 
 from __future__ import annotations
 
@@ -21,6 +21,7 @@ class Cells:
 
     @classmethod
     def of(cls, train: TrainingSet) -> Cells:
+        """Cells of a training set; repeated answers to a cell weigh less the more they are the same."""
         n = np.where(np.isnan(train.labels), 0, train.weights).astype(np.float64)
         y = np.where(n > 0, np.nan_to_num(train.labels), 0).astype(np.float64)
         clusters = (
@@ -45,7 +46,8 @@ class Cells:
     ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Logistic regression on prompt indicators and `columns` (u, K) each, by Newton's method.
 
-        `fixed` holds the coefficients of some columns. Returns the intercepts (K,), coefficients and their standard errors, robust to clusters (sandwich).
+        `fixed` holds the coefficients of some columns. Returns the intercepts (K,), coefficients and their
+        standard errors, robust to clusters (sandwich).
         """
         fixed = fixed or {}
         offset = sum((value * columns[i] for i, value in fixed.items()), np.zeros_like(self.y))
@@ -89,7 +91,7 @@ class Cells:
 
 
 class RidgePath:
-    """Ridge regressions on phi (u, D) for all penalties at once: one eigendecomposition per fold and weighting."""
+    """Ridge regressions on phi (u, D) for all penalties: one eigendecomposition per fold and weighting."""
 
     def __init__(self, phi: np.ndarray, folds: np.ndarray):
         self.phi = phi
@@ -143,7 +145,7 @@ def blocks_of(rows: np.ndarray) -> Iterator[np.ndarray]:
 
 
 def same_weights(weights: np.ndarray) -> list[tuple[list[int], np.ndarray, np.ndarray]]:
-    """Columns whose weights are multiples of one another share a decomposition: (columns, shape (u,), multiples)."""
+    """Columns whose weights are multiples share a decomposition: (columns, shape (u,), multiples)."""
     groups: list[tuple[list[int], np.ndarray, list[float]]] = []
     for column, weight in enumerate(weights.T):
         total = max(weight.mean(), 1e-12)
@@ -158,7 +160,7 @@ def same_weights(weights: np.ndarray) -> list[tuple[list[int], np.ndarray, np.nd
 
 
 def sameness(y: np.ndarray, n: np.ndarray) -> float:
-    """Correlation of two answers to one cell beyond what its prompt's mean says, in 0..1; 0.3 if nothing was repeated."""
+    """Correlation of two answers to one cell beyond its prompt's mean, 0..1; 0.3 if nothing was repeated."""
     repeated = n > 1.5
     if repeated.sum() < 50:
         return 0.3
@@ -169,8 +171,10 @@ def sameness(y: np.ndarray, n: np.ndarray) -> float:
 
 
 def sigmoid(x: np.ndarray) -> np.ndarray:
+    """Logistic function, with logits clipped to -30..30."""
     return 1 / (1 + np.exp(-np.clip(x, -30, 30)))
 
 
 def logit(p: np.ndarray) -> np.ndarray:
+    """Inverse of the logistic function."""
     return np.log(p) - np.log1p(-p)

@@ -1,11 +1,13 @@
-"""Is there an interaction that carries over to new questions? A score test whose null is drawn by flipping signs.
+"""Is there an interaction that carries over to new questions? A score test whose null is drawn by flipping
+signs.
 
 A standard error says too little here: penalty and prompts are chosen on the same held-out answers, and a
-predicted interaction that is almost nothing has a weight that is almost anything. The test needs neither folds nor
-choice of a penalty: do questions that are alike in phi pull towards the same prompts? Q = |(G + WEAK I)^(-1/2) sum_q phi_q
-r_q'|^2, where G is phi's weighted Gram matrix: the statistic that is best against a random effect with coefficients of variance
-1 / WEAK (a score test, as in Lin, Biometrika 84, 1997, has WEAK without bound). Where there is no interaction, the sign of a
-whole cluster's residuals is arbitrary, so flips of clusters show what Q is by chance.
+predicted interaction that is almost nothing has a weight that is almost anything. The test needs neither
+folds nor choice of a penalty: do questions that are alike in phi pull towards the same prompts? Q = |(G +
+WEAK I)^(-1/2) sum_q phi_q r_q'|^2, where G is phi's weighted Gram matrix: the statistic that is best against
+a random effect with coefficients of variance 1 / WEAK (a score test, as in Lin, Biometrika 84, 1997, has WEAK
+without bound). Where there is no interaction, the sign of a whole cluster's residuals is arbitrary, so flips
+of clusters show what Q is by chance.
 """
 
 from __future__ import annotations
@@ -26,12 +28,20 @@ def sign_flip_p_value(
     stakes: np.ndarray,
     seed: int,
 ) -> float:
-    """How often chance pulls alike questions as much together as the residuals (u, K) of the prompts do.
+    """How often chance pulls alike questions as much together as the residuals of the prompts do.
 
-    `phi` (u, D) are question features, `clusters` (u,) near-duplicates, `information` (u, K) the weights of the residuals.
-    A prompt counts by its stake (K,): that bad prompts are bad in different ways is easy to show and worth nothing. Stakes
-    must not depend on what is tested, or the test finds what chose them.
-    At least 0.01; 1 with a single prompt.
+    A prompt counts by its stake: that bad prompts are bad in different ways is easy to show and worth
+    nothing. Stakes must not depend on what is tested, or the test finds what chose them.
+
+    Parameters
+    ----------
+    phi : float (u, D), question features
+    clusters : int (u,), near-duplicates, whose signs flip together
+    residual, information : float (u, K), residuals and their weights
+    stakes : float (K,), positive
+    seed : of the flips
+
+    Returns: p-value, at least 0.01; 1 with a single prompt.
     """
     if residual.shape[1] < 2:
         return 1.0

@@ -1,13 +1,15 @@
-"""Question difficulty apart from the question x prompt interaction; the second only as far as inner folds support it.
+"""Question difficulty apart from the question x prompt interaction; the second only as far as inner folds
+support it.
 
     logit P(correct | q, p) = b_p + a d(q) + s m_p(q)
 
-b_p is how good prompt p is, d how easy question q is, m_p what p gains or loses on q beyond both. A shared d never
-changes which prompt is best, so whatever is chosen is chosen by m. d and m are ridge regressions in closed form on
-one compressed description of the question; their penalties, a and s come from inner folds over clusters of
-near-duplicates. s is 0 unless a sign-flip test (evidence.py) shows m at `LEVEL`: the model then ranks prompts by b_p
-alone, so the highest prediction is the prompt that is best on train, and choosing by it can lose nothing.
-Since a, s and b are fitted to held-out predictions by maximum likelihood, they calibrate the probabilities too.
+b_p is how good prompt p is, d how easy question q is, m_p what p gains or loses on q beyond both. A shared d
+never changes which prompt is best, so whatever is chosen is chosen by m. d and m are ridge regressions in
+closed form on one compressed description of the question; their penalties, a and s come from inner folds over
+clusters of near-duplicates. s is 0 unless a sign-flip test (evidence.py) shows m at `LEVEL`: the model then
+ranks prompts by b_p alone, so the highest prediction is the prompt that is best on train, and choosing by it
+can lose nothing. Since a, s and b are fitted to held-out predictions by maximum likelihood, they calibrate
+the probabilities too.
 """
 
 from __future__ import annotations
@@ -25,7 +27,7 @@ from prompt_oirl.reward_models.question_features import QuestionFeatures
 from prompt_oirl.reward_models.training_set import TrainingSet, prompt_coordinates
 from prompt_oirl.stats.splits import INNER_FOLDS, deal_folds
 
-CONTENDS = 0.02  # share of questions on which a prompt must look best to be one that might be chosen
+MIN_CONTENDER_SHARE = 0.02  # of questions on which a prompt must look best to be one that might be chosen
 LEVEL = 0.05  # of the test that s must pass to exceed 0
 CAUTION = 1.0  # standard errors by which a supported s is lowered
 MIN_SHARE = 0.5  # least weight that a penalty's interaction may have
@@ -88,20 +90,23 @@ class InteractionModel:
     def _fit_interaction(
         self, train: TrainingSet, path: RidgePath, cells: Cells, d: np.ndarray, slope: float
     ) -> float:
-        """Learn m and its weight s; returns the slope of d beside them."""
+        """Learn m and its weight s; returns the slope of d beside them.
+
+        An interaction without support is kept as well, at the weight of one standard error: `predict` leaves
+        it out, and only the diagnosis, which weighs `effects` on questions held out from this fit, looks at
+        it.
+        """
         residual, information = self.interaction_targets(cells, d, slope)
-        paths = path.held_out(residual, information)
-        chosen, weighed = choose_weight(cells, d, paths, residual, information)
-        m = path.fit(residual, information, chosen)
-        # Never less than a standard error, so that `effects` of an unsupported interaction can still be tested.
-        used = max(weighed.cautious, weighed.error)
-        self._interaction = used * (m - m.mean(1, keepdims=True))
+        candidates = path.held_out(residual, information)
+        chosen, weighed = choose_interaction(cells, d, candidates, residual, information)
+        weight = max(weighed.cautious, weighed.error)
+        self._interaction = weight * _centred(path.fit(residual, information, chosen))
         odds = np.exp(self._b - self._b.max())  # of success, relative to the best prompt
         p_value = sign_flip_p_value(path.phi, cells.clusters, residual, information, odds, self.seed)
         self._supported = bool(weighed.cautious > 0 and p_value <= LEVEL)
         self.settings |= {
             "interaction_ridge": float(RIDGES[chosen]),
-            "interaction": round(used, 4) if self._supported else 0.0,
+            "interaction": round(weight, 4) if self._supported else 0.0,
             "p_value": round(p_value, 4),
         }
         if not self._supported:
@@ -110,7 +115,7 @@ class InteractionModel:
         return weighed.slope
 
     def interaction_targets(self, cells: Cells, d: np.ndarray, slope: float) -> tuple[np.ndarray, np.ndarray]:
-        """Working residuals (u, K) and weights once prompt, predicted difficulty and each question's own luck are out."""
+        """Working residuals and weights, (u, K) each, without prompt, difficulty and luck of a question."""
         logits = self._b + slope * d[:, None]
         own = np.zeros(len(d))
         for _ in range(2):
@@ -132,7 +137,7 @@ class InteractionModel:
         return phi @ self._difficulty, phi @ self._interaction
 
     def predict(self, questions: np.ndarray, prompts: np.ndarray) -> np.ndarray:
-        """Calibrated success probabilities float32 (n, m); a prompt never seen mixes its relatives' advantages."""
+        """Calibrated success probabilities float32 (n, m); a prompt never seen mixes its relatives."""
         scores = np.empty((len(questions), len(prompts)), dtype=np.float32)
         mixture = self._mixture(prompts).T
         for start in range(0, len(questions), BLOCK):
@@ -141,13 +146,13 @@ class InteractionModel:
         return scores
 
     def _logits(self, questions: np.ndarray, prompts: np.ndarray, mixture: np.ndarray) -> np.ndarray:
-        """Logits (n, m) of a block of questions; `mixture` (K, m) is how much of each training prompt is in `prompts`."""
+        """Logits (n, m) of a block of questions; `mixture` (K, m) of the training prompts."""
         known, phi = self._b.mean(), self.features(questions)
         relative = (self._b - known) + (phi @ self._interaction) * self._supported  # (n, K)
         return known + (phi @ self._difficulty)[:, None] + relative @ mixture
 
     def _mixture(self, prompts: np.ndarray) -> np.ndarray:
-        """How much of each training prompt (K) is in each asked prompt (m): exactly one-hot for a known one."""
+        """How much of each training prompt is in each asked one, (m, K): one-hot for a known one."""
         if prompts.shape == self._prompts.shape and np.allclose(prompts, self._prompts, atol=1e-6):
             return np.eye(len(prompts))
         mixture = (prompts @ self._coordinates).astype(np.float64)
@@ -158,6 +163,7 @@ class InteractionModel:
         return mixture
 
     def arrays(self) -> dict[str, np.ndarray]:
+        """Everything `predict` needs, as plain arrays."""
         return {
             **self.features.arrays(),
             "prompts": self._prompts,
@@ -170,6 +176,7 @@ class InteractionModel:
         }
 
     def restore(self, arrays: dict[str, np.ndarray]) -> None:
+        """Undo `arrays`."""
         self.features = QuestionFeatures(self.seed)
         self.features.restore(arrays)
         self._prompts, self._coordinates = arrays["prompts"], arrays["coordinates"]
@@ -201,53 +208,82 @@ class WeighedInteraction:
         """Success probabilities (u, K) if the interaction counts `share`."""
         return sigmoid(self.b + self.slope * self.d[:, None] + share * self.m)
 
+    def contenders(self, among: np.ndarray) -> np.ndarray:
+        """Those of the prompts `among`, bool (K,), that look best somewhere; `among` itself if all do."""
+        picks = np.bincount(self.probabilities(max(self.share, self.error)).argmax(1), minlength=len(self.b))
+        looks_best = (picks >= MIN_CONTENDER_SHARE * picks.sum()) | (
+            np.arange(len(self.b)) == self.b.argmax()
+        )
+        contenders = among & looks_best
+        return contenders if 1 < contenders.sum() < among.sum() else among
+
 
 def weigh_interaction(
     train: TrainingSet, difficulty: np.ndarray, interaction: np.ndarray
 ) -> WeighedInteraction:
-    """Weigh held-out difficulty (u,) and interaction (u, K) against the answers of `train`."""
-    return choose_weight(Cells.of(train), difficulty, interaction[None], None, None)[1]
+    """Weigh held-out difficulty (u,) and interaction (u, K) against the answers of `train`.
+
+    The weight counts only prompts that might be chosen, see `choose_interaction`.
+    """
+    cells = Cells.of(train)
+    among = np.ones(len(train.prompts), bool)
+    weighed = _weigh(cells, difficulty, interaction, among)
+    contenders = weighed.contenders(among)
+    return weighed if contenders is among else _weigh(cells, difficulty, interaction, contenders)
 
 
-def choose_weight(
-    cells: Cells,
-    d: np.ndarray,
-    paths: np.ndarray,
-    residual: np.ndarray | None,
-    information: np.ndarray | None,
+def choose_interaction(
+    cells: Cells, d: np.ndarray, candidates: np.ndarray, residual: np.ndarray, information: np.ndarray
 ) -> tuple[int, WeighedInteraction]:
-    """The held-out interaction of `paths` (c, u, K) that explains most, and its weight.
+    """Number and weight of the held-out interaction that explains most.
 
-    Evidence counts only among prompts that might be chosen: that bad prompts are bad in different ways is easy to show and
-    worth nothing. So everything is done twice, first among all prompts, then among those that look best somewhere.
+    Evidence counts only among prompts that might be chosen: that bad prompts are bad in different ways is
+    easy to show and worth nothing. So everything is done twice, first among all prompts, then among those
+    that look best somewhere.
+
+    Parameters
+    ----------
+    d : float (u,), held-out difficulty
+    candidates : float (c, u, K), held-out interactions, the least cautious penalty first
+    residual, information : float (u, K), see `InteractionModel.interaction_targets`
     """
     among = np.ones(cells.y.shape[1], bool)
     for _ in range(2):
-        some = Cells(cells.y[:, among], cells.a[:, among], cells.clusters)
-        chosen = 0
-        if residual is not None and information is not None:
-            explained = []
-            for m in paths:
-                m = m[:, among] - m[:, among].mean(1, keepdims=True)
-                along = (information[:, among] * residual[:, among] * m).sum()
-                size = max((information[:, among] * m**2).sum(), 1e-12)
-                # What must be halved to fit new questions is overfitted: a larger penalty says it better.
-                explained.append(along**2 / size if along > MIN_SHARE * size else 0.0)
-            explained[-1] = max(explained[-1], 1e-12)
-            chosen = int(np.argmax(explained))
-        m = paths[chosen] - paths[chosen].mean(1, keepdims=True)
-        inner = m[:, among] - m[:, among].mean(1, keepdims=True)
-        wide = np.repeat(d[:, None], len(among), 1)
-        _, (_, share), (_, error) = some.regress([wide[:, among], inner])
-        b, (slope, _), _ = cells.regress([wide, m], fixed={1: max(share - CAUTION * error, 0.0)})
-        weighed = WeighedInteraction(b, d, m, float(slope), float(share), float(error))
-        picks = np.bincount(weighed.probabilities(max(share, error)).argmax(1), minlength=len(b))
-        looks_best = (picks >= CONTENDS * picks.sum()) | (np.arange(len(b)) == b.argmax())
-        contenders = among & looks_best
-        if not 1 < contenders.sum() < among.sum():
+        chosen = _most_explained(candidates, residual, information, among)
+        weighed = _weigh(cells, d, candidates[chosen], among)
+        contenders = weighed.contenders(among)
+        if contenders is among:
             break
         among = contenders
     return chosen, weighed
+
+
+def _most_explained(
+    candidates: np.ndarray, residual: np.ndarray, information: np.ndarray, among: np.ndarray
+) -> int:
+    explained = []
+    for m in candidates:
+        m = _centred(m[:, among])
+        along = (information[:, among] * residual[:, among] * m).sum()
+        size = max((information[:, among] * m**2).sum(), 1e-12)
+        # What must be halved to fit new questions is overfitted: a larger penalty says it better.
+        explained.append(along**2 / size if along > MIN_SHARE * size else 0.0)
+    explained[-1] = max(explained[-1], 1e-12)
+    return int(np.argmax(explained))
+
+
+def _weigh(cells: Cells, d: np.ndarray, interaction: np.ndarray, among: np.ndarray) -> WeighedInteraction:
+    """Share and error from the prompts of `among` (K,), intercepts and slope from all."""
+    m = _centred(interaction)
+    wide = np.repeat(d[:, None], len(among), 1)
+    some = Cells(cells.y[:, among], cells.a[:, among], cells.clusters)
+    _, (_, share), (_, error) = some.regress([wide[:, among], _centred(m[:, among])])
+    b, (slope, _), _ = cells.regress([wide, m], fixed={1: max(share - CAUTION * error, 0.0)})
+    return WeighedInteraction(b, d, m, float(slope), float(share), float(error))
+
+
+def _centred(m: np.ndarray) -> np.ndarray:
+    return m - m.mean(1, keepdims=True)
 
 
 def inner_folds(train: TrainingSet, seed: int) -> np.ndarray:

@@ -19,6 +19,7 @@ class LogisticPerPrompt:
         self.settings: dict[str, Any] = {"C": GRID[2]}
 
     def tune(self, train: TrainingSet, validation: TrainingSet) -> None:
+        """Choose the settings on `validation`; leaves the model fitted on `train`."""
         losses = {}
         for strength in GRID:
             self.settings = {"C": strength}
@@ -30,6 +31,7 @@ class LogisticPerPrompt:
         self.fit(train)
 
     def fit(self, train: TrainingSet) -> None:
+        """Train on all rows with the chosen settings."""
         from sklearn.linear_model import LogisticRegression
 
         self._mean, self._scale = mean_and_scale(train.questions)
@@ -52,6 +54,7 @@ class LogisticPerPrompt:
         self._coefficients = np.array(coefficients, dtype=np.float32)
 
     def predict(self, questions: np.ndarray, prompts: np.ndarray) -> np.ndarray:
+        """Success probabilities float32 (n, m) for questions (n, d) and prompts (m, e)."""
         x = (questions - self._mean) / self._scale
         logits = (x @ self._coefficients[:, :-1].T + self._coefficients[:, -1]) @ (
             prompts @ self._coordinates
@@ -59,6 +62,7 @@ class LogisticPerPrompt:
         return (1 / (1 + np.exp(-np.clip(logits, -30, 30)))).astype(np.float32)
 
     def arrays(self) -> dict[str, np.ndarray]:
+        """Everything `predict` needs, as plain arrays."""
         return {
             "coefficients": self._coefficients,
             "mean": self._mean,
@@ -67,5 +71,6 @@ class LogisticPerPrompt:
         }
 
     def restore(self, arrays: dict[str, np.ndarray]) -> None:
+        """Undo `arrays`."""
         self._coefficients, self._mean = arrays["coefficients"], arrays["mean"]
         self._scale, self._coordinates = arrays["scale"], arrays["coordinates"]

@@ -20,6 +20,7 @@ class MLP:
         self._seed = seed
 
     def tune(self, train: TrainingSet, validation: TrainingSet) -> None:
+        """Choose the settings on `validation`; leaves the model fitted on `train`."""
         best, best_loss = 1, np.inf
         for epoch, _ in enumerate(self._train(train, EPOCHS), 1):
             loss = log_loss(
@@ -33,6 +34,7 @@ class MLP:
         self.fit(train)
 
     def fit(self, train: TrainingSet) -> None:
+        """Train on all rows with the chosen settings."""
         for _ in self._train(train, self.settings["epochs"]):
             pass
 
@@ -78,6 +80,7 @@ class MLP:
             torch.set_num_threads(threads)
 
     def predict(self, questions: np.ndarray, prompts: np.ndarray) -> np.ndarray:
+        """Success probabilities float32 (n, m) for questions (n, d) and prompts (m, e)."""
         d = questions.shape[1]
         hidden_q = ((questions - self._mean) / self._scale) @ self._w1[:, :d].T + self._b1
         hidden_p = (prompts @ self._coordinates) @ self._w1[:, d:].T
@@ -88,9 +91,11 @@ class MLP:
         return scores
 
     def arrays(self) -> dict[str, np.ndarray]:
+        """Everything `predict` needs, as plain arrays."""
         names = ("_mean", "_scale", "_coordinates", "_w1", "_b1", "_w2", "_b2")
         return {name.strip("_"): getattr(self, name) for name in names}
 
     def restore(self, arrays: dict[str, np.ndarray]) -> None:
+        """Undo `arrays`."""
         for name, array in arrays.items():
             setattr(self, f"_{name}", array)

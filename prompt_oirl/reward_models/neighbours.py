@@ -20,6 +20,7 @@ class NearestQuestions:
         self.settings: dict[str, Any] = {"k": 40}
 
     def tune(self, train: TrainingSet, validation: TrainingSet) -> None:
+        """Choose the settings on `validation`; leaves the model fitted on `train`."""
         self.fit(train)
         losses = {}
         for k in GRID:
@@ -30,6 +31,7 @@ class NearestQuestions:
         self.settings = {"k": min(losses, key=lambda k: losses[k])}
 
     def fit(self, train: TrainingSet) -> None:
+        """Train on all rows with the chosen settings."""
         self._vectors = _unit(train.questions[:, : train.embedding_size])
         self._right = np.where(np.isnan(train.labels), 0, train.labels) * train.weights
         self._asked = train.weights
@@ -37,6 +39,7 @@ class NearestQuestions:
         self._coordinates = prompt_coordinates(train.prompts)
 
     def predict(self, questions: np.ndarray, prompts: np.ndarray) -> np.ndarray:
+        """Success probabilities float32 (n, m) for questions (n, d) and prompts (m, e)."""
         k = min(self.settings["k"], len(self._vectors))
         rates = np.empty((len(questions), len(self._means)), dtype=np.float32)
         for start in range(0, len(questions), 512):
@@ -48,6 +51,7 @@ class NearestQuestions:
         return np.clip(rates @ (prompts @ self._coordinates).T, 0, 1).astype(np.float32)
 
     def arrays(self) -> dict[str, np.ndarray]:
+        """Everything `predict` needs, as plain arrays."""
         return {
             "vectors": self._vectors,
             "right": self._right.astype(np.float32),
@@ -58,6 +62,7 @@ class NearestQuestions:
         }
 
     def restore(self, arrays: dict[str, np.ndarray]) -> None:
+        """Undo `arrays`."""
         self._vectors, self._right, self._asked = arrays["vectors"], arrays["right"], arrays["asked"]
         self._means, self._coordinates = arrays["means"], arrays["coordinates"]
         self.settings = {"k": int(arrays["k"][0])}

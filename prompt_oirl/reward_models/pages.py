@@ -19,7 +19,7 @@ from prompt_oirl.io.files import InputError
 
 
 def page_bytes(answers: int, columns: int) -> int:
-    """Size of the pages of `answers` rows: row and column index, a byte each, and a bit per cell; 8 bytes per row."""
+    """Bytes of the pages of `answers` rows: per cell two of indices and a bit, and 8 per row."""
     return answers * (columns * 17 // 8 + 9)
 
 
@@ -29,7 +29,8 @@ def check_room(needed: int) -> None:
     free = shutil.disk_usage(folder).free
     if needed > free:
         raise InputError(
-            f"XGBoost's pages need {needed:,} bytes in {folder}, where {free:,} are free: free some space, set "
+            f"XGBoost's pages need {needed:,} bytes in {folder}, where {free:,} are free: free some space, "
+            "set "
             "TMPDIR to a folder with more, or raise --memory_gb"
         )
 
@@ -38,7 +39,8 @@ def check_room(needed: int) -> None:
 def page_folder() -> Path:
     """Where this process keeps pages of external memory; XGBoost removes each with its matrix.
 
-    Host and process id in the name tell later runs which folders a killed process left behind; they are removed here.
+    Host and process id in the name tell later runs which folders a killed process left behind; they are
+    removed here.
     """
     prefix = f"prompt_oirl_pages_{platform.node()}_"
     for left in Path(tempfile.gettempdir()).glob(f"{glob.escape(prefix)}*.*"):

@@ -1,4 +1,5 @@
-"""[question, prompt] pairs as trees see them: a short feature row each, and bins that all subsets of prompts share."""
+"""[question, prompt] pairs as trees see them: a short feature row each, and bins that all subsets of prompts
+share."""
 
 from __future__ import annotations
 
@@ -28,6 +29,7 @@ class PairFeatures:
     """
 
     def fit(self, train: TrainingSet) -> PairFeatures:
+        """Learn the axes of the questions and keep the training prompts."""
         size = train.embedding_size
         total, gram = np.zeros(size), np.zeros((size, size))
         for block in train.blocks():
@@ -44,12 +46,14 @@ class PairFeatures:
         return self
 
     def questions(self, questions: np.ndarray) -> np.ndarray:
+        """Question half of the features, float32 (n, a + s): axes and surface features."""
         size = len(self.mean)
         return np.concatenate(
             [((questions[:, :size] - self.mean) @ self.axes).round(4), questions[:, size:]], 1
         )
 
     def prompts(self, prompts: np.ndarray) -> np.ndarray:
+        """Prompt half of the features, float32 (m, K): similarity to each training prompt."""
         similarity = (prompts @ self.training_prompts.T).round(4)
         # A threshold of a tree is a training value, so "is prompt j" reads "similarity >= 1", and a near twin
         # of j would count as a stranger. The nearest training value puts the threshold half-way instead.
@@ -82,8 +86,8 @@ def pair_rows(questions: np.ndarray, prompts: np.ndarray) -> np.ndarray:
 class QuantisedPairs:
     """XGBoost's binned matrix of a training set's answered pairs, fed block by block from the two halves.
 
-    The float rows of all pairs never stand in memory together. Where the questions are memory-mapped, the bins
-    lie in files of `folder` as well (XGBoost's external memory) and are read back page by page.
+    The float rows of all pairs never stand in memory together. Where the questions are memory-mapped, the
+    bins lie in files of `folder` as well (XGBoost's external memory) and are read back page by page.
     """
 
     def __init__(self, features: PairFeatures | None, train: TrainingSet, max_bin: int, threads: int = 1):

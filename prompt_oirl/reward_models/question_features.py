@@ -1,4 +1,4 @@
-"""One compressed description of a question: main axes of its embedding, surface features, and a smooth kernel on both."""
+"""A question in short: main axes of its embedding, surface features, and a smooth kernel on both."""
 
 from __future__ import annotations
 
@@ -17,16 +17,18 @@ CLIP = 4.0  # standard deviations; an odd text must not stretch a linear model
 
 
 class QuestionFeatures:
-    """phi(q), float64 (n, D): the linear part (axes and surface) beside a Nystroem map of a Gaussian kernel on it.
+    """phi(q), float64 (n, D): the linear part (axes and surface) beside a Nystroem map of a Gaussian kernel
+    on it.
 
-    The embedding has total variance 1, the surface features SURFACE; columns are centred on the training questions, so that a
-    ridge penalty pulls towards the average question.
+    The embedding has total variance 1, the surface features SURFACE; columns are centred on the training
+    questions, so that a ridge penalty pulls towards the average question.
     """
 
     def __init__(self, seed: int = 0):
         self.seed = seed
 
     def fit(self, questions: np.ndarray | MappedQuestions, embedding_size: int) -> QuestionFeatures:
+        """Learn axes, scales and landmarks; the first `embedding_size` columns are the embedding."""
         if isinstance(questions, MappedQuestions):  # a sample says as much about means and axes
             rows = np.random.default_rng(self.seed).permutation(len(questions))[:BLOCK]
             questions = questions[np.sort(rows)]
@@ -79,9 +81,11 @@ class QuestionFeatures:
         return np.exp(-np.maximum(squares, 0) / REACH)
 
     def arrays(self) -> dict[str, np.ndarray]:
+        """Everything a call needs, as plain arrays."""
         return {name: getattr(self, f"_{name}") for name in _ARRAYS}
 
     def restore(self, arrays: dict[str, np.ndarray]) -> None:
+        """Undo `arrays`."""
         for name in _ARRAYS:
             setattr(self, f"_{name}", arrays[name])
 

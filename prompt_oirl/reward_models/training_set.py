@@ -15,14 +15,15 @@ CONSTANT = 1e-5  # standard deviation up to which a column is taken for constant
 
 @dataclass(frozen=True, eq=False)
 class TrainingSet:
-    """Distinct questions (u, d) with a label per prompt (K, e); XGBoost and the interaction model also take them
-    as `MappedQuestions`, block by block.
+    """Distinct questions (u, d) with a label per prompt (K, e); XGBoost and the interaction model also take
+    them as `MappedQuestions`, block by block.
 
     `labels` float32 (u, K) is the mean success of a cell, NaN if never asked; `weights` float32 (u, K) how
     many answers stand behind it. The first `embedding_size` columns of `questions` are the embedding, the
-    rest surface features. `clusters` (u,) are near-duplicate clusters, for models that fold their own training
-    questions; without them every question is a cluster of its own. Of a subset of prompts, `whole` is the set of
-    all of them and `columns` the places of the subset there, so that subsets share what does not depend on them.
+    rest surface features. `clusters` (u,) are near-duplicate clusters, for models that fold their own
+    training questions; without them every question is a cluster of its own. Of a subset of prompts, `whole`
+    is the set of all of them and `columns` the places of the subset there, so that subsets share what does
+    not depend on them.
     """
 
     questions: np.ndarray
@@ -70,8 +71,8 @@ class TrainingSet:
         return (known * self.weights).sum(0) / np.maximum(self.weights.sum(0), 1e-12)
 
     def cells(self, block: slice = slice(None)) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-        """Answered cells of a block of questions as flat arrays: question row within the block, prompt column,
-        label, weight; question-major."""
+        """Answered cells of a block of questions as flat arrays: question row within the block, prompt
+        column, label, weight; question-major."""
         labels, weights = self.labels[block], self.weights[block]
         row, column = np.nonzero(weights > 0)
         return row, column, labels[row, column], weights[row, column]
@@ -106,7 +107,8 @@ def prompt_coordinates(training_prompts: np.ndarray) -> np.ndarray:
 def mean_and_scale(questions: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Mean and standard deviation (d,) of each column; infinite where it is constant but for rounding.
 
-    Nothing was learned along such a column, so a new question that differs there must count as one that doesn't.
+    Nothing was learned along such a column, so a new question that differs there must count as one that
+    doesn't.
     """
     spread = questions.std(0)
     scale = np.where(spread > CONSTANT, spread + 1e-6, np.inf)

@@ -1,7 +1,8 @@
-"""Is choosing a prompt per question worth it on this log? Facts first, then variance, gain, and a verdict in words.
+"""Is choosing a prompt per question worth it on this log? Facts first, then variance, gain, and a verdict in
+words.
 
-`diagnose` puts it together; every part is a function of its own. All gains are in success rate (0.01 = one point) and over
-the prompt that is best on the training folds.
+`diagnose` puts it together; every part is a function of its own. All gains are in success rate (0.01 = one
+point) and over the prompt that is best on the training folds.
 """
 
 from __future__ import annotations
@@ -46,8 +47,9 @@ MIN_GROUPS = MIN_CLUSTERS * HEADLINE_FOLDS // (HEADLINE_FOLDS - 1)
 
 @dataclass(frozen=True)
 class Gain:
-    """What choosing per question brings. `expected` (value, low, high) rests on the held-out weight of the predicted
-    interaction (`support`: in standard errors), `measured` on held-out picks alone; intervals are 95 %."""
+    """What choosing per question brings. `expected` (value, low, high) rests on the held-out weight of the
+    predicted interaction (`support`: in standard errors), `measured` on held-out picks alone; intervals are
+    95 %."""
 
     expected: tuple[float, float, float]
     measured: tuple[float, float, float]
@@ -58,6 +60,19 @@ class Gain:
 
 @dataclass(frozen=True)
 class Diagnosis:
+    """What `diagnose` found on one log.
+
+    Attributes
+    ----------
+    variance : None where a component cannot be told
+    oracle, oracle_without_luck : success if any right prompt were always found, see `variance.oracle`
+    gain : None where the log is too small to cross-fit
+    p_value : of the sign-flip test on the whole log
+    curve : gain to expect from parts of the log
+    verdict : worth it, not shown or not enough data
+    more_questions : how many would settle it; 0 if nothing is open, None if it cannot be told
+    """
+
     facts: DataFacts
     variance: VarianceSplit | None
     oracle: float
@@ -117,17 +132,20 @@ def _too_little(log: PromptLog, facts: DataFacts, known: np.ndarray) -> str:
         return "The log has one prompt: log the same questions with another one."
     if known.min() == known.max():
         return f"Every answer has correct = {known.min():g}: there is nothing to choose by."
-    return f"The log has {facts.groups} different questions; {MIN_GROUPS} are the least, several hundred make sense."
+    return (
+        f"The log has {facts.groups} different questions; {MIN_GROUPS} are the least, several hundred make "
+        "sense."
+    )
 
 
 def expected_gain(train: TrainingSet, seed: int = 0) -> Gain:
     """Cross-fitted gain of choosing by the interaction model: five folds over clusters, fitted inside each.
 
-    The direct measure is the held-out success of the picks (doubly robust where cells are missing). The expectation uses
-    all cells: held-out predictions m of the interaction are weighed against held-out answers,
-    logit P = b_p + a d + s m, and the gain of the best policy under s, s - 1.96 and s + 1.96 standard errors is
-    averaged over questions; s <= 0 means no gain. The value itself takes s less error^2 / s (what is weak is mostly
-    chance: James and Stein's shrinkage).
+    The direct measure is the held-out success of the picks (doubly robust where cells are missing). The
+    expectation uses all cells: held-out predictions m of the interaction are weighed against held-out
+    answers, logit P = b_p + a d + s m, and the gain of the best policy under s, s - 1.96 and s + 1.96
+    standard errors is averaged over questions; s <= 0 means no gain. The value itself takes s less error^2 /
+    s (what is weak is mostly chance: James and Stein's shrinkage).
     """
     assert train.clusters is not None
 
@@ -171,7 +189,7 @@ def _policy_gain(w: WeighedInteraction, share: float) -> float:
 
 
 def learning_curve(train: TrainingSet, seed: int, full: Gain) -> list[dict[str, float]]:
-    """Gain to expect from a quarter, a half and all of the logged questions, whole clusters drawn at random."""
+    """Gain to expect from a quarter, a half and all of the questions, whole clusters drawn at random."""
     assert train.clusters is not None
     clusters = np.unique(train.clusters)
     order = np.random.default_rng([seed, 9]).permutation(clusters)
@@ -196,7 +214,7 @@ def learning_curve(train: TrainingSet, seed: int, full: Gain) -> list[dict[str, 
 
 
 def decide_verdict(gain: Gain, p_value: float, groups: int) -> tuple[str, str, int | None]:
-    """Verdict, one sentence of reason, and how many more questions would settle it; `p_value` is the sign-flip test's."""
+    """Verdict, its reason in a sentence, and how many more questions settle it (sign-flip `p_value`)."""
     value, low, high = gain.expected
     said = (
         f"{format_interval(*gain.expected, points=True, unit=' points to expect')}, "
@@ -207,8 +225,10 @@ def decide_verdict(gain: Gain, p_value: float, groups: int) -> tuple[str, str, i
     if high < GAIN_TO_RULE_OUT:
         return (
             "not shown",
-            f"A selector learned from this log is expected to gain less than {100 * GAIN_TO_RULE_OUT:.0f} point: {said}. Use the best single prompt."
-            + " The log is small: with more questions a gain may yet show." * (groups < SMALL_LOG_GROUPS),
+            f"A selector learned from this log is expected to gain less than {100 * GAIN_TO_RULE_OUT:.0f} "
+            f"point: {said}. Use the best single prompt."
+            + " The log is small: with more questions a gain may yet show."
+            * (groups < SMALL_LOG_GROUPS),
             0,
         )
     more = _more_questions(gain, groups)
@@ -221,7 +241,7 @@ def decide_verdict(gain: Gain, p_value: float, groups: int) -> tuple[str, str, i
 
 
 def _more_questions(gain: Gain, groups: int) -> int | None:
-    """Questions until the interval shows the gain or rules it out: standard errors shrink with the root of their number."""
+    """Questions that settle it: standard errors shrink with the root of their number."""
     value, _, high = gain.expected
     to_show = (SUPPORT_THAT_SHOWS / gain.support) ** 2 if gain.support > 0.25 else np.inf
     to_rule_out = (
@@ -258,8 +278,13 @@ def report_lines(d: Diagnosis) -> Sequence[str]:
 
 def _rest(v: VarianceSplit, total: float) -> str:
     if v.repeated:
-        return f"difficulty {v.difficulty[1] / total:.0%}, question x prompt {v.interaction[1] / total:.0%}, sampling noise {v.noise[1] / total:.0%}."
+        return (
+            f"difficulty {v.difficulty[1] / total:.0%}, question x prompt {v.interaction[1] / total:.0%}, "
+            f"sampling noise {v.noise[1] / total:.0%}."
+        )
     return (
-        f"difficulty {v.difficulty[0] / total:.0%} to {v.difficulty[2] / total:.0%}, question x prompt {v.interaction[0] / total:.0%} to "
-        f"{v.interaction[2] / total:.0%}, the rest sampling noise: with one answer per cell they cannot be told apart; ask some questions twice."
+        f"difficulty {v.difficulty[0] / total:.0%} to {v.difficulty[2] / total:.0%}, question x prompt "
+        f"{v.interaction[0] / total:.0%} to "
+        f"{v.interaction[2] / total:.0%}, the rest sampling noise: with one answer per cell they cannot be "
+        "told apart; ask some questions twice."
     )

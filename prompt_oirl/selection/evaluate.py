@@ -1,9 +1,9 @@
 """What a selector is worth on questions it has not seen: cross-fitted on one log, or from one log to another.
 
-Groups of near-duplicate questions are dealt into five folds; each question is judged by a selector that saw
-nothing of its group. Where the log lacks the picked answer, the doubly robust estimate stands in for it: the
-model's prediction, corrected by the logged answers in inverse proportion to how often that prompt was logged.
-On a complete log this is the logged answer itself. Intervals are 95 %, by bootstrap over groups.
+Groups of near-duplicate questions are dealt into five folds; each question is evaluated by a selector that
+saw nothing of its group. Where the log lacks the picked answer, the doubly robust estimate stands in for it:
+the model's prediction, corrected by the logged answers in inverse proportion to how often that prompt was
+logged. On a complete log this is the logged answer itself. Intervals are 95 %, by bootstrap over groups.
 """
 
 from __future__ import annotations
@@ -19,8 +19,9 @@ import pandas as pd
 from sklearn.base import clone
 
 from prompt_oirl.data.user_log import PromptLog, join_groups, read_log
+from prompt_oirl.features.cache import shared_embedder
 from prompt_oirl.io.files import InputError
-from prompt_oirl.selection.selector import PromptSelector, shared_embedder
+from prompt_oirl.selection.selector import PromptSelector
 from prompt_oirl.stats import metrics
 from prompt_oirl.stats.crossfit import crossfit
 from prompt_oirl.stats.metrics import ClusterBootstrap
@@ -30,21 +31,6 @@ from prompt_oirl.stats.splits import HEADLINE_FOLDS, Split, assign_folds, crossf
 BINS = 15
 ORACLE = "oracle (any prompt right)"
 COVERAGES = tuple(round(0.05 * i, 2) for i in range(1, 21))
-POLICY_COLUMNS = [
-    "policy",
-    "success",
-    "success_low",
-    "success_high",
-    "gain",
-    "gain_low",
-    "gain_high",
-    "cost",
-    "picked_logged",
-    "n",
-    "groups",
-]
-COVERAGE_COLUMNS = ["coverage", "threshold", "success", "success_low", "success_high"]
-CALIBRATION_COLUMNS = ["predicted", "success", "answers"]
 
 
 @dataclass(frozen=True)
@@ -80,15 +66,17 @@ def evaluate(
 ) -> Evaluation:
     """Cross-fit `selector` on `log`, or with `train` learn from that log and evaluate on `log`.
 
-    Groups of near-duplicates are dealt into five folds, and each question is evaluated by a selector that learned
-    from the other four: the protocol of step 5, and one set of questions asked of two LLMs can be used as it is.
+    Groups of near-duplicates are dealt into five folds, and each question is evaluated by a selector that
+    learned from the other four: the protocol of step 5, and one set of questions asked of two LLMs can be
+    used as it is.
 
     Parameters
     ----------
     selector : unfitted; its settings are used, it is not changed
     log, train : see `read_log`
     seed : of the folds and the bootstrap
-    groups : int (questions of `train`, then of `log`), near-duplicates known beforehand; default: found in the texts
+    groups : int (questions of `train`, then of `log`), near-duplicates known beforehand; default: found in
+    the texts
 
     Raises: InputError on a log that cannot be used.
     """
@@ -102,7 +90,7 @@ def evaluate(
             "the log has one question only, near-duplicates counted once: log more different questions"
         )
     splits = crossfit_splits(source_groups, log_groups, folds, "crossfit", seed)
-    embedder = shared_embedder(selector)
+    embedder = shared_embedder(selector.embedder, selector.seed)
     said: dict[str, None] = {}
 
     def fit(split: Split) -> dict[str, np.ndarray]:
@@ -161,7 +149,7 @@ def _groups(log: PromptLog, source: PromptLog, known: np.ndarray | None) -> tupl
 
 
 def _best_of(selector: PromptSelector, prompts: list[str]) -> int:
-    """The best prompt of the training part, or if the judged log lacks it the one of most success that it has."""
+    """The train-best prompt, or if the evaluated log lacks it the one of most success that it has."""
     known = dict(zip(selector.prompts_, selector.success_)) | {selector.prompts_[selector.best_]: 1.0}
     return int(np.argmax([known.get(text, -1.0) for text in prompts]))
 

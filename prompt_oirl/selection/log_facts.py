@@ -1,4 +1,4 @@
-"""What a log holds, before anything is learned from it: size, coverage, copies, overlap, cut answers, broken prompts."""
+"""What a log holds, nothing learned yet: size, coverage, copies, overlap, cut answers, broken prompts."""
 
 from __future__ import annotations
 
@@ -32,17 +32,21 @@ class DataFacts:
     def lines(self) -> list[str]:
         """One sentence per fact, what needs attention last."""
         said = [
-            f"{self.rows:,} answers: {self.questions:,} questions x {self.prompts} prompts, {self.coverage:.0%} of the cells asked, "
+            f"{self.rows:,} answers: {self.questions:,} questions x {self.prompts} prompts, "
+            f"{self.coverage:.0%} of the cells asked, "
             f"{self.answers_per_cell:.1f} answers per asked cell.",
-            f"{self.groups:,} groups of near-duplicate questions; {self.near_duplicate_questions:,} questions are near-duplicates of an earlier one.",
+            f"{self.groups:,} groups of near-duplicate questions; {self.near_duplicate_questions:,} "
+            "questions are near-duplicates of an earlier one.",
         ]
         if self.duplicate_rows:
             said.append(
-                f"{self.duplicate_rows:,} rows repeat question, prompt and answer exactly: fine if the LLM was asked again, but drop copies of one answer, which count as independent evidence."
+                f"{self.duplicate_rows:,} rows repeat question, prompt and answer exactly: fine if the LLM "
+                "was asked again, but drop copies of one answer, which count as independent evidence."
             )
         if self.test_questions_in_train or self.test_groups_in_train:
             said.append(
-                f"{self.test_questions_in_train:,} questions of split test stand in split train too, {self.test_groups_in_train:,} with near-duplicates: "
+                f"{self.test_questions_in_train:,} questions of split test stand in split train too, "
+                f"{self.test_groups_in_train:,} with near-duplicates: "
                 "results on that split are a leak; folds by group are used here."
             )
         if self.broken_prompts:

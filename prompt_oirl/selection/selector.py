@@ -20,7 +20,8 @@ from sklearn.utils.validation import check_is_fitted
 
 from prompt_oirl import reward_models
 from prompt_oirl.data.user_log import PromptLog, read_log
-from prompt_oirl.features.embedders import Embedder, encode_distinct, load_embedder
+from prompt_oirl.features.cache import encode_distinct
+from prompt_oirl.features.embedders import Embedder, load_embedder
 from prompt_oirl.features.prompt_axes import prompt_features
 from prompt_oirl.features.surface import surface_features
 from prompt_oirl.io.files import InputError
@@ -40,14 +41,15 @@ class PromptSelector(BaseEstimator):
 
     Parameters
     ----------
-    embedder: "minilm" (works offline), "tfidf", "openai:MODEL", a sentence-transformers folder or hub id, or an
+    embedder: "minilm" (works offline), "tfidf", "openai:MODEL", a sentence-transformers folder or hub id, or
+    an
         object with `info`, `fit(texts)` and `encode(texts)`.
     model: name of a reward model.
     cost_weight: success that one unit of cost must bring; the score is success - cost_weight * cost.
     seed: of everything random.
 
-    Learned: `prompts_` (texts), `names_`, `success_` (K,) and `cost_` (K,) of each logged prompt, `best_` (the
-    index of the prompt that succeeds most often), `model_`, `embedder_`.
+    Learned: `prompts_` (texts), `names_`, `success_` (K,) and `cost_` (K,) of each logged prompt, `best_`
+    (the index of the prompt that succeeds most often), `model_`, `embedder_`.
     """
 
     def __init__(
@@ -71,7 +73,7 @@ class PromptSelector(BaseEstimator):
         return self
 
     def training_set(self, log: PromptLog) -> TrainingSet:
-        """What `fit` trains on: features of the log's questions and prompts, labels and weights of its cells."""
+        """What `fit` trains on: features of questions and prompts, labels and weights of the cells."""
         self._check_settings(log.prompt_cost)
         self.embedder_ = (
             load_embedder(self.embedder, self.seed) if isinstance(self.embedder, str) else self.embedder
@@ -115,7 +117,7 @@ class PromptSelector(BaseEstimator):
         return np.concatenate([vectors, surface_features(texts)], 1), vectors.shape[1]
 
     def _prompt_features(self, texts: Sequence[str]) -> np.ndarray:
-        """Embedding, with axes of their own for logged prompts where it is needed; float32 (m, e) or (m, e + K)."""
+        """Embedding, with axes of their own for logged prompts where needed; float32 (m, e) or (m, e + K)."""
         vectors, place = encode_distinct(self.embedder_, texts), {t: j for j, t in enumerate(self.prompts_)}
         logged = encode_distinct(self.embedder_, self.prompts_)
         return prompt_features(vectors, np.array([place.get(t, -1) for t in texts]), logged)
@@ -125,8 +127,8 @@ class PromptSelector(BaseEstimator):
     def predict_proba(self, questions: Sequence[str], prompts: Sequence[str] | None = None) -> np.ndarray:
         """Probability that each prompt answers each question right, float32 (n, m).
 
-        `prompts`: texts, by default those of the log. A prompt that the log lacks is judged by its likeness to
-        logged ones, which is a guess (README, "Your own logs").
+        `prompts`: texts, by default those of the log. A prompt that the log lacks is scored by its likeness
+        to logged ones, which is a guess (README, "Your own logs").
         """
         check_is_fitted(self, "model_")
         questions = _checked_texts(questions, "questions")
@@ -170,7 +172,11 @@ class PromptSelector(BaseEstimator):
     ) -> np.ndarray:
         """The best prompt of each question, object (n,); with k > 1 the k best, object (n, k), best first.
 
-        With `abstain_below`, None stands where the first pick's probability is lower than that.
+        Parameters
+        ----------
+        prompts : texts to choose from; default: those of the log
+        k : how many
+        abstain_below : probability of the first pick below which None stands for the picks
         """
         picks, _ = self.choose(questions, prompts, k, abstain_below)
         return picks[:, 0] if k == 1 else picks
@@ -182,7 +188,7 @@ class PromptSelector(BaseEstimator):
         k: int = 1,
         abstain_below: float | None = None,
     ) -> tuple[np.ndarray, np.ndarray]:
-        """The k best prompts, object (n, k), as `select` gives them, and their probabilities (n, k)."""
+        """The k best prompts, object (n, k), and their probabilities (n, k); parameters as of `select`."""
         if abstain_below is not None and not 0 <= abstain_below <= 1:
             raise InputError(f"abstain_below {abstain_below}: give a probability, 0 to 1")
         order, probabilities = self.rank(questions, prompts)
@@ -200,7 +206,8 @@ class PromptSelector(BaseEstimator):
     # --- keeping ----------------------------------------------------------------------------------------
 
     def save(self, folder: str | Path) -> Path:
-        """Write selector.json and the files it names (`selector_files`); the old selector stays whole until the new one is."""
+        """Write selector.json and the files it names (`selector_files`); the old selector stays whole until
+        the new one is."""
         check_is_fitted(self, "model_")
         return storage.save(self, Path(folder))
 
@@ -208,32 +215,6 @@ class PromptSelector(BaseEstimator):
     def load(cls, folder: str | Path, embedder: Embedder | None = None) -> PromptSelector:
         """Read what `save` wrote. `embedder` is needed only if an object of your own made the vectors."""
         return storage.load(cls, Path(folder), embedder)
-
-
-class RememberingEmbedder:
-    """An embedder that encodes each text once; for the folds of a cross-fit, which share all their questions."""
-
-    def __init__(self, embedder: Embedder):
-        self._embedder, self.info = embedder, embedder.info
-        self._vectors: dict[str, np.ndarray] = {}
-
-    def fit(self, texts: Sequence[str]) -> None:
-        """Pretrained: nothing to fit."""
-
-    def encode(self, texts: Sequence[str]) -> np.ndarray:
-        new = [t for t in dict.fromkeys(texts) if t not in self._vectors]
-        if new:
-            self._vectors.update(zip(new, self._embedder.encode(new)))
-        return np.stack([self._vectors[t] for t in texts])
-
-
-def shared_embedder(selector: PromptSelector) -> Any:
-    """One embedder for all folds, unless it is fitted, which every fold must do for itself."""
-    spec = selector.embedder
-    embedder = load_embedder(spec, selector.seed) if isinstance(spec, str) else spec
-    if embedder.info.fitted or isinstance(embedder, RememberingEmbedder):
-        return spec
-    return RememberingEmbedder(embedder)
 
 
 def shrunken_success(log: PromptLog) -> np.ndarray:

@@ -1,11 +1,12 @@
-"""Simulated logs whose truth is known: how well selection, diagnosis and off-policy estimates do can then be counted.
+"""Simulated logs whose truth is known: how well selection, diagnosis and off-policy estimates do can then be
+counted.
 
     logit P(correct | q, p) = b_p + d_q + c m_p(x_q) + e_qp
 
-x_q is an embedding with a spectrum that decays as those of sentence embedders do, d_q the difficulty of the question (half of
-it seen in x_q, half its own), m_p a random linear function of x_q for each prompt and e_qp a part of the interaction that
-nothing in the text tells. c is set so that the best policy which knows b, d, m (but not e) beats the best single prompt
-by exactly `attainable` points on this log's questions.
+x_q is an embedding with a spectrum that decays as those of sentence embedders do, d_q the difficulty of the
+question (half of it seen in x_q, half its own), m_p a random linear function of x_q for each prompt and e_qp
+a part of the interaction that nothing in the text tells. c is set so that the best policy which knows b, d, m
+(but not e) beats the best single prompt by exactly `attainable` points on this log's questions.
 """
 
 from __future__ import annotations
@@ -34,10 +35,11 @@ SYLLABLES = [c + v for c in "bdfgklmnprstvz" for v in "aeiou"]
 class SimulatedLog:
     """n questions x K prompts x S samples.
 
-    `correct` float32 (n, K, S) is 0, 1 or NaN (not logged); `truth` float64 (n, K) is P(correct) of each cell; `expected`
-    (n, K) what the text alone tells of it; `vectors` float32 (n, d) and `prompt_vectors` (K, K) are the
-    embeddings; `train` (n,) says which questions are logged for learning, the others judge. `propensities` (n, K) is the
-    probability that a cell was logged, 1 everywhere until `hide` is used. `attainable` is in points.
+    `correct` float32 (n, K, S) is 0, 1 or NaN (not logged); `truth` float64 (n, K) is P(correct) of each
+    cell; `expected` (n, K) what the text alone tells of it; `vectors` float32 (n, d) and `prompt_vectors` (K,
+    K) are the embeddings; `train` (n,) says which questions are logged for learning, the others evaluate.
+    `propensities` (n, K) is the probability that a cell was logged, 1 everywhere until `hide` is used.
+    `attainable` is in points.
     """
 
     vectors: np.ndarray
@@ -50,7 +52,7 @@ class SimulatedLog:
     attainable: float
 
     def questions(self) -> list[str]:
-        """A text per question; its words lean towards the main axes of its vector, so that text embedders can learn too."""
+        """A text per question; its words follow the axes of its vector, so text embedders learn too."""
         rng = np.random.default_rng(0)
         scaled = self.vectors[:, :12] / (self.vectors[:, :12].std(0) + 1e-9)
         words = rng.integers(0, 25, scaled.shape)
@@ -62,7 +64,7 @@ class SimulatedLog:
         ]
 
     def rows(self, which: np.ndarray | None = None) -> list[dict[str, Any]]:
-        """The log as records with the columns question, prompt, correct, sample, group; NaN cells are left out."""
+        """The log as records: question, prompt, correct, sample, group; NaN cells are left out."""
         texts = self.questions()
         chosen = np.arange(len(texts)) if which is None else np.flatnonzero(which)
         return [
@@ -80,7 +82,7 @@ class SimulatedLog:
         ]
 
     def prompt_log(self, which: np.ndarray | None = None) -> PromptLog:
-        """The answers to questions `which` (default: train) as a checked log; every question is a group of its own."""
+        """The answers to questions `which` (default: train) as a log; each question is its own group."""
         chosen = np.flatnonzero(self.train if which is None else which)
         correct = self.correct[chosen]
         question, prompt, sample = np.nonzero(~np.isnan(correct))
@@ -123,7 +125,7 @@ class SimulatedLog:
         )
 
     def gain(self, picks: np.ndarray, baseline: int) -> float:
-        """True gain in points of picks (n_test,) over prompt `baseline` on the test questions, no luck in it."""
+        """True gain in points of picks (n_test,) over prompt `baseline` on test questions, without luck."""
         truth = self.truth[~self.train]
         return 100 * float((truth[np.arange(len(truth)), picks] - truth[:, baseline]).mean())
 
@@ -150,8 +152,14 @@ def simulate(
 ) -> SimulatedLog:
     """A complete log of `train` + `test` questions with `attainable` points to gain by choosing per question.
 
-    `rates` are the prompts' mean success, about; `**GSM8K` and `**MAWPS` give the sizes of the released logs. With
-    `attainable=0` there is no interaction that the text tells.
+    `**GSM8K` and `**MAWPS` give the sizes of the released logs.
+
+    Parameters
+    ----------
+    attainable : in points; at 0 the text tells of no interaction
+    train, test : questions to learn from and to evaluate on
+    rates : mean success of each prompt, about
+    samples : answers per cell
     """
     rng = np.random.default_rng([seed, 7])
     n, k = train + test, len(rates)
@@ -190,8 +198,8 @@ def simulate(
 def logging_propensities(log: SimulatedLog, policy: str, rate: float = 0.5) -> np.ndarray:
     """Probability (n, K) that a cell is logged, `rate` on average over the prompts.
 
-    `uniform`: all alike; `prefers_good`: prompts with higher mean success more often; `by_question`: each question's
-    likelier prompts more often, which is what makes plain averages wrong.
+    `uniform`: all alike; `prefers_good`: prompts with higher mean success more often; `by_question`: each
+    question's likelier prompts more often, which is what makes plain averages wrong.
     """
     if policy == "uniform":
         return np.full(log.truth.shape, rate)
@@ -219,9 +227,11 @@ class LookupEmbedder:
         self.info = EmbedderInfo("simulated", "1", "", False)
 
     def fit(self, texts: Sequence[str]) -> None:
+        """Nothing to fit."""
         pass
 
     def encode(self, texts: Sequence[str]) -> np.ndarray:
+        """Vectors float32 (n, d) of known texts."""
         return np.array([self.vectors[text] for text in texts], dtype=np.float32)
 
 

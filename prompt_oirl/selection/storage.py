@@ -1,4 +1,4 @@
-"""A saved selector: selector.json and the safetensors files it names. Nothing of it is code, nothing altered is loaded."""
+"""A saved selector: selector.json and the safetensors it names. No code in it, nothing altered is loaded."""
 
 from __future__ import annotations
 
@@ -77,21 +77,24 @@ def load(kind: type[PromptSelector], folder: Path, embedder: Embedder | None) ->
         raise InputError(f"{folder / HEADER}: not a selector of this version; fit and save it again")
     if header.pop("check", None) != content_key(header):
         raise InputError(
-            f"{folder / HEADER} was altered after it was saved; change settings with set_params and save, or fit again"
+            f"{folder / HEADER} was altered after it was saved; change settings with set_params and save, or "
+            "fit again"
         )
     try:
         selector = kind(embedder=embedder or header["embedder"], **header["params"])
         prompts, info = header["prompts"], header["embedder_info"]
         if selector.embedder is None:
             raise InputError(
-                f"{folder}: made with an embedder object; pass the same as PromptSelector.load(dir, embedder=...)"
+                f"{folder}: made with an embedder object; pass the same as PromptSelector.load(dir, "
+                "embedder=...)"
             )
         selector.embedder_ = (
             load_embedder(header["embedder"], selector.seed) if embedder is None else embedder
         )
         if asdict(selector.embedder_.info) != info:
             raise InputError(
-                f"{folder}: made with embedder {info['name']} ({info['revision']}), here is {selector.embedder_.info.name} "
+                f"{folder}: made with embedder {info['name']} ({info['revision']}), here is "
+                f"{selector.embedder_.info.name} "
                 f"({selector.embedder_.info.revision}); install the former, or fit again"
             )
         if isinstance(selector.embedder_, TfidfEmbedder):

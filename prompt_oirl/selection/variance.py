@@ -13,10 +13,11 @@ from prompt_oirl.stats.cells import mean_labels
 
 @dataclass(frozen=True)
 class VarianceSplit:
-    """Variance of one answer's correctness: between these prompts, between questions, their interaction, sampling noise.
+    """Variance of one answer's correctness: between these prompts, between questions, their interaction,
+    sampling noise.
 
-    The last three are (low, value, high). With one answer per cell interaction and noise cannot be told apart (nor,
-    with K prompts, 1/K of them from difficulty): their values are NaN and only the bounds are known.
+    The last three are (low, value, high). With one answer per cell interaction and noise cannot be told apart
+    (nor, with K prompts, 1/K of them from difficulty): their values are NaN and only the bounds are known.
     """
 
     prompt: float
@@ -34,12 +35,20 @@ class VarianceSplit:
 def variance_split(
     question: np.ndarray, prompt: np.ndarray, correct: np.ndarray, shape: tuple[int, ...]
 ) -> VarianceSplit | None:
-    """Split Var(correct) by moments; answers are rows with `question`, `prompt` (rows,), `shape` is (n, K).
+    """Split Var(correct) by moments.
 
-    Mean products of two answers that share cell, question, prompt or nothing estimate E[pi^2], E[pi_qp pi_qp'],
-    E[pi_qp pi_q'p] and E[pi_qp pi_q'p'] without bias, where pi is a cell's success probability; the components of a
-    two-way layout with these K prompts and random questions are combinations of them (Searle, Casella and McCulloch,
-    Variance Components, 1992, chapter 5). None where a product has no pair.
+    Mean products of two answers that share cell, question, prompt or nothing estimate E[pi^2], E[pi_qp
+    pi_qp'], E[pi_qp pi_q'p] and E[pi_qp pi_q'p'] without bias, where pi is a cell's success probability; the
+    components of a two-way layout with these K prompts and random questions are combinations of them (Searle,
+    Casella and McCulloch, Variance Components, 1992, chapter 5).
+
+    Parameters
+    ----------
+    question, prompt : int (a,), cell of each answer
+    correct : float (a,), its verdict in 0..1
+    shape : (n, K)
+
+    Returns: None where a product has no pair.
     """
     n, k = shape
     cells = question * k + prompt
@@ -89,8 +98,9 @@ def variance_split(
 def oracle(log: PromptLog) -> tuple[float, float]:
     """Success if any right prompt were always found, with luck and without it.
 
-    Without luck: one half of a cell's answers finds the prompt, the other half judges it (both ways), over questions whose
-    every cell was answered twice or more; NaN where there are none. A lower bound: half the answers choose less well.
+    Without luck: one half of a cell's answers finds the prompt, the other half evaluates it (both ways), over
+    questions whose every cell was answered twice or more; NaN where there are none. A lower bound: half the
+    answers choose less well.
     """
     complete = (log.counts > 0).all(1)
     raw = float(log.labels[complete].max(1).mean()) if complete.any() else float("nan")
@@ -106,5 +116,5 @@ def oracle(log: PromptLog) -> tuple[float, float]:
         labels, _ = mean_labels(question[mine], prompt[mine], correct[mine], log.labels.shape)
         halves.append(labels[twice])
     prior = 1e-6 * log.prompt_success  # ties go to the better prompt
-    judged = [b[np.arange(len(a)), (a + prior).argmax(1)].mean() for a, b in (halves, halves[::-1])]
-    return raw, float(np.mean(judged))
+    found = [b[np.arange(len(a)), (a + prior).argmax(1)].mean() for a, b in (halves, halves[::-1])]
+    return raw, float(np.mean(found))

@@ -1,4 +1,4 @@
-"""Several answers and a vote on the user's own log: what it would have brought, judged from stored answers.
+"""Several answers and a vote on the user's own log: what it would have brought, told from stored answers.
 
 Everything that is chosen (order of prompts, weights, when to stop) is chosen on the questions of other folds.
 """
@@ -12,13 +12,13 @@ import numpy as np
 from sklearn.base import clone
 
 from prompt_oirl.data.user_log import PromptLog
+from prompt_oirl.features.cache import shared_embedder
 from prompt_oirl.grading import numbers
 from prompt_oirl.io.files import InputError
-from prompt_oirl.selection.selector import PromptSelector, shared_embedder
-from prompt_oirl.stats.metrics import ClusterBootstrap
+from prompt_oirl.selection.selector import PromptSelector
 from prompt_oirl.stats.splits import HEADLINE_FOLDS, cluster_splits
 from prompt_oirl.voting import votes
-from prompt_oirl.voting.evaluate import evaluate_voting
+from prompt_oirl.voting.evaluate import curve_rows, evaluate_voting
 from prompt_oirl.voting.votes import PARSERS, VoteTable
 
 MAX_CALLS = 16
@@ -29,19 +29,6 @@ WAYS = {
     "adaptive_predicted": "the same, stopping early",
     "any_right": "any of them right (bound)",
 }
-COLUMNS = [
-    "way",
-    "budget",
-    "calls",
-    "success",
-    "success_low",
-    "success_high",
-    "gain",
-    "gain_low",
-    "gain_high",
-    "n",
-    "groups",
-]
 
 
 def guess_parser(log: PromptLog) -> str:
@@ -59,7 +46,7 @@ def vote_table(log: PromptLog, parser: str) -> VoteTable:
 
 
 def most_logged(log: PromptLog, most: int) -> PromptLog:
-    """The part of a log about the `most` prompts with the most answers, all questions kept; verdicts play no part."""
+    """The part of a log about the `most` prompts with the most answers, whatever their verdicts."""
     if len(log.prompts) <= most:
         return log
     return log.select(prompts=np.sort(np.argsort(-log.counts.sum(0), kind="stable")[:most]))
@@ -70,14 +57,22 @@ def voting_rows(
     log: PromptLog,
     parser: str = "auto",
     seed: int = 0,
-    most_prompts: int = votes.MAX_PROMPTS,
+    max_prompts: int = votes.MAX_PROMPTS,
 ) -> list[dict[str, Any]]:
-    """Success and mean calls of each way of voting at budgets 1..16, and the gain over one answer of the best prompt.
+    """Success and mean calls of each way of voting at budgets 1..16, and the gain over one answer of the best
+    prompt.
 
-    Only prompts whose answer to a question is logged can be asked; questions without any answer are left out, and
-    so are all but the `most_prompts` (at most 64) prompts with the most answers.
+    Only prompts whose answer to a question is logged can be asked; questions without any answer are left out.
+
+    Parameters
+    ----------
+    selector : unfitted; its model predicts the rewards
+    log : with the answers themselves
+    parser : strict, original or text, see `vote_table`; auto guesses from the answers
+    seed : of folds, random orders and the bootstrap
+    max_prompts : at most 64; of more prompts, those with the most answers take part
     """
-    log = most_logged(log, most_prompts)
+    log = most_logged(log, max_prompts)
     if not log.has_answers:
         raise InputError("voting needs the answers themselves: add a column answer to the log")
     if len(log.prompts) < 2:
@@ -88,9 +83,10 @@ def voting_rows(
     n_groups = len(np.unique(part.groups))
     if n_groups < 2 * HEADLINE_FOLDS:
         raise InputError(
-            f"voting is judged across folds: the log needs {2 * HEADLINE_FOLDS} different questions with answers, it has {n_groups}"
+            f"voting is evaluated across folds: the log needs {2 * HEADLINE_FOLDS} different questions with "
+            f"answers, it has {n_groups}"
         )
-    embedder = shared_embedder(selector)
+    embedder = shared_embedder(selector.embedder, selector.seed)
 
     def predict(train: np.ndarray, wanted: np.ndarray) -> np.ndarray:
         with warnings.catch_warnings():
@@ -100,13 +96,20 @@ def voting_rows(
 
     splits = cluster_splits(part.groups, HEADLINE_FOLDS, seed)
     curves = evaluate_voting(table, part.groups, splits, predict, seed)
-    bootstrap = ClusterBootstrap(part.groups, seed)
-    one = curves["best"].right[:, :1]
-    rows = []
-    for name, label in WAYS.items():
-        success, gain = bootstrap.mean(curves[name].right), bootstrap.mean(curves[name].right - one)
-        calls = curves[name].calls.mean(0)
-        for m in range(min(MAX_CALLS, len(part.prompts))):
-            values = (label, m + 1, float(calls[m]), *success[m], *gain[m], len(asked), bootstrap.n_clusters)
-            rows.append(dict(zip(COLUMNS, values)))
-    return rows
+    return [
+        {
+            "way": WAYS[row["policy"]],
+            "budget": row["budget"],
+            "calls": row["calls"],
+            "success": row["success"],
+            "success_low": row["low"],
+            "success_high": row["high"],
+            "gain": row["gain"],
+            "gain_low": row["gain_low"],
+            "gain_high": row["gain_high"],
+            "n": len(asked),
+            "groups": n_groups,
+        }
+        for row in curve_rows({name: curves[name] for name in WAYS}, part.groups, seed)
+        if row["budget"] <= MAX_CALLS
+    ]

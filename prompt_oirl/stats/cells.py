@@ -16,7 +16,8 @@ def mean_labels(
     value : float (a,), its verdict in 0..1
     shape : (n, P)
 
-    Returns: mean verdict float64 (n, P), NaN where there is no answer, and answers float64 (n, P) behind each.
+    Returns: mean verdict float64 (n, P), NaN where there is no answer, and answers float64 (n, P) behind
+    each.
     """
     size = shape[0] * shape[1]
     cell = row * shape[1] + column
@@ -51,6 +52,7 @@ def column_means(labels: np.ndarray) -> np.ndarray:
 
 
 def row_means(labels: np.ndarray) -> np.ndarray:
+    """Mean of the known labels of each row; NaN where there is none."""
     known = ~np.isnan(labels)
     with np.errstate(invalid="ignore"):
         return np.where(known, labels, 0).sum(1, dtype=np.float64) / np.where(
@@ -59,4 +61,5 @@ def row_means(labels: np.ndarray) -> np.ndarray:
 
 
 def row_maxima(labels: np.ndarray) -> np.ndarray:
+    """Largest known label of each row; NaN where there is none."""
     return np.where(np.isnan(labels).all(1), np.nan, np.where(np.isnan(labels), -np.inf, labels).max(1))

@@ -46,6 +46,7 @@ class RankedScores:
         self._labels = labels[self._order]
 
     def auc(self, weights: np.ndarray) -> float:
+        """Area under the ROC curve with a weight per score; NaN if only one class is there."""
         if not len(self._starts):
             return float("nan")
         w = weights[self._order]
@@ -65,7 +66,7 @@ def auc_within_prompt(labels: np.ndarray, scores: np.ndarray, weights: np.ndarra
 
 
 def question_pairs(labels: np.ndarray, scores: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Per question (n,): pairs of prompts ordered rightly (ties one half), pairs of which exactly one is right."""
+    """Per question (n,): pairs of prompts ordered rightly (ties 1/2), and pairs with exactly one right."""
     won = np.zeros(len(labels))
     pairs = np.zeros(len(labels))
     for a in range(labels.shape[1]):
@@ -79,7 +80,7 @@ def question_pairs(labels: np.ndarray, scores: np.ndarray) -> tuple[np.ndarray, 
 
 
 def auc_within_question(labels: np.ndarray, scores: np.ndarray) -> float:
-    """Of all pairs of prompts of which exactly one is right: the share ordered rightly. What choosing needs."""
+    """Share ordered rightly of the pairs of prompts with exactly one right: what choosing needs."""
     won, pairs = question_pairs(labels, scores)
     return float(won.sum() / pairs.sum()) if pairs.sum() else float("nan")
 
@@ -87,7 +88,8 @@ def auc_within_question(labels: np.ndarray, scores: np.ndarray) -> float:
 def precision_recall_f1(labels: np.ndarray, positive: np.ndarray) -> tuple[float, float, float, float]:
     """Precision, recall, F1 and accuracy of yes/no predictions, each the mean over prompts (columns).
 
-    As published, a prompt whose value is undefined (nothing predicted or nothing right) drops out of that mean. NaN labels do not count.
+    As published, a prompt whose value is undefined (nothing predicted or nothing right) drops out of that
+    mean. NaN labels do not count.
     """
     known = ~np.isnan(labels)
     y, positive = (labels > 0.5) & known, positive & known
@@ -104,7 +106,7 @@ def precision_recall_f1(labels: np.ndarray, positive: np.ndarray) -> tuple[float
 
 
 class ClusterBootstrap:
-    """Percentile intervals from resampling whole clusters; one set of resamples, so comparisons are paired."""
+    """Percentile intervals from resampling whole clusters, all from the same resamples (paired)."""
 
     def __init__(self, clusters: np.ndarray, seed: int = 0, resamples: int = RESAMPLES):
         _, self.cluster = np.unique(clusters, return_inverse=True)
@@ -114,19 +116,19 @@ class ClusterBootstrap:
             self.n_clusters, np.full(self.n_clusters, 1 / max(self.n_clusters, 1)), size=resamples
         ).astype(np.float32)
 
-    def mean(self, values: np.ndarray) -> np.ndarray:
-        """Mean, low and high (95 %) of each column of values (n, m), NaN skipped; float64 (m, 3)."""
+    def mean(self, values: np.ndarray, level: float = 0.95) -> np.ndarray:
+        """Mean, low and high of each column of values (n, m), NaN skipped; float64 (m, 3)."""
         known = ~np.isnan(values)
-        return self.ratio(np.where(known, values, 0), known.astype(np.float64))
+        return self.ratio(np.where(known, values, 0), known.astype(np.float64), level)
 
-    def ratio(self, top: np.ndarray, bottom: np.ndarray) -> np.ndarray:
+    def ratio(self, top: np.ndarray, bottom: np.ndarray, level: float = 0.95) -> np.ndarray:
         """sum(top) / sum(bottom) of each column with its interval; (n, m) each, float64 (m, 3)."""
         tops, bottoms = self._by_cluster(top), self._by_cluster(bottom)
         with np.errstate(invalid="ignore", divide="ignore"):
             point = tops.sum(0) / bottoms.sum(0)
             draws = (self.weights @ tops) / (self.weights @ bottoms)
         # Rounded, so that an exact zero is not a matter of the order of summation.
-        return np.column_stack([point, *interval(draws)]).round(12)
+        return np.column_stack([point, *interval(draws, level)]).round(12)
 
     def auc(self, labels: np.ndarray, scores: np.ndarray, resamples: int = 500) -> np.ndarray:
         """Pooled AUC over (n, m) cells with its interval, float64 (3,)."""

@@ -1,9 +1,11 @@
-r"""Value of a policy from an incomplete log: what success would have been, had another policy picked the prompts.
+r"""Value of a policy from an incomplete log: what success would have been, had another policy picked the
+prompts.
 
-A log knows the reward y of a question q under prompt p only where that cell was logged (O = 1), which happened
-with propensity e(q, p) = P(O = 1 | q). The value of a target policy pi is V = E_q sum_p pi(p | q) E[y | q, p].
-One prompt logged per question (a bandit log) and cells missing here and there are the same thing to these
-estimators; a question's cells are summed before anything is averaged, and questions of a cluster stay together.
+A log knows the reward y of a question q under prompt p only where that cell was logged (O = 1), which
+happened with propensity e(q, p) = P(O = 1 | q). The value of a target policy pi is V = E_q sum_p pi(p | q)
+E[y | q, p]. One prompt logged per question (a bandit log) and cells missing here and there are the same thing
+to these estimators; a question's cells are summed before anything is averaged, and questions of a cluster
+stay together.
 
 Which one: see `evaluate_policy`.
 """
@@ -20,8 +22,9 @@ from prompt_oirl.io.files import InputError
 from prompt_oirl.stats.splits import assign_folds
 
 GROUPS = 10  # of clusters: folds of the reward model and blocks of the direct method's jackknife
-LEAST_PROPENSITY = 0.01  # estimated propensities are not taken below this
-# Predicted rewards (len(wanted), P) of questions `wanted`, learned from the logged cells of questions `train`.
+MIN_PROPENSITY = 0.01  # estimated propensities are not taken below this
+# Predicted rewards (len(wanted), P) of questions `wanted`, learned from the logged cells of questions
+# `train`.
 Predict = Callable[[np.ndarray, np.ndarray], np.ndarray]
 
 
@@ -29,8 +32,8 @@ Predict = Callable[[np.ndarray, np.ndarray], np.ndarray]
 class LoggedRewards:
     """An incomplete log of n questions and P prompts.
 
-    `rewards` float64 (n, P) is NaN where not logged; `propensities` float64 (n, P) are the probabilities that a
-    cell is logged; `clusters` (n,) are near-duplicates. `scores` (n, s), of estimated propensities only,
+    `rewards` float64 (n, P) is NaN where not logged; `propensities` float64 (n, P) are the probabilities that
+    a cell is logged; `clusters` (n,) are near-duplicates. `scores` (n, s), of estimated propensities only,
     are the gradients of each question's log likelihood: they narrow the intervals as estimating should.
     """
 
@@ -52,6 +55,7 @@ class LoggedRewards:
 
     @property
     def logged(self) -> np.ndarray:
+        """Which cells are logged, bool (n, P)."""
         return ~np.isnan(self.rewards)
 
 
@@ -97,13 +101,15 @@ def inverse_propensity(log: LoggedRewards, target: np.ndarray) -> Estimate:
 def self_normalised(log: LoggedRewards, target: np.ndarray) -> Estimate:
     """V = sum_qp w y / sum_qp w, w = pi O / e  (Hajek 1971; Swaminathan and Joachims 2015).
 
-    Stays within the range of the rewards and gains much where the sum of weights varies; its bias is of order 1/n.
+    Stays within the range of the rewards and gains much where the sum of weights varies; its bias is of order
+    1/n.
     """
     weights = importance_weights(log, target)
     total = weights.sum()
     if total == 0:
         raise InputError(
-            "no logged answer is one that the target policy would have asked for; log more, or choose another policy"
+            "no logged answer is one that the target policy would have asked for; log more, or choose "
+            "another policy"
         )
     value = float((weights * np.nan_to_num(log.rewards)).sum() / total)
     parts = value + (weights * (np.nan_to_num(log.rewards) - value)).sum(1) * len(weights) / total
@@ -126,10 +132,11 @@ def direct_method(log: LoggedRewards, target: np.ndarray, predicted: CrossFit) -
 
 
 def doubly_robust(log: LoggedRewards, target: np.ndarray, predicted: CrossFit) -> Estimate:
-    """V = 1/n sum_q sum_p pi(p|q) [r(q,p) + O(q,p) / e(q,p) (y(q,p) - r(q,p))]  (Dudik, Langford and Li 2011).
+    """V = 1/n sum_q sum_p pi(p|q) [r(q,p) + O(q,p) / e(q,p) (y(q,p) - r(q,p))]  (Dudik, Langford and Li
+    2011).
 
-    Unbiased under true propensities, and consistent if either propensities or reward model are; r is predicted
-    across folds, so a question's own reward never predicts it.
+    Unbiased under true propensities, and consistent if either propensities or reward model are; r is
+    predicted across folds, so a question's own reward never predicts it.
     """
     weights = importance_weights(log, target)
     r = predicted.held_out
@@ -140,10 +147,11 @@ def doubly_robust(log: LoggedRewards, target: np.ndarray, predicted: CrossFit) -
 def _estimate(
     value: float, parts: np.ndarray, log: LoggedRewards, weights: np.ndarray, scores: np.ndarray | None
 ) -> Estimate:
-    """Student interval from the sums of `parts` (n,) by cluster: V + 1/n sum of centred parts, clusters independent.
+    """Student interval from the sums of `parts` (n,) by cluster: V + 1/n sum of centred parts, clusters
+    independent.
 
-    Under propensities estimated by maximum likelihood the part of `parts` that their scores explain is no noise
-    (Robins, Rotnitzky and Zhao 1994; Hirano, Imbens and Ridder 2003).
+    Under propensities estimated by maximum likelihood the part of `parts` that their scores explain is no
+    noise (Robins, Rotnitzky and Zhao 1994; Hirano, Imbens and Ridder 2003).
     """
     noise, spent = parts - parts.mean(), 1
     if scores is not None and len(parts) > 2 * scores.shape[1]:
@@ -162,8 +170,9 @@ def _estimate(
 
 @dataclass(frozen=True)
 class CrossFit:
-    """Rewards predicted across groups of clusters: `held_out` (n, P) by models that did not see a question's cluster,
-    `by_model` (G, n, P) by each of the G models for all questions, `group` (n,) the group of each question."""
+    """Rewards predicted across groups of clusters: `held_out` (n, P) by models that did not see a question's
+    cluster, `by_model` (G, n, P) by each of the G models for all questions, `group` (n,) the group of each
+    question."""
 
     held_out: np.ndarray
     by_model: np.ndarray
@@ -180,7 +189,7 @@ def cross_fit(log: LoggedRewards, predict: Predict, seed: int = 0) -> CrossFit:
 
 
 def ridge_rewards(features: np.ndarray, rewards: np.ndarray, penalty: float = 10.0) -> Predict:
-    """A reward model in closed form: per prompt a ridge regression on standardised features (n, d), intercept free."""
+    """A reward model in closed form: per prompt a ridge regression on standardised features (n, d)."""
     x = (features - features.mean(0)) / (features.std(0) + 1e-9)
     x = np.column_stack([np.ones(len(x)), x])
     ridge = penalty * np.eye(x.shape[1])
@@ -201,7 +210,8 @@ def ridge_rewards(features: np.ndarray, rewards: np.ndarray, penalty: float = 10
 
 
 def estimate_propensities(rewards: np.ndarray, features: np.ndarray, clusters: np.ndarray) -> LoggedRewards:
-    """The log with propensities fitted to what was logged: per prompt a logistic regression on features (n, d).
+    """The log with propensities fitted to what was logged: per prompt a logistic regression on features (n,
+    d).
 
     Right only if what decided over logging is among the features; no estimator can notice if it is not.
     """
@@ -215,7 +225,7 @@ def estimate_propensities(rewards: np.ndarray, features: np.ndarray, clusters: n
             propensities[:, j] = logged[:, j]
             continue
         model = LogisticRegression(C=1e4, max_iter=300).fit(x, logged[:, j])
-        propensities[:, j] = np.clip(model.predict_proba(x)[:, 1], LEAST_PROPENSITY, 1)
+        propensities[:, j] = np.clip(model.predict_proba(x)[:, 1], MIN_PROPENSITY, 1)
     design = np.column_stack([np.ones(len(x)), x])
     scores = ((logged - propensities)[:, :, None] * design[:, None, :]).reshape(len(x), -1)
     return LoggedRewards(rewards, propensities, clusters, scores)
@@ -226,10 +236,11 @@ def evaluate_policy(
 ) -> dict[str, Estimate]:
     """All estimators on one target policy (n, P); those that need a reward model only with `predicted`.
 
-    Doubly robust is the one to start with: it stays right if either the propensities or the reward model are. It is
-    not the best (scripts/measure_off_policy.py) where the target picks what was seldom logged: weights are large then, and
-    the direct method errs less if its model is any good. Nor where rewards are hard to predict: self-normalised
-    IPS is as good then and needs no model. Where both propensities and model are wrong, it is wrong as well.
+    Doubly robust is the one to start with: it stays right if either the propensities or the reward model are.
+    It is not the best (scripts/measure_off_policy.py) where the target picks what was seldom logged: weights
+    are large then, and the direct method errs less if its model is any good. Nor where rewards are hard to
+    predict: self-normalised IPS is as good then and needs no model. Where both propensities and model are
+    wrong, it is wrong as well.
     """
     found = {"ips": inverse_propensity(log, target), "snips": self_normalised(log, target)}
     if predicted is not None:
@@ -249,8 +260,8 @@ def cell_values(labels: np.ndarray, counts: np.ndarray, scores: np.ndarray) -> n
     counts : float (n, P), answers behind each label
     scores : float (n, P), success predicted without the question's own answers
 
-    Returns: float64 (n, P); the prediction, corrected by the logged answers in inverse proportion to how often the
-    prompt was logged; NaN where it never was.
+    Returns: float64 (n, P); the prediction, corrected by the logged answers in inverse proportion to how
+    often the prompt was logged; NaN where it never was.
     Source: Dudik, Langford and Li 2011, with the propensity of a prompt the same for all questions.
     """
     logged, predicted = counts > 0, scores.astype(np.float64)

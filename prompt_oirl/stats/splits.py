@@ -1,4 +1,4 @@
-"""Who is trained on what and judged on what: the published row split and cross-fitting by cluster."""
+"""Who is trained on what and evaluated on what: the published row split and cross-fitting by cluster."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ def deal_folds(clusters: np.ndarray, n_folds: int, seed: int) -> np.ndarray:
 
 
 def cluster_splits(clusters: np.ndarray, n_folds: int, seed: int) -> list[Split]:
-    """Splits of one table of questions that is learned from and judged: see `crossfit_splits`."""
+    """Splits of one table of questions that is learned from and evaluated: see `crossfit_splits`."""
     _, dense = np.unique(clusters, return_inverse=True)
     return crossfit_splits(dense, dense, assign_folds(dense, n_folds, seed), "crossfit", seed)
 
@@ -85,10 +85,18 @@ def crossfit_splits(
     seed: int = 0,
     assignment: int = 0,
 ) -> list[Split]:
-    """One split per fold: train on the other folds' clusters, judge this fold's test rows.
+    """One split per fold: train on the other folds' clusters, evaluate this fold's test rows.
 
-    Every test row is judged exactly once; no cluster stands on both sides, which is asserted. The inner
+    Every test row is evaluated exactly once; no cluster stands on both sides, which is asserted. The inner
     validation rows are one of five inner folds, again whole clusters.
+
+    Parameters
+    ----------
+    train_clusters, test_clusters : int (n,) and (m,), cluster of each row
+    fold_of_cluster : int (C,), see `assign_folds`
+    name : beginning of the splits' names
+    seed : of the inner folds
+    assignment : number of the draw of the folds
     """
     splits = []
     for fold in range(int(fold_of_cluster.max()) + 1):

@@ -1,7 +1,7 @@
 """What voting brings, cross-fitted: success against calls, from answers that stand in the log.
 
-Order of prompts, vote weights and stopping rules are learned from the questions of the other folds; the predicted rewards
-that a stopping rule is fitted to are themselves predicted across inner folds.
+Order of prompts, vote weights and stopping rules are learned from the questions of the other folds; the
+predicted rewards that a stopping rule is fitted to are themselves predicted across inner folds.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ POLICIES = {
 
 @dataclass
 class Curve:
-    """One way of voting at budgets of 1..M calls: `right` and `calls` float64 (n, M), means over fold assignments."""
+    """One way of voting at budgets 1..M: `right` and `calls` float64 (n, M), means over assignments."""
 
     right: np.ndarray
     calls: np.ndarray
@@ -59,12 +59,14 @@ def evaluate_voting(
     table : the logged answers of n questions to M prompts
     clusters : int (n,), near-duplicates
     splits : folds of the questions, of one or more assignments; no cluster stands in two folds of one
-    predict : predicted success of some questions, learned from others; without it the ways that need one are left out
+    predict : predicted success of some questions, learned from others; without it the ways that need one are
+    left out
     seed : of the order of prompts asked at random
     """
     if not (table.logged.sum(1) > 1).any():
         raise InputError(
-            "no question has the answers of two prompts: ask some questions with several prompts and log what they answer"
+            "no question has the answers of two prompts: ask some questions with several prompts and log "
+            "what they answer"
         )
     if any(not len(split.learned) for split in splits):
         raise InputError(
@@ -96,12 +98,21 @@ def evaluate_fold(
     predict: Predict | None,
     rng: np.random.Generator,
 ) -> Iterator[tuple[str, np.ndarray, np.ndarray]]:
-    """Name, right and calls (test rows, M) of every policy on one fold."""
+    """Name, right and calls (test rows, M) of every policy on one fold.
+
+    Parameters
+    ----------
+    table : answers of all questions
+    clusters : int (n,), near-duplicates
+    train, test : rows that are learned from, rows that are evaluated
+    predict : as of `evaluate_voting`
+    rng : draws the order of prompts asked at random
+    """
     known, asked = table.rows(train), table.rows(test)
     equal = np.ones(asked.answers.shape)
     drawn = [votes.order_by(asked, rng.random(equal.shape)) for _ in range(RANDOM_DRAWS)]
-    right = [votes.count_votes(asked, order, equal).right for order in drawn]
-    yield "random", np.mean(right, 0), calls_made(asked, drawn[0])
+    by_draw = [votes.count_votes(asked, order, equal).right for order in drawn]
+    yield "random", np.mean(by_draw, 0), calls_made(asked, drawn[0])
 
     success = np.nan_to_num(column_means(known.right), nan=0.0)  # never logged in training: asked last
     constant = np.broadcast_to(success, equal.shape)
@@ -115,22 +126,17 @@ def evaluate_fold(
     if predict is not None:
         rewards["predicted"] = (across_inner_folds(predict, train, clusters), predict(train, test))
     for name, (learned, wanted) in rewards.items():
-        known_order, known_weights = (
-            votes.order_by(known, learned),
-            votes.log_odds_weights(learned, agreement),
-        )
+        known_order = votes.order_by(known, learned)
+        known_weights = votes.log_odds_weights(learned, agreement)
         order, weights = votes.order_by(asked, wanted), votes.log_odds_weights(wanted, agreement)
         count, paid = votes.count_votes(asked, order, weights), calls_made(asked, order)
         yield name, count.right, paid
         finished = votes.count_votes(known, known_order, known_weights)
         rules = votes.fit_stopping(finished, known_order, known_weights, range(1, table.answers.shape[1] + 1))
-        stops = [r.calls(count, votes.weight_left(order, weights, r.most_calls)) for r in rules]
+        stops = [r.calls(count, votes.weight_left(order, weights, r.max_calls)) for r in rules]
         made = np.array(stops).T
-        yield (
-            f"adaptive_{name}",
-            np.take_along_axis(count.right, made - 1, 1),
-            np.take_along_axis(paid, made - 1, 1),
-        )
+        right, paid = (np.take_along_axis(values, made - 1, 1) for values in (count.right, paid))
+        yield f"adaptive_{name}", right, paid
 
 
 def across_inner_folds(predict: Predict, rows: np.ndarray, clusters: np.ndarray) -> np.ndarray:
@@ -155,7 +161,16 @@ def reward_predictor(
     clusters: np.ndarray,
     seed: int = 0,
 ) -> Predict:
-    """`Predict` by a reward model: features (texts, d) and (P, e); text (n,), labels (n, P) and cluster (n,) of each row."""
+    """`Predict` by a reward model.
+
+    Parameters
+    ----------
+    model : its name
+    questions : float32 (texts, d), features of which the first `embedding_size` columns are the embedding
+    prompts : float32 (P, e)
+    question_index, clusters : int (n,), text and near-duplicate cluster of each row
+    right : float (n, P), verdicts, NaN where not logged
+    """
 
     def predict(train: np.ndarray, wanted: np.ndarray) -> np.ndarray:
         ids, labels, weights = merge_repeats(question_index[train], right[train])
@@ -169,17 +184,16 @@ def reward_predictor(
     return predict
 
 
-COLUMNS = ["policy", "budget", "calls", "success", "low", "high", "gain", "gain_low", "gain_high"]
-
-
 def curve_rows(curves: dict[str, Curve], clusters: np.ndarray, seed: int = 0) -> Iterator[dict[str, Any]]:
-    """Success and mean calls of each policy and budget, with 95 % intervals over clusters, and the gain over the best
-    single prompt (chosen on the other folds), paired."""
+    """Success, mean calls, and the gain over the best single prompt (chosen on the other folds), paired.
+
+    One row per policy and budget, with 95 % intervals over clusters (n,); `seed` is the bootstrap's.
+    """
     bootstrap = ClusterBootstrap(clusters, seed)
     single = curves["best"].right[:, :1]
     for name, curve in curves.items():
-        success, gain = bootstrap.mean(curve.right), bootstrap.mean(curve.right - single)
-        for m in range(curve.right.shape[1]):
-            yield {"policy": name, "budget": m + 1, "calls": float(curve.calls[:, m].mean())} | dict(
-                zip(COLUMNS[3:], map(float, (*success[m], *gain[m])))
-            )
+        success, gain = bootstrap.mean(curve.right).tolist(), bootstrap.mean(curve.right - single).tolist()
+        for m, calls in enumerate(curve.calls.mean(0).tolist()):
+            row = {"policy": name, "budget": m + 1, "calls": calls}
+            row |= dict(zip(("success", "low", "high"), success[m]))
+            yield row | dict(zip(("gain", "gain_low", "gain_high"), gain[m]))

@@ -1,6 +1,6 @@
 """Several answers instead of one: which prompts to ask, how their answers are counted, when to stop asking.
 
-Everything is judged offline, from answers that stand in the log. A call asks one prompt; the votes are the
+Everything is evaluated offline, from answers that stand in the log. A call asks one prompt; the votes are the
 parsed answers, and equal answers are one candidate. Shapes: n questions, P prompts, M calls at most.
 """
 
@@ -44,22 +44,26 @@ class VoteTable:
 
     @property
     def logged(self) -> np.ndarray:
+        """Which cells hold an answer, bool (n, P)."""
         return np.not_equal(self.answers, NOT_LOGGED)
 
     def rows(self, rows: np.ndarray) -> VoteTable:
+        """Some of the questions."""
         return VoteTable(self.answers[rows], self.right[rows])
 
     def columns(self, columns: np.ndarray | Sequence[int]) -> VoteTable:
+        """Some of the prompts."""
         return VoteTable(self.answers[:, columns], self.right[:, columns])
 
 
 def vote_table(
     cells: Iterable[tuple[int, int, int, str | None, float]], shape: tuple[int, int], parser: str = "strict"
 ) -> VoteTable:
-    """Votes of n questions x P prompts (`shape`) from cells (question, prompt, sample, answer text, verdict 0..1).
+    """Votes of n questions x P prompts (`shape`) from cells (question, prompt, sample, answer text, verdict
+    0..1).
 
-    The lowest sample of a cell votes; a cell without text has no vote. `parser` reads the answer: "strict" and
-    "original" its number as the grader of that name does, "text" the whole text but for case and spaces.
+    The lowest sample of a cell votes; a cell without text has no vote. `parser` reads the answer: "strict"
+    and "original" its number as the grader of that name does, "text" the whole text but for case and spaces.
     """
     if parser not in PARSERS:
         raise InputError(f"no parser {parser!r}; choose one of {', '.join(PARSERS)}")
@@ -85,7 +89,11 @@ def vote_cells(
 ) -> Iterator[tuple[int, int, int, str | None, float]]:
     """Cells of `vote_table` from a log; rows of other questions and prompts are skipped.
 
-    The verdict is the log's own, or that of `grader`: what is counted and what is judged should be the same number.
+    Parameters
+    ----------
+    rows : a log
+    question_ids, prompt_ids : rows and columns of the table
+    grader : gives the verdict, so that counted and graded numbers are the same; default: the log's own
     """
     row_of = {question: i for i, question in enumerate(question_ids)}
     column_of = {prompt: j for j, prompt in enumerate(prompt_ids)}
@@ -97,7 +105,7 @@ def vote_cells(
 
 
 def in_column_order(answers: np.ndarray) -> np.ndarray:
-    """Renumber each row's answers by the first column that gave them, so that equal votes are equal arrays."""
+    """Renumber each row's answers by the first column that gave them: equal votes, equal arrays."""
     first = (answers[:, :, None] == answers[:, None, :]).argmax(2)
     return np.where(answers >= 0, first, answers)
 
@@ -150,7 +158,8 @@ def order_by(table: VoteTable, scores: np.ndarray) -> np.ndarray:
 
 
 def agreement_of_wrong_answers(table: VoteTable) -> float:
-    """How often two wrong answers to one question are the same answer, over all pairs of prompts, add-one smoothed.
+    """How often two wrong answers to one question are the same answer, over all pairs of prompts, add-one
+    smoothed.
 
     Its inverse is the number of wrong answers that there are to choose from, as far as voting is concerned.
     """
@@ -176,21 +185,22 @@ def log_odds_weights(success: np.ndarray, agreement: float) -> np.ndarray:
 
 @dataclass(frozen=True)
 class Stopping:
-    """When to stop asking: at `most_calls`, or as soon as the leader stays in front with probability `threshold`.
+    """When to stop asking: at `max_calls`, or as soon as the leader stays in front with probability
+    `threshold`.
 
     That probability is a logistic regression on the state of the vote, fitted to votes that were counted to
     the end (`coefficients` float64 (6,), the last one the intercept).
     """
 
-    most_calls: int
+    max_calls: int
     threshold: float
     coefficients: np.ndarray
 
     def stays(self, count: Count, left: np.ndarray) -> np.ndarray:
-        """Probability (n, most_calls) that the leader after each call leads after `most_calls`; `left` (n, M) is the
-        weight of the calls that remain of these."""
-        z = _state(count, left, self.most_calls) @ self.coefficients[:-1] + self.coefficients[-1]
-        safe = (count.lead - count.second)[:, : self.most_calls] > left[:, : self.most_calls]
+        """Probability (n, max_calls) that the leader after each call leads after `max_calls`; `left` (n, M)
+        is the weight of the calls that remain of these."""
+        z = _state(count, left, self.max_calls) @ self.coefficients[:-1] + self.coefficients[-1]
+        safe = (count.lead - count.second)[:, : self.max_calls] > left[:, : self.max_calls]
         return np.where(safe, 1.0, 1 / (1 + np.exp(-z)))
 
     def calls(self, count: Count, left: np.ndarray) -> np.ndarray:
@@ -224,8 +234,15 @@ def fit_stopping(
 ) -> list[Stopping]:
     """For each budget of mean calls the rule that did best on these (training) questions within it.
 
-    For every limit on calls: the probability that the leader stays is fitted, and the highest threshold is taken that
-    keeps the budget; the limit with the best success wins, the lower one among equals.
+    For every limit on calls the probability that the leader stays is fitted, and the highest threshold is
+    taken that keeps the budget; the limit with the best success wins, the lower one among equals.
+
+    Parameters
+    ----------
+    count : votes counted to the end
+    order : int (n, M), in which prompts are asked
+    weights : float (n, P), of the votes
+    budgets : mean calls per question
     """
     n, most = count.leader.shape
     found: list[list[tuple[float, Stopping]]] = [[] for _ in budgets]
@@ -245,7 +262,7 @@ def fit_stopping(
                 best = affordable[-1]
                 success = float(count.right[np.arange(n), calls[best] - 1].mean())
                 rules.append((success, Stopping(limit, float(thresholds[best]), coefficients)))
-    return [max(rules, key=lambda rule: (round(rule[0], 9), -rule[1].most_calls))[1] for rules in found]
+    return [max(rules, key=lambda rule: (round(rule[0], 9), -rule[1].max_calls))[1] for rules in found]
 
 
 def _fit_logistic(x: np.ndarray, y: np.ndarray) -> np.ndarray:

@@ -35,6 +35,8 @@ def generation(repeats: int) -> Iterator[dict[str, Any]]:
 def _generation_line(llm: Any, work: str, repeats: int, n: tuple[int, int]) -> dict[str, Any]:
     import torch
 
+    from prompt_oirl.llms import Decoding
+
     rng = np.random.default_rng(0)
     words = rng.integers(1, llm.model.config.vocab_size, (n[1], 64))
     asked = [[{"role": "user", "content": " ".join(f"w{w}" for w in row)}] for row in words]
@@ -50,7 +52,7 @@ def _generation_line(llm: Any, work: str, repeats: int, n: tuple[int, int]) -> d
                 )
 
     def batched() -> None:
-        answers = llm.generate(asked, max_new_tokens=96, temperature=0.6, top_p=0.9, seeds=range(n[1]))
+        answers = llm.generate(asked, decoding=Decoding(max_new_tokens=96), seeds=range(n[1]))
         assert all(answer.tokens_out == 96 for answer in answers)
 
     one_at_a_time()  # to warm up

@@ -13,6 +13,7 @@ import numpy as np
 
 from benchmarks.measuring import comparison, cpu_seconds
 from prompt_oirl.data import interactions, near_duplicates
+from prompt_oirl.data.label_table import LabelTableBuilder
 from prompt_oirl.data.released import LLM
 from prompt_oirl.io.files import Paths
 from prompt_oirl.pipeline import offline_dataset
@@ -29,7 +30,7 @@ def logs(repeats: int) -> Iterator[dict[str, Any]]:
         parquet = Path(folder) / f"llm={LLM}" / "dataset=mawps"
 
         def read(log: Path) -> None:
-            table = interactions.TableInTheMaking()
+            table = LabelTableBuilder()
             for row in islice(interactions.stream(log, remedy=remedy), ROWS):
                 if row.split == "train":
                     table.add(row)

@@ -17,6 +17,7 @@ from prompt_oirl.io.files import Paths
 from prompt_oirl.pipeline import fits, offline_dataset
 from prompt_oirl.pipeline.fit_data import fit_data
 from prompt_oirl.pipeline.offline_dataset import OfflineDataset
+from prompt_oirl.pipeline.plan import FitSpec
 from prompt_oirl.reward_models import RewardModel
 
 SAMPLE = 300  # rows, or distinct texts, that each side embeds per repeat
@@ -81,7 +82,7 @@ def selection(repeats: int) -> Iterator[dict[str, Any]]:
     data = offline_dataset.load(LLM, "gsm8k", Paths())
     shared = fit_data(data, [data.names.paper_split()])["paper"]
     for name in ("xgboost", "interaction"):
-        fit = fits.Fit(LLM, "gsm8k", "paper", "paper", tuple(range(6)), name, "fast")
+        fit = FitSpec(LLM, "gsm8k", "paper", "paper", tuple(range(6)), name, "fast")
         train, validation, _ = fits.training_sets(fit, shared)
         model = fits.reward_models.make(name)
         model.tune(train, validation)

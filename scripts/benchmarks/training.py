@@ -20,6 +20,7 @@ from prompt_oirl.data.released import LLM
 from prompt_oirl.io.files import REPO_ROOT, InputError, Paths
 from prompt_oirl.pipeline import fits, offline_dataset
 from prompt_oirl.pipeline.fit_data import FitData, fit_data
+from prompt_oirl.pipeline.plan import FitSpec
 from prompt_oirl.stats import metrics
 
 STEP4 = "llama_step4_offline_evaluation.py"
@@ -37,7 +38,7 @@ def step4_one(repeats: int) -> Iterator[dict[str, Any]]:
     split = data.names.paper_split()
     shared = fit_data(data, [split])["paper"]
     everything = tuple(range(len(data.names.train_prompts)))
-    fit = fits.Fit(LLM, "gsm8k", "paper", "paper", everything, "xgboost", "fast")
+    fit = FitSpec(LLM, "gsm8k", "paper", "paper", everything, "xgboost", "fast")
     vectors, prompts, size = data.features("paper")
     questions = np.asarray(vectors)
     index, k = data.names.train_index[split.train], len(everything)
@@ -91,7 +92,7 @@ def step4_profile(repeats: int) -> Iterator[dict[str, Any]]:
     data = offline_dataset.load(LLM, "gsm8k", Paths())
     shared = fit_data(data, [data.names.paper_split()])["paper"]
     for subset in ((0, 1, 2, 3, 4, 5), (0, 1, 2), (0,)):
-        fit = fits.Fit(LLM, "gsm8k", "paper", "paper", subset, "xgboost", "fast")
+        fit = FitSpec(LLM, "gsm8k", "paper", "paper", subset, "xgboost", "fast")
         found: dict[str, list[tuple[float, float]]] = {}
         for _ in range(repeats):
             quantised_pairs.cache_clear()
@@ -107,7 +108,7 @@ def step4_profile(repeats: int) -> Iterator[dict[str, Any]]:
             yield comparison(work, "CPU seconds", 1, (before, after), ratio=before / max(after, 1e-4))
 
 
-def profiled(fit: fits.Fit, shared: FitData) -> dict[str, float]:
+def profiled(fit: FitSpec, shared: FitData) -> dict[str, float]:
     """CPU seconds of the parts of one fit."""
     import cProfile
     import pstats

@@ -10,14 +10,13 @@ import pytest
 import torch
 
 from prompt_oirl.alol.baselines import ppo
-from prompt_oirl.alol.baselines.pairs import make_pairs
 from prompt_oirl.alol.baselines.pro import pro_loss, train_pro
+from prompt_oirl.alol.baselines.runs import BaselineRun, BestWeights, make_pairs
 from prompt_oirl.alol.baselines.trl import train_trl
 from prompt_oirl.alol.models.checkpoints import load_model, save_model
 from prompt_oirl.alol.models.log_probabilities import collate, token_log_probs
 from prompt_oirl.alol.rows import FINAL, Limits, Row, encode_rows
 from prompt_oirl.alol.tasks import toy
-from prompt_oirl.alol.training.best_weights import BestWeights
 from prompt_oirl.alol.training.loop import TrainingRecipe
 from prompt_oirl.io.files import InputError
 
@@ -125,12 +124,13 @@ def trained(algorithm: str, folder=None, seed: int = 0, steps: int = 12):
     def rewards(places, texts):
         return np.array([c[FINAL] for c in toy.rewards([ROWS[i] for i in places], texts)], dtype=np.float32)
 
+    run = BaselineRun(model, tokenizer, ROWS, tokens, pairs, rewards, LIMITS, recipe, selection)
     if algorithm == "pro":
-        curve = train_pro(model, tokens, pairs, recipe, 0, selection)
+        curve = train_pro(run)
     elif algorithm == "ppo":
-        curve = ppo.train_ppo(model, tokenizer, tokens, rewards, 5, recipe, ppo.PPORecipe(), selection)
+        curve = ppo.train_ppo(run, ppo.PPORecipe())
     else:
-        curve = train_trl(algorithm, model, tokenizer, ROWS, pairs, rewards, LIMITS, recipe, 0.1, selection)
+        curve = train_trl(run, algorithm, 0.1)
     return before, margin(model, tokens, pairs), curve, model
 
 

@@ -417,14 +417,17 @@ def test_input_dir_may_hold_the_files_themselves(tmp_path):
     folder = tmp_path / "reddit_comment_scores"
     for given in (tmp_path, folder):
         found = raw_files.find(
-            Request("reddit_pos", tmp_path, tmp_path, {}, 0, given), list(reddit.FILES.values())
+            Request(task="reddit_pos", root=tmp_path, folder=tmp_path, sizes={}, seed=0, input_dir=given),
+            list(reddit.FILES.values()),
         )
         assert found == [folder / "comments_positive.csv", folder / "comments_negative.csv"]
     with pytest.raises(
         InputError, match=f"missing {tmp_path}/other/reddit_comment_scores/comments_positive.csv.*Kaggle"
     ):
+        given = tmp_path / "other"
         raw_files.find(
-            Request("reddit_pos", tmp_path, tmp_path, {}, 0, tmp_path / "other"), list(reddit.FILES.values())
+            Request(task="reddit_pos", root=tmp_path, folder=tmp_path, sizes={}, seed=0, input_dir=given),
+            list(reddit.FILES.values()),
         )
 
 

@@ -14,11 +14,12 @@ from pathlib import Path
 import pytest
 import torch
 
-from prompt_oirl.arith import answers, benchmark, mix, network, phrasings, problems, tokenizer, training
+from prompt_oirl.arith import answers, benchmark, mix, network, phrasings, problems, training
 from prompt_oirl.data.prompts import load_prompts
 from prompt_oirl.data.questions import load_own_questions
 from prompt_oirl.grading import numbers
 from prompt_oirl.io.files import REPO_ROOT, InputError, sha256
+from prompt_oirl.llms import Decoding
 from prompt_oirl.llms.chat import conversation
 
 ARITH, NANO = REPO_ROOT / "data" / "arith", REPO_ROOT / "data" / "nano_llama"
@@ -39,7 +40,7 @@ def rows() -> dict[str, list[benchmark.Row]]:
 
 @pytest.fixture(scope="module")
 def tokens() -> object:
-    return tokenizer.train_tokenizer(TINY.shape.vocabulary, TINY.vocabulary_texts, TINY.seed)
+    return training.train_tokenizer(TINY.shape.vocabulary, TINY.vocabulary_texts, TINY.seed)
 
 
 @pytest.fixture
@@ -178,7 +179,7 @@ def test_the_tokenizer_reads_what_training_wrote(tmp_path: Path, tokens: object)
         assert loaded(text, add_special_tokens=False)["input_ids"] == tokens.encode(text).ids  # type: ignore[attr-defined]
         assert loaded.decode(loaded(text, add_special_tokens=False)["input_ids"]) == text
     assert all(len(re.sub(r"\D", "", entry)) <= 1 for entry in loaded.get_vocab())
-    assert loaded.eos_token_id == tokenizer.END_ID
+    assert loaded.eos_token_id == training.END_ID
 
 
 def test_same_seed_same_bytes_also_after_a_kill(
@@ -225,9 +226,7 @@ def test_the_model_loads_stops_and_obeys(threads: Callable[[int], None]) -> None
         short = [row for row in benchmark.read_rows("validation") if row["steps"] == steps][:20]
         found = llm.generate(
             [conversation(row["question"], prompt) for row in short],
-            max_new_tokens=96,
-            temperature=0.6,
-            top_p=0.9,
+            decoding=Decoding(0.6, 0.9, 96),
             seeds=range(20),
         )
         assert sum(answer.finish_reason == "stop" for answer in found) >= 15, prompt.id

@@ -17,7 +17,8 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from prompt_oirl.data import interactions, released
-from prompt_oirl.data.interactions import Interaction, label_table
+from prompt_oirl.data.interactions import Interaction
+from prompt_oirl.data.label_table import LabelTable, LabelTableBuilder
 from prompt_oirl.data.prompts import Prompt, load_prompts
 from prompt_oirl.data.questions import RELEASED, TOTAL_ROWS, Question, load_questions
 from prompt_oirl.data.released import read_answers, read_critic_scores, read_labels, read_released, replay
@@ -25,6 +26,17 @@ from prompt_oirl.io.files import InputError, Paths
 
 COLUMNS = ["Question", "Numbers", "Equation", "Answer"]
 EXAMPLES = settings(max_examples=40, deadline=None)
+
+
+def label_table(
+    rows: Sequence[Interaction], split: str, prompt_ids: Sequence[str], where: str = "log"
+) -> LabelTable:
+    """The rows of one split and these prompts, gathered."""
+    table = LabelTableBuilder(where)
+    for row in rows:
+        if row.split == split and row.prompt_id in prompt_ids:
+            table.add(row)
+    return table.table(prompt_ids)
 
 
 def refused(call: Callable[[], Any], *fragments: str) -> str:

@@ -18,7 +18,7 @@ from scipy.stats import chisquare, kstest
 from prompt_oirl.alol.tasks import toy
 from prompt_oirl.data.prompts import Prompt
 from prompt_oirl.io.files import InputError
-from prompt_oirl.llms import Generation, item_seed
+from prompt_oirl.llms import Decoding, Generation, item_seed
 from prompt_oirl.llms.budget import Budget
 from prompt_oirl.llms.chat import conversation, render
 from prompt_oirl.llms.meta_checkpoint import load_meta_checkpoint
@@ -115,7 +115,7 @@ def test_texts_do_not_depend_on_the_batch(
     texts = []
     for batch in (1, 7, 24):
         llm = TransformersLLM(str(folder), max_batch_size=batch)
-        answers = llm.generate(asked, max_new_tokens=16, temperature=temperature, top_p=0.9, seeds=range(24))
+        answers = llm.generate(asked, decoding=Decoding(temperature, 0.9, 16), seeds=range(24))
         texts.append([a.text for a in answers])
         assert all(a.tokens_out == 16 or a.finish_reason == "stop" for a in answers)
     assert texts[0] == texts[1] == texts[2]
@@ -201,14 +201,14 @@ def test_every_fault_of_a_server_ends_in_an_answer_or_is_owed(server, monkeypatc
     monkeypatch.setenv("OPENAI_API_KEY", "sk-secret-of-the-test")
     llm = OpenAILLM("m", f"http://127.0.0.1:{server.server_port}/v1", batch_size=4, timeout=1.0)
     asked = [[{"role": "user", "content": f"{fault}|{i}"}] for fault in ["", *FAULTS] for i in range(3)]
-    answers = llm.generate(asked, max_new_tokens=10, temperature=0.6, top_p=0.9, seeds=range(len(asked)))
+    answers = llm.generate(asked, decoding=Decoding(0.6, 0.9, 10), seeds=range(len(asked)))
     owed = [c for c, a in zip(asked, answers) if a.finish_reason == "error"]
     assert all(
         a.text == "The answer is 7." and a.tokens_in == 11 for a in answers if a.finish_reason != "error"
     )
     # A broken answer inside a good HTTP reply was paid for already: it is owed, not silently retried.
     assert {c[0]["content"].split("|")[0] for c in owed} <= {"empty choices", "null content", "invalid json"}
-    again = llm.generate(owed, max_new_tokens=10, temperature=0.6, top_p=0.9, seeds=range(len(owed)))
+    again = llm.generate(owed, decoding=Decoding(0.6, 0.9, 10), seeds=range(len(owed)))
     assert all(a.finish_reason == "stop" for a in again)
     assert set(server.answered.values()) == {1}, "no answered conversation was asked again"
 
@@ -223,9 +223,7 @@ def test_a_refused_key_is_one_line_without_the_key(monkeypatch) -> None:
     monkeypatch.setenv("OPENAI_API_KEY", "sk-secret-of-the-test")
     llm = OpenAILLM("m", f"http://127.0.0.1:{refusing.server_port}/v1")
     with pytest.raises(InputError) as caught:
-        llm.generate(
-            [[{"role": "user", "content": "x"}]], max_new_tokens=5, temperature=0, top_p=1, seeds=[0]
-        )
+        llm.generate([[{"role": "user", "content": "x"}]], decoding=Decoding(0, 1, 5), seeds=[0])
     refusing.shutdown()
     assert "sk-secret" not in str(caught.value) and "\n" not in str(caught.value)
 

@@ -18,7 +18,6 @@ from pathlib import Path
 import pytest
 from conftest import write_meta_folder
 from in_process import run_in_process
-from tqdm import tqdm
 
 from prompt_oirl.data import interactions, log_store
 from prompt_oirl.data.log_store import LogFiles
@@ -27,7 +26,7 @@ from prompt_oirl.data.questions import Question, load_own_questions
 from prompt_oirl.io.files import REPO_ROOT, InputError
 from prompt_oirl.llms import Generation, generation
 from prompt_oirl.llms.budget import Budget
-from prompt_oirl.llms.generation import Decoding, all_items
+from prompt_oirl.llms.generation import Decoding, LogSettings, all_items
 from prompt_oirl.llms.options import BudgetOptions
 from prompt_oirl.llms.scripted import ScriptedLLM
 
@@ -37,24 +36,15 @@ QUESTIONS = [
 ]
 
 
+SETTINGS = LogSettings("s", "toy", Decoding(max_new_tokens=20), "strict", "\n")
+
+
 def ask(files: LogFiles, llm: ScriptedLLM, samples: int = 2, **limits: int) -> Counter[str]:
     """One run of one rank over everything still owed."""
     order = all_items(QUESTIONS, PROMPTS, samples)
     done = {(r.question_id, r.prompt_id, r.sample) for r in files.rows()}
     owed = [item for item in order if item.key not in done]
-    with tqdm(disable=True) as bar:
-        failed = generation.answer_items(
-            owed,
-            llm,
-            "s",
-            "toy",
-            Decoding(max_new_tokens=20),
-            "strict",
-            "\n",
-            Budget(**limits),
-            files.part(0),
-            bar,
-        )
+    failed = generation.answer_items(owed, llm, SETTINGS, Budget(**limits), files.part(0), disable=True)
     log_store.merge(files, [item.key for item in order])
     return failed
 
@@ -118,9 +108,7 @@ def test_other_decodings_are_refused(tmp_path: Path) -> None:
     files = LogFiles(tmp_path, "toy")
     ask(files, ScriptedLLM(right_answers, batch_size=4))
     with pytest.raises(InputError, match="--llm"):
-        generation.check_log(
-            list(files.rows()), Decoding(temperature=0.0, max_new_tokens=20), "strict", [], files.merged
-        )
+        generation.check_log(files.rows(), replace(SETTINGS, decoding=Decoding(0.0)), [], files.merged)
 
 
 def command(root: Path, model: Path, questions: Path, processes: int, *flags: str) -> list[str]:
@@ -310,17 +298,17 @@ def test_a_log_is_not_mixed(tmp_path: Path) -> None:
     """Another grader, or other texts under known ids, are refused before anything is asked."""
     files = LogFiles(tmp_path, "toy")
     ask(files, ScriptedLLM(right_answers, batch_size=4))
-    rows, decoding = list(files.rows()), Decoding(max_new_tokens=20)
+    rows = list(files.rows())
     items = all_items(QUESTIONS, PROMPTS, 1)
-    generation.check_log(rows, decoding, "strict", items, files.merged)
+    generation.check_log(rows, SETTINGS, items, files.merged)
     with pytest.raises(InputError, match="graded by strict"):
-        generation.check_log(rows, decoding, "original", items, files.merged)
+        generation.check_log(rows, replace(SETTINGS, grader="original"), items, files.merged)
     for changed in (replace(QUESTIONS[0], text="Other?"), replace(QUESTIONS[0], gold="9")):
         with pytest.raises(InputError, match="question q0 has another"):
-            generation.check_log(rows, decoding, "strict", all_items([changed], PROMPTS, 1), files.merged)
+            generation.check_log(rows, SETTINGS, all_items([changed], PROMPTS, 1), files.merged)
     other = all_items(QUESTIONS, [replace(PROMPTS[0], text="Guess:")], 1)
     with pytest.raises(InputError, match="prompt nan has another"):
-        generation.check_log(rows, decoding, "strict", other, files.merged)
+        generation.check_log(rows, SETTINGS, other, files.merged)
     files.check_model({"model": "a", "max_seq_len": 512})
     files.check_model({"model": "a", "max_seq_len": 512})
     with pytest.raises(InputError, match="--llm"):
@@ -366,7 +354,7 @@ def test_a_run_that_only_fails_gives_up_and_says_why(tmp_path: Path) -> None:
 
     llm = Failing(right_answers, batch_size=4)
     failures = ask(LogFiles(tmp_path, "toy"), llm, samples=20)
-    assert failures == {"HTTP 500": generation.HOPELESS} and len(llm.asked) == generation.HOPELESS
+    assert failures == {"HTTP 500": generation.MAX_FAILURES} and len(llm.asked) == generation.MAX_FAILURES
     with pytest.raises(InputError, match=r"24 answers .* owed: HTTP 500 \(24\)"):
         generation.check_complete(failures)
     limited = Failing(right_answers, batch_size=4)

@@ -57,7 +57,7 @@ class Bench:
         budgets = settings.pop("scorer_calls", None), settings.pop("optimizer_calls", None)
         self.log = SharedLog(LogFiles(self.folder / "LMtoy", task.name), run)
         self.spending = Spending(self.folder / run / "spent.jsonl")
-        scorer = LLMScorer.from_log(
+        scorer = LLMScorer(
             lambda: self.scorer,
             "toy",
             task,
@@ -66,8 +66,7 @@ class Bench:
             self.log,
             Budget(max_calls=budgets[0]),
             self.spending,
-            known or [],
-        )
+        ).read_logs(known or [])
         proposer = Proposer(
             lambda: self.optimizer,
             "scripted",
@@ -94,8 +93,8 @@ class Bench:
         prepared = self.prepare(run, **settings)
         with self.log.held():
             done = optimise(prepared)
-        report.write_tables(done, self.folder / run, "scripted", "toy")
-        report.write_report(done, self.folder / run, "scripted", "toy", self.spending)
+        report.write_tables(done, self.folder / run, "toy")
+        report.write_report(done, self.folder / run, "toy", self.spending)
         return done
 
     def rows(self) -> list[Interaction]:
@@ -376,7 +375,7 @@ def test_a_predicting_scorer_fits_in_and_leaves_the_log_alone(tmp_path: Path) ->
     run.scorer = Predicting()
     with bench.log.held():
         optimise(run)
-    report.write_tables(run, tmp_path / "run", "scripted", "predicted")
+    report.write_tables(run, tmp_path / "run", "predicted")
     table = read_csv(tmp_path / "run" / "trajectory.csv", remedy="")
     assert {row["kind"] for row in table} == {"predicted"}
     assert len(table) < sum(c.verdict in ("accepted", "initial") for c in run.candidates)

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from in_process import run_in_process
 
 from prompt_oirl.io.files import REPO_ROOT, InputError
-from prompt_oirl.llms import LLM
+from prompt_oirl.llms import LLM, Decoding
 from prompt_oirl.llms.budget import Budget
 from prompt_oirl.llms.scripted import ScriptedLLM
 from prompt_oirl.opro import tours
@@ -137,9 +137,7 @@ def test_resume_replays_and_budget_stops(tmp_path: Path) -> None:
     def run(path: Path, calls: int | None) -> tuple[ScriptedLLM, list]:
         search = PatternSearch()
         llm = ScriptedLLM(
-            lambda c, seed: (
-                search.generate([c], max_new_tokens=None, temperature=1, top_p=1, seeds=[seed])[0].text
-            )
+            lambda c, seed: search.generate([c], decoding=Decoding(1, 1, None), seeds=[seed])[0].text
         )
         problem = Regression((25, 23))
         found = minimise(

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from prompt_oirl.data.prompts import load_instructions
 from prompt_oirl.data.questions import Question
 from prompt_oirl.io.files import InputError, on_one_line
+from prompt_oirl.llms import Decoding
 from prompt_oirl.opro import candidates, report
 from prompt_oirl.opro.candidates import CandidateFilter, normalise, parse
 from prompt_oirl.opro.meta_prompt import (
@@ -238,7 +239,7 @@ def test_phrase_search_reads_the_meta_prompt_and_answers_in_its_format(layout: s
 
     def propose(temperature: float, seeds: range) -> list[str]:
         turns = [[{"role": "user", "content": text}] for _ in seeds]
-        answers = search.generate(turns, max_new_tokens=None, temperature=temperature, top_p=1, seeds=seeds)
+        answers = search.generate(turns, decoding=Decoding(temperature, 1, None), seeds=seeds)
         return [normalise(parse(a.text, layout) or "") for a in answers]  # type: ignore[arg-type]
 
     accept = CandidateFilter("after", no_digits=True)

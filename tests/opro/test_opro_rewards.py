@@ -19,6 +19,7 @@ from test_opro_loop import Bench, gain
 from prompt_oirl.data.interactions import Interaction
 from prompt_oirl.data.prompts import Prompt, prompt_id
 from prompt_oirl.io.files import InputError, read_csv
+from prompt_oirl.llms import Decoding
 from prompt_oirl.opro import ablation_tables, ablations, report
 from prompt_oirl.opro.ablation_tables import ArmResult, mean_over_runs_and_groups
 from prompt_oirl.opro.loop import LoopSettings, optimise
@@ -172,7 +173,7 @@ def test_reward_model_scorer_predicts_the_lower_bound_and_asks_nobody(tmp_path: 
     run = bench.prepare(steps=6, samples=8, initial=("Banana.",))
     run.scorer = run.final_scorer = scorer
     optimise(run)
-    report.write_tables(run, tmp_path / "run", "phrase-search", "reward model")
+    report.write_tables(run, tmp_path / "run", "reward model")
     assert not bench.scorer.asked and not bench.rows(), "a predicting run asked the model"  # type: ignore[attr-defined]
     assert run.winner and run.winner.prompt and quality(run.winner.prompt.text) > 0
     what = [row["what"] for row in read_csv(tmp_path / "run" / "result.csv", remedy="")]
@@ -195,8 +196,8 @@ def hybrid_run(folder: Path, **loop: Any) -> tuple[Bench, Any]:
     run.scorer = HybridScorer(run.final_scorer, rewards(top=2, explore=1, threshold=0.0), [], run.seed)
     with bench.log.held():
         optimise(run)
-    report.write_tables(run, folder / "run", "phrase-search", "toy")
-    report.write_report(run, folder / "run", "phrase-search", "toy", bench.spending)
+    report.write_tables(run, folder / "run", "toy")
+    report.write_report(run, folder / "run", "toy", bench.spending)
     return bench, run
 
 
@@ -252,9 +253,7 @@ def test_small_space_is_closed_under_the_search() -> None:
     for step in range(30):
         text = f"text:\n{shown}\nscore:\n50\n\ntext:\nAnswer at once.\nscore:\n40\n"
         turns = [[{"role": "user", "content": text}]] * 8
-        answers = search.generate(
-            turns, max_new_tokens=None, temperature=1.0, top_p=1.0, seeds=range(step, step + 8)
-        )
+        answers = search.generate(turns, decoding=Decoding(1.0, 1.0, None), seeds=range(step, step + 8))
         found = [a.text.removeprefix("<INS>").removesuffix("</INS>") for a in answers]
         assert set(found) <= space
         shown = found[0]

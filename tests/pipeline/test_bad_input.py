@@ -354,11 +354,11 @@ def alter_rows(**changed: Any) -> Change:
         ("clusters.csv", replace(b"\n0,0,", b"\n0,x,")),
         ("folds.csv", cut),
         ("folds.csv", b""),
-        ("train_CoT.npy", cut),
-        ("train_CoT.npy", b""),
-        ("train_CoT.npy", lambda path: np.save(path, np.load(path)[:-1])),
-        ("train_CoT.npy", lambda path: np.save(path, ~np.load(path))),
-        ("train_CoT.npy", lambda path: np.save(path, np.full(40, 7.0))),
+        ("train_labels.npy", cut),
+        ("train_labels.npy", b""),
+        ("train_labels.npy", lambda path: np.save(path, np.load(path)[:-1])),
+        ("train_labels.npy", lambda path: np.save(path, 1 - np.load(path))),
+        ("train_labels.npy", lambda path: np.save(path, np.load(path) + 7)),
     ],
 )
 def test_step_3_checks_what_step_2_wrote(name: str, how: Change | bytes, finished: Path):
@@ -387,14 +387,25 @@ def spoil(row: int) -> Change:
         (f"{VECTORS}/surface.npy", spoil(3)),
         (f"{VECTORS}/embedder.json", b"{}"),
         (f"{VECTORS}/embedder.json", cut),
-        (f"{LABELS}/toy_train_labels.npy", cut),
-        (f"{LABELS}/toy_train_labels.npy", lambda path: np.save(path, 1 - np.load(path))),
-        (f"{LABELS}/toy_test_labels.npy", lambda path: np.save(path, np.load(path)[:, :-1])),
     ],
 )
 def test_step_4_checks_what_step_3_wrote(name: str, how: Change | bytes, finished: Path):
     change(finished / name, how)
     refused(4, finished, words=[Path(name).name, STEPS[3]])
+
+
+@pytest.mark.parametrize(
+    ("name", "how"),
+    [
+        ("toy_train_labels.npy", cut),
+        ("toy_train_labels.npy", lambda path: np.save(path, 1 - np.load(path))),
+        ("toy_test_labels.npy", lambda path: np.save(path, np.load(path)[:, :-1])),
+        ("toy_test_labels.npy", Path.unlink),
+    ],
+)
+def test_step_4_checks_the_labels_that_step_2_wrote(name: str, how: Change | bytes, finished: Path):
+    change(finished / LABELS / name, how)
+    refused(4, finished, words=[name, STEPS[2]])
 
 
 @pytest.mark.parametrize("jobs", ["1", "2"])
@@ -487,7 +498,7 @@ class Payload:
 @pytest.mark.parametrize(
     ("number", "name"),
     [
-        (3, f"{LABELS}/toy_train_CoT.npy"),
+        (3, f"{LABELS}/toy_train_labels.npy"),
         (4, f"{LABELS}/toy_test_labels.npy"),
         (4, f"{VECTORS}/questions_paper.npy"),
         (4, f"{VECTORS}/surface.npy"),

@@ -19,9 +19,9 @@ from prompt_oirl.data.released import read_critic_scores, read_released
 from prompt_oirl.features.embedders import EmbedderInfo, save_embeddings
 from prompt_oirl.io.files import Paths
 from prompt_oirl.pipeline.evaluate import SelectorResults, evaluate_selectors
-from prompt_oirl.pipeline.fits import Fit
 from prompt_oirl.pipeline.offline_dataset import Names, OfflineDataset
-from prompt_oirl.pipeline.original_layout import published_arrays
+from prompt_oirl.pipeline.original_layout import label_vectors, published_arrays
+from prompt_oirl.pipeline.plan import FitSpec
 from prompt_oirl.reports.published import metric_rows, performance_rows
 from prompt_oirl.stats import policies
 from prompt_oirl.stats.metrics import precision_recall_f1
@@ -198,7 +198,7 @@ def offline(data: Log, dataset: str, folder: Path) -> OfflineDataset:
 
 def judge_subset(data: OfflineDataset, subset: tuple[int, ...]) -> SelectorResults:
     split = data.names.paper_split()
-    fit = Fit("llama2", data.names.dataset, "paper", split.name, subset, "xgboost", "fast")
+    fit = FitSpec("llama2", data.names.dataset, "paper", split.name, subset, "xgboost", "fast")
     return evaluate_selectors(data, [(fit, split, Blind())])
 
 
@@ -332,9 +332,8 @@ def test_self_critique_as_a_label_predictor(log: Callable[[str], Log], tmp_path:
 def test_every_published_array_byte_for_byte(log: Callable[[str], Log], mirror: Path, dataset: str) -> None:
     data = log(dataset)
     made = dict(published_arrays(dataset, data.train, data.test[:, :6]))
-    for j, prompt in enumerate(data.prompts[:6]):
-        made[f"{dataset}_train_{prompt.id}.npy"] = np.ascontiguousarray(data.train[:, j])
-        made[f"{dataset}_test_{prompt.id}.npy"] = np.ascontiguousarray(data.test[:, j])
+    for split, labels in (("train", data.train), ("test", data.test)):
+        made |= label_vectors(dataset, split, labels.astype(np.float32), data.prompts[:6])
     with (mirror / "released_results" / "step2_step3_sha256.csv").open(encoding="utf-8", newline="") as file:
         rows = list(csv.DictReader(file))
     assert len(rows) == 798

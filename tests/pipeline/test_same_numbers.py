@@ -17,6 +17,7 @@ from prompt_oirl.io.files import REPO_ROOT, Paths
 from prompt_oirl.pipeline import fits, offline_dataset
 from prompt_oirl.pipeline.evaluate import evaluate_selectors
 from prompt_oirl.pipeline.offline_dataset import OfflineDataset
+from prompt_oirl.pipeline.plan import Plan, splits_by_name
 from prompt_oirl.reports import summary
 
 
@@ -51,8 +52,8 @@ def step5_gain(data: OfflineDataset, model: str, root: Path) -> list[float]:
     flags = ["--llm", llm, "--dataset", dataset, "--split", "crossfit", "--subsets", str(n_prompts)]
     run_step(4, root, *flags, "--model", model)
     paths = Paths(root)
-    plan = fits.Plan(llm, model, split="crossfit", subsets=str(n_prompts))
-    inputs, splits = fits.input_hashes(llm, dataset, paths), fits.splits_by_name(data.names, 1)
+    plan = Plan(llm, model, split="crossfit", subsets=str(n_prompts))
+    inputs, splits = fits.input_hashes(llm, dataset, paths), splits_by_name(data.names, 1)
     folds = []
     for fit in plan.fits(data.names):
         record = fits.finished_record(fit, fits.fit_key(fit, inputs), paths)

@@ -1,4 +1,4 @@
-"""Who picks and how it is judged: tie policies, fallback, lookup, and no look at a test answer."""
+"""Who picks and how it is evaluated: tie policies, fallback, lookup, and no look at a test answer."""
 
 from __future__ import annotations
 
@@ -17,18 +17,13 @@ from offline_datasets import HELD_OUT, INFO, SEEN, dataset
 from prompt_oirl import reward_models
 from prompt_oirl.features.embedders import save_embeddings
 from prompt_oirl.pipeline import evaluate
-from prompt_oirl.pipeline.evaluate import (
-    BASELINE,
-    NOT_IDENTIFIABLE,
-    SelectorResults,
-    evaluate_selectors,
-    note,
-)
+from prompt_oirl.pipeline.evaluate import BASELINE, SelectorResults, evaluate_selectors
 from prompt_oirl.pipeline.fit_data import fit_data
-from prompt_oirl.pipeline.fits import Fit, training_sets
+from prompt_oirl.pipeline.fits import training_sets
 from prompt_oirl.pipeline.offline_dataset import OfflineDataset
-from prompt_oirl.reports import costs, published
-from prompt_oirl.reports.summary import summary_rows
+from prompt_oirl.pipeline.plan import FitSpec
+from prompt_oirl.reports import published, result_tables
+from prompt_oirl.reports.summary import NOT_IDENTIFIABLE, note, summary_rows
 from prompt_oirl.stats import policies
 from prompt_oirl.stats.splits import Split, prompt_subsets
 from prompt_oirl.voting.votes import NOT_LOGGED, VoteTable, in_column_order
@@ -132,11 +127,11 @@ class ScoreTable:
         return (1 / (1 + np.exp(-logits))).astype(np.float32)
 
 
-def fit_for(split: Split, subset: tuple[int, ...], group: str = "crossfit", variant: str = "both") -> Fit:
-    return Fit("tiny", "toy", group, split.name, subset, "linear", "fast", variant)
+def fit_for(split: Split, subset: tuple[int, ...], group: str = "crossfit", variant: str = "both") -> FitSpec:
+    return FitSpec("tiny", "toy", group, split.name, subset, "linear", "fast", variant)
 
 
-def judged(
+def evaluated(
     data: OfflineDataset,
     subset: tuple[int, ...] = (0, 1, 2),
     splits: Sequence[Split] | None = None,
@@ -158,18 +153,18 @@ def toy(tmp_path_factory: pytest.TempPathFactory) -> OfflineDataset:
 # --- judging -----------------------------------------------------------------------------------------
 
 
-def test_every_test_row_is_judged_once_per_assignment(toy: OfflineDataset) -> None:
+def test_every_test_row_is_evaluated_once_per_assignment(toy: OfflineDataset) -> None:
     splits = [split for a in (2, 0, 1) for split in toy.names.crossfit_splits(5, a)]
-    result = judged(toy, splits=splits)
+    result = evaluated(toy, splits=splits)
     n = len(toy.names.test_index)
     assert result.rows.tolist() == list(range(n)) * 3
     assert {len(values) for values in (*result.success.values(), *result.picks.values())} == {3 * n}
     assert result.seen_scores.shape == (3 * n, SEEN) and result.held_out_scores.shape == (3 * n, HELD_OUT)
     # scores stand beside their own rows: this model is the same in every fold
-    single = judged(toy, splits=[toy.names.paper_split()])
+    single = evaluated(toy, splits=[toy.names.paper_split()])
     np.testing.assert_allclose(result.seen_scores, np.tile(single.seen_scores, (3, 1)), rtol=1e-5)
     for assignment in range(3):
-        part = judged(toy, splits=toy.names.crossfit_splits(5, assignment))
+        part = evaluated(toy, splits=toy.names.crossfit_splits(5, assignment))
         own = slice(assignment * n, (assignment + 1) * n)
         for name, picks in part.picks.items():
             assert (result.picks[name][own] == picks).all()
@@ -177,7 +172,7 @@ def test_every_test_row_is_judged_once_per_assignment(toy: OfflineDataset) -> No
 
 @pytest.mark.parametrize("subset", prompt_subsets(SEEN))
 def test_success_is_the_label_of_the_pick(toy: OfflineDataset, subset: tuple[int, ...]) -> None:
-    result = judged(toy, subset)
+    result = evaluated(toy, subset)
     for name, picks in result.picks.items():
         np.testing.assert_array_equal(result.success[name], toy.test_labels[result.rows, picks])
     seen = toy.test_labels[result.rows][:, list(subset)]
@@ -194,15 +189,15 @@ def test_success_is_the_label_of_the_pick(toy: OfflineDataset, subset: tuple[int
 
 
 def test_the_oracle_over_all_prompts_beats_everyone(toy: OfflineDataset) -> None:
-    result = judged(toy)
+    result = evaluated(toy)
     assert (result.success["oracle_16"] >= result.success["oracle"]).all()
     for values in result.success.values():
         assert (result.success["oracle_16"] >= values).all()
     for prompt in toy.names.train_prompts:
         single = result.success[f"prompt_{prompt.id}"].mean()
         assert result.success["test_best_as_published"].mean() >= single
-    assert "oracle_16" not in judged(toy, (0, 1)).success
-    assert "lmsc_16" not in judged(toy, (0, 1)).success
+    assert "oracle_16" not in evaluated(toy, (0, 1)).success
+    assert "lmsc_16" not in evaluated(toy, (0, 1)).success
 
 
 def test_a_model_that_knows_the_answers_reaches_the_oracle(tmp_path: Path) -> None:
@@ -214,7 +209,7 @@ def test_a_model_that_knows_the_answers_reaches_the_oracle(tmp_path: Path) -> No
         {"questions": vectors, "prompts": np.eye(5, dtype=np.float32), "surface": data.surface},
         INFO,
     )
-    result = judged(replace(data, test_labels=labels), model=ScoreTable(offset=-4))
+    result = evaluated(replace(data, test_labels=labels), model=ScoreTable(offset=-4))
     assert result.success["irl_0"].mean() == result.success["oracle"].mean() == 3 / 5
     assert result.success["all_mixed"].mean() == result.success["irl_10"].mean() == 1
 
@@ -225,8 +220,8 @@ def test_no_pick_depends_on_a_test_answer(toy: OfflineDataset, data: st.DataObje
     shape = toy.test_labels.shape
     labels = data.draw(arrays(np.float32, shape, elements=st.sampled_from([0.0, 1.0])))
     splits = toy.names.crossfit_splits(5, 0) if protocol == "crossfit" else [toy.names.paper_split()]
-    before = judged(toy, splits=splits)
-    after = judged(replace(toy, test_labels=labels), splits=splits)
+    before = evaluated(toy, splits=splits)
+    after = evaluated(replace(toy, test_labels=labels), splits=splits)
     assert before.picks.keys() == after.picks.keys() >= {BASELINE, "irl_0", "knn", "lookup", "lmsc", "irl_10"}
     for name, picks in before.picks.items():
         assert (after.picks[name] == picks).all(), name
@@ -237,7 +232,7 @@ def test_no_pick_depends_on_a_test_answer(toy: OfflineDataset, data: st.DataObje
 def test_no_pick_depends_on_training_answers_of_its_own_fold(
     toy: OfflineDataset, data: st.DataObject
 ) -> None:
-    """Cross-fitting: the cluster that is judged may not speak, not even through its training rows."""
+    """Cross-fitting: the cluster that is evaluated may not speak, not even through its training rows."""
     splits = toy.names.crossfit_splits(5, 0)
     split = splits[data.draw(st.integers(0, 4))]
     used = np.concatenate([split.train, split.validation])
@@ -252,8 +247,8 @@ def test_no_pick_depends_on_training_answers_of_its_own_fold(
         model = reward_models.make("linear")
         model.fit(training_sets(fit_for(split, (0, 1, 2)), fit_data(log, [split])[split.name])[2])
         models.append(model)
-    before = judged(toy, splits=[split], model=models[0])
-    after = judged(changed, splits=[split], model=models[1])
+    before = evaluated(toy, splits=[split], model=models[0])
+    after = evaluated(changed, splits=[split], model=models[1])
     for name, picks in before.picks.items():
         assert (after.picks[name] == picks).all(), name
 
@@ -262,7 +257,7 @@ def test_train_best_is_the_best_on_the_folds_own_training_rows(toy: OfflineDatas
     for split in toy.names.crossfit_splits(5, 1):
         used = np.concatenate([split.train, split.validation])
         best = int(toy.train_labels[used].mean(0).argmax())
-        assert (judged(toy, splits=[split]).picks[BASELINE] == best).all()
+        assert (evaluated(toy, splits=[split]).picks[BASELINE] == best).all()
 
 
 def test_without_repeats_lookup_is_train_best(tmp_path: Path, toy: OfflineDataset) -> None:
@@ -272,7 +267,7 @@ def test_without_repeats_lookup_is_train_best(tmp_path: Path, toy: OfflineDatase
         (data, data.names.crossfit_splits(5, 0)),
         (toy, toy.names.crossfit_splits(5, 0)),  # repeats, but crossfit keeps them on one side
     ):
-        result = judged(log, splits=splits)
+        result = evaluated(log, splits=splits)
         for name in ("lookup", "lookup_as_published"):
             assert (result.picks[name] == result.picks[BASELINE]).all()
 
@@ -283,7 +278,7 @@ def test_leak_probe_crossfit_sees_nothing_where_the_paper_split_sees_all(tmp_pat
     data = dataset(tmp_path, n_texts=150, repeats=2)
     noise = (rng.random((150, SEEN + HELD_OUT)) < 0.5).astype(np.float32)
     data = replace(data, train_labels=np.tile(noise[:, :SEEN], (2, 1)), test_labels=noise)
-    leaky, clean = judged(data, splits=[data.names.paper_split()]), judged(data)
+    leaky, clean = evaluated(data, splits=[data.names.paper_split()]), evaluated(data)
     oracle = noise[:, :SEEN].max(1).mean()
     assert leaky.success["lookup"].mean() == pytest.approx(oracle)
     assert clean.success["lookup"].mean() < oracle - 0.25
@@ -318,7 +313,7 @@ def test_near_copies_in_one_cluster_do_not_leak_either(tmp_path: Path) -> None:
 
 
 def test_constant_scores_fall_on_the_published_prompt(toy: OfflineDataset) -> None:
-    low, half = (judged(toy, (1, 2), model=ScoreTable(offset, slope=0)) for offset in (-1, 0))
+    low, half = (evaluated(toy, (1, 2), model=ScoreTable(offset, slope=0)) for offset in (-1, 0))
     assert (low.picks["irl_0_as_published"] == 1).all()
     assert (low.picks["held_out_only_as_published"] == SEEN).all()
     assert (low.picks["all_mixed_as_published"] == SEEN).all()  # held-out prompts stand first
@@ -336,7 +331,7 @@ def test_one_training_prompt_cannot_tell_held_out_prompts_apart(toy: OfflineData
         for name in (selector, f"{selector}_as_published"):
             assert note(name, 1) == NOT_IDENTIFIABLE and note(name, 2) == ""
     assert note("irl_0", 1) == note(BASELINE, 1) == ""
-    results = [judged(toy, subset) for subset in ((0,), (1,), (0, 1, 2))]
+    results = [evaluated(toy, subset) for subset in ((0,), (1,), (0, 1, 2))]
     rows = list(summary_rows(toy, results, "linear", "fast", 0))
     for row in rows:
         open_choice = row["selector"].removesuffix("_as_published") in (
@@ -351,7 +346,7 @@ def test_one_training_prompt_cannot_tell_held_out_prompts_apart(toy: OfflineData
 
 
 def test_gains_are_paired_against_train_best(toy: OfflineDataset) -> None:
-    result = judged(toy)
+    result = evaluated(toy)
     rows = {(r["selector"], r["metric"]): r for r in summary_rows(toy, [result], "linear", "fast", 0)}
     for name, success in result.success.items():
         if name != BASELINE:
@@ -361,10 +356,10 @@ def test_gains_are_paired_against_train_best(toy: OfflineDataset) -> None:
 
 
 @pytest.mark.parametrize("variant", ["question_only", "prompt_only", "shuffled_labels"])
-def test_a_sanity_variant_judges_only_itself(toy: OfflineDataset, variant: str) -> None:
-    result = judged(toy, variant=variant)
+def test_a_sanity_variant_evaluates_only_itself(toy: OfflineDataset, variant: str) -> None:
+    result = evaluated(toy, variant=variant)
     assert set(result.success) == {BASELINE, "irl_0", "irl_0_as_published", "test_best_as_published"}
-    full = judged(toy)
+    full = evaluated(toy)
     if variant == "prompt_only":  # questions are zeros: one score per prompt
         assert len(np.unique(result.seen_scores, axis=0)) == 1
     if variant == "question_only":  # prompts are zeros: all tie
@@ -376,7 +371,7 @@ def test_a_prompt_without_training_answers_is_nobodys_best(tmp_path: Path) -> No
     data = dataset(tmp_path, repeats=2)
     labels = data.train_labels.copy()
     labels[:, 0] = np.nan
-    result = judged(replace(data, train_labels=labels))
+    result = evaluated(replace(data, train_labels=labels))
     assert (result.picks[BASELINE] != 0).all()
     assert (result.picks["lookup"] != 0).all()
 
@@ -386,8 +381,8 @@ def test_missing_test_answers_stay_missing_and_spoil_nothing_else(tmp_path: Path
     labels = data.test_labels.copy()
     labels[0] = np.nan
     labels[1, 0] = np.nan
-    result = judged(replace(data, test_labels=labels))
-    whole = judged(data)
+    result = evaluated(replace(data, test_labels=labels))
+    whole = evaluated(data)
     for name, success in result.success.items():
         assert np.isnan(success[0]), name
         np.testing.assert_array_equal(success[2:], whole.success[name][2:])
@@ -402,17 +397,17 @@ def test_one_missing_test_answer_empties_no_table(tmp_path: Path) -> None:
     labels = data.test_labels.copy()
     labels[3] = np.nan
     data = replace(data, test_labels=labels)
-    results = [judged(data, subset) for subset in prompt_subsets(SEEN)]
+    results = [evaluated(data, subset) for subset in prompt_subsets(SEEN)]
     for row in published.performance_rows(results):
         for selector in ("Training Best", "IRL 0", "All Mixed", "IRL 10"):
             assert np.isfinite(row[f"{selector} Mean"]), selector
-    for row in costs.cost_rows(data, results[-1], price=1.0):
+    for row in result_tables.cost_rows(data, results[-1], price=1.0):
         assert np.isfinite(row["success_rate"]), row["selector"]
 
 
-def test_a_log_without_held_out_prompts_or_self_critique_is_judged_without_them(tmp_path: Path) -> None:
+def test_a_log_without_held_out_prompts_or_self_critique_is_evaluated_without_them(tmp_path: Path) -> None:
     data = dataset(tmp_path, confidences=False, n_held_out=0)
-    result = judged(data)
+    result = evaluated(data)
     assert result.held_out_scores.shape == (40, 0)
     assert not {
         name for name in result.success if name.startswith(("lmsc", "held_out", "irl_10", "all_mixed"))
@@ -424,7 +419,7 @@ def test_a_fold_without_test_rows_is_no_trouble(tmp_path: Path) -> None:
     splits = data.names.crossfit_splits(5, 0)
     empty = replace(splits[0], test=splits[0].test[:0])
     whole = replace(splits[1], test=np.arange(40))
-    result = judged(data, splits=[empty, whole])
+    result = evaluated(data, splits=[empty, whole])
     assert result.rows.tolist() == list(range(40))
 
 
@@ -446,7 +441,7 @@ def with_votes(data: OfflineDataset, logged: Sequence[int]) -> OfflineDataset:
 
 
 def test_step_5_votes_over_the_logged_answers(toy: OfflineDataset) -> None:
-    result = judged(with_votes(toy, range(SEEN + HELD_OUT)))
+    result = evaluated(with_votes(toy, range(SEEN + HELD_OUT)))
     labels = toy.test_labels[result.rows]
     # Wrong answers never agree: two right ones settle it; one wins only if it is counted first or outweighs.
     for name, columns in (("vote_majority", labels[:, :SEEN]), ("vote_16_majority", labels)):
@@ -459,13 +454,15 @@ def test_step_5_votes_over_the_logged_answers(toy: OfflineDataset) -> None:
     # Of the first two votes that differ, the one of higher predicted reward wins: the pick decides.
     alone = labels[:, :SEEN].sum(1) == 1
     assert (result.success["vote_majority"][alone] == result.success["irl_0"][alone]).all()
-    paid = {row["selector"]: row["calls_per_question"] for row in costs.cost_rows(toy, result, price=1.0)}
+    paid = {
+        row["selector"]: row["calls_per_question"] for row in result_tables.cost_rows(toy, result, price=1.0)
+    }
     assert paid["vote_majority"] == SEEN and paid["vote_16_weighted"] == SEEN + HELD_OUT
 
 
 def test_votes_take_only_prompts_whose_answers_are_logged(toy: OfflineDataset) -> None:
-    one = judged(with_votes(toy, [0, 3]))  # one seen and one held-out prompt
+    one = evaluated(with_votes(toy, [0, 3]))  # one seen and one held-out prompt
     assert "vote_majority" not in one.success and one.calls["vote_16_majority"] == 2
-    subset = judged(with_votes(toy, range(SEEN + HELD_OUT)), subset=(0, 2))
+    subset = evaluated(with_votes(toy, range(SEEN + HELD_OUT)), subset=(0, 2))
     assert subset.calls["vote_majority"] == 2 and "vote_16_majority" not in subset.success
-    assert not [name for name in judged(toy).success if name.startswith("vote")]
+    assert not [name for name in evaluated(toy).success if name.startswith("vote")]

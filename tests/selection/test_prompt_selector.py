@@ -235,7 +235,7 @@ def test_evaluation_finds_a_gain_where_there_is_one_and_none_elsewhere() -> None
     assert low <= 0 <= high and gain > -0.05
 
 
-def test_no_group_is_judged_by_a_selector_that_saw_it(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_no_group_is_evaluated_by_a_selector_that_saw_it(monkeypatch: pytest.MonkeyPatch) -> None:
     made = made_log(60).assign(group=lambda d: d.kind.astype(str) + "-" + (d.index // 9).astype(str))
     log, seen = read_log(made), []
 
@@ -310,9 +310,9 @@ def test_the_same_evaluation_twice() -> None:
 
 
 def test_sure_questions_are_answered_better() -> None:
-    judged = evaluate(quick(), read_log(made_log(160)))
-    rows = judged.coverage
+    evaluated = evaluate(quick(), read_log(made_log(160)))
+    rows = evaluated.coverage
     assert rows[9]["success"] > rows[-1]["success"] + 0.1 and [r["coverage"] for r in rows] == sorted(
         r["coverage"] for r in rows
     )
-    assert judged.measures["auc"] > 0.6
+    assert evaluated.measures["auc"] > 0.6

@@ -1,4 +1,4 @@
-"""Near-duplicate clusters and splits: no problem stands on both sides, every test row is judged once."""
+"""Near-duplicate clusters and splits: no problem stands on both sides, every test row is evaluated once."""
 
 from __future__ import annotations
 
@@ -175,8 +175,8 @@ def test_crossfit_keeps_clusters_on_one_side(rows: list[int], cut: float, n_fold
     train_clusters, test_clusters = clusters[:n_train], clusters[n_train:]
     folds = assign_folds(clusters, n_folds, seed)
     splits = crossfit_splits(train_clusters, test_clusters, folds, "folds", seed)
-    judged = np.concatenate([split.test for split in splits])
-    assert sorted(judged.tolist()) == list(range(len(test_clusters)))
+    evaluated = np.concatenate([split.test for split in splits])
+    assert sorted(evaluated.tolist()) == list(range(len(test_clusters)))
     for split in splits:
         train, validation = (set(train_clusters[rows].tolist()) for rows in (split.train, split.validation))
         test = set(test_clusters[split.test].tolist())

@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from prompt_oirl.io.files import REPO_ROOT, InputError
+from prompt_oirl.pipeline import off_policy_coverage
 from prompt_oirl.stats.off_policy import (
     CrossFit,
     LoggedRewards,
@@ -203,17 +204,17 @@ def test_what_cannot_be_known_is_refused() -> None:
 
 
 def test_the_measurement_hides_what_its_policy_says() -> None:
-    script = runpy.run_path(str(REPO_ROOT / "scripts" / "measure_off_policy.py"))
     rng = np.random.default_rng(0)
     rewards = (rng.random((4000, 3)) < 0.4).astype(float)
     features = rng.normal(size=(4000, 6))
     targets = {"first": np.tile([1.0, 0, 0], (4000, 1))}
-    population = script["Population"]("gsm8k", rewards, features, np.arange(4000), targets)
-    for chances, one_each in script["loggings"](population).values():
-        logged = ~np.isnan(script["hide"](rewards, chances, one_each, rng))
+    population = off_policy_coverage.Population("gsm8k", rewards, features, np.arange(4000), targets)
+    for chances, one_each in off_policy_coverage.loggings(population).values():
+        logged = ~np.isnan(off_policy_coverage.hide(rewards, chances, one_each, rng))
         assert logged.mean(0) == pytest.approx(chances.mean(0), abs=0.03)
         assert not one_each or (logged.sum(1) == 1).all()
-    rows = list(script["summarise"](population, 3, 0))
+    rows = list(off_policy_coverage.coverage_rows(population, 3, 0))
+    script = runpy.run_path(str(REPO_ROOT / "scripts" / "measure_off_policy.py"))
     assert {r["estimator"] for r in rows} == set(script["ESTIMATORS"])
     assert all(r["logs"] == 3 and abs(r["bias"]) < 0.3 for r in rows)
     assert script["render"]([{k: str(v if v is not None else "") for k, v in r.items()} for r in rows])

@@ -159,16 +159,16 @@ def test_a_lead_that_cannot_be_lost_is_certain_and_thresholds_are_monotone(seed:
     order = order_by(table, np.random.default_rng(seed).random(table.answers.shape))
     count = count_votes(table, order, weights)
     (rule,) = votes.fit_stopping(count, order, weights, [5])
-    left = votes.weight_left(order, weights, rule.most_calls)
+    left = votes.weight_left(order, weights, rule.max_calls)
     stays = rule.stays(count, left)
     certain = stays == 1.0
-    final = count.leader[:, rule.most_calls - 1, None]
-    assert (count.leader[:, : rule.most_calls] == final)[
-        certain & (count.leader[:, : rule.most_calls] >= 0)
+    final = count.leader[:, rule.max_calls - 1, None]
+    assert (count.leader[:, : rule.max_calls] == final)[
+        certain & (count.leader[:, : rule.max_calls] >= 0)
     ].all()
     calls = [votes.calls_until(stays.copy(), t) for t in (0.0, 0.5, 0.9, 1.1)]
     assert all((a <= b).all() for a, b in zip(calls, calls[1:]))
-    assert (calls[0] == 1).all() and (calls[-1] == rule.most_calls).all()
+    assert (calls[0] == 1).all() and (calls[-1] == rule.max_calls).all()
 
 
 def test_stopping_keeps_its_budget_and_beats_asking_that_many_always() -> None:
@@ -177,7 +177,7 @@ def test_stopping_keeps_its_budget_and_beats_asking_that_many_always() -> None:
     weights, order = np.ones(table.answers.shape), order_by(table, np.zeros(table.answers.shape))
     count = count_votes(table, order, weights)
     for budget, rule in zip((3, 5), votes.fit_stopping(count, order, weights, [3, 5])):
-        made = rule.calls(count, votes.weight_left(order, weights, rule.most_calls))
+        made = rule.calls(count, votes.weight_left(order, weights, rule.max_calls))
         assert made.mean() <= budget
         assert count.right[np.arange(1500), made - 1].mean() > count.right[:, budget - 1].mean() + 0.01
 
@@ -211,7 +211,7 @@ def test_curves_of_a_complete_log() -> None:
 
 
 @pytest.mark.slow
-def test_nothing_is_learned_from_the_fold_that_is_judged() -> None:
+def test_nothing_is_learned_from_the_fold_that_is_evaluated() -> None:
     table = simulated(200, np.tile(np.linspace(0.3, 0.7, 5), (200, 1)))
     splits = splits_of(200)
     features = np.random.default_rng(0).normal(size=(200, 6)).astype(np.float32)
@@ -280,12 +280,12 @@ def test_measuring_scripts_run_on_a_log_of_ones_own(tmp_path: Path) -> None:
     for _ in range(2):
         done = run("measure_voting.py", *flags)
         assert done.returncode == 0, done.stderr
-        tables.append((tmp_path / "results" / "reference" / "votes.csv").read_bytes())
+        tables.append((tmp_path / "results" / "reference" / "voting.csv").read_bytes())
     assert tables[0] == tables[1]
-    found = read_csv(tmp_path / "results" / "reference" / "votes.csv", remedy="")
+    found = read_csv(tmp_path / "results" / "reference" / "voting.csv", remedy="")
     assert len(found) == len(POLICIES) * 5
     assert all(float(r["low"]) <= float(r["success"]) <= float(r["high"]) for r in found)
-    assert (tmp_path / "results" / "reference" / "votes.png").read_bytes().startswith(b"\x89PNG")
+    assert (tmp_path / "results" / "reference" / "voting.png").read_bytes().startswith(b"\x89PNG")
     for script, wrong, said in (
         ("measure_transfer.py", ["--logs", "tiny/toy"], "--embedder minilm"),  # TF-IDF vectors do not compare
         ("measure_off_policy.py", ["--logs", "1"], "2 or more"),

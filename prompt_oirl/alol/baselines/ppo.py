@@ -18,13 +18,15 @@ with q_t = exp(new l_t - l_t) and G = A + V, means over the tokens of a batch.
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import count
 from typing import Any
 
 import numpy as np
 import torch
 
+from prompt_oirl.alol.baselines.runs import BaselineRun
 from prompt_oirl.alol.models.log_probabilities import (
     TokenBatch,
     Tokens,
@@ -32,11 +34,7 @@ from prompt_oirl.alol.models.log_probabilities import (
     log_probs_and_response_states,
     token_log_probs,
 )
-from prompt_oirl.alol.training.best_weights import BestWeights
-from prompt_oirl.alol.training.loop import TrainingRecipe, apply_update
 from prompt_oirl.alol.training.sampling import RowSampler
-
-ScoreAnswers = Callable[[Sequence[int], Sequence[str]], np.ndarray]
 
 
 @dataclass(frozen=True)
@@ -108,17 +106,9 @@ def sample(
     cuda = [device] if device.type == "cuda" else []
     with torch.random.fork_rng(devices=cuda):
         torch.manual_seed(seed)
-        out = model.generate(
-            input_ids=ids,
-            attention_mask=mask,
-            max_new_tokens=limit,
-            do_sample=True,
-            temperature=1.0,
-            top_p=1.0,
-            top_k=0,
-            pad_token_id=pad,
-            eos_token_id=tokenizer.eos_token_id,
-        )
+        sampling = {"do_sample": True, "temperature": 1.0, "top_p": 1.0, "top_k": 0, "max_new_tokens": limit}
+        ends = {"pad_token_id": pad, "eos_token_id": tokenizer.eos_token_id}
+        out = model.generate(input_ids=ids, attention_mask=mask, **sampling, **ends)
     found = []
     for row in out[:, width:].tolist():
         end = row.index(tokenizer.eos_token_id) + 1 if tokenizer.eos_token_id in row else len(row)
@@ -126,118 +116,64 @@ def sample(
     return found
 
 
-def train_ppo(
-    model: Any,
-    tokenizer: Any,
-    tokens: Sequence[Tokens],
-    rewards: ScoreAnswers,
-    response_limit: int,
-    recipe: TrainingRecipe,
-    ppo: PPORecipe,
-    selection: BestWeights,
-    bar: Any = None,
-) -> list[dict[str, float]]:
-    """Train `model` in place; `rewards` scores (rows, response texts). Returns the curve."""
+def train_ppo(run: BaselineRun, ppo: PPORecipe) -> list[dict[str, float]]:
+    """Train the model in place; returns the curve."""
+    model, tokenizer, recipe = run.model, run.tokenizer, run.recipe
     reference = copy.deepcopy(model).eval().requires_grad_(False)
     device = next(model.parameters()).device
     head = torch.nn.Linear(model.config.get_text_config().hidden_size, 1).to(device)
     torch.nn.init.zeros_(head.weight)
     torch.nn.init.zeros_(head.bias)
     weights = [p for p in model.parameters() if p.requires_grad] + list(head.parameters())
-    optimiser = torch.optim.AdamW(weights, lr=recipe.learning_rate, weight_decay=recipe.weight_decay)
-    sampler = RowSampler(np.arange(len(tokens)), None, recipe.seed)
-    size, curve, step, number = recipe.batch_size * recipe.accumulation, [], 0, 0
-    model.eval()
-    selection.begin(model)
-    while step < recipe.steps:
-        asked = sampler.draw(number, ppo.rounds_of * size).tolist()
-        seed = recipe.seed * 1_000_003 + number
-        said = sample(model, tokenizer, [tokens[i].prompt for i in asked], response_limit, seed)
-        scores = rewards(asked, tokenizer.batch_decode(said, skip_special_tokens=True))
-        rows = [Tokens(tokens[i].prompt, ids) for i, ids in zip(asked, said)]
-        number += 1
-        for places, frozen in _passes(
-            model,
-            reference,
-            head,
-            rows,
-            scores,
-            ppo,
-            size,
-            recipe.seed + number,
-            tokenizer.pad_token_id,
-            device,
-        ):
-            optimiser.zero_grad(set_to_none=True)
-            log_probs, states = log_probs_and_response_states(model, frozen.batch)
-            values = head(states.float())[..., 0]
-            loss = ppo_loss(
-                log_probs,
-                frozen.log_probs,
-                frozen.advantages,
-                values,
-                frozen.values,
-                frozen.returns,
-                frozen.batch.mask,
-                ppo,
-            )
-            loss.backward()
-            row = {"loss": loss.item(), "weight": float(scores[places].mean()), "kl": frozen.kl}
-            row |= apply_update(weights, optimiser, recipe, step, row["loss"])
-            step += 1
-            score = selection.after(model, step, step == recipe.steps)
-            curve.append({"step": float(step)} | row | ({} if score is None else {"score": score}))
-            if bar is not None:
-                bar.update(1)
-            if step == recipe.steps:
-                break
-    selection.restore(model)
-    return curve
+    sampler = RowSampler(np.arange(len(run.tokens)), None, recipe.seed)
+    size, pad = recipe.batch_size * recipe.accumulation, tokenizer.pad_token_id
+
+    @torch.no_grad()
+    def freeze(rows: list[Tokens], scores: np.ndarray) -> _Frozen:
+        """The numbers of the policy as it is now."""
+        batch = collate(rows, pad, device)
+        log_probs, states = log_probs_and_response_states(model, batch)
+        gap = log_probs - token_log_probs(reference, batch)
+        values = head(states.float())[..., 0] * batch.mask
+        given = token_rewards(torch.from_numpy(scores).to(device), gap, batch.mask, ppo.kl_coefficient)
+        advantages, returns = generalised_advantages(given, values, batch.mask, ppo.gamma, ppo.lam)
+        real = advantages[batch.mask]
+        scaled = (advantages - real.mean()) / (real.std() + 1e-6) * batch.mask
+        reward, kl = float(scores.mean()), float(gap.sum(1).mean())
+        return _Frozen(batch, log_probs, values, scaled, returns, reward, kl)
+
+    def gradients() -> Iterator[dict[str, float]]:
+        for number in count():
+            asked = sampler.draw(number, ppo.rounds_of * size).tolist()
+            seed, prompts = recipe.seed * 1_000_003 + number, [run.tokens[i].prompt for i in asked]
+            said = sample(model, tokenizer, prompts, run.limits.max_response_length, seed)
+            scores = run.rewards(asked, tokenizer.batch_decode(said, skip_special_tokens=True))
+            rows = [Tokens(prompt, ids) for prompt, ids in zip(prompts, said)]
+            # All batches of a round before any update.
+            parts = [slice(at, at + size) for at in range(0, len(rows), size)]
+            batches = [freeze(rows[part], scores[part]) for part in parts]
+            rng = np.random.default_rng(recipe.seed + number + 1)
+            for i in (i for _ in range(ppo.epochs) for i in rng.permutation(len(batches)).tolist()):
+                old = batches[i]
+                log_probs, states = log_probs_and_response_states(model, old.batch)
+                values, mask = head(states.float())[..., 0], old.batch.mask
+                loss = ppo_loss(
+                    log_probs, old.log_probs, old.advantages, values, old.values, old.returns, mask, ppo
+                )
+                loss.backward()
+                yield {"loss": loss.item(), "weight": old.reward, "kl": old.kl}
+
+    return run.follow(weights, gradients())
 
 
 @dataclass(frozen=True)
 class _Frozen:
-    """What the policy that answered says about a batch; all (B, T)."""
+    """What the policy that answered says about a batch, all (B, T); its mean reward and divergence."""
 
     batch: TokenBatch
     log_probs: torch.Tensor
     values: torch.Tensor
     advantages: torch.Tensor
     returns: torch.Tensor
+    reward: float
     kl: float
-
-
-def _passes(
-    model: Any,
-    reference: Any,
-    head: Any,
-    rows: list[Tokens],
-    scores: np.ndarray,
-    ppo: PPORecipe,
-    size: int,
-    seed: int,
-    pad: int,
-    device: Any,
-) -> Any:
-    """Batches of a round, `epochs` times in new orders; numbers of the old policy are computed before any
-    update."""
-    batches = []
-    for at in range(0, len(rows), size):
-        places = list(range(at, min(at + size, len(rows))))
-        batch = collate([rows[i] for i in places], pad, device)
-        with torch.no_grad():
-            log_probs, states = log_probs_and_response_states(model, batch)
-            gap = log_probs - token_log_probs(reference, batch)
-            values = head(states.float())[..., 0] * batch.mask
-            given = token_rewards(
-                torch.from_numpy(scores[places]).to(device), gap, batch.mask, ppo.kl_coefficient
-            )
-            advantages, returns = generalised_advantages(given, values, batch.mask, ppo.gamma, ppo.lam)
-            real = advantages[batch.mask]
-            scaled = (advantages - real.mean()) / (real.std() + 1e-6) * batch.mask
-        kl = float(gap.sum(1).mean())
-        batches.append((places, _Frozen(batch, log_probs, values, scaled, returns, kl)))
-    rng = np.random.default_rng(seed)
-    for _ in range(ppo.epochs):
-        for i in rng.permutation(len(batches)).tolist():
-            yield batches[i]

@@ -13,16 +13,13 @@ here.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Iterator
 
 import numpy as np
 import torch
 
-from prompt_oirl.alol.baselines.pairs import Pair
-from prompt_oirl.alol.models.log_probabilities import Tokens, collate, token_log_probs
-from prompt_oirl.alol.training.best_weights import BestWeights
-from prompt_oirl.alol.training.loop import TrainingRecipe, apply_update
+from prompt_oirl.alol.baselines.runs import BaselineRun
+from prompt_oirl.alol.models.log_probabilities import collate, token_log_probs
 from prompt_oirl.alol.training.sampling import RowSampler
 
 SFT_WEIGHT = 0.05
@@ -42,41 +39,26 @@ def pro_loss(
     return torch.nn.functional.softplus(gap * (means[1] - means[0])) - sft_weight * totals[0]
 
 
-def train_pro(
-    model: Any,
-    tokens: Sequence[Tokens],
-    pairs: Sequence[Pair],
-    recipe: TrainingRecipe,
-    pad_id: int,
-    selection: BestWeights,
-    bar: Any = None,
-) -> list[dict[str, float]]:
-    """Train `model` in place on batches of batch_size pairs; returns the curve."""
-    weights = [p for p in model.parameters() if p.requires_grad]
-    optimiser = torch.optim.AdamW(weights, lr=recipe.learning_rate, weight_decay=recipe.weight_decay)
-    sampler = RowSampler(np.arange(len(pairs)), None, recipe.seed)
-    device, curve = weights[0].device, []
-    model.eval()
-    selection.begin(model)
-    for step in range(recipe.steps):
-        optimiser.zero_grad(set_to_none=True)
-        drawn = sampler.draw(step, recipe.batch_size * recipe.accumulation).tolist()
-        total = nll = 0.0
-        for at in range(0, len(drawn), recipe.batch_size):
-            batch = [pairs[i] for i in drawn[at : at + recipe.batch_size]]
-            sides = [[tokens[p.chosen] for p in batch], [tokens[p.rejected] for p in batch]]
-            collated = [collate(side, pad_id, device) for side in sides]
-            chosen, rejected = (token_log_probs(model, side) for side in collated)
-            gap = torch.tensor([p.gap for p in batch], device=device)
-            loss = pro_loss(chosen, collated[0].mask, rejected, collated[1].mask, gap)
-            (loss.sum() / len(drawn)).backward()
-            total += loss.sum().item()
-            nll -= chosen.sum().item()
-        row = {"loss": total / len(drawn), "nll": nll / len(drawn)}
-        row |= apply_update(weights, optimiser, recipe, step, row["loss"])
-        score = selection.after(model, step + 1, step + 1 == recipe.steps)
-        curve.append({"step": float(step + 1)} | row | ({} if score is None else {"score": score}))
-        if bar is not None:
-            bar.update(1)
-    selection.restore(model)
-    return curve
+def train_pro(run: BaselineRun) -> list[dict[str, float]]:
+    """Train the model in place on batches of batch_size pairs; returns the curve."""
+    weights = [p for p in run.model.parameters() if p.requires_grad]
+    model, recipe, device, pad = run.model, run.recipe, weights[0].device, run.tokenizer.pad_token_id
+    sampler = RowSampler(np.arange(len(run.pairs)), None, recipe.seed)
+
+    def gradients() -> Iterator[dict[str, float]]:
+        for step in range(recipe.steps):
+            drawn = sampler.draw(step, recipe.batch_size * recipe.accumulation).tolist()
+            total = nll = 0.0
+            for at in range(0, len(drawn), recipe.batch_size):
+                batch = [run.pairs[i] for i in drawn[at : at + recipe.batch_size]]
+                sides = [[run.tokens[p.chosen] for p in batch], [run.tokens[p.rejected] for p in batch]]
+                collated = [collate(side, pad, device) for side in sides]
+                chosen, rejected = (token_log_probs(model, side) for side in collated)
+                gap = torch.tensor([p.gap for p in batch], device=device)
+                loss = pro_loss(chosen, collated[0].mask, rejected, collated[1].mask, gap)
+                (loss.sum() / len(drawn)).backward()
+                total += loss.sum().item()
+                nll -= chosen.sum().item()
+            yield {"loss": total / len(drawn), "nll": nll / len(drawn)}
+
+    return run.follow(weights, gradients())

@@ -15,42 +15,29 @@ from typing import Any
 import numpy as np
 import torch
 
-from prompt_oirl.alol.baselines.pairs import Pair
-from prompt_oirl.alol.baselines.ppo import ScoreAnswers
-from prompt_oirl.alol.rows import Limits, Row
-from prompt_oirl.alol.training.best_weights import BestWeights
+from prompt_oirl.alol.baselines.runs import BaselineRun
 from prompt_oirl.alol.training.loop import TrainingRecipe
 from prompt_oirl.io.files import InputError
 
 INSTALL = 'pip install -e ".[alol]"'
+NAMES = {"step": "step", "loss": "loss", "gradient_norm": "grad_norm", "learning_rate": "learning_rate"}
 GROUP, ROUNDS = 4, 4  # answers per prompt and updates per round of RLOO
 
 
-def train_trl(
-    algorithm: str,
-    model: Any,
-    tokenizer: Any,
-    rows: Sequence[Row],
-    pairs: Sequence[Pair],
-    rewards: ScoreAnswers,
-    limits: Limits,
-    recipe: TrainingRecipe,
-    beta: float,
-    selection: BestWeights,
-    bar: Any = None,
-) -> list[dict[str, float]]:
-    """Train `model` in place; `pairs` are read by DPO, `rewards` by RLOO. Returns the curve."""
+def train_trl(run: BaselineRun, algorithm: str, beta: float) -> list[dict[str, float]]:
+    """Train the model in place by dpo, dpo_ref_free or rloo; returns the curve."""
+    model, rows, limits, recipe = run.model, run.rows, run.limits, run.recipe
     try:
         from datasets import Dataset, disable_progress_bars
         from trl import DPOConfig, DPOTrainer, RLOOConfig, RLOOTrainer
     except ImportError as error:
         raise InputError(f"{algorithm} needs TRL ({error.name} is missing): {INSTALL}") from error
     disable_progress_bars()
-    callback = _callback(selection, bar)
+    callback = _callback(run)
     size = recipe.batch_size
     with tempfile.TemporaryDirectory(prefix="trl-") as folder:
         flags = _flags(recipe, beta, folder, next(model.parameters()).device.type)
-        common: dict[str, Any] = {"processing_class": tokenizer, "callbacks": [callback]}
+        common: dict[str, Any] = {"processing_class": run.tokenizer, "callbacks": [callback]}
         length = limits.max_prompt_length + limits.max_response_length
         trainer: Any
         if algorithm == "rloo":
@@ -70,19 +57,13 @@ def train_trl(
             data = Dataset.from_list([{"prompt": row.prompt, "place": i} for i, row in enumerate(rows)])
 
             def reward(completions: list[str], place: list[int], **_: Any) -> list[float | None]:
-                return np.asarray(rewards(place, completions), dtype=float).tolist()
+                return np.asarray(run.rewards(place, completions), dtype=float).tolist()
 
             trainer = RLOOTrainer(model, reward, args=config, train_dataset=data, **common)
         else:
+            both = [(rows[pair.chosen], rows[pair.rejected]) for pair in run.pairs]
             data = Dataset.from_list(
-                [
-                    {
-                        "prompt": rows[p.chosen].prompt,
-                        "chosen": rows[p.chosen].response,
-                        "rejected": rows[p.rejected].response,
-                    }
-                    for p in pairs
-                ]
+                [{"prompt": a.prompt, "chosen": a.response, "rejected": b.response} for a, b in both]
             )
             if algorithm == "dpo":
                 settings = DPOConfig(**flags, loss_type=["sigmoid"], max_length=length, disable_dropout=True)
@@ -95,9 +76,9 @@ def train_trl(
                     **flags, loss_type="sigmoid", cpo_alpha=0.0, max_length=length, disable_dropout=True
                 )
                 trainer = CPOTrainer(model, free, train_dataset=data, **common)
-        selection.begin(model)
+        run.selection.begin(model)
         trainer.train()
-    selection.restore(model)
+    run.selection.restore(model)
     model.eval()
     return _curve(trainer.state.log_history, callback.scores)
 
@@ -132,12 +113,7 @@ def _curve(history: Sequence[dict[str, Any]], scores: dict[int, float]) -> list[
     curve = []
     for entry in history:
         if "loss" in entry:
-            row = {
-                "step": float(entry["step"]),
-                "loss": float(entry["loss"]),
-                "gradient_norm": float(entry["grad_norm"]),
-                "learning_rate": float(entry["learning_rate"]),
-            }
+            row = {ours: float(entry[theirs]) for ours, theirs in NAMES.items()}
             if "reward" in entry:
                 row |= {"weight": float(entry["reward"]), "kl": float(entry.get("kl", "nan"))}
             if int(row["step"]) in scores:
@@ -146,7 +122,7 @@ def _curve(history: Sequence[dict[str, Any]], scores: dict[int, float]) -> list[
     return curve
 
 
-def _callback(selection: BestWeights, bar: Any) -> Any:
+def _callback(run: BaselineRun) -> Any:
     """Validates after updates, as the other loops do."""
     from transformers import TrainerCallback
 
@@ -155,11 +131,11 @@ def _callback(selection: BestWeights, bar: Any) -> Any:
 
         def on_step_end(self, args: Any, state: Any, control: Any, model: Any = None, **_: Any) -> None:
             with torch.no_grad():
-                score = selection.after(model, state.global_step, state.global_step == args.max_steps)
+                score = run.selection.after(model, state.global_step, state.global_step == args.max_steps)
             if score is not None:
                 self.scores = self.scores | {state.global_step: score}
-            if bar is not None:
-                bar.update(1)
+            if run.bar is not None:
+                run.bar.update(1)
 
         def on_log(self, *_: Any, **__: Any) -> None:
             """Nothing is printed: the curve is a file."""

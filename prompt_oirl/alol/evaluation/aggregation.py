@@ -14,9 +14,10 @@ seeds would be too narrow.) One seed alone is resampled by groups; step 5 has th
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from operator import attrgetter
 from pathlib import Path
 from typing import Any
 
@@ -69,8 +70,7 @@ def read_evaluations(folder: Path, split: str, root: Path) -> list[Evaluated]:
             other = seen[one.settings, one.repeat]
             raise InputError(
                 f"{folder / one.run}: {other.policy} and {one.policy} have the same settings and seed "
-                f"({one.settings[0]}, "
-                f"{one.seed}); remove one of the two"
+                f"({one.settings[0]}, {one.seed}); remove one of the two"
             )
         seen[one.settings, one.repeat] = one
     return found
@@ -80,29 +80,32 @@ def _read(folder: Path) -> Evaluated:
     about = read_json(folder / "policy.json", remedy=STEP5)
     recipe = about.get("recipe") or {}
     values = about | {"learning_rate": recipe.get("learning_rate"), "steps": recipe.get("steps")}
-    sums: dict[str, dict[str, dict[str, list[float]]]] = defaultdict(
-        lambda: defaultdict(lambda: defaultdict(list))
-    )
+    sums: dict[str, dict[str, dict[str, list[float]]]] = {}
     described = ("id", "group", "segment", "sample", "response")
     for row in read_jsonl(folder / "predictions.jsonl", remedy=STEP5):
         for metric, value in row.items():
             if metric not in described:
                 for segment in dict.fromkeys(("all", row["segment"] or "all")):
-                    sums[segment][metric][row["group"]].append(float(value))
-    scores = {
-        s: {m: {g: float(np.mean(v)) for g, v in groups.items()} for m, groups in metrics.items()}
-        for s, metrics in sums.items()
-    }
+                    of_metric = sums.setdefault(segment, {}).setdefault(metric, {})
+                    of_metric.setdefault(row["group"], []).append(float(value))
+    scores = {s: {m: group_means(of) for m, of in metrics.items()} for s, metrics in sums.items()}
     others: dict[str, dict[str, tuple[float, float, float]]] = defaultdict(dict)
     columns = ["value", "ci_low", "ci_high"]
     for line in read_csv(folder / "metrics.csv", remedy=STEP5, columns=["segment", "metric", *columns]):
         if line["metric"] not in scores["all"]:
             value, low, high = (float(line[name] or "nan") for name in columns)
             others[line["segment"]][line["metric"]] = value, low, high
-    settings = tuple(values.get(name) for name in SETTINGS)
-    return Evaluated(
-        settings, str(about["run"]), int(about["seed"]), scores, dict(others), folder.parent.name
+    settings, run, policy = (
+        tuple(values.get(name) for name in SETTINGS),
+        str(about["run"]),
+        folder.parent.name,
     )
+    return Evaluated(settings, run, int(about["seed"]), scores, dict(others), policy)
+
+
+def group_means(values: Mapping[str, Sequence[float]]) -> dict[str, float]:
+    """Mean of each group's values."""
+    return {group: float(np.mean(of)) for group, of in values.items()}
 
 
 def levels(found: Sequence[Evaluated]) -> list[dict[str, Any]]:
@@ -125,28 +128,21 @@ def differences(found: Sequence[Evaluated], baselines: Sequence[str]) -> list[di
     A baseline is an algorithm, with its sampling strategy behind a colon where it was tried with several.
     """
     rows = []
+    by_settings = _by_settings(found)
     for baseline in baselines:
-        bases = {
-            settings: of
-            for settings, of in _by_settings(found).items()
-            if baseline in (settings[0], f"{settings[0]}:{settings[1]}")
-        }
+        bases = [s for s in by_settings if baseline in (s[0], f"{s[0]}:{s[1]}")]
         if len(bases) != 1:
-            known = sorted({f"{settings[0]}:{settings[1]}" for settings in _by_settings(found)})
+            known = sorted({f"{settings[0]}:{settings[1]}" for settings in by_settings})
             raise InputError(
                 f"--baselines {baseline}: evaluated with {len(bases)} different settings, exactly one is "
                 f"needed of {', '.join(known)}"
             )
-        ((base_settings, base),) = bases.items()
         # The reference is one model per run, whatever the seed of the policies.
-        by_repeat = {one.run if baseline == "reference" else one.repeat: one for one in base}
-        for settings, repeats in _by_settings(found).items():
-            pairs = [
-                (one, by_repeat[key])
-                for one in repeats
-                if (key := one.run if baseline == "reference" else one.repeat) in by_repeat
-            ]
-            if settings == base_settings or not pairs:
+        repeat_of = attrgetter("run" if baseline == "reference" else "repeat")
+        by_repeat = {repeat_of(one): one for one in by_settings[bases[0]]}
+        for settings, repeats in by_settings.items():
+            pairs = [(one, by_repeat[repeat_of(one)]) for one in repeats if repeat_of(one) in by_repeat]
+            if settings == bases[0] or not pairs:
                 continue
             for segment, metric in _names(pairs[0][0]):
                 both = [
@@ -185,16 +181,8 @@ def _gap(a: dict[str, float], b: dict[str, float]) -> dict[str, float]:
 
 
 def _row(settings: tuple[Any, ...], segment: str, metric: str, found: tuple) -> dict[str, Any]:
-    value, low, high, seeds, groups = found
-    return dict(zip(SETTINGS, settings)) | {
-        "segment": segment,
-        "metric": metric,
-        "value": value,
-        "ci_low": low,
-        "ci_high": high,
-        "seeds": seeds,
-        "groups": groups,
-    }
+    measured = dict(zip(LEVELS[len(SETTINGS) :], (segment, metric, *found)))
+    return dict(zip(SETTINGS, settings)) | measured
 
 
 def interval(

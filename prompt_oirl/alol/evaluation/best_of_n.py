@@ -17,22 +17,7 @@ from prompt_oirl.alol.rewards.log_reward import LogRewardModel
 from prompt_oirl.grading.numbers import strict_number
 from prompt_oirl.stats.metrics import ClusterBootstrap
 
-COLUMNS = [
-    "arm",
-    "writer",
-    "writers",
-    "calls",
-    "candidates",
-    "unlogged",
-    "success",
-    "ci_low",
-    "ci_high",
-    "gain_over_pool",
-    "gain_ci_low",
-    "gain_ci_high",
-    "questions",
-    "groups",
-]
+INTERVALS = ("success", "ci_low", "ci_high", "gain_over_pool", "gain_ci_low", "gain_ci_high")
 Answer = tuple[str, float]  # an answer's text and its verdict
 
 
@@ -90,19 +75,9 @@ def table(arms: Sequence[dict[str, Any]], groups: Sequence[str], seed: int = 0) 
     for arm in arms:
         values = arm["values"].mean(0)
         columns = np.column_stack([values, values - pools[arm["calls"]]])
-        (value, low, high), (gain, gain_low, gain_high) = boot.mean(columns)
-        rows.append(
-            {k: v for k, v in arm.items() if k != "values"}
-            | {
-                "writers": len(arm["values"]) if arm["writer"] else None,
-                "success": value,
-                "ci_low": low,
-                "ci_high": high,
-                "gain_over_pool": gain,
-                "gain_ci_low": gain_low,
-                "gain_ci_high": gain_high,
-                "questions": len(values),
-                "groups": boot.n_clusters,
-            }
-        )
+        found = {"arm": arm["arm"], "writer": arm["writer"]}
+        found["writers"] = len(arm["values"]) if arm["writer"] else None
+        found |= {name: value for name, value in arm.items() if name != "values"}
+        found |= dict(zip(INTERVALS, boot.mean(columns).ravel().tolist()))
+        rows.append(found | {"questions": len(values), "groups": boot.n_clusters})
     return rows

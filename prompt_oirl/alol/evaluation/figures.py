@@ -13,16 +13,11 @@ def draw_curve(curve: Sequence[dict[str, float]], title: str, path: Path) -> Pat
     """Loss, NLL, the ratios (mean and share clipped) and validation scores against updates."""
     from matplotlib.figure import Figure  # no pyplot: no window, no global state
 
+    ratios = [("ratio", "mean", BLUE), ("clipped_low", "share below", ORANGE)]
+    ratios.append(("clipped_high", "share above", RED))
     panels = [
         ("Loss per response", [("loss", "loss", BLUE), ("nll", "NLL", GREY)]),
-        (
-            "Ratio to the reference",
-            [
-                ("ratio", "mean", BLUE),
-                ("clipped_low", "share below", ORANGE),
-                ("clipped_high", "share above", RED),
-            ],
-        ),
+        ("Ratio to the reference", ratios),
         ("Log ratio to the reference", [("kl", "sum over tokens", PURPLE)]),
         ("Validation score", [("score", "score", GREEN)]),
     ]
@@ -31,13 +26,8 @@ def draw_curve(curve: Sequence[dict[str, float]], title: str, path: Path) -> Pat
         for name, line, colour in lines:
             points = [(row["step"], row[name]) for row in curve if name in row]
             if points:
-                axes.plot(
-                    *zip(*points),
-                    color=colour,
-                    label=line,
-                    linewidth=1.2,
-                    marker="o" if name == "score" else None,
-                )
+                marker = "o" if name == "score" else None
+                axes.plot(*zip(*points), color=colour, label=line, linewidth=1.2, marker=marker)
         axes.set_title(label, fontsize=10)
         axes.set_xlabel("Updates")
         style_axes(axes, "y")

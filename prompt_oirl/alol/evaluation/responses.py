@@ -6,21 +6,44 @@ from __future__ import annotations
 import math
 from collections import defaultdict
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import torch
+from tqdm import tqdm
 
-from prompt_oirl.alol.evaluation.aggregation import interval
+from prompt_oirl.alol.evaluation.aggregation import group_means, interval
 from prompt_oirl.alol.models.log_probabilities import Tokens, by_length, collate, token_log_probs
-from prompt_oirl.alol.rows import Limits, Row
+from prompt_oirl.alol.rows import Limits, Row, encode_rows
 from prompt_oirl.alol.tasks.task import Task
 from prompt_oirl.llms import item_seed
 from prompt_oirl.llms.generation import Decoding
 from prompt_oirl.llms.transformers_llm import TransformersLLM
 from prompt_oirl.stats.metrics import ClusterBootstrap
 
-METRICS = ["segment", "metric", "value", "ci_low", "ci_high", "n", "groups"]
+
+def answer(
+    task: Task,
+    model: Any,
+    tokenizer: Any,
+    rows: Sequence[Row],
+    limits: Limits,
+    batch_size: int,
+    seed: int,
+    samples: int = 1,
+    greedy: bool = False,
+    title: str | None = None,
+) -> list[list[str]]:
+    """`samples` responses to every row's prompt, sampled like the task's logged ones or greedy.
+
+    title : of the progress bar; None shows none.
+    """
+    tokens = encode_rows(rows, tokenizer, replace(limits, long_responses="cut"))
+    decoding = task.decoding(seed, limits.max_response_length, greedy)
+    llm = llm_of(model, tokenizer, limits, batch_size)
+    with tqdm(total=len(rows) * samples, desc=title, disable=None if title else True) as bar:
+        return respond(llm, rows, tokens, decoding, samples, bar.update)
 
 
 def respond(
@@ -40,9 +63,7 @@ def respond(
         batch = pending[at : at + llm.batch_size]
         answers = llm.complete(
             [tokens[i].prompt for i, _ in batch],
-            decoding.max_new_tokens,
-            decoding.temperature,
-            decoding.top_p,
+            decoding,
             [item_seed(decoding.seed, rows[i].prompt, k) for i, k in batch],
         )
         for (i, k), answer in zip(batch, answers):
@@ -105,26 +126,24 @@ def metric_rows(
     `nll` and `lengths` are of the rows' own responses: perplexity is exp(sum of nll / sum of lengths).
     distinct-n has no interval: a resample repeats whole responses.
     """
-    found = []
+    found: list[dict[str, Any]] = []
     for segment in ("all", *sorted({row.segment for row in rows} - {""})):
         here = [i for i, row in enumerate(rows) if segment in ("all", row.segment)]
         boot = ClusterBootstrap(np.array([rows[i].cluster for i in here]), seed)
         scores = {name: [[c[name] for c in components[i]] for i in here] for name in components[here[0]][0]}
         scores["length_words"] = [[len(text.split()) for text in responses[i]] for i in here]
-        common = {"segment": segment, "n": len(here), "groups": boot.n_clusters}
+        intervals: dict[str, tuple[float | None, ...]] = {}
         for name, of_prompts in scores.items():
             groups: dict[str, list[float]] = defaultdict(list)
             for i, of_prompt in zip(here, of_prompts):
                 groups[rows[i].cluster] += of_prompt
-            value, low, high, *_ = interval([""], [{g: float(np.mean(v)) for g, v in groups.items()}])
-            found.append(common | {"metric": name, "value": value, "ci_low": low, "ci_high": high})
-        value, low, high = (
-            math.exp(x) for x in boot.ratio(nll[here][:, None], lengths[here][:, None].astype(float))[0]
-        )
-        found.append(
-            common | {"metric": "perplexity_of_data", "value": value, "ci_low": low, "ci_high": high}
-        )
-        for n in (1, 2, 3):
-            score = distinct([text for i in here for text in responses[i]], n)
-            found.append(common | {"metric": f"distinct_{n}", "value": score})
+            intervals[name] = interval([""], [group_means(groups)])[:3]
+        ratio = boot.ratio(nll[here][:, None], lengths[here][:, None].astype(float))[0]
+        intervals["perplexity_of_data"] = tuple(math.exp(x) for x in ratio)
+        said = [text for i in here for text in responses[i]]
+        intervals |= {f"distinct_{n}": (distinct(said, n), None, None) for n in (1, 2, 3)}
+        counts = {"n": len(here), "groups": boot.n_clusters}
+        for name, (value, low, high) in intervals.items():
+            row = {"segment": segment, "metric": name, "value": value, "ci_low": low, "ci_high": high}
+            found.append(row | counts)
     return found

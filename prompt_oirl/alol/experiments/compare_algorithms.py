@@ -17,14 +17,19 @@ from typing import Any, Literal
 
 import numpy as np
 
-from prompt_oirl.alol.evaluation.responses import llm_of, respond, reward_responses
+from prompt_oirl.alol.evaluation.aggregation import group_means
+from prompt_oirl.alol.evaluation.responses import answer, reward_responses
 from prompt_oirl.alol.policies import LEARNS_FROM, Baseline, Evaluate, LossAlgorithm, PolicyData, train_policy
-from prompt_oirl.alol.rows import Row, encode_rows
+from prompt_oirl.alol.rows import Row
 from prompt_oirl.alol.steps.estimate_advantage import AdvantageOptions, estimate_advantage
 from prompt_oirl.alol.steps.prepare_data import PrepareOptions, prepare_data
-from prompt_oirl.alol.steps.train_policy import PolicyOptions, advantages_file
-from prompt_oirl.alol.steps.train_reference import ReferenceOptions, train_reference
-from prompt_oirl.alol.training import advantages
+from prompt_oirl.alol.steps.train_policy import (
+    PolicyOptions,
+    ReferenceOptions,
+    advantages_file,
+    load_data,
+    train_reference,
+)
 from prompt_oirl.alol.training.loop import TrainingRecipe
 from prompt_oirl.alol.training.losses import PRESETS, choose_loss
 from prompt_oirl.io.files import REPO_ROOT, InputError, read_json, write_json
@@ -137,12 +142,8 @@ def toy(args: CompareOptions) -> Iterator[tuple[PreparedRun, Measurement]]:
 def arith(args: CompareOptions) -> Iterator[tuple[PreparedRun, Measurement]]:
     """The losses with every seed, then the baselines, each at the better of two learning rates."""
     flags: dict[str, Any] = {"root": args.root, "task_name": "arith", "run": "one_prompt"}
-    sizes: dict[str, Any] = {
-        "train_rows": args.train_questions,
-        "validation_rows": 300,
-        "test_rows": args.test_prompts,
-    }
-    prepare_data(PrepareOptions(**flags, **sizes, prompt="nan"))
+    sizes: dict[str, Any] = {"train_rows": args.train_questions, "test_rows": args.test_prompts}
+    prepare_data(PrepareOptions(**flags, **sizes, validation_rows=300, prompt="nan"))
     estimate_advantage(AdvantageOptions(**flags, value_samples=2))
     run = load_run(PolicyOptions(**flags, validation_prompts=args.validation_prompts))
     recipe = TrainingRecipe(
@@ -174,27 +175,10 @@ def best_score(validation: Sequence[Sequence[float]]) -> float:
 
 def load_run(options: PolicyOptions) -> PreparedRun:
     """What steps 1 to 3 left, in memory."""
-    task, source, limits, rows = (
-        options.task,
-        options.reference,
-        options.limits(options.task),
-        options.rows("train"),
-    )
-    key, cache = advantages_file(options, source, rows, limits)
+    source, rows = options.reference, options.rows("train")
+    key, cache = advantages_file(options, source, rows, options.limits(options.task))
     model, tokenizer = source.load("cpu")
-    tokens = encode_rows(rows, tokenizer, limits)
-    data = PolicyData(
-        task,
-        tokenizer,
-        limits,
-        rows,
-        tokens,
-        options.rows("validation"),
-        options.validation_prompts,
-        options.eval_batch_size,
-        advantages.load(cache, key, tokens),
-    )
-    return PreparedRun(options, model, data, options.rows("test"))
+    return PreparedRun(options, model, load_data(options, tokenizer, rows, key, cache), options.rows("test"))
 
 
 def measure(args: CompareOptions, run: PreparedRun, one: Measurement) -> None:
@@ -204,28 +188,18 @@ def measure(args: CompareOptions, run: PreparedRun, one: Measurement) -> None:
     model, task = copy.deepcopy(run.model), run.data.task
     curve = [] if one.algorithm == "reference" else trained(args, run, model, one)
     prompts = list({row.prompt: row for row in run.test}.values())
-    limits = replace(run.data.limits, long_responses="cut")
-    llm = llm_of(model, run.data.tokenizer, limits, run.data.eval_batch_size)
-    tokens = encode_rows(prompts, run.data.tokenizer, limits)
-    decoding = task.decoding(one.seed, limits.max_response_length)
-    components = reward_responses(task, prompts, respond(llm, prompts, tokens, decoding))
+    data = run.data
+    said = answer(task, model, data.tokenizer, prompts, data.limits, data.eval_batch_size, one.seed)
+    components = reward_responses(task, prompts, said)
     scores: dict[str, dict[str, list[float]]] = {}
     for row, found in zip(prompts, components):
         for segment in dict.fromkeys(("all", row.segment or "all")):
             scores.setdefault(segment, {}).setdefault(row.cluster, []).append(found[0][task.metric])
     validation = [[row["step"], row["score"]] for row in curve if "score" in row]
-    means = {s: {g: float(np.mean(v)) for g, v in groups.items()} for s, groups in scores.items()}
-    about = {
-        "algorithm": one.algorithm,
-        "seed": one.seed,
-        "run": run.options.run,
-        "strategy": one.strategy,
-        "kl_beta": one.kl_beta,
-        "learning_rate": one.recipe.learning_rate,
-        "steps": one.recipe.steps,
-        "validation": validation,
-        "scores": means,
-    }
+    means = {segment: group_means(groups) for segment, groups in scores.items()}
+    about = {"algorithm": one.algorithm, "seed": one.seed, "run": run.options.run, "strategy": one.strategy}
+    about |= {"kl_beta": one.kl_beta, "learning_rate": one.recipe.learning_rate, "steps": one.recipe.steps}
+    about |= {"validation": validation, "scores": means}
     write_json(one.path, about)
     score = np.mean(list(means["all"].values()))
     print(f"{one.path.stem:24} {task.metric} {score:.3f}  {validation}", flush=True)

@@ -3,31 +3,30 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from itertools import chain
 from pathlib import Path
 from typing import Annotated, Any
 
 import numpy as np
-from tqdm import tqdm
 from tyro.conf import UseAppendAction
 
-from prompt_oirl.alol.evaluation import best_of_n
-from prompt_oirl.alol.evaluation import responses as evaluation
+from prompt_oirl.alol.evaluation import best_of_n, responses
 from prompt_oirl.alol.models.checkpoints import ModelSource
 from prompt_oirl.alol.models.processes import device_name
 from prompt_oirl.alol.rewards import log_reward
-from prompt_oirl.alol.rows import Limits, Row, encode_rows
+from prompt_oirl.alol.rows import Limits, Row, check_at_least
 from prompt_oirl.alol.steps.options import PolicyModelOptions
 from prompt_oirl.alol.tasks import prompt_writer
 from prompt_oirl.data import interactions
 from prompt_oirl.data.interactions import Interaction
 from prompt_oirl.data.log_store import cut_torn_line
 from prompt_oirl.data.prompts import Prompt, prompt_id
-from prompt_oirl.data.questions import SEPARATORS, Question
+from prompt_oirl.data.questions import Question
 from prompt_oirl.io.files import REPO_ROOT, InputError, Paths, read_csv, write_csv
 from prompt_oirl.llms import generation
 from prompt_oirl.llms.budget import Budget
 from prompt_oirl.llms.transformers_llm import TransformersLLM
-from prompt_oirl.pipeline.live import decoding_of
+from prompt_oirl.pipeline.live import decoding_of, log_settings
 from prompt_oirl.reports.readme import fill_tables, markdown
 from prompt_oirl.stats.metrics import format_interval
 
@@ -56,11 +55,20 @@ class WriterOptions(PolicyModelOptions):
     keep: bool = False
     """Also keep it as results/reference/alol_prompt_writer.csv and fill the table of docs/a_lol_tasks.md."""
 
+    @property
+    def teams(self) -> dict[str, list[str]]:
+        """Writers that count as one, by their common name; by default all policies that step 4 left."""
+        policies = self.folder / "policies"
+        left = ",".join(sorted(path.parent.name for path in policies.glob("*/policy.json")))
+        if not (self.writers or left):
+            raise InputError(f"no policy in {policies}: run alol_step4_train_policy.py first")
+        groups = [[name.strip() for name in group.split(",")] for group in self.writers or [left]]
+        return {names[0].split("-seed")[0]: names for names in groups}
+
 
 def evaluate_writers(args: WriterOptions) -> None:
     """Propose, rank and really ask; write the table of success by arm and number of calls."""
-    if args.samples < 1 or (args.questions is not None and args.questions < 1):
-        raise InputError(f"--samples {args.samples}, --questions {args.questions}: give 1 or more")
+    check_at_least(1, samples=args.samples, questions=args.questions)
     paths = Paths(args.root)
     log = args.log or paths.committed_log("nano", "arith")
     splits = prompt_writer.read_log(log, args.seed)
@@ -81,13 +89,13 @@ def evaluate_writers(args: WriterOptions) -> None:
         for prompt, _ in best[: max(CALLS)]
     }
     answers, unlogged = answer(args, paths, splits["test"], wanted)
-    arms = measured(args, rankings, [answers[q.id] for q in questions], unlogged)
+    arms = measured(args, rankings, [q.id for q in questions], [answers[q.id] for q in questions], unlogged)
     table = best_of_n.table(arms, [row.cluster for row in rows], args.seed)
     output = args.output or args.results / "prompt_writer.csv"
-    write_csv(output, table, best_of_n.COLUMNS)
+    write_csv(output, table)
     if args.keep:
         kept = REPO_ROOT / "results" / "reference" / "alol_prompt_writer.csv"
-        write_csv(kept, table, best_of_n.COLUMNS)
+        write_csv(kept, table)
         fill_tables(REPO_ROOT, {"alol_prompt_writer": render(read_csv(kept, remedy=""))})
     for row in table:
         success = format_interval(row["success"], row["ci_low"], row["ci_high"])
@@ -124,21 +132,12 @@ def propose(
         ("pool", ""): [pool] * n,
         ("all logged prompts", ""): [everything] * n,
     }
-    for group in args.writers or [",".join(trained(args))]:
-        for name in group.split(","):
-            written = write_prompts(args, name.strip(), rows)
-            found["writer's first", name] = [said[:1] for said in written]
-            found["written", name] = written
-            found["pool and written", name] = [pool + said for said in written]
+    for name in chain.from_iterable(args.teams.values()):
+        written = write_prompts(args, name, rows)
+        found["writer's first", name] = [said[:1] for said in written]
+        found["written", name] = written
+        found["pool and written", name] = [pool + said for said in written]
     return found
-
-
-def trained(args: WriterOptions) -> list[str]:
-    """Names of the policies that step 4 left."""
-    names = sorted(path.parent.name for path in (args.folder / "policies").glob("*/policy.json"))
-    if not names:
-        raise InputError(f"no policy in {args.folder / 'policies'}: run alol_step4_train_policy.py first")
-    return names
 
 
 def write_prompts(args: WriterOptions, name: str, rows: list[Row]) -> list[list[str]]:
@@ -151,12 +150,9 @@ def write_prompts(args: WriterOptions, name: str, rows: list[Row]) -> list[list[
     task = args.task
     source = args.reference if name == "reference" else ModelSource(str(folder))
     model, tokenizer = source.load(device_name())
-    limits = Limits(task.max_prompt_length, task.max_response_length, "cut")
-    llm = evaluation.llm_of(model, tokenizer, limits, args.eval_batch_size)
-    tokens = encode_rows(rows, tokenizer, limits)
-    decoding = task.decoding(args.seed, limits.max_response_length)
-    with tqdm(total=len(rows) * args.samples, desc=f"prompts of {name}", disable=None) as bar:
-        return evaluation.respond(llm, rows, tokens, decoding, args.samples, bar.update)
+    limits, title = Limits(task.max_prompt_length, task.max_response_length), f"prompts of {name}"
+    size, seed = args.eval_batch_size, args.seed
+    return responses.answer(task, model, tokenizer, rows, limits, size, seed, args.samples, title=title)
 
 
 def answer(
@@ -178,20 +174,8 @@ def answer(
     ]
     if pending:
         llm = TransformersLLM(str(args.ckpt_dir or paths.root / "data" / "nano_llama"), max_batch_size=64)
-        separator = SEPARATORS.get(first.dataset, "\n")
-        with tqdm(total=len(pending), desc="answers", disable=None) as bar:
-            failures = generation.answer_items(
-                pending,
-                llm,
-                first.llm,
-                first.dataset,
-                decoding_of(test, part),
-                first.grader,
-                separator,
-                Budget(),
-                part,
-                bar,
-            )
+        settings = log_settings(test, decoding_of(test, part))
+        failures = generation.answer_items(pending, llm, settings, Budget(), part, desc="answers")
         generation.check_complete(failures)
         kept += interactions.read(part, remedy="delete it")
     found: dict[str, dict[str, best_of_n.Answer]] = {}
@@ -203,33 +187,24 @@ def answer(
 def measured(
     args: WriterOptions,
     rankings: dict,
+    ids: list[str],
     answers: list[dict[str, best_of_n.Answer]],
     unlogged: set[tuple[str, str]],
 ) -> list[dict[str, Any]]:
     """Success of every question, by arm, number of calls and group of writers."""
-    teams = {"": [""]} | {
-        group.split(",")[0].split("-seed")[0]: [name.strip() for name in group.split(",")]
-        for group in args.writers or [",".join(trained(args))]
-    }
-    ids = [row.meta["question_id"] for row in args.rows("test")[: len(answers)]]
     arms = []
     for calls in CALLS:
         for arm in dict.fromkeys(name for name, _ in rankings):
-            for team, names in teams.items():
+            for team, names in ({"": [""]} | args.teams).items():
                 lists = [rankings[arm, name] for name in names if (arm, name) in rankings]
                 if not lists or (calls > 1 and arm in ("best single prompt", "writer's first")):
                     continue
                 used = [(i, p) for found in lists for i, best in zip(ids, found) for p, _ in best[:calls]]
-                arms.append(
-                    {
-                        "arm": arm,
-                        "writer": team,
-                        "calls": calls,
-                        "candidates": float(np.mean([len(best) for found in lists for best in found])),
-                        "unlogged": float(np.mean([key in unlogged for key in used])),
-                        "values": np.array([best_of_n.outcome(found, calls, answers) for found in lists]),
-                    }
-                )
+                about: dict[str, Any] = {"arm": arm, "writer": team, "calls": calls}
+                about["candidates"] = float(np.mean([len(best) for found in lists for best in found]))
+                about["unlogged"] = float(np.mean([key in unlogged for key in used]))
+                about["values"] = np.array([best_of_n.outcome(found, calls, answers) for found in lists])
+                arms.append(about)
     return arms
 
 
@@ -246,15 +221,9 @@ def render(rows: list[dict[str, str]]) -> str:
     lines = []
     for row in rows:
         writer = f" ({row['writer']}, {row['writers']} seeds)" if row["writer"] else ""
-        writer = writer.replace(", 1 seeds", "")
-        lines.append(
-            [
-                row["calls"],
-                row["arm"] + writer,
-                f"{float(row['candidates']):.1f}",
-                f"{100 * float(row['unlogged']):.0f} %",
-                format_interval(row["success"], row["ci_low"], row["ci_high"]),
-                format_interval(row["gain_over_pool"], row["gain_ci_low"], row["gain_ci_high"], points=True),
-            ]
-        )
+        arm = row["arm"] + writer.replace(", 1 seeds", "")
+        counts = [f"{float(row['candidates']):.1f}", f"{100 * float(row['unlogged']):.0f} %"]
+        success = format_interval(row["success"], row["ci_low"], row["ci_high"])
+        gain = format_interval(row["gain_over_pool"], row["gain_ci_low"], row["gain_ci_high"], points=True)
+        lines.append([row["calls"], arm, *counts, success, gain])
     return markdown(header, lines)

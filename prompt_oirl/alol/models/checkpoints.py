@@ -14,15 +14,8 @@ from typing import Any
 
 import torch
 
-from prompt_oirl.io.files import (
-    STALE_SECONDS,
-    InputError,
-    atomic_write,
-    content_key,
-    read_json,
-    require,
-    sha256,
-)
+from prompt_oirl.io import files
+from prompt_oirl.io.files import InputError, atomic_write, content_key, read_json, require, sha256
 
 EXTRA = 'pip install -e ".[alol]"'
 
@@ -144,10 +137,7 @@ def _with_adapter(model: Any, adapter: str) -> Any:
     try:
         return PeftModel.from_pretrained(model, adapter).eval()
     except (OSError, ValueError, RuntimeError) as error:
-        reason = str(error).split("\n")[0]
-        raise InputError(
-            f"the adapter {adapter!r} cannot be loaded ({reason}): pass --adapter_path FOLDER or a hub id"
-        ) from error
+        raise _cannot_load(adapter, error, "--adapter_path") from error
 
 
 def make_trainable(model: Any, tuning: str, rank: int, alpha: float) -> Any:
@@ -221,10 +211,8 @@ def save_model(folder: Path, model: Any, tokenizer: Any) -> list[Path]:
     logging.disable_progress_bar()
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
-        for left_behind in folder.parent.glob(
-            f".{folder.name}.*.tmp"
-        ):  # by a run that was killed while writing
-            if time.time() - left_behind.stat().st_mtime > STALE_SECONDS:
+        for left_behind in folder.parent.glob(f".{folder.name}.*.tmp"):  # by a killed run
+            if time.time() - left_behind.stat().st_mtime > files.STALE_SECONDS:
                 shutil.rmtree(left_behind, ignore_errors=True)
         fresh = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", suffix=".tmp", dir=folder.parent))
     except OSError as error:

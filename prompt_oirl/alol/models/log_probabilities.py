@@ -83,18 +83,12 @@ def log_probs_and_response_states(model: Any, batch: TokenBatch) -> tuple[torch.
 
 def _forward(model: Any, batch: TokenBatch, keep: int, **flags: Any) -> Any:
     """Logits of the last `keep` columns only, where the model can leave out the others."""
-    inner = (
-        model.get_base_model() if hasattr(model, "get_base_model") else model
-    )  # an adapter hides the signature
+    # An adapter hides the signature.
+    inner = model.get_base_model() if hasattr(model, "get_base_model") else model
     if "logits_to_keep" in inspect.signature(inner.forward).parameters:
         flags["logits_to_keep"] = keep
-    return model(
-        input_ids=batch.ids,
-        attention_mask=batch.attention,
-        position_ids=batch.positions,
-        use_cache=False,
-        **flags,
-    )
+    flags |= {"attention_mask": batch.attention, "position_ids": batch.positions, "use_cache": False}
+    return model(input_ids=batch.ids, **flags)
 
 
 def _log_probs(logits: torch.Tensor, batch: TokenBatch) -> torch.Tensor:

@@ -19,7 +19,8 @@ import numpy as np
 from prompt_oirl import reward_models
 from prompt_oirl.data.interactions import Interaction
 from prompt_oirl.data.near_duplicates import cluster_texts, in_order_of_appearance
-from prompt_oirl.features.embedders import Embedder, encode_distinct, load_embedder
+from prompt_oirl.features.cache import encode_distinct
+from prompt_oirl.features.embedders import Embedder, load_embedder
 from prompt_oirl.features.surface import surface_features
 from prompt_oirl.io.files import InputError, read_json, sha256, write_json
 from prompt_oirl.reward_models import RewardModel, TrainingSet
@@ -73,9 +74,8 @@ class LogRewardFit:
 
     model: LogRewardModel
     cross_fitted: np.ndarray
-    expected: (
-        np.ndarray
-    )  # V(question): mean of that r over the prompts of the log, by how often each was asked
+    # V(question): mean of that r over the prompts of the log, by how often each was asked.
+    expected: np.ndarray
     report: dict[str, float]
 
 
@@ -183,10 +183,8 @@ def describe(fit: LogRewardFit) -> str:
     said = fit.report
     return (
         f"reward model r(question, prompt), cross-fitted on {said['questions']:,} questions x "
-        f"{said['prompts']} prompts in "
-        f"{said['clusters']:,} groups: AUC {said['auc']:.3f}, within a question "
-        f"{said['auc_within_question']:.3f}, "
-        f"calibration error {said['calibration_error']:.3f}"
+        f"{said['prompts']} prompts in {said['clusters']:,} groups: AUC {said['auc']:.3f}, within a question "
+        f"{said['auc_within_question']:.3f}, calibration error {said['calibration_error']:.3f}"
     )
 
 
@@ -194,19 +192,10 @@ def save(folder: Path, found: LogRewardFit, name: str, embedder: str, seed: int)
     """Write model.safetensors and judge.json; `load` reads them."""
     files = [folder / "model.safetensors", folder / "judge.json"]
     digest = reward_models.save(found.model.model, files[0])
-    write_json(
-        files[1],
-        {
-            "model": name,
-            "seed": seed,
-            "embedder": embedder,
-            "embedder_sha256": found.model.embedder.info.sha256,
-            "sha256": digest,
-            "slope": found.model.slope,
-            "intercept": found.model.intercept,
-            "cross_fitted": found.report,
-        },
-    )
+    about = {"model": name, "seed": seed, "embedder": embedder}
+    about |= {"embedder_sha256": found.model.embedder.info.sha256, "sha256": digest}
+    about |= {"slope": found.model.slope, "intercept": found.model.intercept, "cross_fitted": found.report}
+    write_json(files[1], about)
     return files
 
 

@@ -41,8 +41,7 @@ def load_classifier(name: str, label: int = 1) -> Score:
         )
     except (OSError, ValueError, RuntimeError) as error:
         raise _unusable(name, str(error)) from error
-    if report["missing_keys"] or report["mismatched_keys"]:
-        lost = sorted([*report["missing_keys"], *(key for key, *_ in report["mismatched_keys"])])
+    if lost := sorted([*report["missing_keys"], *(key for key, *_ in report["mismatched_keys"])]):
         raise _unusable(name, f"no weights for {lost[0]}")
     if model.config.num_labels > 1 and label >= model.config.num_labels:
         raise _unusable(name, f"{model.config.num_labels} labels, label {label} is wanted")
@@ -145,13 +144,8 @@ def _scorer(
         order = sorted(range(len(texts)), key=lambda i: (-len("".join(texts[i])), i))
         for at in range(0, len(order), BATCH):
             places = order[at : at + BATCH]
-            batch = tokenizer(
-                [texts[i] for i in places],
-                return_tensors="pt",
-                padding=True,
-                truncation=True,
-                max_length=longest,
-            )
+            flags = {"return_tensors": "pt", "padding": True, "truncation": True, "max_length": longest}
+            batch = tokenizer([texts[i] for i in places], **flags)
             batch.pop("token_type_ids", None)
             found[places] = read({k: v.to(device) for k, v in batch.items()}).double().cpu().numpy()
         return found

@@ -10,15 +10,13 @@ import numpy as np
 from tqdm import tqdm
 from tyro.conf import arg
 
-from prompt_oirl.alol.evaluation import responses as evaluation
+from prompt_oirl.alol.evaluation.responses import answer, reward_responses
 from prompt_oirl.alol.models import processes
-from prompt_oirl.alol.rows import FINAL, Row, encode_rows, rows_hash
+from prompt_oirl.alol.rows import FINAL, Row, check_at_least, encode_rows, rows_hash
 from prompt_oirl.alol.steps.options import LengthOptions, PolicyModelOptions
-from prompt_oirl.alol.tasks.task import Task
 from prompt_oirl.alol.training import advantages, value_estimate
-from prompt_oirl.alol.training.value_estimate import ValueHeadFit, ValueRecipe
-from prompt_oirl.io.files import InputError, sha256, write_csv, write_json, write_jsonl
-from prompt_oirl.io.manifest import Manifest
+from prompt_oirl.alol.training.value_estimate import ValueRecipe
+from prompt_oirl.io.files import sha256, write_csv, write_json, write_jsonl
 
 
 @dataclass
@@ -48,10 +46,9 @@ def estimate_advantage(args: AdvantageOptions) -> None:
     source = args.reference
     model_id = source.hash
     folder = args.folder / "advantages"
-    inputs = [args.data_file(split) for split in ("train", "validation")]
-    manifest = Manifest(args.folder / "step3.json", args.arguments(model=model_id), inputs, args.root)
-    if manifest.is_current() and not args.force:
-        print(f"{task.name}: up to date ({folder})")
+    record = args.folder / "step3.json"
+    manifest = args.pending(record, args.learned_files, task.name, folder, model=model_id)
+    if manifest is None:
         return
     model, tokenizer = source.load(device)
     limits = args.limits(task)
@@ -59,30 +56,23 @@ def estimate_advantage(args: AdvantageOptions) -> None:
     head: value_estimate.ValueHead | np.ndarray
     outputs: list[Path] = []
     if args.value == "head":
-        head, outputs = learn_value(args, task, model, tokenizer, prompts, device, head_file)
+        head, outputs = learn_value(args, model, tokenizer, prompts, device, head_file)
     else:
         head = value_estimate.expected_rewards(rows)
         value_estimate.save_values(head_file, head)
     tokens = encode_rows(rows, tokenizer, limits)
     rewards = np.array([row.reward for row in rows])
     with tqdm(total=len(rows), desc=f"{task.name} advantages", disable=None) as bar:
+        pad, size = tokenizer.pad_token_id, args.eval_batch_size
         found = advantages.compute(
-            model,
-            head,
-            tokens,
-            rewards,
-            tokenizer.pad_token_id,
-            device,
-            args.eval_batch_size,
-            args.precision,
-            bar.update,
+            model, head, tokens, rewards, pad, device, size, args.precision, bar.update
         )
     key = advantages.cache_key(model_id, sha256(head_file), rows_hash(rows), limits, args.precision)
     cache = folder / f"advantages.{key}.safetensors"
     advantages.save(cache, key, found)
     statistics = advantages.statistics(found, rewards, [row.segment for row in rows])
     table = folder / "advantage_stats.csv"
-    write_csv(table, statistics, list(statistics[0]))
+    write_csv(table, statistics)
     for row in statistics:
         if row["quantity"] == "advantage":
             print(
@@ -94,74 +84,38 @@ def estimate_advantage(args: AdvantageOptions) -> None:
 
 
 def learn_value(
-    args: AdvantageOptions,
-    task: Task,
-    model: Any,
-    tokenizer: Any,
-    prompts: list[Row],
-    device: str,
-    head_file: Path,
+    args: AdvantageOptions, model: Any, tokenizer: Any, prompts: list[Row], device: str, head_file: Path
 ) -> tuple[value_estimate.ValueHead, list[Path]]:
-    """The value head, learned and written, and the files that say how."""
-    settings = task.settings
+    """The value head, learned from the reference's responses to the prompts, and the files that say how."""
+    task, settings, limits = args.task, args.task.settings, args.limits(args.task)
     recipe = ValueRecipe(
         epochs=settings.value_epochs if args.value_epochs is None else args.value_epochs,
         learning_rate=settings.value_rate if args.value_rate is None else args.value_rate,
         seed=args.seed,
     )
-    responses, scores = answer(args, task, model, tokenizer, prompts)
-    fit = fit_head(args, task, model, tokenizer, prompts, scores, recipe, device)
-    value_estimate.save_head(head_file, fit.head)
-    outputs = [head_file.with_name(n) for n in ("generations.jsonl", "value_curve.csv", "value_summary.json")]
-    write_jsonl(
-        outputs[0],
-        (
-            {"id": row.id, "prompt": row.prompt, "responses": texts, "rewards": list(found)}
-            for row, texts, found in zip(prompts, responses, scores.tolist())
-        ),
-    )
-    write_csv(outputs[1], fit.curve, ["epoch", "train_mse", "held_out_mse"])
-    write_json(outputs[2], fit.summary)
-    return fit.head, outputs
-
-
-def answer(
-    args: AdvantageOptions, task: Task, model: Any, tokenizer: Any, prompts: list[Row]
-) -> tuple[list[list[str]], np.ndarray]:
-    """The reference's responses to the validation prompts and their final rewards (n, k)."""
     greedy = args.value_decoding == "greedy"
-    samples = args.value_samples if args.value_samples is not None else task.settings.value_samples
-    if samples < 1:
-        raise InputError(f"--value_samples {samples}: give 1 or more")
-    samples = 1 if greedy else samples
-    limits = args.limits(task)
+    samples = settings.value_samples if args.value_samples is None else args.value_samples
+    check_at_least(1, value_samples=samples)
+    samples, title = 1 if greedy else samples, f"{task.name} responses"
+    size = args.eval_batch_size
+    responses = answer(task, model, tokenizer, prompts, limits, size, args.seed, samples, greedy, title)
+    components = reward_responses(task, prompts, responses)
+    scores = np.array([[c[FINAL] for c in found] for found in components])
     tokens = encode_rows(prompts, tokenizer, replace(limits, long_responses="cut"))
-    llm = evaluation.llm_of(model, tokenizer, limits, args.eval_batch_size)
-    decoding = task.decoding(args.seed, limits.max_response_length, greedy)
-    with tqdm(total=len(prompts) * samples, desc=f"{task.name} responses", disable=None) as bar:
-        responses = evaluation.respond(llm, prompts, tokens, decoding, samples, bar.update)
-    components = evaluation.reward_responses(task, prompts, responses)
-    return responses, np.array([[c[FINAL] for c in found] for found in components])
-
-
-def fit_head(
-    args: AdvantageOptions,
-    task: Task,
-    model: Any,
-    tokenizer: Any,
-    prompts: list[Row],
-    scores: np.ndarray,
-    recipe: ValueRecipe,
-    device: str,
-) -> ValueHeadFit:
-    """The value head on the reference's states of the validation prompts."""
-    tokens = encode_rows(prompts, tokenizer, replace(args.limits(task), long_responses="cut"))
-    states = value_estimate.prompt_states(model, tokens, tokenizer.pad_token_id, args.eval_batch_size, device)
+    states = value_estimate.prompt_states(model, tokens, tokenizer.pad_token_id, size, device)
     clusters = [row.cluster for row in prompts]
     fit = value_estimate.fit_value_head(states, scores, clusters, task.max_reward, recipe, device)
-    mse, constant = fit.summary["held_out_mse"], fit.summary["held_out_mse_of_the_mean"]
     print(
-        f"value head: squared error {mse:.4f} on {fit.summary['held_out_prompts']} held-out prompts, "
-        f"{constant:.4f} by their mean reward alone"
+        f"value head: squared error {fit.summary['held_out_mse']:.4f} on {fit.summary['held_out_prompts']} "
+        f"held-out prompts, {fit.summary['held_out_mse_of_the_mean']:.4f} by their mean reward alone"
     )
-    return fit
+    value_estimate.save_head(head_file, fit.head)
+    outputs = [head_file.with_name(n) for n in ("generations.jsonl", "value_curve.csv", "value_summary.json")]
+    said = zip(prompts, responses, scores.tolist())
+    write_jsonl(
+        outputs[0],
+        ({"id": r.id, "prompt": r.prompt, "responses": texts, "rewards": found} for r, texts, found in said),
+    )
+    write_csv(outputs[1], fit.curve)
+    write_json(outputs[2], fit.summary)
+    return fit.head, outputs

@@ -4,7 +4,8 @@ lie."""
 from __future__ import annotations
 
 import math
-from dataclasses import asdict, dataclass
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, fields
 from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -12,13 +13,13 @@ from typing import Annotated, Any, Literal
 from tyro.conf import arg
 
 from prompt_oirl.alol.models.checkpoints import ModelSource
-from prompt_oirl.alol.rows import Limits, Row, read_rows
+from prompt_oirl.alol.rows import Limits, Row, check_at_least, read_rows
 from prompt_oirl.alol.tasks import arith_log
 from prompt_oirl.alol.tasks.registry import get_task
 from prompt_oirl.alol.tasks.task import Task
 from prompt_oirl.alol.training.loop import TrainingRecipe
 from prompt_oirl.io.files import REPO_ROOT, InputError, Paths, check_folder_name, sha256
-from prompt_oirl.io.manifest import check_finished
+from prompt_oirl.io.manifest import Manifest, check_finished
 
 SPLITS = ("train", "validation", "test")
 
@@ -51,10 +52,8 @@ class RunOptions:
     def task(self) -> Task:
         """The task, rewarded as this run's step 1 noted; flags without a meaning are refused."""
         check_folder_name("--run", self.run)
-        if self.seed < 0:
-            raise InputError(f"--seed {self.seed}: give 0 or more")
-        if self.eval_batch_size < 1:
-            raise InputError(f"--eval_batch_size {self.eval_batch_size}: give 1 or more")
+        check_at_least(0, seed=self.seed)
+        check_at_least(1, eval_batch_size=self.eval_batch_size)
         return get_task(self.task_name, self.folder / "data")
 
     def policy_folder(self, name: str) -> Path:
@@ -71,6 +70,11 @@ class RunOptions:
     def results(self) -> Path:
         """Folder of the run's evaluations, one below it for each policy."""
         return self.root / "results" / "alol" / self.task.name / self.run
+
+    @property
+    def learned_files(self) -> list[Path]:
+        """Rows that steps 2 to 4 read."""
+        return [self.data_file("train"), self.data_file("validation")]
 
     def data_file(self, split: str) -> Path:
         """Rows of a split: train, validation or test."""
@@ -90,6 +94,16 @@ class RunOptions:
     def rows(self, split: str) -> list[Row]:
         """Rows of a split, read and checked."""
         return read_rows(self.data_file(split), self.task.name, self.task.max_reward, self.task.needs)
+
+    def pending(
+        self, manifest: Path, inputs: Sequence[Path], name: str, place: Path, **more: Any
+    ) -> Manifest | None:
+        """The manifest of a step's run on these inputs, or None (and a word) if all is up to date."""
+        found = Manifest(manifest, self.arguments(**more), inputs, self.root)
+        if found.is_current() and not self.force:
+            print(f"{name}: up to date ({place})")
+            return None
+        return found
 
     def arguments(self, **more: Any) -> dict[str, Any]:
         """What a manifest compares: the flags, but for those that cannot change a result."""
@@ -143,15 +157,11 @@ class LengthOptions:
 
     def limits(self, task: Task) -> Limits:
         """Token limits: the flags', or the task's."""
-        found = Limits(
+        return Limits(
             task.max_prompt_length if self.max_prompt_length is None else self.max_prompt_length,
             task.max_response_length if self.max_response_length is None else self.max_response_length,
             self.long_responses,
         )
-        for flag in ("max_prompt_length", "max_response_length"):
-            if getattr(found, flag) < 1:
-                raise InputError(f"--{flag} {getattr(found, flag)}: give 1 or more")
-        return found
 
 
 @dataclass
@@ -200,9 +210,8 @@ class TrainingOptions:
 
     def check_adapter(self) -> None:
         """Refuse a rank or scale of LoRA below 1."""
-        for flag in ("lora_rank", "lora_alpha"):
-            if self.tuning == "lora" and not 1 <= getattr(self, flag) < 1e6:
-                raise InputError(f"--{flag} {getattr(self, flag)}: give 1 or more")
+        if self.tuning == "lora":
+            check_at_least(1, lora_rank=self.lora_rank, lora_alpha=self.lora_alpha)
 
     def recipe(
         self, steps: int, rate: float, batch_size: int, validations: int, rows: int, seed: int
@@ -211,8 +220,7 @@ class TrainingOptions:
 
         Parameters
         ----------
-        steps, rate, batch_size, validations : the task's updates, learning rate, rows at once, validations in
-        all.
+        steps, rate, batch_size, validations : the task's updates, learning rate, rows at once, validations.
         rows : training rows (or pairs) that one pass goes through.
         """
         size = batch_size if self.batch_size is None else self.batch_size
@@ -228,18 +236,8 @@ class TrainingOptions:
                 raise InputError("--validations_per_epoch: give it above 0, and without --eval_every")
             per_epoch = rows / max(1, size * self.accumulation)
             every = max(1, round(per_epoch / self.validations_per_epoch))
-        return TrainingRecipe(
-            steps=steps,
-            batch_size=size,
-            accumulation=self.accumulation,
-            learning_rate=rate if self.learning_rate is None else self.learning_rate,
-            schedule=self.schedule,
-            warmup=self.warmup,
-            max_grad_norm=self.max_grad_norm,
-            precision=self.precision,
-            seed=seed,
-            eval_every=max(1, every) if validations and self.eval_every is None else every,
-            patience=self.patience,
-            save_every=self.save_every,
-            gradient_checkpointing=self.gradient_checkpointing,
-        )
+        flags = {f.name: getattr(self, f.name) for f in fields(TrainingRecipe) if hasattr(self, f.name)}
+        flags |= {"steps": steps, "batch_size": size, "seed": seed}
+        flags["learning_rate"] = rate if self.learning_rate is None else self.learning_rate
+        flags["eval_every"] = max(1, every) if validations and self.eval_every is None else every
+        return TrainingRecipe(**flags)

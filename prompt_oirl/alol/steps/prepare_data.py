@@ -3,23 +3,19 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Annotated, Literal
 
 import numpy as np
-from tyro.conf import arg
 
-from prompt_oirl.alol.rows import Row, read_rows, write_rows
+from prompt_oirl.alol.rows import Row, check_at_least, read_rows, write_rows
 from prompt_oirl.alol.steps.options import SPLITS, RunOptions
 from prompt_oirl.alol.tasks.registry import PUBLISHED_TASKS
-from prompt_oirl.alol.tasks.task import Request
+from prompt_oirl.alol.tasks.task import Request, SourceOptions
 from prompt_oirl.io.files import InputError
-from prompt_oirl.io.manifest import Manifest
 
 
 @dataclass
-class PrepareOptions(RunOptions):
-    """Sizes, files and reward models of step 1."""
+class PrepareOptions(RunOptions, SourceOptions):
+    """Sizes of step 1, and what rows are made of."""
 
     train_rows: int | None = None
     """Training rows at most, drawn at random; by default 3000 (toy) or all there are."""
@@ -27,26 +23,6 @@ class PrepareOptions(RunOptions):
     """Validation rows at most; by default 400 (toy), 500 (arith), 10000 (comet)."""
     test_rows: int | None = None
     """Test rows at most; by default 600 (toy), 1000 (arith, prompt_writer)."""
-    input_dir: Annotated[Path | None, arg(aliases=["-i"])] = None
-    """Published tasks: folder of the raw files; by default data/fetched/."""
-    log: Path | None = None
-    """arith, prompt_writer: the interaction log, JSONL or Parquet; by default data/nano_log/arith.parquet."""
-    prompt: str | None = None
-    """arith: put all logged answers to a question under this one prompt, nan say; sizes then count
-    questions."""
-    model_name_or_path: Annotated[str | None, arg(aliases=["-m"])] = None
-    """Model whose chat template (arith) or tokenizer (reddit, wow, faithdial) is needed; by default the
-    task's."""
-    reward_models: str | None = None
-    """Published tasks: other reward models, as component=FOLDER_OR_HUB_ID,...; later steps use them too."""
-    reward_model: Literal["linear", "xgboost", "lightgbm", "mlp", "knn"] = "linear"
-    """prompt_writer, arith: the reward model of Prompt-OIRL that is learned from the log."""
-    embedder: str = "minilm"
-    """Its embedder: minilm, a sentence-transformers folder or hub id, or openai:MODEL."""
-    train_reward: Literal["correct", "model"] = "correct"
-    """prompt_writer: a training row's reward, the logged verdict or its cross-fitted expectation."""
-    expected_reward: bool = False
-    """arith: note what each row deserved to expect by that reward model, for step 3 --value reward_model."""
 
 
 PUBLISHED = tuple(task.name for task in PUBLISHED_TASKS)
@@ -70,9 +46,7 @@ def prepare_data(args: PrepareOptions) -> None:
         if getattr(args, flag) != getattr(PrepareOptions, flag) and args.task.name not in tasks:
             raise InputError(f"--{flag} is for {', '.join(tasks)}, not for {args.task_name}: leave it out")
     sizes = {split: getattr(args, f"{split}_rows") for split in SPLITS}
-    for split, n in sizes.items():
-        if n is not None and n < 1:
-            raise InputError(f"--{split}_rows {n}: give 1 or more")
+    check_at_least(1, **{f"{split}_rows": n for split, n in sizes.items()})
     task = args.task
     request = Request(
         task=task.name,
@@ -80,20 +54,13 @@ def prepare_data(args: PrepareOptions) -> None:
         folder=args.folder,
         sizes={split: n for split, n in sizes.items() if n is not None},
         seed=args.seed,
-        input_dir=args.input_dir,
-        log=args.log,
-        prompt=args.prompt,
-        model=args.model_name_or_path,
-        reward_models=args.reward_models,
-        reward_model=args.reward_model,
-        embedder=args.embedder,
-        train_reward=args.train_reward,
-        expected_reward=args.expected_reward,
+        **{flag: getattr(args, flag) for flag in TASKS_OF},
     )
-    arguments = args.arguments(judged_by=None)  # that is this step's own work
-    manifest = Manifest(args.folder / "step1.json", arguments, task.inputs(request), args.root)
-    if manifest.is_current() and not args.force:
-        print(f"{task.name}: up to date ({args.folder / 'data'})")
+    # What rewards are judged by is this step's own work.
+    manifest = args.pending(
+        args.folder / "step1.json", task.inputs(request), task.name, request.data, judged_by=None
+    )
+    if manifest is None:
         return
     prepared = task.prepare(request)
     if prepared.note:

@@ -1,5 +1,5 @@
-"""Step 4: a policy trained from the reference, and its folder: model/, policy.json, curve.csv and
-curve.png."""
+"""Step 2: the reference policy, plain fine-tuning on all training rows. Step 4: a policy trained from it, its
+folder being model/, policy.json, curve.csv and curve.png."""
 
 from __future__ import annotations
 
@@ -10,20 +10,81 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+from tqdm import tqdm
+
 from prompt_oirl.alol.evaluation.figures import draw_curve
+from prompt_oirl.alol.evaluation.responses import row_nll
 from prompt_oirl.alol.models import processes
 from prompt_oirl.alol.models.checkpoints import ModelSource, make_trainable, save_model
 from prompt_oirl.alol.policies import Baseline, LossAlgorithm, PolicyData, TrainedPolicy, train_policy
-from prompt_oirl.alol.rows import Limits, Row, encode_rows, rows_hash
+from prompt_oirl.alol.rows import Limits, Row, check_at_least, encode_rows, rows_hash
 from prompt_oirl.alol.steps.options import LengthOptions, PolicyModelOptions, TrainingOptions
 from prompt_oirl.alol.training import advantages
-from prompt_oirl.alol.training.loop import CURVE, TrainingRecipe
+from prompt_oirl.alol.training.loop import CURVE, TrainingRecipe, TrainingRows, train
+from prompt_oirl.alol.training.losses import PRESETS
+from prompt_oirl.alol.training.sampling import make_sampler
 from prompt_oirl.io.files import InputError, sha256, write_csv, write_json
-from prompt_oirl.io.manifest import Manifest, check_finished
+from prompt_oirl.io.manifest import check_finished
 
 
 @dataclass
-class PolicyOptions(PolicyModelOptions, LengthOptions, TrainingOptions):
+class ReferenceOptions(PolicyModelOptions, LengthOptions, TrainingOptions):
+    """Without --model_name_or_path, the model that step 1 made (toy) or the task's published one."""
+
+    def load_trainable(self, source: ModelSource, checkpoint: Path) -> tuple[Any, Any]:
+        """Model with its trained weights unfrozen, and tokenizer; --force begins without the checkpoint."""
+        if self.force and processes.is_main():
+            shutil.rmtree(checkpoint, ignore_errors=True)
+        processes.wait()
+        model, tokenizer = source.load(processes.device_name())
+        return make_trainable(model, self.tuning, self.lora_rank, self.lora_alpha), tokenizer
+
+
+def train_reference(args: ReferenceOptions) -> None:
+    """Train and write reference/, unless it is up to date."""
+    args.check_adapter()
+    task, device, limits = args.task, processes.device_name(), args.limits(args.task)
+    folder, training = args.folder / "reference", args.folder / "reference_training"
+    source = ModelSource(args.base_model(args.model_name_or_path), args.adapter_path, args.load_in_4bit)
+    rows, validation = args.rows("train"), args.rows("validation")
+    record = args.folder / "step2.json"
+    manifest = args.pending(record, args.learned_files, task.name, folder, model=source.hash)
+    if manifest is None:
+        return
+    model, tokenizer = args.load_trainable(source, training)
+    tokens, held = encode_rows(rows, tokenizer, limits), encode_rows(validation, tokenizer, limits)
+    sampler = make_sampler("none", None, np.array([row.chosen for row in rows]), args.seed)
+    usual = task.settings
+    recipe = args.recipe(
+        usual.reference_steps, usual.reference_rate, usual.batch_size, 10, len(sampler.rows), args.seed
+    )
+    pad, loss, learned = tokenizer.pad_token_id, PRESETS["nll"], TrainingRows(tokens)
+
+    def likelihood(policy: Any) -> float:
+        nll, lengths = row_nll(policy, held, pad, device, args.eval_batch_size)
+        return float(-nll.sum() / lengths.sum())
+
+    about = {"model": source.hash, "rows": rows_hash(rows), "validation": rows_hash(validation)}
+    about["limits"] = repr(limits)
+    silent = None if processes.is_main() else True
+    with tqdm(total=recipe.steps, desc=f"{task.name} reference", disable=silent) as bar:
+        outcome = train(model, learned, loss, sampler, recipe, training, pad, about, likelihood, bar)
+    if not processes.is_main():
+        return
+    outputs = save_model(folder, model, tokenizer)
+    curve = training / "curve.csv"
+    write_csv(curve, outcome.curve, CURVE)
+    figure = draw_curve(outcome.curve, f"{task.name}: reference", curve.with_suffix(".png"))
+    manifest.finish([*outputs, curve, figure])
+    best = f", best at update {outcome.best_step}: {-outcome.best_score:.4f} nats per token"
+    print(
+        f"{task.name}: reference after {outcome.step} updates{best if outcome.best_step else ''} in {folder}"
+    )
+
+
+@dataclass
+class PolicyOptions(ReferenceOptions):
     """Flags of both scripts of step 4."""
 
     policy: str | None = None
@@ -41,39 +102,21 @@ def train_and_save(args: PolicyOptions, algorithm: LossAlgorithm | Baseline) -> 
     """Train a policy from the reference and write its folder, unless that is up to date."""
     args.check_adapter()
     task = args.task
-    rows, validation, limits = args.rows("train"), args.rows("validation"), args.limits(task)
+    rows, limits = args.rows("train"), args.limits(task)
     source = args.reference
     policy = args.policy or f"{algorithm.name}-seed{args.seed}"
     folder = args.policy_folder(policy)
-    if args.validation_prompts < 1:
-        raise InputError(f"--validation_prompts {args.validation_prompts}: give 1 or more")
+    check_at_least(1, validation_prompts=args.validation_prompts)
     key, cache = None, None
     if algorithm.needs_advantages:
         key, cache = advantages_file(args, source, rows, limits)
-    inputs = [args.data_file(split) for split in ("train", "validation")]
-    arguments = args.arguments(model=source.hash, advantages=key)
-    manifest = Manifest(folder / "step4.json", arguments, inputs, args.root)
-    if manifest.is_current() and not args.force:
-        print(f"{policy}: up to date ({folder})")
-        return
-    if args.force and processes.is_main():
-        shutil.rmtree(folder / "training", ignore_errors=True)
-    processes.wait()
-    model, tokenizer = source.load(processes.device_name())
-    model = make_trainable(model, args.tuning, args.lora_rank, args.lora_alpha)
-    tokens = encode_rows(rows, tokenizer, limits)
-    cached = advantages.load(cache, key, tokens) if key and cache else None
-    data = PolicyData(
-        task,
-        tokenizer,
-        limits,
-        rows,
-        tokens,
-        validation,
-        args.validation_prompts,
-        args.eval_batch_size,
-        cached,
+    manifest = args.pending(
+        folder / "step4.json", args.learned_files, policy, folder, model=source.hash, advantages=key
     )
+    if manifest is None:
+        return
+    model, tokenizer = args.load_trainable(source, folder / "training")
+    data = load_data(args, tokenizer, rows, key, cache)
     about_inputs = {
         "model": source.hash,
         "rows": rows_hash(rows),
@@ -81,7 +124,7 @@ def train_and_save(args: PolicyOptions, algorithm: LossAlgorithm | Baseline) -> 
         "limits": repr(limits),
         "tuning": [args.tuning, args.lora_rank, args.lora_alpha],
         "strategy": algorithm.settings["sampling_strategy"],
-        "validation": [rows_hash(validation), args.validation_prompts],
+        "validation": [rows_hash(data.validation), args.validation_prompts],
     }
     title = f"{task.name} {policy}"
     trained = train_policy(
@@ -92,6 +135,17 @@ def train_and_save(args: PolicyOptions, algorithm: LossAlgorithm | Baseline) -> 
     about = account(args, policy, algorithm, trained, len(rows))
     manifest.finish(save_policy(folder, model, tokenizer, trained.curve, about))
     report(policy, folder, algorithm, trained, len(rows))
+
+
+def load_data(
+    args: PolicyOptions, tokenizer: Any, rows: list[Row], key: str | None, cache: Path | None
+) -> PolicyData:
+    """What a policy learns from; key and cache name the advantages of step 3, None where none are needed."""
+    limits, validation = args.limits(args.task), args.rows("validation")
+    tokens = encode_rows(rows, tokenizer, limits)
+    cached = advantages.load(cache, key, tokens) if key and cache else None
+    prompts, size = args.validation_prompts, args.eval_batch_size
+    return PolicyData(args.task, tokenizer, limits, rows, tokens, validation, prompts, size, cached)
 
 
 def advantages_file(

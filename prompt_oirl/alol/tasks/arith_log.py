@@ -19,18 +19,12 @@ from prompt_oirl.grading.numbers import gold_number, strict
 from prompt_oirl.io.files import InputError, Paths
 from prompt_oirl.llms.chat import conversation, render
 
-LLM, DATASET = "nano", "arith"
 SIZES = {"validation": 500, "test": 1000}
 
 
 def rewards(rows: Sequence[Row], responses: Sequence[str]) -> list[dict[str, float]]:
     """1 for a response whose stated number is the gold one, else 0."""
     return [{FINAL: float(strict(text, row.meta["gold"]))} for row, text in zip(rows, responses)]
-
-
-def log_file(paths: Paths) -> Path:
-    """The committed log."""
-    return paths.committed_log(LLM, DATASET)
 
 
 def model_folder(paths: Paths) -> Path:
@@ -54,8 +48,7 @@ def make_rows(
     if unmet:
         raise InputError(
             f"{log}:{unmet}: the gold answer {logged[unmet - 1].gold[:40]!a} holds no number, and arith's "
-            "reward is the right "
-            "number; pass --log FILE, or --task_name prompt_writer"
+            "reward is the right number; pass --log FILE, or --task_name prompt_writer"
         )
     asked = {row.prompt_id for row in logged if row.split == "train"}
     if prompt is not None and prompt not in asked:
@@ -63,7 +56,7 @@ def make_rows(
             f"--prompt {prompt}: not asked on training questions; choose one of {', '.join(sorted(asked))}"
         )
     shown = {row.prompt_id: Prompt(row.prompt_id, row.prompt, row.position) for row in logged}
-    separator = questions.SEPARATORS.get(DATASET, "\n")
+    separator = questions.SEPARATORS.get("arith", "\n")
     splits: dict[str, list[Row]] = {}
     for split in questions.SPLITS:
         kept = [
@@ -77,27 +70,19 @@ def make_rows(
         ]
         if not kept:
             raise InputError(f"{log}: no answered {split} questions; pass --log FILE with all three splits")
-        kept = _draw(
-            kept, sizes.get(split), [seed, questions.SPLITS.index(split)], by_question=prompt is not None
-        )
-        found = []
+        kept = _draw(kept, sizes.get(split), [seed, questions.SPLITS.index(split)], prompt is not None)
+        splits[split] = []
         texts: dict[tuple[str, str], str] = {}
         for row in kept:
             under = prompt or row.prompt_id
             key = (row.question_id, under)
             if key not in texts:
                 texts[key] = render(tokenizer, conversation(row.question, shown[under], separator))
-            new = Row(
-                f"{row.question_id}/{row.prompt_id}/{row.sample}",
-                texts[key],
-                row.answer or "",
-                {FINAL: float(strict(row.answer or "", row.gold))},
-                group=row.group or row.question_id,
-                ended=row.finish_reason != "length",
-                meta={"gold": row.gold, "question_id": row.question_id, "prompt_id": row.prompt_id},
-            )
-            found.append(new)
-        splits[split] = found
+            name, said = f"{row.question_id}/{row.prompt_id}/{row.sample}", row.answer or ""
+            new = Row(name, texts[key], said, {FINAL: float(strict(said, row.gold))})
+            meta = {"gold": row.gold, "question_id": row.question_id, "prompt_id": row.prompt_id}
+            group, ended = row.group or row.question_id, row.finish_reason != "length"
+            splits[split].append(replace(new, group=group, ended=ended, meta=meta))
     return splits
 
 
@@ -111,11 +96,6 @@ def _draw(rows: list[Interaction], n: int | None, seed: list[int], by_question: 
     return [row for row, unit in zip(rows, units) if unit in drawn]
 
 
-def inputs(request: Request) -> list[Path]:
-    """The log."""
-    return [request.log or log_file(Paths(request.root))]
-
-
 def prepare(request: Request) -> Prepared:
     """Rows from the log; with `expected_reward`, each training row knows what its question earns under its
     prompt.
@@ -126,8 +106,8 @@ def prepare(request: Request) -> Prepared:
     from prompt_oirl.alol.models.checkpoints import load_model
 
     paths = Paths(request.root)
-    _, tokenizer = load_model(request.model or str(model_folder(paths)), "cpu")
-    log = request.log or log_file(paths)
+    _, tokenizer = load_model(request.model_name_or_path or str(model_folder(paths)), "cpu")
+    log = request.log_file
     splits = make_rows(log, tokenizer, SIZES | request.sizes, request.seed, request.prompt)
     if not request.expected_reward:
         return Prepared(splits, [])
@@ -155,25 +135,12 @@ def prepare(request: Request) -> Prepared:
 
 TASK = Task(
     name="arith",
-    max_reward=1.0,
     needs=("gold",),
-    metric=FINAL,
     make_reward=lambda data: rewards,
-    inputs=inputs,
+    inputs=lambda request: [request.log_file],
     prepare=prepare,
     max_prompt_length=400,
     max_response_length=97,  # 96 tokens were logged at most, and the end of text
     temperature=0.6,
-    top_p=0.9,
-    settings=Settings(
-        reference_steps=200,
-        reference_rate=1e-4,
-        steps=200,
-        rate=3e-4,
-        batch_size=32,
-        validations=5,
-        value_epochs=15,
-        value_rate=1e-3,
-        value_samples=4,
-    ),
+    settings=Settings(200, 1e-4, 200, 3e-4, batch_size=32, value_samples=4),
 )

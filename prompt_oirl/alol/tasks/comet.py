@@ -17,11 +17,11 @@ from typing import Any
 from prompt_oirl.alol.rewards.scorers import load_critic
 from prompt_oirl.alol.rows import FINAL, Row
 from prompt_oirl.alol.tasks import raw_files
-from prompt_oirl.alol.tasks.published_settings import COMET, CRITIC
-from prompt_oirl.alol.tasks.task import Prepared, Request, Task, drawn
+from prompt_oirl.alol.tasks.task import Prepared, Request, Settings, Task, drawn, drop_held_out
 from prompt_oirl.alol.tasks.task_rewards import Component, Rewards
 from prompt_oirl.io.files import InputError, read_jsonl, read_lines, write_json
 
+CRITIC = "data/comet_critic"  # scripts/convert_critic.py's default
 ATOMIC10X, ATOMIC2020 = "symbolic_knowledge_distillation/ATOMIC10X.jsonl", "atomic2020/test.tsv"
 SCORE = "p_valid_model"
 SPLITS = {"train": "train", "val": "validation"}
@@ -53,15 +53,8 @@ def judged_text(row: Row, tail: str) -> tuple[str, str]:
 
 
 def _row(id: str, head: str, relation: str, tail: str, score: float) -> Row:
-    return Row(
-        id,
-        prompt_of(head, relation),
-        tail.strip(),
-        {SCORE: score, FINAL: score},
-        group=head.strip(),
-        segment=relation,
-        meta={"head": head, "relation": relation},
-    )
+    components, meta = {SCORE: score, FINAL: score}, {"head": head, "relation": relation}
+    return Row(id, prompt_of(head, relation), tail.strip(), components, head.strip(), relation, meta=meta)
 
 
 def read_atomic10x(path: Path) -> dict[str, list[Row]]:
@@ -125,10 +118,7 @@ def prepare(request: Request) -> Prepared:
             best[key] = replace(row, components=found)
     splits["test"] = list(best.values())
     sizes = {"validation": VALIDATION_ROWS} | request.sizes
-    held = {row.group for row in splits["test"]} | {row.group for row in splits["validation"]}
-    before = len(splits["train"])
-    splits["train"] = [row for row in splits["train"] if row.group not in held]
-    note = f"comet: {before - len(splits['train']):,} training rows dropped whose event is held out"
+    note = f"comet: {drop_held_out(splits, lambda row: row.group, 'event')}"
     for number, split in enumerate(("train", "validation")):
         splits[split] = drawn(splits[split], sizes.get(split), [request.seed, number])
     noted = request.data / "rewards.json"
@@ -144,16 +134,13 @@ def rewards(data: Path) -> Rewards:
 
 TASK = Task(
     name="comet",
-    max_reward=1.0,
     metric=SCORE,
     make_reward=rewards,
     inputs=inputs,
     prepare=prepare,
     needs=("head", "relation"),
-    max_prompt_length=512,
     max_response_length=30,
-    temperature=1.0,
-    top_p=0.9,
-    settings=COMET,
+    # One pass (-e 1), 16 validations.
+    settings=Settings(20_000, 2e-5, 20_000, 2e-5, 16, validations=16, value_epochs=5, value_rate=2e-5),
     base_model="data/fetched/by_hand/comet-distill",
 )

@@ -17,8 +17,7 @@ from typing import Any
 from prompt_oirl.alol.rewards.scorers import load_pooled_neox
 from prompt_oirl.alol.rows import FINAL, Row
 from prompt_oirl.alol.tasks import raw_files
-from prompt_oirl.alol.tasks.published_settings import HH
-from prompt_oirl.alol.tasks.task import Prepared, Request, Task, drawn
+from prompt_oirl.alol.tasks.task import Prepared, Request, Settings, Task, drawn, drop_held_out
 from prompt_oirl.alol.tasks.task_rewards import Component, Rewards
 from prompt_oirl.io.files import InputError, read_jsonl, write_json
 
@@ -27,8 +26,7 @@ SEGMENTS = ("harmless_base", "helpful_base", "helpful_online", "helpful_rejectio
 TESTS = tuple(f"hh_test/{name}.json" for name in SEGMENTS)
 PREAMBLE = (
     "A chat between a curious human and an artificial intelligence assistant. The assistant gives helpful, "
-    "detailed, "
-    "and polite answers to the user's questions.\n"
+    "detailed, and polite answers to the user's questions.\n"
 )
 SPEAKERS = {"<|prompter|>": " ### Human: ", "<|assistant|>": " ### Assistant: "}
 REWARD = "OpenAssistant/oasst-rm-2.1-pythia-1.4b-epoch-2.5"
@@ -63,9 +61,8 @@ def read_pairs(path: Path, segment: str) -> Iterator[tuple[str, list[str], list[
         try:
             turns, responses, logits = line["prefix"][0], line["suffix"], line["reward"]
             chosen = line.get("sft_index", 0)
-            known = all(isinstance(part, list) for part in (turns, responses, logits)) and isinstance(
-                chosen, int
-            )
+            known = all(isinstance(part, list) for part in (turns, responses, logits))
+            known = known and isinstance(chosen, int)
             known = known and turns[-1] == "<|assistant|>" and len(responses) == len(logits) > chosen >= 0
             known = known and all(isinstance(text, str) for text in [*turns, *responses])
         except (KeyError, IndexError, TypeError) as error:
@@ -95,17 +92,9 @@ def rows_of(path: Path, split: str, segment: str = "", both: bool = False) -> tu
             continue
         for j in range(len(responses)) if both else [chosen]:
             reward = 1 / (1 + math.exp(-max(-60.0, min(60.0, logits[j]))))
-            rows.append(
-                Row(
-                    f"{split}-{path.stem}-{i}-{j}",
-                    prompt_of(turns),
-                    responses[j].strip(),
-                    {"preference": reward, FINAL: reward},
-                    segment=origin,
-                    chosen=j == chosen,
-                    meta={"turns": turns},
-                )
-            )
+            name, components = f"{split}-{path.stem}-{i}-{j}", {"preference": reward, FINAL: reward}
+            found: dict[str, Any] = {"segment": origin, "chosen": j == chosen, "meta": {"turns": turns}}
+            rows.append(Row(name, prompt_of(turns), responses[j].strip(), components, **found))
     return rows, dropped
 
 
@@ -120,19 +109,12 @@ def prepare(request: Request) -> Prepared:
     train, dropped = rows_of(train_file, "train", both=True)
     splits = {"train": train, "validation": rows_of(validation_file, "validation")[0]}
     splits["test"] = [row for path in tests for row in rows_of(path, "test", path.stem)[0]]
-    # No prompt of validation or test is trained on.
-    held = {row.prompt for split in ("validation", "test") for row in splits[split]}
-    splits["train"] = [row for row in train if row.prompt not in held]
-    leaked = len(train) - len(splits["train"])
+    leaked = drop_held_out(splits, lambda row: row.prompt, "prompt")
     for number, split in enumerate(splits):
         splits[split] = drawn(splits[split], request.sizes.get(split), [request.seed, number])
     noted = request.data / "rewards.json"
     write_json(noted, rewards(request.data).replaced(request.reward_models))
-    note = (
-        f"hh: {dropped:,} lines with a broken response dropped, "
-        f"{leaked:,} training rows whose prompt is held out"
-    )
-    return Prepared(splits, [noted], note)
+    return Prepared(splits, [noted], f"hh: {dropped:,} lines with a broken response dropped, {leaked}")
 
 
 def rewards(data: Path) -> Rewards:
@@ -142,16 +124,12 @@ def rewards(data: Path) -> Rewards:
 
 TASK = Task(
     name="hh",
-    max_reward=1.0,
-    metric=FINAL,
     make_reward=rewards,
     inputs=inputs,
     prepare=prepare,
     needs=("turns",),
     max_prompt_length=640,
-    max_response_length=128,
-    temperature=1.0,
-    top_p=0.9,
-    settings=HH,
+    # 4-bit LLaMA-7B: batches of 4, four accumulated (pass -as 4), constant rate.
+    settings=Settings(9000, 2e-4, 9000, 2e-4, batch_size=4, validations=10, value_epochs=10, value_rate=1e-5),
     base_model="huggyllama/llama-7b",
 )

@@ -22,17 +22,16 @@ import numpy as np
 from prompt_oirl.alol.rewards.scorers import load_classifier
 from prompt_oirl.alol.rows import FINAL, Row
 from prompt_oirl.alol.tasks import raw_files
-from prompt_oirl.alol.tasks.published_settings import COLA, DEPTH, DIALOGUE, END, FAITH
-from prompt_oirl.alol.tasks.reddit import BASE, response_alone, score_splits
-from prompt_oirl.alol.tasks.task import Prepared, Request, Task
+from prompt_oirl.alol.tasks.reddit import BASE, COLA, DEPTH, DIALOGUE, END, response_alone, score_splits
+from prompt_oirl.alol.tasks.task import Prepared, Request, Task, drop_held_out
 from prompt_oirl.alol.tasks.task_rewards import TFIDF, Component, Rewards, load_tfidf
 from prompt_oirl.io.files import InputError, read_json
 
 WOW = "wizard_of_wikipedia/wizard_of_wikipedia.tgz"
 WOW_SPLITS = {"train": "train.json", "validation": "valid_topic_split.json"}
+FAITH = "McGill-NLP/roberta-large-faithcritic"
 FAITHDIAL = {
-    split: f"FaithDial/{name}.json"
-    for split, name in zip(("train", "validation", "test"), ("train", "valid", "test"))
+    split: f"FaithDial/{split.removesuffix('ation')}.json" for split in ("train", "validation", "test")
 }
 HISTORY_TOKENS = 400
 KNOWLEDGE = "Knowledge: "
@@ -120,7 +119,7 @@ def prepare(request: Request) -> Prepared:
     """Rows of the three splits, rewarded by all components."""
     from prompt_oirl.alol.models.checkpoints import load_tokenizer
 
-    tokenizer = load_tokenizer(request.model or BASE)
+    tokenizer = load_tokenizer(request.model_name_or_path or BASE)
     wow_file, *files = inputs(request)
     wow = read_wow(wow_file)
     scorer = rewards(request.data)
@@ -132,15 +131,12 @@ def prepare(request: Request) -> Prepared:
     elif request.task == "faithdial_wow":
         joined = splits["train"] + wow["train"]
         order = np.random.default_rng([request.seed, 3]).permutation(len(joined))
-        splits |= {
-            "train": [joined[i] for i in order],
-            "validation": splits["validation"] + wow["validation"],
-        }
+        splits["train"], splits["validation"] = (
+            [joined[i] for i in order],
+            splits["validation"] + wow["validation"],
+        )
     splits = {split: [with_prompt(row, tokenizer) for row in rows] for split, rows in splits.items()}
-    held = {row.prompt for split in ("validation", "test") for row in splits[split]}
-    before = len(splits["train"])
-    splits["train"] = [row for row in splits["train"] if row.prompt not in held]
-    note = f"{request.task}: {before - len(splits['train']):,} training rows dropped whose prompt is held out"
+    note = drop_held_out(splits, lambda row: row.prompt, "prompt")
     return score_splits(request, scorer, splits, note, words)
 
 
@@ -154,20 +150,14 @@ def thread(row: Row, response: str) -> str:
     return END.join([*row.meta["history"], response])
 
 
-def rewards(data: Path) -> Rewards:
-    """The reward of a run, whose data folder is given."""
-    return Rewards(
-        (
-            Component("fluency", COLA, load_classifier, response_alone),
-            Component("faithdial", FAITH, load_entailment, knowledge_pair),
-            Component("depth", DEPTH, load_classifier, thread),
-            Component("tfidf", TFIDF, load_tfidf, response_alone),
-        ),
-        data,
-    )
-
-
 load_entailment = partial(load_classifier, label=0)  # the critic's labels: entailment, hallucination
+COMPONENTS = (
+    Component("fluency", COLA, load_classifier, response_alone),
+    Component("faithdial", FAITH, load_entailment, knowledge_pair),
+    Component("depth", DEPTH, load_classifier, thread),
+    Component("tfidf", TFIDF, load_tfidf, response_alone),
+)
+rewards = partial(Rewards, COMPONENTS)  # of a run, whose data folder is given
 
 
 TASKS = tuple(
@@ -179,10 +169,6 @@ TASKS = tuple(
         inputs=inputs,
         prepare=prepare,
         needs=("history", "knowledge"),
-        max_prompt_length=512,
-        max_response_length=128,
-        temperature=1.0,
-        top_p=0.9,
         settings=DIALOGUE,
         base_model=BASE,
     )

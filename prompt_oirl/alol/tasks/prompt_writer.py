@@ -22,7 +22,7 @@ from prompt_oirl.data import interactions
 from prompt_oirl.data.interactions import Interaction
 from prompt_oirl.data.near_duplicates import cluster_texts
 from prompt_oirl.data.questions import is_unicode
-from prompt_oirl.io.files import InputError, Paths
+from prompt_oirl.io.files import InputError
 
 VALIDATION_SHARE = 0.1
 JUDGE = "judge"
@@ -60,8 +60,7 @@ def read_log(log: Path, seed: int) -> dict[str, list[Interaction]]:
     if not test or len(groups) < 2:
         raise InputError(
             f"{log}: {len(test):,} test rows, and {len(groups)} groups of questions without one; at least "
-            "two are needed "
-            "to train a writer, pass --log FILE"
+            "two are needed to train a writer, pass --log FILE"
         )
     n = max(1, round(VALIDATION_SHARE * len(groups)))
     held = {groups[i] for i in np.random.default_rng([seed, 7]).permutation(len(groups))[:n]}
@@ -91,23 +90,14 @@ def make_rows(
         for i, row in enumerate(rows):
             verdict = float(row.correct)
             reward = float(fit.cross_fitted[i]) if split == "train" and train_reward == "model" else verdict
-            meta: dict[str, Any] = {
-                "question_id": row.question_id,
-                "prompt_id": row.prompt_id,
-                "gold": row.gold,
-            }
+            meta: dict[str, Any] = {name: getattr(row, name) for name in ("question_id", "prompt_id", "gold")}
             if split == "train":
                 meta[EXPECTED] = float(fit.expected[i])
-            made.append(
-                Row(
-                    f"{row.question_id}/{row.prompt_id}/{row.sample}",
-                    state(row.question),
-                    row.prompt,
-                    {"correct": verdict, FINAL: reward},
-                    group=str(row.group),
-                    meta=meta,
-                )
+            name, rewarded = (
+                f"{row.question_id}/{row.prompt_id}/{row.sample}",
+                {"correct": verdict, FINAL: reward},
             )
+            made.append(Row(name, state(row.question), row.prompt, rewarded, str(row.group), meta=meta))
         if split == "test":  # a question is asked for once, whatever prompts were logged with it
             made = list({row.prompt: row for row in reversed(made)}.values())[::-1]
         found[split] = drawn(made, sizes.get(split), [seed, number])
@@ -131,14 +121,9 @@ def rewards(folder: Path) -> Callable[[Sequence[Row], Sequence[str]], list[dict[
     return score
 
 
-def inputs(request: Request) -> list[Path]:
-    """The log."""
-    return [request.log or Paths(request.root).committed_log("nano", "arith")]
-
-
 def prepare(request: Request) -> Prepared:
     """Rows, and in data/judge/ the reward model of the training rows."""
-    splits = read_log(inputs(request)[0], request.seed)
+    splits = read_log(request.log_file, request.seed)
     fit = log_reward.fit(splits["train"], request.reward_model, request.embedder, request.seed)
     files = log_reward.save(request.data / JUDGE, fit, request.reward_model, request.embedder, request.seed)
     rows = make_rows(splits, fit, request.train_reward, SIZES | request.sizes, request.seed)
@@ -147,25 +132,12 @@ def prepare(request: Request) -> Prepared:
 
 TASK = Task(
     name="prompt_writer",
-    max_reward=1.0,
-    metric=FINAL,
     make_reward=lambda data: rewards(data / JUDGE),
-    inputs=inputs,
+    inputs=lambda request: [request.log_file],
     prepare=prepare,
     max_prompt_length=250,
     max_response_length=120,
-    temperature=1.0,
     top_p=1.0,
-    settings=Settings(
-        reference_steps=600,
-        reference_rate=1e-3,
-        steps=300,
-        rate=5e-4,
-        batch_size=64,
-        validations=5,
-        value_epochs=15,
-        value_rate=1e-3,
-        value_samples=8,
-    ),
+    settings=Settings(600, 1e-3, 300, 5e-4, batch_size=64, value_samples=8),
     base_model="data/nano_llama",
 )

@@ -9,22 +9,27 @@ from __future__ import annotations
 
 import re
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from tqdm import tqdm
 
 from prompt_oirl.alol.rewards.scorers import load_classifier, load_last_end
-from prompt_oirl.alol.rows import FINAL, Row
+from prompt_oirl.alol.rows import Row
 from prompt_oirl.alol.tasks import raw_files
-from prompt_oirl.alol.tasks.published_settings import COLA, DEPTH, DIALOGUE, END, TOXICHAT, UPDOWN
-from prompt_oirl.alol.tasks.task import Prepared, Request, Task, drawn
+from prompt_oirl.alol.tasks.task import Prepared, Request, Settings, Task, drawn, drop_held_out
 from prompt_oirl.alol.tasks.task_rewards import TFIDF, Component, Rewards, fit_tfidf, load_tfidf
 from prompt_oirl.io.files import InputError, write_json
 
 FILES = {kind: f"reddit_comment_scores/comments_{kind}.csv" for kind in ("positive", "negative")}
 KIND = {"reddit_pos": "positive", "reddit_neg": "negative"}
 BASE = "microsoft/DialoGPT-medium"
+# Batches of 8, two accumulated (-as 2), six passes for the reference (-e 6), three on top (-e 3).
+DIALOGUE = Settings(36_000, 2e-5, 18_000, 2e-5, 8, validations=6, value_epochs=5, value_rate=2e-5)
+END = "<|endoftext|>"
+COLA, DEPTH = "textattack/roberta-base-CoLA", "microsoft/DialogRPT-depth"
+UPDOWN, TOXICHAT = "microsoft/DialogRPT-updown", "data/fetched/by_hand/DGPT_medium_OC_S_and_SBF_offensive_e2"
 SAMPLE, SEED = 102_000, 901  # comments of a kind, drawn as published
 MAX_WORDS, MAX_TOKENS = 100, 300
 HELD_OUT = 1000  # rows of a kind for test, and as many for validation
@@ -40,10 +45,9 @@ def read_comments(path: Path, kind: str, tokenizer: Any) -> list[Row]:
     """Rows without rewards, in the order drawn; long and empty ones are left out."""
     import pandas as pd
 
-    columns = ["id", "text", "score", "parent_text", "parent_score"]
     kinds = {"id": str, "text": str, "parent_text": str, "score": float, "parent_score": float}
     try:
-        table = pd.read_csv(path, usecols=columns, dtype=kinds)
+        table = pd.read_csv(path, usecols=list(kinds), dtype=kinds)
     except (ValueError, OSError) as error:
         raise InputError(
             f"{path}: cannot be read ({str(error).splitlines()[0]}); download it again"
@@ -75,7 +79,7 @@ def prepare(request: Request) -> Prepared:
     """Rows of the three splits, rewarded by all components."""
     from prompt_oirl.alol.models.checkpoints import load_tokenizer
 
-    tokenizer = load_tokenizer(request.model or BASE)
+    tokenizer = load_tokenizer(request.model_name_or_path or BASE)
     comments = {k: read_comments(path, k, tokenizer) for k, path in zip(FILES, inputs(request))}
     splits: dict[str, list[Row]] = {"train": [], "validation": [], "test": []}
     for kind, rows in comments.items():
@@ -85,11 +89,8 @@ def prepare(request: Request) -> Prepared:
         comments[kind] = rows[2 * n :]
     tested = {row.group for row in splits["test"]}
     splits["validation"] = [row for row in splits["validation"] if row.group not in tested]
-    held = tested | {row.group for row in splits["validation"]}
-    train = comments[KIND[request.task]]
-    splits["train"] = [row for row in train if row.group not in held]
-    dropped = len(train) - len(splits["train"])
-    note = f"{request.task}: {dropped:,} training rows dropped whose parent comment is held out"
+    splits["train"] = comments[KIND[request.task]]
+    note = drop_held_out(splits, lambda row: row.group, "parent comment")
     return score_splits(request, rewards(request.data), splits, note)
 
 
@@ -112,7 +113,7 @@ def score_splits(
     for split, rows in splits.items():
         found = scorer.score_split(split, rows, models)
         splits[split] = [replace(row, components=c) for row, c in zip(rows, found)]
-    return Prepared(splits, files, note)
+    return Prepared(splits, files, f"{request.task}: {note}")
 
 
 def response_alone(row: Row, response: str) -> str:
@@ -130,32 +131,23 @@ def ended_thread(row: Row, response: str) -> str:
     return row.prompt + response + END
 
 
-def rewards(data: Path) -> Rewards:
-    """The reward of a run, whose data folder is given."""
-    return Rewards(
-        (
-            Component("fluency", COLA, load_classifier, response_alone),
-            Component("depth", DEPTH, load_classifier, thread),
-            Component("updown", UPDOWN, load_classifier, thread),
-            Component("safe", TOXICHAT, load_last_end, ended_thread),
-            Component("tfidf", TFIDF, load_tfidf, response_alone),
-        ),
-        data,
-    )
+COMPONENTS = (
+    Component("fluency", COLA, load_classifier, response_alone),
+    Component("depth", DEPTH, load_classifier, thread),
+    Component("updown", UPDOWN, load_classifier, thread),
+    Component("safe", TOXICHAT, load_last_end, ended_thread),
+    Component("tfidf", TFIDF, load_tfidf, response_alone),
+)
+rewards = partial(Rewards, COMPONENTS)  # of a run, whose data folder is given
 
 
 TASKS = tuple(
     Task(
         name=name,
         max_reward=5.0,
-        metric=FINAL,
         make_reward=rewards,
         inputs=inputs,
         prepare=prepare,
-        max_prompt_length=512,
-        max_response_length=128,
-        temperature=1.0,
-        top_p=0.9,
         settings=DIALOGUE,
         base_model=BASE,
     )

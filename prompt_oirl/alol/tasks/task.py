@@ -3,15 +3,17 @@ with."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
 import numpy as np
+from tyro.conf import arg
 
-from prompt_oirl.alol.rows import Row
+from prompt_oirl.alol.rows import FINAL, Row
+from prompt_oirl.io.files import Paths
 from prompt_oirl.llms.generation import Decoding
 
 Reward = Callable[[Sequence[Row], Sequence[str]], list[dict[str, float]]]
@@ -26,14 +28,40 @@ class Settings:
     steps: int
     rate: float
     batch_size: int
-    validations: int  # of a policy in training; 0: the last weights are kept
-    value_epochs: int
-    value_rate: float
-    value_samples: int  # responses per validation prompt
+    validations: int = 5  # of a policy in training; 0: the last weights are kept
+    value_epochs: int = 15
+    value_rate: float = 1e-3
+    value_samples: int = 1  # responses per validation prompt
 
 
-@dataclass(frozen=True)
-class Request:
+@dataclass(kw_only=True)
+class SourceOptions:
+    """Flags of step 1 that single tasks read: what rows are made of and rewarded with."""
+
+    input_dir: Annotated[Path | None, arg(aliases=["-i"])] = None
+    """Published tasks: folder of the raw files; by default data/fetched/."""
+    log: Path | None = None
+    """arith, prompt_writer: the interaction log, JSONL or Parquet; by default data/nano_log/arith.parquet."""
+    prompt: str | None = None
+    """arith: put all logged answers to a question under this one prompt, nan say; sizes then count
+    questions."""
+    model_name_or_path: Annotated[str | None, arg(aliases=["-m"])] = None
+    """Model whose chat template (arith) or tokenizer (reddit, wow, faithdial) is needed; by default the
+    task's."""
+    reward_models: str | None = None
+    """Published tasks: other reward models, as component=FOLDER_OR_HUB_ID,...; later steps use them too."""
+    reward_model: Literal["linear", "xgboost", "lightgbm", "mlp", "knn"] = "linear"
+    """prompt_writer, arith: the reward model of Prompt-OIRL that is learned from the log."""
+    embedder: str = "minilm"
+    """Its embedder: minilm, a sentence-transformers folder or hub id, or openai:MODEL."""
+    train_reward: Literal["correct", "model"] = "correct"
+    """prompt_writer: a training row's reward, the logged verdict or its cross-fitted expectation."""
+    expected_reward: bool = False
+    """arith: note what each row deserved to expect by that reward model, for step 3 --value reward_model."""
+
+
+@dataclass(kw_only=True)
+class Request(SourceOptions):
     """What step 1 was asked to prepare."""
 
     task: str
@@ -41,20 +69,16 @@ class Request:
     folder: Path  # of the run; rows go to its data/
     sizes: dict[str, int]  # rows of a split at most
     seed: int
-    input_dir: Path | None = None  # holds the task's raw files, instead of data/fetched/
-    log: Path | None = None
-    prompt: str | None = None  # arith: under which all answers are put
-    model: str | None = None  # whose chat template or tokenizer is needed
-    reward_models: str | None = None
-    reward_model: str = "linear"  # of Prompt-OIRL, learned from the log
-    embedder: str = "minilm"
-    train_reward: Literal["correct", "model"] = "correct"
-    expected_reward: bool = False
 
     @property
     def data(self) -> Path:
         """Folder of the run's rows and of what rewards them."""
         return self.folder / "data"
+
+    @property
+    def log_file(self) -> Path:
+        """The interaction log given, or the committed one of the tiny model."""
+        return self.log or Paths(self.root).committed_log("nano", "arith")
 
 
 @dataclass(frozen=True)
@@ -84,16 +108,16 @@ class Task:
     """
 
     name: str
-    max_reward: float
-    metric: str
     make_reward: Callable[[Path], Reward]
     inputs: Callable[[Request], list[Path]]
     prepare: Callable[[Request], Prepared]
-    max_prompt_length: int
-    max_response_length: int
-    temperature: float
-    top_p: float
     settings: Settings
+    max_reward: float = 1.0
+    metric: str = FINAL
+    max_prompt_length: int = 512
+    max_response_length: int = 128
+    temperature: float = 1.0
+    top_p: float = 0.9
     needs: tuple[str, ...] = ()
     base_model: str | None = None
     data: Path = Path()
@@ -114,3 +138,11 @@ def drawn(rows: list[Row], n: int | None, seed: list[int]) -> list[Row]:
         return rows
     kept = np.random.default_rng(seed).choice(len(rows), n, replace=False)
     return [rows[i] for i in np.sort(kept)]
+
+
+def drop_held_out(splits: dict[str, list[Row]], key: Callable[[Row], Hashable], noun: str) -> str:
+    """Drop training rows that share a key with a held-out row; says how many, and `noun`, what is shared."""
+    held = {key(row) for split in ("validation", "test") for row in splits[split]}
+    kept = [row for row in splits["train"] if key(row) not in held]
+    dropped, splits["train"] = len(splits["train"]) - len(kept), kept
+    return f"{dropped:,} training rows dropped whose {noun} is held out"

@@ -17,15 +17,9 @@ from tqdm import tqdm
 
 from prompt_oirl.alol.rewards.scorers import Score
 from prompt_oirl.alol.rows import FINAL, Row
-from prompt_oirl.io.files import (
-    InputError,
-    content_key,
-    load_array,
-    read_json,
-    sha256_texts,
-    write_array,
-    write_json,
-)
+from prompt_oirl.io import files
+from prompt_oirl.io.arrays import load_array
+from prompt_oirl.io.files import InputError, read_json, sha256_texts, write_json
 
 REMEDY = "run alol_step1_prepare_data.py again"
 TFIDF = "tfidf.json"  # stands where a model's name would
@@ -115,10 +109,10 @@ class Rewards:
         for c in tqdm(self.components, desc=f"{split} rewards", disable=None):
             said = sha256_texts(t for row, text in zip(rows, texts) for t in (row.id, row.prompt, text))
             version = sha256_texts([(self.folder / TFIDF).read_text()]) if models[c.name] == TFIDF else ""
-            key = content_key([said, models[c.name], version])
+            key = files.content_key([said, models[c.name], version])
             path = self.folder / "scores" / f"{split}.{c.name}.{key}.npy"
             if not path.is_file():
-                write_array(path, self.score(c, models[c.name], rows, texts))
+                files.write_array(path, self.score(c, models[c.name], rows, texts))
             found[c.name] = load_array(path, remedy="delete it and run step 1 again", ndim=1, dtype="f")
             if len(found[c.name]) != len(rows):
                 raise InputError(f"{path}: not one score a row; delete it and run step 1 again")

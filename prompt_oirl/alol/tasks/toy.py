@@ -61,13 +61,8 @@ def make_rows(sizes: dict[str, int], seed: int) -> dict[str, list[Row]]:
             if prompt in taken:
                 continue
             fresh.add(prompt)
-            row = Row(
-                f"toy-{split}-{len(rows)}",
-                prompt,
-                " ".join(LETTERS[i] for i in said),
-                {},
-                segment="hard" if letters[0] % 2 else "easy",
-            )
+            response, segment = " ".join(LETTERS[i] for i in said), "hard" if letters[0] % 2 else "easy"
+            row = Row(f"toy-{split}-{len(rows)}", prompt, response, {}, segment=segment)
             row.components.update(rewards([row], [row.response])[0])
             rows.append(row)
         taken |= fresh
@@ -95,13 +90,8 @@ def make_model(seed: int) -> tuple[Any, Any]:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         model = LlamaForCausalLM(config).eval()
-    return model, PreTrainedTokenizerFast(
-        tokenizer_object=tokenizer,
-        pad_token="<pad>",
-        eos_token="<end>",
-        unk_token="<unk>",
-        padding_side="left",
-    )
+    special = {"pad_token": "<pad>", "eos_token": "<end>", "unk_token": "<unk>"}
+    return model, PreTrainedTokenizerFast(tokenizer_object=tokenizer, padding_side="left", **special)
 
 
 def write_model(folder: Path, seed: int) -> list[Path]:
@@ -111,38 +101,20 @@ def write_model(folder: Path, seed: int) -> list[Path]:
     return save_model(folder, *make_model(seed))
 
 
-def inputs(request: Request) -> list[Path]:
-    """None: rows are made up."""
-    return []
-
-
 def prepare(request: Request) -> Prepared:
     """Rows and a tiny model to begin with."""
-    return Prepared(
-        make_rows(SIZES | request.sizes, request.seed), write_model(request.folder / "model", request.seed)
-    )
+    rows = make_rows(SIZES | request.sizes, request.seed)
+    return Prepared(rows, write_model(request.folder / "model", request.seed))
 
 
 TASK = Task(
     name="toy",
-    max_reward=1.0,
     metric="match",
     make_reward=lambda data: rewards,
-    inputs=inputs,
+    inputs=lambda request: [],  # rows are made up
     prepare=prepare,
     max_prompt_length=8,
     max_response_length=LENGTH + 1,
-    temperature=1.0,
     top_p=1.0,
-    settings=Settings(
-        reference_steps=350,
-        reference_rate=3e-3,
-        steps=80,
-        rate=1e-3,
-        batch_size=64,
-        validations=0,
-        value_epochs=15,
-        value_rate=2e-3,
-        value_samples=3,
-    ),
+    settings=Settings(350, 3e-3, 80, 1e-3, batch_size=64, validations=0, value_rate=2e-3, value_samples=3),
 )

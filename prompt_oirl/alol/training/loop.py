@@ -27,6 +27,7 @@ from prompt_oirl.alol.models.log_probabilities import (
     recomputing,
     token_log_probs,
 )
+from prompt_oirl.alol.rows import check_at_least
 from prompt_oirl.alol.training.advantages import Advantages
 from prompt_oirl.alol.training.losses import Loss, policy_loss
 from prompt_oirl.alol.training.sampling import RowSampler
@@ -57,13 +58,10 @@ class TrainingRecipe:
     gradient_checkpointing: bool = False
 
     def __post_init__(self) -> None:
-        for name in ("steps", "batch_size", "accumulation", "save_every"):
-            if getattr(self, name) < 1:
-                raise InputError(f"--{name} {getattr(self, name)}: give 1 or more")
-        for name in ("warmup", "eval_every", "patience", "learning_rate", "max_grad_norm"):
-            value = getattr(self, name)
-            if not (math.isfinite(value) and value >= 0):
-                raise InputError(f"--{name} {value}: give 0 or more")
+        at_least_1 = ("steps", "batch_size", "accumulation", "save_every")
+        check_at_least(1, **{name: getattr(self, name) for name in at_least_1})
+        at_least_0 = ("warmup", "eval_every", "patience", "learning_rate", "max_grad_norm")
+        check_at_least(0, **{name: getattr(self, name) for name in at_least_0})
 
     def rate(self, step: int) -> float:
         """Learning rate of step 0, 1, ...: up over the warm-up, then constant or straight down to zero."""
@@ -218,8 +216,7 @@ def apply_update(
     if not (math.isfinite(loss) and math.isfinite(norm)):
         raise InputError(
             f"step {step + 1}: the loss is {loss}, its gradient {norm}; lower --learning_rate, or clip the "
-            "ratios "
-            "with --ppo_clip 0.9"
+            "ratios with --ppo_clip 0.9"
         )
     for group in optimiser.param_groups:
         group["lr"] = rate
@@ -227,8 +224,7 @@ def apply_update(
     return {"gradient_norm": norm, "learning_rate": rate}
 
 
-# --- checkpoints: trained weights, AdamW's moments and the story so far in one file
-# ----------------------------
+# --- checkpoints: trained weights, AdamW's moments and the story so far in one file ------------------------
 
 _MOMENTS = ("exp_avg", "exp_avg_sq", "step")
 
@@ -257,8 +253,7 @@ def _resume(
     if about.get("key") != key:
         raise InputError(
             f"{path} belongs to a run with other settings, model, data or code: pass --force to train anew, "
-            "or choose another "
-            "--policy or --run"
+            "or choose another --policy or --run"
         )
     _put(weights, {n.removeprefix("weight."): v for n, v in tensors.items() if n.startswith("weight.")}, path)
     for name, p in weights.items():

@@ -45,6 +45,7 @@ from typing import Literal
 
 import torch
 
+from prompt_oirl.alol.rows import check_at_least
 from prompt_oirl.io.files import InputError
 
 GOLD_FLOOR = 0.1
@@ -83,9 +84,7 @@ def choose_loss(algorithm: str, ppo_clip: float = 0.9, kl_beta: float = 0.0) -> 
     """The preset of that name with clip and beta filled in; combinations without a meaning are refused."""
     if algorithm not in PRESETS:
         raise InputError(f"--algorithm {algorithm}: choose one of {', '.join(PRESETS)}")
-    for flag, value in (("--ppo_clip", ppo_clip), ("--kl_beta", kl_beta)):
-        if not (math.isfinite(value) and value >= 0):
-            raise InputError(f"{flag} {value}: give a number of 0 or more")
+    check_at_least(0, ppo_clip=ppo_clip, kl_beta=kl_beta)
     preset = PRESETS[algorithm]
     if algorithm == "a_lol_kl" and kl_beta == 0:
         raise InputError("--algorithm a_lol_kl needs --kl_beta above 0; without it, it is a_lol_ref_free")
@@ -137,14 +136,8 @@ def policy_loss(
         ratio = _ratio(loss, current, gap)
         low, high = (1 - loss.clip, 1 + loss.clip) if loss.clip > 0 else (0.0, math.inf)
         clipped = ratio.clamp(low, high)
-        diagnostics = Diagnostics(
-            nll.detach(),
-            w.detach(),
-            (clipped * mask).sum(1) / tokens,
-            ((ratio < low) * mask).sum(1) / tokens,
-            ((ratio > high) * mask).sum(1) / tokens,
-            gap.detach().sum(1),
-        )
+        ratios, lows, highs = ((of * mask).sum(1) / tokens for of in (clipped, ratio < low, ratio > high))
+        diagnostics = Diagnostics(nll.detach(), w.detach(), ratios, lows, highs, gap.detach().sum(1))
     per_row = w.detach() * (clipped * -current).sum(1)
     if loss.kl_beta > 0:
         per_row = per_row + loss.kl_beta * gap.sum(1)

@@ -22,7 +22,7 @@ from torch import nn
 
 from prompt_oirl.alol.models.checkpoints import write_tensors
 from prompt_oirl.alol.models.log_probabilities import Tokens, by_length, collate, log_probs_and_states
-from prompt_oirl.alol.rows import EXPECTED, Row
+from prompt_oirl.alol.rows import EXPECTED, Row, check_at_least
 from prompt_oirl.io.files import InputError
 
 HEADS, DROPOUT = 8, 0.1
@@ -60,8 +60,7 @@ class ValueRecipe:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        if self.epochs < 1:
-            raise InputError(f"--value_epochs {self.epochs}: give 1 or more")
+        check_at_least(1, value_epochs=self.epochs)
         if not 0 < self.learning_rate < math.inf:
             raise InputError(f"--value_rate {self.learning_rate}: give a number above 0")
 
@@ -185,8 +184,7 @@ def expected_rewards(rows: Sequence[Row]) -> np.ndarray:
     if not all(isinstance(value, float) and math.isfinite(value) for value in noted):
         raise InputError(
             "--value reward_model: the training rows hold no expected reward; it is for prompt_writer, and "
-            "for arith "
-            "after alol_step1_prepare_data.py --expected_reward"
+            "for arith after alol_step1_prepare_data.py --expected_reward"
         )
     return np.array(noted, dtype=np.float32)
 

@@ -1,0 +1,134 @@
+"""Selection, diagnosis and variance split on simulated logs whose truth is known, counted over many draws."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from functools import partial
+from typing import Any
+
+import numpy as np
+
+from prompt_oirl.reward_models.cells import RIDGES, Cells, RidgePath
+from prompt_oirl.reward_models.interaction import InteractionModel
+from prompt_oirl.reward_models.training_set import TrainingSet
+from prompt_oirl.selection.diagnosis import diagnose_features
+from prompt_oirl.selection.simulation import GSM8K, MAWPS, SimulatedLog, simulate
+from prompt_oirl.selection.variance import variance_split
+from prompt_oirl.stats.crossfit import Map
+
+SIZES: dict[str, dict[str, Any]] = {"mawps": MAWPS, "gsm8k": GSM8K}
+GAINS = (0, 1, 3, 5)  # attainable, in points
+WEIGHTS = (0.5, 0.75, 1.0, 1.3)
+VERDICTS = ("worth it", "not shown", "not enough data")
+
+
+def logs_of(size: str, logs: int) -> int:
+    """Half as many logs at the size and rates of GSM8K, which take longer."""
+    return logs if size == "mawps" else (logs + 1) // 2
+
+
+def gain_rows(size: str, logs: int, each: Map = map) -> Iterator[dict[str, Any]]:
+    """What choosing by the interaction model gains on logs of a released dataset's size.
+
+    Parameters
+    ----------
+    size : mawps or gsm8k
+    logs : simulated logs per setting, see `logs_of`
+    each : as of `crossfit`
+    """
+    logs = logs_of(size, logs)
+    for samples in (1, 4) if size == "mawps" else (1,):
+        shape = {**SIZES[size], "samples": samples}
+        for attainable in GAINS:
+            found = list(each(partial(simulated_gain, shape, attainable), range(logs)))
+            gain, moved = np.array([f[:2] for f in found]).T
+            yield {
+                "size": size,
+                "samples": samples,
+                "attainable": attainable,
+                "logs": logs,
+                "mean_gain": round(gain.mean(), 3),
+                "standard_error": round(gain.std() / np.sqrt(logs), 3),
+                "share_losing_half_a_point": round((gain < -0.5).mean(), 3),
+                "moved": round(moved.mean(), 3),
+                "fallback": round((moved == 0).mean(), 3),
+                "settings_from_the_truth": round(np.mean([f[2] for f in found], 0).max(), 3),
+            }
+
+
+def simulated_gain(shape: dict[str, Any], attainable: float, seed: int) -> tuple[float, float, np.ndarray]:
+    """True gain in points over the train-best prompt on test questions, how often the pick is another prompt,
+    and the gains (penalties, weights) without any test, of which the mean over logs says which setting would
+    have been best."""
+    log = simulate(attainable, seed=seed, **shape)
+    train = log.training_set()
+    model = InteractionModel()
+    model.fit(train)
+    picks = model.predict(log.vectors[~log.train], log.prompt_vectors).argmax(1)
+    best = int(train.prompt_means.argmax())
+    return log.gain(picks, best), float((picks != best).mean()), _fixed_settings(log, train, model, best)
+
+
+def _fixed_settings(log: SimulatedLog, train: TrainingSet, model: InteractionModel, best: int) -> np.ndarray:
+    """True gain for each penalty and weight of the interaction (penalties, weights), same difficulty."""
+    questions = log.vectors[~log.train]
+    features, cells = model.features, Cells.of(train)
+    phi = features.of_all(train)
+    slope = model.settings["slope"] or 1.0
+    residual, information = model.interaction_targets(cells, model.effects(train.questions)[0] / slope, slope)
+    path = RidgePath(phi, np.zeros(len(phi), dtype=int))
+    gains = np.empty((len(RIDGES), len(WEIGHTS)))
+    for i in range(len(RIDGES)):
+        m = features(questions) @ path.fit(residual, information, i)
+        for j, weight in enumerate(WEIGHTS):
+            gains[i, j] = log.gain((model.prompt_effects + weight * m).argmax(1), best)
+    return gains
+
+
+def verdict_rows(logs: int, each: Map = map) -> Iterator[dict[str, Any]]:
+    """How often each verdict of the diagnosis comes out, without and with something to gain."""
+    for name, shape in SIZES.items():
+        n = logs_of(name, logs)
+        for attainable in (0, 3):
+            found = list(each(partial(_verdict, shape["rates"], attainable), range(1000, 1000 + n)))
+            words, values = [f[0] for f in found], 100 * np.array([f[1] for f in found])
+            yield {
+                "rates": name,
+                "attainable": attainable,
+                "logs": n,
+                **{word.replace(" ", "_"): round(words.count(word) / n, 3) for word in VERDICTS},
+                "expected_gain": round(values.mean(), 3),
+                "standard_error": round(values.std() / np.sqrt(n), 3),
+            }
+
+
+def _verdict(rates: Sequence[float], attainable: float, seed: int) -> tuple[str, float]:
+    log = simulate(attainable, train=1500, test=1, rates=rates, seed=seed)
+    found = diagnose_features(log.prompt_log(), log.training_set(), curve=False)
+    return found.verdict, found.gain.expected[0] if found.gain else 0.0
+
+
+def variance_rows(logs: int, each: Map = map) -> Iterator[dict[str, Any]]:
+    """True and estimated variance components of logs with two answers per cell."""
+    true, estimated = np.mean(list(each(_components, range(logs))), 0)
+    for i, component in enumerate(("prompt", "difficulty", "interaction", "noise")):
+        yield {
+            "component": component,
+            "samples": 2,
+            "logs": logs,
+            "true_share": round(true[i] / true.sum(), 4),
+            "estimated_share": round(estimated[i] / true.sum(), 4),
+            "relative_error": round(estimated[i] / true[i] - 1, 4),
+            "points_of_total": round(100 * (estimated[i] - true[i]) / true.sum(), 3),
+        }
+
+
+def _components(seed: int) -> tuple[list[float], list[float]]:
+    """True and estimated components of one simulated log."""
+    rates = tuple(np.linspace(0.2, 0.6, 8))
+    log = simulate(3, train=2000, test=1, rates=rates, samples=2, seed=seed)
+    answers = log.prompt_log()
+    split = variance_split(answers.question, answers.prompt, answers.correct.astype(float), (2000, 8))
+    assert split is not None
+    estimated = [split.prompt, split.difficulty[1], split.interaction[1], split.noise[1]]
+    return list(log.components().values()), estimated
