@@ -4,8 +4,8 @@ layers.
 On a CPU the library's own module takes several times as long. `to_hugging_face` names the weights as it does.
 
 Muon moves the hidden matrices, AdamW embedding and norms: about half the steps of AdamW alone. Muon (Jordan
-et al., 2024, https://kellerjordan.github.io/posts/muon/) replaces a matrix's momentum by its nearest orthogonal
-matrix, found by five Newton-Schulz iterations.
+et al., 2024, https://kellerjordan.github.io/posts/muon/) replaces a matrix's momentum by its nearest
+orthogonal matrix, found by five Newton-Schulz iterations.
 """
 
 from __future__ import annotations

@@ -21,7 +21,7 @@ UNSEEN_PER_STYLE = 8
 
 @dataclass(frozen=True)
 class Style:
-    """What an answer shows, and the clauses that ask for it; a pattern names them in order, then an ending."""
+    """What an answer shows, and the clauses that ask for it; a pattern names these in order, then an end."""
 
     name: str
     steps: bool  # equations are written down

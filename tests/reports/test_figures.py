@@ -1,4 +1,4 @@
-"""Figures and reference tables: drawn from the committed tables, collected from the summaries of finished runs."""
+"""Figures and reference tables: drawn from the committed tables, collected from finished runs."""
 
 from __future__ import annotations
 
@@ -14,7 +14,6 @@ from prompt_oirl.io.files import REPO_ROOT, Paths, read_csv, write_csv
 from prompt_oirl.opro import ablation_tables
 from prompt_oirl.reports import figures
 from prompt_oirl.reports.reference_tables import TABLES
-from prompt_oirl.reports.summary import COLUMNS
 
 REFERENCE = REPO_ROOT / "results" / "reference"
 VOTES = ("random", "best", "predicted", "adaptive_predicted")
@@ -47,8 +46,10 @@ def test_a_figure_depends_on_its_table_alone(table: str, draw: Callable, tmp_pat
 
 def summary_row(**known: str) -> dict[str, str]:
     weighting = "row" if known["split"] == "paper" else "question"
-    row = dict.fromkeys(COLUMNS, "") | {"llm": LLM, "k": "6", "subset": "0-5", "features": "both"}
-    return row | {"weighting": weighting, "model": "xgboost"} | known
+    return {
+        **{"llm": LLM, "dataset": "", "split": "", "k": "6", "subset": "0-5", "selector": "", "metric": ""},
+        **{"weighting": weighting, "model": "xgboost", "features": "both", **known},
+    }
 
 
 def test_reference_tables_are_collected_from_the_summaries_of_finished_runs(tmp_path: Path) -> None:
