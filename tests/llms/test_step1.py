@@ -169,7 +169,7 @@ def kill_everything_with(argument: str) -> None:
                 os.kill(int(path.parent.name), signal.SIGKILL)
 
 
-@pytest.mark.parametrize("kills", [3, pytest.param(20, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("kills", [2, pytest.param(20, marks=pytest.mark.slow)])
 def test_killed_runs_go_on_with_another_number_of_processes(
     kills: int, tmp_path: Path, toy_questions: Path, meta_state, sentencepiece_model
 ) -> None:
