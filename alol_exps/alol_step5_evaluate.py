@@ -83,9 +83,9 @@ def models(args: Args) -> dict[str, ModelSource]:
         if name == "reference":
             found[name] = args.reference
         elif name in trained:
-            remedy = f"train the policy again by step 4, or remove {trained[name].parent}"
-            check_finished(trained[name].with_name("step4.json"), args.root, remedy)
-            about = read_json(trained[name], remedy=remedy)
+            hint = f"train the policy again by step 4, or remove {trained[name].parent}"
+            check_finished(trained[name].with_name("step4.json"), args.root, hint)
+            about = read_json(trained[name], hint=hint)
             four_bit = bool(about.get("load_in_4bit", args.load_in_4bit))
             found[name] = ModelSource(str(trained[name].parent / "model"), None, four_bit)
         else:
@@ -154,7 +154,7 @@ def predictions(prompts: list, responses: list, components: list) -> Any:
 def about(args: Args, policy: str, source: ModelSource) -> dict[str, Any]:
     """What was evaluated: step 4's account of the policy, or the name alone."""
     trained = Path(source.name).parent / "policy.json"
-    found = read_json(trained, remedy="run step 4 again") if trained.is_file() else {}
+    found = read_json(trained, hint="run step 4 again") if trained.is_file() else {}
     named = {"task": args.task.name, "run": args.run, "policy": policy, "algorithm": policy}
     return named | {"seed": args.seed} | found
 

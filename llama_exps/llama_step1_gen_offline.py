@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from prompt_oirl.data import log_store, questions
-from prompt_oirl.data.interactions import Interaction
+from prompt_oirl.data.interactions import LogRow
 from prompt_oirl.data.log_store import LogFiles
 from prompt_oirl.data.prompts import PUBLISHED, choose_prompts, load_prompts
 from prompt_oirl.io.files import REPO_ROOT, InputError, Paths, is_file_name
@@ -146,7 +146,7 @@ def chosen_questions(args: Args) -> list[questions.Question]:
     return kept
 
 
-def report(rows: list[Interaction], files: LogFiles, name: str, prompts: Path) -> None:
+def report(rows: list[LogRow], files: LogFiles, name: str, prompts: Path) -> None:
     """Per prompt: answers, success, and how many were cut by the token limit, which reads like failing."""
     if not rows:
         print(f"no answers yet in {files.merged}")

@@ -25,7 +25,7 @@ from prompt_oirl.features.surface import surface_features
 from prompt_oirl.io.files import REPO_ROOT, InputError, Paths, write_array, write_csv
 from prompt_oirl.io.manifest import Manifest, check_finished, run_step
 from prompt_oirl.pipeline import offline_dataset
-from prompt_oirl.pipeline.offline_dataset import Names
+from prompt_oirl.pipeline.offline_dataset import DatasetIndex
 from prompt_oirl.pipeline.original_layout import published_arrays
 from prompt_oirl.stats.splits import prompt_subsets, subset_name
 
@@ -94,7 +94,7 @@ def main(args: Args) -> None:
         )
 
 
-def subset_rows(names: Names, train_labels: np.ndarray) -> Iterator[dict[str, Any]]:
+def subset_rows(names: DatasetIndex, train_labels: np.ndarray) -> Iterator[dict[str, Any]]:
     """One row per prompt subset; `corr_sum` is the published sum of pairwise |Pearson| of training labels."""
     known = np.where(np.isnan(train_labels), np.nanmean(train_labels, 0), train_labels)
     with np.errstate(invalid="ignore", divide="ignore"):
@@ -109,7 +109,9 @@ def subset_rows(names: Names, train_labels: np.ndarray) -> Iterator[dict[str, An
         }
 
 
-def embed(embedder: embedders.Embedder, names: Names, assignments: int, cache: Path) -> dict[str, np.ndarray]:
+def embed(
+    embedder: embedders.Embedder, names: DatasetIndex, assignments: int, cache: Path
+) -> dict[str, np.ndarray]:
     """Vectors by file name; a fitted embedder gets one set per split, made from its training rows."""
     prompts = [p.text for p in names.prompts]
     arrays = {"surface": surface_features(names.texts)}

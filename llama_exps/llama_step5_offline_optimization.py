@@ -90,7 +90,7 @@ def evaluate_live(
         )
     with files.lock():
         before = list(files.rows())
-        pending = live.owed_picks([(data, result) for _, data, result in evaluated], before)
+        pending = live.unlogged_picks([(data, result) for _, data, result in evaluated], before)
         print(f"\n{files.dataset}: {len(pending):,} picked (question, prompt) pairs are not in the log")
         if not pending:
             return

@@ -58,9 +58,7 @@ def main(args: Args) -> None:
                 check_finished(manifest, REPO_ROOT, "run scripts/fetch_data.py, then steps 2 and 3")
     signal.signal(signal.SIGTERM, end_children)
     lines = (
-        {row["work"] + row["unit"]: row for row in read_csv(args.out, remedy="")}
-        if args.out.is_file()
-        else {}
+        {row["work"] + row["unit"]: row for row in read_csv(args.out, hint="")} if args.out.is_file() else {}
     )
     for part in chosen:
         for line in PARTS[part](args.repeats):
@@ -70,7 +68,7 @@ def main(args: Args) -> None:
             lines[row["work"] + row["unit"]] = row
             write_csv(args.out, lines.values(), COLUMNS)
     if args.out.resolve().parent == REPO_ROOT / "results" / "reference":
-        fill_tables(REPO_ROOT, tables(read_csv(args.out, remedy="")))
+        fill_tables(REPO_ROOT, tables(read_csv(args.out, hint="")))
 
 
 def end_children(*_: object) -> None:

@@ -23,7 +23,7 @@ from typing import Any
 import numpy as np
 
 from prompt_oirl.data import interactions
-from prompt_oirl.data.interactions import Interaction
+from prompt_oirl.data.interactions import LogRow
 from prompt_oirl.io.files import REPO_ROOT, Paths, write_csv, write_jsonl
 from prompt_oirl.io.manifest import run_step
 from prompt_oirl.llms.random_llama import SMALL, save_random_llama
@@ -59,7 +59,7 @@ def main(args: Args) -> None:
 def compare(args: Args, model: Path, questions: Path, folder: Path) -> Iterator[dict[str, Any]]:
     """One row per temperature and run: how many texts are those of the first run."""
     for temperature in (0.0, 0.6):
-        reference: dict[tuple, Interaction] = {}
+        reference: dict[tuple, LogRow] = {}
         for number, (batch, processes) in enumerate(RUNS):
             root = folder / f"{temperature}_{number}"
             rows = run(args, model, questions, root, temperature, batch, processes)
@@ -82,7 +82,7 @@ def compare(args: Args, model: Path, questions: Path, folder: Path) -> Iterator[
 
 def run(
     args: Args, model: Path, questions: Path, root: Path, temperature: float, batch: int, processes: int
-) -> dict[tuple, Interaction]:
+) -> dict[tuple, LogRow]:
     """One whole run of step 1; rows by question and prompt."""
     torchrun = ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node", str(processes)]
     flags = {
@@ -105,10 +105,10 @@ def run(
         command, cwd=REPO_ROOT / "llama_exps", env=environment, check=True, stdout=subprocess.DEVNULL
     )
     log = Paths(root).labels("check") / "check_interactions.jsonl"
-    return {(row.question_id, row.prompt_id): row for row in interactions.read(log, remedy="")}
+    return {(row.question_id, row.prompt_id): row for row in interactions.read(log, hint="")}
 
 
-def logit_gap(model: Path, one: Interaction, other: Interaction) -> float:
+def logit_gap(model: Path, one: LogRow, other: LogRow) -> float:
     """Gap in logits between the two tokens at which the texts part: noise included, one row alone."""
     import torch
 

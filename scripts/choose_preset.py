@@ -89,7 +89,7 @@ def main(args: Args) -> None:
             print(f"  {means[0]:.4f}  {means[1]:.4f}  {candidate}")
 
 
-def cluster_split(names: offline_dataset.Names) -> Split:
+def cluster_split(names: offline_dataset.DatasetIndex) -> Split:
     """Training rows with one of five folds of whole clusters held out; no test rows."""
     fold = deal_folds(names.train_clusters, INNER_FOLDS, seed=0)
     return Split("clusters", np.flatnonzero(fold), np.flatnonzero(fold == 0), np.zeros(0, dtype=int))

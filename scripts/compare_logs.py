@@ -29,8 +29,8 @@ class Args:
 
 
 def main(args: Args) -> None:
-    fresh = interactions.read(args.fresh, remedy="run step 1")
-    known = {row_key(row): row for row in interactions.read(args.known, remedy="check the path")}
+    fresh = interactions.read(args.fresh, hint="run step 1")
+    known = {row_key(row): row for row in interactions.read(args.known, hint="check the path")}
     both = [(row, known[row_key(row)]) for row in fresh if row_key(row) in known]
     if not both:
         raise InputError(f"{args.fresh} and {args.known} have no answer in common")

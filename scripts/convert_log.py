@@ -29,7 +29,7 @@ def main(args: Args) -> None:
         raise InputError(f"missing {args.log}: give a log's file or its llm=.../dataset=... folder")
     if args.out.suffix == ".parquet":
         raise InputError(f"--out {args.out}: give a .jsonl file, or a folder for Parquet")
-    rows = interactions.stream(args.log.resolve(), remedy="correct the log")
+    rows = interactions.stream(args.log.resolve(), hint="correct the log")
     if args.out.suffix == ".jsonl":
         write_jsonl(args.out, (asdict(row) for row in rows))
         print(f"{args.log} -> {args.out}")

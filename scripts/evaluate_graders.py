@@ -18,7 +18,7 @@ from pathlib import Path
 import numpy as np
 
 from prompt_oirl.data import interactions
-from prompt_oirl.data.interactions import Interaction
+from prompt_oirl.data.interactions import LogRow
 from prompt_oirl.data.questions import RELEASED
 from prompt_oirl.data.released import LLM
 from prompt_oirl.grading import numbers
@@ -50,7 +50,7 @@ def main(args: Args) -> None:
         print(f"{UNIFORM + DISAGREEING} answers to read in {args.draw}")
         return
     found = {(row.dataset, row.question_id, row.prompt_id): row for row in stored}
-    labels = read_csv(LABELS, remedy="restore it from git", columns=LABEL_COLUMNS)
+    labels = read_csv(LABELS, hint="restore it from git", columns=LABEL_COLUMNS)
     rows = [row for half in ("development", "held_out") for row in error_rows(half, labels, found)]
     write_csv(args.out, rows, COLUMNS)
     for row in rows:
@@ -60,14 +60,14 @@ def main(args: Args) -> None:
         )
 
 
-def stored_answers(dataset: str, paths: Paths) -> list[Interaction]:
+def stored_answers(dataset: str, paths: Paths) -> list[LogRow]:
     """The rows of a released log that hold an answer."""
     log = paths.labels(LLM) / f"{dataset}_interactions.jsonl"
-    rows = interactions.read(log, remedy="run llama_step2_reorg_data.py first")
+    rows = interactions.read(log, hint="run llama_step2_reorg_data.py first")
     return [row for row in rows if row.answer is not None]
 
 
-def drawn(stored: Sequence[Interaction]) -> list[tuple[int, str, int, str]]:
+def drawn(stored: Sequence[LogRow]) -> list[tuple[int, str, int, str]]:
     """(place, stratum, stratum size, half) of every drawn answer, in random order."""
     disagree = np.array(
         [numbers.original(r.answer or "", r.gold) != numbers.strict(r.answer or "", r.gold) for r in stored]
@@ -85,7 +85,7 @@ def drawn(stored: Sequence[Interaction]) -> list[tuple[int, str, int, str]]:
     ]
 
 
-def sheet_row(row: Interaction, stratum: str, size: int, half: str) -> dict[str, object]:
+def sheet_row(row: LogRow, stratum: str, size: int, half: str) -> dict[str, object]:
     """One answer to be labelled by reading; no verdict stands there."""
     ids = {"dataset": row.dataset, "question_id": row.question_id, "prompt_id": row.prompt_id}
     return ids | {
@@ -99,7 +99,7 @@ def sheet_row(row: Interaction, stratum: str, size: int, half: str) -> dict[str,
 
 
 def error_rows(
-    half: str, labels: Sequence[dict[str, str]], found: dict[tuple[str, str, str], Interaction]
+    half: str, labels: Sequence[dict[str, str]], found: dict[tuple[str, str, str], LogRow]
 ) -> Iterator[dict[str, object]]:
     """Weighted error rates on one half with bootstrap intervals within strata, and the paired difference."""
     kept = [r for r in labels if r["half"] == half]

@@ -7,7 +7,7 @@
     python scripts/fetch_data.py --root /scratch/run --jobs 2
     python scripts/fetch_data.py --datasets hh              # A-LoL's; says what else to put where
 
-What already lies there is checked and kept, so the same command goes on after an interruption. The files,
+What already lies there is checked and kept, so the same command resumes after an interruption. The files,
 their licences and their hashes are listed in data/sources.toml.
 """
 

@@ -42,7 +42,7 @@ def main(args: Args) -> None:
             rendered[name] = render
     draw_gains(reference / "selectors.csv", reference / "gains.png")
     tables = {
-        name: render(read_csv(reference / f"{name}.csv", remedy="run this script"))
+        name: render(read_csv(reference / f"{name}.csv", hint="run this script"))
         for name, render in rendered.items()
     }
     fill_tables(args.out, tables)

@@ -29,7 +29,7 @@ class Args:
 
 def main(args: Args) -> None:
     paths = Paths(args.root)
-    log = interactions.read(paths.committed_log("nano", "arith"), remedy="run make nano-log")
+    log = interactions.read(paths.committed_log("nano", "arith"), hint="run make nano-log")
     prompts = load_prompts(args.root / "data" / "arith" / "prompts.csv")
     arith = args.root / "data" / "arith"
     test = Answers.of("test", log, prompts, arith)
@@ -38,7 +38,7 @@ def main(args: Args) -> None:
         write_csv(reference / f"nano_{name}.csv", rows)
     write_csv(reference / "nano_models.csv", model_rows(paths), MODEL_COLUMNS)
     tables = {
-        name: render(read_csv(reference / f"{name}.csv", remedy="run this script again"))
+        name: render(read_csv(reference / f"{name}.csv", hint="run this script again"))
         for name, render in RENDER.items()
     }
     fill_tables(args.root, tables)

@@ -53,7 +53,7 @@ def main(args: Args) -> None:
     rows = [row for population in populations for row in coverage_rows(population, args.logs, args.seed)]
     table = args.out / "results" / "reference" / "off_policy.csv"
     write_csv(table, rows)
-    fill_tables(args.out, {"off_policy": render(read_csv(table, remedy="run this script again"))})
+    fill_tables(args.out, {"off_policy": render(read_csv(table, hint="run this script again"))})
     print(f"{table}: {len(rows)} rows")
 
 

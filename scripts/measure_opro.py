@@ -68,7 +68,7 @@ def main(args: Args) -> None:
         if (path := results / source).is_file():
             shutil.copyfile(path, reference / f"{name}.png")
     known = {name: reference / f"{name}.csv" for name in RENDER if (reference / f"{name}.csv").is_file()}
-    tables = {name: RENDER[name](read_csv(path, remedy="run this script")) for name, path in known.items()}
+    tables = {name: RENDER[name](read_csv(path, hint="run this script")) for name, path in known.items()}
     fill_tables(args.root, tables)
 
 
@@ -77,7 +77,7 @@ def collect(files: Sequence[Path], target: Path) -> None:
     rows: list[dict[str, str]] = []
     for path in files:
         extra = {"seed": path.parent.name.removeprefix("seed")} if path.parent.name.startswith("seed") else {}
-        rows += [{**extra, **row} for row in read_csv(path, remedy="run make opro")]
+        rows += [{**extra, **row} for row in read_csv(path, hint="run make opro")]
     write_csv(target, rows)
 
 

@@ -91,7 +91,7 @@ def with_tables(text: str, reference: Path) -> str:
 
     def rows_of(*parts: str) -> list[dict[str, str]]:
         paths = [reference / f"selection_{part}.csv" for part in parts]
-        return [row for path in paths if path.is_file() for row in read_csv(path, remedy="run this script")]
+        return [row for path in paths if path.is_file() for row in read_csv(path, hint="run this script")]
 
     real = rows_of("real_gsm8k", "real_svamp", "real_mawps", "real_arith")
     if real:

@@ -50,7 +50,7 @@ def main(args: Args) -> None:
     ]
     reference = args.out / "results" / "reference" / "transfer.csv"
     write_csv(reference, rows)
-    table = render(read_csv(reference, remedy="run this script again"))
+    table = render(read_csv(reference, hint="run this script again"))
     print(table)
     fill_tables(args.out, {"transfer": table})
 

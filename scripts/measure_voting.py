@@ -67,7 +67,7 @@ def main(args: Args) -> None:
         for llm, dataset in dict.fromkeys([*MEASURED, *((args.llm, name) for name in datasets)])
         for grader in ("strict", "original")
         if (path := paths.results(llm, dataset, f"voting_{grader}.csv")).is_file()
-        for row in read_csv(path, remedy="run this script again")
+        for row in read_csv(path, hint="run this script again")
     ]
     reference = args.out / "results" / "reference"
     write_csv(reference / "voting.csv", collected)
@@ -82,7 +82,7 @@ def measure(args: Args, dataset: str, paths: Paths) -> Iterator[dict[str, Any]]:
     log = paths.labels(args.llm) / f"{dataset}_interactions.jsonl"
     if not log.is_file():
         log = paths.committed_log(args.llm, dataset)
-    rows = [row for row in interactions.read(log, remedy=offline_dataset.STEP2) if row.split == "test"]
+    rows = [row for row in interactions.read(log, hint=offline_dataset.STEP2) if row.split == "test"]
     prompt_ids = [p.id for p in names.prompts]
     cells = votes.vote_cells(rows, names.test_question_ids, prompt_ids, args.grader)
     table = votes.vote_table(cells, (len(names.test_question_ids), len(prompt_ids)), args.grader)

@@ -38,7 +38,7 @@ def main(args: Args) -> None:
     paths, of_opro = Paths(args.root), args.log == "opro"
     folder = paths.opro_log(args.llm) if of_opro else paths.labels(args.llm)
     target = paths.committed_log(f"{args.llm}_opro" if of_opro else args.llm, "arith")
-    rows = interactions.read(LogFiles(folder, "arith").merged, remedy=f"run make {args.log}-log")
+    rows = interactions.read(LogFiles(folder, "arith").merged, hint=f"run make {args.log}-log")
     interactions.write(target, (replace(row, time=None) for row in rows))
     prompts = {"prompts": len({r.prompt_id for r in rows})}
     about: dict[str, Any] = {"rows": len(rows)}

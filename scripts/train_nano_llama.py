@@ -4,7 +4,7 @@
     python scripts/train_nano_llama.py --pools 20 --out /tmp/small \\
         --checkpoint /tmp/small/checkpoint.safetensors
 
-Needs data/arith/, whose questions it leaves out. Stopped or killed, the same command goes on from the last
+Needs data/arith/, whose questions it leaves out. Stopped or killed, the same command resumes from the last
 checkpoint and ends in the same bytes. Number of threads and kind of arithmetic are fixed, so that the same
 machine gives the same file.
 """

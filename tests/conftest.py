@@ -21,7 +21,7 @@ from in_process import run_in_process
 from misbehaving_server import MisbehavingServer
 
 from prompt_oirl.data import interactions
-from prompt_oirl.data.interactions import Interaction
+from prompt_oirl.data.interactions import LogRow
 from prompt_oirl.data.prompts import load_prompts
 from prompt_oirl.io.files import REPO_ROOT, Paths
 
@@ -64,7 +64,7 @@ def real_root(mirror: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return root
 
 
-def tiny_interactions(n_train: int = 60, n_test: int = 24, seed: int = 0) -> list[Interaction]:
+def tiny_interactions(n_train: int = 60, n_test: int = 24, seed: int = 0) -> list[LogRow]:
     """A log of word problems, three training and two held-out prompts, whose success depends on both."""
     rng = np.random.default_rng(seed)
     published = load_prompts()
@@ -80,7 +80,7 @@ def tiny_interactions(n_train: int = 60, n_test: int = 24, seed: int = 0) -> lis
                 continue
             chance = 0.75 - 0.1 * j - 0.004 * b + (0.2 if i % len(STORIES) == j else 0)
             rows.append(
-                Interaction(
+                LogRow(
                     llm="tiny",
                     dataset="toy",
                     split=split,

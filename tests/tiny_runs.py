@@ -14,7 +14,7 @@ import pytest
 from conftest import STEPS, run_step, write_tiny_log
 
 from prompt_oirl.data import interactions
-from prompt_oirl.data.interactions import Interaction
+from prompt_oirl.data.interactions import LogRow
 from prompt_oirl.io.files import Paths
 
 SEEN, HELD_OUT = ["nan", "CoT", "APE"], ["gpt4_0", "gpt4_1"]
@@ -44,7 +44,7 @@ def times(root: Path) -> dict[str, tuple[int, int]]:
     }
 
 
-def write_log(root: Path, rows: list[Interaction]) -> Path:
+def write_log(root: Path, rows: list[LogRow]) -> Path:
     path = Paths(root).labels("tiny") / "toy_interactions.jsonl"
     interactions.write(path, rows)
     return path

@@ -68,7 +68,7 @@ def read_rows(path: Path, task: str, max_reward: float, needs: Sequence[str] = (
     """Read and check rows of one task; `needs` are fields of their meta_data. Every complaint names file:line
     and what to do."""
     rows, seen = [], set()
-    for number, record in enumerate(read_jsonl(path, remedy="run alol_step1_prepare_data.py first"), 1):
+    for number, record in enumerate(read_jsonl(path, hint="run alol_step1_prepare_data.py first"), 1):
         where = f"{path}:{number}"
         row = _checked(record, where, task, max_reward)
         lacking = [name for name in needs if name not in row.meta]

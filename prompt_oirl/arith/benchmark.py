@@ -16,7 +16,7 @@ from prompt_oirl.io.files import REPO_ROOT, read_jsonl, sha256, write_json, writ
 
 FOLDER = REPO_ROOT / "data" / "arith"
 SIZES = {"train": 3000, "validation": 500, "test": 1000}
-REMEDY = "run scripts/make_arith_benchmark.py"
+HINT = "run scripts/make_arith_benchmark.py"
 Row = dict[str, Any]
 
 
@@ -98,7 +98,7 @@ def _clusters(rows: Sequence[Row]) -> int:
 
 def read_rows(split: str, folder: Path = FOLDER) -> list[Row]:
     """The questions of a split, in the order of its file."""
-    return list(read_jsonl(folder / f"{split}.jsonl", remedy=REMEDY))
+    return list(read_jsonl(folder / f"{split}.jsonl", hint=HINT))
 
 
 def benchmark_keys(folder: Path = FOLDER) -> frozenset[str]:

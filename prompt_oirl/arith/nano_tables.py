@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from prompt_oirl.arith.benchmark import read_rows
-from prompt_oirl.data.interactions import Interaction
+from prompt_oirl.data.interactions import LogRow
 from prompt_oirl.data.prompts import Prompt
 from prompt_oirl.io.files import InputError, Paths, read_csv
 from prompt_oirl.reports.readme import markdown
@@ -42,7 +42,7 @@ class Answers:
     groups: np.ndarray
 
     @classmethod
-    def of(cls, split: str, log: Sequence[Interaction], prompts: Sequence[Prompt], arith: Path) -> Answers:
+    def of(cls, split: str, log: Sequence[LogRow], prompts: Sequence[Prompt], arith: Path) -> Answers:
         """Gather a split of the log; a gap in it is an error."""
         rows = [row for row in log if row.split == split]
         questions = read_rows(split, arith)
@@ -143,7 +143,7 @@ def validation_auc(model: str, paths: Paths) -> float | None:
         return None
     rows = [
         r
-        for r in read_csv(path, remedy="run step 4")
+        for r in read_csv(path, hint="run step 4")
         if r["split"].startswith("folds5") and r["k"] == "6" and r["features"] == "both"
     ]
     return float(np.mean([float(r["auc_within_question"]) for r in rows])) if rows else None

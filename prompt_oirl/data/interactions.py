@@ -24,7 +24,7 @@ CHUNK = 50_000  # rows that are in memory at a time
 
 
 @dataclass
-class Interaction:
+class LogRow:
     """One answered (question, prompt) pair. `correct` in 0..1 is the verdict reward models learn from."""
 
     llm: str
@@ -55,15 +55,13 @@ class Interaction:
     schema: int = SCHEMA
 
 
-_FIELDS = {f.name for f in fields(Interaction)}
-_KINDS = {
-    f.name: {"str": str, "float": float, "int": int}[str(f.type).split(" ")[0]] for f in fields(Interaction)
-}
-_MAY_BE_NULL = {f.name for f in fields(Interaction) if f.default is None}
+_FIELDS = {f.name for f in fields(LogRow)}
+_KINDS = {f.name: {"str": str, "float": float, "int": int}[str(f.type).split(" ")[0]] for f in fields(LogRow)}
+_MAY_BE_NULL = {f.name for f in fields(LogRow) if f.default is None}
 _TEXT = ("llm", "dataset", "split", "question_id", "question", "gold", "prompt_id", "prompt")
 
 
-def write(path: Path, rows: Iterable[Interaction]) -> None:
+def write(path: Path, rows: Iterable[LogRow]) -> None:
     """Write a log as JSONL, or as Parquet if `path` ends in .parquet."""
     if path.suffix != ".parquet":
         write_jsonl(path, (asdict(row) for row in rows))
@@ -76,7 +74,7 @@ def write(path: Path, rows: Iterable[Interaction]) -> None:
         pq.write_table(table, temporary, compression="zstd", compression_level=19)
 
 
-def write_partitioned(folder: Path, rows: Iterable[Interaction]) -> int:
+def write_partitioned(folder: Path, rows: Iterable[LogRow]) -> int:
     """Write a log of any length as Parquet below `folder`/llm=.../dataset=.../ and return its number of rows.
 
     Partitions appear once all is written; a log that is there already is never replaced.
@@ -124,12 +122,12 @@ def write_partitioned(folder: Path, rows: Iterable[Interaction]) -> int:
     return written
 
 
-def read(path: Path, *, remedy: str) -> list[Interaction]:
+def read(path: Path, *, hint: str) -> list[LogRow]:
     """All rows of a log, checked."""
-    return list(stream(path, remedy=remedy))
+    return list(stream(path, hint=hint))
 
 
-def stream(path: Path, *, remedy: str) -> Iterator[Interaction]:
+def stream(path: Path, *, hint: str) -> Iterator[LogRow]:
     """Read and check a log row by row; every complaint names file:row and what to do.
 
     `path` is a JSONL or Parquet file, or the llm=.../dataset=... folder of a partitioned log.
@@ -137,11 +135,11 @@ def stream(path: Path, *, remedy: str) -> Iterator[Interaction]:
     empty, named = True, _named_by_folder(path) if path.is_dir() else {}
     for file in files_of(path):
         records = _parquet_records if file.suffix == ".parquet" else read_jsonl
-        for number, row in enumerate(records(file, remedy=remedy), 1):
-            yield checked(named | row if named else row, f"{file}:{number}", remedy)
+        for number, row in enumerate(records(file, hint=hint), 1):
+            yield checked(named | row if named else row, f"{file}:{number}", hint)
             empty = False
     if empty:
-        raise InputError(f"{path}: no interactions; {remedy}")
+        raise InputError(f"{path}: no interactions; {hint}")
 
 
 def files_of(path: Path) -> list[Path]:
@@ -164,47 +162,47 @@ def _named_by_folder(path: Path) -> dict[str, str]:
     return {key: unquote(names[key]) for key in ("llm", "dataset") if key in names}
 
 
-def _parquet_records(path: Path, *, remedy: str) -> Iterator[dict[str, Any]]:
+def _parquet_records(path: Path, *, hint: str) -> Iterator[dict[str, Any]]:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
     try:
-        with pq.ParquetFile(require(path, remedy)) as file:
+        with pq.ParquetFile(require(path, hint)) as file:
             for batch in file.iter_batches():
                 for row in batch.to_pylist():  # a null is what JSONL leaves out
                     yield {name: value for name, value in row.items() if value is not None}
     except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
         raise InputError(
-            f"{path}: not a readable Parquet file ({str(error).splitlines()[0]}); {remedy}"
+            f"{path}: not a readable Parquet file ({str(error).splitlines()[0]}); {hint}"
         ) from error
 
 
-def checked(row: Any, where: str, remedy: str) -> Interaction:
-    """A row as an Interaction, or an error that says what is wrong with it."""
+def checked(row: Any, where: str, hint: str) -> LogRow:
+    """A row as a LogRow, or an error that says what is wrong with it."""
     if row.get("schema") != SCHEMA:
-        raise InputError(f"{where}: schema {row.get('schema')!r}, this version reads {SCHEMA}; {remedy}")
+        raise InputError(f"{where}: schema {row.get('schema')!r}, this version reads {SCHEMA}; {hint}")
     unknown, missing = set(row) - _FIELDS, {*_TEXT, "correct"} - set(row)
     if unknown or missing:
         raise InputError(
-            f"{where}: unknown fields {sorted(unknown)}, missing fields {sorted(missing)}; {remedy}"
+            f"{where}: unknown fields {sorted(unknown)}, missing fields {sorted(missing)}; {hint}"
         )
     for name, value in row.items():
         if name != "correct" and not (_is_a(_KINDS[name], value) or (value is None and name in _MAY_BE_NULL)):
             kind = {str: "text", int: "a whole number", float: "a number"}[_KINDS[name]]
-            raise InputError(f"{where}: {name} is not {kind}: {value!a:.80}; {remedy}")
+            raise InputError(f"{where}: {name} is not {kind}: {value!a:.80}; {hint}")
     for name in ("llm", "dataset", "question_id", "prompt_id"):
         if not row[name].isprintable() or not row[name]:
-            raise InputError(f"{where}: {name} {row[name]!a} is empty or holds a control character; {remedy}")
+            raise InputError(f"{where}: {name} {row[name]!a} is empty or holds a control character; {hint}")
     if row["split"] not in SPLITS:
-        raise InputError(f"{where}: split is {row['split']!r}, expected one of {', '.join(SPLITS)}; {remedy}")
+        raise InputError(f"{where}: split is {row['split']!r}, expected one of {', '.join(SPLITS)}; {hint}")
     if row.get("position", "after") not in POSITIONS:
         raise InputError(
-            f"{where}: position is {row['position']!a}, expected one of {', '.join(POSITIONS)}; {remedy}"
+            f"{where}: position is {row['position']!a}, expected one of {', '.join(POSITIONS)}; {hint}"
         )
     correct = row["correct"]
     if not isinstance(correct, int | float) or not 0 <= correct <= 1:
-        raise InputError(f"{where}: correct is {correct!r}, expected a number from 0 to 1; {remedy}")
-    return Interaction(**row)
+        raise InputError(f"{where}: correct is {correct!r}, expected a number from 0 to 1; {hint}")
+    return LogRow(**row)
 
 
 def _is_a(kind: type, value: Any) -> bool:
@@ -215,7 +213,7 @@ def _is_a(kind: type, value: Any) -> bool:
     return (kind is float and isinstance(value, float)) or (abs(value) < 2**63 and value == int(value))
 
 
-def of_one_source(rows: Iterable[Interaction], llm: str, dataset: str, where: str) -> Iterator[Interaction]:
+def of_one_source(rows: Iterable[LogRow], llm: str, dataset: str, where: str) -> Iterator[LogRow]:
     """Hand the rows on; refuse a log that pools rows of several models, datasets, decodings or graders."""
     first: tuple | None = None
     for number, row in enumerate(rows, 1):

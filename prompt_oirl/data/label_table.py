@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from prompt_oirl.data.interactions import Interaction
+from prompt_oirl.data.interactions import LogRow
 from prompt_oirl.io.files import InputError
 from prompt_oirl.stats.cells import mean_labels
 
@@ -40,7 +40,7 @@ class LabelTableBuilder:
         self._cells = array("i"), array("i"), array("q")  # question, prompt, sample
         self._labels = array("d")
 
-    def add(self, row: Interaction) -> None:
+    def add(self, row: LogRow) -> None:
         """Take one row; a question id that named another text before is refused."""
         i = self.index.setdefault(row.question_id, len(self.index))
         if i == len(self.texts):

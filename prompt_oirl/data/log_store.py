@@ -15,14 +15,14 @@ from pathlib import Path
 from typing import Any
 
 from prompt_oirl.data import interactions
-from prompt_oirl.data.interactions import Interaction
+from prompt_oirl.data.interactions import LogRow
 from prompt_oirl.io.files import InputError, Paths, parse_jsonl, read_json, read_lines, write_csv, write_json
 
 Key = tuple[str, str, int]  # question_id, prompt_id, sample
 MERGED = "_interactions.jsonl"  # how the names of merged logs end
 
 
-def row_key(row: Interaction) -> Key:
+def row_key(row: LogRow) -> Key:
     """What an answer is an answer to; no log holds two rows of one key."""
     return (row.question_id, row.prompt_id, row.sample)
 
@@ -76,15 +76,15 @@ class LogFiles:
         path = self.folder / f"{self.dataset}_model.json"
         if not path.is_file():
             write_json(path, model)
-        elif (known := read_json(path, remedy="delete it")) != model:
+        elif (known := read_json(path, hint="delete it")) != model:
             raise InputError(
                 f"{self.merged} holds answers of {known}, not of {model}: give the new run another --llm name"
             )
 
-    def rows(self) -> Iterator[Interaction]:
+    def rows(self) -> Iterator[LogRow]:
         """Merged rows, then every part's; the same key may come more than once."""
         if self.merged.is_file():
-            yield from interactions.read(self.merged, remedy="delete that line and run step 1 again")
+            yield from interactions.read(self.merged, hint="delete that line and run step 1 again")
         for path in self.parts():
             yield from read_part(path)
 
@@ -101,16 +101,16 @@ def find_logs(llm: str, paths: Paths) -> dict[str, Path]:
     return found
 
 
-def read_part(path: Path) -> Iterator[Interaction]:
+def read_part(path: Path) -> Iterator[LogRow]:
     """Rows of a part file; a torn last line, left by a kill, is dropped with a note."""
-    remedy = "delete that line and run step 1 again"
-    rows = parse_jsonl(_whole_lines(path, remedy), path, remedy)
+    hint = "delete that line and run step 1 again"
+    rows = parse_jsonl(_whole_lines(path, hint), path, hint)
     for number, row in enumerate(rows, 1):
-        yield interactions.checked(row, f"{path}:{number}", remedy)
+        yield interactions.checked(row, f"{path}:{number}", hint)
 
 
-def _whole_lines(path: Path, remedy: str) -> Iterator[str]:
-    for line in read_lines(path, remedy=remedy):
+def _whole_lines(path: Path, hint: str) -> Iterator[str]:
+    for line in read_lines(path, hint=hint):
         if line.endswith("\n"):
             yield line
         else:
@@ -119,7 +119,7 @@ def _whole_lines(path: Path, remedy: str) -> Iterator[str]:
 
 
 def cut_torn_line(path: Path) -> None:
-    """Shorten a part file to its last whole line, so that appending goes on cleanly."""
+    """Shorten a part file to its last whole line, so that appending stays whole."""
     if not path.is_file():
         return
     with path.open("rb+") as file:
@@ -129,9 +129,9 @@ def cut_torn_line(path: Path) -> None:
             file.truncate(end)
 
 
-def merge(files: LogFiles, order: Sequence[Key]) -> list[Interaction]:
+def merge(files: LogFiles, order: Sequence[Key]) -> list[LogRow]:
     """Write the merged log and labels.csv from all parts, each key once, in this order; drop the parts."""
-    by_key: dict[Key, Interaction] = {}
+    by_key: dict[Key, LogRow] = {}
     for row in files.rows():
         by_key.setdefault(row_key(row), row)
     place = {key: i for i, key in enumerate(order)}
@@ -145,7 +145,7 @@ def merge(files: LogFiles, order: Sequence[Key]) -> list[Interaction]:
     return rows
 
 
-def write_labels(path: Path, rows: Sequence[Interaction]) -> None:
+def write_labels(path: Path, rows: Sequence[LogRow]) -> None:
     """One line per question and sample, one column per prompt: 1 right, 0 wrong, empty never asked."""
     prompts = list(dict.fromkeys(row.prompt_id for row in rows))
     table: dict[tuple[str, str, int], dict[str, Any]] = {}

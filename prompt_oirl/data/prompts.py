@@ -38,31 +38,31 @@ def prompt_id(text: str, position: str = "after") -> str:
 
 def load_prompts(path: Path = PUBLISHED) -> list[Prompt]:
     """Read prompts from a CSV with columns prompt_id, role, position, text; training prompts come first."""
-    remedy = "see data/prompts.csv for the format"
+    hint = "see data/prompts.csv for the format"
     prompts = []
-    for number, row in csv_records(path, remedy=remedy, columns=["text"]):
+    for number, row in csv_records(path, hint=hint, columns=["text"]):
         position, role = row.get("position") or "after", row.get("role") or "train"
         if position not in POSITIONS or role not in ROLES:
             raise InputError(
-                f"{path}:{number}: position must be one of {POSITIONS}, role one of {ROLES}; {remedy}"
+                f"{path}:{number}: position must be one of {POSITIONS}, role one of {ROLES}; {hint}"
             )
         if None in row:
             raise InputError(
-                f"{path}:{number}: more cells than columns; put a text that holds commas in quotes; {remedy}"
+                f"{path}:{number}: more cells than columns; put a text that holds commas in quotes; {hint}"
             )
         if not row["text"]:
-            raise InputError(f"{path}:{number}: empty prompt text; {remedy}")
+            raise InputError(f"{path}:{number}: empty prompt text; {hint}")
         if not is_file_name(row.get("prompt_id") or "x"):  # it becomes part of file names
             raise InputError(
                 f"{path}:{number}: prompt_id {row['prompt_id']!r} may hold letters, digits, _ - . only, and "
-                f"not be 'labels'; {remedy}"
+                f"not be 'labels'; {hint}"
             )
         prompts.append(
             Prompt(row.get("prompt_id") or prompt_id(row["text"], position), row["text"], position, role)
         )
     if not prompts or len({p.id.casefold() for p in prompts}) != len(prompts):
         what = "prompt_id values are not unique (capitals do not count)" if prompts else "no prompts"
-        raise InputError(f"{path}: {what}; {remedy}")
+        raise InputError(f"{path}: {what}; {hint}")
     return sorted(prompts, key=lambda p: ROLES.index(p.role))
 
 
@@ -85,21 +85,21 @@ def choose_prompts(places: str, prompts: list[Prompt]) -> list[Prompt]:
 
 def load_instructions(path: Path, position: str | None) -> list[Prompt]:
     """Instructions of a file, each once, in its order."""
-    remedy = (
+    hint = (
         "give a CSV with a column text (and perhaps position and prompt_id), or a text file with one "
         "instruction per line"
     )
     if path.suffix.lower() == ".csv":
-        rows = csv_records(path, remedy=remedy, columns=["text"])
+        rows = csv_records(path, hint=hint, columns=["text"])
     else:
-        lines = enumerate(read_lines(path, remedy=remedy), 1)
+        lines = enumerate(read_lines(path, hint=hint), 1)
         rows = ((i, {"text": line.rstrip("\r\n")}) for i, line in lines if line.strip())
     prompts: dict[str, Prompt] = {}
     for number, row in rows:
         where = f"{path}:{number}"
         if None in row:
             raise InputError(
-                f"{where}: more cells than columns; put a text that holds commas in quotes; {remedy}"
+                f"{where}: more cells than columns; put a text that holds commas in quotes; {hint}"
             )
         text, given, name = row["text"] or "", row.get("position") or "after", row.get("prompt_id")
         place = position or given
@@ -116,5 +116,5 @@ def load_instructions(path: Path, position: str | None) -> list[Prompt]:
                 f"{where}: prompt_id {prompt.id} names another instruction above; make ids unique"
             )
     if not prompts:
-        raise InputError(f"{path}: no instructions; {remedy}")
+        raise InputError(f"{path}: no instructions; {hint}")
     return list(prompts.values())

@@ -71,7 +71,7 @@ def load_questions(dataset: str, paths: Paths) -> list[Question]:
 
 
 def _gsm8k(path: Path, split: str, fetch: str) -> Iterator[Question]:
-    for i, row in enumerate(read_jsonl(path, remedy=fetch)):
+    for i, row in enumerate(read_jsonl(path, hint=fetch)):
         try:
             text, gold = row["question"], row["answer"].rsplit("####", 1)[1].strip()
             if not isinstance(text, str) or not text:
@@ -83,7 +83,7 @@ def _gsm8k(path: Path, split: str, fetch: str) -> Iterator[Question]:
 
 def _fold(path: Path, fetch: str) -> Iterator[tuple[str, str]]:
     """Question text with its `numberN` places filled, and the gold as the CSV's exact string."""
-    for line, row in csv_records(path, remedy=fetch, columns=["Question", "Numbers", "Answer"]):
+    for line, row in csv_records(path, hint=fetch, columns=["Question", "Numbers", "Answer"]):
         values = (row["Numbers"] or "").split()
         try:
             if not row["Question"] or not row["Answer"]:
@@ -98,27 +98,27 @@ def load_own_questions(path: Path, dataset: str) -> list[Question]:
 
     Without an id a question is named by its text, so that a file may grow or be sorted anew.
     """
-    remedy = "give JSONL or CSV with the fields question and gold (and optionally id, split, kind, group)"
+    hint = "give JSONL or CSV with the fields question and gold (and optionally id, split, kind, group)"
     if path.suffix.lower() == ".csv":
-        rows: Iterator[tuple[int, dict]] = csv_records(path, remedy=remedy, columns=["question", "gold"])
+        rows: Iterator[tuple[int, dict]] = csv_records(path, hint=hint, columns=["question", "gold"])
     else:
-        rows = enumerate(read_jsonl(path, remedy=remedy), 1)
+        rows = enumerate(read_jsonl(path, hint=hint), 1)
     asked = []
     for number, row in rows:
         where = f"{path}:{number}"
         text, gold, split = row.get("question"), row.get("gold"), row.get("split") or "test"
         if not isinstance(text, str) or not text.strip() or not is_unicode(text):
-            raise InputError(f"{where}: the question is missing, empty, or no valid text; {remedy}")
+            raise InputError(f"{where}: the question is missing, empty, or no valid text; {hint}")
         if isinstance(gold, bool) or not isinstance(gold, str | int | float) or not str(gold).strip():
-            raise InputError(f"{where}: the gold answer is missing or neither text nor number; {remedy}")
+            raise InputError(f"{where}: the gold answer is missing or neither text nor number; {hint}")
         if split not in SPLITS:
-            raise InputError(f"{where}: split is {split!r}, expected one of {', '.join(SPLITS)}; {remedy}")
+            raise InputError(f"{where}: split is {split!r}, expected one of {', '.join(SPLITS)}; {hint}")
         kind = row.get("kind") or "number"
         if kind not in KINDS:
-            raise InputError(f"{where}: kind is {kind!r}, expected one of {', '.join(KINDS)}; {remedy}")
+            raise InputError(f"{where}: kind is {kind!r}, expected one of {', '.join(KINDS)}; {hint}")
         name = str(row.get("id") or f"{dataset}-{content_key(text)}")
         if not name.isprintable():
-            raise InputError(f"{where}: id {name!a} holds a control character; {remedy}")
+            raise InputError(f"{where}: id {name!a} holds a control character; {hint}")
         told = f"{Decimal(str(gold)):f}" if isinstance(gold, float) and math.isfinite(gold) else str(gold)
         if not grading.verdict("strict", told, told, kind, text) or (
             kind == "number" and _EXPONENT.search(told)
@@ -130,7 +130,7 @@ def load_own_questions(path: Path, dataset: str) -> list[Question]:
         asked.append(Question(name, text, told, split, kind, None if group in (None, "") else str(group)))
     if not asked or len({q.id for q in asked}) != len(asked):
         reason = "ids (without ids: texts) are not unique" if asked else "no questions"
-        raise InputError(f"{path}: {reason}; {remedy}")
+        raise InputError(f"{path}: {reason}; {hint}")
     return asked
 
 

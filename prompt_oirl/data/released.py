@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 
 from prompt_oirl.data import interactions
-from prompt_oirl.data.interactions import Interaction
+from prompt_oirl.data.interactions import LogRow
 from prompt_oirl.data.log_store import MERGED
 from prompt_oirl.data.prompts import Prompt
 from prompt_oirl.data.questions import FETCH, Question, load_questions
@@ -25,7 +25,7 @@ from prompt_oirl.io.arrays import load_array
 from prompt_oirl.io.files import InputError, Paths, read_lines, require, write_array, write_csv
 
 LLM = "llama2"
-REMEDY = f"delete the file and {FETCH}"
+HINT = f"delete the file and {FETCH}"
 _LABEL = re.compile(r"\((\d+), (True|False)\)")
 _SEPARATOR = "\n\n" + "=" * 20 + "\n"
 
@@ -77,25 +77,23 @@ class ReleasedColumn:
 def read_labels(path: Path) -> np.ndarray:
     """Read a `corr` file to bool (n,); ids must run 0, 1, 2, ... and every line must hold one verdict."""
     labels: list[bool] = []
-    for number, line in enumerate(read_lines(require(path, FETCH), remedy=REMEDY), 1):
+    for number, line in enumerate(read_lines(require(path, FETCH), hint=HINT), 1):
         line = line.removesuffix("\n")
         match = _LABEL.fullmatch(line)
         if not match:
             raise InputError(
-                f"{path}:{number}: expected '(row, True)' or '(row, False)', found {line[:40]!r}; {REMEDY}"
+                f"{path}:{number}: expected '(row, True)' or '(row, False)', found {line[:40]!r}; {HINT}"
             )
         if int(match[1]) != len(labels):
             problem = "stands twice" if int(match[1]) < len(labels) else f"follows row {len(labels) - 1}"
-            raise InputError(
-                f"{path}:{number}: row {match[1]} {problem}, expected row {len(labels)}; {REMEDY}"
-            )
+            raise InputError(f"{path}:{number}: row {match[1]} {problem}, expected row {len(labels)}; {HINT}")
         labels.append(match[2] == "True")
     return np.array(labels, dtype=bool)
 
 
 def read_answers(path: Path) -> list[str]:
     """Read an `answers_list` file; blocks are Python literals, read without evaluating anything."""
-    blocks = "".join(read_lines(path, remedy=REMEDY)).split(_SEPARATOR)
+    blocks = "".join(read_lines(path, hint=HINT)).split(_SEPARATOR)
     answers: list[str] = []
     for block in blocks:
         if not block.strip():
@@ -104,10 +102,10 @@ def read_answers(path: Path) -> list[str]:
             row, text = ast.literal_eval(block.strip())
         except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError) as error:
             raise InputError(
-                f"{path}: block {len(answers)} is not a (row, text) pair ({error}); {REMEDY}"
+                f"{path}: block {len(answers)} is not a (row, text) pair ({error}); {HINT}"
             ) from error
         if row != len(answers) or not isinstance(text, str):
-            raise InputError(f"{path}: block {len(answers)} names row {row}; {REMEDY}")
+            raise InputError(f"{path}: block {len(answers)} names row {row}; {HINT}")
         answers.append(text)
     return answers
 
@@ -136,12 +134,12 @@ def read_released(
             if len(labels) != expected:
                 raise InputError(
                     f"{path}: {len(labels)} rows, expected {expected} (truncated or another dataset's); "
-                    f"{REMEDY}"
+                    f"{HINT}"
                 )
             answers_path = folder / f"llama_{dataset}_{infix}answers_list_{prompt.id}.txt"
             answers = read_answers(answers_path) if answers_path.is_file() else None
             if answers is not None and len(answers) != expected:
-                raise InputError(f"{answers_path}: {len(answers)} answers, expected {expected}; {REMEDY}")
+                raise InputError(f"{answers_path}: {len(answers)} answers, expected {expected}; {HINT}")
             for split, cut in cuts.items():
                 columns.append(
                     ReleasedColumn(prompt, split, labels[cut], answers[cut] if answers else None, path)
@@ -166,14 +164,14 @@ def replay(columns: Sequence[ReleasedColumn], questions: Sequence[Question]) -> 
             raise InputError(
                 f"{column.source}: regrading the stored answers agrees with {agree} of {len(verdicts)} "
                 "labels, so these are not the answers to these questions (swapped dataset or rows out of "
-                f"order); {REMEDY}"
+                f"order); {HINT}"
             )
         yield {"prompt_id": column.prompt.id, "split": column.split, "answers": len(verdicts), "agree": agree}
 
 
 def to_interactions(
     dataset: str, columns: Sequence[ReleasedColumn], questions: Sequence[Question]
-) -> Iterator[Interaction]:
+) -> Iterator[LogRow]:
     """The released columns as log rows; rows of one question text count as samples 0, 1, 2, ... of it."""
     by_split = {split: [q for q in questions if q.split == split] for split in ("train", "test")}
     occurrence: dict[str, int] = {}
@@ -182,7 +180,7 @@ def to_interactions(
         sample[question.id] = occurrence[question.text] = occurrence.get(question.text, -1) + 1
     for column in columns:
         for i, question in enumerate(by_split[column.split]):
-            yield Interaction(
+            yield LogRow(
                 llm=LLM,
                 dataset=dataset,
                 split=column.split,
@@ -215,8 +213,8 @@ def read_critic_scores(
         stem = paths.fetched / "Prompt-OIRL" / "critics" / f"Processed_llama_{dataset}_prompt_{i}"
         for name, target in (("critic", verdicts), ("confidence", confidences)):
             path = stem.with_name(f"{stem.name}_{name}.npy")
-            array = load_array(path, remedy=REMEDY, ndim=1)
+            array = load_array(path, hint=HINT, ndim=1)
             if len(array) != n_test:
-                raise InputError(f"{path}: {len(array)} rows, expected {n_test}; {REMEDY}")
+                raise InputError(f"{path}: {len(array)} rows, expected {n_test}; {HINT}")
             target.append(array)
     return np.stack(verdicts, axis=1).astype(bool), np.stack(confidences, axis=1).astype(np.float64)

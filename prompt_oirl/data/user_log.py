@@ -27,7 +27,7 @@ from prompt_oirl.io.tables import checked_columns, is_empty, numbers, read_table
 from prompt_oirl.stats.cells import mean_labels
 
 COLUMNS = "question, prompt and correct (optional: answer, cost, group, llm, sample, split, prompt_id)"
-REMEDY = f"give one row per answer with the columns {COLUMNS}"
+HINT = f"give one row per answer with the columns {COLUMNS}"
 
 
 @dataclass(frozen=True)
@@ -138,14 +138,14 @@ def read_log(log: pd.DataFrame | str | Path | PromptLog, llm: str | None = None)
     if isinstance(log, pd.DataFrame):
         return _checked(log.reset_index(drop=True), "the log, row ", llm)
     if not isinstance(log, str | Path):
-        raise InputError(f"a log is a DataFrame or a path, not {type(log).__name__}; {REMEDY}")
-    return _checked(read_table(log, REMEDY), "stdin:" if str(log) == "-" else f"{log}:", llm)
+        raise InputError(f"a log is a DataFrame or a path, not {type(log).__name__}; {HINT}")
+    return _checked(read_table(log, HINT), "stdin:" if str(log) == "-" else f"{log}:", llm)
 
 
 def _checked(frame: pd.DataFrame, where: str, llm: str | None) -> PromptLog:
     """The log of a frame whose index numbers its rows as `where` means it."""
     source = where.removesuffix(":").removesuffix(", row ")
-    frame = checked_columns(frame, ("question", "prompt", "correct"), source, REMEDY)
+    frame = checked_columns(frame, ("question", "prompt", "correct"), source, HINT)
     notes: list[str] = []
     frame, llm = _one_llm(frame, source, llm)
     correct = numbers(frame, "correct", where, low=0, high=1)
@@ -154,7 +154,7 @@ def _checked(frame: pd.DataFrame, where: str, llm: str | None) -> PromptLog:
         notes.append(f"{int(unknown.sum()):,} rows without a verdict (correct is empty) are left out.")
         frame, correct = frame[~unknown], correct[~unknown]
     if not len(frame):
-        raise InputError(f"{source}: no row with a verdict; {REMEDY}")
+        raise InputError(f"{source}: no row with a verdict; {HINT}")
     questions, prompts = texts(frame, "question", where), texts(frame, "prompt", where)
     if not all(prompts):
         notes.append(

@@ -34,7 +34,7 @@ MINILM_FILES = {
     "vocab.txt": "07eced375cec144d27c900241f3e339478dec958f92fddbc551f295c992038a3",
 }
 BATCH = 16  # fastest of 8 to 256 on two cores: short batches of equal length waste least padding
-REMEDY = "run llama_step3_data_processing.py again"
+HINT = "run llama_step3_data_processing.py again"
 
 
 @dataclass(frozen=True)
@@ -270,29 +270,29 @@ def load_embeddings(
 ) -> tuple[list[np.ndarray], EmbedderInfo]:
     """Map arrays that one embedder made into memory; a foreign, altered, wrong-shaped or non-finite file is
     refused."""
-    manifest = read_json(folder / "embedder.json", remedy="run llama_step3_data_processing.py first")
+    manifest = read_json(folder / "embedder.json", hint="run llama_step3_data_processing.py first")
     try:
         info = EmbedderInfo(*(manifest[key] for key in ("name", "revision", "sha256", "fitted")))
         files = {name: dict(entry) for name, entry in manifest["files"].items()}
     except (KeyError, TypeError, ValueError, AttributeError) as error:
-        raise InputError(f"{folder / 'embedder.json'}: not an embedder manifest; {REMEDY}") from error
+        raise InputError(f"{folder / 'embedder.json'}: not an embedder manifest; {HINT}") from error
     arrays = []
     for name, expected_rows in zip(names, rows):
         path = folder / f"{name}.npy"
         if name not in files:
             more = " with --assignments as here" if info.fitted else ""
-            raise InputError(f"{path} is not among the files {info.name} made; {REMEDY}{more}")
-        array = load_array(path, remedy=REMEDY, ndim=2, dtype="f", mapped=True)
+            raise InputError(f"{path} is not among the files {info.name} made; {HINT}{more}")
+        array = load_array(path, hint=HINT, ndim=2, dtype="f", mapped=True)
         if len(array) != expected_rows or array.dtype != np.float32:
             raise InputError(
                 f"{path}: {array.dtype} of shape {array.shape}, expected float32 with {expected_rows} rows; "
-                f"{REMEDY}"
+                f"{HINT}"
             )
         if sha256(path) != files[name].get("sha256"):
             raise InputError(
-                f"{path} is not the file {info.name} wrote (mixing embedders is refused); {REMEDY}"
+                f"{path} is not the file {info.name} wrote (mixing embedders is refused); {HINT}"
             )
         arrays.append(array)
     if len({array.shape[1] for array in arrays}) > 1:
-        raise InputError(f"{folder}: question and prompt vectors differ in dimension; {REMEDY}")
+        raise InputError(f"{folder}: question and prompt vectors differ in dimension; {HINT}")
     return arrays, info

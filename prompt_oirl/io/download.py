@@ -1,7 +1,7 @@
 """The files this project did not write: what `data/sources.toml` lists, and how they get into data/fetched/.
 
 Nothing is trusted but the sha256 and size in `sources.toml`. A file reaches its place only when both are
-right, so an interrupted or failed run leaves good files and nothing else; the next run goes on from there.
+right, so an interrupted or failed run leaves good files and nothing else; the next run resumes there.
 """
 
 from __future__ import annotations
@@ -170,8 +170,8 @@ def fetch(
             stop.set()  # what has not begun is dropped, also on Ctrl-C; what is under way ends or times out
     if failures:
         others = f" (also {'; '.join(failures[1:])})" if failures[1:] else ""
-        remedy = f"put true copies into {mirror}" if mirror else "run again later or pass --mirror DIR"
-        raise InputError(f"{failures[0]}{others}; {remedy}")
+        hint = f"put true copies into {mirror}" if mirror else "run again later or pass --mirror DIR"
+        raise InputError(f"{failures[0]}{others}; {hint}")
     return fetched
 
 

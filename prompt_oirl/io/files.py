@@ -29,7 +29,7 @@ REPO_ROOT = Path(__file__).resolve().parents[2]
 
 
 class InputError(Exception):
-    """Something the user can fix. The message is one line and names the remedy."""
+    """Something the user can fix. The message is one line and names the hint."""
 
 
 _NAME = re.compile(r"\w[\w.-]{0,99}", re.ASCII)
@@ -142,13 +142,13 @@ def atomic_write(path: Path) -> Iterator[Path]:
 def _cannot_write(path: Path, error: OSError) -> InputError:
     # NumPy reports a short write without an error number.
     full = error.errno in (None, errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
-    remedy = (
+    hint = (
         "free some space"
         if full
         else "make the folder writable, or choose another (--root of a step, --out of prompt-oirl)"
     )
     return InputError(
-        f"cannot write {path}: {error.strerror or error}; {remedy} and run the same command again"
+        f"cannot write {path}: {error.strerror or error}; {hint} and run the same command again"
     )
 
 
@@ -209,75 +209,75 @@ def write_jsonl(path: Path, rows: Iterable[Mapping[str, Any]]) -> None:
             file.write(json.dumps(row, ensure_ascii=True) + "\n")
 
 
-def require(path: Path, remedy: str) -> Path:
+def require(path: Path, hint: str) -> Path:
     """Return `path` if it is a readable file, else say which step makes it."""
     if not path.is_file():
-        raise InputError(f"missing {path}: {remedy}")
+        raise InputError(f"missing {path}: {hint}")
     return path
 
 
-def read_json(path: Path, *, remedy: str) -> Any:
+def read_json(path: Path, *, hint: str) -> Any:
     """Read a JSON file."""
-    require(path, remedy)
+    require(path, hint)
     try:
         return json.loads(path.read_text(encoding="utf-8"))
     except (ValueError, RecursionError) as error:
-        raise InputError(f"{path}: not valid JSON ({error}); {remedy}") from error
+        raise InputError(f"{path}: not valid JSON ({error}); {hint}") from error
 
 
-def read_jsonl(path: Path, *, remedy: str) -> Iterator[dict[str, Any]]:
+def read_jsonl(path: Path, *, hint: str) -> Iterator[dict[str, Any]]:
     """Yield one object per line; lines end at \\n only, so odd Unicode line separators stay inside a text."""
-    return parse_jsonl(read_lines(path, remedy=remedy), path, remedy)
+    return parse_jsonl(read_lines(path, hint=hint), path, hint)
 
 
-def parse_jsonl(lines: Iterable[str], source: str | Path, remedy: str) -> Iterator[dict[str, Any]]:
+def parse_jsonl(lines: Iterable[str], source: str | Path, hint: str) -> Iterator[dict[str, Any]]:
     """Yield one object per line of `source`, which complaints name."""
     for number, line in enumerate(lines, 1):
         try:
             row = json.loads(line)
         except (ValueError, RecursionError) as error:
-            raise InputError(f"{source}:{number}: not valid JSON ({error}); {remedy}") from error
+            raise InputError(f"{source}:{number}: not valid JSON ({error}); {hint}") from error
         if not isinstance(row, dict):
-            raise InputError(f"{source}:{number}: expected one JSON object per line; {remedy}")
+            raise InputError(f"{source}:{number}: expected one JSON object per line; {hint}")
         yield row
 
 
-def read_lines(path: Path, *, remedy: str) -> Iterator[str]:
+def read_lines(path: Path, *, hint: str) -> Iterator[str]:
     """Lines of a UTF-8 text, cut at \\n only; bytes that are no UTF-8 name their line."""
-    with require(path, remedy).open("rb") as file:
-        yield from decode_lines(file, path, remedy)
+    with require(path, hint).open("rb") as file:
+        yield from decode_lines(file, path, hint)
 
 
-def decode_lines(lines: Iterable[bytes], source: str | Path, remedy: str) -> Iterator[str]:
+def decode_lines(lines: Iterable[bytes], source: str | Path, hint: str) -> Iterator[str]:
     """Lines as text; bytes that are no UTF-8 name their line."""
     for number, line in enumerate(lines, 1):
         try:
             # utf-8-sig: an editor's byte order mark is not part of the first line.
             yield line.decode("utf-8-sig" if number == 1 else "utf-8")
         except UnicodeDecodeError as error:
-            raise InputError(f"{source}:{number}: not UTF-8 ({error.reason}); {remedy}") from error
+            raise InputError(f"{source}:{number}: not UTF-8 ({error.reason}); {hint}") from error
 
 
-def read_csv(path: Path, *, remedy: str, columns: Iterable[str] = ()) -> list[dict[str, str]]:
+def read_csv(path: Path, *, hint: str, columns: Iterable[str] = ()) -> list[dict[str, str]]:
     """All records of a CSV with a header that holds at least `columns`."""
-    return [row for _, row in csv_records(path, remedy=remedy, columns=columns)]
+    return [row for _, row in csv_records(path, hint=hint, columns=columns)]
 
 
 def csv_records(
-    path: Path, *, remedy: str, columns: Iterable[str] = ()
+    path: Path, *, hint: str, columns: Iterable[str] = ()
 ) -> Iterator[tuple[int, dict[str, str]]]:
     """Yield (line number, record); a record over several lines counts by its last."""
     # utf-8-sig: a spreadsheet's byte order mark is not part of the first column's name.
-    with require(path, remedy).open(encoding="utf-8-sig", newline="") as file:
+    with require(path, hint).open(encoding="utf-8-sig", newline="") as file:
         reader = csv.DictReader(file)
         try:
             missing = set(columns) - set(reader.fieldnames or ())
             if missing:
-                raise InputError(f"{path}:1: columns {sorted(missing)} are missing; {remedy}")
+                raise InputError(f"{path}:1: columns {sorted(missing)} are missing; {hint}")
             for row in reader:
                 yield reader.line_num, row
         except (UnicodeDecodeError, csv.Error) as error:
-            raise InputError(f"{path}:{reader.line_num + 1}: cannot be read ({error}); {remedy}") from error
+            raise InputError(f"{path}:{reader.line_num + 1}: cannot be read ({error}); {hint}") from error
 
 
 def sha256(path: Path) -> str:

@@ -119,7 +119,7 @@ class Manifest:
     def is_current(self) -> bool:
         """True when an earlier run with the same key left every output unchanged."""
         try:
-            old = read_json(self.path, remedy="")
+            old = read_json(self.path, hint="")
             return old["key"] == self.key and not altered(old["outputs"], self.root)
         except (InputError, KeyError, TypeError, AttributeError):
             return False
@@ -149,19 +149,19 @@ def altered(files: dict[str, str], root: Path) -> list[Path]:
     return [path for path, digest in paths.items() if not path.is_file() or sha256(path) != digest]
 
 
-def check_finished(manifest: Path, root: Path, remedy: str) -> None:
+def check_finished(manifest: Path, root: Path, hint: str) -> None:
     """Refuse an earlier step's outputs unless all of them are of one finished run on the inputs of today.
 
     An input that was deleted since (fetched files, say) is no reason to refuse.
     """
-    recorded = read_json(manifest, remedy=remedy)
+    recorded = read_json(manifest, hint=hint)
     try:
         outputs, inputs = altered(recorded["outputs"], root), altered(recorded["inputs"], root)
     except (KeyError, TypeError, AttributeError) as error:
-        raise InputError(f"{manifest}: not a manifest; {remedy}") from error
+        raise InputError(f"{manifest}: not a manifest; {hint}") from error
     changed = outputs + [path for path in inputs if path.is_file()]
     if changed:
-        raise InputError(f"{changed[0]}: not what {manifest.name} records; {remedy}")
+        raise InputError(f"{changed[0]}: not what {manifest.name} records; {hint}")
 
 
 def run_step(main: Callable[[Any], None], arguments: type) -> None:

@@ -18,25 +18,25 @@ from prompt_oirl.io.files import InputError, decode_lines, on_one_line, parse_js
 _TRUE, _FALSE = {"true", "yes", "right", "correct"}, {"false", "no", "wrong", "incorrect"}
 
 
-def read_table(path: str | Path, remedy: str) -> pd.DataFrame:
+def read_table(path: str | Path, hint: str) -> pd.DataFrame:
     """A CSV, JSONL or Parquet file (`-`: CSV or JSONL on stdin), indexed by the line each row begins on."""
     if str(path) == "-":
-        return _from_bytes(read_stdin(), remedy)
+        return _from_bytes(read_stdin(), hint)
     path = Path(path)
     kind = path.suffix.lower()
     if kind not in (".csv", ".jsonl", ".parquet"):
-        raise InputError(f"{path}: the name must end in .csv, .jsonl or .parquet; {remedy}")
-    require(path, f"correct the path; {remedy}")
+        raise InputError(f"{path}: the name must end in .csv, .jsonl or .parquet; {hint}")
+    require(path, f"correct the path; {hint}")
     if kind == ".csv":
         with path.open("rb") as file:
-            return _read_csv(file, str(path), remedy)
+            return _read_csv(file, str(path), hint)
     if kind == ".jsonl":
-        return _numbered(list(read_jsonl(path, remedy=remedy)))
+        return _numbered(list(read_jsonl(path, hint=hint)))
     try:
         frame = pd.read_parquet(path)
     except Exception as error:  # Arrow raises many kinds for a damaged file
         reason = (str(error) or type(error).__name__).splitlines()[0]
-        raise InputError(f"{path}: not a readable Parquet file ({reason}); {remedy}") from error
+        raise InputError(f"{path}: not a readable Parquet file ({reason}); {hint}") from error
     return frame.set_axis(range(1, len(frame) + 1))
 
 
@@ -47,11 +47,11 @@ def read_stdin() -> bytes:
     return sys.stdin.buffer.read()
 
 
-def _from_bytes(data: bytes, remedy: str) -> pd.DataFrame:
+def _from_bytes(data: bytes, hint: str) -> pd.DataFrame:
     if data.lstrip(b"\xef\xbb\xbf \r\n\t").startswith(b"{"):
-        lines = decode_lines(data.removesuffix(b"\n").split(b"\n"), "stdin", remedy)
-        return _numbered(list(parse_jsonl(lines, "stdin", remedy)))
-    return _read_csv(io.BytesIO(data), "stdin", remedy)
+        lines = decode_lines(data.removesuffix(b"\n").split(b"\n"), "stdin", hint)
+        return _numbered(list(parse_jsonl(lines, "stdin", hint)))
+    return _read_csv(io.BytesIO(data), "stdin", hint)
 
 
 def _numbered(rows: list[dict[str, Any]]) -> pd.DataFrame:
@@ -60,40 +60,40 @@ def _numbered(rows: list[dict[str, Any]]) -> pd.DataFrame:
 
 def read_texts(path: str, column: str, lines: bool) -> list[str]:
     """Texts of one column of a table (`-`: stdin), or with `lines` of plain text, one a line."""
-    remedy = f"give a CSV or JSONL with a column {column}" + ", or plain text with one a line" * lines
+    hint = f"give a CSV or JSONL with a column {column}" + ", or plain text with one a line" * lines
     if path == "-":
         data = read_stdin()
         first = data.removeprefix(b"\xef\xbb\xbf").lstrip().split(b"\n", 1)[0]
         header = [c.strip(b' "\r') for c in first.split(b",")]
         if lines and not first.startswith(b"{") and column.encode() not in header:
-            return _lines(data, "stdin", remedy)
-        frame = _from_bytes(data, remedy)
+            return _lines(data, "stdin", hint)
+        frame = _from_bytes(data, hint)
     elif lines and Path(path).suffix.lower() not in (".csv", ".jsonl", ".parquet"):
-        return _lines(require(Path(path), "correct the path").read_bytes(), path, remedy)
+        return _lines(require(Path(path), "correct the path").read_bytes(), path, hint)
     else:
-        frame = read_table(path, remedy)
-    frame = checked_columns(frame, [column], "stdin" if path == "-" else path, remedy)
+        frame = read_table(path, hint)
+    frame = checked_columns(frame, [column], "stdin" if path == "-" else path, hint)
     return texts(frame, column, f"{path}:")
 
 
-def checked_columns(frame: pd.DataFrame, needed: Sequence[str], source: str, remedy: str) -> pd.DataFrame:
+def checked_columns(frame: pd.DataFrame, needed: Sequence[str], source: str, hint: str) -> pd.DataFrame:
     """The frame with its columns' names stripped; refused if one is missing or stands there twice."""
     frame = frame.set_axis([str(c).strip() for c in frame.columns], axis=1)
     missing = [c for c in needed if c not in frame.columns]
     if missing:
         have = on_one_line(", ".join(frame.columns[:12]), 200) or "none"
-        raise InputError(f"{source}: the column {missing[0]} is missing (there are: {have}); {remedy}")
+        raise InputError(f"{source}: the column {missing[0]} is missing (there are: {have}); {hint}")
     doubled = frame.columns[frame.columns.duplicated() & (frame.columns != "")]
     if len(doubled):
-        raise InputError(f"{source}: two columns are called {on_one_line(doubled[0])}; {remedy}")
+        raise InputError(f"{source}: two columns are called {on_one_line(doubled[0])}; {hint}")
     return frame
 
 
-def _lines(data: bytes, name: str, remedy: str) -> list[str]:
-    return [line.strip() for line in decode_lines(data.split(b"\n"), name, remedy) if line.strip()]
+def _lines(data: bytes, name: str, hint: str) -> list[str]:
+    return [line.strip() for line in decode_lines(data.split(b"\n"), name, hint) if line.strip()]
 
 
-def _read_csv(file: IO[bytes], name: str, remedy: str) -> pd.DataFrame:
+def _read_csv(file: IO[bytes], name: str, hint: str) -> pd.DataFrame:
     """All cells as text. Cells missing at the end of a row are empty; cells beyond the header must be."""
     csv.field_size_limit(2**31 - 1)  # a question may be longer than the default
     lines, rows = [], []
@@ -101,7 +101,7 @@ def _read_csv(file: IO[bytes], name: str, remedy: str) -> pd.DataFrame:
     try:
         header = next(filter(None, reader), None)
         if header is None:
-            raise InputError(f"{name}: the file is empty; {remedy}")
+            raise InputError(f"{name}: the file is empty; {hint}")
         if len(header) == 1 and (other := {";", "\t"} & set(header[0])):
             raise InputError(f"{name}: cells are separated by {min(other)!r}; save the table with commas")
         start = reader.line_num + 1
@@ -117,7 +117,7 @@ def _read_csv(file: IO[bytes], name: str, remedy: str) -> pd.DataFrame:
             start = reader.line_num + 1
     except (csv.Error, UnicodeDecodeError) as error:
         raise InputError(
-            f"{name}: not a readable UTF-8 CSV (after line {reader.line_num}: {error}); {remedy}"
+            f"{name}: not a readable UTF-8 CSV (after line {reader.line_num}: {error}); {hint}"
         ) from error
     return pd.DataFrame(rows, columns=header, index=lines, dtype=object)
 

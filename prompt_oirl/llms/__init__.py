@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from prompt_oirl.data.interactions import Interaction
+from prompt_oirl.data.interactions import LogRow
 from prompt_oirl.io.files import InputError
 
 Conversation = list[dict[str, str]]  # [{"role": "system" | "user" | "assistant", "content": ...}, ...]
@@ -62,7 +62,7 @@ class Decoding:
             raise InputError(f"--max_gen_len {self.max_new_tokens}: give 1 or more")
 
     @classmethod
-    def of(cls, row: Interaction) -> Decoding:
+    def of(cls, row: LogRow) -> Decoding:
         """How a logged answer was drawn; what the row leaves open counts as greedy, no nucleus, seed 0."""
         top_p = 1.0 if row.top_p is None else row.top_p
         return cls(row.temperature or 0.0, top_p, row.max_new_tokens, row.seed or 0)

@@ -17,7 +17,7 @@ from typing import Any
 from tqdm import tqdm
 
 from prompt_oirl import grading
-from prompt_oirl.data.interactions import Interaction
+from prompt_oirl.data.interactions import LogRow
 from prompt_oirl.data.log_store import Key, cut_torn_line
 from prompt_oirl.data.prompts import Prompt
 from prompt_oirl.data.questions import Question
@@ -78,7 +78,7 @@ def all_items(questions: Sequence[Question], prompts: Sequence[Prompt], samples:
     ]
 
 
-def check_log(rows: Iterable[Interaction], settings: LogSettings, items: Iterable[Item], where: Path) -> None:
+def check_log(rows: Iterable[LogRow], settings: LogSettings, items: Iterable[Item], where: Path) -> None:
     """Refuse to extend a log of another decoding or grader, or with other questions or prompts."""
     questions = {item.question.id: item.question for item in items}
     prompts = {item.prompt.id: item.prompt for item in items}
@@ -109,7 +109,7 @@ def answer_items(
     settings: LogSettings,
     budget: Budget,
     part: Path,
-    on_row: Callable[[Interaction], None] = lambda row: None,
+    on_row: Callable[[LogRow], None] = lambda row: None,
     **bar: Any,
 ) -> Counter[str]:
     """Ask for every item, batch by batch, appending rows to a part file of the log.
@@ -142,7 +142,7 @@ def answer_items(
             batch = batch[: budget.calls_left(len(batch), tokens_in, tokens_out)]
             if not batch:
                 progress.write(
-                    f"stopped by {budget.why_stopped()}: {len(pending) - at} answers are still owed"
+                    f"stopped by {budget.why_stopped()}: {len(pending) - at} answers are still missing"
                 )
                 break
             asked = time.monotonic()
@@ -173,9 +173,7 @@ def answer_items(
     return failures
 
 
-def log_row(
-    item: Item, answer: Generation, settings: LogSettings, cost: float, seconds: float
-) -> Interaction:
+def log_row(item: Item, answer: Generation, settings: LogSettings, cost: float, seconds: float) -> LogRow:
     """One answered item as a log row, graded by `strict`, by `original` and by the grader of the log.
 
     Parameters
@@ -188,7 +186,7 @@ def log_row(
         name: float(grading.verdict(name, answer.text, question.gold, question.kind, question.text))
         for name in {"original", "strict", grader}
     }
-    return Interaction(
+    return LogRow(
         llm=settings.llm,
         dataset=settings.dataset,
         split=question.split,
@@ -215,7 +213,7 @@ def log_row(
 
 
 def estimate(
-    pending: Sequence[Item], logged: Sequence[Interaction], budget: Budget, max_new_tokens: int | None
+    pending: Sequence[Item], logged: Sequence[LogRow], budget: Budget, max_new_tokens: int | None
 ) -> str:
     """What a run would ask for; answer length and speed are those of the log so far, where there is one."""
     tokens_in = sum(len(i.question.text) + len(i.prompt.text) for i in pending) // 4
@@ -235,6 +233,6 @@ def check_complete(failures: Counter[str]) -> None:
     if failures:
         reasons = ", ".join(f"{reason} ({count})" for reason, count in failures.most_common(5))
         raise InputError(
-            f"{failures.total():,} answers could not be had and are still owed: {reasons}; run the same "
+            f"{failures.total():,} answers could not be had and are still missing: {reasons}; run the same "
             "command again"
         )

@@ -36,7 +36,7 @@ def load_meta_checkpoint(folder: Path, tokenizer: Path | None, dtype: Any) -> tu
     import torch
     from transformers import LlamaConfig, LlamaForCausalLM
 
-    params = read_json(folder / "params.json", remedy=DOWNLOAD)
+    params = read_json(folder / "params.json", hint=DOWNLOAD)
     state = join_shards(folder)
     heads, dim = params["n_heads"], params["dim"]
     kv_heads = params.get("n_kv_heads") or heads

@@ -167,10 +167,10 @@ def _load(model: str, tokenizer: str | None, dtype: Any) -> tuple[Any, Any]:
     from safetensors import SafetensorError
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
-    remedy = "pass a model folder, a hub id, or Meta's folder with params.json"
+    hint = "pass a model folder, a hub id, or Meta's folder with params.json"
     looks_like_a_path = model.startswith((".", "/", "~")) or model.count("/") > 1
     if looks_like_a_path and not Path(model).is_dir():
-        raise InputError(f"there is no folder {model}: {remedy}")
+        raise InputError(f"there is no folder {model}: {hint}")
     try:
         loaded: Any = AutoModelForCausalLM.from_pretrained(
             model, dtype=dtype, use_safetensors=True, output_loading_info=True
@@ -178,7 +178,7 @@ def _load(model: str, tokenizer: str | None, dtype: Any) -> tuple[Any, Any]:
         reader = AutoTokenizer.from_pretrained(tokenizer or model)
     except (OSError, ValueError, RuntimeError, SafetensorError) as error:
         reason = str(error).strip().split("\n")[0]
-        raise InputError(f"the model {model!r} cannot be loaded ({reason}): {remedy}") from error
+        raise InputError(f"the model {model!r} cannot be loaded ({reason}): {hint}") from error
     weights, report = loaded
     lost = [*report["missing_keys"], *report["mismatched_keys"]]
     if lost or not all(torch.isfinite(weight).all() for weight in weights.parameters()):

@@ -16,7 +16,7 @@ from typing import Any
 from prompt_oirl.data.questions import Question
 from prompt_oirl.io.files import InputError, Paths, read_json, read_jsonl, require
 
-REMEDY = "run scripts/fetch_data.py --datasets aqua,bbh,mmlu,multiarith"
+HINT = "run scripts/fetch_data.py --datasets aqua,bbh,mmlu,multiarith"
 LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
 
 # Answer kinds of the 27 BIG-Bench Hard tasks; those not named are choices.
@@ -69,7 +69,7 @@ def folder(paths: Paths) -> Path:
 def load_bbh(name: str, paths: Paths) -> list[Question]:
     """One BIG-Bench Hard task. Three choices whose gold is none of their options are kept as texts."""
     path = folder(paths) / "BIG-Bench-Hard-data" / f"{name}.json"
-    data = read_json(path, remedy=REMEDY)
+    data = read_json(path, hint=HINT)
     loaded = []
     try:
         for i, example in enumerate(data["examples"]):
@@ -78,7 +78,7 @@ def load_bbh(name: str, paths: Paths) -> list[Question]:
                 kind = "text"
             loaded.append(Question(f"bbh-{name}-{i:03d}", str(example["input"]), gold, "test", kind))
     except (KeyError, TypeError) as error:
-        raise InputError(f"{path}: not a BIG-Bench Hard file ({error!r}); {REMEDY}") from error
+        raise InputError(f"{path}: not a BIG-Bench Hard file ({error!r}); {HINT}") from error
     return loaded
 
 
@@ -88,11 +88,11 @@ def load_mmlu(subjects: Sequence[str], paths: Paths) -> list[Question]:
 
 
 def _mmlu_subject(subject: str, paths: Paths) -> Iterator[Question]:
-    path = require(folder(paths) / "MMLU-data" / "test" / f"{subject}_test.csv", REMEDY)
+    path = require(folder(paths) / "MMLU-data" / "test" / f"{subject}_test.csv", HINT)
     with path.open(encoding="utf-8", newline="") as file:
         for i, row in enumerate(csv.reader(file)):
             if len(row) != 6 or row[5] not in LETTERS[:4]:
-                raise InputError(f"{path}:{i + 1}: not a question, four options and a letter; {REMEDY}")
+                raise InputError(f"{path}:{i + 1}: not a question, four options and a letter; {HINT}")
             text = multiple_choice(row[0], row[1:5])
             yield Question(f"mmlu-{subject}-{i:04d}", text, row[5], "test", "choice")
 
@@ -100,7 +100,7 @@ def _mmlu_subject(subject: str, paths: Paths) -> Iterator[Question]:
 def load_aqua(paths: Paths) -> list[Question]:
     """AQuA's questions with five options."""
     path = folder(paths) / "AQuA-data" / "AQuA.json"
-    return [_aqua(row, i, path) for i, row in enumerate(read_jsonl(path, remedy=REMEDY))]
+    return [_aqua(row, i, path) for i, row in enumerate(read_jsonl(path, hint=HINT))]
 
 
 def _aqua(row: dict[str, Any], i: int, path: Path) -> Question:
@@ -108,7 +108,7 @@ def _aqua(row: dict[str, Any], i: int, path: Path) -> Question:
         options = [re.sub(r"^[A-E]\)\s*", "", str(option)) for option in row["options"]]
         text, gold = multiple_choice(str(row["question"]), options), str(row["correct"])
     except (KeyError, TypeError) as error:
-        raise InputError(f"{path}:{i + 1}: not an AQuA line ({error!r}); {REMEDY}") from error
+        raise InputError(f"{path}:{i + 1}: not an AQuA line ({error!r}); {HINT}") from error
     return Question(f"aqua-{i:03d}", text, gold, "test", "choice")
 
 
@@ -123,10 +123,10 @@ def load_multiarith(paths: Paths) -> list[Question]:
                 f"{float(row['lSolutions'][0]):g}",
                 "test",
             )
-            for i, row in enumerate(read_json(path, remedy=REMEDY))
+            for i, row in enumerate(read_json(path, hint=HINT))
         ]
     except (KeyError, TypeError, ValueError, IndexError) as error:
-        raise InputError(f"{path}: not the MultiArith file ({error!r}); {REMEDY}") from error
+        raise InputError(f"{path}: not the MultiArith file ({error!r}); {HINT}") from error
 
 
 def multiple_choice(stem: str, options: Sequence[str]) -> str:

@@ -70,13 +70,13 @@ def best_instructions(trajectory: Path, size: int) -> list[Prompt]:
 
     Raises: InputError if the table is damaged or holds fewer than two measured instructions.
     """
-    remedy = "run opro_step1_optimize_prompts.py again"
-    rows = read_csv(trajectory, remedy=remedy, columns=["prompt_id", "kind", "instruction", "train"])
+    hint = "run opro_step1_optimize_prompts.py again"
+    rows = read_csv(trajectory, hint=hint, columns=["prompt_id", "kind", "instruction", "train"])
     settings = runs.read_settings(trajectory.parent / "run.json")
     try:
         ranked = sorted((r for r in rows if r["kind"] == "measured"), key=lambda r: -float(r["train"]))[:size]
     except (TypeError, ValueError) as error:
-        raise InputError(f"{trajectory}: train is no number ({error}); {remedy}") from error
+        raise InputError(f"{trajectory}: train is no number ({error}); {hint}") from error
     if len(ranked) < 2:
         raise InputError(f"{trajectory}: fewer than two measured instructions; run step 1 for more steps")
     return [Prompt(r["prompt_id"], r["instruction"] or "", settings["position"]) for r in ranked]

@@ -9,7 +9,7 @@ from functools import cache, cached_property
 from pathlib import Path
 from typing import Literal
 
-from prompt_oirl.data.interactions import Interaction
+from prompt_oirl.data.interactions import LogRow
 from prompt_oirl.data.log_store import LogFiles
 from prompt_oirl.io.files import REPO_ROOT, Paths
 from prompt_oirl.llms import LLM
@@ -99,7 +99,7 @@ class StepOptions:
         return cache(lambda: self.scorer.load("scorer."))
 
     @cached_property
-    def _known(self) -> list[Interaction]:
+    def _known(self) -> list[LogRow]:
         return runs.read_logs("--known_log", self.known_log)
 
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from prompt_oirl.data.interactions import Interaction
+from prompt_oirl.data.interactions import LogRow
 from prompt_oirl.data.prompts import Prompt
 from prompt_oirl.io.files import InputError
 from prompt_oirl.llms import item_seed
@@ -22,7 +22,7 @@ from prompt_oirl.opro.tasks import Parts, QuestionTask
 Cells = list[tuple[str, str, float]]
 
 
-def cells_for(parts: Parts, rows: Iterable[Interaction], llm: str) -> Cells:
+def cells_for(parts: Parts, rows: Iterable[LogRow], llm: str) -> Cells:
     """What logs of this llm say of questions that share no group with the validation or test part."""
     closed = {parts.groups[q.id] for q in (*parts.validation, *parts.test)}
     return [
@@ -53,11 +53,11 @@ class RewardModelScorer:
 
     def __init__(self, rewards: PromptRewards, cells: Cells, groups: dict[str, int]):
         measured = Measured.of(cells)
-        remedy = "measure more instructions (opro_step2_evaluate_prompts.py), or use --score_by hybrid"
+        hint = "measure more instructions (opro_step2_evaluate_prompts.py), or use --score_by hybrid"
         if len(measured.prompts) < MIN_INSTRUCTIONS:
             raise InputError(
                 f"--score_by reward_model: --reward_log holds {len(measured.prompts)} instructions on "
-                f"questions that may be learned from, at least {MIN_INSTRUCTIONS} are needed; {remedy}"
+                f"questions that may be learned from, at least {MIN_INSTRUCTIONS} are needed; {hint}"
             )
         clusters = np.array([groups[text] for text in measured.questions])
         self.correlation = rank_correlation(measured.labels, rewards.fit(measured), clusters)
@@ -65,7 +65,7 @@ class RewardModelScorer:
         if not value >= rewards.settings.threshold:
             raise InputError(
                 f"--score_by reward_model: predictions rank left-out instructions with Spearman {value:.2f} "
-                f"({low:.2f} to {high:.2f}), below --reward.threshold {rewards.settings.threshold}; {remedy}"
+                f"({low:.2f} to {high:.2f}), below --reward.threshold {rewards.settings.threshold}; {hint}"
             )
         self._rewards = rewards
         self.predictions: list[Prediction] = []
@@ -159,7 +159,7 @@ def load_scorer(
     kind: str,
     measure: Scorer,
     rewards: PromptRewards,
-    rows: Sequence[Interaction],
+    rows: Sequence[LogRow],
     llm: str,
     task: QuestionTask,
     parts: Parts,

@@ -15,7 +15,7 @@ from typing import Any, Literal
 import numpy as np
 
 from prompt_oirl import reward_models
-from prompt_oirl.data.interactions import Interaction
+from prompt_oirl.data.interactions import LogRow
 from prompt_oirl.features.embedders import load_embedder
 from prompt_oirl.io.files import InputError
 from prompt_oirl.reward_models import TrainingSet
@@ -79,7 +79,7 @@ class Measured:
         return cls(questions, prompts, labels.astype(np.float32))
 
     @classmethod
-    def of_rows(cls, rows: Iterable[Interaction]) -> Measured:
+    def of_rows(cls, rows: Iterable[LogRow]) -> Measured:
         """From rows of an interaction log."""
         return cls.of((row.question, row.prompt, row.correct) for row in rows)
 

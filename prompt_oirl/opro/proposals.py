@@ -21,7 +21,7 @@ from prompt_oirl.llms.options import ModelOptions
 from prompt_oirl.opro.candidates import MAX_OUTPUT
 from prompt_oirl.opro.scorers import ATTEMPTS, BudgetSpent
 
-REMEDY = "delete the run's folder, or give --run another name"
+HINT = "delete the run's folder, or give --run another name"
 
 
 @dataclass(frozen=True)
@@ -57,11 +57,11 @@ class Proposer:
         cut_torn_line(path)
         self.known: dict[tuple[int, int], Proposal] = {}
         if path.is_file():
-            for i, row in enumerate(read_jsonl(path, remedy=REMEDY), 1):
+            for i, row in enumerate(read_jsonl(path, hint=HINT), 1):
                 try:
                     proposal = Proposal(**row)
                 except TypeError as error:
-                    raise InputError(f"{path}:{i}: not a proposal ({error}); {REMEDY}") from error
+                    raise InputError(f"{path}:{i}: not a proposal ({error}); {HINT}") from error
                 self.known[proposal.step, proposal.sample] = proposal
 
     def propose(self, meta_prompt: str, step: int, samples: int, temperature: float) -> list[Proposal]:
@@ -71,11 +71,11 @@ class Proposer:
             if key[0] != step:
                 continue
             if known.meta_prompt != digest:
-                raise InputError(f"{self._path}: step {step} answers another meta-prompt; {REMEDY}")
+                raise InputError(f"{self._path}: step {step} answers another meta-prompt; {HINT}")
             if (known.proposer, known.temperature) != (self.name, temperature):
                 raise InputError(
                     f"{self._path}: step {step} was proposed by {known.proposer} at temperature "
-                    f"{known.temperature:g}, not by {self.name} at {temperature:g}; {REMEDY}"
+                    f"{known.temperature:g}, not by {self.name} at {temperature:g}; {HINT}"
                 )
         pending = [i for i in range(samples) if (step, i) not in self.known]
         for attempt in range(ATTEMPTS):

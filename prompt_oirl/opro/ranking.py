@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from prompt_oirl.data import interactions
-from prompt_oirl.data.interactions import Interaction
+from prompt_oirl.data.interactions import LogRow
 from prompt_oirl.data.prompts import load_prompts
 from prompt_oirl.data.questions import RELEASED, load_questions
 from prompt_oirl.data.released import read_released, to_interactions
@@ -36,7 +36,7 @@ def arith_ranking(
     models: Sequence[ModelName], vectors: TextVectors, paths: Paths
 ) -> Iterator[dict[str, Any]]:
     """The tiny model's validation answers to 76 instructions, sixty of them in no training row at all."""
-    log = interactions.read(paths.committed_log("nano", "arith"), remedy="run make nano-log")
+    log = interactions.read(paths.committed_log("nano", "arith"), hint="run make nano-log")
     role = {p.id: p.role for p in load_prompts(paths.root / "data" / "arith" / "prompts.csv")}
     validation = [row for row in log if row.split == "validation"]
     texts = {row.prompt: row.prompt_id for row in validation}
@@ -77,7 +77,7 @@ def space_ranking(model: ModelName, vectors: TextVectors, paths: Paths) -> Itera
     train, space = {q.id for q in parts.train}, set(SMALL.instructions())
     rows = [
         row
-        for row in interactions.read(path, remedy="run make opro-log")
+        for row in interactions.read(path, hint="run make opro-log")
         if row.question_id in train and row.prompt in space
     ]
     measured = Measured.of_rows(rows)
@@ -90,7 +90,7 @@ def space_ranking(model: ModelName, vectors: TextVectors, paths: Paths) -> Itera
     predicted = PromptRewards(RewardSettings(model=model), vectors).fit(measured)
     about = (log_name, "other instructions, the same questions", ranked, model)
     yield ranking_row(*about, measured.labels, predicted, clusters)
-    other = interactions.read(paths.committed_log("nano", "arith"), remedy="run make nano-log")
+    other = interactions.read(paths.committed_log("nano", "arith"), hint="run make nano-log")
     rewards = PromptRewards(RewardSettings(model=model), vectors)
     rewards.fit(Measured.of(cells_for(parts, [r for r in other if r.split == "validation"], "nano")))
     predicted, _ = rewards.predict(measured.questions, measured.prompts)
@@ -123,7 +123,7 @@ def released_ranking(model: ModelName, vectors: TextVectors, paths: Paths) -> It
         yield ranking_row(f"llama2 on {dataset}", learned, ranked, model, asked.labels, predicted, clusters)
 
 
-def sample(rows: Sequence[Interaction]) -> list[Interaction]:
+def sample(rows: Sequence[LogRow]) -> list[LogRow]:
     """All rows of SAMPLED_QUESTIONS questions drawn at random."""
     texts = list(dict.fromkeys(row.question for row in rows))
     drawn = np.random.default_rng(0).permutation(len(texts))[:SAMPLED_QUESTIONS]

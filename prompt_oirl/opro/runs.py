@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from prompt_oirl.data import interactions
-from prompt_oirl.data.interactions import Interaction
+from prompt_oirl.data.interactions import LogRow
 from prompt_oirl.data.log_store import LogFiles
 from prompt_oirl.data.prompts import POSITIONS, Prompt
 from prompt_oirl.data.questions import is_unicode
@@ -32,7 +32,7 @@ from prompt_oirl.llms.options import ModelOptions
 from prompt_oirl.opro import report
 from prompt_oirl.opro.loop import START, LoopSettings
 from prompt_oirl.opro.prompt_rewards import RewardSettings
-from prompt_oirl.opro.proposals import REMEDY
+from prompt_oirl.opro.proposals import HINT
 from prompt_oirl.opro.tasks import Parts
 from prompt_oirl.reports.figures import BLUE, GREY, ORANGE, save_figure, style_axes
 
@@ -66,11 +66,11 @@ def check_model(files: LogFiles, scorer: ModelOptions) -> None:
         files.check_model({"model": scorer.name()})
 
 
-def read_logs(flag: str, paths: Iterable[Path]) -> list[Interaction]:
+def read_logs(flag: str, paths: Iterable[Path]) -> list[LogRow]:
     """Rows of the logs that a flag names, checked."""
     rows = []
     for path in paths:
-        for number, row in enumerate(interactions.stream(path, remedy=f"correct {flag}"), 1):
+        for number, row in enumerate(interactions.stream(path, hint=f"correct {flag}"), 1):
             try:
                 Decoding.of(row)
             except InputError as error:
@@ -97,15 +97,15 @@ def held_folder(folder: Path) -> Iterator[None]:
         yield
 
 
-def check_settings(path: Path, settings: dict[str, Any], remedy: str = REMEDY) -> None:
+def check_settings(path: Path, settings: dict[str, Any], hint: str = HINT) -> None:
     """Refuse to resume in the folder of a run with other settings than these."""
     if path.is_file():
-        old = read_json(path, remedy=remedy)
+        old = read_json(path, hint=hint)
         if not isinstance(old, dict):
-            raise InputError(f"{path}: not the settings of a run; {remedy}")
+            raise InputError(f"{path}: not the settings of a run; {hint}")
         changed = list(_changes(old, settings, ""))
         if changed:
-            raise InputError(f"{path}: this run was started with {', '.join(changed)}; {remedy}")
+            raise InputError(f"{path}: this run was started with {', '.join(changed)}; {hint}")
 
 
 def _changes(old: Any, new: Any, name: str) -> Iterator[str]:
@@ -168,11 +168,9 @@ def summarise(parent: Path, title: str) -> None:
     all seeds."""
     folders = sorted(parent.glob("seed*"), key=lambda path: int(path.name.removeprefix("seed")))
     done = [f for f in folders if (f / "steps.csv").is_file() and (f / "result.csv").is_file()]
-    remedy = "run opro_step1_optimize_prompts.py again"
-    rows: list[dict[str, Any]] = [
-        dict(row) for f in done for row in read_csv(f / "result.csv", remedy=remedy)
-    ]
-    gain = report.pooled_gain([read_csv(f / "test_questions.csv", remedy=remedy) for f in done])
+    hint = "run opro_step1_optimize_prompts.py again"
+    rows: list[dict[str, Any]] = [dict(row) for f in done for row in read_csv(f / "result.csv", hint=hint)]
+    gain = report.pooled_gain([read_csv(f / "test_questions.csv", hint=hint) for f in done])
     if gain is not None and len(done) > 1:
         about = {name: rows[0][name] for name in ("task", "proposer", "scorer")}
         rows.append({**about, "seed": "all", "what": f"test gain, mean of {len(done)} runs", **gain})
@@ -185,7 +183,7 @@ def summarise(parent: Path, title: str) -> None:
     position = read_settings(done[0] / "run.json")["position"] if done else "after"
     pool = [report.pool_row(Prompt(i, text or "", position)) for i, text in tested.items()]
     write_csv(parent / "winners.csv", pool, report.POOL)
-    tables = [read_csv(f / "steps.csv", remedy=remedy) for f in done]
+    tables = [read_csv(f / "steps.csv", hint=hint) for f in done]
     draw_steps(
         tables, f"{title}, {len(tables)} run" + "s" * (len(tables) != 1), parent / "accuracy_per_step.png"
     )
@@ -193,10 +191,10 @@ def summarise(parent: Path, title: str) -> None:
 
 def read_settings(path: Path) -> dict[str, Any]:
     """The settings of a run of step 1."""
-    settings = read_json(path, remedy="run opro_step1_optimize_prompts.py")
+    settings = read_json(path, hint="run opro_step1_optimize_prompts.py")
     known = isinstance(settings, dict) and settings.get("position") in POSITIONS
     if not known or not isinstance(settings.get("parts_seed"), int):
-        raise InputError(f"{path}: not the settings of a run; {REMEDY}")
+        raise InputError(f"{path}: not the settings of a run; {HINT}")
     return settings
 
 

@@ -19,7 +19,7 @@ from typing import Literal, Protocol
 import numpy as np
 
 from prompt_oirl import grading
-from prompt_oirl.data.interactions import Interaction
+from prompt_oirl.data.interactions import LogRow
 from prompt_oirl.data.prompts import Prompt
 from prompt_oirl.data.questions import Question
 from prompt_oirl.io.files import InputError, on_one_line
@@ -91,7 +91,7 @@ class LLMScorer:
     values: dict[tuple[str, str, str], float] = field(default_factory=dict)
     name: str = "llm"
 
-    def read_logs(self, known: Sequence[Interaction] = ()) -> LLMScorer:
+    def read_logs(self, known: Sequence[LogRow] = ()) -> LLMScorer:
         """Learn the answers of the scorer's log and of others; returns the scorer.
 
         `known` are rows of other logs; those of another llm or decoding are passed over.
@@ -119,7 +119,7 @@ class LLMScorer:
     def _questions(self) -> dict[str, Question]:
         return {q.id: q for q in self.task.questions}
 
-    def _learn(self, row: Interaction, where: Path) -> None:
+    def _learn(self, row: LogRow, where: Path) -> None:
         question = self._questions.get(row.question_id)
         if question is None or row.sample != 0:
             return

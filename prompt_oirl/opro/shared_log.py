@@ -31,7 +31,7 @@ class Spending:
     def __post_init__(self) -> None:
         if self.path is not None and self.path.is_file():
             log_store.cut_torn_line(self.path)
-            for row in read_jsonl(self.path, remedy="delete the run's folder and run the same command again"):
+            for row in read_jsonl(self.path, hint="delete the run's folder and run the same command again"):
                 self.rows[row["step"], row["part"]] = row
 
     def begin(self, step: int, part: str, needed: int, pending: int) -> None:

@@ -50,7 +50,7 @@ def finished_record(fit: FitSpec, key: str, paths: Paths) -> dict[str, Any] | No
     if not record_path.is_file() or not model_path.is_file():
         return None
     try:
-        record = read_json(record_path, remedy="")
+        record = read_json(record_path, hint="")
     except InputError:
         return None
     if (

@@ -1,6 +1,6 @@
 """Step 5 by interaction: ask the LLM for the picked (question, prompt) pairs that the log lacks.
 
-An offline table can judge a pick only where the log holds the answer. Live evaluation, the published
+An offline table can score a pick only where the log holds the answer. Live evaluation, the published
 alternative, asks for the rest; the new rows join the log, so the next run has them for nothing.
 """
 
@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from prompt_oirl.data.interactions import Interaction
+from prompt_oirl.data.interactions import LogRow
 from prompt_oirl.data.log_store import LogFiles
 from prompt_oirl.data.questions import SEPARATORS, Question
 from prompt_oirl.io.files import InputError
@@ -25,8 +25,8 @@ from prompt_oirl.pipeline.offline_dataset import OfflineDataset
 from prompt_oirl.stats.metrics import ClusterBootstrap
 
 
-def owed_picks(
-    judged: Sequence[tuple[OfflineDataset, SelectorResults]], rows: Sequence[Interaction]
+def unlogged_picks(
+    results: Sequence[tuple[OfflineDataset, SelectorResults]], rows: Sequence[LogRow]
 ) -> list[Item]:
     """The picks of every selector shown that stand in no row, each once, as items for the first sample."""
     known = {(row.question_id, row.prompt_id) for row in rows}
@@ -35,17 +35,17 @@ def owed_picks(
         for row in rows
         if row.split == "test"
     }
-    owed = {}
-    for data, result in judged:
+    pending = {}
+    for data, result in results:
         for selector in PICKS_SHOWN:
             for row, column in zip(result.rows, result.picks.get(selector, ())):
                 question, prompt = data.names.test_question_ids[row], data.names.prompts[column]
                 if (question, prompt.id) not in known:
-                    owed[question, prompt.id] = Item(asked[question], prompt, 0)
-    return list(owed.values())
+                    pending[question, prompt.id] = Item(asked[question], prompt, 0)
+    return list(pending.values())
 
 
-def decoding_of(rows: Sequence[Interaction], where: Path) -> Decoding:
+def decoding_of(rows: Sequence[LogRow], where: Path) -> Decoding:
     """How the log's answers were drawn; refused where the rows do not say."""
     first = rows[0]
     if first.temperature is None:
@@ -56,7 +56,7 @@ def decoding_of(rows: Sequence[Interaction], where: Path) -> Decoding:
     return Decoding.of(first)
 
 
-def log_settings(rows: Sequence[Interaction], decoding: Decoding) -> LogSettings:
+def log_settings(rows: Sequence[LogRow], decoding: Decoding) -> LogSettings:
     """What new answers to a log's questions have in common with its rows."""
     first = rows[0]
     separator = SEPARATORS.get(first.dataset, "\n")
@@ -68,7 +68,7 @@ def ask(
     llm: LLM,
     decoding: Decoding,
     files: LogFiles,
-    rows: Sequence[Interaction],
+    rows: Sequence[LogRow],
     budget: Budget,
 ) -> Counter[str]:
     """Ask with the grader of the log, and append the answers to it; returns failures by reason."""
@@ -79,7 +79,7 @@ def ask(
 def live_rows(
     data: OfflineDataset,
     result: SelectorResults,
-    rows: Sequence[Interaction],
+    rows: Sequence[LogRow],
     asked: set[tuple[str, str]],
     seed: int,
 ) -> Iterator[dict[str, Any]]:

@@ -41,7 +41,7 @@ def fold_column(n_folds: int, assignment: int) -> str:
 
 
 @dataclass(frozen=True)
-class Names:
+class DatasetIndex:
     """What step 2 knows of one dataset. Question rows are in log order, training rows before test rows.
 
     `question_index` (rows,) numbers distinct texts by first appearance, `clusters` (texts,) is the
@@ -90,10 +90,10 @@ class Names:
         )
 
 
-def load_names(llm: str, dataset: str, paths: Paths) -> Names:
+def load_names(llm: str, dataset: str, paths: Paths) -> DatasetIndex:
     """Read what step 2 wrote; refuses rows that do not fit together."""
     folder = paths.labels(llm)
-    header = read_json(folder / f"{dataset}_names.json", remedy=STEP2)
+    header = read_json(folder / f"{dataset}_names.json", hint=STEP2)
     try:
         prompts = [Prompt(**p) for p in header["prompt_table"]]
     except (KeyError, TypeError) as error:
@@ -104,15 +104,15 @@ def load_names(llm: str, dataset: str, paths: Paths) -> Names:
         texts: list[str] = []
         index: dict[str, list[int]] = {"train": [], "test": []}
         ids: list[str] = []
-        for row in read_jsonl(folder / f"{dataset}_questions.jsonl", remedy=STEP2):
+        for row in read_jsonl(folder / f"{dataset}_questions.jsonl", hint=STEP2):
             if row["question_index"] == len(texts):
                 texts.append(row["question"])
             index[row["split"]].append(row["question_index"])
             if row["split"] == "test":
                 ids.append(row["question_id"])
-        of_texts = read_csv(folder / f"{dataset}_clusters.csv", remedy=STEP2, columns=["cluster"])
+        of_texts = read_csv(folder / f"{dataset}_clusters.csv", hint=STEP2, columns=["cluster"])
         clusters = np.array([int(r["cluster"]) for r in of_texts])
-        rows = read_csv(folder / f"{dataset}_folds.csv", remedy=STEP2, columns=["cluster"])
+        rows = read_csv(folder / f"{dataset}_folds.csv", hint=STEP2, columns=["cluster"])
         folds = {c: np.array([int(r[c]) for r in rows]) for c in (rows[0] if rows else {}) if c != "cluster"}
     except (KeyError, ValueError, TypeError) as error:
         raise InputError(
@@ -126,10 +126,10 @@ def load_names(llm: str, dataset: str, paths: Paths) -> Names:
         )
     train, test = (np.array(index[split], dtype=int) for split in ("train", "test"))
     length = header.get("answer_characters")
-    return Names(llm, dataset, prompts, texts, train, test, clusters, folds, ids, length)
+    return DatasetIndex(llm, dataset, prompts, texts, train, test, clusters, folds, ids, length)
 
 
-def load_labels(names: Names, paths: Paths) -> tuple[np.ndarray, np.ndarray]:
+def load_labels(names: DatasetIndex, paths: Paths) -> tuple[np.ndarray, np.ndarray]:
     """Labels float32 (rows, prompts) of the training and of the test rows, NaN if never asked."""
     found = []
     for split, index, prompts in (
@@ -140,7 +140,7 @@ def load_labels(names: Names, paths: Paths) -> tuple[np.ndarray, np.ndarray]:
             paths.labels(names.llm) / f"{names.dataset}_{split}_labels.npy",
             (len(index), len(prompts)),
         )
-        found.append(load_array(path, remedy=STEP2, ndim=2, dtype="f", labels=True))
+        found.append(load_array(path, hint=STEP2, ndim=2, dtype="f", labels=True))
         if found[-1].shape != shape:
             raise InputError(f"{path}: shape {found[-1].shape}, expected {shape}; {STEP2}")
     return found[0], found[1]
@@ -154,7 +154,7 @@ class OfflineDataset:
     `votes` are the parsed answers to the test rows, None if the log holds no texts.
     """
 
-    names: Names
+    names: DatasetIndex
     train_labels: np.ndarray
     test_labels: np.ndarray
     surface: np.ndarray
@@ -196,13 +196,13 @@ def load(llm: str, dataset: str, paths: Paths) -> OfflineDataset:
     for i, name in enumerate(("confidence", "verdict")):
         path = folder / f"{dataset}_lmsc_{name}.npy"
         if path.is_file():
-            lmsc[i] = load_array(path, remedy=STEP2, ndim=2)
+            lmsc[i] = load_array(path, hint=STEP2, ndim=2)
     votes = None
     if (folder / f"{dataset}_test_votes.npy").is_file():
         shape = test_labels.shape
-        answers = load_array(folder / f"{dataset}_test_votes.npy", remedy=STEP2, ndim=2, dtype="i")
+        answers = load_array(folder / f"{dataset}_test_votes.npy", hint=STEP2, ndim=2, dtype="i")
         right = load_array(
-            folder / f"{dataset}_test_votes_right.npy", remedy=STEP2, ndim=2, dtype="f", labels=True
+            folder / f"{dataset}_test_votes_right.npy", hint=STEP2, ndim=2, dtype="f", labels=True
         )
         if answers.shape != shape or right.shape != shape:
             raise InputError(
@@ -228,7 +228,7 @@ def input_files(llm: str, dataset: str, paths: Paths) -> list[Path]:
     return files + [p for p in optional if p.is_file()]
 
 
-def all_splits(names: Names, assignments: int) -> Iterator[splits.Split]:
+def all_splits(names: DatasetIndex, assignments: int) -> Iterator[splits.Split]:
     """Every split that a fitted embedder needs its own vectors for."""
     yield names.paper_split()
     yield from names.crossfit_splits(splits.SUBSET_FOLDS, 0)
@@ -236,11 +236,11 @@ def all_splits(names: Names, assignments: int) -> Iterator[splits.Split]:
         yield from names.crossfit_splits(splits.HEADLINE_FOLDS, assignment)
 
 
-def parse_datasets(flag: str, known: Sequence[str], remedy: str) -> list[str]:
+def parse_datasets(flag: str, known: Sequence[str], hint: str) -> list[str]:
     """`all` or a comma list; a name that is not known names the choices and the step that makes it."""
     chosen = list(known) if flag == "all" else [name.strip() for name in flag.split(",") if name.strip()]
     unknown = [name for name in chosen if name not in known]
     if unknown or not chosen:
         choices = f"choose all or from {', '.join(known)}, or" if known else "there is none yet;"
-        raise InputError(f"--dataset {flag}: {choices} {remedy}")
+        raise InputError(f"--dataset {flag}: {choices} {hint}")
     return chosen

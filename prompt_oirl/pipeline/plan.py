@@ -99,7 +99,7 @@ class Plan:
             )
         return sizes
 
-    def fits(self, names: offline_dataset.Names) -> Iterator[FitSpec]:
+    def fits(self, names: offline_dataset.DatasetIndex) -> Iterator[FitSpec]:
         """All fits of one dataset: every asked subset on the paper split and on two folds; all prompts on
         five folds (times assignments), with the sanity variants."""
         n_prompts = len(names.train_prompts)
@@ -130,19 +130,19 @@ class Plan:
                     yield from (fit("crossfit2", split.name, s) for s in subsets)
 
 
-def splits_by_name(names: offline_dataset.Names, assignments: int) -> dict[str, Split]:
+def splits_by_name(names: offline_dataset.DatasetIndex, assignments: int) -> dict[str, Split]:
     """Every split that a fit of the plan may name."""
     return {split.name: split for split in offline_dataset.all_splits(names, assignments)}
 
 
-def prepared_datasets(llm: str, flag: str, paths: Paths, remedy: str) -> list[str]:
+def prepared_datasets(llm: str, flag: str, paths: Paths, hint: str) -> list[str]:
     """Datasets that `--dataset` names among those of an LLM that went through step 3.
 
     Parameters
     ----------
     flag : all, or a comma list
-    remedy : what to run if a dataset is not there, for the error
+    hint : what to run if a dataset is not there, for the error
     """
     settings = sorted(paths.labels(llm).glob("*_settings.csv"))
     known = [path.name.removesuffix("_settings.csv") for path in settings]
-    return offline_dataset.parse_datasets(flag, known, remedy)
+    return offline_dataset.parse_datasets(flag, known, hint)

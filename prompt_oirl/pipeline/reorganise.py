@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from prompt_oirl.data import interactions
-from prompt_oirl.data.interactions import Interaction
+from prompt_oirl.data.interactions import LogRow
 from prompt_oirl.data.label_table import LabelTable, LabelTableBuilder
 from prompt_oirl.data.near_duplicates import cluster_texts, in_order_of_appearance
 from prompt_oirl.data.prompts import Prompt
@@ -37,7 +37,7 @@ def reorganise(
     Raises: InputError naming file and row of what is wrong with the log.
     """
     folder = paths.labels(llm)
-    rows = interactions.stream(log, remedy="run llama_step1_gen_offline.py, or give the log this name")
+    rows = interactions.stream(log, hint="run llama_step1_gen_offline.py, or give the log this name")
     rows = of_listed_prompts(interactions.of_one_source(rows, llm, dataset, str(log)), prompts, log)
     # One pass over the log; training labels are those of training prompts.
     takes = {
@@ -64,7 +64,7 @@ def reorganise(
             arrays |= label_vectors(dataset, split, table.labels, asked_there)
     for name, array in arrays.items():
         write_array(folder / name, array)
-    again = interactions.stream(log, remedy="run step 2 again")
+    again = interactions.stream(log, hint="run step 2 again")
     votes_files = write_votes(folder, dataset, again, test, prompts)
 
     n_train = len(train.questions)
@@ -107,9 +107,7 @@ def reorganise(
     return [*(folder / name for name in arrays), *votes_files, *tables]
 
 
-def of_listed_prompts(
-    rows: Iterable[Interaction], prompts: Sequence[Prompt], log: Path
-) -> Iterator[Interaction]:
+def of_listed_prompts(rows: Iterable[LogRow], prompts: Sequence[Prompt], log: Path) -> Iterator[LogRow]:
     """Hand the rows on; refuse those of an unlisted prompt, or of one that is listed with another text."""
     listed = {p.id: (p.text, p.position) for p in prompts}
     for number, row in enumerate(rows, 1):
@@ -149,7 +147,7 @@ def check_questions(train: LabelTable, test: LabelTable, log: Path) -> None:
 
 
 def write_votes(
-    folder: Path, dataset: str, rows: Iterable[Interaction], table: LabelTable, prompts: Sequence[Prompt]
+    folder: Path, dataset: str, rows: Iterable[LogRow], table: LabelTable, prompts: Sequence[Prompt]
 ) -> list[Path]:
     """Write the parsed answers to the test rows, as the log's grader reads them; nothing without texts."""
     paths = [folder / f"{dataset}_test_votes.npy", folder / f"{dataset}_test_votes_right.npy"]

@@ -70,7 +70,7 @@ def _draw(
 ) -> Path:
     from matplotlib.figure import Figure  # no pyplot: no window, no global state
 
-    frame = pd.DataFrame(read_csv(table, remedy="run llama_step5_offline_optimization.py again"))
+    frame = pd.DataFrame(read_csv(table, hint="run llama_step5_offline_optimization.py again"))
     frame = frame.apply(pd.to_numeric)
     figure = Figure(figsize=(7.2, 3.6), layout="constrained")
     axes = figure.add_subplot()
@@ -105,7 +105,7 @@ def draw_gains(table: Path, path: Path) -> Path:
 
     rows = {
         (r["dataset"], r["split"], r["selector"]): r
-        for r in read_csv(table, remedy="run step 5")
+        for r in read_csv(table, hint="run step 5")
         if r["metric"] == "gain_over_train_best"
     }
     lines = [
@@ -157,7 +157,7 @@ def draw_voting(table: Path, path: Path, policies: Sequence[str]) -> Path:
 
     from prompt_oirl.voting.evaluate import POLICIES
 
-    rows = [r for r in read_csv(table, remedy="run scripts/measure_voting.py") if r["grader"] == "strict"]
+    rows = [r for r in read_csv(table, hint="run scripts/measure_voting.py") if r["grader"] == "strict"]
     panels = list(dict.fromkeys((r["llm"], r["dataset"]) for r in rows))
     lines = max(-(-len(panels) // 2), 1)
     figure = Figure(figsize=(8.8, 1 + 3 * lines), layout="constrained")

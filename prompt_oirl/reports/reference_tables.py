@@ -78,7 +78,7 @@ def reproduction(paths: Paths) -> Iterator[dict]:
     """
     released = {
         (r["dataset"], r["k"], r["selector"]): float(r["success_rate"])
-        for r in read_csv(REFERENCE / "released_llama2.csv", remedy="restore it from git")
+        for r in read_csv(REFERENCE / "released_llama2.csv", hint="restore it from git")
     }
     for row in summaries(paths, "paper", all_sizes=True):
         selector = row["selector"].removesuffix("_as_published")
@@ -128,7 +128,7 @@ def cost(paths: Paths) -> Iterator[Row]:
     for dataset in RELEASED:
         path = paths.results(LLM, dataset, "crossfit") / "cost.csv"
         if path.is_file():
-            yield from read_csv(path, remedy="run step 5")
+            yield from read_csv(path, hint="run step 5")
 
 
 def by(rows: list[Row], *columns: str) -> dict[tuple[str, ...], Row]:
@@ -156,7 +156,7 @@ def points_if_there(row: Row | None) -> str:
 
 def render_reproduction(rows: list[Row]) -> str:
     """Released and own success of IRL-0 with all six prompts, and what it gains on unseen problems."""
-    others = read_csv(REFERENCE / "selectors.csv", remedy="run this script")
+    others = read_csv(REFERENCE / "selectors.csv", hint="run this script")
     find = by(others, "dataset", "split", "selector", "metric")
     out = [
         [

@@ -103,7 +103,7 @@ def read_summary(path: Path) -> list[dict[str, str]]:
     """Rows of a summary.csv, each number once: the paper split by row, cross-fitting by question."""
     return [
         row
-        for row in read_csv(path, remedy="run llama_step5_offline_optimization.py again with --force")
+        for row in read_csv(path, hint="run llama_step5_offline_optimization.py again with --force")
         if row["metric"] not in ("success_rate", "gain_over_train_best")
         or row["weighting"] == ("row" if row["split"] == "paper" else "question")
     ]

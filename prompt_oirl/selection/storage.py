@@ -72,7 +72,7 @@ def save(selector: PromptSelector, folder: Path) -> Path:
 
 def load(kind: type[PromptSelector], folder: Path, embedder: Embedder | None) -> PromptSelector:
     """Read what `save` wrote. `embedder` is needed only if an object of your own made the vectors."""
-    header = read_json(folder / HEADER, remedy=FIT_FIRST)
+    header = read_json(folder / HEADER, hint=FIT_FIRST)
     if not isinstance(header, dict) or header.get("schema") != SCHEMA:
         raise InputError(f"{folder / HEADER}: not a selector of this version; fit and save it again")
     if header.pop("check", None) != content_key(header):

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from prompt_oirl.data.interactions import Interaction
+from prompt_oirl.data.interactions import LogRow
 from prompt_oirl.grading import numbers
 from prompt_oirl.io.files import InputError
 
@@ -82,7 +82,7 @@ def vote_table(
 
 
 def vote_cells(
-    rows: Iterable[Interaction],
+    rows: Iterable[LogRow],
     question_ids: Sequence[str],
     prompt_ids: Sequence[str],
     grader: str | None = None,

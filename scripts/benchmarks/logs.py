@@ -24,14 +24,14 @@ ROWS = 20_000
 def logs(repeats: int) -> Iterator[dict[str, Any]]:
     """Reading the MAWPS log from JSONL and from partitioned Parquet; all question pairs against MinHash."""
     path = Paths().labels(LLM) / "mawps_interactions.jsonl"
-    remedy = "run steps 2 and 3"
+    hint = "run steps 2 and 3"
     with tempfile.TemporaryDirectory() as folder:
-        interactions.write_partitioned(Path(folder), islice(interactions.stream(path, remedy=remedy), ROWS))
+        interactions.write_partitioned(Path(folder), islice(interactions.stream(path, hint=hint), ROWS))
         parquet = Path(folder) / f"llm={LLM}" / "dataset=mawps"
 
         def read(log: Path) -> None:
             table = LabelTableBuilder()
-            for row in islice(interactions.stream(log, remedy=remedy), ROWS):
+            for row in islice(interactions.stream(log, hint=hint), ROWS):
                 if row.split == "train":
                     table.add(row)
 

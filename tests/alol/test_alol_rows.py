@@ -96,7 +96,7 @@ def test_responses_beyond_the_limit_are_refused_or_cut():
 def test_rows_of_a_log(tmp_path, name):
     log = synthetic_log(tmp_path / name)
     splits = arith_log.make_rows(log, with_chat_template(toy.make_model(0)[1]), {"validation": 5}, seed=0)
-    logged = {(r.split, r.question_id, r.prompt_id): r for r in interactions.read(log, remedy="")}
+    logged = {(r.split, r.question_id, r.prompt_id): r for r in interactions.read(log, hint="")}
     assert len(splits["train"]) == sum(r.split == "train" for r in logged.values())
     assert len(splits["validation"]) == 5
     asked = {row.meta["prompt_id"] for row in splits["train"]}

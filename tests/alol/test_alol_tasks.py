@@ -464,7 +464,7 @@ def test_prompt_writer_rows(writer_root):
     assert len(groups[1]) == 12 and len(test) == len({row.prompt for row in test}) == 20
     logged = {
         (r.question_id, r.prompt_id): r
-        for r in interactions.read(writer_root / "data/nano_log/arith.parquet", remedy="")
+        for r in interactions.read(writer_root / "data/nano_log/arith.parquet", hint="")
     }
     for row in train:
         source = logged[row.meta["question_id"], row.meta["prompt_id"]]
@@ -596,7 +596,7 @@ def small_llm(folder: Path) -> Path:
 def test_arith_with_expected_rewards(writer_root, tmp_path):
     small_llm(tmp_path / "nano")
     flags: dict[str, Any] = {"task_name": "arith", "model_name_or_path": str(tmp_path / "nano")}
-    rows = interactions.read(writer_root / "data/nano_log/arith.parquet", remedy="")
+    rows = interactions.read(writer_root / "data/nano_log/arith.parquet", hint="")
     interactions.write(tmp_path / "log.jsonl", rows)
     call(1, tmp_path, **flags, log=tmp_path / "log.jsonl")
     with pytest.raises(InputError, match="hold no expected reward.*--expected_reward"):
@@ -614,7 +614,7 @@ def test_arith_with_expected_rewards(writer_root, tmp_path):
 def test_the_quoted_table_is_the_committed_one():
     from prompt_oirl.alol.experiments.written_prompts import render
 
-    rows = read_csv(REPO_ROOT / "results" / "reference" / "alol_prompt_writer.csv", remedy="")
+    rows = read_csv(REPO_ROOT / "results" / "reference" / "alol_prompt_writer.csv", hint="")
     quoted = (REPO_ROOT / "docs" / "a_lol_tasks.md").read_text(encoding="utf-8")
     assert f"<!-- table: alol_prompt_writer -->\n{render(rows)}<!-- end -->" in quoted
     assert all(float(r["ci_low"]) <= float(r["success"]) <= float(r["ci_high"]) for r in rows)

@@ -17,7 +17,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from prompt_oirl.data import interactions, released
-from prompt_oirl.data.interactions import Interaction
+from prompt_oirl.data.interactions import LogRow
 from prompt_oirl.data.label_table import LabelTable, LabelTableBuilder
 from prompt_oirl.data.prompts import Prompt, load_prompts
 from prompt_oirl.data.questions import RELEASED, TOTAL_ROWS, Question, load_questions
@@ -29,7 +29,7 @@ EXAMPLES = settings(max_examples=40, deadline=None)
 
 
 def label_table(
-    rows: Sequence[Interaction], split: str, prompt_ids: Sequence[str], where: str = "log"
+    rows: Sequence[LogRow], split: str, prompt_ids: Sequence[str], where: str = "log"
 ) -> LabelTable:
     """The rows of one split and these prompts, gathered."""
     table = LabelTableBuilder(where)
@@ -486,7 +486,7 @@ TEXTS = st.lists(st.characters(exclude_categories=()) | st.sampled_from(ODD), ma
 FRACTIONS = st.floats(0, 1) | st.sampled_from([0, 1])
 IDS = TEXTS.map(lambda text: "".join(c for c in text if c.isprintable()) + "x")
 ROWS = st.builds(
-    Interaction,
+    LogRow,
     *[IDS, IDS, st.sampled_from(interactions.SPLITS), IDS, TEXTS, TEXTS, IDS, TEXTS],
     correct=FRACTIONS,
     sample=st.integers(0, 2**40),
@@ -502,16 +502,16 @@ ROWS = st.builds(
 @given(rows=st.lists(ROWS, min_size=1, max_size=4))
 @example(
     rows=[
-        Interaction(
+        LogRow(
             *("llm", "\u02e3", "test", "=id", (o := "x".join(ODD)), o, 'p,"q', o),
             correct=0.5,
             answer="a\u2028b\nc\r\nd\x00\ud800",
         )
     ]
 )
-def test_any_log_survives_writing_and_reading(scratch: Path, rows: list[Interaction]) -> None:
+def test_any_log_survives_writing_and_reading(scratch: Path, rows: list[LogRow]) -> None:
     interactions.write(scratch, rows)
-    assert interactions.read(scratch, remedy="-") == rows
+    assert interactions.read(scratch, hint="-") == rows
     written = scratch.read_bytes()
     assert written.isascii() and written.count(b"\n") == len(rows)
 
@@ -525,7 +525,7 @@ def log_file(path: Path, *lines: dict[str, Any] | str | bytes) -> Path:
 def test_raw_unicode_and_crlf_logs_of_others_are_read(tmp_path: Path) -> None:
     line = json.dumps({**ROW, "question": "one\u2028two\u202e \U0001f600"}, ensure_ascii=False)
     path = log_file(tmp_path / "log.jsonl", line + "\r", json.dumps(ROW))
-    rows = interactions.read(path, remedy="-")
+    rows = interactions.read(path, hint="-")
     assert [r.question for r in rows] == ["one\u2028two\u202e \U0001f600", "How many?"]
 
 
@@ -569,22 +569,18 @@ def test_raw_unicode_and_crlf_logs_of_others_are_read(tmp_path: Path) -> None:
 def test_a_malformed_log_line_is_named(tmp_path: Path, line: Any, reason: str) -> None:
     path = log_file(tmp_path / "log.jsonl", ROW, line, ROW)
     where = str(path) if isinstance(line, bytes) else f"{path}:2: "
-    refused(lambda: interactions.read(path, remedy="run step 1"), where, reason, "run step 1")
+    refused(lambda: interactions.read(path, hint="run step 1"), where, reason, "run step 1")
 
 
 def test_an_empty_or_missing_log_is_named(tmp_path: Path) -> None:
     path = log_file(tmp_path / "log.jsonl")
-    refused(lambda: interactions.read(path, remedy="run step 1"), f"{path}: no interactions", "run step 1")
+    refused(lambda: interactions.read(path, hint="run step 1"), f"{path}: no interactions", "run step 1")
     path.unlink()
-    refused(lambda: interactions.read(path, remedy="run step 1"), f"missing {path}", "run step 1")
+    refused(lambda: interactions.read(path, hint="run step 1"), f"missing {path}", "run step 1")
 
 
-def interaction(
-    question: str, prompt: str, correct: float, sample: int = 0, split: str = "train"
-) -> Interaction:
-    return Interaction(
-        "l", "d", split, question, f"text of {question}", "1", prompt, "P", correct, sample=sample
-    )
+def interaction(question: str, prompt: str, correct: float, sample: int = 0, split: str = "train") -> LogRow:
+    return LogRow("l", "d", split, question, f"text of {question}", "1", prompt, "P", correct, sample=sample)
 
 
 def test_a_label_is_the_mean_over_samples_and_nan_where_never_asked() -> None:
@@ -654,8 +650,8 @@ def test_a_log_in_parquet_is_the_same_log(tmp_path: Path) -> None:
     rows = [replace(row, group=f"g{i % 3}", seed=i) for i, row in enumerate(tiny_interactions())]
     interactions.write(tmp_path / "log.parquet", rows)
     interactions.write(tmp_path / "log.jsonl", rows)
-    assert interactions.read(tmp_path / "log.parquet", remedy="-") == rows
+    assert interactions.read(tmp_path / "log.parquet", hint="-") == rows
     assert (tmp_path / "log.parquet").stat().st_size < (tmp_path / "log.jsonl").stat().st_size / 10
     (tmp_path / "log.parquet").write_bytes((tmp_path / "log.parquet").read_bytes()[:-100])
     with pytest.raises(InputError, match=r"log\.parquet: not a readable Parquet file"):
-        interactions.read(tmp_path / "log.parquet", remedy="-")
+        interactions.read(tmp_path / "log.parquet", hint="-")

@@ -35,7 +35,7 @@ from prompt_oirl.features.embedders import (
 )
 from prompt_oirl.features.surface import NAMES, surface_features
 from prompt_oirl.io.files import REPO_ROOT, InputError, read_json, sha256, write_json
-from prompt_oirl.pipeline.offline_dataset import Names, fold_column
+from prompt_oirl.pipeline.offline_dataset import DatasetIndex, fold_column
 from prompt_oirl.stats.splits import assign_folds
 
 EXAMPLES = settings(max_examples=40, deadline=None)
@@ -138,13 +138,13 @@ def word_problems(n: int, seed: int = 0) -> list[str]:
     return [f"{i} " + " ".join(rng.choice(WORDS, 7)) for i in range(n)]
 
 
-def names_of(texts: Sequence[str], n_train: int) -> Names:
+def names_of(texts: Sequence[str], n_train: int) -> DatasetIndex:
     """Every text stands once, the first `n_train` in train; each is its own cluster."""
     clusters = np.arange(len(texts))
     folds = {fold_column(n, 0): assign_folds(clusters, n, 0) for n in (2, 5)}
     prompts = [Prompt("p", "Think step by step: "), Prompt("h", "Like a detective: ", role="held_out")]
     rows = np.arange(len(texts))
-    return Names(
+    return DatasetIndex(
         "tiny", "toy", prompts, list(texts), rows[:n_train], rows[n_train:], clusters, folds, [], None
     )
 
@@ -432,7 +432,7 @@ def place(folder: Path, write: Callable[[Path], object], known: bool = True) -> 
     path.unlink()
     write(path)
     if known:
-        manifest = read_json(folder / "embedder.json", remedy="-")
+        manifest = read_json(folder / "embedder.json", hint="-")
         manifest["files"]["questions"]["sha256"] = sha256(path)
         write_json(folder / "embedder.json", manifest)
     return path

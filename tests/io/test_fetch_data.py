@@ -83,7 +83,7 @@ def put(mirror: Path, file: SourceFile, body: bytes = BODY) -> Path:
 
 
 def failure(*arguments: object, **options: object) -> str:
-    """The message of the InputError that `fetch` must raise: one line, with a remedy after a semicolon."""
+    """The message of the InputError that `fetch` must raise: one line, with a hint after a semicolon."""
     with pytest.raises(InputError) as caught:
         fetch(*arguments, **options)  # type: ignore[arg-type]
     message = str(caught.value)

@@ -196,19 +196,23 @@ def test_budget_stops_before_it_is_overdrawn() -> None:
     assert Budget(max_minutes=0).calls_left(8, 10, 10) == 0
 
 
-def test_every_fault_of_a_server_ends_in_an_answer_or_is_owed(server, monkeypatch) -> None:
+def test_every_fault_of_a_server_ends_in_an_answer_or_stays_missing(server, monkeypatch) -> None:
     server.fault_of = lambda text: text.split("|")[0]
     monkeypatch.setenv("OPENAI_API_KEY", "sk-secret-of-the-test")
     llm = OpenAILLM("m", f"http://127.0.0.1:{server.server_port}/v1", batch_size=4, timeout=1.0)
     asked = [[{"role": "user", "content": f"{fault}|{i}"}] for fault in ["", *FAULTS] for i in range(3)]
     answers = llm.generate(asked, decoding=Decoding(0.6, 0.9, 10), seeds=range(len(asked)))
-    owed = [c for c, a in zip(asked, answers) if a.finish_reason == "error"]
+    missing = [c for c, a in zip(asked, answers) if a.finish_reason == "error"]
     assert all(
         a.text == "The answer is 7." and a.tokens_in == 11 for a in answers if a.finish_reason != "error"
     )
-    # A broken answer inside a good HTTP reply was paid for already: it is owed, not silently retried.
-    assert {c[0]["content"].split("|")[0] for c in owed} <= {"empty choices", "null content", "invalid json"}
-    again = llm.generate(owed, decoding=Decoding(0.6, 0.9, 10), seeds=range(len(owed)))
+    # A broken answer inside a good HTTP reply was paid for already: it is missing, not silently retried.
+    assert {c[0]["content"].split("|")[0] for c in missing} <= {
+        "empty choices",
+        "null content",
+        "invalid json",
+    }
+    again = llm.generate(missing, decoding=Decoding(0.6, 0.9, 10), seeds=range(len(missing)))
     assert all(a.finish_reason == "stop" for a in again)
     assert set(server.answered.values()) == {1}, "no answered conversation was asked again"
 

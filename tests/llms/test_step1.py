@@ -40,11 +40,11 @@ SETTINGS = LogSettings("s", "toy", Decoding(max_new_tokens=20), "strict", "\n")
 
 
 def ask(files: LogFiles, llm: ScriptedLLM, samples: int = 2, **limits: int) -> Counter[str]:
-    """One run of one rank over everything still owed."""
+    """One run of one rank over everything still missing."""
     order = all_items(QUESTIONS, PROMPTS, samples)
     done = {(r.question_id, r.prompt_id, r.sample) for r in files.rows()}
-    owed = [item for item in order if item.key not in done]
-    failed = generation.answer_items(owed, llm, SETTINGS, Budget(**limits), files.part(0), disable=True)
+    pending = [item for item in order if item.key not in done]
+    failed = generation.answer_items(pending, llm, SETTINGS, Budget(**limits), files.part(0), disable=True)
     log_store.merge(files, [item.key for item in order])
     return failed
 
@@ -69,7 +69,7 @@ def test_budget_stops_and_a_rerun_pays_only_for_the_rest(tmp_path: Path) -> None
     assert len(llm.asked) == total
     ask(files, llm)
     assert len(llm.asked) == total, "a finished log asks nothing"
-    rows = interactions.read(files.merged, remedy="")
+    rows = interactions.read(files.merged, hint="")
     assert len({(r.question_id, r.prompt_id, r.sample) for r in rows}) == len(rows) == total
     assert all(r.correct == r.correct_strict == 1.0 and r.tokens_out for r in rows)
     assert not files.parts()
@@ -94,7 +94,7 @@ def test_a_torn_line_is_dropped_with_a_note_and_asked_again(tmp_path: Path, caps
     assert untimed(files.merged.read_text()) == untimed(text)
 
 
-def test_a_doubled_row_counts_once_and_failed_answers_stay_owed(tmp_path: Path) -> None:
+def test_a_doubled_row_counts_once_and_failed_answers_stay_missing(tmp_path: Path) -> None:
     files, llm = LogFiles(tmp_path, "toy"), ScriptedLLM(right_answers, batch_size=4)
     ask(files, llm)
     lines = files.merged.read_text().splitlines(keepends=True)
@@ -155,7 +155,7 @@ def toy_questions(tmp_path: Path) -> Path:
 
 
 def texts(root: Path) -> dict[tuple[str, str, int], str]:
-    rows = interactions.read(root / "llama_exps" / "LMt" / "toy_interactions.jsonl", remedy="")
+    rows = interactions.read(root / "llama_exps" / "LMt" / "toy_interactions.jsonl", hint="")
     found = {(r.question_id, r.prompt_id, r.sample): r.answer or "" for r in rows}
     assert len(found) == len(rows), "a row stands twice"
     return found
@@ -355,7 +355,7 @@ def test_a_run_that_only_fails_gives_up_and_says_why(tmp_path: Path) -> None:
     llm = Failing(right_answers, batch_size=4)
     failures = ask(LogFiles(tmp_path, "toy"), llm, samples=20)
     assert failures == {"HTTP 500": generation.MAX_FAILURES} and len(llm.asked) == generation.MAX_FAILURES
-    with pytest.raises(InputError, match=r"24 answers .* owed: HTTP 500 \(24\)"):
+    with pytest.raises(InputError, match=r"24 answers .* missing: HTTP 500 \(24\)"):
         generation.check_complete(failures)
     limited = Failing(right_answers, batch_size=4)
     ask(LogFiles(tmp_path, "toy"), limited, max_calls=6)

@@ -15,7 +15,7 @@ from opro_toy import HELPFUL, mutate_last, pick, quality, toy_answer, toy_parts,
 
 from prompt_oirl.alol.tasks import toy
 from prompt_oirl.data import interactions
-from prompt_oirl.data.interactions import Interaction
+from prompt_oirl.data.interactions import LogRow
 from prompt_oirl.data.log_store import LogFiles
 from prompt_oirl.data.prompts import Prompt
 from prompt_oirl.io.files import InputError, read_csv
@@ -46,7 +46,7 @@ class Bench:
     def prepare(
         self,
         run: str = "run",
-        known: list[Interaction] | None = None,
+        known: list[LogRow] | None = None,
         grader: str = "strict",
         **settings: Any,
     ) -> Run:
@@ -97,7 +97,7 @@ class Bench:
         report.write_report(done, self.folder / run, "toy", self.spending)
         return done
 
-    def rows(self) -> list[Interaction]:
+    def rows(self) -> list[LogRow]:
         return list(self.log.files.rows())
 
     def bytes(self, run: str = "run") -> dict[str, bytes]:
@@ -185,7 +185,7 @@ def test_odd_output_is_survived_with_a_reason_each(tmp_path: Path) -> None:
     reasons = Counter(c.verdict for c in run.candidates if c.step != START)
     assert sum(reasons.values()) == 48 and {"duplicate", "no instruction found"} <= set(reasons)
     assert reasons["accepted"] <= 2
-    table = read_csv(tmp_path / "run" / "candidates.csv", remedy="")
+    table = read_csv(tmp_path / "run" / "candidates.csv", hint="")
     assert len(table) == 49 and all(row["verdict"] for row in table)
     raw = [json.loads(line) for line in (tmp_path / "run" / "proposals.jsonl").read_text().splitlines()]
     assert len(raw) == 48 and max(len(row["output"]) for row in raw) <= 20_000
@@ -262,7 +262,7 @@ def test_failing_calls_lose_nothing(tmp_path: Path) -> None:
     whole, bench = Bench(tmp_path / "whole"), Bench(tmp_path / "part")
     whole.go()
     bench.scorer = Flaky(toy_reply, lambda text, seed: pick(text) % 5 == 0)
-    with pytest.raises(InputError, match="still owed: .*; run the same command again"):
+    with pytest.raises(InputError, match="still missing: .*; run the same command again"):
         bench.go()
     answered = {(r.question_id, r.prompt_id) for r in bench.rows()}
     assert answered
@@ -294,7 +294,7 @@ def test_killed_anywhere_it_ends_the_same(tmp_path: Path, cut: str) -> None:
         bench.go(steps=3)
         (tmp_path / f"{cut}{place}" / "run" / "candidates.csv").unlink()
         log = bench.log.files
-        rows = list(interactions.read(log.merged, remedy=""))
+        rows = list(interactions.read(log.merged, hint=""))
         kept = rows[: pick(cut, place) % len(rows)]
         log.merged.unlink()
         log.parts_folder.mkdir(exist_ok=True)
@@ -330,12 +330,12 @@ def test_answers_of_known_logs_and_other_graders_count(tmp_path: Path, capsys: A
     other = Bench(tmp_path / "b")
     other.go(known=rows)
     assert not other.scorer.asked  # type: ignore[attr-defined]
-    mixed = [Interaction(**{**vars(r), "temperature": 0.7}) for r in rows]
+    mixed = [LogRow(**{**vars(r), "temperature": 0.7}) for r in rows]
     third = Bench(tmp_path / "c")
     third.go(known=mixed)
     assert third.scorer.asked, "answers of another decoding are no answers"  # type: ignore[attr-defined]
     assert "--known_log holds no answer of llm toy" in capsys.readouterr().err
-    wrong = [Interaction(**{**vars(r), "gold": "-1", "correct": 0.0}) for r in rows]
+    wrong = [LogRow(**{**vars(r), "gold": "-1", "correct": 0.0}) for r in rows]
     regraded = Bench(tmp_path / "e").go(known=wrong)
     assert regraded.best() > 0, "verdicts on another gold answer are drawn anew"
     lenient = bench.go("lenient", grader="opro")
@@ -353,7 +353,7 @@ def test_logs_of_two_runs_at_once_are_merged_by_the_last(tmp_path: Path) -> None
             optimise(prepared[1])
         assert not two.log.files.merged.exists(), "merged while another run was writing"
         optimise(prepared[0])
-    rows = interactions.read(one.log.files.merged, remedy="")
+    rows = interactions.read(one.log.files.merged, hint="")
     assert len({(r.question_id, r.prompt_id) for r in rows}) == len(rows) and not one.log.files.parts()
 
 
@@ -376,7 +376,7 @@ def test_a_predicting_scorer_fits_in_and_leaves_the_log_alone(tmp_path: Path) ->
     with bench.log.held():
         optimise(run)
     report.write_tables(run, tmp_path / "run", "predicted")
-    table = read_csv(tmp_path / "run" / "trajectory.csv", remedy="")
+    table = read_csv(tmp_path / "run" / "trajectory.csv", hint="")
     assert {row["kind"] for row in table} == {"predicted"}
     assert len(table) < sum(c.verdict in ("accepted", "initial") for c in run.candidates)
     assert {r.split for r in bench.rows()} == {"validation", "test"} and gain(run) > 0

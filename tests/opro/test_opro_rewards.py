@@ -16,7 +16,7 @@ from scipy.stats import spearmanr
 from sklearn.feature_extraction.text import HashingVectorizer
 from test_opro_loop import Bench, gain
 
-from prompt_oirl.data.interactions import Interaction
+from prompt_oirl.data.interactions import LogRow
 from prompt_oirl.data.prompts import Prompt, prompt_id
 from prompt_oirl.io.files import InputError, read_csv
 from prompt_oirl.llms import Decoding
@@ -138,10 +138,10 @@ def test_settings_that_cannot_work_are_refused(flags: dict[str, Any]) -> None:
 # --- the scorers -----------------------------------------------------------------------------------------
 
 
-def rows_of(data: Measured, llm: str = "toy") -> list[Interaction]:
+def rows_of(data: Measured, llm: str = "toy") -> list[LogRow]:
     by_text = {q.text: q for q in toy_questions(90)}
     return [
-        Interaction(llm, "toy", q.split, q.id, q.text, q.gold, prompt_id(p), p, float(data.labels[i, j]))
+        LogRow(llm, "toy", q.split, q.id, q.text, q.gold, prompt_id(p), p, float(data.labels[i, j]))
         for i, text in enumerate(data.questions)
         if (q := by_text[text])
         for j, p in enumerate(data.prompts)
@@ -176,7 +176,7 @@ def test_reward_model_scorer_predicts_the_lower_bound_and_asks_nobody(tmp_path: 
     report.write_tables(run, tmp_path / "run", "reward model")
     assert not bench.scorer.asked and not bench.rows(), "a predicting run asked the model"  # type: ignore[attr-defined]
     assert run.winner and run.winner.prompt and quality(run.winner.prompt.text) > 0
-    what = [row["what"] for row in read_csv(tmp_path / "run" / "result.csv", remedy="")]
+    what = [row["what"] for row in read_csv(tmp_path / "run" / "result.csv", hint="")]
     assert what and all(w.endswith("(predicted)") for w in what)
 
 
@@ -209,7 +209,7 @@ def test_hybrid_measures_few_logs_only_those_and_climbs(tmp_path: Path) -> None:
     logged = {r.prompt for r in bench.rows() if r.split == "train"}
     assert logged == {c.prompt.text for c in measured}, "predicted scores are in the log"
     assert gain(run) > 0.1
-    table = read_csv(tmp_path / "run" / "predictions.csv", remedy="")
+    table = read_csv(tmp_path / "run" / "predictions.csv", hint="")
     assert {row["picked"] for row in table} == {"best", "random"} and all(row["measured"] for row in table)
     by_pick = {
         k: np.mean([float(r["measured"]) for r in table if r["picked"] == k]) for k in ("best", "random")

@@ -107,8 +107,8 @@ class Runner:
             if p.is_file()
         }
 
-    def rows(self) -> list[interactions.Interaction]:
-        return interactions.read(self.root / "opro_exps" / "LMm" / "toy_interactions.jsonl", remedy="")
+    def rows(self) -> list[interactions.LogRow]:
+        return interactions.read(self.root / "opro_exps" / "LMm" / "toy_interactions.jsonl", hint="")
 
 
 @pytest.fixture

@@ -9,7 +9,7 @@ import numpy as np
 
 from prompt_oirl.data.prompts import Prompt
 from prompt_oirl.features.embedders import EmbedderInfo, save_embeddings
-from prompt_oirl.pipeline.offline_dataset import Names, OfflineDataset, fold_column
+from prompt_oirl.pipeline.offline_dataset import DatasetIndex, OfflineDataset, fold_column
 from prompt_oirl.stats.splits import assign_folds
 
 SEEN, HELD_OUT = 3, 2
@@ -46,7 +46,7 @@ def dataset(
     chance = 1 / (1 + np.exp(-2 * vectors[:, :1] - np.linspace(1, -1, len(prompts))))
     labels = (rng.random((len(train_index), len(prompts))) < chance[train_index]).astype(np.float32)
     test_labels = (rng.random((len(test_index), len(prompts))) < chance[test_index]).astype(np.float32)
-    names = Names(
+    names = DatasetIndex(
         "tiny",
         "toy",
         prompts,

@@ -1,4 +1,4 @@
-"""Broken input, full disks, wrong flags: one line names file and remedy, and nothing written is lost."""
+"""Broken input, full disks, wrong flags: one line names file and hint, and nothing written is lost."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ import pytest
 from conftest import STEPS, run_step, step_command, tiny_interactions
 from tiny_runs import SMALL, read, tiny_runs, write_log
 
-from prompt_oirl.data.interactions import Interaction
+from prompt_oirl.data.interactions import LogRow
 from prompt_oirl.io.files import REPO_ROOT
 
 LABELS, VECTORS, MODELS = "llama_exps/LMtiny", "embeddings/tiny/toy", "llama_exps/tiny_models"
@@ -221,7 +221,7 @@ def test_a_broken_prompt_table(content: bytes, finished: Path, tmp_path: Path):
 # --- logs that are odd, not broken -------------------------------------------------------------------
 
 
-def run_steps(root: Path, rows: Sequence[Interaction], *flags: str) -> list[subprocess.CompletedProcess[str]]:
+def run_steps(root: Path, rows: Sequence[LogRow], *flags: str) -> list[subprocess.CompletedProcess[str]]:
     """Steps 2 to 5 until one refuses."""
     write_log(root, list(rows))
     results = []
@@ -233,7 +233,7 @@ def run_steps(root: Path, rows: Sequence[Interaction], *flags: str) -> list[subp
     return results
 
 
-def question_number(row: Interaction) -> int:
+def question_number(row: LogRow) -> int:
     return int(row.question_id.removeprefix("toy-"))
 
 
@@ -248,7 +248,7 @@ def question_number(row: Interaction) -> int:
     ],
     ids=["all_right", "all_wrong", "no_held_out_prompts", "one_prompt", "numbers_for_questions"],
 )
-def test_odd_logs_that_work(kept: Callable[[Interaction], Interaction | None], tmp_path: Path):
+def test_odd_logs_that_work(kept: Callable[[LogRow], LogRow | None], tmp_path: Path):
     rows = [row for row in map(kept, tiny_interactions(**SMALL)) if row is not None]
     every_prompt = str(len({r.prompt_id for r in rows if r.split == "train"}))
     results = run_steps(tmp_path, rows, "--split", "crossfit", "--subsets", every_prompt)
@@ -271,7 +271,7 @@ def test_odd_logs_that_work(kept: Callable[[Interaction], Interaction | None], t
     ],
     ids=["one_question", "one_question_each", "no_test_rows", "no_training_rows"],
 )
-def test_logs_too_small_are_refused(kept: Callable[[Interaction], bool], words: list[str], tmp_path: Path):
+def test_logs_too_small_are_refused(kept: Callable[[LogRow], bool], words: list[str], tmp_path: Path):
     results = run_steps(tmp_path, [row for row in tiny_interactions(**SMALL) if kept(row)])
     assert [(r.returncode, r.stderr) for r in results[:-1]] == [(0, "")] * (len(results) - 1)
     check_refused(results[-1], "toy", *words)

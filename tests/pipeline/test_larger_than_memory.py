@@ -200,7 +200,7 @@ def test_a_partition_appears_when_all_is_written_and_is_never_replaced(
     monkeypatch.setattr(interactions, "CHUNK", 5)
     rows = tiny_interactions()
 
-    def torn() -> Iterator[interactions.Interaction]:
+    def torn() -> Iterator[interactions.LogRow]:
         yield from rows[:5]
         raise InputError("a bad row")
 
@@ -211,7 +211,7 @@ def test_a_partition_appears_when_all_is_written_and_is_never_replaced(
     part = tmp_path / "llm=tiny" / "dataset=toy"
     with pytest.raises(InputError, match="dataset=toy holds a log already"):
         interactions.write_partitioned(tmp_path, [replace(row, correct=0.0) for row in rows])
-    assert interactions.read(part, remedy="") == rows
+    assert interactions.read(part, hint="") == rows
     assert [p.name for p in tmp_path.iterdir()] == ["llm=tiny"]
 
 
@@ -228,7 +228,7 @@ def test_parts_of_a_log_that_grew(tmp_path: Path) -> None:
         part / "part-1.parquet"
     )
     (part / "_SUCCESS").write_text("")
-    found = interactions.read(part, remedy="")
+    found = interactions.read(part, hint="")
     assert [(row.llm, row.dataset, row.group) for row in found[9:11]] == [
         ("my bot", "toy", None),
         ("my bot", "toy", "g"),
@@ -236,13 +236,13 @@ def test_parts_of_a_log_that_grew(tmp_path: Path) -> None:
     assert len(found) == len(rows) and found[0].sample == 0
     pd.DataFrame(old).to_parquet(part / "part-2.parquet")  # these rows say llm tiny
     with pytest.raises(InputError, match="a row of llm 'tiny'"):
-        list(interactions.of_one_source(interactions.stream(part, remedy=""), "my bot", "toy", str(part)))
+        list(interactions.of_one_source(interactions.stream(part, hint=""), "my bot", "toy", str(part)))
     pd.DataFrame([old[0] | {"colour": "red"}]).to_parquet(part / "part-2.parquet")
     with pytest.raises(InputError, match=r"part-2\.parquet:1: unknown fields \['colour'\]"):
-        interactions.read(part, remedy="")
+        interactions.read(part, hint="")
     (part / "part-2.parquet").rename(part / "part-00002")
     with pytest.raises(InputError, match="part-00002: a log's folder holds .parquet files alone"):
-        interactions.read(part, remedy="")
+        interactions.read(part, hint="")
 
 
 def test_text_that_parquet_cannot_store(tmp_path: Path) -> None:
@@ -258,14 +258,14 @@ def test_pieces_keep_the_order_of_rows(tmp_path: Path, monkeypatch: pytest.Monke
     interactions.write_partitioned(tmp_path, rows)
     folder = tmp_path / "llm=tiny" / "dataset=toy"
     assert len(list(folder.glob("*.parquet"))) > 2
-    assert list(interactions.stream(folder, remedy="")) == rows
+    assert list(interactions.stream(folder, hint="")) == rows
 
 
 def test_a_log_is_read_row_by_row(tmp_path: Path) -> None:
     path = tmp_path / "log.jsonl"
     row = json.dumps(asdict(tiny_interactions()[0]))
     path.write_text(row + "\nnot json\n")
-    rows = interactions.stream(path, remedy="mend it")
+    rows = interactions.stream(path, hint="mend it")
     assert next(rows).llm == "tiny"
     with pytest.raises(InputError, match="log.jsonl:2: not valid JSON"):
         next(rows)

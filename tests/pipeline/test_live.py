@@ -111,19 +111,19 @@ def pipeline(tmp_path: Path, server: MisbehavingServer) -> Pipeline:
 
 @pytest.mark.slow
 def test_log_at_a_misbehaving_server_then_live(pipeline: Pipeline, server: MisbehavingServer) -> None:
-    for _ in range(3):  # what a broken answer cost is owed and asked again by the next run
+    for _ in range(3):  # what a broken answer cost is missing and asked again by the next run
         done = pipeline.step1()
         if done.returncode == 0:
             break
-        assert done.stderr.splitlines()[-1].startswith("error: ") and "still owed" in done.stderr
+        assert done.stderr.splitlines()[-1].startswith("error: ") and "still missing" in done.stderr
     assert done.returncode == 0, done.stderr
-    rows = interactions.read(pipeline.log, remedy="")
+    rows = interactions.read(pipeline.log, hint="")
     assert len(rows) == len({(r.question_id, r.prompt_id) for r in rows}) == 75 * 3
     assert len(server.answered) == 75 * 3 and set(server.answered.values()) == {1}, "a call was paid twice"
     assert {fault_of(text) for text in server.requests} == {"", *FAULTS}
     assert all(row.cost == pytest.approx(11e-6) for row in rows)
 
-    # The log loses every second answer to a test question: picks that meet a hole are owed.
+    # The log loses every second answer to a test question: picks that meet a hole are missing.
     holes = [r for i, r in enumerate(rows) if r.split == "test" and i % 2]
     interactions.write(pipeline.log, [r for r in rows if r not in holes])
     pipeline.steps_2_to_5()
@@ -149,7 +149,7 @@ def test_log_at_a_misbehaving_server_then_live(pipeline: Pipeline, server: Misbe
         table = {row["selector"]: row for row in csv.DictReader(file)}
     assert int(table["irl_0"]["live_n"]) == int(table["irl_0"]["picks"]) == 19
     assert int(table["irl_0"]["offline_n"]) + int(table["irl_0"]["asked"]) == 19
-    after = interactions.read(pipeline.log, remedy="")
+    after = interactions.read(pipeline.log, hint="")
     new = {(r.question_id, r.prompt_id) for r in after} - {
         (r.question_id, r.prompt_id) for r in rows if r not in holes
     }
@@ -168,7 +168,7 @@ def test_log_at_a_misbehaving_server_then_live(pipeline: Pipeline, server: Misbe
 def test_live_without_a_known_decoding_is_refused(pipeline: Pipeline) -> None:
     while pipeline.step1().returncode:
         pass
-    rows = interactions.read(pipeline.log, remedy="")
+    rows = interactions.read(pipeline.log, hint="")
     for row in rows:
         row.temperature = None
     interactions.write(pipeline.log, [r for i, r in enumerate(rows) if r.split == "train" or i % 2])

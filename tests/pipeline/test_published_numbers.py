@@ -19,7 +19,7 @@ from prompt_oirl.data.released import read_critic_scores, read_released
 from prompt_oirl.features.embedders import EmbedderInfo, save_embeddings
 from prompt_oirl.io.files import Paths
 from prompt_oirl.pipeline.evaluate import SelectorResults, evaluate_selectors
-from prompt_oirl.pipeline.offline_dataset import Names, OfflineDataset
+from prompt_oirl.pipeline.offline_dataset import DatasetIndex, OfflineDataset
 from prompt_oirl.pipeline.original_layout import label_vectors, published_arrays
 from prompt_oirl.pipeline.plan import FitSpec
 from prompt_oirl.reports.published import metric_rows, performance_rows
@@ -169,7 +169,7 @@ def test_the_best_prompt_chosen_honestly_on_train(log: Callable[[str], Log]) -> 
         assert mean_by_k(lambda s, d=data, t=train: d.test[:, max(s, key=lambda j: t[j])]) == expected
 
 
-# --- through judge and the published tables ----------------------------------------------------------
+# --- through evaluation and the published tables ----------------------------------------------------------
 
 
 class Blind:
@@ -189,14 +189,14 @@ def offline(data: Log, dataset: str, folder: Path) -> OfflineDataset:
     save_embeddings(folder, stored, info)
     ids = [f"{dataset}-{i}" for i in range(len(data.test))]
     every = np.arange(len(data.texts))
-    names = Names(
+    names = DatasetIndex(
         "llama2", dataset, data.prompts, data.texts, data.train_index, data.test_index, every, {}, ids, None
     )
     train, test = data.train.astype(np.float32), data.test.astype(np.float32)
     return OfflineDataset(names, train, test, vectors, info, folder, data.confidences, data.verdicts)
 
 
-def judge_subset(data: OfflineDataset, subset: tuple[int, ...]) -> SelectorResults:
+def evaluate_subset(data: OfflineDataset, subset: tuple[int, ...]) -> SelectorResults:
     split = data.names.paper_split()
     fit = FitSpec("llama2", data.names.dataset, "paper", split.name, subset, "xgboost", "fast")
     return evaluate_selectors(data, [(fit, split, Blind())])
@@ -238,9 +238,9 @@ def test_selectors_without_a_reward_model_equal_the_released_table(
 def test_the_performance_table_equals_the_released_one(
     log: Callable[[str], Log], mirror: Path, tmp_path: Path
 ) -> None:
-    """MAWPS, the whole way through `judge`; the columns that do not depend on a reward model."""
+    """MAWPS, the whole way through the evaluation; the columns that do not depend on a reward model."""
     data = offline(log("mawps"), "mawps", tmp_path)
-    results = [judge_subset(data, subset) for subset in prompt_subsets(6)]
+    results = [evaluate_subset(data, subset) for subset in prompt_subsets(6)]
     rows = list(performance_rows(results))
     best = released_rows(mirror, "mawps", "best_of_training_prompts_on_test")
     critique = released_rows(mirror, "mawps", "lmsc_confidence")
@@ -276,7 +276,7 @@ def test_judging_one_prompt_and_all_six_as_released(
     lookup: float,
 ) -> None:
     data = offline(log(dataset), dataset, tmp_path)
-    single, everything = judge_subset(data, (3,)), judge_subset(data, tuple(range(6)))
+    single, everything = evaluate_subset(data, (3,)), evaluate_subset(data, tuple(range(6)))
     for selector, column in (
         ("held_out_only", "held_out_only"),
         ("all_mixed", "all_mixed"),
@@ -314,7 +314,7 @@ def test_self_critique_as_a_label_predictor(log: Callable[[str], Log], tmp_path:
         assert tuple(round(v, 3) for v in (accuracy, precision, recall, f1)) == expected
     assert round(float(data.verdicts[:, :6].mean()), 3) == SAYS_RIGHT[dataset]
     stored = offline(data, dataset, tmp_path)
-    (row,) = metric_rows(stored, [judge_subset(stored, tuple(range(6)))])
+    (row,) = metric_rows(stored, [evaluate_subset(stored, tuple(range(6)))])
     for side, expected in zip(("Train", "Test"), CRITIC[dataset]):
         got = tuple(
             round(row[metric][f"LLM {side} Metric"], 3) for metric in ("acc", "precision", "recall", "F1")

@@ -68,7 +68,7 @@ def step5_gain(data: OfflineDataset, model: str, root: Path) -> list[float]:
 def logs_of(data: OfflineDataset, path: Path) -> tuple[PromptLog, PromptLog]:
     """The training and the test rows of the training prompts, as a user's logs."""
     known = {p.id for p in data.names.train_prompts}
-    rows = [row for row in interactions.read(path, remedy="") if row.prompt_id in known]
+    rows = [row for row in interactions.read(path, hint="") if row.prompt_id in known]
     frame = pd.DataFrame(
         [
             {

@@ -150,7 +150,7 @@ def toy(tmp_path_factory: pytest.TempPathFactory) -> OfflineDataset:
     return dataset(tmp_path_factory.mktemp("toy"), repeats=2)
 
 
-# --- judging -----------------------------------------------------------------------------------------
+# --- evaluating --------------------------------------------------------------------------------------
 
 
 def test_every_test_row_is_evaluated_once_per_assignment(toy: OfflineDataset) -> None:

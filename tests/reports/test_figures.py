@@ -20,11 +20,11 @@ VOTES = ("random", "best", "predicted", "adaptive_predicted")
 
 
 def ablations(table: Path, path: Path) -> Path:
-    return ablation_tables.draw(read_csv(table, remedy="restore it from git"), path)
+    return ablation_tables.draw(read_csv(table, hint="restore it from git"), path)
 
 
 def levels(table: Path, path: Path) -> Path:
-    rows = read_csv(table, remedy="restore it from git")
+    rows = read_csv(table, hint="restore it from git")
     kept = [row for row in rows if (row["segment"], row["metric"]) == ("all", "final_reward")]
     assert kept
     return draw_levels(kept, path)
@@ -56,7 +56,7 @@ def test_reference_tables_are_collected_from_the_summaries_of_finished_runs(tmp_
     """The rows of the committed tables, put back into summaries, come out again as they were."""
     paths = Paths(tmp_path)
     selectors, ranking, sanity, intervals = (
-        read_csv(REFERENCE / f"{name}.csv", remedy="restore it from git")
+        read_csv(REFERENCE / f"{name}.csv", hint="restore it from git")
         for name in ("selectors", "ranking", "sanity", "intervals")
     )
     for dataset in RELEASED:
@@ -79,7 +79,7 @@ def test_reference_tables_are_collected_from_the_summaries_of_finished_runs(tmp_
     for name, expected in (("selectors", selectors), ("ranking", ranking), ("sanity", sanity)):
         assert numbers(list(TABLES[name][0](paths))) == numbers(expected), name
     assert list(TABLES["intervals"][0](paths)) == intervals
-    released = read_csv(REFERENCE / "reproduction.csv", remedy="restore it from git")
+    released = read_csv(REFERENCE / "reproduction.csv", hint="restore it from git")
     collected = list(TABLES["reproduction"][0](paths))
     assert len(collected) == len(RELEASED) * len({row["selector"] for row in released})
     for row in collected:

@@ -71,11 +71,21 @@ def evaluation(
     return evaluation_of(log, log.groups, scores, scores.argmax(1), best)
 
 
-def report(judged: Evaluation, text: str = "plain") -> Report:
+def report(evaluated: Evaluation, text: str = "plain") -> Report:
     votes = [{"policy": text, "calls": m, "success": 0.5, "low": 0.4, "high": 0.6} for m in (1, 2, 3)]
     learning = [{"questions": n, "gain": 0.0, "low": -0.01, "high": 0.01} for n in (10, 20)]
     return Report(
-        text, text, "open", [text], judged, [text], [(text, 0.4), ("rest", 0.6)], text, learning, votes, text
+        text,
+        text,
+        "open",
+        [text],
+        evaluated,
+        [text],
+        [(text, 0.4), ("rest", 0.6)],
+        text,
+        learning,
+        votes,
+        text,
     )
 
 
@@ -120,13 +130,13 @@ def check_safe(text: str) -> None:
 
 @pytest.mark.parametrize("text", HOSTILE)
 def test_hostile_text_stays_text(text: str) -> None:
-    judged = evaluation(
+    evaluated = evaluation(
         [*HOSTILE, "a", "b"], ["p" + text, "q " + text, "x"], ids=[text + "1", text + "2", "x"]
     )
-    made = page(report(judged, text))
+    made = page(report(evaluated, text))
     check_safe(made)
     data = embedded(made)
-    assert [row[0] for row in data["questions"]] == [shown(q) for q in judged.log.questions]
+    assert [row[0] for row in data["questions"]] == [shown(q) for q in evaluated.log.questions]
     assert made.count("<script") == 2 and len(made) < 3_000_000
 
 
@@ -134,9 +144,9 @@ def test_hostile_text_stays_text(text: str) -> None:
 @given(st.text(max_size=50), st.text(min_size=1, max_size=50).filter(str.strip))
 def test_any_text_stays_text(text: str, question: str) -> None:
     question = question.encode("utf-8", "replace").decode()
-    judged = evaluation([question, "other"], ["p", "q"])
-    judged.log.questions[0] = text  # also what read_log would have refused
-    made = page(report(judged, text))
+    evaluated = evaluation([question, "other"], ["p", "q"])
+    evaluated.log.questions[0] = text  # also what read_log would have refused
+    made = page(report(evaluated, text))
     check_safe(made)
     assert embedded(made)["questions"][0][0] == shown(text)
 
@@ -157,25 +167,25 @@ def test_labels_of_wide_letters_are_shorter() -> None:
 
 
 def test_the_verdict_comes_first_and_numbers_are_the_evaluations() -> None:
-    judged = evaluation([f"question {i}" for i in range(40)], ["p", "q", "r"])
-    made = page(report(judged, "Not shown"))
+    evaluated = evaluation([f"question {i}" for i in range(40)], ["p", "q", "r"])
+    made = page(report(evaluated, "Not shown"))
     assert (
         made.index('class="verdict open"')
         < made.index("What each choice is worth")
         < made.index('id="questions"')
     )
-    row = next(r for r in judged.policies if r["policy"] == "selector")
+    row = next(r for r in evaluated.policies if r["policy"] == "selector")
     assert f"{100 * row['gain']:+.1f} [{100 * row['gain_low']:+.1f}, {100 * row['gain_high']:+.1f}]" in made
     data = embedded(made)
     for i, (text, pick, best, scores, right, counts) in enumerate(data["questions"]):
-        assert text == f"question {i}" and (pick, best) == (judged.picks[i], judged.best[i])
-        np.testing.assert_allclose(scores, judged.probabilities[i], atol=6e-4)
+        assert text == f"question {i}" and (pick, best) == (evaluated.picks[i], evaluated.best[i])
+        np.testing.assert_allclose(scores, evaluated.probabilities[i], atol=6e-4)
         assert [c > 0 for c in counts] == [r is not None for r in right]
 
 
 def test_the_same_run_is_the_same_page() -> None:
-    judged = evaluation(["a", "b"], ["p", "q"])
-    assert page(report(judged)) == page(report(judged))
+    evaluated = evaluation(["a", "b"], ["p", "q"])
+    assert page(report(evaluated)) == page(report(evaluated))
 
 
 def test_charts_stay_inside_their_frame() -> None:
@@ -203,15 +213,15 @@ def in_browser(path: Path) -> None:
 
 @pytest.mark.slow
 def test_a_reader_can_use_a_hostile_page(tmp_path: Path) -> None:
-    judged = evaluation(
+    evaluated = evaluation(
         [*HOSTILE, *(f"question {i}" for i in range(40))], [h + str(i) for i, h in enumerate(HOSTILE)]
     )
-    write_page(tmp_path / "page.html", report(judged, HOSTILE[0]))
+    write_page(tmp_path / "page.html", report(evaluated, HOSTILE[0]))
     in_browser(tmp_path / "page.html")
 
 
 @pytest.mark.slow
 def test_a_reader_can_use_a_page_of_20_000_questions(tmp_path: Path) -> None:
-    judged = evaluation([f"question {i} of many, {'word ' * 20}" for i in range(20_000)], ["p", "q", "r"])
-    write_page(tmp_path / "page.html", report(judged))
+    evaluated = evaluation([f"question {i} of many, {'word ' * 20}" for i in range(20_000)], ["p", "q", "r"])
+    write_page(tmp_path / "page.html", report(evaluated))
     in_browser(tmp_path / "page.html")

@@ -18,7 +18,7 @@ SCRIPT = runpy.run_path(str(REPO_ROOT / "scripts" / "make_reference_tables.py"))
 
 @pytest.mark.parametrize("name", SCRIPT["TABLES"])
 def test_quoted_table_is_the_rendered_csv(name: str) -> None:
-    rows = read_csv(REFERENCE / f"{name}.csv", remedy="run scripts/make_reference_tables.py")
+    rows = read_csv(REFERENCE / f"{name}.csv", hint="run scripts/make_reference_tables.py")
     quoted = "".join(path.read_text(encoding="utf-8") for path in pages(REPO_ROOT))
     _, render = SCRIPT["TABLES"][name]
     assert f"<!-- table: {name} -->\n{render(rows)}<!-- end -->" in quoted
@@ -27,7 +27,7 @@ def test_quoted_table_is_the_rendered_csv(name: str) -> None:
 @pytest.mark.parametrize("name", ["voting", "off_policy", "transfer"])
 def test_quoted_table_of_a_measuring_script_is_the_rendered_csv(name: str) -> None:
     script = runpy.run_path(str(REPO_ROOT / "scripts" / f"measure_{name}.py"))
-    rows = read_csv(REFERENCE / f"{name}.csv", remedy=f"run scripts/measure_{name}.py")
+    rows = read_csv(REFERENCE / f"{name}.csv", hint=f"run scripts/measure_{name}.py")
     shown = script["render"](rows, "strict") if name == "voting" else script["render"](rows)
     quoted = "".join(path.read_text(encoding="utf-8") for path in pages(REPO_ROOT))
     assert f"<!-- table: {name} -->\n{shown}<!-- end -->" in quoted
@@ -35,21 +35,21 @@ def test_quoted_table_of_a_measuring_script_is_the_rendered_csv(name: str) -> No
 
 @pytest.mark.parametrize("name", OPRO_TABLES)
 def test_quoted_table_on_opro_is_the_rendered_csv(name: str) -> None:
-    rows = read_csv(REFERENCE / f"{name}.csv", remedy="run scripts/measure_opro.py")
+    rows = read_csv(REFERENCE / f"{name}.csv", hint="run scripts/measure_opro.py")
     quoted = "".join(path.read_text(encoding="utf-8") for path in pages(REPO_ROOT))
     assert f"<!-- table: {name} -->\n{OPRO_TABLES[name](rows)}<!-- end -->" in quoted
 
 
 @pytest.mark.parametrize("name", NANO_TABLES)
 def test_quoted_table_on_the_tiny_model_is_the_rendered_csv(name: str) -> None:
-    rows = read_csv(REFERENCE / f"{name}.csv", remedy="run scripts/measure_nano.py")
+    rows = read_csv(REFERENCE / f"{name}.csv", hint="run scripts/measure_nano.py")
     quoted = "".join(path.read_text(encoding="utf-8") for path in pages(REPO_ROOT))
     assert f"<!-- table: {name} -->\n{NANO_TABLES[name](rows)}<!-- end -->" in quoted
 
 
 @pytest.mark.parametrize("name", [n for n in SCRIPT["TABLES"] if n != "cost"])
 def test_every_reference_row_has_n_and_an_interval_around_its_value(name: str) -> None:
-    for row in read_csv(REFERENCE / f"{name}.csv", remedy="run scripts/make_reference_tables.py"):
+    for row in read_csv(REFERENCE / f"{name}.csv", hint="run scripts/make_reference_tables.py"):
         assert int(row["n"]) >= int(row["n_questions"]) >= int(row["n_clusters"]) > 0
         assert float(row["ci_low"]) <= float(row["value"]) <= float(row["ci_high"]), row
 

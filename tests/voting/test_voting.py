@@ -282,7 +282,7 @@ def test_measuring_scripts_run_on_a_log_of_ones_own(tmp_path: Path) -> None:
         assert done.returncode == 0, done.stderr
         tables.append((tmp_path / "results" / "reference" / "voting.csv").read_bytes())
     assert tables[0] == tables[1]
-    found = read_csv(tmp_path / "results" / "reference" / "voting.csv", remedy="")
+    found = read_csv(tmp_path / "results" / "reference" / "voting.csv", hint="")
     assert len(found) == len(POLICIES) * 5
     assert all(float(r["low"]) <= float(r["success"]) <= float(r["high"]) for r in found)
     assert (tmp_path / "results" / "reference" / "voting.png").read_bytes().startswith(b"\x89PNG")

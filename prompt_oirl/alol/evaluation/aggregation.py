@@ -77,12 +77,12 @@ def read_evaluations(folder: Path, split: str, root: Path) -> list[Evaluated]:
 
 
 def _read(folder: Path) -> Evaluated:
-    about = read_json(folder / "policy.json", remedy=STEP5)
+    about = read_json(folder / "policy.json", hint=STEP5)
     recipe = about.get("recipe") or {}
     values = about | {"learning_rate": recipe.get("learning_rate"), "steps": recipe.get("steps")}
     sums: dict[str, dict[str, dict[str, list[float]]]] = {}
     described = ("id", "group", "segment", "sample", "response")
-    for row in read_jsonl(folder / "predictions.jsonl", remedy=STEP5):
+    for row in read_jsonl(folder / "predictions.jsonl", hint=STEP5):
         for metric, value in row.items():
             if metric not in described:
                 for segment in dict.fromkeys(("all", row["segment"] or "all")):
@@ -91,7 +91,7 @@ def _read(folder: Path) -> Evaluated:
     scores = {s: {m: group_means(of) for m, of in metrics.items()} for s, metrics in sums.items()}
     others: dict[str, dict[str, tuple[float, float, float]]] = defaultdict(dict)
     columns = ["value", "ci_low", "ci_high"]
-    for line in read_csv(folder / "metrics.csv", remedy=STEP5, columns=["segment", "metric", *columns]):
+    for line in read_csv(folder / "metrics.csv", hint=STEP5, columns=["segment", "metric", *columns]):
         if line["metric"] not in scores["all"]:
             value, low, high = (float(line[name] or "nan") for name in columns)
             others[line["segment"]][line["metric"]] = value, low, high

@@ -35,7 +35,7 @@ from prompt_oirl.alol.training.losses import PRESETS, choose_loss
 from prompt_oirl.io.files import REPO_ROOT, InputError, read_json, write_json
 
 TUNING_SEED = 100
-REMEDY = "run the same command again"
+HINT = "run the same command again"
 
 
 @dataclass
@@ -161,7 +161,7 @@ def arith(args: CompareOptions) -> Iterator[tuple[PreparedRun, Measurement]]:
         for rate, path in zip(rates, tried):
             slower = replace(recipe, seed=TUNING_SEED, learning_rate=rate)
             yield run, Measurement(name, TUNING_SEED, slower, path)
-        scores = [best_score(read_json(path, remedy=REMEDY)["validation"]) for path in tried]
+        scores = [best_score(read_json(path, hint=HINT)["validation"]) for path in tried]
         better = rates[int(np.argmax(scores))]
         for seed in range(args.seeds):
             chosen = replace(recipe, seed=seed, learning_rate=better)

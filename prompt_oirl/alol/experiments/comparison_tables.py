@@ -10,7 +10,7 @@ import numpy as np
 
 from prompt_oirl.alol.evaluation import aggregation
 from prompt_oirl.alol.evaluation.figures import draw_levels
-from prompt_oirl.alol.experiments.compare_algorithms import REMEDY, CompareOptions, best_score
+from prompt_oirl.alol.experiments.compare_algorithms import HINT, CompareOptions, best_score
 from prompt_oirl.alol.policies import LEARNS_FROM
 from prompt_oirl.alol.tasks.registry import get_task
 from prompt_oirl.alol.training.losses import PRESETS
@@ -24,7 +24,7 @@ VALIDATION = ["algorithm", "seed", "step", "validation"]
 def write_tables(args: CompareOptions) -> None:
     """The committed CSVs, the figure (arith) and the tables of docs/a_lol.md."""
     metric, reference = get_task(args.task).metric, args.root / "results" / "reference"
-    records = [read_json(path, remedy=REMEDY) for path in sorted(args.results.glob("*-seed*.json"))]
+    records = [read_json(path, hint=HINT) for path in sorted(args.results.glob("*-seed*.json"))]
     if not records:
         raise InputError(f"nothing measured in {args.results}: run without --tables_only")
     found = [

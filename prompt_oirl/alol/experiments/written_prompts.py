@@ -18,7 +18,7 @@ from prompt_oirl.alol.rows import Limits, Row, check_at_least
 from prompt_oirl.alol.steps.options import PolicyModelOptions
 from prompt_oirl.alol.tasks import prompt_writer
 from prompt_oirl.data import interactions
-from prompt_oirl.data.interactions import Interaction
+from prompt_oirl.data.interactions import LogRow
 from prompt_oirl.data.log_store import cut_torn_line
 from prompt_oirl.data.prompts import Prompt, prompt_id
 from prompt_oirl.data.questions import Question
@@ -96,7 +96,7 @@ def evaluate_writers(args: WriterOptions) -> None:
     if args.keep:
         kept = REPO_ROOT / "results" / "reference" / "alol_prompt_writer.csv"
         write_csv(kept, table)
-        fill_tables(REPO_ROOT, {"alol_prompt_writer": render(read_csv(kept, remedy=""))})
+        fill_tables(REPO_ROOT, {"alol_prompt_writer": render(read_csv(kept, hint=""))})
     for row in table:
         success = format_interval(row["success"], row["ci_low"], row["ci_high"])
         gain = format_interval(row["gain_over_pool"], row["gain_ci_low"], row["gain_ci_high"], points=True)
@@ -108,8 +108,8 @@ def evaluate_writers(args: WriterOptions) -> None:
 
 def propose(
     args: WriterOptions,
-    train: list[Interaction],
-    test: list[Interaction],
+    train: list[LogRow],
+    test: list[LogRow],
     questions: list[Question],
     rows: list[Row],
 ) -> dict[tuple[str, str], list[list[str]]]:
@@ -156,7 +156,7 @@ def write_prompts(args: WriterOptions, name: str, rows: list[Row]) -> list[list[
 
 
 def answer(
-    args: WriterOptions, paths: Paths, test: list[Interaction], wanted: dict[tuple[str, str], Question]
+    args: WriterOptions, paths: Paths, test: list[LogRow], wanted: dict[tuple[str, str], Question]
 ) -> tuple[dict[str, dict[str, best_of_n.Answer]], set[tuple[str, str]]]:
     """Answers by question id and prompt, from the log, an earlier run, or the LLM now; and what the log
     lacked."""
@@ -165,7 +165,7 @@ def answer(
     kept = [row for row in test if row.sample == first.sample]
     in_log = {(row.question_id, row.prompt) for row in kept}
     cut_torn_line(part)
-    kept += interactions.read(part, remedy="delete it") if part.is_file() and part.stat().st_size else []
+    kept += interactions.read(part, hint="delete it") if part.is_file() and part.stat().st_size else []
     have = {(row.question_id, row.prompt) for row in kept}
     pending = [
         generation.Item(question, Prompt(prompt_id(prompt), prompt), first.sample)
@@ -177,7 +177,7 @@ def answer(
         settings = log_settings(test, decoding_of(test, part))
         failures = generation.answer_items(pending, llm, settings, Budget(), part, desc="answers")
         generation.check_complete(failures)
-        kept += interactions.read(part, remedy="delete it")
+        kept += interactions.read(part, hint="delete it")
     found: dict[str, dict[str, best_of_n.Answer]] = {}
     for row in kept:
         found.setdefault(row.question_id, {}).setdefault(row.prompt, (row.answer or "", float(row.correct)))

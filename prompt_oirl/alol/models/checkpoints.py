@@ -34,17 +34,17 @@ def write_tensors(path: Path, tensors: dict[str, torch.Tensor], about: dict[str,
             raise OSError(None, str(error)) from error
 
 
-def read_tensors(path: Path, remedy: str) -> tuple[dict[str, torch.Tensor], dict[str, str]]:
+def read_tensors(path: Path, hint: str) -> tuple[dict[str, torch.Tensor], dict[str, str]]:
     """All tensors and the note of a safetensors file; a damaged one is refused."""
     from safetensors import SafetensorError, safe_open
 
     try:
-        with safe_open(require(path, remedy), framework="pt") as file:
+        with safe_open(require(path, hint), framework="pt") as file:
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
             about = json.loads((file.metadata() or {}).get("about", "{}"))
             return tensors, {str(k): str(v) for k, v in dict(about).items()}
     except (SafetensorError, OSError, ValueError, TypeError) as error:
-        raise InputError(f"{path}: not a whole safetensors file ({error}); {remedy}") from error
+        raise InputError(f"{path}: not a whole safetensors file ({error}); {hint}") from error
 
 
 @dataclass(frozen=True)
@@ -61,7 +61,7 @@ class ModelSource:
         """Base model and adapter. A folder that holds only an adapter names its base itself."""
         config = Path(self.name) / "adapter_config.json"
         if self.adapter is None and config.is_file():
-            about = read_json(config, remedy="train the policy again")
+            about = read_json(config, hint="train the policy again")
             base = about.get("base_model_name_or_path") if isinstance(about, dict) else None
             if not isinstance(base, str) or not base:
                 raise InputError(

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from prompt_oirl import reward_models
-from prompt_oirl.data.interactions import Interaction
+from prompt_oirl.data.interactions import LogRow
 from prompt_oirl.data.near_duplicates import cluster_texts, in_order_of_appearance
 from prompt_oirl.features.cache import encode_distinct
 from prompt_oirl.features.embedders import Embedder, load_embedder
@@ -28,7 +28,7 @@ from prompt_oirl.stats.cells import mean_labels
 from prompt_oirl.stats.crossfit import crossfit
 from prompt_oirl.stats.splits import HEADLINE_FOLDS, Split, cluster_splits, deal_folds
 
-REMEDY = "run alol_step1_prepare_data.py again"
+HINT = "run alol_step1_prepare_data.py again"
 
 
 @dataclass
@@ -79,7 +79,7 @@ class LogRewardFit:
     report: dict[str, float]
 
 
-def fit(rows: Sequence[Interaction], model: str, embedder: str, seed: int) -> LogRewardFit:
+def fit(rows: Sequence[LogRow], model: str, embedder: str, seed: int) -> LogRewardFit:
     """Learn r from all rows of the log given; clusters are the rows' groups, or near-duplicates without
     them."""
     questions = list(dict.fromkeys(row.question for row in rows))
@@ -201,16 +201,16 @@ def save(folder: Path, found: LogRewardFit, name: str, embedder: str, seed: int)
 
 def load(folder: Path) -> LogRewardModel:
     """The reward model of a folder; weights or an embedder other than recorded are refused."""
-    about: Any = read_json(folder / "judge.json", remedy=REMEDY)
+    about: Any = read_json(folder / "judge.json", hint=HINT)
     try:
         model = reward_models.make(about["model"], seed=about["seed"])
         model = reward_models.load(model, folder / "model.safetensors", about["sha256"])
         encoder = load_embedder(about["embedder"], about["seed"])
         if encoder.info.sha256 != about["embedder_sha256"]:
-            raise InputError(f"{folder / 'judge.json'}: made with another embedder; {REMEDY}")
+            raise InputError(f"{folder / 'judge.json'}: made with another embedder; {HINT}")
         return LogRewardModel(model, encoder, float(about["slope"]), float(about["intercept"]))
     except (KeyError, TypeError, ValueError, json.JSONDecodeError) as error:
-        raise InputError(f"{folder / 'judge.json'}: not a reward model's record; {REMEDY}") from error
+        raise InputError(f"{folder / 'judge.json'}: not a reward model's record; {HINT}") from error
 
 
 def fingerprint(folder: Path) -> str:

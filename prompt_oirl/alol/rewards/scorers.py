@@ -202,7 +202,7 @@ def _json(name: str, file: str) -> dict[str, Any]:
     path = _state_file(name, file)
     if path is None:
         raise _unusable(name, f"{file} is missing")
-    return read_json(path, remedy="download the model again")
+    return read_json(path, hint="download the model again")
 
 
 def _tensors(path: Path, name: str) -> dict[str, torch.Tensor]:

@@ -13,7 +13,7 @@ import numpy as np
 from prompt_oirl.alol.rows import EXPECTED, FINAL, Row
 from prompt_oirl.alol.tasks.task import Prepared, Request, Settings, Task
 from prompt_oirl.data import interactions, questions
-from prompt_oirl.data.interactions import Interaction
+from prompt_oirl.data.interactions import LogRow
 from prompt_oirl.data.prompts import Prompt
 from prompt_oirl.grading.numbers import gold_number, strict
 from prompt_oirl.io.files import InputError, Paths
@@ -42,7 +42,7 @@ def make_rows(
     answers become responses of different reward to one text, whichever prompt brought them about (correctness
     does not depend on it), validation and test rows are that prompt's, and `sizes` counts questions.
     """
-    logged = interactions.read(log, remedy="pass --log FILE, or run llama_step1_gen_offline.py")
+    logged = interactions.read(log, hint="pass --log FILE, or run llama_step1_gen_offline.py")
     logged = list(interactions.of_one_source(logged, logged[0].llm, logged[0].dataset, str(log)))
     unmet = next((i for i, row in enumerate(logged, 1) if gold_number(row.gold) is None), None)
     if unmet:
@@ -86,7 +86,7 @@ def make_rows(
     return splits
 
 
-def _draw(rows: list[Interaction], n: int | None, seed: list[int], by_question: bool) -> list[Interaction]:
+def _draw(rows: list[LogRow], n: int | None, seed: list[int], by_question: bool) -> list[LogRow]:
     """At most n rows, or all rows of at most n questions, in their order."""
     units = [row.question_id if by_question else str(i) for i, row in enumerate(rows)]
     names = list(dict.fromkeys(units))
@@ -116,7 +116,7 @@ def prepare(request: Request) -> Prepared:
     asked = {row.meta["question_id"] for row in splits["train"]}
     logged = [
         row
-        for row in interactions.read(log, remedy="pass --log FILE")
+        for row in interactions.read(log, hint="pass --log FILE")
         if row.split == "train" and row.question_id in asked
     ]
     fit = log_reward.fit(logged, request.reward_model, request.embedder, request.seed)

@@ -60,18 +60,16 @@ def _row(id: str, head: str, relation: str, tail: str, score: float) -> Row:
 def read_atomic10x(path: Path) -> dict[str, list[Row]]:
     """Training and validation rows with the scores of the critic."""
     splits: dict[str, list[Row]] = {"train": [], "validation": []}
-    remedy = "unpack the archive again"
-    for number, line in enumerate(read_jsonl(path, remedy=remedy), 1):
+    hint = "unpack the archive again"
+    for number, line in enumerate(read_jsonl(path, hint=hint), 1):
         texts = [line.get(name) for name in ("head", "relation", "tail", "split")]
         score = line.get(SCORE)
         if not all(isinstance(text, str) for text in texts) or texts[1] not in RELATIONS:
             raise InputError(
-                f"{path}:{number}: head, tail or split is missing, or the relation unknown; {remedy}"
+                f"{path}:{number}: head, tail or split is missing, or the relation unknown; {hint}"
             )
         if not isinstance(score, int | float) or not math.isfinite(score) or not 0 <= score <= 1:
-            raise InputError(
-                f"{path}:{number}: {SCORE} is {score!r}, expected a number from 0 to 1; {remedy}"
-            )
+            raise InputError(f"{path}:{number}: {SCORE} is {score!r}, expected a number from 0 to 1; {hint}")
         head, relation, tail, split = (str(text) for text in texts)
         if split in SPLITS and tail.strip() and head.strip():
             splits[SPLITS[split]].append(_row(f"atomic10x-{number}", head, relation, tail, float(score)))
@@ -80,7 +78,7 @@ def read_atomic10x(path: Path) -> dict[str, list[Row]]:
 
 def read_atomic2020(path: Path) -> Iterator[tuple[str, str, str]]:
     """Event, relation and tail of every line with a known relation."""
-    for number, line in enumerate(read_lines(path, remedy="unpack ATOMIC 2020 again"), 1):
+    for number, line in enumerate(read_lines(path, hint="unpack ATOMIC 2020 again"), 1):
         cells = line.rstrip("\r\n").split("\t")
         if len(cells) != 3:
             raise InputError(

@@ -33,7 +33,7 @@ REWARD = "OpenAssistant/oasst-rm-2.1-pythia-1.4b-epoch-2.5"
 # The published tables judge test responses by a larger one, which no training saw:
 # alol_step5_evaluate.py --reward_models preference=OpenAssistant/oasst-rm-2-pythia-6.9b-epoch-1
 STOPS = ("###", "\n Human:", "\nHuman:")
-REMEDY = "download the file again"
+HINT = "download the file again"
 
 
 def prompt_of(turns: list[str]) -> str:
@@ -56,7 +56,7 @@ END_OF_TURN = "<|endoftext|>"
 
 def read_pairs(path: Path, segment: str) -> Iterator[tuple[str, list[str], list[str], list[float], int]]:
     """(segment, turns, two responses, two logits, place of the chosen one) of every line."""
-    for number, line in enumerate(read_jsonl(path, remedy=REMEDY), 1):
+    for number, line in enumerate(read_jsonl(path, hint=HINT), 1):
         where = f"{path}:{number}"
         try:
             turns, responses, logits = line["prefix"][0], line["suffix"], line["reward"]
@@ -66,10 +66,10 @@ def read_pairs(path: Path, segment: str) -> Iterator[tuple[str, list[str], list[
             known = known and turns[-1] == "<|assistant|>" and len(responses) == len(logits) > chosen >= 0
             known = known and all(isinstance(text, str) for text in [*turns, *responses])
         except (KeyError, IndexError, TypeError) as error:
-            raise InputError(f"{where}: prefix, suffix or reward is missing; {REMEDY}") from error
+            raise InputError(f"{where}: prefix, suffix or reward is missing; {HINT}") from error
         if not known:
             raise InputError(
-                f"{where}: not turns up to <|assistant|> with a reward for every response; {REMEDY}"
+                f"{where}: not turns up to <|assistant|> with a reward for every response; {HINT}"
             )
         if not all(isinstance(x, int | float) and math.isfinite(x) for x in logits):
             raise InputError(f"{where}: the rewards are {logits!r}, expected numbers; drop or fix the line")

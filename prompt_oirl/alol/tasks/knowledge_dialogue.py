@@ -36,7 +36,7 @@ FAITHDIAL = {
 HISTORY_TOKENS = 400
 KNOWLEDGE = "Knowledge: "
 UNUSED = "no_passages_used"
-REMEDY = "download the file again"
+HINT = "download the file again"
 
 
 def read_wow(path: Path) -> dict[str, list[Row]]:
@@ -48,14 +48,12 @@ def read_wow(path: Path) -> dict[str, list[Row]]:
                 member = next((m for m in archive if Path(m.name).name == name and m.isfile()), None)
                 file = archive.extractfile(member) if member is not None else None
                 if file is None:
-                    raise InputError(f"{path}: holds no {name}; {REMEDY}")
+                    raise InputError(f"{path}: holds no {name}; {HINT}")
                 found[split] = list(_wow_rows(json.load(file), split))
     except (tarfile.TarError, OSError, EOFError, ValueError) as error:
-        raise InputError(
-            f"{path}: not a readable archive ({str(error).splitlines()[0]}); {REMEDY}"
-        ) from error
+        raise InputError(f"{path}: not a readable archive ({str(error).splitlines()[0]}); {HINT}") from error
     except (KeyError, TypeError, AttributeError) as error:
-        raise InputError(f"{path}: not Wizard of Wikipedia's dialogues ({error!r}); {REMEDY}") from error
+        raise InputError(f"{path}: not Wizard of Wikipedia's dialogues ({error!r}); {HINT}") from error
     return found
 
 
@@ -78,7 +76,7 @@ def _wow_rows(dialogues: Any, split: str) -> Iterator[Row]:
 def read_faithdial(path: Path, split: str) -> list[Row]:
     """Turns of a file: a list of dialogues with `utterances`, or a flat list of turns."""
     rows, d = [], -1
-    listed = read_json(path, remedy=REMEDY)
+    listed = read_json(path, hint=HINT)
     try:
         for d, entry in enumerate(listed):
             turns = entry.get("utterances", [entry])
@@ -88,7 +86,7 @@ def read_faithdial(path: Path, split: str) -> list[Row]:
                 if knowledge and answer and turn["history"]:
                     rows.append(_row(f"faithdial-{split}-{d}-{t}", group, knowledge, turn["history"], answer))
     except (KeyError, TypeError, AttributeError) as error:
-        raise InputError(f"{path}: entry {d + 1} is no FaithDial turn ({error!r}); {REMEDY}") from error
+        raise InputError(f"{path}: entry {d + 1} is no FaithDial turn ({error!r}); {HINT}") from error
     return rows
 
 

@@ -19,7 +19,7 @@ from prompt_oirl.alol.rewards import log_reward
 from prompt_oirl.alol.rows import EXPECTED, FINAL, Row
 from prompt_oirl.alol.tasks.task import Prepared, Request, Settings, Task, drawn
 from prompt_oirl.data import interactions
-from prompt_oirl.data.interactions import Interaction
+from prompt_oirl.data.interactions import LogRow
 from prompt_oirl.data.near_duplicates import cluster_texts
 from prompt_oirl.data.questions import is_unicode
 from prompt_oirl.io.files import InputError
@@ -34,7 +34,7 @@ def state(question: str) -> str:
     return question.strip() + "\n"
 
 
-def read_log(log: Path, seed: int) -> dict[str, list[Interaction]]:
+def read_log(log: Path, seed: int) -> dict[str, list[LogRow]]:
     """Rows by split: test as logged; of all groups without a test row a tenth for validation, drawn by
     `seed`.
 
@@ -42,7 +42,7 @@ def read_log(log: Path, seed: int) -> dict[str, list[Interaction]]:
     questions in training, which goes with its cluster. Prompts that stand elsewhere than after the question
     are left out: the writer's will stand there.
     """
-    logged = interactions.read(log, remedy="pass --log FILE, or run llama_step1_gen_offline.py")
+    logged = interactions.read(log, hint="pass --log FILE, or run llama_step1_gen_offline.py")
     logged = list(interactions.of_one_source(logged, logged[0].llm, logged[0].dataset, str(log)))
     for number, row in enumerate(logged, 1):
         if not is_unicode(row.question + row.prompt):
@@ -72,7 +72,7 @@ def read_log(log: Path, seed: int) -> dict[str, list[Interaction]]:
 
 
 def make_rows(
-    splits: dict[str, list[Interaction]],
+    splits: dict[str, list[LogRow]],
     fit: log_reward.LogRewardFit,
     train_reward: Literal["correct", "model"],
     sizes: dict[str, int],

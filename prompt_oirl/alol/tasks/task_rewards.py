@@ -21,7 +21,7 @@ from prompt_oirl.io import files
 from prompt_oirl.io.arrays import load_array
 from prompt_oirl.io.files import InputError, read_json, sha256_texts, write_json
 
-REMEDY = "run alol_step1_prepare_data.py again"
+HINT = "run alol_step1_prepare_data.py again"
 TFIDF = "tfidf.json"  # stands where a model's name would
 
 
@@ -60,9 +60,9 @@ class Rewards:
         path = self.folder / "rewards.json"
         if not path.is_file():
             return known
-        noted = read_json(path, remedy=REMEDY)
+        noted = read_json(path, hint=HINT)
         if not isinstance(noted, dict) or set(noted) != set(known):
-            raise InputError(f"{path}: not the reward models of {', '.join(known)}; {REMEDY}")
+            raise InputError(f"{path}: not the reward models of {', '.join(known)}; {HINT}")
         return {name: str(model) for name, model in noted.items()}
 
     def replaced(self, flag: str | None, models: dict[str, str] | None = None) -> dict[str, str]:
@@ -113,7 +113,7 @@ class Rewards:
             path = self.folder / "scores" / f"{split}.{c.name}.{key}.npy"
             if not path.is_file():
                 files.write_array(path, self.score(c, models[c.name], rows, texts))
-            found[c.name] = load_array(path, remedy="delete it and run step 1 again", ndim=1, dtype="f")
+            found[c.name] = load_array(path, hint="delete it and run step 1 again", ndim=1, dtype="f")
             if len(found[c.name]) != len(rows):
                 raise InputError(f"{path}: not one score a row; delete it and run step 1 again")
         return with_sum(found, len(rows))
@@ -153,12 +153,12 @@ def load_tfidf(path: str) -> Score:
     """
     from sklearn.feature_extraction.text import TfidfVectorizer
 
-    table = read_json(Path(path), remedy=REMEDY)
+    table = read_json(Path(path), hint=HINT)
     try:
         reader = TfidfVectorizer(vocabulary=table["words"])
         reader.idf_ = np.array(table["idf"], dtype=np.float64)
     except (KeyError, TypeError, ValueError) as error:
-        raise InputError(f"{path}: not a table of word weights; {REMEDY}") from error
+        raise InputError(f"{path}: not a table of word weights; {HINT}") from error
 
     def score(texts: Sequence[Any]) -> np.ndarray:
         vectors = reader.transform(texts).tocsr()

@@ -98,22 +98,22 @@ def save(path: Path, key: str, found: Advantages) -> None:
 
 def load(path: Path, key: str, rows: Sequence[Tokens]) -> Advantages:
     """Read the cache of these rows; a damaged or foreign one is refused."""
-    remedy = f"delete it and {STEP3}"
+    hint = f"delete it and {STEP3}"
     if not path.is_file():
         raise InputError(f"missing {path}, the advantages of this model, head and data: {STEP3}")
-    tensors, about = read_tensors(path, remedy)
+    tensors, about = read_tensors(path, hint)
     if about.get("key") != key or about.get("schema") != SCHEMA:
-        raise InputError(f"{path}: belongs to another model, head or data; {remedy}")
+        raise InputError(f"{path}: belongs to another model, head or data; {hint}")
     names = ("values", "advantages", "lengths", "log_probs")
     if set(tensors) != set(names):
-        raise InputError(f"{path}: holds {sorted(tensors)}, expected {sorted(names)}; {remedy}")
+        raise InputError(f"{path}: holds {sorted(tensors)}, expected {sorted(names)}; {hint}")
     values, advantages, lengths, flat = (tensors[name] for name in names)
     if lengths.tolist() != [len(row.response) for row in rows] or int(lengths.sum()) != len(flat):
-        raise InputError(f"{path}: lengths are not those of the rows; {remedy}")
+        raise InputError(f"{path}: lengths are not those of the rows; {hint}")
     if len(values) != len(rows) or len(advantages) != len(rows):
-        raise InputError(f"{path}: {len(values)} rows, expected {len(rows)}; {remedy}")
+        raise InputError(f"{path}: {len(values)} rows, expected {len(rows)}; {hint}")
     if not all(torch.isfinite(t).all() for t in (values, advantages, flat)):
-        raise InputError(f"{path}: holds NaN or infinity; {remedy}")
+        raise InputError(f"{path}: holds NaN or infinity; {hint}")
     return Advantages(values.numpy(), advantages.numpy(), list(flat.split(lengths.tolist())))
 
 

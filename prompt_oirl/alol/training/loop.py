@@ -248,8 +248,8 @@ def _resume(
     """Put a checkpoint's weights and moments in place; a new outcome where there is none."""
     if not path.is_file():
         return TrainingProgress()
-    remedy = "pass --force to train anew"
-    tensors, about = read_tensors(path, remedy)
+    hint = "pass --force to train anew"
+    tensors, about = read_tensors(path, hint)
     if about.get("key") != key:
         raise InputError(
             f"{path} belongs to a run with other settings, model, data or code: pass --force to train anew, "
@@ -262,7 +262,7 @@ def _resume(
     try:
         return TrainingProgress(**json.loads(about["outcome"]))
     except (KeyError, ValueError, TypeError) as error:
-        raise InputError(f"{path}: does not say where the run stood; {remedy}") from error
+        raise InputError(f"{path}: does not say where the run stood; {hint}") from error
 
 
 @torch.no_grad()
