@@ -13,7 +13,6 @@ chosen on the same training questions. Writes selection.csv and picks.csv beside
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Literal
 
 from prompt_oirl.io.files import write_csv
 from prompt_oirl.io.manifest import run_step
@@ -22,6 +21,7 @@ from prompt_oirl.opro import evaluation, runs, tasks
 from prompt_oirl.opro.options import StepOptions
 from prompt_oirl.opro.scorers import BudgetSpent
 from prompt_oirl.opro.shared_log import Spending
+from prompt_oirl.reward_models import ModelName
 from prompt_oirl.stats import policies
 
 
@@ -33,7 +33,7 @@ class Args(StepOptions):
     """Seed of the run of step 1."""
     pool: int = 6
     """So many of the best instructions on train."""
-    model: Literal["xgboost", "lightgbm", "linear", "mlp", "knn"] = "xgboost"
+    model: ModelName = "xgboost"
     """Reward model, as in step 4 of Prompt-OIRL."""
     embedder: str = "minilm"
     """As in step 3 of Prompt-OIRL: minilm, tfidf, openai:MODEL or a sentence-transformers folder."""
