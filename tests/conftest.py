@@ -8,6 +8,7 @@ import os
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import json
+import signal
 import subprocess
 import sys
 import threading
@@ -27,6 +28,10 @@ from prompt_oirl.io.files import REPO_ROOT, Paths
 
 if TYPE_CHECKING:
     import torch
+
+# A shell that starts the tests in the background makes its jobs ignore Ctrl-C, and with them the commands
+# under test.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 THINGS = ("apples", "coins", "books", "shells", "stamps", "pencils", "cards", "marbles")
 NAMES = ("Ann", "Bob", "Cem", "Dora", "Eli", "Fay", "Gus", "Hana")
