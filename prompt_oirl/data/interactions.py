@@ -178,7 +178,16 @@ def _parquet_records(path: Path, *, hint: str) -> Iterator[dict[str, Any]]:
 
 
 def checked(row: Any, where: str, hint: str) -> LogRow:
-    """A row as a LogRow, or an error that says what is wrong with it."""
+    """A row as a LogRow, or an error that says what is wrong with it.
+
+    Parameters
+    ----------
+    row : dictionary of the fields of `LogRow`; those that have a default may be left out, except `schema`
+    where : file and number of the row, the beginning of every complaint
+    hint : what the user can do, the end of every complaint
+
+    Raises: InputError on another schema, an unknown or missing field, or a value that a field cannot have.
+    """
     if row.get("schema") != SCHEMA:
         raise InputError(f"{where}: schema {row.get('schema')!r}, this version reads {SCHEMA}; {hint}")
     unknown, missing = set(row) - _FIELDS, {*_TEXT, "correct"} - set(row)
@@ -214,7 +223,17 @@ def _is_a(kind: type, value: Any) -> bool:
 
 
 def of_one_source(rows: Iterable[LogRow], llm: str, dataset: str, where: str) -> Iterator[LogRow]:
-    """Hand the rows on; refuse a log that pools rows of several models, datasets, decodings or graders."""
+    """Hand the rows on; refuse a log that pools rows of several models, datasets, decodings or graders.
+
+    Parameters
+    ----------
+    rows : of a log, read one by one as they are handed on
+    llm, dataset : names that every row must bear
+    where : name of the log, the beginning of every complaint
+
+    Raises: InputError at the first row of another llm or dataset, or whose grader, temperature, top_p or
+    max_new_tokens differs from the first row's.
+    """
     first: tuple | None = None
     for number, row in enumerate(rows, 1):
         if (row.llm, row.dataset) != (llm, dataset):

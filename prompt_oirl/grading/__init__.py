@@ -8,7 +8,18 @@ GRADERS = ("strict", "original", "opro")
 
 
 def verdict(grader: str, answer: str, gold: str, kind: str = "number", question: str = "") -> bool:
-    """Is `answer` right? `kind` is number, choice, bool or text; `question` lists the options of a choice."""
+    """Is `answer` right?
+
+    Parameters
+    ----------
+    grader : strict, original or opro
+    answer : text of the LLM
+    gold : the right answer
+    kind : what the gold is: number, choice, bool or text; `original` takes everything as a number
+    question : its text, which lists the options of a choice; default: not known
+
+    Raises: ValueError for a grader of another name.
+    """
     if grader == "opro":
         return opro.correct(answer, gold, kind, question)
     if grader == "original":

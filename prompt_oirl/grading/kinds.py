@@ -78,6 +78,14 @@ def strict_bool(answer: str, gold: str = "", question: str = "") -> bool | None:
     come first.
 
     Without a statement the value that opens the answer counts, else the only one that occurs.
+
+    Parameters
+    ----------
+    answer : text of the LLM
+    gold : the right answer, which names the pair; default: yes/no
+    question : its text; an answer that opens by repeating it says only what follows
+
+    Returns: None if the answer settles on nothing, or on both.
     """
     family = next((pair for pair in _FAMILIES if gold.strip().lower() in pair), _FAMILIES[0])
     text = _without_question(answer, question)
@@ -133,7 +141,17 @@ def _words(text: str) -> str:
 
 
 def strict(answer: str, gold: str, kind: str, question: str = "") -> bool:
-    """Verdict on an answer of kind choice, bool or text."""
+    """Verdict on an answer of kind choice, bool or text.
+
+    Parameters
+    ----------
+    answer : text of the LLM, of which the last 20,000 characters are graded
+    gold : the option's letter, with or without brackets; a truth value; or a text
+    kind : choice, bool or text
+    question : its text, which lists the options of a choice one a line; skipped where the answer repeats it
+
+    Source: specification of OPRO, 2.4.
+    """
     answer = answer[-MAX_CHARACTERS:]
     if kind == "choice":
         letter = _BRACKETED.fullmatch(gold.strip()) or re.fullmatch(r"([A-Za-z])", gold.strip())

@@ -101,7 +101,17 @@ def _number(text: str, indicated: bool) -> str:
 
 
 def correct(prediction: str, gold: str, kind: str, question: str = "") -> bool:
-    """The published verdict on one answer; `question` brings the options of a choice."""
+    """The published verdict on one answer.
+
+    Parameters
+    ----------
+    prediction : text of the LLM, of which the last 20,000 characters are graded
+    gold : the right answer
+    kind : number, choice, bool or text
+    question : its text, read for a choice only: its options, one a line as "(A) text" or "A) text"
+
+    Source: google-deepmind/opro, evaluation/metrics.py; specification of OPRO, 2.2 to 2.4.
+    """
     said, truth = normalized(prediction, kind), gold.lower().strip()
     if kind == "number":
         truth = _number(truth, True)

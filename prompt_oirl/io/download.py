@@ -128,12 +128,23 @@ def fetch(
     timeout: float = 30.0,
     pauses: Sequence[float] = (1.0, 2.0, 4.0),
 ) -> int:
-    """Put every file at destination/<file.place>, downloaded or copied from `mirror`; return how many were
-    new.
+    """Put every file at destination/<file.place>, downloaded or copied from `mirror`.
 
-    A file that lies there with the right sha256 is left alone. `timeout` is the longest silence of the server
-    in seconds; lost connections, HTTP 429 and 5xx are tried again after each of `pauses`. What fails for good
-    is one InputError on one line; good files stay.
+    A file that lies there with the right sha256 is left alone.
+
+    Parameters
+    ----------
+    files : what to fetch, as `read_sources` lists it
+    destination : folder, made if it is missing
+    mirror : folder that holds each file at its `place`; default: everything is downloaded
+    jobs : files fetched at the same time, 1 or more
+    base_url : URL before each file's `url_path`
+    timeout : longest silence of the server, seconds; connecting may take 10
+    pauses : seconds to wait before each further try after a lost connection, HTTP 429 or 5xx
+
+    Returns: how many files were written.
+    Raises: InputError on one line, if `jobs` or `mirror` is wrong or files could not be had. Good files stay;
+    after three failures the rest is not tried.
     """
     if jobs < 1:
         raise InputError(f"jobs is {jobs}; pass --jobs 1 or more")

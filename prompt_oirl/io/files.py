@@ -1,8 +1,4 @@
-"""Files: where they lie, how they are written whole or not at all, how they are read without trust.
-
-Every step writes through `atomic_write` and reads arrays through `load_array`, so a killed run leaves the
-old or the new file, never half of one.
-"""
+"""Files: where they lie, how they are written whole or not at all, how they are read without trust."""
 
 from __future__ import annotations
 
@@ -96,7 +92,7 @@ class Paths:
         return self.root / "llama_exps" / f"{llm.removesuffix('2') if llm == 'llama2' else llm}_models"
 
     def results(self, llm: str, dataset: str, split: str) -> Path:
-        """Tables of step 5 for one protocol."""
+        """Tables of step 5. Parameters: names of LLM and dataset; `split`, the protocol, such as crossfit."""
         return self.root / "results" / llm / dataset / split
 
 
@@ -174,9 +170,7 @@ def write_csv(path: Path, rows: Iterable[Mapping[str, Any]], columns: Sequence[s
 
     Parameters
     ----------
-    columns : header, in order; default the keys of the first row. A row with another key is refused.
-
-    Raises: ValueError if there are neither rows nor columns.
+    columns : header, default the first row's keys (no row: ValueError); a row with another key: KeyError
     """
     rows = iter(rows)
     if not columns:
@@ -231,7 +225,7 @@ def read_jsonl(path: Path, *, hint: str) -> Iterator[dict[str, Any]]:
 
 
 def parse_jsonl(lines: Iterable[str], source: str | Path, hint: str) -> Iterator[dict[str, Any]]:
-    """Yield one object per line of `source`, which complaints name."""
+    """Yield one object a line. Parameters: JSON lines; complaints begin with `source` and end with `hint`."""
     for number, line in enumerate(lines, 1):
         try:
             row = json.loads(line)
@@ -249,7 +243,7 @@ def read_lines(path: Path, *, hint: str) -> Iterator[str]:
 
 
 def decode_lines(lines: Iterable[bytes], source: str | Path, hint: str) -> Iterator[str]:
-    """Lines as text; bytes that are no UTF-8 name their line."""
+    """Lines as text; what is no UTF-8 names its line. Parameters as in `parse_jsonl`, but lines of bytes."""
     for number, line in enumerate(lines, 1):
         try:
             # utf-8-sig: an editor's byte order mark is not part of the first line.
@@ -259,14 +253,20 @@ def decode_lines(lines: Iterable[bytes], source: str | Path, hint: str) -> Itera
 
 
 def read_csv(path: Path, *, hint: str, columns: Iterable[str] = ()) -> list[dict[str, str]]:
-    """All records of a CSV with a header that holds at least `columns`."""
+    """All records of a CSV with a header that holds at least `columns`. Parameters as in `csv_records`."""
     return [row for _, row in csv_records(path, hint=hint, columns=columns)]
 
 
 def csv_records(
     path: Path, *, hint: str, columns: Iterable[str] = ()
 ) -> Iterator[tuple[int, dict[str, str]]]:
-    """Yield (line number, record); a record over several lines counts by its last."""
+    """Yield (line number, record); a record over several lines counts by its last.
+
+    Parameters
+    ----------
+    path, hint : CSV in UTF-8 with a header; what the user can do, the end of every complaint (InputError)
+    columns : names that the header must hold
+    """
     # utf-8-sig: a spreadsheet's byte order mark is not part of the first column's name.
     with require(path, hint).open(encoding="utf-8-sig", newline="") as file:
         reader = csv.DictReader(file)

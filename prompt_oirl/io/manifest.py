@@ -153,6 +153,14 @@ def check_finished(manifest: Path, root: Path, hint: str) -> None:
     """Refuse an earlier step's outputs unless all of them are of one finished run on the inputs of today.
 
     An input that was deleted since (fetched files, say) is no reason to refuse.
+
+    Parameters
+    ----------
+    manifest : the JSON file that the earlier step wrote (`Manifest.finish`)
+    root : folder that the file names in it are relative to
+    hint : what the user can do, the end of every complaint
+
+    Raises: InputError naming the manifest if it is missing or damaged, else the first file that differs.
     """
     recorded = read_json(manifest, hint=hint)
     try:
@@ -175,7 +183,16 @@ def run_step(main: Callable[[Any], None], arguments: type) -> None:
 
 
 def run_reporting(work: Callable[[], None], other_place: str, after_stop: str) -> None:
-    """Run `work`; what the user can fix is one line on stderr and exit 1, Ctrl-C exit 130, no traceback."""
+    """Run `work`; what the user can fix is one line on stderr and exit 1, Ctrl-C exit 130, no traceback.
+
+    Parameters
+    ----------
+    work : what to run
+    other_place : end of the message when a file cannot be read or written, such as "pass another --root"
+    after_stop : end of the message after Ctrl-C, such as "nothing was written"
+
+    Raises: SystemExit with the status above; 141 where the reader of stdout has gone.
+    """
     try:
         work()
     except InputError as error:

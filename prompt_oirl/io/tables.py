@@ -59,7 +59,16 @@ def _numbered(rows: list[dict[str, Any]]) -> pd.DataFrame:
 
 
 def read_texts(path: str, column: str, lines: bool) -> list[str]:
-    """Texts of one column of a table (`-`: stdin), or with `lines` of plain text, one a line."""
+    """Texts of one column of a table, or with `lines` of plain text, one a line.
+
+    Parameters
+    ----------
+    path : CSV, JSONL or Parquet file, or "-" for stdin, which may be CSV or JSONL
+    column : name of the column that holds the texts
+    lines : read what is no such table as plain text, leaving out its blank lines
+
+    Raises: InputError on a table or text that cannot be read, and on a cell that is no text.
+    """
     hint = f"give a CSV or JSONL with a column {column}" + ", or plain text with one a line" * lines
     if path == "-":
         data = read_stdin()
@@ -77,7 +86,17 @@ def read_texts(path: str, column: str, lines: bool) -> list[str]:
 
 
 def checked_columns(frame: pd.DataFrame, needed: Sequence[str], source: str, hint: str) -> pd.DataFrame:
-    """The frame with its columns' names stripped; refused if one is missing or stands there twice."""
+    """The frame with its columns' names stripped; refused if one is missing or stands there twice.
+
+    Parameters
+    ----------
+    frame : a table as it was read
+    needed : names of the columns that must be there
+    source : name of the table, the beginning of a complaint
+    hint : what the user can do, the end of a complaint
+
+    Raises: InputError naming the column.
+    """
     frame = frame.set_axis([str(c).strip() for c in frame.columns], axis=1)
     missing = [c for c in needed if c not in frame.columns]
     if missing:
@@ -123,7 +142,17 @@ def _read_csv(file: IO[bytes], name: str, hint: str) -> pd.DataFrame:
 
 
 def numbers(frame: pd.DataFrame, column: str, where: str, low: float, high: float = math.inf) -> np.ndarray:
-    """A column as float64, empty as NaN; words for yes and no count as 1 and 0 in `correct`."""
+    """A column as float64 (n,), empty as NaN; words for yes and no count as 1 and 0 in `correct`.
+
+    Parameters
+    ----------
+    frame : n rows; complaints give the number that the index has for a row
+    column : name of the column
+    where : stands before the row's number in a complaint, such as "log.csv:"
+    low, high : smallest and largest value allowed; `high` is by default no limit
+
+    Raises: InputError at the first cell that is neither empty nor a finite number within the limits.
+    """
     values = np.empty(len(frame))
     expected = "a number of 0 or more, or empty" if math.isinf(high) else f"a number from {low:g} to {high:g}"
     if column == "correct":
@@ -146,7 +175,14 @@ def numbers(frame: pd.DataFrame, column: str, where: str, low: float, high: floa
 
 
 def texts(frame: pd.DataFrame, column: str, where: str) -> list[str]:
-    """A column as texts; an empty prompt is a prompt, an empty question is none."""
+    """A column as texts; an empty prompt is a prompt, an empty question is none.
+
+    Parameters
+    ----------
+    frame, column, where : as in `numbers`
+
+    Raises: InputError at the first cell that is no text, and in the column "question" at a blank one.
+    """
     found = []
     for number, value in zip(frame.index, frame[column].tolist()):
         if is_empty(value):

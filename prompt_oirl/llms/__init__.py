@@ -76,4 +76,13 @@ class LLM(Protocol):
     def generate(
         self, conversations: Sequence[Conversation], *, decoding: Decoding, seeds: Sequence[int]
     ) -> list[Generation]:
-        """Answer every conversation; a text depends on its own seed, not on its neighbours."""
+        """Answer every conversation; a text depends on its own seed, not on its neighbours.
+
+        Parameters
+        ----------
+        conversations : each ends with a user's turn, or with an assistant's that the answer goes on from
+        decoding : how answers are drawn; its own seed is not used here
+        seeds : of the sampling noise, one per conversation
+
+        Returns: one answer per conversation, in their order.
+        """

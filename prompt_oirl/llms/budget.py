@@ -38,7 +38,13 @@ class Budget:
         self.calls += 1
 
     def calls_left(self, wanted: int, tokens_in: float, tokens_out: float) -> int:
-        """How many of `wanted` calls of about this size may still be made."""
+        """How many of `wanted` calls of about this size may still be made.
+
+        Parameters
+        ----------
+        wanted : calls one would like to make
+        tokens_in, tokens_out : expected of one call, read and written
+        """
         left = wanted if self.max_calls is None else min(wanted, self.max_calls - self.calls)
         if self.max_cost is not None:
             per_call = self.cost(1, 0) * tokens_in + self.cost(0, 1) * tokens_out

@@ -24,8 +24,16 @@ LLAMA2_TEMPLATE = (
 def conversation(question: str, prompt: Prompt, separator: str = "\n") -> Conversation:
     """One user turn with the prompt at its position; `answer_start` opens the assistant's turn instead.
 
-    `separator` stands between question and a prompt that follows it; the published SVAMP and MAWPS logs
-    have none. An empty prompt leaves the question alone.
+    An empty prompt leaves the question alone.
+
+    Parameters
+    ----------
+    question : its text
+    prompt : the instruction and its position
+    separator : stands between the question and a prompt that follows it; the published SVAMP and MAWPS logs
+        have none
+
+    Raises: InputError if the position is not one of `POSITIONS`.
     """
     if not prompt.text:
         return [{"role": "user", "content": question}]

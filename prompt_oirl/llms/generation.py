@@ -68,7 +68,15 @@ class Item:
 
 
 def all_items(questions: Sequence[Question], prompts: Sequence[Prompt], samples: int) -> list[Item]:
-    """Every (question, prompt, sample); only prompts of role train are asked on training questions."""
+    """Every (question, prompt, sample); only prompts of role train are asked on training questions.
+
+    Parameters
+    ----------
+    questions, prompts : what to ask, and under which instructions
+    samples : answers to each question under each prompt
+
+    Returns: the items prompt by prompt, then question by question.
+    """
     return [
         Item(question, prompt, sample)
         for prompt in prompts
@@ -79,7 +87,17 @@ def all_items(questions: Sequence[Question], prompts: Sequence[Prompt], samples:
 
 
 def check_log(rows: Iterable[LogRow], settings: LogSettings, items: Iterable[Item], where: Path) -> None:
-    """Refuse to extend a log of another decoding or grader, or with other questions or prompts."""
+    """Refuse to extend a log of another decoding or grader, or with other questions or prompts.
+
+    Parameters
+    ----------
+    rows : what the log holds
+    settings : of the answers that are to join them
+    items : what is to be asked; a question or prompt must be the logged one if it has its id
+    where : file of the log, which complaints name
+
+    Raises: InputError at the first row that differs.
+    """
     questions = {item.question.id: item.question for item in items}
     prompts = {item.prompt.id: item.prompt for item in items}
     wanted = settings.decoding, settings.grader
@@ -215,7 +233,17 @@ def log_row(item: Item, answer: Generation, settings: LogSettings, cost: float, 
 def estimate(
     pending: Sequence[Item], logged: Sequence[LogRow], budget: Budget, max_new_tokens: int | None
 ) -> str:
-    """What a run would ask for; answer length and speed are those of the log so far, where there is one."""
+    """What a run would ask for; answer length and speed are those of the log so far, where there is one.
+
+    Parameters
+    ----------
+    pending : what is to be asked, taken at four characters a token
+    logged : rows of the log so far
+    budget : gives the prices
+    max_new_tokens : length of an answer where nothing is logged; None counts as 256
+
+    Returns: one line of calls, tokens, dollars and minutes.
+    """
     tokens_in = sum(len(i.question.text) + len(i.prompt.text) for i in pending) // 4
     known = [row for row in logged if row.tokens_out]
     per_answer, time_needed = float(max_new_tokens or 256), "time unknown before the first answers"

@@ -32,7 +32,16 @@ _TENSORS: dict[str, tuple[str, int | None]] = {
 
 
 def load_meta_checkpoint(folder: Path, tokenizer: Path | None, dtype: Any) -> tuple[Any, Any]:
-    """Model and tokenizer of a Meta folder; `tokenizer` defaults to tokenizer.model inside or beside it."""
+    """Model, on the CPU, and tokenizer of a Meta folder.
+
+    Parameters
+    ----------
+    folder : holds params.json and consolidated.*.pth
+    tokenizer : SentencePiece file; None takes tokenizer.model inside the folder or beside it
+    dtype : torch dtype that the weights are turned into
+
+    Raises: InputError if a file is missing or cannot be read, or holds a tensor that LLaMA does not have.
+    """
     import torch
     from transformers import LlamaConfig, LlamaForCausalLM
 

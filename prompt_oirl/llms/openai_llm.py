@@ -47,7 +47,14 @@ class OpenAILLM:
     def generate(
         self, conversations: Sequence[Conversation], *, decoding: Decoding, seeds: Sequence[int]
     ) -> list[Generation]:
-        """Answer every conversation, `batch_size` requests at a time."""
+        """Answer every conversation, `batch_size` requests at a time.
+
+        Parameters
+        ----------
+        conversations, decoding, seeds : as in `LLM.generate`
+
+        Raises: InputError if the server refuses the key or knows no such model.
+        """
         with ThreadPoolExecutor(self.batch_size) as pool:
             return list(pool.map(self._ask, conversations, repeat(decoding), seeds))
 

@@ -94,7 +94,17 @@ class BudgetOptions:
     """Dollars per million tokens written."""
 
     def budget(self, rank: int = 0, world: int = 1, prefix: str = "") -> Budget:
-        """The share of one of `world` processes; `prefix` is that of the flags, for refusals."""
+        """The share of one of `world` processes: calls and dollars are divided, minutes are not.
+
+        Parameters
+        ----------
+        rank : number of the process, 0..world-1
+        world : number of processes
+        prefix : of the flags, such as "budget.", for refusals
+
+        Raises: InputError on a limit or price that is negative or not finite, and on a limit of dollars
+        without prices.
+        """
         for flag in ("max_calls", "max_cost", "max_minutes", "price_in", "price_out"):
             value = getattr(self, flag)
             if value is not None and not (math.isfinite(value) and value >= 0):

@@ -18,7 +18,14 @@ _GOLDEN64, _GOLDEN32 = 0x9E3779B97F4A7C15, -1640531527
 
 
 def exponential_noise(seeds: torch.Tensor, step: int, vocabulary: int) -> torch.Tensor:
-    """Exp(1) noise float32 (batch, vocabulary), a function of each row's seed, the step and the token."""
+    """Exp(1) noise float32 (batch, vocabulary), a function of each row's seed, the step and the token.
+
+    Parameters
+    ----------
+    seeds : int64 (batch,), one per answer; the noise is made on their device
+    step : place of the token in the answer, from 0
+    vocabulary : number of tokens to choose from
+    """
     counter = (step + 1) * _GOLDEN64 % 2**64
     rows = _splitmix64(_splitmix64(seeds) + (counter - (counter >> 63 << 64))) >> 32
     tokens = torch.arange(vocabulary, device=seeds.device, dtype=torch.int32) * _GOLDEN32
@@ -44,6 +51,13 @@ def draw(logits: torch.Tensor, noise: torch.Tensor, temperature: float, top_p: f
 
     The nucleus holds every token for which the more probable ones hold less than `top_p`. It is never sorted
     out: the winner of all tokens is taken if it lies inside, else everything as improbable drops out.
+
+    Parameters
+    ----------
+    logits : of the next token
+    noise : float32 (batch, vocabulary), see `exponential_noise`
+    temperature : divides the logits, above 0
+    top_p : share of the probability that the nucleus holds; 1 keeps every token
     """
     probability = (logits / temperature).softmax(-1)
     race = probability / noise

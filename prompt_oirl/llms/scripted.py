@@ -17,7 +17,12 @@ class ScriptedLLM:
     def generate(
         self, conversations: Sequence[Conversation], *, decoding: Decoding, seeds: Sequence[int]
     ) -> list[Generation]:
-        """Answers of at most `decoding.max_new_tokens` words."""
+        """Answers of at most `decoding.max_new_tokens` words; nothing else of `decoding` is used.
+
+        Parameters
+        ----------
+        conversations, decoding, seeds : as in `LLM.generate`
+        """
         self.asked += conversations
         answers = []
         for conversation, seed in zip(conversations, seeds):

@@ -57,7 +57,15 @@ class TransformersLLM:
 
     @classmethod
     def of(cls, model: Any, tokenizer: Any, max_seq_len: int, batch_size: int) -> TransformersLLM:
-        """A model that is loaded already, as it is and where it is; the tokenizer must have a pad token."""
+        """A model that is loaded already, as it is and where it is.
+
+        Parameters
+        ----------
+        model : causal language model of the library transformers
+        tokenizer : of this model; it must have a pad token
+        max_seq_len : tokens of question and answer together
+        batch_size : conversations that run at once, at most
+        """
         llm = cls.__new__(cls)
         llm.model, llm.tokenizer, llm.device = model, tokenizer, str(model.device)
         llm.max_seq_len, llm.batch_size = max_seq_len, batch_size
@@ -78,13 +86,28 @@ class TransformersLLM:
     def generate(
         self, conversations: Sequence[Conversation], *, decoding: Decoding, seeds: Sequence[int]
     ) -> list[Generation]:
-        """Answer every conversation, longest first; results come back in the order asked."""
+        """Answer every conversation, longest first; results come back in the order asked.
+
+        Parameters
+        ----------
+        conversations, decoding, seeds : as in `LLM.generate`
+
+        Raises: InputError if one conversation alone does not fit into GPU memory.
+        """
         return self.complete([self.encode(c) for c in conversations], decoding, seeds)
 
     def complete(
         self, encoded: Sequence[list[int]], decoding: Decoding, seeds: Sequence[int]
     ) -> list[Generation]:
-        """Continue given token ids, in the same way."""
+        """Continue given token ids, in the same way and with the same errors as `generate`.
+
+        Parameters
+        ----------
+        encoded : token ids of each text; one of `max_seq_len` or more gets an empty answer, cut by length
+        decoding, seeds : as in `LLM.generate`
+
+        Returns: one answer per text, in their order.
+        """
         answers: list[Generation] = [Generation("", "length", len(row), 0) for row in encoded]
         fitting = [i for i, row in enumerate(encoded) if len(row) < self.max_seq_len]
         order = sorted(fitting, key=lambda i: (-len(encoded[i]), i))

@@ -30,7 +30,12 @@ class VllmLLM:
     def generate(
         self, conversations: Sequence[Conversation], *, decoding: Decoding, seeds: Sequence[int]
     ) -> list[Generation]:
-        """Answer every conversation. Question and answer share `max_seq_len` tokens."""
+        """Answer every conversation. Question and answer share `max_seq_len` tokens.
+
+        Parameters
+        ----------
+        conversations, decoding, seeds : as in `LLM.generate`
+        """
         rows = [encode(self._engine.get_tokenizer(), c) for c in conversations]
         room = [
             min(self._max_seq_len - len(row), decoding.max_new_tokens or self._max_seq_len) for row in rows

@@ -8,7 +8,14 @@ RESAMPLES = 2000
 
 
 def log_loss(labels: np.ndarray, scores: np.ndarray, weights: np.ndarray | None = None) -> float:
-    """Weighted mean negative log likelihood over the known cells; labels in [0, 1], NaN is skipped."""
+    """Weighted mean negative log likelihood over the known cells, in nats.
+
+    Parameters
+    ----------
+    labels : float of any shape, success in 0..1; NaN is skipped
+    scores : same shape, predicted probability of success, taken as at least 1e-7 away from 0 and 1
+    weights : same shape; default: all 1
+    """
     weights = np.ones_like(labels) if weights is None else weights
     known = ~np.isnan(labels) & (weights > 0)
     y, p, w = (
@@ -23,6 +30,12 @@ def auc(labels: np.ndarray, scores: np.ndarray, weights: np.ndarray | None = Non
     """Area under the ROC curve over all known cells, ties one half; NaN if only one class is there.
 
     `labels` may be success rates: a cell of label y and weight w counts as w*y rights and w*(1-y) wrongs.
+
+    Parameters
+    ----------
+    labels : float of any shape, success in 0..1; NaN is skipped
+    scores : same shape; only their order counts
+    weights : of the cells, broadcast to this shape; default: all 1
     """
     known = ~np.isnan(labels)
     y, s = labels[known].astype(np.float64), scores[known]
@@ -59,7 +72,16 @@ class RankedScores:
 
 
 def auc_within_prompt(labels: np.ndarray, scores: np.ndarray, weights: np.ndarray | None = None) -> float:
-    """Mean over prompts of the AUC across questions: is difficulty seen, apart from which prompt is good?"""
+    """Mean over prompts of the AUC across questions: is difficulty seen, apart from which prompt is good?
+
+    Prompts that have only one class are left out; NaN if all are.
+
+    Parameters
+    ----------
+    labels : float (n, P), success in 0..1, NaN where unknown
+    scores : float (n, P)
+    weights : float (n,), of the questions; default: all 1
+    """
     columns = [auc(labels[:, j], scores[:, j], weights) for j in range(labels.shape[1])]
     known = [value for value in columns if not np.isnan(value)]
     return float(np.mean(known)) if known else float("nan")
@@ -122,7 +144,15 @@ class ClusterBootstrap:
         return self.ratio(np.where(known, values, 0), known.astype(np.float64), level)
 
     def ratio(self, top: np.ndarray, bottom: np.ndarray, level: float = 0.95) -> np.ndarray:
-        """sum(top) / sum(bottom) of each column with its interval; (n, m) each, float64 (m, 3)."""
+        """sum(top) / sum(bottom) of each column with its interval.
+
+        Parameters
+        ----------
+        top, bottom : float (n, m), rows in the order of the clusters that the bootstrap was made with
+        level : of the interval
+
+        Returns: ratio, low and high, float64 (m, 3).
+        """
         tops, bottoms = self._by_cluster(top), self._by_cluster(bottom)
         with np.errstate(invalid="ignore", divide="ignore"):
             point = tops.sum(0) / bottoms.sum(0)
@@ -131,7 +161,14 @@ class ClusterBootstrap:
         return np.column_stack([point, *interval(draws, level)]).round(12)
 
     def auc(self, labels: np.ndarray, scores: np.ndarray, resamples: int = 500) -> np.ndarray:
-        """Pooled AUC over (n, m) cells with its interval, float64 (3,)."""
+        """Pooled AUC over all known cells with its 95 % interval: value, low and high, float64 (3,).
+
+        Parameters
+        ----------
+        labels : float (n, m), success in 0..1, NaN where unknown
+        scores : float (n, m)
+        resamples : how many of the bootstrap's resamples are used, for each costs a pass over the cells
+        """
         known = ~np.isnan(labels)
         ranked = RankedScores(labels[known].astype(np.float64), scores[known])
         cell_cluster = np.broadcast_to(self.cluster[:, None], labels.shape)[known]
@@ -140,7 +177,12 @@ class ClusterBootstrap:
         return np.array([ranked.auc(np.ones(len(cell_cluster))), low[0], high[0]])
 
     def auc_within_prompt(self, labels: np.ndarray, scores: np.ndarray, resamples: int = 500) -> np.ndarray:
-        """Mean over prompts of the AUC across questions with its interval, float64 (3,)."""
+        """Mean over prompts of the AUC across questions with its 95 % interval, float64 (3,).
+
+        Parameters
+        ----------
+        labels, scores, resamples : as in `ClusterBootstrap.auc`
+        """
         columns = []
         for j in range(labels.shape[1]):
             known = ~np.isnan(labels[:, j])

@@ -1,13 +1,10 @@
-r"""Value of a policy from an incomplete log: what success would have been, had another policy picked the
-prompts.
+r"""Value of a policy from an incomplete log: what success would be if another policy picked the prompts.
 
 A log knows the reward y of a question q under prompt p only where that cell was logged (O = 1), which
 happened with propensity e(q, p) = P(O = 1 | q). The value of a target policy pi is V = E_q sum_p pi(p | q)
 E[y | q, p]. One prompt logged per question (a bandit log) and cells missing here and there are the same thing
 to these estimators; a question's cells are summed before anything is averaged, and questions of a cluster
-stay together.
-
-Which one: see `evaluate_policy`.
+stay together. Which estimator to take: see `evaluate_policy`.
 """
 
 from __future__ import annotations
@@ -101,8 +98,7 @@ def inverse_propensity(log: LoggedRewards, target: np.ndarray) -> Estimate:
 def self_normalised(log: LoggedRewards, target: np.ndarray) -> Estimate:
     """V = sum_qp w y / sum_qp w, w = pi O / e  (Hajek 1971; Swaminathan and Joachims 2015).
 
-    Stays within the range of the rewards and gains much where the sum of weights varies; its bias is of order
-    1/n.
+    Stays within the range of the rewards; gains much where the sum of weights varies; its bias is O(1/n).
     """
     weights = importance_weights(log, target)
     total = weights.sum()
@@ -121,6 +117,10 @@ def direct_method(log: LoggedRewards, target: np.ndarray, predicted: CrossFit) -
 
     Needs no propensities; its bias is the reward model's, and no interval knows of that. The interval is a
     jackknife over groups of clusters, so that it holds the noise of fitting the model.
+
+    Parameters
+    ----------
+    log, target, predicted : as in `evaluate_policy`; `predicted` cannot be left out
     """
     parts = (target * predicted.held_out).sum(1)
     kept = [(target * r).sum(1)[predicted.group != g].mean() for g, r in enumerate(predicted.by_model)]
@@ -132,11 +132,14 @@ def direct_method(log: LoggedRewards, target: np.ndarray, predicted: CrossFit) -
 
 
 def doubly_robust(log: LoggedRewards, target: np.ndarray, predicted: CrossFit) -> Estimate:
-    """V = 1/n sum_q sum_p pi(p|q) [r(q,p) + O(q,p) / e(q,p) (y(q,p) - r(q,p))]  (Dudik, Langford and Li
-    2011).
+    """V = 1/n sum_q sum_p pi(p|q) [r(q,p) + O(q,p) / e(q,p) (y(q,p) - r(q,p))].
 
     Unbiased under true propensities, and consistent if either propensities or reward model are; r is
-    predicted across folds, so a question's own reward never predicts it.
+    predicted across folds, so a question's own reward never predicts it (Dudik, Langford and Li 2011).
+
+    Parameters
+    ----------
+    log, target, predicted : as in `evaluate_policy`; `predicted` cannot be left out
     """
     weights = importance_weights(log, target)
     r = predicted.held_out
@@ -147,8 +150,7 @@ def doubly_robust(log: LoggedRewards, target: np.ndarray, predicted: CrossFit) -
 def _estimate(
     value: float, parts: np.ndarray, log: LoggedRewards, weights: np.ndarray, scores: np.ndarray | None
 ) -> Estimate:
-    """Student interval from the sums of `parts` (n,) by cluster: V + 1/n sum of centred parts, clusters
-    independent.
+    """Student interval from the sums of `parts` (n,) by cluster, taken as independent: V + 1/n centred sum.
 
     Under propensities estimated by maximum likelihood the part of `parts` that their scores explain is no
     noise (Robins, Rotnitzky and Zhao 1994; Hirano, Imbens and Ridder 2003).
@@ -180,7 +182,14 @@ class CrossFit:
 
 
 def cross_fit(log: LoggedRewards, predict: Predict, seed: int = 0) -> CrossFit:
-    """Fit `predict` once without each of ten groups of clusters."""
+    """Fit `predict` once without each of ten groups of clusters.
+
+    Parameters
+    ----------
+    log : its clusters are dealt into the groups; fewer clusters make fewer groups
+    predict : reward model of this log, see `Predict`
+    seed : of the dealing
+    """
     _, cluster = np.unique(log.clusters, return_inverse=True)
     group = assign_folds(cluster, GROUPS, seed)[cluster]
     every = np.arange(len(group))
@@ -189,7 +198,14 @@ def cross_fit(log: LoggedRewards, predict: Predict, seed: int = 0) -> CrossFit:
 
 
 def ridge_rewards(features: np.ndarray, rewards: np.ndarray, penalty: float = 10.0) -> Predict:
-    """A reward model in closed form: per prompt a ridge regression on standardised features (n, d)."""
+    """A reward model in closed form: per prompt a ridge regression on standardised features, cut to 0..1.
+
+    Parameters
+    ----------
+    features : float (n, d), of the questions
+    rewards : float (n, P), NaN where not logged
+    penalty : on the squared coefficients; the intercept goes almost without
+    """
     x = (features - features.mean(0)) / (features.std(0) + 1e-9)
     x = np.column_stack([np.ones(len(x)), x])
     ridge = penalty * np.eye(x.shape[1])
@@ -210,10 +226,15 @@ def ridge_rewards(features: np.ndarray, rewards: np.ndarray, penalty: float = 10
 
 
 def estimate_propensities(rewards: np.ndarray, features: np.ndarray, clusters: np.ndarray) -> LoggedRewards:
-    """The log with propensities fitted to what was logged: per prompt a logistic regression on features (n,
-    d).
+    """The log with propensities fitted to what was logged: per prompt a logistic regression on features.
 
     Right only if what decided over logging is among the features; no estimator can notice if it is not.
+
+    Parameters
+    ----------
+    rewards : float64 (n, P), NaN where not logged
+    features : float (n, d), of the questions
+    clusters : int (n,), near-duplicates among the questions
     """
     from sklearn.linear_model import LogisticRegression
 
@@ -234,13 +255,22 @@ def estimate_propensities(rewards: np.ndarray, features: np.ndarray, clusters: n
 def evaluate_policy(
     log: LoggedRewards, target: np.ndarray, predicted: CrossFit | None = None
 ) -> dict[str, Estimate]:
-    """All estimators on one target policy (n, P); those that need a reward model only with `predicted`.
+    """All estimators on one target policy.
 
     Doubly robust is the one to start with: it stays right if either the propensities or the reward model are.
     It is not the best (scripts/measure_off_policy.py) where the target picks what was seldom logged: weights
     are large then, and the direct method errs less if its model is any good. Nor where rewards are hard to
     predict: self-normalised IPS is as good then and needs no model. Where both propensities and model are
     wrong, it is wrong as well.
+
+    Parameters
+    ----------
+    log : n questions and P prompts
+    target : float (n, P), probability that the policy picks each prompt; sums to 1 per question
+    predicted : rewards by `cross_fit` on this log; without them "dm" and "dr" are left out
+
+    Returns: estimates by name: "ips" and "snips", "dm" (direct method) and "dr" (doubly robust).
+    Raises: InputError on a target that is no policy or beyond the log's reach, or fewer than two clusters.
     """
     found = {"ips": inverse_propensity(log, target), "snips": self_normalised(log, target)}
     if predicted is not None:

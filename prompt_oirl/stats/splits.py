@@ -42,7 +42,14 @@ def paper_split(n_train: int, n_test: int) -> Split:
 
 
 def assign_folds(clusters: np.ndarray, n_folds: int, seed: int) -> np.ndarray:
-    """Fold 0..n_folds-1 of every distinct cluster id 0..C-1, int64 (C,), drawn at random from `seed`."""
+    """Fold 0..n_folds-1 of every distinct cluster id 0..C-1, int64 (C,), drawn at random.
+
+    Parameters
+    ----------
+    clusters : int (n,), cluster of each row; the ids are 0..C-1
+    n_folds : at most; fewer where there are fewer clusters
+    seed : of the draw
+    """
     n_clusters = int(clusters.max()) + 1
     if n_clusters < n_folds:
         n_folds = max(n_clusters, 1)
@@ -72,7 +79,14 @@ def deal_folds(clusters: np.ndarray, n_folds: int, seed: int) -> np.ndarray:
 
 
 def cluster_splits(clusters: np.ndarray, n_folds: int, seed: int) -> list[Split]:
-    """Splits of one table of questions that is learned from and evaluated: see `crossfit_splits`."""
+    """Splits of one table of questions that is learned from and evaluated: see `crossfit_splits`.
+
+    Parameters
+    ----------
+    clusters : int (n,), any ids, cluster of each question
+    n_folds : at most; fewer where there are fewer clusters
+    seed : of the folds and of the inner folds
+    """
     _, dense = np.unique(clusters, return_inverse=True)
     return crossfit_splits(dense, dense, assign_folds(dense, n_folds, seed), "crossfit", seed)
 
