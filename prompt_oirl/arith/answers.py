@@ -15,23 +15,47 @@ JOBS = BY_NAME["role"].clauses["job"]
 
 
 def direct(problem: Problem, rng: random.Random, prompt: str) -> str:
-    """The number alone."""
+    """The number alone.
+
+    Parameters
+    ----------
+    problem : as in `write_answer`
+    rng, prompt : not used
+    """
     return f"{problem.gold}."
 
 
 def chain(problem: Problem, rng: random.Random, prompt: str) -> str:
-    """One sentence per step, then the result."""
+    """One sentence per step, then the result.
+
+    Parameters
+    ----------
+    problem : as in `write_answer`
+    rng, prompt : not used
+    """
     return " ".join(f"{e.label}: {e}." for e in problem.equations) + _close(problem)
 
 
 def check(problem: Problem, rng: random.Random, prompt: str) -> str:
-    """Every equation is followed by its inverse."""
+    """Every equation is followed by its inverse.
+
+    Parameters
+    ----------
+    problem : as in `write_answer`
+    rng, prompt : not used
+    """
     tried = (f"{e}, check {e.result}{INVERSE[e.op]}{e.b}={e.a}." for e in problem.equations)
     return " ".join(tried) + _close(problem)
 
 
 def panel(problem: Problem, rng: random.Random, prompt: str) -> str:
-    """Three full solutions and a vote."""
+    """Three full solutions and a vote.
+
+    Parameters
+    ----------
+    problem, rng : as in `write_answer`
+    prompt : not used
+    """
     wrong = rng.randint(2, 3) if rng.random() < SLIP_RATE else 0
     said = [
         f"Expert {i}: "
@@ -42,7 +66,13 @@ def panel(problem: Problem, rng: random.Random, prompt: str) -> str:
 
 
 def tree(problem: Problem, rng: random.Random, prompt: str) -> str:
-    """Three voices say each step in turn; one that errs leaves."""
+    """Three voices say each step in turn; one that errs leaves.
+
+    Parameters
+    ----------
+    problem, rng : as in `write_answer`
+    prompt : not used
+    """
     voices = ["A", "B", "C"]
     slip = rng.randrange(len(problem.equations)) if rng.random() < SLIP_RATE else -1
     said = []
@@ -57,14 +87,26 @@ def tree(problem: Problem, rng: random.Random, prompt: str) -> str:
 
 
 def parts(problem: Problem, rng: random.Random, prompt: str) -> str:
-    """Sub-questions first, then each with its equation."""
+    """Sub-questions first, then each with its equation.
+
+    Parameters
+    ----------
+    problem : as in `write_answer`
+    rng, prompt : not used
+    """
     asked = "; ".join(e.label for e in problem.equations)
     solved = " ".join(f"How many {e.label}? {e}." for e in problem.equations)
     return f"Parts: {asked}. {solved}{_close(problem)}"
 
 
 def role(problem: Problem, rng: random.Random, prompt: str) -> str:
-    """Speaks as the person that the prompt names, notes the given numbers, then the equations."""
+    """Speaks as the person that the prompt names, notes the given numbers, then the equations.
+
+    Parameters
+    ----------
+    problem, prompt : as in `write_answer`
+    rng : not used
+    """
     job = next((job for job in (*JOBS, "architect") if job in prompt), "helper")
     results: list[int] = []
     given: list[str] = []
@@ -97,5 +139,13 @@ STYLE_WRITERS: dict[str, Callable[[Problem, random.Random, str], str]] = {
 
 
 def write_answer(style: str, problem: Problem, rng: random.Random, prompt: str) -> str:
-    """The answer text; the prompt's words matter only to the style that speaks as somebody."""
+    """The answer text; the prompt's words matter only to the style that speaks as somebody.
+
+    Parameters
+    ----------
+    style : a key of STYLE_WRITERS
+    problem : what is answered
+    rng : draws who errs, and where, in the styles with several voices
+    prompt : text that asks for the style
+    """
     return STYLE_WRITERS[style](problem, rng, prompt)

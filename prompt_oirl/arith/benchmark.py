@@ -32,7 +32,15 @@ def draw_families(rng: random.Random, n: int) -> list[str]:
 
 
 def make_rows(split: str, n: int, seed: int, taken: set[str]) -> Iterator[Row]:
-    """`n` rows of a split, every group used before any is used twice; texts in `taken` are drawn again."""
+    """`n` rows of a split; a family uses each of its groups once before any of them twice.
+
+    Parameters
+    ----------
+    split : train, validation or test; each has groups of its own
+    n : number of rows
+    seed : together with the name of the split it decides what is drawn
+    taken : keys (`text_key`) of texts that must not come again; those of the new rows are added
+    """
     rng = random.Random(f"arith/{seed}/{split}")
     decks = {name: rng.sample(groups, len(groups)) for name, groups in groups_by_family(split).items()}
     used: Counter[str] = Counter()
@@ -47,7 +55,14 @@ def make_rows(split: str, n: int, seed: int, taken: set[str]) -> Iterator[Row]:
 
 
 def as_row(problem: Problem, split: str, number: int) -> Row:
-    """A problem as a row of the question file."""
+    """A problem as a row of the question file.
+
+    Parameters
+    ----------
+    problem : question, solution and group
+    split : train, validation or test
+    number : place of the row in its split, from 0; part of its id
+    """
     return {
         "id": f"arith-{split}-{number:04d}",
         "split": split,
@@ -61,7 +76,15 @@ def as_row(problem: Problem, split: str, number: int) -> Row:
 
 
 def write_benchmark(folder: Path, seed: int, test_seed: int, sizes: dict[str, int] = SIZES) -> dict[str, Any]:
-    """Write the three files and manifest.json; returns the manifest."""
+    """Write the three files and manifest.json; returns the manifest.
+
+    Parameters
+    ----------
+    folder : where the files go; made if it is missing
+    seed : of every split but test
+    test_seed : of the test questions
+    sizes : number of rows by split; default: `SIZES`
+    """
     taken: set[str] = set()
     splits = {
         split: list(make_rows(split, n, test_seed if split == "test" else seed, taken))

@@ -61,7 +61,14 @@ class Draw:
         return limit + self.rng.randint(1, 30)
 
     def step(self, label: str, a: int, op: str, b: int) -> int:
-        """Write down the next equation and return its result."""
+        """Write down the next equation and return its result.
+
+        Parameters
+        ----------
+        label : what the result is, to be read behind "How many"; may hold slots such as {items}
+        a, b : the numbers to the left and to the right of `op`
+        op : one of + - * /; a quotient is rounded down
+        """
         self.steps.append(Equation(label, a, op, b))
         return self.steps[-1].result
 

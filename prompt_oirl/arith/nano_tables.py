@@ -43,7 +43,17 @@ class Answers:
 
     @classmethod
     def of(cls, split: str, log: Sequence[LogRow], prompts: Sequence[Prompt], arith: Path) -> Answers:
-        """Gather a split of the log; a gap in it is an error."""
+        """Gather a split of the log.
+
+        Parameters
+        ----------
+        split : train, validation or test
+        log : rows of any split; those of the others are passed over
+        prompts : those that were asked in the split are kept, in this order
+        arith : folder of the benchmark's question files
+
+        Raises: InputError if an answer of the split is missing.
+        """
         rows = [row for row in log if row.split == split]
         questions = read_rows(split, arith)
         asked = {row.prompt_id for row in rows}

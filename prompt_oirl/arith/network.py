@@ -82,7 +82,14 @@ def initial_weights(shape: Shape, seed: int) -> Weights:
 def rotary(
     shape: Shape, length: int, device: torch.device | str = "cpu"
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Cosines and sines of the rotary embedding, float32 (length, head size / 2) each."""
+    """Cosines and sines of the rotary embedding, float32 (length, head size / 2) each.
+
+    Parameters
+    ----------
+    shape : sizes of the network
+    length : number of positions, counted from 0
+    device : where both tensors are made
+    """
     size = shape.hidden // shape.heads
     frequencies = 1 / (ROPE_BASE ** (torch.arange(0, size, 2, device=device) / size))
     angles = torch.outer(torch.arange(length, device=device), frequencies)
@@ -102,11 +109,17 @@ def _linear(x: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
 def logits(
     weights: Weights, shape: Shape, ids: torch.Tensor, keep: torch.Tensor, half: bool = False
 ) -> torch.Tensor:
-    """Next-token logits float32 (kept positions, vocabulary) of ids int64 (rows, length) where `keep` is
-    true.
+    """Next-token logits float32 (kept positions, vocabulary) where `keep` is true.
 
-    Rows attend to their own past only, so padding on the right needs no mask. With `half` the layers' matrix
-    products run in bfloat16.
+    Rows attend to their own past only, so padding on the right needs no mask.
+
+    Parameters
+    ----------
+    weights : named and shaped as by `initial_weights`
+    shape : sizes of the network
+    ids : int64 (rows, length), token ids
+    keep : bool (rows, length), positions whose logits are wanted, row by row
+    half : run the layers' matrix products in bfloat16; default: in float32
     """
     rows, length = ids.shape
     heads, size = shape.heads, shape.hidden // shape.heads
@@ -175,8 +188,20 @@ def update(
     vector_rate: float,
     decay: float,
 ) -> None:
-    """One step in place. `matrix_rate` moves the hidden matrices, `vector_rate` the rest; `step` counts from
-    0."""
+    """One step of Muon for the hidden matrices and of AdamW for the rest, in place.
+
+    Parameters
+    ----------
+    weights : named and shaped as by `initial_weights`; changed
+    gradients : of the loss, named and shaped like `weights`
+    state : what `initial_memory` gave, or an earlier step left; changed
+    step : number of the step, from 0
+    matrix_rate : learning rate of the hidden matrices
+    vector_rate : learning rate of the rest
+    decay : the hidden matrices shrink by the share `matrix_rate` * `decay`; the rest does not
+
+    Source: Muon, Jordan et al. 2024.
+    """
     for name, weight in weights.items():
         gradient, first = gradients[name], state[f"first.{name}"]
         if name in MATRICES:

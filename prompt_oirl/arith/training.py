@@ -76,7 +76,13 @@ def training_texts(n: int, seed: int) -> Iterator[str]:
 
 
 def train_tokenizer(vocabulary: int, n: int, seed: int) -> Any:
-    """A `tokenizers.Tokenizer` with `vocabulary` entries, END and PAD first."""
+    """A `tokenizers.Tokenizer` with `vocabulary` entries, END and PAD first.
+
+    Parameters
+    ----------
+    vocabulary : number of entries, END and PAD included
+    n, seed : number of training examples that the entries are counted on, and their seed
+    """
     from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 
     tokenizer = Tokenizer(models.BPE())
@@ -120,13 +126,26 @@ def encode(example: mix.Example, tokens: Any) -> tuple[list[int], list[int]]:
 
 
 def examples(pool: int, recipe: Recipe, forbidden: frozenset[str]) -> Iterator[mix.Example]:
-    """The examples of a pool; each is a function of seed and place alone."""
+    """The examples of a pool; each is a function of seed and place alone.
+
+    Parameters
+    ----------
+    pool, recipe, forbidden : as in `batches`
+    """
     for i in range(recipe.pool):
         yield mix.draw_example(random.Random(f"train/{recipe.seed}/{pool}/{i}"), forbidden)
 
 
 def batches(pool: int, recipe: Recipe, tokens: Any, forbidden: frozenset[str]) -> list[Batch]:
-    """A pool's batches in random order. Few shapes occur: the width decides the number of rows."""
+    """A pool's batches in random order. Few shapes occur: the width decides the number of rows.
+
+    Parameters
+    ----------
+    pool : its number, from 0
+    recipe : `seed`, `pool` and `tokens` count
+    tokens : the tokenizer, a `tokenizers.Tokenizer`
+    forbidden : keys (`text_key`) of questions that must not occur
+    """
     rows = [encode(e, tokens) for e in examples(pool, recipe, forbidden)]
     rows.sort(key=lambda row: -len(row[0]))
     found = []
@@ -149,7 +168,14 @@ def _padded(rows: list[Row], n: int, width: int) -> Batch:
 
 
 def loss_of(weights: Weights, recipe: Recipe, batch: Batch) -> torch.Tensor:
-    """Mean cross-entropy of a batch over the tokens that are learned."""
+    """Mean cross-entropy of a batch over the tokens that are learned, float32 () in nats.
+
+    Parameters
+    ----------
+    weights : named and shaped as by `network.initial_weights`
+    recipe : `shape` and `half` count
+    batch : on the device of the weights
+    """
     keep = batch.targets >= 0
     found = network.logits(weights, recipe.shape, batch.ids, keep, recipe.half)
     return F.cross_entropy(found, batch.targets[keep])
@@ -177,8 +203,16 @@ def train(
 ) -> Weights:
     """Train from `checkpoint`, where there is one of this recipe, to the last pool; returns the weights.
 
-    A checkpoint is written every `save_every` pools. After every step `report` is told the pools done, the
-    loss and the number of tokens. `stop_at` ends after so many pools.
+    Parameters
+    ----------
+    recipe, tokens, forbidden : as in `batches`
+    checkpoint : file that is read at the start, if it is there, and written in between
+    save_every : pools between checkpoints; the last pool is followed by one too
+    report : is told after every step the pools done, the loss in nats and the tokens, padding included
+    device : of the weights and batches
+    stop_at : end after so many pools; default: all of the recipe's
+
+    Raises: InputError if the checkpoint is damaged, or was not made with these first three arguments.
     """
     torch.use_deterministic_algorithms(True)
     # Every kernel here writes all that it reads; filling memory first would only cost time.
@@ -245,7 +279,14 @@ def _load(path: Path, key: str) -> State | None:
 
 
 def export(folder: Path, weights: Weights, recipe: Recipe, tokens: Any) -> None:
-    """Write the folder that `AutoModelForCausalLM` and `AutoTokenizer` read."""
+    """Write the folder that `AutoModelForCausalLM` and `AutoTokenizer` read.
+
+    Parameters
+    ----------
+    folder : made if it is missing
+    weights : as `train` returns them
+    recipe, tokens : those that `train` was given
+    """
     from safetensors.torch import save_file
 
     ends = {"eos_token_id": END_ID, "pad_token_id": PAD_ID}

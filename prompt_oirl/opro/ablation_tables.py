@@ -33,7 +33,14 @@ class ArmResult:
 
     @classmethod
     def of(cls, run: Run, arm: str, search_calls: int) -> ArmResult:
-        """From a finished run."""
+        """From a finished run.
+
+        Parameters
+        ----------
+        run : its winner is chosen and measured on test
+        arm : name of the setting
+        search_calls : answers that the search needed on train and validation, those in the log included
+        """
         in_order = sorted(
             (c for c in run.scored if c.train and c.scored_at is not None), key=lambda c: c.scored_at or 0
         )
@@ -114,7 +121,14 @@ def table(
     """One row per value of each axis, means over seeds; differences from the default are paired by seed and
     question.
 
-    `clusters` int64 (n,) are the groups of the test questions; `initial` is the default start.
+    Parameters
+    ----------
+    results : runs of any arms and seeds, all tested on the same n questions
+    clusters : int64 (n,), group of every test question
+    proposer, scorer : names of what proposes and of what answers
+    initial : initial instruction of the arms that do not vary it; default: `INITIAL`
+
+    Returns: rows of ablations.csv, shares in 0..1; a value of an axis without a run has none.
     """
     by_arm = group_by_arm(results)
     for axis, values in AXES.items():
@@ -163,7 +177,15 @@ def label(value: str, initial: str) -> str:
 
 
 def paired(by_arm: dict[str, list[ArmResult]], a: str, b: str) -> np.ndarray | None:
-    """Test values of arm a minus those of b for the seeds that both have, (seeds, questions)."""
+    """Test values of arm a minus those of b for the seeds that both have, (seeds, questions).
+
+    Parameters
+    ----------
+    by_arm : runs of every arm, as `group_by_arm` gives them
+    a, b : names of arms
+
+    Returns: float64, in -1..1; None if the arms share no seed.
+    """
     of_b = {o.seed: o for o in by_arm.get(b, [])}
     rows = [o.test - of_b[o.seed].test for o in by_arm.get(a, []) if o.seed in of_b]
     return np.array(rows) if rows else None
@@ -204,8 +226,15 @@ def write_tables(
     results: Sequence[ArmResult],
     folder: Path,
 ) -> None:
-    """ablations.csv, hybrid.csv, runs.csv and curves.csv; `rows` of `table`, `comparisons` of
-    `hybrid_rows`."""
+    """Write ablations.csv, hybrid.csv, runs.csv and curves.csv.
+
+    Parameters
+    ----------
+    rows : of `table`
+    comparisons : of `hybrid_rows`; may be empty
+    results : the runs that both are made from
+    folder : where the files go; made if it is missing
+    """
     hybrid = ["comparison", "value", "ci90_low", "ci90_high", "seeds", "calls", "calls_other"]
     write_csv(folder / "ablations.csv", rows)
     write_csv(folder / "hybrid.csv", comparisons, hybrid)

@@ -84,7 +84,16 @@ class CandidateFilter:
         self.seen.add(prompt_id(instruction, self.position))
 
     def verdict(self, instruction: str | None, finish_reason: str, has_end: bool = True) -> str:
-        """`accepted`, or the reason why not; whatever is asked about counts as seen from now on."""
+        """`accepted`, or the reason why not.
+
+        An instruction that came whole counts as seen from now on, whether it is accepted or not.
+
+        Parameters
+        ----------
+        instruction : normalised text; None where none was found in the output
+        finish_reason : how the output ended, as in `Generation`
+        has_end : whether the output closes the instruction; counts only where the token limit cut the output
+        """
         if finish_reason == "error":
             return "no answer"
         if instruction is None:

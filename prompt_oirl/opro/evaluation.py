@@ -85,6 +85,13 @@ def best_instructions(trajectory: Path, size: int) -> list[Prompt]:
 def measure(scorer: LLMScorer, pool: Sequence[Prompt], asked: Sequence[Question]) -> np.ndarray:
     """Success of every instruction of the pool on every question, float32 (n, K).
 
+    Parameters
+    ----------
+    scorer : asks the language model for the answers that its logs lack
+    pool : K instructions
+    asked : n questions of one part, at least one
+
+    Returns: success in 0..1.
     Raises: BudgetSpent if the scorer's budget does not suffice.
     """
     scores = scorer.score(pool, asked, 0, asked[0].split)
@@ -162,7 +169,18 @@ def selection_rows(
 def pick_rows(
     parts: Parts, pool: Sequence[Prompt], test: np.ndarray, pick: np.ndarray, best: int
 ) -> Iterator[dict[str, Any]]:
-    """The pick for every test question and whether it and the single best instruction were right."""
+    """The pick for every test question and whether it and the single best instruction were right.
+
+    Parameters
+    ----------
+    parts : questions of the run, n of them in the test part
+    pool : K instructions
+    test : float32 (n, K), success on the test questions
+    pick : int (n,), place in `pool` of the instruction that is picked for each question
+    best : place in `pool` of the instruction that is best on the training questions
+
+    Returns: rows of picks.csv, in the order of the test questions.
+    """
     for i, q in enumerate(parts.test):
         j = int(pick[i])
         yield {

@@ -77,7 +77,17 @@ def shown_score(score: float, buckets: str) -> str:
 
 
 def shown_pairs(history: Sequence[Scored], settings: MetaPromptSettings, seed: int) -> list[Scored]:
-    """The pairs that are shown, in the order they are shown; ties keep the order of the history."""
+    """The pairs that are shown, in the order they are shown.
+
+    Equal scores keep the order of the history if that order is ascending, and are reversed if it is
+    descending. Where `max_pairs` cuts between equal scores, the later ones are shown.
+
+    Parameters
+    ----------
+    history : scored instructions in the order they came
+    settings : `max_pairs`, `threshold` and `order` count
+    seed : of a random order; the others do not depend on it
+    """
     ranked = sorted(history, key=lambda pair: pair.score)[-settings.max_pairs :]
     kept = [pair for pair in ranked if pair.score >= settings.threshold] or ranked[-1:]
     if settings.order == "descending":
@@ -96,7 +106,20 @@ def meta_prompt(
     failed_before: bool = False,
     seed: int = 0,
 ) -> str:
-    """The whole text. `failed_before`: the exemplars were picked because instructions failed on them."""
+    """The whole text.
+
+    Parameters
+    ----------
+    history : scored instructions in the order they came
+    exemplars : questions that are shown with their golds; the layout `completion` shows none
+    settings : layout, order and what is shown
+    position : where the instruction goes, a key of PLACES
+    task_description : what the questions are, in words; counts where `settings` does not describe them
+    failed_before : the exemplars were picked because instructions failed on them, and the text says so
+    seed : of a random order of the instructions
+
+    Source: OPRO, Section 4.2; the wording is our own.
+    """
     pairs = shown_pairs(history, settings, seed)
     about = settings.task_description or task_description
     if settings.layout == "completion":

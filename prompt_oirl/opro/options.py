@@ -89,7 +89,20 @@ class StepOptions:
         decoding: Decoding,
         grader: str = "strict",
     ) -> LLMScorer:
-        """A scorer that asks the model for what neither `log` nor --known_log holds."""
+        """A scorer that asks the model for what neither `log` nor --known_log holds.
+
+        Parameters
+        ----------
+        task : all of its questions may be asked
+        log : read here, and extended by every answer that is asked for
+        budget : limits on the calls
+        spending : counts the answers that are needed and those that are asked for
+        decoding : how answers are drawn
+        grader : strict, original or opro
+
+        Raises: InputError if `log` was drawn with another decoding, or if a log cannot be read or holds other
+        questions under the task's ids.
+        """
         name = self.scorer_name
         scorer = LLMScorer(self._llm, name, task, decoding, grader, log, budget, spending)
         return scorer.read_logs(self._known)

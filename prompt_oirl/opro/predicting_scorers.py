@@ -23,7 +23,16 @@ Cells = list[tuple[str, str, float]]
 
 
 def cells_for(parts: Parts, rows: Iterable[LogRow], llm: str) -> Cells:
-    """What logs of this llm say of questions that share no group with the validation or test part."""
+    """What logs of this llm say of questions that share no group with the validation or test part.
+
+    Parameters
+    ----------
+    parts : of the run; rows of questions that its task does not have are passed over
+    rows : of one or several logs
+    llm : name of the language model in the logs; rows of others are passed over
+
+    Returns: question text, prompt text and success in 0..1 of each row that is left.
+    """
     closed = {parts.groups[q.id] for q in (*parts.validation, *parts.test)}
     return [
         (row.question, row.prompt, row.correct)
@@ -73,7 +82,13 @@ class RewardModelScorer:
     def score(
         self, prompts: Prompts, asked: Questions, step: int, part: str, limit: int | None = None
     ) -> list[Score | None]:
-        """Lower bounds of predicted success, as `Scorer.score`."""
+        """Lower bounds of predicted success.
+
+        Parameters
+        ----------
+        prompts, asked, limit : as in `Scorer.score`; the first `limit` prompts are scored
+        step, part : not used
+        """
         values, spread = self._rewards.predict([q.text for q in asked], [p.text for p in prompts[:limit]])
         bounds = np.clip(values - self._rewards.settings.beta * spread, 0, 1)
         scores: list[Score | None] = [
@@ -102,7 +117,13 @@ class HybridScorer:
     def score(
         self, prompts: Prompts, asked: Questions, step: int, part: str, limit: int | None = None
     ) -> list[Score | None]:
-        """Measured success of the candidates that are chosen, as `Scorer.score`."""
+        """Measured success of the candidates that are chosen.
+
+        Parameters
+        ----------
+        prompts, asked, step, part, limit : as in `Scorer.score`. Only on train and from step 0 on are prompts
+        chosen; otherwise all are measured, up to `limit`.
+        """
         if part != "train" or step < 0:
             scores = self._measure.score(prompts, asked, step, part, limit)
             if part == "train":
@@ -165,8 +186,21 @@ def load_scorer(
     parts: Parts,
     seed: int,
 ) -> Scorer:
-    """The scorer of a run by its name: llm (which is `measure`), reward_model or hybrid; `rows` is what they
-    learn from."""
+    """The scorer of a run by its name.
+
+    Parameters
+    ----------
+    kind : llm (which is `measure`), reward_model or hybrid
+    measure : asks the language model
+    rewards : the ensemble that predicts; the kind llm does not use it
+    rows : of logs, what predictions learn from; questions near validation or test are left out
+    llm : name of the language model whose rows count
+    task : of the run
+    parts : of the run
+    seed : of the random picks of the kind hybrid
+
+    Raises: InputError for the kind reward_model if the log is too small or predictions do not rank.
+    """
     if kind == "llm":
         return measure
     cells = cells_for(parts, rows, llm)

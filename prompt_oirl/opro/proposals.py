@@ -65,7 +65,19 @@ class Proposer:
                 self.known[proposal.step, proposal.sample] = proposal
 
     def propose(self, meta_prompt: str, step: int, samples: int, temperature: float) -> list[Proposal]:
-        """`samples` independent answers to one meta-prompt; appended to the file batch by batch."""
+        """`samples` independent answers to one meta-prompt; appended to the file batch by batch.
+
+        Parameters
+        ----------
+        meta_prompt : the text that the optimizer reads
+        step : number of the step; the file names a proposal by its step and sample
+        samples : how many answers; those that stand in the file are not asked for again
+        temperature : of sampling; 0 is greedy
+
+        Returns: one proposal per sample, in order; one that could not be had has the finish reason error.
+        Raises: InputError if the file holds another meta-prompt, proposer or temperature for this step, or if not
+        one sample could be had; BudgetSpent if the budget does not suffice.
+        """
         digest = hashlib.sha256(meta_prompt.encode("utf-8", "surrogatepass")).hexdigest()[:16]
         for key, known in self.known.items():
             if key[0] != step:
@@ -139,7 +151,16 @@ class StatedSearch(ABC):
     def generate(
         self, conversations: Sequence[Conversation], *, decoding: Decoding, seeds: Sequence[int]
     ) -> list[Generation]:
-        """Answers as `LLM.generate`; temperature 0 gives the same for every seed."""
+        """Answers as `LLM.generate`; temperature 0 gives the same for every seed.
+
+        Parameters
+        ----------
+        conversations : the last turn of each is its meta-prompt, the other turns are not read
+        decoding : only the temperature counts
+        seeds : one per conversation
+
+        Returns: one answer per conversation, with the finish reason stop and no tokens counted.
+        """
         answers = []
         for conversation, seed in zip(conversations, seeds):
             text = conversation[-1]["content"]
@@ -149,13 +170,27 @@ class StatedSearch(ABC):
 
     @abstractmethod
     def answer(self, meta_prompt: str, temperature: float, rng: random.Random) -> str:
-        """A proposal in the form that the meta-prompt asks for."""
+        """A proposal in the form that the meta-prompt asks for.
+
+        Parameters
+        ----------
+        meta_prompt : all that the search knows of earlier solutions
+        temperature : of sampling, 0 or more; a search may leave it unused
+        rng : source of everything random
+        """
 
 
 def choose_optimizer(
     kind: Literal["llm", "search"], search: StatedSearch, model: ModelOptions
 ) -> tuple[str, Callable[[], LLM]]:
-    """Name of what proposes and how to load it: the stated search, or the model that --optimizer names."""
+    """Name of what proposes and how to load it: the stated search, or the model that --optimizer names.
+
+    Parameters
+    ----------
+    kind : search for the stated search, llm for the model
+    search : the stated search
+    model : flags of the model; it is loaded when the returned function is first called, and only once
+    """
     if kind == "search":
         return search.name, lambda: search
     return model.name(), cache(lambda: model.load("optimizer."))

@@ -35,7 +35,17 @@ SAMPLED_QUESTIONS = 400  # of a released log's split: an instruction's mean need
 def arith_ranking(
     models: Sequence[ModelName], vectors: TextVectors, paths: Paths
 ) -> Iterator[dict[str, Any]]:
-    """The tiny model's validation answers to 76 instructions, sixty of them in no training row at all."""
+    """The tiny model's validation answers to 76 instructions, sixty of them in no training row at all.
+
+    Parameters
+    ----------
+    models : names of reward models; only the first also learns from the six training prompts
+    vectors : embeds questions and instructions
+    paths : of the project; data/nano_log/ and data/arith/ are read
+
+    Returns: rows of `ranking_row`.
+    Raises: InputError if a file is missing.
+    """
     log = interactions.read(paths.committed_log("nano", "arith"), hint="run make nano-log")
     role = {p.id: p.role for p in load_prompts(paths.root / "data" / "arith" / "prompts.csv")}
     validation = [row for row in log if row.split == "validation"]
@@ -67,7 +77,17 @@ def arith_ranking(
 
 def space_ranking(model: ModelName, vectors: TextVectors, paths: Paths) -> Iterator[dict[str, Any]]:
     """The small search space on the train questions of step 4, learned from each other or from
-    data/nano_log/."""
+    data/nano_log/.
+
+    Parameters
+    ----------
+    model : name of a reward model
+    vectors : embeds questions and instructions
+    paths : of the project; data/nano_opro_log/, data/nano_log/ and data/arith/ are read
+
+    Returns: rows of `ranking_row`; none, and a line on stdout, if data/nano_opro_log/ is missing.
+    Raises: InputError if another file is missing.
+    """
     path = paths.committed_log("nano_opro", "arith")
     if not path.is_file():
         print(f"{path} is missing; run make opro-log")
@@ -99,7 +119,16 @@ def space_ranking(model: ModelName, vectors: TextVectors, paths: Paths) -> Itera
 
 
 def released_ranking(model: ModelName, vectors: TextVectors, paths: Paths) -> Iterator[dict[str, Any]]:
-    """LLaMA-2's answers to ten held-out prompts, predicted from the six training prompts' training rows."""
+    """LLaMA-2's answers to ten held-out prompts, predicted from the six training prompts' training rows.
+
+    Parameters
+    ----------
+    model : name of a reward model
+    vectors : embeds questions and instructions
+    paths : of the project; the fetched questions and released logs are read
+
+    Returns: one row of `ranking_row` per dataset; one that was not fetched is left out with a line on stdout.
+    """
     from prompt_oirl.data.near_duplicates import cluster_texts
 
     prompts = load_prompts()
@@ -140,9 +169,17 @@ def ranking_row(
     predicted: np.ndarray,
     clusters: np.ndarray,
 ) -> dict[str, Any]:
-    """One row of opro_ranking.csv: how well `predicted` (n, P) ranks the instructions by `measured` (n, P).
+    """One row of opro_ranking.csv: how well predictions rank P instructions; it is printed too.
 
-    `clusters` int64 (n,) is the group of every question.
+    Parameters
+    ----------
+    log, learned_from, ranked, model : what the row says of the log, of what the predictions learned from, of
+    the instructions and of the reward model
+    measured : float (n, P), success, NaN where an instruction was not asked
+    predicted : float (n, P); instructions with a NaN drop out
+    clusters : int64 (n,), group of every question
+
+    Returns: the columns; the rank correlation is Spearman's with its 95 % interval.
     """
     value, low, high = rank_correlation(measured, predicted, clusters)
     print(f"{log}, {ranked}, {learned_from}, {model}: {value:.2f} ({low:.2f} to {high:.2f})")

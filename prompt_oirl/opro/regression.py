@@ -96,7 +96,13 @@ class PatternSearch(StatedSearch):
     name = SEARCH_NAME
 
     def answer(self, meta_prompt: str, temperature: float, rng: random.Random) -> str:
-        """A pair in square brackets."""
+        """A pair in square brackets.
+
+        Parameters
+        ----------
+        meta_prompt, rng : as in `StatedSearch.answer`
+        temperature : not used
+        """
         w, b = self._propose(meta_prompt, rng)
         return f"[{w}, {b}]"
 
@@ -124,7 +130,14 @@ class PatternSearch(StatedSearch):
 
 
 def run_row(problem: Regression, path: SearchPath[Pair], proposer: str) -> dict[str, Any]:
-    """One repetition as a row of runs.csv."""
+    """One repetition as a row of runs.csv.
+
+    Parameters
+    ----------
+    problem : the repetition
+    path : everything that was proposed in it
+    proposer : name of what proposed
+    """
     (w, b), loss = path.best()
     return {
         "w": problem.truth[0],
@@ -168,7 +181,15 @@ def summary_rows(
 
 def draw_path(problem: Regression, path: SearchPath[Pair], title: str, file: Path) -> None:
     """Explored pairs in the plane, coloured by step, and the best loss so far; the truth lies inside the open
-    circle."""
+    circle.
+
+    Parameters
+    ----------
+    problem : one repetition
+    path : everything that was proposed in it
+    title : stands above the figure
+    file : PNG to be written
+    """
     from matplotlib.figure import Figure
     from matplotlib.ticker import MaxNLocator
 

@@ -31,7 +31,16 @@ POOL = ["prompt_id", "role", "position", "text"]  # the columns of data/prompts.
 def write_tables(run: Run, folder: Path, scorer: str) -> list[Path]:
     """candidates.csv (everything proposed), trajectory.csv (what was scored), steps.csv, result.csv,
     test_questions.csv, instructions.csv, meta_prompts.txt; predictions.csv where a hybrid scorer
-    predicted."""
+    predicted.
+
+    Parameters
+    ----------
+    run : finished or stopped; without a winner result.csv and test_questions.csv have no rows
+    folder : where the files go; made if it is missing
+    scorer : name of the language model that answers
+
+    Returns: the CSV files in `folder`, by name.
+    """
     bootstrap = ClusterBootstrap(run.parts.clusters(run.parts.train), 0)
     rows = [candidate_row(c, bootstrap, run) for c in run.candidates]
     write_csv(folder / "candidates.csv", rows, CANDIDATES)
@@ -77,7 +86,14 @@ def prediction_rows(run: Run, scorer: HybridScorer) -> Iterator[dict[str, Any]]:
 
 
 def candidate_row(c: Candidate, bootstrap: ClusterBootstrap, run: Run) -> dict[str, Any]:
-    """A candidate as a row of candidates.csv."""
+    """A candidate as a row of candidates.csv.
+
+    Parameters
+    ----------
+    c : what is not known of it (no text, no score) has no column in the row
+    bootstrap : over the groups of the train questions; gives the 95 % interval
+    run : not used
+    """
     row: dict[str, Any] = {"step": c.step, "sample": c.sample, "verdict": c.verdict}
     if c.prompt:
         row |= {"prompt_id": c.prompt.id, "instruction": c.prompt.text}
@@ -175,7 +191,17 @@ def pooled_gain(tables: Sequence[Sequence[dict[str, str]]]) -> dict[str, Any] | 
 
 
 def write_report(run: Run, folder: Path, scorer: str, spending: Spending) -> Path:
-    """report.md: what was found, how sure that is, what it cost and what it did not have to cost."""
+    """report.md: what was found, how sure that is, what it cost and what it did not have to cost.
+
+    Parameters
+    ----------
+    run : finished or stopped
+    folder : where the file goes; made if it is missing
+    scorer : name of the language model that answers
+    spending : answers that the run needed and that were asked for
+
+    Returns: path of the report.
+    """
     lines = [
         f"# Instructions for {run.task.name}",
         "",

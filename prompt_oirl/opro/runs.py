@@ -40,7 +40,16 @@ HOW_TO_RESUME = "the same command with a larger limit resumes"
 
 
 def check_names(task: str, run: str, llm: str | None) -> None:
-    """Refuse names that cannot be part of the paths of a run's files."""
+    """Refuse names that cannot be part of the paths of a run's files.
+
+    Parameters
+    ----------
+    task : value of --task
+    run : value of --run, the name of a folder
+    llm : value of --llm; None is not checked
+
+    Raises: InputError that names the flag.
+    """
     for flag, name in (("--task", task), ("--llm", llm)):
         if name is not None and not is_file_name(name):
             raise InputError(f"{flag} {name!a}: give letters, digits, _ - . only, and not 'all'")
@@ -98,7 +107,16 @@ def held_folder(folder: Path) -> Iterator[None]:
 
 
 def check_settings(path: Path, settings: dict[str, Any], hint: str = HINT) -> None:
-    """Refuse to resume in the folder of a run with other settings than these."""
+    """Refuse to resume in the folder of a run with other settings than these.
+
+    Parameters
+    ----------
+    path : file with the settings of the run; if it is missing there is nothing to refuse
+    settings : of the new run; what only the file holds is not compared
+    hint : what the user can do, the end of the message
+
+    Raises: InputError that names what has changed, or says that the file holds no settings.
+    """
     if path.is_file():
         old = read_json(path, hint=hint)
         if not isinstance(old, dict):
@@ -148,7 +166,15 @@ def most_calls(
 ) -> dict[str, int]:
     """The most scorer calls that a run can need, by part; rejected and logged ones come off.
 
-    `initial` is the number of initial instructions.
+    Parameters
+    ----------
+    parts : questions of the run
+    initial : number of initial instructions
+    loop : settings of the loop
+    reward : how many instructions a hybrid scorer measures in each step
+    score_by : llm, reward_model or hybrid
+
+    Returns: number of answers for train, validation and test.
     """
     proposed = loop.steps * loop.samples
     scored = {
@@ -200,7 +226,17 @@ def read_settings(path: Path) -> dict[str, Any]:
 
 def draw_steps(tables: Sequence[Sequence[dict[str, str]]], title: str, path: Path) -> Path:
     """Train accuracy per step of one or several runs: best so far, mean over runs and spread; mean of the new
-    ones."""
+    ones.
+
+    Parameters
+    ----------
+    tables : rows of steps.csv of each run
+    title : stands above the figure
+    path : PNG to be written
+
+    Returns: `path`.
+    Raises: InputError if there is no table.
+    """
     from matplotlib.figure import Figure
     from matplotlib.ticker import MaxNLocator
 

@@ -63,8 +63,18 @@ class Scorer(Protocol):
     def score(
         self, prompts: Prompts, asked: Questions, step: int, part: str, limit: int | None = None
     ) -> list[Score | None]:
-        """Scores of at most `limit` prompts on these questions, None for the others. `part` is what they are
-        for; a negative step is of instructions that the user gave."""
+        """Scores of at most `limit` prompts on these questions.
+
+        Parameters
+        ----------
+        prompts : instructions with their positions
+        asked : questions that every instruction is scored on
+        step : of the loop; a negative one is of instructions that the user gave
+        part : what the questions are for: train, validation or test
+        limit : how many prompts may get a score; default: all
+
+        Returns: one score per prompt, in order; None for those that got none.
+        """
 
 
 @dataclass
@@ -143,7 +153,15 @@ class LLMScorer:
     def score(
         self, prompts: Prompts, asked: Questions, step: int, part: str, limit: int | None = None
     ) -> list[Score | None]:
-        """Measured success, as `Scorer.score`; raises BudgetSpent."""
+        """Measured success; the model is asked for what no log holds.
+
+        Parameters
+        ----------
+        prompts, asked, step, part, limit : as in `Scorer.score`; the first `limit` prompts are scored
+
+        Raises: BudgetSpent if the budget does not suffice; InputError if the model fails to answer, or if the
+        user's own instruction leaves a local model no room for an answer.
+        """
         items = [Item(question, prompt, 0) for prompt in prompts[:limit] for question in asked]
         pending = [item for item in items if _key(item) not in self.values]
         self.spending.begin(step, part, len(items), len(pending))
@@ -189,7 +207,17 @@ class LLMScorer:
 
 def check_room(llm: TransformersLLM, items: Sequence[Item], separator: str, refuse: bool) -> None:
     """Refuse, or tell on stderr, an instruction that with some question leaves no room for an answer: that
-    counts as wrong."""
+    counts as wrong.
+
+    Parameters
+    ----------
+    llm : a local model; question, instruction and answer share its `max_seq_len` tokens
+    items : answers that are to be asked for
+    separator : stands between a question and an instruction that follows it
+    refuse : raise instead of telling
+
+    Raises: InputError if `refuse` and there is such an instruction.
+    """
     longest: dict[str, tuple[int, Item]] = {}
     for item in items:
         size = len(llm.encode(conversation(item.question.text, item.prompt, separator)))

@@ -118,7 +118,12 @@ class PhraseSearch(StatedSearch):
         self.space = space
 
     def answer(self, meta_prompt: str, temperature: float, rng: random.Random) -> str:
-        """One instruction in the layout's brackets."""
+        """One instruction in the layout's brackets.
+
+        Parameters
+        ----------
+        meta_prompt, temperature, rng : as in `StatedSearch.answer`
+        """
         proposal = self._propose(read_pairs(meta_prompt, self.layout), temperature, rng)
         left, right = {"chat": ("<INS>", "</INS>"), "bracket": "[]", "completion": ("<TEXT>", "</TEXT>")}[
             self.layout

@@ -35,7 +35,15 @@ class Spending:
                 self.rows[row["step"], row["part"]] = row
 
     def begin(self, step: int, part: str, needed: int, pending: int) -> None:
-        """Write down what a stage needs, before its first call."""
+        """Write down what a stage needs, before its first call.
+
+        Parameters
+        ----------
+        step : of the loop; negative before its first step
+        part : train, validation or test
+        needed : answers that the stage uses
+        pending : those among them that no log holds, which are to be asked for
+        """
         self.reached.add((step, part))
         if (step, part) in self.rows:
             return

@@ -54,7 +54,16 @@ def names() -> list[str]:
 
 def load_task(name: str, paths: Paths, own_questions: Path | None = None) -> QuestionTask:
     """A task by name: gsm8k, svamp, mawps, arith, multiarith, aqua, bbh_<task>, mmlu_<category or subject>,
-    or own."""
+    or own.
+
+    Parameters
+    ----------
+    name : one of `names`; any other with `own_questions`
+    paths : where the question files lie
+    own_questions : the user's JSONL or CSV, read instead of a benchmark
+
+    Raises: InputError if there is no such task, or if a question file is missing or damaged.
+    """
     if own_questions is not None:
         asked = questions.load_own_questions(own_questions, name)
         return QuestionTask(name, tuple(asked), f"questions of the kind {name.replace('_', ' ')}")
@@ -101,6 +110,14 @@ def divide(task: QuestionTask, train: int, validation: int, test: int, seed: int
 
     Splits that the data bring are kept (validation comes out of train where there is none); data without
     splits are cut here, group by group. Parts shrink evenly where there are too few questions.
+
+    Parameters
+    ----------
+    task : all of its questions may be drawn
+    train, validation, test : numbers of questions wanted, each 1 or more
+    seed : of the draw
+
+    Raises: InputError if a number is below 1, or if no question is left for a part.
     """
     for part, size in (("train", train), ("validation", validation), ("test", test)):
         if size < 1:

@@ -209,7 +209,13 @@ class TwoOptSearch(StatedSearch):
         self._max_points = max_points_to_descend
 
     def answer(self, meta_prompt: str, temperature: float, rng: random.Random) -> str:
-        """A tour between <trace> and </trace>."""
+        """A tour between <trace> and </trace>.
+
+        Parameters
+        ----------
+        meta_prompt, rng : as in `StatedSearch.answer`
+        temperature : not used
+        """
         return f"<trace>{','.join(map(str, self._propose(meta_prompt, rng)))}</trace>"
 
     def _propose(self, text: str, rng: random.Random) -> Tour:
@@ -236,6 +242,13 @@ def run_row(problem: TourProblem, path: SearchPath[Tour], seed: int, proposer: s
     """One problem as a row of runs.csv: the lengths of all tours to be compared.
 
     The reference is the optimum or, where that is not known, the shortest tour at hand.
+
+    Parameters
+    ----------
+    problem : points, and the optimum where it is known
+    path : everything that was proposed, starts included
+    seed : names the problem, and seeds the library's heuristic
+    proposer : name of what proposed
     """
     d = problem.d
     yardsticks = {

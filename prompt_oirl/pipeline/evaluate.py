@@ -1,8 +1,6 @@
 """Evaluate every selector on every test question (step 5).
 
-One `SelectorResults` is one prompt subset under one protocol: for each selector, the success of its pick on
-each test row. The folds are joined by `stats.crossfit`; assignments are stacked, so a question's mean over
-them is what the bootstrap over clusters resamples.
+Fold assignments are stacked, so the bootstrap over clusters resamples a question's mean over them.
 """
 
 from __future__ import annotations
@@ -78,13 +76,7 @@ class SelectorResults:
 def evaluate_selectors(
     data: OfflineDataset, fold_fits: Sequence[tuple[FitSpec, Split, RewardModel]]
 ) -> SelectorResults:
-    """Evaluate all selectors on one prompt subset.
-
-    Parameters
-    ----------
-    data : one LLM's log of one dataset
-    fold_fits : fit, split and trained model of each fold (the paper split is one), over all assignments
-    """
+    """Evaluate all selectors on one prompt subset; `fold_fits` holds every fold of every assignment (paper: one)."""
     first = fold_fits[0][0]
     by_split = {split.name: (fit, model) for fit, split, model in fold_fits}
 
@@ -204,7 +196,14 @@ class Fold:
         return values
 
     def picked(self, name: str, pick: np.ndarray, columns: np.ndarray) -> Values:
-        """A selector's pick (t,) among `columns` of the label matrix, and its success."""
+        """A selector's pick, int (t,) column of the label matrix, and its success, float64 (t,).
+
+        Parameters
+        ----------
+        name : of the selector
+        pick : int (t,), places in `columns`
+        columns : int (m,), columns of the label matrix that could be picked
+        """
         success = policies.picked(self.labels[:, columns], pick)
         return {f"pick {name}": columns[pick], f"success {name}": success}
 
@@ -216,7 +215,12 @@ class Fold:
         return {"_as_published": policies.argmax_published(scores), "": sound}
 
     def picked_twice(self, name: str, scores: np.ndarray, columns: np.ndarray) -> Values:
-        """`picked` under both ways to break ties."""
+        """`picked` for the highest score, under both ways to break ties.
+
+        Parameters
+        ----------
+        name, scores, columns : as in `picked` and `both_ties`
+        """
         values: Values = {}
         for ending, pick in self.both_ties(scores, columns).items():
             values |= self.picked(name + ending, pick, columns)
@@ -274,11 +278,7 @@ class Fold:
         return values
 
     def by_votes(self, scores: np.ndarray) -> Values:
-        """Several answers and a vote, wherever texts are logged; scores (t, K seen + H held-out prompts).
-
-        `vote_3` asks the three prompts of the highest predicted reward; answers count by it, or equally
-        (`majority`).
-        """
+        """Votes of logged answers, weighted by scores (t, K + H) or equally; `vote_3` asks the best three only."""
         values: Values = {}
         if self.data.votes is None:
             return values

@@ -53,7 +53,14 @@ class FitData:
 def fit_data(
     data: OfflineDataset, splits: Iterable[Split], memory_gb: float = MEMORY_GB
 ) -> dict[str, FitData]:
-    """Features and labels of each split by its name; features beyond `memory_gb` stay in their files."""
+    """Features and labels of each split by its name.
+
+    Parameters
+    ----------
+    data : one LLM's log of one dataset
+    splits : that fits are made on
+    memory_gb : size in 10^9 bytes beyond which question features stay in their files
+    """
     features: dict[str, tuple] = {}
     found = {}
     names = data.names
@@ -83,7 +90,16 @@ def content_hash(*arrays: np.ndarray | MappedQuestions) -> str:
 def masked_features(
     variant: str, questions: np.ndarray | MappedQuestions, prompts: np.ndarray
 ) -> tuple[np.ndarray | MappedQuestions, np.ndarray]:
-    """Features as a fit sees them; a sanity variant sees zeros in place of one half."""
+    """Features as a fit sees them; a sanity variant sees zeros in place of one half.
+
+    Parameters
+    ----------
+    variant : one of `VARIANTS`; question_only blanks the prompts, prompt_only the questions, the others neither
+    questions : float32 (texts, d)
+    prompts : float32 (P, e)
+
+    Returns: questions and prompts, of the same shapes.
+    """
     if variant == "question_only":
         prompts = np.zeros_like(prompts)
     if variant == "prompt_only":

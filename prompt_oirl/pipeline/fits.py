@@ -32,7 +32,15 @@ STEP4 = "run llama_step4_offline_evaluation.py with the same flags first"
 
 
 def input_hashes(llm: str, dataset: str, paths: Paths) -> dict[str, str]:
-    """Hashes that go into the key of every fit of a dataset."""
+    """Hashes that go into the key of every fit of a dataset: sha256 by file name.
+
+    Parameters
+    ----------
+    llm, dataset : whose log, of what
+    paths : where the steps' files lie
+
+    Raises: InputError if a file is missing or is not what steps 2 and 3 finished.
+    """
     return {path.name: sha256(path) for path in offline_dataset.input_files(llm, dataset, paths)}
 
 
@@ -44,7 +52,14 @@ def fit_key(fit: FitSpec, inputs: dict[str, str]) -> str:
 
 
 def finished_record(fit: FitSpec, key: str, paths: Paths) -> dict[str, Any] | None:
-    """The record of a finished fit, or None if it must be (re)done."""
+    """The record of a finished fit, or None if it must be (re)done.
+
+    Parameters
+    ----------
+    fit : what was to be trained
+    key : of `fit_key`, which the record must hold
+    paths : where records and models lie
+    """
     record_path = paths.models(fit.llm) / f"{fit.stem}.json"
     model_path = record_path.with_suffix(".safetensors")
     if not record_path.is_file() or not model_path.is_file():
@@ -64,7 +79,16 @@ def finished_record(fit: FitSpec, key: str, paths: Paths) -> dict[str, Any] | No
 
 
 def finished_fits(plan: Plan, dataset: str, paths: Paths) -> dict[FitSpec, dict[str, Any]]:
-    """Step 4's records of all fits of the plan; the error for a missing one says how to make it."""
+    """Step 4's records of all fits of the plan, by fit; the error for a missing one says how to make it.
+
+    Parameters
+    ----------
+    plan : flags of steps 4 and 5
+    dataset : one that went through step 3
+    paths : where the steps' files lie
+
+    Raises: InputError if a fit is missing or out of date.
+    """
     inputs = input_hashes(plan.llm, dataset, paths)
     planned = list(plan.fits(offline_dataset.load_names(plan.llm, dataset, paths)))
     records = {fit: finished_record(fit, fit_key(fit, inputs), paths) for fit in planned}
@@ -86,7 +110,16 @@ def available_cores() -> int:
 
 
 def train(fit: FitSpec, key: str, data: FitData) -> tuple[dict[str, Any], bytes]:
-    """Train and measure on validation rows; the record and the model as safetensors, nothing is written."""
+    """Train and measure on validation rows; the record and the model as safetensors, nothing is written.
+
+    Parameters
+    ----------
+    fit : what to train
+    key : of `fit_key`, for the record
+    data : what the fits of this dataset and split learn from
+
+    Raises: InputError if there are too few questions to hold some out for validation.
+    """
     started = time.perf_counter()
     train, validation, both = training_sets(fit, data)
     # Fits of mapped features run one after the other, so each may have all cores.
@@ -110,7 +143,16 @@ def train(fit: FitSpec, key: str, data: FitData) -> tuple[dict[str, Any], bytes]
 
 
 def save(fit: FitSpec, record: dict[str, Any], content: bytes, paths: Paths) -> None:
-    """Write model and record; the record last, for it vouches for the model, and with a digest of itself."""
+    """Write model and record; the record last, for it vouches for the model, and with a digest of itself.
+
+    Parameters
+    ----------
+    fit : what was trained; names the files
+    record, content : of `train`
+    paths : where records and models lie
+
+    Raises: InputError if a file cannot be written.
+    """
     path = paths.models(fit.llm) / f"{fit.stem}.safetensors"
     with atomic_write(path) as temporary:
         temporary.write_bytes(content)
@@ -145,7 +187,18 @@ def _whole_sets(data: FitData, variant: str, seed: int) -> list[TrainingSet]:
 
 
 def validation_metrics(model: RewardModel, train: TrainingSet, validation: TrainingSet) -> dict[str, float]:
-    """How the model, trained without them, predicts the validation rows. Every answer counts once."""
+    """How the model, trained without them, predicts the validation rows.
+
+    Every answer counts once, but in the AUCs within prompt and within question every cell does.
+
+    Parameters
+    ----------
+    model : trained on `train`
+    train : gives the prompt means that the model is compared with
+    validation : rows to predict
+
+    Returns: measures by name; rates and AUCs in 0..1, log losses in nats per answer.
+    """
     scores = model.predict(validation.questions, validation.prompts)
     labels, weights = validation.labels, validation.weights
     known = weights > 0
@@ -168,7 +221,16 @@ def validation_metrics(model: RewardModel, train: TrainingSet, validation: Train
 
 
 def load_fit(fit: FitSpec, record: dict[str, Any], paths: Paths) -> RewardModel:
-    """The trained model of a finished fit; its file must be the one the record names."""
+    """The trained model of a finished fit; its file must be the one the record names.
+
+    Parameters
+    ----------
+    fit : what was trained
+    record : of `finished_record`
+    paths : where models lie
+
+    Raises: InputError if the file is missing or is another one.
+    """
     model = reward_models.make(fit.model, fit.preset, fit.seed)
     return reward_models.load(
         model, paths.models(fit.llm) / f"{fit.stem}.safetensors", record["model_sha256"]
@@ -193,6 +255,13 @@ def validation_rows(fits: Sequence[FitSpec], records: Sequence[dict[str, Any]]) 
 
 
 def validation_path(plan: Plan, dataset: str, paths: Paths) -> Path:
-    """Where step 4 writes the validation metrics of a dataset."""
+    """Where step 4 writes the validation metrics of a dataset.
+
+    Parameters
+    ----------
+    plan : flags of steps 4 and 5; LLM, model and preset name the file
+    dataset : its name
+    paths : where models lie
+    """
     preset = "" if plan.preset == "fast" else f"_{plan.preset}"
     return paths.models(plan.llm) / f"{dataset}_{plan.model}{preset}_validation.csv"

@@ -71,7 +71,19 @@ def ask(
     rows: Sequence[LogRow],
     budget: Budget,
 ) -> Counter[str]:
-    """Ask with the grader of the log, and append the answers to it; returns failures by reason."""
+    """Ask with the grader of the log, and append the answers to it.
+
+    Parameters
+    ----------
+    items : what to ask, see `unlogged_picks`
+    llm : the model that answers
+    decoding : how answers are drawn, see `decoding_of`
+    files : of the log; answers are appended to its part file of rank 0
+    rows : of the log, one at least; the first one names LLM, dataset and grader
+    budget : limits on calls, cost and time; asking stops when they are reached
+
+    Returns: why answers could not be had, counted.
+    """
     settings = log_settings(rows, decoding)
     return generation.answer_items(items, llm, settings, budget, files.part(0), desc=f"{files.dataset} live")
 
@@ -83,7 +95,19 @@ def live_rows(
     asked: set[tuple[str, str]],
     seed: int,
 ) -> Iterator[dict[str, Any]]:
-    """Success of each selector's picks: offline from the log as it was, live with the answers asked since."""
+    """Success of each selector's picks: offline from the log as it was, live with the answers asked since.
+
+    Parameters
+    ----------
+    data : one LLM's log of one dataset, as it was
+    result : the picks to score, on `data`
+    rows : of the log with the answers asked since
+    asked : (question id, prompt id) of the answers asked since
+    seed : of the bootstrap
+
+    Returns: one row per selector of `PICKS_SHOWN` that has picks. Success is in 0..1 with a 95 % interval over
+    clusters, None where no pick has an answer.
+    """
     names = data.names
     correct: dict[tuple[str, str], list[float]] = {}
     for row in rows:

@@ -115,7 +115,17 @@ def hide(
 
 
 def simulate(population: Population, logs: int, seed: int) -> Iterator[tuple[tuple[str, ...], np.ndarray]]:
-    """Per simulated log and estimator: its key, and value, low, high, effective answers."""
+    """Draw logs, hide entries, and estimate the value of every target policy from what is left.
+
+    Parameters
+    ----------
+    population : the complete log to draw from
+    logs : simulated logs per logging policy
+    seed : of the draws and of the reward model's folds
+
+    Returns: per simulated log and estimator its key (logging policy, propensities, target policy, estimator)
+    and float64 (4,): value, low, high, effective answers; the naive mean has a value only, the rest is NaN.
+    """
     for number in tqdm(range(logs), desc=population.dataset, disable=None):
         for i, (logging, (chances, one_each)) in enumerate(loggings(population).items()):
             rng = np.random.default_rng([seed, number, i])

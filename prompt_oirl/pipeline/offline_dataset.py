@@ -91,7 +91,15 @@ class DatasetIndex:
 
 
 def load_names(llm: str, dataset: str, paths: Paths) -> DatasetIndex:
-    """Read what step 2 wrote; refuses rows that do not fit together."""
+    """Read what step 2 wrote; refuses rows that do not fit together.
+
+    Parameters
+    ----------
+    llm, dataset : whose log, of what
+    paths : where the steps' files lie
+
+    Raises: InputError if a file is missing, damaged or of another run.
+    """
     folder = paths.labels(llm)
     header = read_json(folder / f"{dataset}_names.json", hint=STEP2)
     try:
@@ -187,7 +195,15 @@ class OfflineDataset:
 
 
 def load(llm: str, dataset: str, paths: Paths) -> OfflineDataset:
-    """Read what steps 2 and 3 wrote for one dataset."""
+    """Read what steps 2 and 3 wrote for one dataset.
+
+    Parameters
+    ----------
+    llm, dataset : whose log, of what
+    paths : where the steps' files lie
+
+    Raises: InputError if a file is missing, damaged or does not fit the others.
+    """
     names = load_names(llm, dataset, paths)
     folder, vectors = paths.labels(llm), paths.embeddings / llm / dataset
     train_labels, test_labels = load_labels(names, paths)
@@ -213,7 +229,15 @@ def load(llm: str, dataset: str, paths: Paths) -> OfflineDataset:
 
 
 def input_files(llm: str, dataset: str, paths: Paths) -> list[Path]:
-    """Files whose content decides a fit or an evaluation; their hashes go into keys and manifests."""
+    """Files whose content decides a fit or an evaluation; their hashes go into keys and manifests.
+
+    Parameters
+    ----------
+    llm, dataset : whose log, of what
+    paths : where the steps' files lie
+
+    Raises: InputError if a file is missing, or is not what a finished step 2 or 3 recorded.
+    """
     folder, vectors = paths.labels(llm), paths.embeddings / llm / dataset
     optional = [
         folder / f"{dataset}_{name}.npy"
@@ -237,7 +261,16 @@ def all_splits(names: DatasetIndex, assignments: int) -> Iterator[splits.Split]:
 
 
 def parse_datasets(flag: str, known: Sequence[str], hint: str) -> list[str]:
-    """`all` or a comma list; a name that is not known names the choices and the step that makes it."""
+    """The datasets that a flag names: `all`, or a comma list.
+
+    Parameters
+    ----------
+    flag : what was given for --dataset
+    known : names to choose from
+    hint : what to do if a dataset is not there, the end of the error
+
+    Raises: InputError on a name that is not known, or if none is left.
+    """
     chosen = list(known) if flag == "all" else [name.strip() for name in flag.split(",") if name.strip()]
     unknown = [name for name in chosen if name not in known]
     if unknown or not chosen:

@@ -39,7 +39,14 @@ def label_vectors(
 def published_arrays(
     dataset: str, train_labels: np.ndarray, test_labels: np.ndarray
 ) -> Iterator[tuple[str, np.ndarray]]:
-    """Yield the published step 3's (file name, array) from bool labels (n_train, K) and (n_test, K)."""
+    """Yield the published step 3's (file name, array).
+
+    Parameters
+    ----------
+    dataset : with which the file names begin
+    train_labels : bool (n_train, K), whether each training question was answered right under each prompt
+    test_labels : bool (n_test, K), the same prompts on the test questions
+    """
     n_train, n_prompts = train_labels.shape
     correlation = np.triu(np.abs(_correlation(train_labels)) - np.eye(n_prompts))
     for subset in prompt_subsets(n_prompts):

@@ -108,7 +108,16 @@ def reorganise(
 
 
 def of_listed_prompts(rows: Iterable[LogRow], prompts: Sequence[Prompt], log: Path) -> Iterator[LogRow]:
-    """Hand the rows on; refuse those of an unlisted prompt, or of one that is listed with another text."""
+    """Hand the rows on; refuse those of an unlisted prompt, or of one that is listed with another text.
+
+    Parameters
+    ----------
+    rows : of one log, from its first row on
+    prompts : the listed ones
+    log : its file or folder, for the error
+
+    Raises: InputError naming the row, counted from 1.
+    """
     listed = {p.id: (p.text, p.position) for p in prompts}
     for number, row in enumerate(rows, 1):
         if row.prompt_id not in listed:
@@ -126,7 +135,16 @@ def of_listed_prompts(rows: Iterable[LogRow], prompts: Sequence[Prompt], log: Pa
 def asked_prompts(
     in_train: set[str], in_test: set[str], prompts: Sequence[Prompt], log: Path
 ) -> tuple[list[Prompt], list[Prompt]]:
-    """The training prompts, and all prompts that stand in the log; those of role unseen are left out."""
+    """The training prompts, and all prompts that stand in the log; those of role unseen are left out.
+
+    Parameters
+    ----------
+    in_train, in_test : ids of the prompts that stand in training rows and in test rows
+    prompts : the listed ones; their order is kept
+    log : its file or folder, for the error
+
+    Raises: InputError if the log holds no prompt of role train, or one that stands in test rows alone.
+    """
     asked = [p for p in prompts if p.id in in_train | in_test and p.role != "unseen"]
     train = [p for p in asked if p.role == "train"]
     unasked = [p.id for p in train if p.id not in in_train]
@@ -136,7 +154,15 @@ def asked_prompts(
 
 
 def check_questions(train: LabelTable, test: LabelTable, log: Path) -> None:
-    """Refuse a log that leaves nothing to train on or to evaluate on."""
+    """Refuse a log that leaves nothing to train on or to evaluate on.
+
+    Parameters
+    ----------
+    train, test : training and test rows of the log
+    log : its file or folder, for the error
+
+    Raises: InputError if either part is empty, or has fewer than five distinct training questions.
+    """
     for kind, table in (("training", train), ("test", test)):
         if not table.questions:
             raise InputError(f"{log}: no {kind} rows; log training and test questions")
@@ -149,7 +175,18 @@ def check_questions(train: LabelTable, test: LabelTable, log: Path) -> None:
 def write_votes(
     folder: Path, dataset: str, rows: Iterable[LogRow], table: LabelTable, prompts: Sequence[Prompt]
 ) -> list[Path]:
-    """Write the parsed answers to the test rows, as the log's grader reads them; nothing without texts."""
+    """Write the parsed answers to the test rows, as the log's grader reads them.
+
+    Parameters
+    ----------
+    folder, dataset : where the files go, and with what their names begin
+    rows : of the whole log
+    table : its test rows
+    prompts : the columns of `table`
+
+    Returns: the files written; none, and older ones are removed, if no test row has a text or there are more
+    prompts than can vote.
+    """
     paths = [folder / f"{dataset}_test_votes.npy", folder / f"{dataset}_test_votes_right.npy"]
     answered = (row for row in rows if row.split == "test" and row.answer is not None)
     first = next(answered, None)
@@ -166,7 +203,14 @@ def write_votes(
 
 
 def question_lines(split: str, table: LabelTable, index: np.ndarray) -> Iterator[dict[str, Any]]:
-    """One line per row of a split; `index` (n,) numbers the distinct texts."""
+    """One line per row of a split, for questions.jsonl.
+
+    Parameters
+    ----------
+    split : train or test
+    table : rows of the split
+    index : int (n,), number of each row's text among the distinct texts
+    """
     for i, text in enumerate(table.questions):
         yield {
             "split": split,
@@ -179,7 +223,14 @@ def question_lines(split: str, table: LabelTable, index: np.ndarray) -> Iterator
 
 
 def write_clusters(path: Path, clusters: np.ndarray, train_index: np.ndarray, test_index: np.ndarray) -> None:
-    """One line per distinct text: its cluster and how often it stands in either split."""
+    """One line per distinct text: its cluster and how often it stands in either split.
+
+    Parameters
+    ----------
+    path : CSV to write
+    clusters : int (texts,), cluster of each distinct text
+    train_index, test_index : int (rows,), distinct text of each training and each test row
+    """
     in_train, in_test = (np.bincount(part, minlength=len(clusters)) for part in (train_index, test_index))
     lines = (
         {"question_index": i, "cluster": c, "train_rows": in_train[i], "test_rows": in_test[i]}
@@ -201,7 +252,15 @@ def write_folds(path: Path, clusters: np.ndarray) -> None:
 
 
 def overlap(train_index: np.ndarray, test_index: np.ndarray, clusters: np.ndarray) -> dict[str, int]:
-    """How much of the test part a lookup table of the training part would know."""
+    """How much of the test part a lookup table of the training part would know, in numbers of rows.
+
+    Parameters
+    ----------
+    train_index, test_index : int (rows,), distinct text of each training and each test row
+    clusters : int (texts,), cluster of each distinct text
+
+    Returns: counts by name; how many rows, distinct texts and clusters there are is among them.
+    """
     return {
         "train_rows": len(train_index),
         "test_rows": len(test_index),

@@ -43,11 +43,18 @@ MUST_AGREE = ("numpy", "scikit-learn", "xgboost", "lightgbm")  # what decides th
 def run_fits(
     tasks: Sequence[tuple[FitSpec, str, FitData]], jobs: int = -1, dask: str = ""
 ) -> Iterator[tuple[dict[str, Any], bytes]]:
-    """Records and model bytes, in the order of `tasks` (fit, key, data).
+    """Do fits side by side and yield their records and model bytes, in the order of `tasks`.
 
-    `jobs` fits run side by side here (-1: one per core), though no more than there are tasks, or, with `dask`
-    the address of a scheduler, as many as the cluster has threads. A task whose worker dies is done again by
-    another.
+    Parameters
+    ----------
+    tasks : fit, its key and what it learns from, as `fits.train` takes them
+    jobs : fits at a time on this machine, though no more than there are tasks; -1: one per core. Where
+    features lie in files, fits run one by one
+    dask : address of a scheduler; as many fits as its cluster has threads then run there, and a task whose
+    worker dies is done again by another. Empty: this machine
+
+    Raises: InputError if the cluster cannot be used or is lost, or if features lie in files and `dask` or the
+    model needs them in memory.
     """
     if any(data.mapped() for _, _, data in tasks):
         if dask:

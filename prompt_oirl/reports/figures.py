@@ -27,7 +27,16 @@ def style_axes(axes: Axes, grid: Literal["x", "y"]) -> None:
 
 
 def save_figure(figure: Figure, path: Path, dpi: int = 150) -> Path:
-    """Write a PNG whose bytes depend on the drawing alone: matplotlib's version stamp is left out."""
+    """Write a PNG whose bytes depend on the drawing alone: matplotlib's version stamp is left out.
+
+    Parameters
+    ----------
+    figure : finished drawing
+    path : the PNG to write
+    dpi : pixels per inch of the figure's size
+
+    Returns: `path`.
+    """
     with atomic_write(path) as temporary:
         figure.savefig(temporary, dpi=dpi, format="png", metadata={"Software": None})
     return path
@@ -49,7 +58,16 @@ def draw_performance(table: Path, title: str) -> Path:
 
 
 def draw_metric(table: Path, title: str, metric: str) -> Path:
-    """One label-prediction metric against K, for training and held-out prompts."""
+    """One label-prediction metric against K, for training and held-out prompts.
+
+    Parameters
+    ----------
+    table : CSV of step 5 on this metric
+    title : stands over the drawing
+    metric : its name as the columns of `table` and the y axis have it
+
+    Returns: the PNG, beside the table.
+    """
     lines = [
         (f"Train {metric}", "Reward model, training prompts", BLUE),
         (f"Test {metric}", "Reward model, held-out prompts", ORANGE),

@@ -31,7 +31,18 @@ def make_report(
     seed: int = 0,
     say: Callable[[str], None] = lambda text: None,
 ) -> Report:
-    """Evaluate, diagnose and, where answers are stored, vote; `say` is told what is being done."""
+    """Evaluate, diagnose and, where answers are stored, vote.
+
+    Parameters
+    ----------
+    selector : unfitted; its settings are used, it is not changed
+    log : what was answered
+    title : of the page
+    seed : of folds, tests and intervals
+    say : is told in words what is being done; default: nobody is
+
+    Raises: InputError on a log that cannot be evaluated; if only a vote is impossible, the page says so.
+    """
     selector = clone(selector).set_params(embedder=shared_embedder(selector.embedder, selector.seed))
     say("evaluating the selector on questions it has not seen")
     evaluation = evaluate(selector, log, seed=seed)

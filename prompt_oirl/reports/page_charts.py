@@ -23,7 +23,13 @@ def prompt_names(evaluation: Evaluation) -> list[str]:
 
 
 def figure(title: str, content: str, caption: str) -> str:
-    """A titled figure; `content` is markup, title and caption are text."""
+    """A titled figure, as markup.
+
+    Parameters
+    ----------
+    title, caption : plain text; it is escaped
+    content : markup, taken as it is
+    """
     return f"<figure><h3>{escape(title)}</h3>{content}<figcaption>{escaped(caption)}</figcaption></figure>"
 
 

@@ -48,12 +48,22 @@ def one_line(text: str, longest: int = 46) -> str:
 
 
 def rate(value: float, low: float, high: float) -> str:
-    """A success rate in percent with its interval."""
+    """A success rate in percent with its interval: "41.2 % [38.0, 44.3]"; "not known" where it is not finite.
+
+    Parameters
+    ----------
+    value, low, high : shares, 0..1
+    """
     return _known(value, format_interval(value, low, high, points=True, signed=False, unit=" %"))
 
 
 def points_gained(value: float, low: float, high: float) -> str:
-    """A gain in points with its interval."""
+    """A gain in points with its interval: "+1.2 [-0.3, +2.7]"; "not known" where it is not finite.
+
+    Parameters
+    ----------
+    value, low, high : differences of success rates, 0.01 is one point
+    """
     return _known(value, format_interval(value, low, high, points=True))
 
 

@@ -31,7 +31,14 @@ def fill_tables(root: Path, tables: Mapping[str, str]) -> None:
 
 
 def replace_table(text: str, name: str, table: str) -> str:
-    """`text` with what stands between the marks of table `name` replaced by `table`."""
+    """`text` with what stands between the marks of a table replaced; without such marks it stays as it is.
+
+    Parameters
+    ----------
+    text : of a page
+    name : of the table, as its first mark has it
+    table : markdown to put there, with a line break at its end
+    """
     pattern = re.compile(rf"(<!-- table: {name} -->\n).*?(<!-- end -->)", re.S)
     return pattern.sub(lambda m: m[1] + table + m[2], text)
 

@@ -36,7 +36,14 @@ REFERENCE = REPO_ROOT / "results" / "reference"
 
 
 def summaries(paths: Paths, protocol: str, all_sizes: bool = False) -> Iterator[Row]:
-    """Rows of summary.csv of every dataset that ran: all six prompts, or with `all_sizes` each K's mean."""
+    """Rows of summary.csv of every released dataset that ran, under the splits paper and crossfit.
+
+    Parameters
+    ----------
+    paths : where the results lie
+    protocol : folder of the results, such as paper, crossfit or crossfit_x10
+    all_sizes : give each K's mean over subsets as well; default: only what all six prompts gave
+    """
     for dataset in RELEASED:
         path = paths.results(LLM, dataset, protocol) / "summary.csv"
         if path.is_file():
@@ -50,7 +57,15 @@ def summaries(paths: Paths, protocol: str, all_sizes: bool = False) -> Iterator[
 def wanted(
     paths: Paths, columns: list[str], folders: Sequence[str], keep: Callable[[Row], bool]
 ) -> Iterator[Row]:
-    """`columns` of those rows of the folders' summaries that `keep` says yes to."""
+    """Some columns of those rows of the folders' summaries that `keep` says yes to.
+
+    Parameters
+    ----------
+    paths : where the results lie
+    columns : to keep, in this order
+    folders : of the results, see `summaries`
+    keep : whether a row is wanted
+    """
     for folder in folders:
         for row in summaries(paths, folder):
             if keep(row):

@@ -135,6 +135,12 @@ def ranking_measures(
 ) -> Iterator[tuple[str, str, np.ndarray]]:
     """AUCs and log loss of the reward model, for prompts seen in training and for held-out ones.
 
+    Parameters
+    ----------
+    data : one LLM's log of one dataset
+    result : scores of the reward model on its test rows
+    bootstrap : over the clusters of `result.rows`
+
     Returns: name for the column selector, metric, and value, low, high.
     """
     n_seen = len(data.names.train_prompts)

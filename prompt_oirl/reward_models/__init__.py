@@ -55,7 +55,18 @@ class RewardModel(Protocol):
 
 
 def make(name: str, preset: str = "fast", seed: int = 0, **overrides: Any) -> RewardModel:
-    """An untrained reward model; `preset="paper"` is XGBoost as published, `overrides` are its parameters."""
+    """An untrained reward model.
+
+    Parameters
+    ----------
+    name : one of `MODELS`
+    preset : fast, or paper: XGBoost as published
+    seed : of what the model draws at random; linear and knn draw nothing
+    overrides : parameters of XGBoost by name; the other models ignore them
+
+    Raises: InputError on an unknown name, on preset paper for another model than XGBoost, and where LightGBM
+    cannot load its system library.
+    """
     if preset == "paper" and name != "xgboost":
         raise InputError(f"--preset paper is XGBoost's; use --preset fast with --model {name}")
     if name in ("xgboost", "lightgbm"):
@@ -121,7 +132,17 @@ def save(model: RewardModel, path: Path) -> str:
 
 
 def load(model: RewardModel, path: Path, expected_sha256: str) -> RewardModel:
-    """Read a model that we wrote: a file whose hash differs from its record is not parsed at all."""
+    """Read a model that we wrote: a file whose hash differs from its record is not parsed at all.
+
+    Parameters
+    ----------
+    model : an untrained one of the kind that was saved; it is filled from the file
+    path : safetensors file that `save` wrote
+    expected_sha256 : hash of the file as its record has it, 64 hexadecimal digits
+
+    Returns: `model` itself, ready to predict.
+    Raises: InputError if the file is missing or has another hash.
+    """
     from safetensors.numpy import load_file
 
     hint = "run llama_step4_offline_evaluation.py again"

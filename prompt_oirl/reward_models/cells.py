@@ -116,7 +116,14 @@ class RidgePath:
         return out
 
     def fit(self, targets: np.ndarray, weights: np.ndarray, ridge: int) -> np.ndarray:
-        """Coefficients (D, m) on all rows at penalty number `ridge`."""
+        """Coefficients float64 (D, m) of weighted ridge regressions on all rows, one for each column of `targets`.
+
+        Parameters
+        ----------
+        targets : float (u, m), what to predict
+        weights : float (u, m), of the squared errors
+        ridge : number of the penalty in `RIDGES`
+        """
         coefficients = np.zeros((self.phi.shape[1], targets.shape[1]))
         for columns, shape, scales in same_weights(weights):
             gram, moment = self._products(np.arange(len(self.phi)), shape, targets[:, columns])

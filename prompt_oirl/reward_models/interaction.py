@@ -48,10 +48,7 @@ class InteractionModel:
         self.fit(train)
 
     def fit(self, train: TrainingSet) -> None:
-        """Closed-form fit on all rows; (u, D) features, (u, K) labels with NaN where never asked.
-
-        One thread of linear algebra: equal bits whatever else runs, and no threads that wait for a busy core.
-        """
+        """Fit in closed form, on one thread of linear algebra: equal bits whatever else runs, no waiting for cores."""
         with threadpool_limits(1, user_api="blas"):
             self._fit(train)
 
@@ -92,9 +89,8 @@ class InteractionModel:
     ) -> float:
         """Learn m and its weight s; returns the slope of d beside them.
 
-        An interaction without support is kept as well, at the weight of one standard error: `predict` leaves
-        it out, and only the diagnosis, which weighs `effects` on questions held out from this fit, looks at
-        it.
+        Without support m is kept at the weight of one standard error, but `predict` leaves it out: only the
+        diagnosis, which weighs `effects` on questions held out from this fit, looks at it.
         """
         residual, information = self.interaction_targets(cells, d, slope)
         candidates = path.held_out(residual, information)
@@ -115,7 +111,16 @@ class InteractionModel:
         return weighed.slope
 
     def interaction_targets(self, cells: Cells, d: np.ndarray, slope: float) -> tuple[np.ndarray, np.ndarray]:
-        """Working residuals and weights, (u, K) each, without prompt, difficulty and luck of a question."""
+        """Working residuals and weights, (u, K) each, without prompt, difficulty and luck of a question.
+
+        Parameters
+        ----------
+        cells : the answers to u questions
+        d : float (u,), how easy each question is; `slope` times it is in logits
+        slope : factor a of `d`
+
+        Returns: float64 (u, K) twice; residuals are in logits, and 0 where a prompt was not asked.
+        """
         logits = self._b + slope * d[:, None]
         own = np.zeros(len(d))
         for _ in range(2):
@@ -221,9 +226,15 @@ class WeighedInteraction:
 def weigh_interaction(
     train: TrainingSet, difficulty: np.ndarray, interaction: np.ndarray
 ) -> WeighedInteraction:
-    """Weigh held-out difficulty (u,) and interaction (u, K) against the answers of `train`.
+    """Weigh difficulty and interaction, predicted for held-out questions, against the answers of `train`.
 
     The weight counts only prompts that might be chosen, see `choose_interaction`.
+
+    Parameters
+    ----------
+    train : questions and answers
+    difficulty : float (u,), by models that did not learn from the question
+    interaction : float (u, K), by the same models
     """
     cells = Cells.of(train)
     among = np.ones(len(train.prompts), bool)

@@ -117,7 +117,17 @@ class QuantisedPairs:
             yield np.concatenate([questions[row], prompts[column]], 1, dtype=np.float32), label, weight
 
     def matrix_of(self, data: TrainingSet, features: PairFeatures | None, reference: Any) -> Any:
-        """Bins of `data`'s pairs: those of `reference` where one is given, else found from the data."""
+        """XGBoost's matrix of the answered pairs of `data`, its columns in bins.
+
+        Parameters
+        ----------
+        data : answered questions and prompts; if its questions are memory-mapped, so are the bins
+        features : makes the prompts' columns and says how often a split is offered each column; None takes the
+        prompts' vectors as they are and offers all columns equally
+        reference : matrix whose bins are taken over; None finds them from `data`
+
+        Raises: InputError if the bins must lie in files and the disk has no room for them.
+        """
         import xgboost
 
         mapped = isinstance(data.questions, MappedQuestions)
@@ -154,7 +164,16 @@ class QuantisedPairs:
 
 @lru_cache(maxsize=4)
 def quantised_pairs(whole: TrainingSet, max_bin: int, threads: int) -> QuantisedPairs:
-    """Axes, question halves and bins of all prompts' pairs, which every subset of the prompts shares."""
+    """Axes, question halves and bins of all prompts' pairs, which every subset of the prompts shares.
+
+    Parameters
+    ----------
+    whole : training set with all prompts
+    max_bin : bins per column, at most
+    threads : that XGBoost uses while it makes the bins
+
+    Returns: the same object for the same arguments; the four used last are kept.
+    """
     return QuantisedPairs(PairFeatures().fit(whole), whole, max_bin, threads)
 
 

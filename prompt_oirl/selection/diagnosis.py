@@ -1,9 +1,4 @@
-"""Is choosing a prompt per question worth it on this log? Facts first, then variance, gain, and a verdict in
-words.
-
-`diagnose` puts it together; every part is a function of its own. All gains are in success rate (0.01 = one
-point) and over the prompt that is best on the training folds.
-"""
+"""Is choosing a prompt per question worth it on this log? Facts first, then variance, gain and a verdict."""
 
 from __future__ import annotations
 
@@ -47,9 +42,10 @@ MIN_GROUPS = MIN_CLUSTERS * HEADLINE_FOLDS // (HEADLINE_FOLDS - 1)
 
 @dataclass(frozen=True)
 class Gain:
-    """What choosing per question brings. `expected` (value, low, high) rests on the held-out weight of the
-    predicted interaction (`support`: in standard errors), `measured` on held-out picks alone; intervals are
-    95 %."""
+    """What choosing per question brings over the prompt that is best on the training folds, in success rate
+    (0.01 = one point). `expected` (value, low, high) rests on the held-out weight of the predicted
+    interaction (`support`: in standard errors), `measured` on held-out picks alone; intervals are 95 %.
+    """
 
     expected: tuple[float, float, float]
     measured: tuple[float, float, float]
@@ -64,11 +60,10 @@ class Diagnosis:
 
     Attributes
     ----------
-    variance : None where a component cannot be told
+    variance, gain : None where a component cannot be told, and where the log is too small to cross-fit
     oracle, oracle_without_luck : success if any right prompt were always found, see `variance.oracle`
-    gain : None where the log is too small to cross-fit
     p_value : of the sign-flip test on the whole log
-    curve : gain to expect from parts of the log
+    curve : gain to expect from parts of the log, see `learning_curve`
     verdict : worth it, not shown or not enough data
     more_questions : how many would settle it; 0 if nothing is open, None if it cannot be told
     """
@@ -142,10 +137,9 @@ def expected_gain(train: TrainingSet, seed: int = 0) -> Gain:
     """Cross-fitted gain of choosing by the interaction model: five folds over clusters, fitted inside each.
 
     The direct measure is the held-out success of the picks (doubly robust where cells are missing). The
-    expectation uses all cells: held-out predictions m of the interaction are weighed against held-out
-    answers, logit P = b_p + a d + s m, and the gain of the best policy under s, s - 1.96 and s + 1.96
-    standard errors is averaged over questions; s <= 0 means no gain. The value itself takes s less error^2 /
-    s (what is weak is mostly chance: James and Stein's shrinkage).
+    expectation uses all cells: held-out interactions m are weighed against held-out answers, logit P = b_p +
+    a d + s m, and the gain of the best policy under s and under s -+ 1.96 standard errors is averaged over
+    questions, 0 if s <= 0. The value itself takes s - error^2 / s (James and Stein's shrinkage of chance).
     """
     assert train.clusters is not None
 
@@ -189,7 +183,16 @@ def _policy_gain(w: WeighedInteraction, share: float) -> float:
 
 
 def learning_curve(train: TrainingSet, seed: int, full: Gain) -> list[dict[str, float]]:
-    """Gain to expect from a quarter, a half and all of the questions, whole clusters drawn at random."""
+    """Gain to expect from a quarter, a half and all of the questions, whole clusters drawn at random.
+
+    Parameters
+    ----------
+    train : all of the questions, with clusters
+    seed : of the draw of clusters and of the folds
+    full : `expected_gain` from all of `train`
+
+    Returns: a row per part, gains in success rate; parts of fewer than 50 clusters are left out.
+    """
     assert train.clusters is not None
     clusters = np.unique(train.clusters)
     order = np.random.default_rng([seed, 9]).permutation(clusters)
@@ -214,7 +217,14 @@ def learning_curve(train: TrainingSet, seed: int, full: Gain) -> list[dict[str, 
 
 
 def decide_verdict(gain: Gain, p_value: float, groups: int) -> tuple[str, str, int | None]:
-    """Verdict, its reason in a sentence, and how many more questions settle it (sign-flip `p_value`)."""
+    """Verdict, its reason in a sentence, and how many more questions would settle it (None: cannot be told).
+
+    Parameters
+    ----------
+    gain : of `expected_gain`
+    p_value : of the sign-flip test on the whole log
+    groups : how many different questions the log has, near-duplicates counted once
+    """
     value, low, high = gain.expected
     said = (
         f"{format_interval(*gain.expected, points=True, unit=' points to expect')}, "

@@ -202,7 +202,16 @@ def _policy_rows(
 
 
 def calibration_rows(labels: np.ndarray, scores: np.ndarray, weights: np.ndarray) -> list[dict[str, Any]]:
-    """Reliability curve: mean prediction and success in bins of equal mass of the logged cells."""
+    """Reliability curve: mean prediction and success in bins of equal mass of the logged cells.
+
+    Parameters
+    ----------
+    labels : float (n, P), mean success of each logged cell
+    scores : float (n, P), predicted success
+    weights : float (n, P), answers behind each cell; those with 0 are left out
+
+    Returns: at most 15 rows by rising prediction: predicted and success in 0..1, and the answers in the bin.
+    """
     known = weights > 0
     p, y, w = (
         scores[known].astype(np.float64),

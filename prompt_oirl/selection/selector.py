@@ -188,7 +188,16 @@ class PromptSelector(BaseEstimator):
         k: int = 1,
         abstain_below: float | None = None,
     ) -> tuple[np.ndarray, np.ndarray]:
-        """The k best prompts, object (n, k), and their probabilities (n, k); parameters as of `select`."""
+        """The k best prompts, object (n, k), best first, and their probabilities, float32 (n, k).
+
+        Parameters
+        ----------
+        questions : n texts
+        prompts, k, abstain_below : as in `select`
+
+        Raises: InputError if there is no prompt, k is not 1 to their number, abstain_below is not 0 to 1, or
+        something is not a text.
+        """
         if abstain_below is not None and not 0 <= abstain_below <= 1:
             raise InputError(f"abstain_below {abstain_below}: give a probability, 0 to 1")
         order, probabilities = self.rank(questions, prompts)

@@ -57,9 +57,18 @@ def gain_rows(size: str, logs: int, each: Map = map) -> Iterator[dict[str, Any]]
 
 
 def simulated_gain(shape: dict[str, Any], attainable: float, seed: int) -> tuple[float, float, np.ndarray]:
-    """True gain in points over the train-best prompt on test questions, how often the pick is another prompt,
-    and the gains (penalties, weights) without any test, of which the mean over logs says which setting would
-    have been best."""
+    """What choosing by the interaction model gains on one simulated log.
+
+    Parameters
+    ----------
+    shape : arguments of `simulate`, such as sizes and success rates
+    attainable : points that are there to be gained
+    seed : of the log
+
+    Returns: true gain in points over the train-best prompt on test questions; how often (0..1) the pick is
+    another prompt; and the gains, float64 (penalties, weights) in points, without any test, of which the mean
+    over logs says which setting would have been best.
+    """
     log = simulate(attainable, seed=seed, **shape)
     train = log.training_set()
     model = InteractionModel()

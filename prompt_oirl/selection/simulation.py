@@ -196,10 +196,16 @@ def simulate(
 
 
 def logging_propensities(log: SimulatedLog, policy: str, rate: float = 0.5) -> np.ndarray:
-    """Probability (n, K) that a cell is logged, `rate` on average over the prompts.
+    """Probability float64 (n, K) that a cell is logged.
 
-    `uniform`: all alike; `prefers_good`: prompts with higher mean success more often; `by_question`: each
-    question's likelier prompts more often, which is what makes plain averages wrong.
+    Parameters
+    ----------
+    log : whose success rates the uneven policies lean on
+    policy : `uniform`: all alike; `prefers_good`: prompts with higher mean success more often; `by_question`:
+    each question's likelier prompts more often, which is what makes plain averages wrong
+    rate : mean over the prompts, before the uneven policies are clipped to 0.05..0.95
+
+    Raises: ValueError on another policy.
     """
     if policy == "uniform":
         return np.full(log.truth.shape, rate)
@@ -212,7 +218,14 @@ def logging_propensities(log: SimulatedLog, policy: str, rate: float = 0.5) -> n
 
 
 def hide(log: SimulatedLog, propensities: np.ndarray, seed: int = 0) -> SimulatedLog:
-    """The log with each training cell kept with its probability (n, K), independently; test cells stay."""
+    """The log with each training cell kept with its probability, independently; test cells stay.
+
+    Parameters
+    ----------
+    log : complete; it is not changed
+    propensities : float (n, K), probability that a cell is kept
+    seed : of the draw
+    """
     kept = np.random.default_rng([seed, 8]).random(log.truth.shape) < propensities
     kept |= ~log.train[:, None]
     correct = np.where(kept[:, :, None], log.correct, np.nan).astype(np.float32)

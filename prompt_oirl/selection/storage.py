@@ -71,7 +71,18 @@ def save(selector: PromptSelector, folder: Path) -> Path:
 
 
 def load(kind: type[PromptSelector], folder: Path, embedder: Embedder | None) -> PromptSelector:
-    """Read what `save` wrote. `embedder` is needed only if an object of your own made the vectors."""
+    """Read what `save` wrote.
+
+    Parameters
+    ----------
+    kind : class of the selector
+    folder : holds selector.json and the files that it names
+    embedder : needed only if an object of your own made the vectors, and then equal to it; None: the one that
+    selector.json names
+
+    Returns: the fitted selector.
+    Raises: InputError if a file is missing, altered or damaged, or the embedder is not the one that was used.
+    """
     header = read_json(folder / HEADER, hint=FIT_FIRST)
     if not isinstance(header, dict) or header.get("schema") != SCHEMA:
         raise InputError(f"{folder / HEADER}: not a selector of this version; fit and save it again")

@@ -140,7 +140,14 @@ def evaluate_fold(
 
 
 def across_inner_folds(predict: Predict, rows: np.ndarray, clusters: np.ndarray) -> np.ndarray:
-    """Rewards (len(rows), P) of each row as predicted without the rows of its inner fold of clusters."""
+    """Rewards float (r, P) of each row as predicted without the rows of its inner fold of clusters.
+
+    Parameters
+    ----------
+    predict : as of `evaluate_voting`
+    rows : int (r,), questions that are learned from and predicted
+    clusters : int (n,), near-duplicates among all questions, of which `rows` are some
+    """
     splits = cluster_splits(clusters[rows], REWARD_FOLDS, 0)
     held_out = crossfit(splits, lambda split: {"rewards": predict(rows[split.learned], rows[split.test])})
     return held_out["rewards"]
@@ -187,7 +194,14 @@ def reward_predictor(
 def curve_rows(curves: dict[str, Curve], clusters: np.ndarray, seed: int = 0) -> Iterator[dict[str, Any]]:
     """Success, mean calls, and the gain over the best single prompt (chosen on the other folds), paired.
 
-    One row per policy and budget, with 95 % intervals over clusters (n,); `seed` is the bootstrap's.
+    Parameters
+    ----------
+    curves : of `evaluate_voting`, with "best" among them
+    clusters : int (n,), near-duplicates
+    seed : of the bootstrap
+
+    Returns: one row per policy and budget. Success and gain are shares of 1 (0.01 is one point), with 95 %
+    intervals over clusters.
     """
     bootstrap = ClusterBootstrap(clusters, seed)
     single = curves["best"].right[:, :1]

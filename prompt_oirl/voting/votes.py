@@ -59,11 +59,16 @@ class VoteTable:
 def vote_table(
     cells: Iterable[tuple[int, int, int, str | None, float]], shape: tuple[int, int], parser: str = "strict"
 ) -> VoteTable:
-    """Votes of n questions x P prompts (`shape`) from cells (question, prompt, sample, answer text, verdict
-    0..1).
+    """Votes of n questions x P prompts; the lowest sample of a cell votes, an answer without text does not.
 
-    The lowest sample of a cell votes; a cell without text has no vote. `parser` reads the answer: "strict"
-    and "original" its number as the grader of that name does, "text" the whole text but for case and spaces.
+    Parameters
+    ----------
+    cells : number of the question, of the prompt and of the sample, answer text and verdict 0..1 of each answer
+    shape : (n, P)
+    parser : how answers are read: "strict" and "original" take the number as the grader of that name does,
+    "text" the whole text but for case, spaces and the full stops around it
+
+    Raises: InputError on an unknown parser, or on more than `MAX_PROMPTS` prompts.
     """
     if parser not in PARSERS:
         raise InputError(f"no parser {parser!r}; choose one of {', '.join(PARSERS)}")
@@ -125,10 +130,16 @@ class Count:
 
 
 def count_votes(table: VoteTable, order: np.ndarray, weights: np.ndarray) -> Count:
-    """Ask prompts in `order` (n, M), columns of the table, and count each vote with `weights` (n, P).
+    """Ask prompts in `order` and count each vote with its weight.
 
     The answer with the greatest weight leads; ties go to the one that was given first. A prompt whose answer
     is not logged adds nothing.
+
+    Parameters
+    ----------
+    table : logged answers of n questions to P prompts
+    order : int (n, M), columns of the table in the order in which they are asked
+    weights : float (n, P), of the votes
     """
     votes = np.take_along_axis(table.answers, order, 1)
     right = np.nan_to_num(np.take_along_axis(table.right, order, 1))
@@ -216,7 +227,14 @@ def calls_until(stays: np.ndarray, threshold: float) -> np.ndarray:
 
 
 def weight_left(order: np.ndarray, weights: np.ndarray, calls: int) -> np.ndarray:
-    """Weight (n, calls) of the prompts still to come after each of `calls` calls."""
+    """Weight float (n, calls) of the prompts still to come after each of `calls` calls.
+
+    Parameters
+    ----------
+    order : int (n, M), in which prompts are asked
+    weights : float (n, P), of the votes
+    calls : at which asking ends, at most M
+    """
     asked = np.take_along_axis(weights, order[:, :calls], 1)
     return asked.sum(1, keepdims=True) - np.cumsum(asked, 1)
 
