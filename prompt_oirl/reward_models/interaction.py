@@ -48,7 +48,7 @@ class InteractionModel:
         self.fit(train)
 
     def fit(self, train: TrainingSet) -> None:
-        """Fit in closed form, on one thread of linear algebra: equal bits whatever else runs, no waiting for cores."""
+        """Fit in closed form, on one thread of linear algebra: equal bits whatever else runs."""
         with threadpool_limits(1, user_api="blas"):
             self._fit(train)
 
@@ -117,9 +117,8 @@ class InteractionModel:
         ----------
         cells : the answers to u questions
         d : float (u,), how easy each question is; `slope` times it is in logits
-        slope : factor a of `d`
 
-        Returns: float64 (u, K) twice; residuals are in logits, and 0 where a prompt was not asked.
+        Residuals are in logits, and 0 where a prompt was not asked.
         """
         logits = self._b + slope * d[:, None]
         own = np.zeros(len(d))
@@ -232,7 +231,6 @@ def weigh_interaction(
 
     Parameters
     ----------
-    train : questions and answers
     difficulty : float (u,), by models that did not learn from the question
     interaction : float (u, K), by the same models
     """

@@ -122,8 +122,8 @@ class QuantisedPairs:
         Parameters
         ----------
         data : answered questions and prompts; if its questions are memory-mapped, so are the bins
-        features : makes the prompts' columns and says how often a split is offered each column; None takes the
-        prompts' vectors as they are and offers all columns equally
+        features : makes the prompts' columns and says how often a split is offered each column; None takes
+        the prompts' vectors as they are and offers all columns equally
         reference : matrix whose bins are taken over; None finds them from `data`
 
         Raises: InputError if the bins must lie in files and the disk has no room for them.
