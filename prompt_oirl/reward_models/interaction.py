@@ -89,7 +89,7 @@ class InteractionModel:
     ) -> float:
         """Learn m and its weight s; returns the slope of d beside them.
 
-        Without support m is kept at the weight of one standard error for the diagnosis; `predict` leaves it out.
+        Without support m is kept, at one standard error, for the diagnosis; `predict` leaves it out.
         """
         residual, information = self.interaction_targets(cells, d, slope)
         candidates = path.held_out(residual, information)
