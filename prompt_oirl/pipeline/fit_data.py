@@ -94,7 +94,7 @@ def masked_features(
 
     Parameters
     ----------
-    variant : one of `VARIANTS`; question_only blanks the prompts, prompt_only the questions, the others neither
+    variant : one of `VARIANTS`; question_only blanks the prompts, prompt_only the questions
     questions : float32 (texts, d)
     prompts : float32 (P, e)
 
