@@ -76,7 +76,7 @@ class SelectorResults:
 def evaluate_selectors(
     data: OfflineDataset, fold_fits: Sequence[tuple[FitSpec, Split, RewardModel]]
 ) -> SelectorResults:
-    """Evaluate all selectors on one prompt subset; `fold_fits`: all folds of all assignments (paper: one)."""
+    """Evaluate all selectors on one prompt subset; `fold_fits` has one entry per fold of every assignment."""
     first = fold_fits[0][0]
     by_split = {split.name: (fit, model) for fit, split, model in fold_fits}
 
@@ -278,7 +278,7 @@ class Fold:
         return values
 
     def by_votes(self, scores: np.ndarray) -> Values:
-        """Votes of logged answers, by scores (t, K + H) or equally; `vote_3` asks the best three only."""
+        """Votes of logged answers, by scores (t, K + H) or counted equally; `vote_3` asks the best three."""
         values: Values = {}
         if self.data.votes is None:
             return values

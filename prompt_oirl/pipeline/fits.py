@@ -36,8 +36,8 @@ def input_hashes(llm: str, dataset: str, paths: Paths) -> dict[str, str]:
 
     Parameters
     ----------
-    llm, dataset : whose log, of what
-    paths : where the steps' files lie
+    llm, dataset : names of the log
+    paths : folders of the pipeline
 
     Raises: InputError if a file is missing or is not what steps 2 and 3 finished.
     """
@@ -58,7 +58,7 @@ def finished_record(fit: FitSpec, key: str, paths: Paths) -> dict[str, Any] | No
     ----------
     fit : what was to be trained
     key : of `fit_key`, which the record must hold
-    paths : where records and models lie
+    paths : folders of the pipeline
     """
     record_path = paths.models(fit.llm) / f"{fit.stem}.json"
     model_path = record_path.with_suffix(".safetensors")
@@ -85,9 +85,9 @@ def finished_fits(plan: Plan, dataset: str, paths: Paths) -> dict[FitSpec, dict[
     ----------
     plan : flags of steps 4 and 5
     dataset : one that went through step 3
-    paths : where the steps' files lie
+    paths : folders of the pipeline
 
-    Raises: InputError if a fit is missing or out of date.
+    Raises: InputError if a fit, or a file of an earlier step, is missing or out of date.
     """
     inputs = input_hashes(plan.llm, dataset, paths)
     planned = list(plan.fits(offline_dataset.load_names(plan.llm, dataset, paths)))
@@ -149,7 +149,7 @@ def save(fit: FitSpec, record: dict[str, Any], content: bytes, paths: Paths) -> 
     ----------
     fit : what was trained; names the files
     record, content : of `train`
-    paths : where records and models lie
+    paths : folders of the pipeline
 
     Raises: InputError if a file cannot be written.
     """
@@ -189,7 +189,8 @@ def _whole_sets(data: FitData, variant: str, seed: int) -> list[TrainingSet]:
 def validation_metrics(model: RewardModel, train: TrainingSet, validation: TrainingSet) -> dict[str, float]:
     """How the model, trained without them, predicts the validation rows.
 
-    Every answer counts once, but in the AUCs within prompt and within question every cell does.
+    Every answer counts once, but in the AUCs within prompt and within question every cell does, however
+    often it was asked.
 
     Parameters
     ----------
@@ -197,7 +198,7 @@ def validation_metrics(model: RewardModel, train: TrainingSet, validation: Train
     train : gives the prompt means that the model is compared with
     validation : rows to predict
 
-    Returns: measures by name; rates and AUCs in 0..1, log losses in nats per answer.
+    Returns: measures by name: counts, rates and AUCs in 0..1, log losses in nats per answer.
     """
     scores = model.predict(validation.questions, validation.prompts)
     labels, weights = validation.labels, validation.weights
@@ -227,7 +228,7 @@ def load_fit(fit: FitSpec, record: dict[str, Any], paths: Paths) -> RewardModel:
     ----------
     fit : what was trained
     record : of `finished_record`
-    paths : where models lie
+    paths : folders of the pipeline
 
     Raises: InputError if the file is missing or is another one.
     """
@@ -261,7 +262,7 @@ def validation_path(plan: Plan, dataset: str, paths: Paths) -> Path:
     ----------
     plan : flags of steps 4 and 5; LLM, model and preset name the file
     dataset : its name
-    paths : where models lie
+    paths : folders of the pipeline
     """
     preset = "" if plan.preset == "fast" else f"_{plan.preset}"
     return paths.models(plan.llm) / f"{dataset}_{plan.model}{preset}_validation.csv"

@@ -105,8 +105,8 @@ def live_rows(
     asked : (question id, prompt id) of the answers asked since
     seed : of the bootstrap
 
-    Returns: one row per selector of `PICKS_SHOWN` that has picks. Success is in 0..1 with a 95 % interval
-    over clusters, None where no pick has an answer.
+    Returns: one row per selector of `PICKS_SHOWN` that has picks. Success is in 0..1, with a 95 % interval
+    over clusters; None where no pick has an answer.
     """
     names = data.names
     correct: dict[tuple[str, str], list[float]] = {}

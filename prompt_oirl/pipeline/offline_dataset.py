@@ -95,8 +95,8 @@ def load_names(llm: str, dataset: str, paths: Paths) -> DatasetIndex:
 
     Parameters
     ----------
-    llm, dataset : whose log, of what
-    paths : where the steps' files lie
+    llm, dataset : names of the log
+    paths : folders of the pipeline
 
     Raises: InputError if a file is missing, damaged or of another run.
     """
@@ -199,8 +199,8 @@ def load(llm: str, dataset: str, paths: Paths) -> OfflineDataset:
 
     Parameters
     ----------
-    llm, dataset : whose log, of what
-    paths : where the steps' files lie
+    llm, dataset : names of the log
+    paths : folders of the pipeline
 
     Raises: InputError if a file is missing, damaged or does not fit the others.
     """
@@ -233,8 +233,8 @@ def input_files(llm: str, dataset: str, paths: Paths) -> list[Path]:
 
     Parameters
     ----------
-    llm, dataset : whose log, of what
-    paths : where the steps' files lie
+    llm, dataset : names of the log
+    paths : folders of the pipeline
 
     Raises: InputError if a file is missing, or is not what a finished step 2 or 3 recorded.
     """
@@ -269,7 +269,7 @@ def parse_datasets(flag: str, known: Sequence[str], hint: str) -> list[str]:
     known : names to choose from
     hint : what to do if a dataset is not there, the end of the error
 
-    Raises: InputError on a name that is not known, or if none is left.
+    Raises: InputError on a name that is not known, or if there is none.
     """
     chosen = list(known) if flag == "all" else [name.strip() for name in flag.split(",") if name.strip()]
     unknown = [name for name in chosen if name not in known]

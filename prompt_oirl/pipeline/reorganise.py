@@ -108,7 +108,7 @@ def reorganise(
 
 
 def of_listed_prompts(rows: Iterable[LogRow], prompts: Sequence[Prompt], log: Path) -> Iterator[LogRow]:
-    """Hand the rows on; refuse those of an unlisted prompt, or of one that is listed with another text.
+    """Hand the rows on; refuse those of an unlisted prompt, or of one listed with another text or position.
 
     Parameters
     ----------
@@ -161,7 +161,8 @@ def check_questions(train: LabelTable, test: LabelTable, log: Path) -> None:
     train, test : training and test rows of the log
     log : its file or folder, for the error
 
-    Raises: InputError if either part is empty, or has fewer than five distinct training questions.
+    Raises: InputError if there are no training or no test rows, or fewer than five distinct training
+    questions.
     """
     for kind, table in (("training", train), ("test", test)):
         if not table.questions:
@@ -229,7 +230,7 @@ def write_clusters(path: Path, clusters: np.ndarray, train_index: np.ndarray, te
     ----------
     path : CSV to write
     clusters : int (texts,), cluster of each distinct text
-    train_index, test_index : int (rows,), distinct text of each training and each test row
+    train_index, test_index : int (n_train,) and (n_test,), number of each row's text
     """
     in_train, in_test = (np.bincount(part, minlength=len(clusters)) for part in (train_index, test_index))
     lines = (
@@ -252,14 +253,15 @@ def write_folds(path: Path, clusters: np.ndarray) -> None:
 
 
 def overlap(train_index: np.ndarray, test_index: np.ndarray, clusters: np.ndarray) -> dict[str, int]:
-    """How much of the test part a lookup table of the training part would know, in numbers of rows.
+    """How much of the test part a lookup table of the training part would know.
 
     Parameters
     ----------
-    train_index, test_index : int (rows,), distinct text of each training and each test row
+    train_index, test_index : int (n_train,) and (n_test,), number of each row's text
     clusters : int (texts,), cluster of each distinct text
 
-    Returns: counts by name; how many rows, distinct texts and clusters there are is among them.
+    Returns: counts by name: rows, distinct questions and clusters, and the test rows whose text or whose
+    cluster stands in training.
     """
     return {
         "train_rows": len(train_index),

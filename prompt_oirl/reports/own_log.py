@@ -39,7 +39,7 @@ def make_report(
     log : what was answered
     title : of the page
     seed : of folds, tests and intervals
-    say : is told in words what is being done; default: nobody is
+    say : is called with a few words on what is being done; default: nothing is said
 
     Raises: InputError on a log that cannot be evaluated; if only a vote is impossible, the page says so.
     """

@@ -40,9 +40,9 @@ def summaries(paths: Paths, protocol: str, all_sizes: bool = False) -> Iterator[
 
     Parameters
     ----------
-    paths : where the results lie
+    paths : folders of the pipeline
     protocol : folder of the results, such as paper, crossfit or crossfit_x10
-    all_sizes : give each K's mean over subsets as well; default: only what all six prompts gave
+    all_sizes : give the mean over subsets of each smaller K as well; default: all six prompts only
     """
     for dataset in RELEASED:
         path = paths.results(LLM, dataset, protocol) / "summary.csv"
@@ -61,7 +61,7 @@ def wanted(
 
     Parameters
     ----------
-    paths : where the results lie
+    paths : folders of the pipeline
     columns : to keep, in this order
     folders : of the results, see `summaries`
     keep : whether a row is wanted

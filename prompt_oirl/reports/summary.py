@@ -141,7 +141,7 @@ def ranking_measures(
     result : scores of the reward model on its test rows
     bootstrap : over the clusters of `result.rows`
 
-    Returns: name for the column selector, metric, and value, low, high.
+    Returns: name for the column selector, metric, and value, low, high as float64 (3,).
     """
     n_seen = len(data.names.train_prompts)
     labels = data.test_labels[result.rows]

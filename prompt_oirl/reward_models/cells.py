@@ -116,7 +116,7 @@ class RidgePath:
         return out
 
     def fit(self, targets: np.ndarray, weights: np.ndarray, ridge: int) -> np.ndarray:
-        """Coefficients float64 (D, m) of weighted ridge regressions on all rows, one per column of `targets`.
+        """Coefficients float64 (D, m) of ridge regressions on all rows, one for each column of `targets`.
 
         Parameters
         ----------

@@ -1,5 +1,4 @@
-"""Question difficulty apart from the question x prompt interaction; the second only as far as inner folds
-support it.
+"""Question difficulty apart from question x prompt interaction, the latter as far as inner folds support it.
 
     logit P(correct | q, p) = b_p + a d(q) + s m_p(q)
 
@@ -48,7 +47,7 @@ class InteractionModel:
         self.fit(train)
 
     def fit(self, train: TrainingSet) -> None:
-        """Fit in closed form, on one thread of linear algebra: equal bits whatever else runs."""
+        """Closed-form fit on all rows, in one thread of linear algebra: equal bits whatever else runs."""
         with threadpool_limits(1, user_api="blas"):
             self._fit(train)
 
@@ -89,7 +88,8 @@ class InteractionModel:
     ) -> float:
         """Learn m and its weight s; returns the slope of d beside them.
 
-        Without support m is kept, at one standard error, for the diagnosis; `predict` leaves it out.
+        Without support m is kept as well, at the weight of one standard error or more, but `predict` leaves
+        it out: only the diagnosis, which weighs `effects` on questions held out from this fit, looks at it.
         """
         residual, information = self.interaction_targets(cells, d, slope)
         candidates = path.held_out(residual, information)
@@ -116,8 +116,7 @@ class InteractionModel:
         ----------
         cells : the answers to u questions
         d : float (u,), how easy each question is; `slope` times it is in logits
-
-        Residuals are in logits, and 0 where a prompt was not asked.
+        slope : factor a of `d`
         """
         logits = self._b + slope * d[:, None]
         own = np.zeros(len(d))
@@ -230,8 +229,9 @@ def weigh_interaction(
 
     Parameters
     ----------
-    difficulty : float (u,), by models that did not learn from the question
-    interaction : float (u, K), by the same models
+    train : questions and answers
+    difficulty : float (u,), in logits, by models that did not learn from the question
+    interaction : float (u, K), in logits, by the same models
     """
     cells = Cells.of(train)
     among = np.ones(len(train.prompts), bool)

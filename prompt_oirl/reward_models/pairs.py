@@ -121,9 +121,9 @@ class QuantisedPairs:
 
         Parameters
         ----------
-        data : answered questions and prompts; if its questions are memory-mapped, so are the bins
-        features : makes the prompts' columns and says how often a split is offered each column; None takes
-        the prompts' vectors as they are and offers all columns equally
+        data : answered questions and prompts; if its questions are memory-mapped, the bins lie in files too
+        features : makes the prompts' columns and says how often each column is offered to a split; None takes
+        the prompts' vectors as they are and offers all columns equally often
         reference : matrix whose bins are taken over; None finds them from `data`
 
         Raises: InputError if the bins must lie in files and the disk has no room for them.

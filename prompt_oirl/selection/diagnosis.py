@@ -60,7 +60,7 @@ class Diagnosis:
 
     Attributes
     ----------
-    variance, gain : None where a component cannot be told, and where the log is too small to cross-fit
+    variance, gain : None where they cannot be told; for a gain the log must be large enough to cross-fit
     oracle, oracle_without_luck : success if any right prompt were always found, see `variance.oracle`
     p_value : of the sign-flip test on the whole log
     curve : gain to expect from parts of the log, see `learning_curve`
@@ -138,8 +138,8 @@ def expected_gain(train: TrainingSet, seed: int = 0) -> Gain:
 
     The direct measure is the held-out success of the picks (doubly robust where cells are missing). The
     expectation uses all cells: held-out interactions m are weighed against held-out answers, logit P = b_p +
-    a d + s m, and the gain of the best policy under s and under s -+ 1.96 standard errors is averaged over
-    questions, 0 if s <= 0. The value itself takes s - error^2 / s (James and Stein's shrinkage of chance).
+    a d + s m, and the gain of the best policy under s and s -+ 1.96 standard errors is averaged over
+    questions; s <= 0 gains 0. The value takes s - error^2 / s, for a weak s is mostly chance (James, Stein).
     """
     assert train.clusters is not None
 
@@ -191,7 +191,7 @@ def learning_curve(train: TrainingSet, seed: int, full: Gain) -> list[dict[str, 
     seed : of the draw of clusters and of the folds
     full : `expected_gain` from all of `train`
 
-    Returns: a row per part, gains in success rate; parts of fewer than 50 clusters are left out.
+    Returns: a row per size, gains in success rate; a quarter or half of fewer than 50 clusters is left out.
     """
     assert train.clusters is not None
     clusters = np.unique(train.clusters)

@@ -77,8 +77,8 @@ def load(kind: type[PromptSelector], folder: Path, embedder: Embedder | None) ->
     ----------
     kind : class of the selector
     folder : holds selector.json and the files that it names
-    embedder : needed only if an object of your own made the vectors, and then equal to it; None: the one that
-    selector.json names
+    embedder : needed only if an object of your own made the vectors, and then of the same `info`; None: the
+    one that selector.json names
 
     Returns: the fitted selector.
     Raises: InputError if a file is missing, altered or damaged, or the embedder is not the one that was used.

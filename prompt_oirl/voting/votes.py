@@ -63,7 +63,7 @@ def vote_table(
 
     Parameters
     ----------
-    cells : number of question, prompt and sample, answer text and verdict 0..1 of each answer
+    cells : row, column, sample number, answer text and verdict 0..1 of each logged answer
     shape : (n, P)
     parser : how answers are read: "strict" and "original" take the number as the grader of that name does,
     "text" the whole text but for case, spaces and the full stops around it
