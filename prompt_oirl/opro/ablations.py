@@ -42,10 +42,11 @@ class Arm:
         ----------
         base : settings of the loop; the arm's own replace them
         instructions : so many are scored, the initial one not counted
-        calls : numbers of train and of validation questions, the calls that one instruction costs on each part
+        calls : numbers of train and of validation questions: what one instruction costs on each part
 
-        Returns: settings with `max_scored` and `steps` filled in. A `quarter` arm scores what a quarter of the
-        calls on both parts is enough for, but at least two instructions, and has QUARTER_FINALISTS finalists.
+        Returns: settings with `max_scored` and `steps` filled in. A `quarter` arm scores what a quarter of
+        the calls on both parts is enough for, but at least two instructions, and has QUARTER_FINALISTS
+        finalists.
         """
         settings = replace(base, **self.loop)
         scored = instructions + 1

@@ -75,8 +75,8 @@ class Proposer:
         temperature : of sampling; 0 is greedy
 
         Returns: one proposal per sample, in order; one that could not be had has the finish reason error.
-        Raises: InputError if the file holds another meta-prompt, proposer or temperature for this step, or if not
-        one sample could be had; BudgetSpent if the budget does not suffice.
+        Raises: InputError if the file holds another meta-prompt, proposer or temperature for this step, or if
+        not one sample could be had; BudgetSpent if the budget does not suffice.
         """
         digest = hashlib.sha256(meta_prompt.encode("utf-8", "surrogatepass")).hexdigest()[:16]
         for key, known in self.known.items():
