@@ -88,7 +88,7 @@ def rotary(
     ----------
     shape : sizes of the network
     length : number of positions, counted from 0
-    device : where both tensors are made
+    device : where both tensors are made; default: the CPU
     """
     size = shape.hidden // shape.heads
     frequencies = 1 / (ROPE_BASE ** (torch.arange(0, size, 2, device=device) / size))

@@ -207,9 +207,9 @@ def train(
     ----------
     recipe, tokens, forbidden : as in `batches`
     checkpoint : file that is read at the start, if it is there, and written in between
-    save_every : pools between checkpoints; the last pool is followed by one too
+    save_every : pools between checkpoints; one is written after the last pool too
     report : is told after every step the pools done, the loss in nats and the tokens, padding included
-    device : of the weights and batches
+    device : of the weights and batches; default: the CPU
     stop_at : end after so many pools; default: all of the recipe's
 
     Raises: InputError if the checkpoint is damaged, or was not made with these first three arguments.

@@ -128,7 +128,7 @@ def table(
     proposer, scorer : names of what proposes and of what answers
     initial : initial instruction of the arms that do not vary it; default: `INITIAL`
 
-    Returns: rows of ablations.csv, shares in 0..1; a value of an axis without a run has none.
+    Returns: rows of ablations.csv, shares in 0..1; a value without a run has no row.
     """
     by_arm = group_by_arm(results)
     for axis, values in AXES.items():

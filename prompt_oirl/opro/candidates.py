@@ -92,7 +92,8 @@ class CandidateFilter:
         ----------
         instruction : normalised text; None where none was found in the output
         finish_reason : how the output ended, as in `Generation`
-        has_end : whether the output closes the instruction; counts only where the token limit cut the output
+        has_end : whether the output closes the instruction; counts only where the token limit cut the output;
+        default: it does
         """
         if finish_reason == "error":
             return "no answer"

@@ -115,7 +115,8 @@ def meta_prompt(
     settings : layout, order and what is shown
     position : where the instruction goes, a key of PLACES
     task_description : what the questions are, in words; counts where `settings` does not describe them
-    failed_before : the exemplars were picked because instructions failed on them, and the text says so
+    failed_before : the exemplars were picked because instructions failed on them, and the text says so;
+    default: they were not
     seed : of a random order of the instructions
 
     Source: OPRO, Section 4.2; the wording is our own.

@@ -98,7 +98,7 @@ class StepOptions:
         budget : limits on the calls
         spending : counts the answers that are needed and those that are asked for
         decoding : how answers are drawn
-        grader : strict, original or opro
+        grader : strict (default), original or opro
 
         Raises: InputError if `log` was drawn with another decoding, or if a log cannot be read or holds other
         questions under the task's ids.

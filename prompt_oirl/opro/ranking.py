@@ -127,7 +127,8 @@ def released_ranking(model: ModelName, vectors: TextVectors, paths: Paths) -> It
     vectors : embeds questions and instructions
     paths : of the project; the fetched questions and released logs are read
 
-    Returns: one row of `ranking_row` per dataset; one that was not fetched is left out with a line on stdout.
+    Returns: one row of `ranking_row` per dataset; one whose files are missing or damaged is left
+    out, with a line on stdout.
     """
     from prompt_oirl.data.near_duplicates import cluster_texts
 

@@ -35,7 +35,7 @@ def write_tables(run: Run, folder: Path, scorer: str) -> list[Path]:
 
     Parameters
     ----------
-    run : finished or stopped; without a winner result.csv and test_questions.csv have no rows
+    run : finished or stopped; without a tested winner result.csv and test_questions.csv have no rows
     folder : where the files go; made if it is missing
     scorer : name of the language model that answers
 

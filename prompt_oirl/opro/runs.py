@@ -113,7 +113,7 @@ def check_settings(path: Path, settings: dict[str, Any], hint: str = HINT) -> No
     ----------
     path : file with the settings of the run; if it is missing there is nothing to refuse
     settings : of the new run; what only the file holds is not compared
-    hint : what the user can do, the end of the message
+    hint : what the user can do, the end of the message; default: delete or rename the run
 
     Raises: InputError that names what has changed, or says that the file holds no settings.
     """

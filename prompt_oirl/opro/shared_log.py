@@ -39,7 +39,7 @@ class Spending:
 
         Parameters
         ----------
-        step : of the loop; negative before its first step
+        step : of the loop; a negative one is of instructions that the user gave
         part : train, validation or test
         needed : answers that the stage uses
         pending : those among them that no log holds, which are to be asked for

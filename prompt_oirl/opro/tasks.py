@@ -58,9 +58,9 @@ def load_task(name: str, paths: Paths, own_questions: Path | None = None) -> Que
 
     Parameters
     ----------
-    name : one of `names`; any other with `own_questions`
+    name : one of `names`, or any name with `own_questions`
     paths : where the question files lie
-    own_questions : the user's JSONL or CSV, read instead of a benchmark
+    own_questions : the user's JSONL or CSV; default: the benchmark `name` is read
 
     Raises: InputError if there is no such task, or if a question file is missing or damaged.
     """
