@@ -193,7 +193,17 @@ def _train_baseline(
 def choose_rows(
     algorithm: LossAlgorithm, rows: Sequence[Row], cached: Advantages | None, seed: int
 ) -> tuple[np.ndarray | None, RowSampler]:
-    """The rows' weights in the loss (n,), None for nll, and the sampler that draws them."""
+    """The rows' weights in the loss float32 (n,), None for nll, and the sampler that draws them.
+
+    Parameters
+    ----------
+    algorithm : the loss, and the strategy by which rows are drawn
+    rows : n training rows
+    cached : what step 3 left for them; None where it is not needed
+    seed : of the draws
+
+    Raises: InputError if no row has a weight above 0, or none can be drawn by the strategy.
+    """
     weighs_by = algorithm.loss.weight
     if weighs_by == "reward":
         weights: np.ndarray | None = np.array([row.reward for row in rows], dtype=np.float32)

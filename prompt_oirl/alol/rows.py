@@ -54,7 +54,14 @@ class Row:
 
 
 def write_rows(path: Path, rows: Iterable[Row], task: str) -> None:
-    """Write rows of one task as JSONL."""
+    """Write rows of one task as JSONL.
+
+    Parameters
+    ----------
+    path : the file, which is written whole or not at all
+    rows : in the order of the lines
+    task : its name, which every line holds
+    """
     write_jsonl(path, (_as_record(row, task) for row in rows))
 
 
@@ -65,8 +72,17 @@ def _as_record(row: Row, task: str) -> dict[str, Any]:
 
 
 def read_rows(path: Path, task: str, max_reward: float, needs: Sequence[str] = ()) -> list[Row]:
-    """Read and check rows of one task; `needs` are fields of their meta_data. Every complaint names file:line
-    and what to do."""
+    """Read and check rows of one task. Every complaint names file:line and what to do.
+
+    Parameters
+    ----------
+    path : JSONL, see the module
+    task : its name; a row of another task is refused
+    max_reward : largest `final_reward` there may be; the smallest is 0
+    needs : fields that every row's meta_data must have; default: none
+
+    Raises: InputError if the file is missing or empty, a row is not as it should be, or an id stands twice.
+    """
     rows, seen = [], set()
     for number, record in enumerate(read_jsonl(path, hint="run alol_step1_prepare_data.py first"), 1):
         where = f"{path}:{number}"
@@ -153,7 +169,14 @@ class Limits:
 def encode_rows(rows: Sequence[Row], tokenizer: Any, limits: Limits) -> list[Tokens]:
     """Token ids of every row. The end of text is added to responses that lack it and were not cut off.
 
-    A response beyond the limit is refused, or cut without an end of text, as the published scripts do.
+    Parameters
+    ----------
+    rows : n rows
+    tokenizer : of the model; its end of text is the only special token that is added
+    limits : in tokens; the beginning of a longer prompt is cut off, and a longer response is refused, or cut
+        without an end of text, as the published scripts do
+
+    Raises: InputError if a response is refused, or a prompt or response has no token.
     """
     found = []
     for row in rows:

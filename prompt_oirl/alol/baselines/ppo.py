@@ -54,7 +54,18 @@ class PPORecipe:
 def token_rewards(
     scores: torch.Tensor, gap: torch.Tensor, mask: torch.Tensor, kl_coefficient: float
 ) -> torch.Tensor:
-    """r_t (B, T): the KL penalty on every token, the score (B,) on the last one."""
+    """r_t (B, T): the KL penalty on every token, the score on the last one.
+
+    Parameters
+    ----------
+    scores : (B,), reward of each response
+    gap : (B, T), log-probability of each token under the policy minus that under the reference, nats
+    mask : bool (B, T), true on response tokens, which stand at the left
+    kl_coefficient : weight of the penalty, reward per nat
+
+    Returns: (B, T) in the dtype of `gap`, 0 on padding.
+    Source: Ziegler et al. 2019.
+    """
     last = torch.zeros_like(gap)
     last[torch.arange(len(mask)), mask.sum(1) - 1] = scores.to(gap.dtype)
     return (last - kl_coefficient * gap) * mask
@@ -63,7 +74,18 @@ def token_rewards(
 def generalised_advantages(
     rewards: torch.Tensor, values: torch.Tensor, mask: torch.Tensor, gamma: float, lam: float
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """GAE advantages and returns, both (B, T); responses stand at the left, padding counts as ended."""
+    """GAE advantages and returns, both (B, T); responses stand at the left, padding counts as ended.
+
+    Parameters
+    ----------
+    rewards : (B, T), of each token, see `token_rewards`
+    values : (B, T), V of the state before each token
+    mask : (B, T), true on response tokens
+    gamma : discount per token, 0..1
+    lam : lambda of GAE, 0..1; 0 looks one token ahead, 1 takes all rewards to come
+
+    Source: Schulman et al. 2017, Equations 11 and 12.
+    """
     advantages = torch.zeros_like(rewards)
     running = torch.zeros(len(rewards), dtype=rewards.dtype, device=rewards.device)
     following = torch.zeros_like(running)
@@ -85,7 +107,18 @@ def ppo_loss(
     mask: torch.Tensor,
     recipe: PPORecipe,
 ) -> torch.Tensor:
-    """The loss of a batch, all arguments (B, T)."""
+    """The loss of a batch, a scalar: the clipped surrogate and the value loss, a mean over response tokens.
+
+    Parameters
+    ----------
+    log_probs, old : (B, T), log-probabilities under the policy as it is now and as it answered, nats
+    advantages, returns : (B, T), see `generalised_advantages`; advantages should have mean 0 and variance 1
+    values, old_values : (B, T), V of the state before each token, now and when the policy answered
+    mask : (B, T), true on response tokens
+    recipe : its `clip`, `value_clip` and `value_coefficient` are read
+
+    Source: Schulman et al. 2017, Equation 7, for the clipped surrogate.
+    """
     ratio = (log_probs - old).exp()
     clipped = ratio.clamp(1 - recipe.clip, 1 + recipe.clip)
     policy = -torch.minimum(ratio * advantages, clipped * advantages)
@@ -98,7 +131,16 @@ def ppo_loss(
 def sample(
     model: Any, tokenizer: Any, prompts: Sequence[list[int]], limit: int, seed: int
 ) -> list[list[int]]:
-    """One response per prompt at temperature 1, as token ids with its end of text unless it was cut off."""
+    """One response per prompt at temperature 1, as token ids with its end of text unless it was cut off.
+
+    Parameters
+    ----------
+    model : causal language model
+    tokenizer : its tokenizer, which has a pad token and an end of text
+    prompts : token ids of each prompt
+    limit : new tokens of a response at most
+    seed : of the sampling; torch's own random state is left as it was
+    """
     width, pad = max(map(len, prompts)), tokenizer.pad_token_id
     device = next(model.parameters()).device
     ids = torch.tensor([[pad] * (width - len(p)) + p for p in prompts], device=device)

@@ -33,7 +33,17 @@ def pro_loss(
     gap: torch.Tensor,
     sft_weight: float = SFT_WEIGHT,
 ) -> torch.Tensor:
-    """Loss per pair (B,) from token log-probabilities (B, T), their masks and the gaps T (B,)."""
+    """Loss of each pair, (B,): that of ranking its two responses, and the NLL of the chosen one.
+
+    Parameters
+    ----------
+    chosen, rejected : (B, T), token log-probabilities in nats; T may differ between the two
+    chosen_mask, rejected_mask : (B, T), true on response tokens
+    gap : (B,), reward of the chosen response minus that of the rejected one
+    sft_weight : weight of the NLL
+
+    Source: Song et al. 2023, Equations 4 to 7, for two candidates.
+    """
     totals = [(lp * mask).sum(1) for lp, mask in ((chosen, chosen_mask), (rejected, rejected_mask))]
     means = [total / mask.sum(1).clamp(min=1) for total, mask in zip(totals, (chosen_mask, rejected_mask))]
     return torch.nn.functional.softplus(gap * (means[1] - means[0])) - sft_weight * totals[0]

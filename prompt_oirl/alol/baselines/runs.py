@@ -71,7 +71,16 @@ class BestWeights:
             self.start_score = self.evaluate(model)
 
     def after(self, model: Any, step: int, last: bool) -> float | None:
-        """To be called after update `step` = 1, 2, ...; returns the score if it was time for one."""
+        """To be called after update `step` = 1, 2, ...; returns the score if it was time for one.
+
+        Parameters
+        ----------
+        model : the model in training; its trained weights are remembered if the score is the best so far
+        step : number of the update that was just made
+        last : true after the last update, which is validated whatever its number
+
+        Returns: None where no validation was due, and always if `every` is 0.
+        """
         if not self.every or (step % self.every and not last):
             return None
         score = self.evaluate(model)

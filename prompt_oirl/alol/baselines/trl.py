@@ -25,7 +25,17 @@ GROUP, ROUNDS = 4, 4  # answers per prompt and updates per round of RLOO
 
 
 def train_trl(run: BaselineRun, algorithm: str, beta: float) -> list[dict[str, float]]:
-    """Train the model in place by dpo, dpo_ref_free or rloo; returns the curve."""
+    """Train the model in place by dpo, dpo_ref_free or rloo; returns the curve.
+
+    Parameters
+    ----------
+    run : what to train on and how; the best validated weights are left in its model
+    algorithm : dpo, dpo_ref_free or rloo
+    beta : temperature of dpo and dpo_ref_free, weight of the KL penalty of rloo
+
+    Returns: one dict per update, with `score` where it was validated.
+    Raises: InputError if TRL is not installed, or if the batch size is no multiple of 4 for rloo.
+    """
     model, rows, limits, recipe = run.model, run.rows, run.limits, run.recipe
     try:
         from datasets import Dataset, disable_progress_bars

@@ -54,8 +54,17 @@ class Evaluated:
 
 
 def read_evaluations(folder: Path, split: str, root: Path) -> list[Evaluated]:
-    """All finished evaluations below results/alol/<task>/; one on rows that step 1 has replaced since is
-    refused."""
+    """All finished evaluations of a task's policies, as step 5 left them.
+
+    Parameters
+    ----------
+    folder : results/alol/<task>/
+    split : whose evaluations, validation or test
+    root : folder that paths in the manifests of step 5 are relative to
+
+    Raises: InputError if there is none, if one is on rows that step 1 has replaced since, or if two policies
+        of a run have the same settings and seed.
+    """
     found = []
     for path in sorted(folder.glob(f"*/*/{split}/policy.json")):
         manifest = path.with_name("manifest.json")
@@ -188,9 +197,19 @@ def _row(settings: tuple[Any, ...], segment: str, metric: str, found: tuple) -> 
 def interval(
     runs: Sequence[str], values: Sequence[dict[str, float]], bounds: tuple[float, float] = (-np.inf, np.inf)
 ) -> tuple[float, float, float, int, int]:
-    """Mean, low, high (95 %), repeats and groups; `values` hold one score per question group for each repeat.
+    """Mean with its 95 % interval over repeats, and how many repeats and question groups are behind it.
 
-    Groups count alike. The interval is cut to `bounds`, the values that the mean can have.
+    Several runs count alike, whatever the number of their repeats. Repeats of one run share its questions, so
+    the standard error adds up seeds and groups, as the module says. A single repeat is resampled by groups.
+
+    Parameters
+    ----------
+    runs : run of each repeat
+    values : of each repeat, the score of each question group; groups count alike
+    bounds : lowest and highest value that the mean can have; an interval over several repeats is cut there.
+        Default: it is not cut.
+
+    Returns: mean, low, high, repeats, groups; low and high are NaN for one repeat with a single group.
     """
     from scipy.stats import t
 

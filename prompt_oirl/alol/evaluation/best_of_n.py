@@ -24,7 +24,14 @@ Answer = tuple[str, float]  # an answer's text and its verdict
 def ranked(
     reward_model: LogRewardModel, questions: Sequence[str], candidates: Sequence[Sequence[str]]
 ) -> list[list[tuple[str, float]]]:
-    """Each question's different candidates with their r, best first; equal r in the order proposed."""
+    """Each question's different candidates with their r, best first; equal r in the order proposed.
+
+    Parameters
+    ----------
+    reward_model : gives r(question, prompt) in 0..1
+    questions : n texts
+    candidates : of each question, the prompts proposed; one without text gets r = 0
+    """
     distinct = [list(dict.fromkeys(found)) for found in candidates]
     pairs = [(q, p) for q, found in zip(questions, distinct) for p in found]
     scores = reward_model.score([q for q, _ in pairs], [p if p.strip() else "." for _, p in pairs])
@@ -53,8 +60,14 @@ def vote(answers: Sequence[Answer], weights: Sequence[float]) -> float:
 def outcome(
     ranking: Sequence[Sequence[tuple[str, float]]], calls: int, answers: Sequence[Mapping[str, Answer]]
 ) -> np.ndarray:
-    """Success of every question with `calls` calls, float64 (n,); fewer where there are fewer different
-    candidates."""
+    """Success of every question with so many LLM calls, float64 (n,).
+
+    Parameters
+    ----------
+    ranking : of each question, its candidates with their r, best first: what `ranked` returns
+    calls : prompts that a question is asked with; fewer where it has fewer different candidates
+    answers : of each question, the answer to each prompt
+    """
     found = []
     for best, known in zip(ranking, answers):
         used = best[:calls]
@@ -63,11 +76,16 @@ def outcome(
 
 
 def table(arms: Sequence[dict[str, Any]], groups: Sequence[str], seed: int = 0) -> list[dict[str, Any]]:
-    """Rows of the comparison. An arm holds its names, `calls`, and `values` (writers, n), averaged over
-    writers.
+    """Rows of the comparison, one per arm: success and gain with 95 % intervals by bootstrap over groups.
 
-    Gains are paired, question by question, over the pool's arm of equal calls; intervals are by bootstrap
-    over groups.
+    Gains are paired, question by question, over the arm `pool` of equal calls, which must be there.
+
+    Parameters
+    ----------
+    arms : each holds its names `arm` and `writer` (empty: none), `calls`, and `values` float (writers, n),
+        the success of n questions, averaged over writers here; what else it holds is copied to its row
+    groups : group of each of the n questions
+    seed : of the bootstrap
     """
     boot = ClusterBootstrap(np.array(groups), seed)
     pools = {arm["calls"]: arm["values"].mean(0) for arm in arms if arm["arm"] == "pool"}

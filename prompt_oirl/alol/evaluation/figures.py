@@ -10,7 +10,14 @@ from prompt_oirl.reports.figures import BLUE, GREEN, GREY, ORANGE, PURPLE, RED, 
 
 
 def draw_curve(curve: Sequence[dict[str, float]], title: str, path: Path) -> Path:
-    """Loss, NLL, the ratios (mean and share clipped) and validation scores against updates."""
+    """Loss, NLL, ratios, log ratio and validation scores against updates; returns `path`.
+
+    Parameters
+    ----------
+    curve : one dict per update, with `step` and any of loss, nll, ratio, clipped_low, clipped_high, kl, score
+    title : of the figure
+    path : the PNG to write
+    """
     from matplotlib.figure import Figure  # no pyplot: no window, no global state
 
     ratios = [("ratio", "mean", BLUE), ("clipped_low", "share below", ORANGE)]

@@ -37,7 +37,20 @@ def answer(
 ) -> list[list[str]]:
     """`samples` responses to every row's prompt, sampled like the task's logged ones or greedy.
 
-    title : of the progress bar; None shows none.
+    Parameters
+    ----------
+    task : its temperature and top_p are used
+    model, tokenizer : causal language model and its tokenizer
+    rows : n rows, whose prompts are answered
+    limits : tokens of a prompt, whose beginning is cut off, and of a response
+    batch_size : responses at once, at most
+    seed : of the sampling noise, see `respond`
+    samples : responses per prompt
+    greedy : temperature 0 instead of the task's
+    title : of the progress bar; None shows none
+
+    Returns: n lists of `samples` texts.
+    Raises: InputError for a row whose prompt or own response has no token.
     """
     tokens = encode_rows(rows, tokenizer, replace(limits, long_responses="cut"))
     decoding = task.decoding(seed, limits.max_response_length, greedy)
@@ -54,8 +67,19 @@ def respond(
     samples: int = 1,
     report: Callable[[int], Any] = lambda n: None,
 ) -> list[list[str]]:
-    """`samples` responses to every row's prompt; the noise belongs to (seed, prompt, sample), not to the
-    batch."""
+    """`samples` responses to every row's prompt, n lists of texts.
+
+    The noise belongs to (seed, prompt, sample), not to the batch.
+
+    Parameters
+    ----------
+    llm : the model, which also says how many responses are made at once
+    rows : n rows
+    tokens : their token ids, of which the prompts are read
+    decoding : how to sample, with the seed of the noise
+    samples : responses per prompt
+    report : called after each batch with the number of its responses; default: does nothing
+    """
     pending = [(i, k) for i in range(len(rows)) for k in range(samples)]
     pending.sort(key=lambda place: -len(tokens[place[0]].prompt))
     found = [[""] * samples for _ in rows]
@@ -73,7 +97,14 @@ def respond(
 
 
 def llm_of(model: Any, tokenizer: Any, limits: Limits, batch_size: int) -> TransformersLLM:
-    """The model as it is, ready to respond within the limits."""
+    """The model as it is, ready to respond within the limits.
+
+    Parameters
+    ----------
+    model, tokenizer : loaded causal language model and its tokenizer, which must have a pad token
+    limits : prompt and response together may have the sum of both limits, in tokens
+    batch_size : responses at once, at most
+    """
     return TransformersLLM.of(
         model, tokenizer, limits.max_prompt_length + limits.max_response_length, batch_size
     )
@@ -82,7 +113,14 @@ def llm_of(model: Any, tokenizer: Any, limits: Limits, batch_size: int) -> Trans
 def reward_responses(
     task: Task, rows: Sequence[Row], responses: Sequence[Sequence[str]]
 ) -> list[list[dict[str, float]]]:
-    """Components of every response, nested like `responses`."""
+    """Components of every response, nested like `responses`.
+
+    Parameters
+    ----------
+    task : its reward judges the responses
+    rows : n rows, whose prompts were answered
+    responses : n lists of texts, all of the same length
+    """
     samples = len(responses[0])
     flat = task.reward(
         [row for row in rows for _ in range(samples)], [t for found in responses for t in found]
@@ -94,7 +132,16 @@ def reward_responses(
 def row_nll(
     model: Any, tokens: Sequence[Tokens], pad_id: int, device: str, batch_size: int
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Negative log-likelihood of every row's response in nats (n,), and its number of tokens (n,)."""
+    """Negative log-likelihood of every row's response in nats (n,), and its number of tokens (n,).
+
+    Parameters
+    ----------
+    model : causal language model
+    tokens : n rows as token ids
+    pad_id : token id that fills up a batch
+    device : where the model is
+    batch_size : rows at once
+    """
     nll = np.zeros(len(tokens))
     for places in by_length(tokens, batch_size):
         batch = collate([tokens[i] for i in places], pad_id, device)
@@ -120,11 +167,19 @@ def metric_rows(
     lengths: np.ndarray,
     seed: int = 0,
 ) -> list[dict[str, Any]]:
-    """Rows of metrics.csv, over all prompts and per segment, with 95 % intervals by bootstrap over groups,
-    which count alike.
+    """Rows of metrics.csv, over all prompts and per segment, with 95 % intervals by bootstrap over groups.
 
-    `nll` and `lengths` are of the rows' own responses: perplexity is exp(sum of nll / sum of lengths).
+    Groups count alike in the means of rewards and lengths; perplexity is exp(sum of nll / sum of lengths).
     distinct-n has no interval: a resample repeats whole responses.
+
+    Parameters
+    ----------
+    rows : n rows, one per prompt
+    responses : of each row, what the policy says
+    components : of each response, its rewards; nested like `responses`
+    nll : float (n,), negative log-likelihood of the rows' own responses under the policy, nats
+    lengths : int (n,), their tokens
+    seed : of the bootstrap of perplexity; that of the means always has the same seed
     """
     found: list[dict[str, Any]] = []
     for segment in ("all", *sorted({row.segment for row in rows} - {""})):

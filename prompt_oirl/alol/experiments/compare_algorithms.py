@@ -182,7 +182,14 @@ def load_run(options: PolicyOptions) -> PreparedRun:
 
 
 def measure(args: CompareOptions, run: PreparedRun, one: Measurement) -> None:
-    """Train one policy, answer the test prompts, and keep its rewards by group of questions."""
+    """Train one policy, answer the test prompts, and keep its rewards by group of questions.
+
+    Parameters
+    ----------
+    args : the experiment, whose folder of results holds the checkpoint while the policy is trained
+    run : what steps 1 to 3 prepared; its model is copied, not changed
+    one : the policy; if its file is there already, nothing is done
+    """
     if one.path.is_file():
         return
     model, task = copy.deepcopy(run.model), run.data.task
@@ -206,7 +213,15 @@ def measure(args: CompareOptions, run: PreparedRun, one: Measurement) -> None:
 
 
 def trained(args: CompareOptions, run: PreparedRun, model: Any, one: Measurement) -> list[dict[str, float]]:
-    """Train `model` in place; returns the curve."""
+    """Train `model` in place; returns the curve.
+
+    Parameters
+    ----------
+    args : the experiment, whose folder of results holds the checkpoint in the meantime
+    run : what steps 1 to 3 prepared
+    model : a copy of the reference
+    one : algorithm, sampling strategy, recipe
+    """
     if one.algorithm in PRESETS:
         loss = choose_loss(one.algorithm, kl_beta=one.kl_beta)
         algorithm: LossAlgorithm | Baseline = LossAlgorithm(one.algorithm, loss, one.strategy)

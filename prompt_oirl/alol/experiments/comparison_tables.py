@@ -75,7 +75,16 @@ def render_toy(levels: list[dict[str, Any]], gaps: list[dict[str, Any]]) -> str:
 def render_arith(
     levels: list[dict[str, Any]], gaps: list[dict[str, Any]], records: Sequence[dict[str, Any]]
 ) -> str:
-    """Sampled accuracy on test, best first, with the mean validation score of the updates chosen."""
+    """Sampled accuracy on test, best first, with the mean validation score of the updates chosen.
+
+    Parameters
+    ----------
+    levels, gaps : rows of `aggregation.levels` and `aggregation.differences`; of the latter, those over nll
+        are shown
+    records : one per policy, as `measure` keeps it
+
+    Returns: a Markdown table.
+    """
     over = {row["algorithm"]: row for row in gaps if row["baseline"] == "nll"}
     lines = []
     for row in sorted(levels, key=lambda row: -row["value"]):

@@ -113,7 +113,19 @@ def propose(
     questions: list[Question],
     rows: list[Row],
 ) -> dict[tuple[str, str], list[list[str]]]:
-    """Candidates of every question, by arm and writer."""
+    """Candidates of every question, by arm and writer.
+
+    Parameters
+    ----------
+    args : names the writers, and how many prompts they write for a question
+    train, test : the log's rows, see `prompt_writer.read_log`; the pool is the prompts that both training and
+        test questions were asked with
+    questions : n test questions
+    rows : the same questions as writers read them
+
+    Returns: by arm and writer (empty for an arm without one), n lists of prompts.
+    Raises: InputError if the pool has fewer than two prompts, or a writer is missing.
+    """
     # The pool: prompts that training questions of the log were asked with, and test questions too.
     verdicts: dict[str, list[float]] = {}
     for row in train:
@@ -141,7 +153,17 @@ def propose(
 
 
 def write_prompts(args: WriterOptions, name: str, rows: list[Row]) -> list[list[str]]:
-    """`samples` prompts for every question by one writer."""
+    """`samples` prompts for every question by one writer.
+
+    Parameters
+    ----------
+    args : says where policies are, how many prompts to write, and the seed
+    name : a policy of step 4, or `reference`
+    rows : n questions as the writer reads them
+
+    Returns: n lists of texts.
+    Raises: InputError if there is no such policy.
+    """
     folder = args.folder / "policies" / name / "model"
     if name != "reference" and not folder.is_dir():
         raise InputError(
@@ -158,8 +180,19 @@ def write_prompts(args: WriterOptions, name: str, rows: list[Row]) -> list[list[
 def answer(
     args: WriterOptions, paths: Paths, test: list[LogRow], wanted: dict[tuple[str, str], Question]
 ) -> tuple[dict[str, dict[str, best_of_n.Answer]], set[tuple[str, str]]]:
-    """Answers by question id and prompt, from the log, an earlier run, or the LLM now; and what the log
-    lacked."""
+    """Answers from the log, an earlier run, or the LLM now; and which of those wanted the log lacked.
+
+    Parameters
+    ----------
+    args : names the LLM; its folder of results keeps new answers, in answers.jsonl
+    paths : where the LLM is by default
+    test : the log's test rows, of which those with the sample number of the first row are read
+    wanted : by question id and prompt, the question to be answered
+
+    Returns: answers by question id and prompt; (question id, prompt) of those that are not in the log.
+    Raises: InputError if the LLM is needed and the log does not say how it was decoded, or if answers are
+        missing in the end.
+    """
     part = args.results / "answers.jsonl"
     first = test[0]
     kept = [row for row in test if row.sample == first.sample]
@@ -191,7 +224,19 @@ def measured(
     answers: list[dict[str, best_of_n.Answer]],
     unlogged: set[tuple[str, str]],
 ) -> list[dict[str, Any]]:
-    """Success of every question, by arm, number of calls and group of writers."""
+    """Success of every question, by arm, number of calls and group of writers.
+
+    Parameters
+    ----------
+    args : names the groups of writers
+    rankings : by arm and writer, what `best_of_n.ranked` returns for n questions
+    ids : their question ids
+    answers : of each of them, the answer to each prompt
+    unlogged : (question id, prompt) of answers that the log lacked
+
+    Returns: arms for `best_of_n.table`. `candidates` is their mean number per question, `unlogged` the share
+        of the prompts used whose answers the log lacked.
+    """
     arms = []
     for calls in CALLS:
         for arm in dict.fromkeys(name for name, _ in rankings):

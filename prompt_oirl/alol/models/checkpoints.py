@@ -21,7 +21,16 @@ EXTRA = 'pip install -e ".[alol]"'
 
 
 def write_tensors(path: Path, tensors: dict[str, torch.Tensor], about: dict[str, str]) -> None:
-    """Write tensors with the note `about` to one safetensors file, the same bytes for the same content."""
+    """Write tensors with the note `about` to one safetensors file, the same bytes for the same content.
+
+    Parameters
+    ----------
+    path : the file, which is written whole or not at all
+    tensors : by name
+    about : texts that `read_tensors` returns beside the tensors
+
+    Raises: OSError if the file cannot be written.
+    """
     from safetensors import SafetensorError
     from safetensors.torch import save_file
 
@@ -87,7 +96,18 @@ class ModelSource:
 
 
 def load_model(name: str, device: str, four_bit: bool = False) -> tuple[Any, Any]:
-    """A causal language model in float32, or 4 bits, and its tokenizer, from a folder or the hub."""
+    """A causal language model in float32, or 4 bits, and its tokenizer, from a folder or the hub.
+
+    Parameters
+    ----------
+    name : folder or hub id, with weights as safetensors
+    device : where the model goes
+    four_bit : hold the weights in 4 bits (NF4, bitsandbytes); default: float32
+
+    Returns: the model in eval mode, and the tokenizer, which has a pad token and pads on the left.
+    Raises: InputError if it cannot be loaded, has weights missing or not finite, or has no end of text, and
+        without bitsandbytes if `four_bit`.
+    """
     from transformers import AutoModelForCausalLM, AutoTokenizer
     from transformers.utils import logging
 
@@ -141,11 +161,19 @@ def _with_adapter(model: Any, adapter: str) -> Any:
 
 
 def make_trainable(model: Any, tuning: str, rank: int, alpha: float) -> Any:
-    """The model with its trained weights unfrozen: all (`full`), or low-rank updates of every linear layer
-    (`lora`).
+    """The model with its trained weights unfrozen.
 
     An adapter the model came with is merged for `full` and trained on for `lora` (then rank and alpha are its
     own).
+
+    Parameters
+    ----------
+    model : as `ModelSource.load` returns it
+    tuning : `full`, all weights, or `lora`, low-rank updates of every linear layer
+    rank : of a new adapter
+    alpha : its scale is this, cut to a whole number, over the rank
+
+    Raises: InputError if `full` is asked of 4-bit weights, or peft is not installed for `lora`.
     """
     adapted = hasattr(model, "merge_and_unload")
     four_bit = bool(getattr(model, "is_loaded_in_4bit", False))
@@ -205,7 +233,16 @@ def _hash_of(name: str, flag: str = "--model_name_or_path") -> str:
 
 
 def save_model(folder: Path, model: Any, tokenizer: Any) -> list[Path]:
-    """Write a folder that `from_pretrained` reads; it replaces an older one as a whole. Returns its files."""
+    """Write a folder that `from_pretrained` reads; it replaces an older one as a whole. Returns its files.
+
+    Parameters
+    ----------
+    folder : its parent folders are made where missing
+    model : causal language model; of one with an adapter, the adapter alone is written
+    tokenizer : its tokenizer
+
+    Raises: InputError if the folder cannot be written.
+    """
     from transformers.utils import logging
 
     logging.disable_progress_bar()

@@ -46,7 +46,14 @@ class TokenBatch:
 
 
 def collate(rows: Sequence[Tokens], pad_id: int, device: str | torch.device = "cpu") -> TokenBatch:
-    """Pad rows to one rectangle."""
+    """Pad rows to one rectangle.
+
+    Parameters
+    ----------
+    rows : B rows; the longest prompt and the longest response are P and T
+    pad_id : token id that fills up the rectangle
+    device : where the tensors go
+    """
     p, t = max(len(r.prompt) for r in rows), max(len(r.response) for r in rows)
     ids = torch.full((len(rows), p + t), pad_id)
     attention = torch.zeros_like(ids)

@@ -38,7 +38,16 @@ def read(path: Path) -> tuple[Weights, Weights | None]:
 
 
 def write(folder: Path, encoder_name: str, head: Weights, encoder: Weights | None) -> None:
-    """Write what `scorers.load_critic` reads; an encoder with a weight missing is refused."""
+    """Write what `scorers.load_critic` reads.
+
+    Parameters
+    ----------
+    folder : made where missing
+    encoder_name : RoBERTa, folder or hub id; gives config and tokenizer, and the weights if `encoder` is None
+    head, encoder : what `read` returns: tensors under PyTorch's names, weights as (out, in)
+
+    Raises: InputError if the encoder lacks its config or a weight, or its width is not the head's.
+    """
     from transformers import RobertaConfig, RobertaModel
 
     try:

@@ -80,8 +80,18 @@ class LogRewardFit:
 
 
 def fit(rows: Sequence[LogRow], model: str, embedder: str, seed: int) -> LogRewardFit:
-    """Learn r from all rows of the log given; clusters are the rows' groups, or near-duplicates without
-    them."""
+    """Learn r from all rows given, and predict each row by a model that did not see its group.
+
+    Parameters
+    ----------
+    rows : n rows; clusters are their groups, or near-duplicates if a question has no group
+    model : name of a reward model, one of `reward_models.MODELS`
+    embedder : minilm, a sentence-transformers folder or hub id, or openai:MODEL
+    seed : of embedder, folds and model
+
+    Raises: InputError if the log has fewer than two prompts or ten questions, if all verdicts are the same,
+        or if the embedder is one that is fitted to questions.
+    """
     questions = list(dict.fromkeys(row.question for row in rows))
     prompts = list(dict.fromkeys(row.prompt for row in rows))
     row_of, column_of = {q: i for i, q in enumerate(questions)}, {p: j for j, p in enumerate(prompts)}
@@ -147,12 +157,29 @@ def log_odds(scores: np.ndarray) -> np.ndarray:
 
 
 def calibrated(scores: np.ndarray, slope: float, intercept: float) -> np.ndarray:
-    """Scores in 0..1 with their log odds x put on slope * x + intercept."""
+    """Scores in 0..1 with their log odds x put on slope * x + intercept.
+
+    Parameters
+    ----------
+    scores : float, of any shape
+    slope, intercept : of the line, see `platt`
+
+    Returns: float64 in the shape of `scores`.
+    """
     return 1 / (1 + np.exp(-(slope * log_odds(scores) + intercept)))
 
 
 def platt(scores: np.ndarray, labels: np.ndarray, weights: np.ndarray) -> tuple[float, float]:
-    """Slope and intercept on the log odds that give the labels (n,) in 0..1 the highest likelihood."""
+    """Slope and intercept on the log odds that give the labels (n,) in 0..1 the highest likelihood.
+
+    Parameters
+    ----------
+    scores : float (n,), predicted success in 0..1
+    labels : float (n,), success, a mean of verdicts
+    weights : float (n,), answers behind each label
+
+    Raises: InputError if all answers have the same verdict.
+    """
     from sklearn.linear_model import LogisticRegression
 
     x = np.concatenate([log_odds(scores)] * 2)[:, None]
@@ -189,7 +216,14 @@ def describe(fit: LogRewardFit) -> str:
 
 
 def save(folder: Path, found: LogRewardFit, name: str, embedder: str, seed: int) -> list[Path]:
-    """Write model.safetensors and judge.json; `load` reads them."""
+    """Write model.safetensors and judge.json, which `load` reads; returns the two files.
+
+    Parameters
+    ----------
+    folder : where they go
+    found : what `fit` returned
+    name, embedder, seed : what `fit` was told; `name` is its `model`
+    """
     files = [folder / "model.safetensors", folder / "judge.json"]
     digest = reward_models.save(found.model.model, files[0])
     about = {"model": name, "seed": seed, "embedder": embedder}

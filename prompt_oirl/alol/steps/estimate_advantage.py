@@ -86,7 +86,19 @@ def estimate_advantage(args: AdvantageOptions) -> None:
 def learn_value(
     args: AdvantageOptions, model: Any, tokenizer: Any, prompts: list[Row], device: str, head_file: Path
 ) -> tuple[value_estimate.ValueHead, list[Path]]:
-    """The value head, learned from the reference's responses to the prompts, and the files that say how."""
+    """The value head, learned from the reference's responses to the prompts, and the files that say how.
+
+    Parameters
+    ----------
+    args : flags of step 3; the task's settings stand in for those left out
+    model, tokenizer : the reference
+    prompts : validation rows, one per prompt
+    device : where the model is, and the head is trained
+    head_file : file of the head; the others are written beside it
+
+    Returns: the head, and generations.jsonl, value_curve.csv and value_summary.json.
+    Raises: InputError on a flag out of range, prompts that are all of one group, or a loss that is no number.
+    """
     task, settings, limits = args.task, args.task.settings, args.limits(args.task)
     recipe = ValueRecipe(
         epochs=settings.value_epochs if args.value_epochs is None else args.value_epochs,

@@ -98,7 +98,17 @@ class RunOptions:
     def pending(
         self, manifest: Path, inputs: Sequence[Path], name: str, place: Path, **more: Any
     ) -> Manifest | None:
-        """The manifest of a step's run on these inputs, or None (and a word) if all is up to date."""
+        """The manifest of a step's run on these inputs, or None (and a word) if all is up to date.
+
+        Parameters
+        ----------
+        manifest : JSON file of the step
+        inputs : files that the step reads
+        name, place : what is up to date and where it is, for the word that is printed
+        more : arguments of the manifest besides the flags
+
+        Raises: InputError if an input is missing.
+        """
         found = Manifest(manifest, self.arguments(**more), inputs, self.root)
         if found.is_current() and not self.force:
             print(f"{name}: up to date ({place})")

@@ -140,7 +140,17 @@ def train_and_save(args: PolicyOptions, algorithm: LossAlgorithm | Baseline) -> 
 def load_data(
     args: PolicyOptions, tokenizer: Any, rows: list[Row], key: str | None, cache: Path | None
 ) -> PolicyData:
-    """What a policy learns from; key and cache name the advantages of step 3, None where none are needed."""
+    """What a policy learns from, in memory.
+
+    Parameters
+    ----------
+    args : flags of step 4
+    tokenizer : of the reference
+    rows : training rows
+    key, cache : name the advantages of step 3, see `advantages_file`; None where none are needed
+
+    Raises: InputError on a response beyond the limit, or advantages that are missing, damaged or of others.
+    """
     limits, validation = args.limits(args.task), args.rows("validation")
     tokens = encode_rows(rows, tokenizer, limits)
     cached = advantages.load(cache, key, tokens) if key and cache else None
@@ -151,7 +161,19 @@ def load_data(
 def advantages_file(
     options: PolicyOptions, source: ModelSource, rows: Sequence[Row], limits: Limits
 ) -> tuple[str, Path]:
-    """Key and file of the advantages that step 3 left for this model, rows and limits."""
+    """Key and file of the advantages that step 3 left for this model, rows and limits.
+
+    The file may still be missing, if step 3 was told other limits, say: `advantages.load` refuses then.
+
+    Parameters
+    ----------
+    options : flags of step 4, of which folders and precision count
+    source : the reference
+    rows : training rows
+    limits : tokens of prompts and responses
+
+    Raises: InputError if step 3 has not been run, or its files are not those of its last run.
+    """
     head = options.folder / "advantages" / "value_head.safetensors"
     if not head.is_file():
         raise InputError(f"missing {head}: {advantages.STEP3}")
@@ -163,7 +185,16 @@ def advantages_file(
 def account(
     args: PolicyOptions, policy: str, algorithm: LossAlgorithm | Baseline, trained: TrainedPolicy, rows: int
 ) -> dict[str, Any]:
-    """policy.json; `rows` is the number of training rows."""
+    """What policy.json holds.
+
+    Parameters
+    ----------
+    args : flags of step 4
+    policy : its name
+    algorithm : what trained it
+    trained : how training went
+    rows : number of training rows
+    """
     logged = isinstance(algorithm, LossAlgorithm)
     found = {"task": args.task.name, "run": args.run, "seed": args.seed, "policy": policy}
     found |= {"algorithm": algorithm.name} | algorithm.settings
@@ -183,7 +214,15 @@ def account(
 def save_policy(
     folder: Path, model: Any, tokenizer: Any, curve: Sequence[dict[str, float]], about: dict[str, Any]
 ) -> list[Path]:
-    """Write the folder that steps 5 and 6 read; returns its files."""
+    """Write the folder that step 5 reads; returns its files.
+
+    Parameters
+    ----------
+    folder : of the policy
+    model, tokenizer : what is saved below it, in model/
+    curve : one dict per update
+    about : what policy.json holds, see `account`
+    """
     outputs = save_model(folder / "model", model, tokenizer)
     files = [folder / name for name in ("curve.csv", "policy.json")]
     write_csv(files[0], curve, CURVE)
@@ -195,7 +234,15 @@ def save_policy(
 def report(
     policy: str, folder: Path, algorithm: LossAlgorithm | Baseline, trained: TrainedPolicy, rows: int
 ) -> None:
-    """Print how training went; a warning where no update did better than the untrained model."""
+    """Print how training went; on logged rows, also a warning if no validation beat the untrained model.
+
+    Parameters
+    ----------
+    policy, folder : its name and folder
+    algorithm : what trained it
+    trained : how training went
+    rows : number of training rows
+    """
     score, start = trained.best_score, trained.start_score
     if isinstance(algorithm, LossAlgorithm):
         if start is not None and (score is None or score <= start):

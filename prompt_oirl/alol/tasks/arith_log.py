@@ -35,12 +35,23 @@ def model_folder(paths: Paths) -> Path:
 def make_rows(
     log: Path, tokenizer: Any, sizes: dict[str, int], seed: int, prompt: str | None = None
 ) -> dict[str, list[Row]]:
-    """Rows of each split; `sizes` limits a split to so many (question, prompt) pairs, drawn at random.
+    """Rows of each split, whose responses are logged answers.
 
-    Training rows are all logged answers. Validation and test rows are one per pair, of the prompts that
-    training questions were asked with. With `prompt`, everything is asked under that one prompt: a question's
-    answers become responses of different reward to one text, whichever prompt brought them about (correctness
-    does not depend on it), validation and test rows are that prompt's, and `sizes` counts questions.
+    Training rows are all logged answers. Validation and test rows are one per (question, prompt), of the
+    prompts that training questions were asked with. With `prompt`, everything is asked under that one prompt:
+    a question's answers become responses of different reward to one text, whichever prompt brought them about
+    (correctness does not depend on it), and validation and test rows are that prompt's.
+
+    Parameters
+    ----------
+    log : file of the interaction log
+    tokenizer : its chat template (LLaMA-2's, if it has none) makes the text that the model reads
+    sizes : rows of a split at most, or questions with `prompt`, drawn at random; a split left out has all
+    seed : of the draws
+    prompt : id of the one prompt; default: every answer stays under its own
+
+    Raises: InputError if a gold answer holds no number, `prompt` was not asked on training questions, or a
+        split has no answers.
     """
     logged = interactions.read(log, hint="pass --log FILE, or run llama_step1_gen_offline.py")
     logged = list(interactions.of_one_source(logged, logged[0].llm, logged[0].dataset, str(log)))

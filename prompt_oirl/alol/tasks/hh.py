@@ -83,7 +83,18 @@ def _origin(meta: Any) -> str:
 
 
 def rows_of(path: Path, split: str, segment: str = "", both: bool = False) -> tuple[list[Row], int]:
-    """Rows of a file, and how many of its lines were dropped. `both`: training rows, of both responses."""
+    """Rows of a file, and how many of its lines were dropped.
+
+    Parameters
+    ----------
+    path : file of pairs, see the module
+    split : its name, with which ids begin
+    segment : of all rows; default: what the `meta` of each line says
+    both : make rows of all responses, as for training, and drop lines with a broken one; default: rows of the
+        chosen response alone, and only lines where it is empty are dropped
+
+    Raises: InputError on a line that is not as the module says.
+    """
     rows, dropped = [], 0
     for i, (origin, turns, responses, logits, chosen) in enumerate(read_pairs(path, segment)):
         broken = any(not text.strip() or text.strip().endswith(":") for text in responses)

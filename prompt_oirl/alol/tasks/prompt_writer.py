@@ -78,11 +78,15 @@ def make_rows(
     sizes: dict[str, int],
     seed: int,
 ) -> dict[str, list[Row]]:
-    """Rows of each split; `fit` is of the training rows. `sizes` limits a split to so many rows, or test
-    questions.
+    """Rows of each split: a question is the prompt, the prompt it was asked with is the response.
 
-    The reward of a training row is the logged verdict, or with `train_reward="model"` its cross-fitted
-    expectation.
+    Parameters
+    ----------
+    splits : rows of the log, see `read_log`
+    fit : reward model of the training rows, in their order
+    train_reward : of a training row: `correct` is the logged verdict, `model` its cross-fitted expectation
+    sizes : rows of a split at most, drawn at random (test has one row per question); a split left out has all
+    seed : of the draws
     """
     found = {}
     for number, (split, rows) in enumerate(splits.items()):

@@ -42,7 +42,16 @@ def cleaned(text: str) -> str:
 
 
 def read_comments(path: Path, kind: str, tokenizer: Any) -> list[Row]:
-    """Rows without rewards, in the order drawn; long and empty ones are left out."""
+    """Rows without rewards, in the order drawn; long and empty ones are left out.
+
+    Parameters
+    ----------
+    path : CSV with columns id, text, parent_text, score and parent_score
+    kind : positive or negative: the rows' segment, with which ids begin
+    tokenizer : counts the tokens of comment and reply
+
+    Raises: InputError if the file cannot be read.
+    """
     import pandas as pd
 
     kinds = {"id": str, "text": str, "parent_text": str, "score": float, "parent_score": float}
@@ -97,8 +106,19 @@ def prepare(request: Request) -> Prepared:
 def score_splits(
     request: Request, scorer: Rewards, splits: dict[str, list[Row]], note: str, words: list[str] | None = None
 ) -> Prepared:
-    """Limit the splits, learn the word weights (of `words`, or the training responses), and reward every
-    row."""
+    """Limit the splits, learn the word weights, and reward every row.
+
+    Parameters
+    ----------
+    request : sizes, seed, folders, and reward models other than the published ones
+    scorer : rewards of the run
+    splits : rows by split, which are replaced in place
+    note : for the user
+    words : texts that word weights are learned from; default: the training responses
+
+    Returns: the rows, and the files tfidf.json and rewards.json.
+    Raises: InputError if a split has no rows.
+    """
     for number, split in enumerate(splits):
         splits[split] = drawn(splits[split], request.sizes.get(split), [request.seed, number])
         if not splits[split]:

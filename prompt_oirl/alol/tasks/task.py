@@ -128,12 +128,26 @@ class Task:
         return self.make_reward(self.data)
 
     def decoding(self, seed: int, max_new_tokens: int, greedy: bool = False) -> Decoding:
-        """Sampling like the logged responses', or greedy."""
+        """Sampling like the logged responses', or greedy.
+
+        Parameters
+        ----------
+        seed : of the sampling noise
+        max_new_tokens : tokens of a response at most
+        greedy : temperature 0 instead of the task's
+        """
         return Decoding(0.0 if greedy else self.temperature, self.top_p, max_new_tokens, seed)
 
 
 def drawn(rows: list[Row], n: int | None, seed: list[int]) -> list[Row]:
-    """At most n rows at random, in their order."""
+    """At most n rows at random, in their order.
+
+    Parameters
+    ----------
+    rows : to draw from
+    n : rows to keep; None keeps all
+    seed : numbers that seed the draw together
+    """
     if n is None or n >= len(rows):
         return rows
     kept = np.random.default_rng(seed).choice(len(rows), n, replace=False)
@@ -141,7 +155,14 @@ def drawn(rows: list[Row], n: int | None, seed: list[int]) -> list[Row]:
 
 
 def drop_held_out(splits: dict[str, list[Row]], key: Callable[[Row], Hashable], noun: str) -> str:
-    """Drop training rows that share a key with a held-out row; says how many, and `noun`, what is shared."""
+    """Drop training rows that share a key with a held-out row; returns a note of how many.
+
+    Parameters
+    ----------
+    splits : rows of train, validation and test; train is replaced in place
+    key : what a training row must not share with one of validation or test
+    noun : what that is, for the note
+    """
     held = {key(row) for split in ("validation", "test") for row in splits[split]}
     kept = [row for row in splits["train"] if key(row) not in held]
     dropped, splits["train"] = len(splits["train"]) - len(kept), kept

@@ -90,7 +90,17 @@ class Rewards:
     def score(
         self, component: Component, model: str, rows: Sequence[Row], texts: Sequence[str]
     ) -> np.ndarray:
-        """One component of every response, float64 (n,); 0 for an empty one."""
+        """One component of every response, float64 (n,); 0 for an empty one.
+
+        Parameters
+        ----------
+        component : which
+        model : folder or hub id of its model, or tfidf.json for the word weights of the run
+        rows : n rows, whose prompts were answered
+        texts : n responses as `clean` leaves them
+
+        Raises: InputError if a score is not finite.
+        """
         path = str(self.folder / TFIDF) if model == TFIDF else model
         said = [i for i, text in enumerate(texts) if text]
         found = np.zeros(len(texts))
@@ -103,8 +113,17 @@ class Rewards:
         return found
 
     def score_split(self, split: str, rows: Sequence[Row], models: dict[str, str]) -> list[dict[str, float]]:
-        """The same for a whole split; every component is kept as it is done, so a stopped run resumes from
-        there."""
+        """Components of a split's own responses, each kept as it is done: a stopped run resumes from there.
+
+        Parameters
+        ----------
+        split : its name, with which files in scores/ begin
+        rows : n rows
+        models : model of each component, see `Rewards.models`
+
+        Returns: of each row its components and their sum, `final_reward`.
+        Raises: InputError if a file of scores is damaged or not one score a row.
+        """
         texts, found = [self.clean(row.response) for row in rows], {}
         for c in tqdm(self.components, desc=f"{split} rewards", disable=None):
             said = sha256_texts(t for row, text in zip(rows, texts) for t in (row.id, row.prompt, text))

@@ -48,7 +48,16 @@ class Advantages:
 
 
 def cache_key(model: str, head: str, rows: str, limits: Any, precision: str) -> str:
-    """Name of the cache: hashes of reference, head's file and the rows, limits, precision, code."""
+    """Name of the cache: hashes of reference, head's file and the rows, limits, precision, code.
+
+    Parameters
+    ----------
+    model, head, rows : hashes of the reference, the head's file and the rows
+    limits : tokens of prompts and responses
+    precision : fp32 or bf16, of the reference's pass
+
+    Returns: 16 hexadecimal digits.
+    """
     code = code_version(__name__)
     parts = {"model": model, "head": head, "rows": rows, "limits": repr(limits), "precision": precision}
     return content_key(parts | {"code": code})
@@ -65,8 +74,22 @@ def compute(
     precision: str = "fp32",
     report: Callable[[int], Any] = lambda n: None,
 ) -> Advantages:
-    """One pass of the frozen reference over all rows, without dropout. `head` may be V itself, float32
-    (n,)."""
+    """One pass of the frozen reference over all rows, without dropout.
+
+    Parameters
+    ----------
+    model : the reference
+    head : gives V from the prompts' states, or is V itself, float32 (n,)
+    rows : n rows as token ids
+    rewards : float (n,)
+    pad_id : token id that fills up a batch
+    device : where the model is
+    batch_size : rows at once
+    precision : fp32, or bf16 for matrix products in bfloat16
+    report : called after each batch with the number of its rows; default: does nothing
+
+    Returns: V, A = rewards - V, and the reference's log-probabilities in nats.
+    """
     model.eval()
     if isinstance(head, ValueHead):
         head.eval().to(device)
@@ -86,7 +109,14 @@ def compute(
 
 
 def save(path: Path, key: str, found: Advantages) -> None:
-    """Write the cache of a key (see `cache_key`)."""
+    """Write the cache of a key.
+
+    Parameters
+    ----------
+    path : the file, which is written whole or not at all
+    key : see `cache_key`; `load` asks for the same
+    found : what `compute` returned
+    """
     tensors = {
         "values": torch.from_numpy(found.values),
         "advantages": torch.from_numpy(found.advantages),
@@ -97,7 +127,16 @@ def save(path: Path, key: str, found: Advantages) -> None:
 
 
 def load(path: Path, key: str, rows: Sequence[Tokens]) -> Advantages:
-    """Read the cache of these rows; a damaged or foreign one is refused."""
+    """Read the cache of these rows.
+
+    Parameters
+    ----------
+    path : file that `save` wrote
+    key : see `cache_key`
+    rows : n rows as token ids
+
+    Raises: InputError if the file is missing, damaged, of another key, or of rows of other lengths.
+    """
     hint = f"delete it and {STEP3}"
     if not path.is_file():
         raise InputError(f"missing {path}, the advantages of this model, head and data: {STEP3}")
@@ -118,7 +157,16 @@ def load(path: Path, key: str, rows: Sequence[Tokens]) -> Advantages:
 
 
 def statistics(found: Advantages, rewards: np.ndarray, segments: Sequence[str]) -> list[dict[str, Any]]:
-    """Rows of advantage_stats.csv: value, reward and advantage, over all rows and per segment."""
+    """Rows of advantage_stats.csv: value, reward and advantage, over all rows and per segment.
+
+    Parameters
+    ----------
+    found : values and advantages of n rows
+    rewards : float (n,)
+    segments : segment of each row, empty for none
+
+    Returns: mean, standard deviation and percentiles; `share_kept` is the share of advantages above 0.
+    """
     rows = []
     names = ["all", *sorted(set(segments) - {""})]
     for segment in names:

@@ -112,10 +112,18 @@ def train(
 ) -> TrainingProgress:
     """Train `model` in place and leave the best validated weights in it (the last ones without validation).
 
-    `inputs` (JSON-like) names the model and data: a checkpoint in `folder` is gone on from if it has the
-    same, and refused otherwise. `evaluate` gives a validation score, the higher the better; it must not
-    depend on anything but the weights. `bar` is a tqdm bar. `stop_at` ends after so many steps, as a kill
-    would, with a checkpoint.
+    Parameters
+    ----------
+    model, rows, sampler : what is trained, on which rows, and which of them each step sees
+    loss, recipe : what is minimised, and how
+    folder : of the checkpoint, gone on from if it is of the same recipe, loss, inputs and code, else refused
+    pad_id : token id that fills up a batch
+    inputs : JSON-like, names model and data
+    evaluate : validation score of the weights and nothing else, higher is better; default: no validation
+    bar : tqdm's, or None
+    stop_at : end after so many steps, as a kill would, with a checkpoint; default: go on to the end
+
+    Raises: InputError on a foreign or damaged checkpoint, or a loss or gradient that is not finite.
     """
     code = code_version(__name__)
     key = content_key({"recipe": asdict(recipe), "loss": asdict(loss), "inputs": inputs, "code": code})
@@ -172,7 +180,14 @@ def one_step(
     optimiser: torch.optim.Optimizer,
     step: int,
 ) -> dict[str, float]:
-    """One update; returns its row of the curve, means over the rows of the step."""
+    """One update; returns its row of the curve, means over the rows of the step.
+
+    Parameters
+    ----------
+    model, rows, loss, sampler, recipe, pad_id : as in `train`
+    weights, optimiser : the trained weights by name, and what updates them
+    step : updates made before this one
+    """
     device = next(iter(weights.values())).device
     drawn = sampler.draw(step, recipe.batch_size * recipe.accumulation)
     optimiser.zero_grad(set_to_none=True)
@@ -209,8 +224,17 @@ def apply_update(
     step: int,
     loss: float,
 ) -> dict[str, float]:
-    """Clip the gradients, set the rate of step 0, 1, ... and update; refuses a loss or gradient that is no
-    number."""
+    """Clip the gradients, set the rate of the step and update.
+
+    Parameters
+    ----------
+    weights, optimiser, recipe : what is updated, by what, and how
+    step : updates made before this one
+    loss : of this update
+
+    Returns: the gradient's norm before the clip, and the rate.
+    Raises: InputError on a loss or gradient that is not finite.
+    """
     norm = torch.nn.utils.clip_grad_norm_(weights, recipe.max_grad_norm or math.inf).item()
     rate = recipe.rate(step)
     if not (math.isfinite(loss) and math.isfinite(norm)):

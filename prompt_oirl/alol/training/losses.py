@@ -81,7 +81,16 @@ TAKES_KL = ("a_lol_kl", "a_lol", "r_lol")
 
 
 def choose_loss(algorithm: str, ppo_clip: float = 0.9, kl_beta: float = 0.0) -> Loss:
-    """The preset of that name with clip and beta filled in; combinations without a meaning are refused."""
+    """The preset of that name with clip and beta filled in; combinations without a meaning are refused.
+
+    Parameters
+    ----------
+    algorithm : one of `PRESETS`
+    ppo_clip : eps of losses with a ratio to the reference; 0: no clip
+    kl_beta : beta, above 0 for a_lol_kl, a_lol and r_lol only; the latter two then drop the ratio
+
+    Raises: InputError on an unknown name, a value below 0, or a beta that is missing or has no meaning.
+    """
     if algorithm not in PRESETS:
         raise InputError(f"--algorithm {algorithm}: choose one of {', '.join(PRESETS)}")
     check_at_least(0, ppo_clip=ppo_clip, kl_beta=kl_beta)
@@ -119,8 +128,15 @@ def policy_loss(
 ) -> tuple[torch.Tensor, Diagnostics]:
     """Loss of every row, float32 (B,), with its diagnostics.
 
-    log_probs and reference: l_t and l0_t, (B, T) in nats; mask (B, T), 1 on the response's tokens; weight
-    (B,): the rows' rewards or advantages, as `loss.weight` says (advantages below 0 count as 0).
+    Parameters
+    ----------
+    log_probs, reference : (B, T), l_t and l0_t in nats; l0_t is read where `loss.needs_reference`
+    mask : (B, T), 1 on the response's tokens
+    loss : which one
+    weight : (B,), the rows' rewards or advantages, as `loss.weight` says; advantages below 0 count as 0
+
+    Raises: ValueError without the weights or the reference that the loss needs.
+    Source: the paper's Section 3, Equations 3 to 6; the module says what is done otherwise here.
     """
     mask = mask.to(torch.float32)
     tokens = mask.sum(1).clamp(min=1)

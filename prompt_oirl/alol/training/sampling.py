@@ -59,8 +59,17 @@ class RowSampler:
 
 
 def make_sampler(strategy: str, weights: np.ndarray | None, chosen: np.ndarray, seed: int) -> RowSampler:
-    """weights float (n,): rewards or advantages, None if there are none; chosen bool (n,), false on rejected
-    rows."""
+    """The sampler of a strategy.
+
+    Parameters
+    ----------
+    strategy : see the module
+    weights : float (n,), rewards or advantages; None if there are none
+    chosen : bool (n,), false on rejected rows
+    seed : of the draws
+
+    Raises: InputError if the strategy needs weights and there are none, or if it leaves no row to draw.
+    """
     eligible = np.ones_like(chosen) if strategy == "all_priority" else chosen
     if strategy == "none":
         if not eligible.any():

@@ -77,8 +77,18 @@ class ValueHeadFit:
 def prompt_states(
     model: Any, rows: Sequence[Tokens], pad_id: int, batch_size: int, device: str
 ) -> list[torch.Tensor]:
-    """The frozen reference's last states of every prompt, (length, d) each, on the CPU in the model's
-    precision."""
+    """The frozen reference's last states of every prompt, (length, d) each.
+
+    Parameters
+    ----------
+    model : the reference
+    rows : n rows as token ids, of which the prompts are read
+    pad_id : token id that fills up a batch
+    batch_size : prompts at once
+    device : where the model is
+
+    Returns: tensors on the CPU, in the model's precision.
+    """
     found: list[torch.Tensor] = [torch.empty(0)] * len(rows)
     for places in by_length(rows, batch_size):
         batch = collate([Tokens(rows[i].prompt, []) for i in places], pad_id, device)
@@ -97,7 +107,15 @@ def padded(states: Sequence[torch.Tensor], device: str) -> tuple[torch.Tensor, t
 
 @torch.no_grad()
 def predict(head: ValueHead, states: Sequence[torch.Tensor], device: str, batch_size: int = 64) -> np.ndarray:
-    """V of every prompt, float32 (n,); the same in any batch."""
+    """V of every prompt, float32 (n,); the same in any batch.
+
+    Parameters
+    ----------
+    head : put into eval mode
+    states : of each prompt, (length, d)
+    device : where the head is
+    batch_size : prompts at once
+    """
     head.eval()
     found = [head(*padded(states[at : at + batch_size], device)) for at in range(0, len(states), batch_size)]
     return torch.cat(found).cpu().numpy()
@@ -112,10 +130,22 @@ def fit_value_head(
     device: str = "cpu",
     report: Callable[[dict[str, float]], Any] = lambda epoch: None,
 ) -> ValueHeadFit:
-    """Least squares of V(x) on the rewards (n, k) of k responses that the reference gave to each prompt.
+    """Least squares of V(x) on the rewards of responses that the reference gave to each prompt.
 
-    The mean of k rewards has the same gradient as each of them and less noise. Prompts of one cluster lie on
-    one side of the held-out split.
+    The mean of k rewards has the same gradient as each of them and less noise. The epoch is chosen on prompts
+    held out.
+
+    Parameters
+    ----------
+    states : of each of n prompts, (length, d), see `prompt_states`
+    rewards : float (n, k), of k responses to each prompt
+    clusters : group of each prompt; prompts of one group lie on one side of the held-out split
+    max_value : largest possible reward, and the upper end of V
+    recipe : how the head is trained
+    device : where the head is trained
+    report : called after each epoch with its row of the curve; default: does nothing
+
+    Raises: InputError if the prompts are all of one group, or the held-out loss is no number.
     """
     train, held = _split(clusters, recipe)
     with torch.random.fork_rng(devices=[]):
