@@ -42,7 +42,7 @@ def write_tables(run: Run, folder: Path, scorer: str) -> list[Path]:
     Returns: the CSV files in `folder`, by name.
     """
     bootstrap = ClusterBootstrap(run.parts.clusters(run.parts.train), 0)
-    rows = [candidate_row(c, bootstrap, run) for c in run.candidates]
+    rows = [candidate_row(c, bootstrap) for c in run.candidates]
     write_csv(folder / "candidates.csv", rows, CANDIDATES)
     scored = [row for row, c in zip(rows, run.candidates) if c.train is not None]
     write_csv(folder / "trajectory.csv", scored, CANDIDATES)
@@ -85,14 +85,13 @@ def prediction_rows(run: Run, scorer: HybridScorer) -> Iterator[dict[str, Any]]:
         }
 
 
-def candidate_row(c: Candidate, bootstrap: ClusterBootstrap, run: Run) -> dict[str, Any]:
+def candidate_row(c: Candidate, bootstrap: ClusterBootstrap) -> dict[str, Any]:
     """A candidate as a row of candidates.csv.
 
     Parameters
     ----------
     c : what is not known of it (no text, no score) has no column in the row
     bootstrap : over the groups of the train questions; gives the 95 % interval
-    run : not used
     """
     row: dict[str, Any] = {"step": c.step, "sample": c.sample, "verdict": c.verdict}
     if c.prompt:
