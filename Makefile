@@ -112,6 +112,8 @@ voting transfer off-policy: install
 	cd llama_exps && $(BIN)/python llama_step2_reorg_data.py --llm nano --dataset arith --prompts ../data/arith/prompts.csv
 	cd llama_exps && $(BIN)/python llama_step3_data_processing.py --llm nano --dataset arith
 	$(BIN)/python scripts/measure_$(subst -,_,$@).py
+	$(if $(filter voting,$@),$(BIN)/python scripts/measure_voting.py --dataset gsm8k --grader original)
+	$(if $(filter voting,$@),$(BIN)/python scripts/measure_voting.py --llm nano --dataset arith)
 
 # The committed tables that README quotes, collected from results/.
 reference: install

@@ -4,8 +4,8 @@
     python scripts/measure_voting.py --llm nano --dataset arith      # the tiny model's log
     python scripts/measure_voting.py --dataset gsm8k --grader original
 
-Needs steps 2 and 3. Writes results/<llm>/<dataset>/voting_<grader>.csv, collects what is there into
-results/reference/voting.csv and voting.png, and rewrites the table of docs/voting.md.
+Needs steps 2 and 3. Puts what it measured into results/reference/voting.csv, in place of the rows of that log
+and grader; all other rows stay. Draws voting.png and rewrites the table of docs/voting.md.
 """
 
 from __future__ import annotations
@@ -31,7 +31,6 @@ from prompt_oirl.voting import evaluate, votes
 
 SHOWN_BUDGETS = (1, 3, 5, 7, 10, 16)
 SHOWN = ("random", "best", "predicted", "adaptive_predicted")
-MEASURED = ((LLM, "gsm8k"), (LLM, "mawps"), (LLM, "svamp"), ("nano", "arith"))
 
 
 @dataclass
@@ -55,28 +54,33 @@ class Args:
 
 
 def main(args: Args) -> None:
-    """Measure each dataset, collect what was measured before, and write table, figure and page."""
+    """Measure each dataset and bring table, figure and page up to date."""
     paths = Paths(args.root)
-    datasets = prepared_datasets(args.llm, args.dataset, paths, offline_dataset.STEP3)
-    for dataset in datasets:
+    table = args.out / "results" / "reference" / "voting.csv"
+    for dataset in prepared_datasets(args.llm, args.dataset, paths, offline_dataset.STEP3):
         rows = list(measure(args, dataset, paths))
-        write_csv(paths.results(args.llm, dataset, f"voting_{args.grader}.csv"), rows)
         print(render(rows, args.grader))
-    collected = [
-        row
-        for llm, dataset in dict.fromkeys([*MEASURED, *((args.llm, name) for name in datasets)])
-        for grader in ("strict", "original")
-        if (path := paths.results(llm, dataset, f"voting_{grader}.csv")).is_file()
-        for row in read_csv(path, hint="run this script again")
-    ]
-    reference = args.out / "results" / "reference"
-    write_csv(reference / "voting.csv", collected)
-    draw_voting(reference / "voting.csv", reference / "voting.png", SHOWN)
+        write_csv(table, with_rows(table, rows))
+    draw_voting(table, table.with_suffix(".png"), SHOWN)
+    collected = read_csv(table, hint="run this script again")
     fill_tables(args.out, {"voting": render(collected, "strict")})
 
 
+def with_rows(table: Path, rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Rows of the table with those of one log and grader in place of the ones it had, or at the end."""
+
+    def of(row: Mapping[str, Any]) -> tuple[Any, ...]:
+        return row["llm"], row["dataset"], row["grader"]
+
+    before = read_csv(table, hint="restore it from git") if table.is_file() else []
+    places = [i for i, row in enumerate(before) if of(row) == of(rows[0])]
+    at = places[0] if places else len(before)
+    others = [row for row in before if of(row) != of(rows[0])]
+    return [*others[:at], *rows, *others[at:]]
+
+
 def measure(args: Args, dataset: str, paths: Paths) -> Iterator[dict[str, Any]]:
-    """Rows of one dataset's voting_<grader>.csv."""
+    """Rows of voting.csv of one dataset."""
     data = offline_dataset.load(args.llm, dataset, paths)
     names = data.names
     log = paths.labels(args.llm) / f"{dataset}_interactions.jsonl"

@@ -33,6 +33,18 @@ def test_quoted_table_of_a_measuring_script_is_the_rendered_csv(name: str) -> No
     assert f"<!-- table: {name} -->\n{shown}<!-- end -->" in quoted
 
 
+def test_measuring_the_votes_of_one_log_keeps_the_rows_of_the_others() -> None:
+    with_rows = runpy.run_path(str(REPO_ROOT / "scripts" / "measure_voting.py"))["with_rows"]
+    table = REFERENCE / "voting.csv"
+    before = read_csv(table, hint="")
+    again = [row | {"success": "0.5"} for row in before if row["dataset"] == "mawps"]
+    assert {row["grader"] for row in again} == {"strict"} and len(again) < len(before)
+    places = iter(again)
+    assert with_rows(table, again) == [next(places) if r["dataset"] == "mawps" else r for r in before]
+    new = [row | {"dataset": "another"} for row in again]
+    assert with_rows(table, new) == before + new
+
+
 @pytest.mark.parametrize("name", OPRO_TABLES)
 def test_quoted_table_on_opro_is_the_rendered_csv(name: str) -> None:
     rows = read_csv(REFERENCE / f"{name}.csv", hint="run scripts/measure_opro.py")
