@@ -4,8 +4,8 @@
     python scripts/make_reference_tables.py
 
 Reads results/llama2/*/*/summary.csv, writes results/reference/*.csv and gains.png, and rewrites README.md
-and docs/ between their `<!-- table: NAME -->` and `<!-- end -->` lines. Tables whose runs are not there are
-left as they are.
+and docs/ between their `<!-- table: NAME -->` and `<!-- end -->` lines. What belongs to
+runs that are not there is left as it is.
 """
 
 from __future__ import annotations
@@ -13,10 +13,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from prompt_oirl.io.files import REPO_ROOT, Paths, read_csv, write_csv
+from prompt_oirl.io.files import REPO_ROOT, Paths, read_csv
 from prompt_oirl.io.manifest import run_step
 from prompt_oirl.reports.figures import draw_gains
-from prompt_oirl.reports.readme import fill_tables
+from prompt_oirl.reports.readme import fill_tables, replace_rows
 from prompt_oirl.reports.reference_tables import TABLES
 
 
@@ -36,7 +36,7 @@ def main(args: Args) -> None:
         path = reference / f"{name}.csv"
         rows = list(collect(Paths(args.root)))
         if rows:
-            write_csv(path, rows, list(rows[0]))
+            replace_rows(path, rows, [c for c in ("model", "dataset", "split") if c in rows[0]])
             print(f"{name}: {len(rows)} rows")
         if path.is_file():
             rendered[name] = render

@@ -4,7 +4,8 @@ gave.
     python scripts/measure_opro.py
 
 Reads data/nano_log/ and, where fetched, the released logs, then results/opro/ as `make opro` leaves it.
-Writes results/reference/opro_*.csv and .png and the tables of README and docs/opro.md.
+Writes results/reference/opro_*.csv and .png and the tables of README and docs/opro.md; rankings of
+logs that are not there stay as they are.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from prompt_oirl.io.manifest import run_step
 from prompt_oirl.opro.prompt_rewards import ModelName, TextVectors
 from prompt_oirl.opro.ranking import arith_ranking, released_ranking, space_ranking
 from prompt_oirl.opro.readme_tables import RENDER
-from prompt_oirl.reports.readme import fill_tables
+from prompt_oirl.reports.readme import fill_tables, replace_rows
 
 # Committed table -> tables of results/opro/ that it is put together from.
 TABLES = {
@@ -60,7 +61,7 @@ def main(args: Args) -> None:
             *space_ranking(args.models[0], vectors, paths),
             *released_ranking(args.models[0], vectors, paths),
         ]
-        write_csv(reference / "opro_ranking.csv", rows)
+        replace_rows(reference / "opro_ranking.csv", rows, ("log",))
     for name, source in TABLES.items():
         if files := sorted(results.glob(source)):
             collect(files, reference / f"{name}.csv")

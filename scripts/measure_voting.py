@@ -19,12 +19,12 @@ import numpy as np
 
 from prompt_oirl.data import interactions
 from prompt_oirl.data.released import LLM
-from prompt_oirl.io.files import REPO_ROOT, Paths, read_csv, write_csv
+from prompt_oirl.io.files import REPO_ROOT, Paths, read_csv
 from prompt_oirl.io.manifest import run_step
 from prompt_oirl.pipeline import offline_dataset
 from prompt_oirl.pipeline.plan import prepared_datasets
 from prompt_oirl.reports.figures import draw_voting
-from prompt_oirl.reports.readme import fill_tables, markdown
+from prompt_oirl.reports.readme import fill_tables, markdown, replace_rows
 from prompt_oirl.stats import splits
 from prompt_oirl.stats.metrics import format_interval
 from prompt_oirl.voting import evaluate, votes
@@ -60,23 +60,10 @@ def main(args: Args) -> None:
     for dataset in prepared_datasets(args.llm, args.dataset, paths, offline_dataset.STEP3):
         rows = list(measure(args, dataset, paths))
         print(render(rows, args.grader))
-        write_csv(table, with_rows(table, rows))
+        replace_rows(table, rows, ("llm", "dataset", "grader"))
     draw_voting(table, table.with_suffix(".png"), SHOWN)
     collected = read_csv(table, hint="run this script again")
     fill_tables(args.out, {"voting": render(collected, "strict")})
-
-
-def with_rows(table: Path, rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Rows of the table with those of one log and grader in place of the ones it had, or at the end."""
-
-    def of(row: Mapping[str, Any]) -> tuple[Any, ...]:
-        return row["llm"], row["dataset"], row["grader"]
-
-    before = read_csv(table, hint="restore it from git") if table.is_file() else []
-    places = [i for i, row in enumerate(before) if of(row) == of(rows[0])]
-    at = places[0] if places else len(before)
-    others = [row for row in before if of(row) != of(rows[0])]
-    return [*others[:at], *rows, *others[at:]]
 
 
 def measure(args: Args, dataset: str, paths: Paths) -> Iterator[dict[str, Any]]:

@@ -1,13 +1,38 @@
-"""Tables of README and of the pages in docs/: filled in from committed CSVs, wherever the marks
+"""Tables that are committed, and the pages that quote them: filled in from the CSVs, wherever the marks
 `<!-- table: NAME -->` and `<!-- end -->` stand."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
-from prompt_oirl.io.files import write_text
+from prompt_oirl.io.files import read_csv, write_csv, write_text
+
+
+def replace_rows(table: Path, rows: Iterable[Mapping[str, Any]], key: Sequence[str]) -> None:
+    """Write rows into a committed CSV in place of those with the same key; all others stay as they are.
+
+    So a table keeps the logs that one run did not measure.
+
+    Parameters
+    ----------
+    table : the CSV; it may not be there yet
+    rows : with the columns of the table; those with a new key go to the end
+    key : columns that say which measurement a row belongs to
+    """
+    before = read_csv(table, hint="restore it from git") if table.is_file() else []
+    merged = by_key(before, key) | by_key(rows, key)
+    write_csv(table, [row for part in merged.values() for row in part])
+
+
+def by_key(rows: Iterable[Mapping[str, Any]], key: Sequence[str]) -> dict[tuple[str, ...], list[dict]]:
+    """The rows by what stands in some of their columns, in the order of first appearance."""
+    found: dict[tuple[str, ...], list[dict]] = {}
+    for row in rows:
+        found.setdefault(tuple(str(row[column]) for column in key), []).append(dict(row))
+    return found
 
 
 def pages(root: Path) -> list[Path]:

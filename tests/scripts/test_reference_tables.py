@@ -10,7 +10,7 @@ import pytest
 from prompt_oirl.arith.nano_tables import RENDER as NANO_TABLES
 from prompt_oirl.io.files import REPO_ROOT, read_csv
 from prompt_oirl.opro.readme_tables import RENDER as OPRO_TABLES
-from prompt_oirl.reports.readme import pages, replace_table
+from prompt_oirl.reports.readme import pages, replace_rows, replace_table
 
 REFERENCE = REPO_ROOT / "results" / "reference"
 SCRIPT = runpy.run_path(str(REPO_ROOT / "scripts" / "make_reference_tables.py"))
@@ -33,16 +33,17 @@ def test_quoted_table_of_a_measuring_script_is_the_rendered_csv(name: str) -> No
     assert f"<!-- table: {name} -->\n{shown}<!-- end -->" in quoted
 
 
-def test_measuring_the_votes_of_one_log_keeps_the_rows_of_the_others() -> None:
-    with_rows = runpy.run_path(str(REPO_ROOT / "scripts" / "measure_voting.py"))["with_rows"]
-    table = REFERENCE / "voting.csv"
-    before = read_csv(table, hint="")
+def test_measuring_one_log_keeps_the_rows_of_the_others(tmp_path: Path) -> None:
+    before = read_csv(REFERENCE / "voting.csv", hint="")
+    table, key = tmp_path / "voting.csv", ("llm", "dataset", "grader")
+    replace_rows(table, before, key)
+    assert table.read_bytes() == (REFERENCE / "voting.csv").read_bytes()
     again = [row | {"success": "0.5"} for row in before if row["dataset"] == "mawps"]
     assert {row["grader"] for row in again} == {"strict"} and len(again) < len(before)
-    places = iter(again)
-    assert with_rows(table, again) == [next(places) if r["dataset"] == "mawps" else r for r in before]
     new = [row | {"dataset": "another"} for row in again]
-    assert with_rows(table, new) == before + new
+    replace_rows(table, again + new, key)
+    kept = [row | {"success": "0.5"} if row["dataset"] == "mawps" else row for row in before]
+    assert read_csv(table, hint="") == kept + new
 
 
 @pytest.mark.parametrize("name", OPRO_TABLES)
