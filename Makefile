@@ -7,7 +7,7 @@ DEMO_SUBSETS ?= 6
 # Released files are taken from here when set (a folder laid out like data/fetched); otherwise downloaded.
 export PROMPT_OIRL_MIRROR ?=
 
-.PHONY: install demo nano-log nano-tables opro opro-log alol alol-tables reproduce intervals models voting transfer off-policy reference selection-tables bench test check format readme clean
+.PHONY: install demo nano-log nano-tables opro opro-log alol alol-tables reproduce intervals models voting transfer off-policy real-logs reference selection-tables bench test check format readme clean
 
 install: .venv/.installed
 
@@ -114,6 +114,11 @@ voting transfer off-policy: install
 	$(BIN)/python scripts/measure_$(subst -,_,$@).py
 	$(if $(filter voting,$@),$(BIN)/python scripts/measure_voting.py --dataset gsm8k --grader original)
 	$(if $(filter voting,$@),$(BIN)/python scripts/measure_voting.py --llm nano --dataset arith)
+
+# Results that papers published, as logs in data/fetched/real_logs/, and what the project does on them.
+real-logs: install
+	$(BIN)/python scripts/fetch_data.py --datasets real_logs
+	$(BIN)/python scripts/measure_real_logs.py
 
 # The committed tables that README quotes, collected from results/.
 reference: install

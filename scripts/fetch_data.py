@@ -1,14 +1,16 @@
-"""Fetch the released logs and the questions into data/fetched/ (76 MB, every file checked by sha256).
+"""Fetch the released logs, the questions and logs of others into data/fetched/, every file checked by sha256.
 
-    python scripts/fetch_data.py
+    python scripts/fetch_data.py            # what the released logs need (76 MB)
     python scripts/fetch_data.py --datasets gsm8k,mawps
     python scripts/fetch_data.py --datasets aqua,bbh,mmlu,multiarith    # tasks of OPRO (9 MB)
+    python scripts/fetch_data.py --datasets real_logs       # results that papers published (61 MB), as logs
     python scripts/fetch_data.py --mirror /media/mirror     # no network: copies from DIR/Prompt-OIRL/...
     python scripts/fetch_data.py --root /scratch/run --jobs 2
     python scripts/fetch_data.py --datasets hh              # A-LoL's; says what else to put where
 
 What already lies there is checked and kept, so the same command resumes after an interruption. The files,
-their licences and their hashes are listed in data/sources.toml.
+their licences and their hashes are listed in data/sources.toml. `real_logs` also writes each result as a log,
+data/fetched/real_logs/NAME.csv, which `prompt-oirl` reads.
 """
 
 from __future__ import annotations
@@ -18,6 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from prompt_oirl.data.questions import RELEASED
+from prompt_oirl.importers.published_results import write_logs
 from prompt_oirl.io.download import fetch, read_by_hand, read_sources
 from prompt_oirl.io.files import REPO_ROOT, InputError, Paths
 from prompt_oirl.io.manifest import run_step
@@ -32,7 +35,7 @@ class Args:
     set"""
     datasets: str = "all"
     """all (those of the released logs), or a comma list of gsm8k, svamp, mawps, OPRO's aqua, bbh, mmlu,
-    multiarith, and A-LoL's hh, comet, reddit, wow, faithdial"""
+    multiarith, real_logs, and A-LoL's hh, comet, reddit, wow, faithdial"""
     jobs: int = 8
     """files fetched at the same time"""
 
@@ -57,14 +60,18 @@ def main(args: Args) -> None:
             print(f"by hand: {place}: {there}")
     if not files:
         return
-    used = {file.repository for file in files}
-    named_owners = (f"{s.repository} {s.licence} (c) {s.copyright}" for s in sources if s.repository in used)
-    owners = dict.fromkeys(named_owners)
+    used = [source for source in sources if set(source.files) & set(files)]
+    owners = dict.fromkeys(f"{s.repository} {s.licence} (c) {s.copyright}" for s in used)
+    papers = dict.fromkeys(s.paper for s in used)
     print(
         f"{len(files)} files, {sum(file.size for file in files) / 1e6:.1f} MB in {folder}: {fetched} "
-        f"fetched, {len(files) - fetched} already there; licences: {', '.join(owners)}; notes in "
-        "data/README.md"
+        f"fetched, {len(files) - fetched} already there; licences: {', '.join(owners)}; papers: "
+        f"{', '.join(papers)}; notes in data/README.md"
     )
+    if "real_logs" in wanted:
+        sizes = write_logs(folder, folder / "real_logs")
+        logs = ", ".join(f"{name}.csv ({rows:,} rows)" for name, rows in sizes.items())
+        print(f"logs in {folder / 'real_logs'}: {logs}")
 
 
 if __name__ == "__main__":

@@ -73,6 +73,7 @@ class Source:
     commit: str
     licence: str
     copyright: str
+    paper: str  # URL of what to cite
     files: tuple[SourceFile, ...]
     licence_note: str = ""
 
