@@ -2,6 +2,8 @@
 
     python scripts/fetch_data.py --datasets real_logs
     python scripts/measure_real_logs.py
+
+Reads data/fetched/real_logs/*.csv or *.parquet.
 """
 
 from __future__ import annotations

@@ -587,7 +587,7 @@ def test_malformed_lists_are_one_line(tmp_path: Path, text: str, reason: str) ->
 def test_the_list_is_complete_and_pinned() -> None:
     sources = read_sources()
     files = [file for source in sources for file in source.files]
-    assert len({file.place for file in files}) == len(files) == 286
+    assert len({file.place for file in files}) == len(files) == 356
     assert Counter(file.dataset for file in files) == {
         "gsm8k": 73,
         "svamp": 59,
@@ -597,7 +597,9 @@ def test_the_list_is_complete_and_pinned() -> None:
         "mmlu": 57,
         "multiarith": 1,
         "hh": 3,
+        "real_logs": 70,
     }
+    assert all(source.paper.startswith("https://") for source in sources)
     assert all(re.fullmatch(r"[0-9a-f]{40}", file.commit) for file in files)
     assert all(re.fullmatch(r"[0-9a-f]{64}", file.sha256) for file in files)
     assert all(
@@ -670,6 +672,47 @@ def test_script_fetches_one_dataset_of_the_released_logs(tmp_path: Path) -> None
     assert everything_below(folder) == {file.place for file in files}
     assert all(sha256(folder / file.place) == file.sha256 for file in files)
     assert "0 fetched, 65 already there" in run_script(*flags).stdout
+
+
+def real_log_files() -> list[SourceFile]:
+    return [file for source in read_sources() for file in source.files if file.dataset == "real_logs"]
+
+
+def test_script_makes_no_log_of_files_that_are_missing_or_wrong(tmp_path: Path) -> None:
+    mirror, root = tmp_path / "mirror", tmp_path / "root"
+    wrong, missing = real_log_files()[:2]
+    put(mirror, wrong, b"0" * wrong.size)
+    done = run_script("--root", str(root), "--mirror", str(mirror), "--datasets", "real_logs")
+    assert (done.returncode, done.stdout, done.stderr.count("\n")) == (1, "", 1)
+    assert done.stderr.startswith(f"error: {wrong.place}: sha256 ")
+    assert f"(also {missing.place}: no such file in the mirror; " in done.stderr
+    assert everything_below(tmp_path) == {f"mirror/{wrong.place}"}
+
+
+@pytest.mark.real_logs
+@pytest.mark.skipif(
+    not (MIRROR / "tree-of-thought-llm").is_dir(), reason="no published results in the mirror folder"
+)
+def test_script_makes_logs_of_published_results(tmp_path: Path) -> None:
+    flags = ["--root", str(tmp_path), "--mirror", str(MIRROR), "--datasets", "real_logs"]
+    done = run_script(*flags)
+    assert (done.returncode, done.stderr) == (0, "")
+    fetched, logs = done.stdout.splitlines()
+    folder = tmp_path / "data" / "fetched"
+    assert fetched.startswith(f"70 files, 61.4 MB in {folder}: 70 fetched, 0 already there; ")
+    assert "Tebmer/Rereading-LLM-Reasoning Apache-2.0 (c) 2024 Re2 Authors" in fetched
+    assert "papers: https://arxiv.org/abs/2110.14168, https://arxiv.org/abs/2309.06275" in fetched
+    assert logs == (
+        f"logs in {folder / 'real_logs'}: re2_gsm8k.csv (15,888 rows), re2_csqa.csv (14,652 rows), "
+        "openai_gsm8k.csv (5,276 rows), bbh_codex.csv (13,022 rows), tot_game24.csv (4,000 rows)"
+    )
+    names = ("re2_gsm8k", "re2_csqa", "openai_gsm8k", "bbh_codex", "tot_game24")
+    written = {f"real_logs/{name}.csv" for name in names}
+    assert everything_below(folder) == {file.place for file in real_log_files()} | written
+    hashes = {name: sha256(folder / name) for name in written}
+    (folder / "real_logs" / "re2_csqa.csv").write_text("half a log")
+    assert "0 fetched, 70 already there" in run_script(*flags).stdout
+    assert {name: sha256(folder / name) for name in written} == hashes
 
 
 @pytest.mark.real_logs
