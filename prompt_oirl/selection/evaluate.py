@@ -18,6 +18,7 @@ import numpy as np
 import pandas as pd
 from sklearn.base import clone
 
+from prompt_oirl.data.arms import Choices
 from prompt_oirl.data.user_log import PromptLog, join_groups, read_log
 from prompt_oirl.features.cache import shared_embedder
 from prompt_oirl.io.files import InputError
@@ -99,8 +100,8 @@ def evaluate(
             warnings.simplefilter("always")
             fitted.fit(source.select(split.learned))
         said.update(dict.fromkeys(str(warning.message) for warning in caught))
-        order, scores = fitted.rank([log.questions[i] for i in split.test], log.prompts)
-        best = np.full(len(split.test), _best_of(fitted, log.prompts))
+        order, scores = fitted.rank([log.questions[i] for i in split.test], log.arms)
+        best = np.full(len(split.test), _best_of(fitted, log.arms))
         return {"scores": scores, "pick": order[:, 0], "best": best}
 
     held_out = crossfit(splits, fit)
@@ -148,10 +149,10 @@ def _groups(log: PromptLog, source: PromptLog, known: np.ndarray | None) -> tupl
     return known[: len(source.questions)], known[len(source.questions) :]
 
 
-def _best_of(selector: PromptSelector, prompts: list[str]) -> int:
+def _best_of(selector: PromptSelector, prompts: Choices) -> int:
     """The train-best prompt, or if the evaluated log lacks it the one of most success that it has."""
-    known = dict(zip(selector.prompts_, selector.success_)) | {selector.prompts_[selector.best_]: 1.0}
-    return int(np.argmax([known.get(text, -1.0) for text in prompts]))
+    known = dict(zip(selector.arms_, selector.success_)) | {selector.arms_[selector.best_]: 1.0}
+    return int(np.argmax([known.get(choice, -1.0) for choice in prompts]))
 
 
 def _policy_rows(
