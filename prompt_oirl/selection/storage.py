@@ -131,7 +131,9 @@ def load(kind: type[PromptSelector], folder: Path, embedder: Embedder | None) ->
 
 
 def _llms(found: Any, n_prompts: int) -> list[str] | None:
-    if found is not None and [type(llm) for llm in found] != [str] * n_prompts:
+    if found is None:
+        return None
+    if not isinstance(found, list) or [type(llm) for llm in found] != [str] * n_prompts:
         raise ValueError("llms are not one text per prompt")
     return found
 
