@@ -38,6 +38,9 @@ SEVERAL_LLMS = {
 }
 
 
+BEST = "best pair"
+
+
 @dataclass
 class Args:
     parts: str = "arms"
@@ -99,7 +102,7 @@ def arms_rows(name: str, frame: pd.DataFrame) -> Iterator[dict[str, Any]]:
         "per question": evaluate(selector, log),
         "per question, equal cost": evaluate(selector, log, learn=fit_at_equal_cost),
     }
-    shown = [("per question", "best prompt", "best pair"), *((way, "selector", way) for way in ways)]
+    shown = [("per question", "best prompt", BEST), *((way, "selector", way) for way in ways)]
     for way, policy, choice in [*shown, ("per question", ORACLE, "any pair right (bound)")]:
         found = ways[way]
         row = next(r for r in found.policies if r["policy"] == policy)
@@ -135,7 +138,9 @@ def arms_table(rows: Sequence[dict[str, str]]) -> str:
             row["choice"],
             f"{float(row['cents']):.2f}",
             format_interval(row["success"], row["low"], row["high"]),
-            format_interval(row["gain"], row["gain_low"], row["gain_high"], points=True),
+            format_interval(row["gain"], row["gain_low"], row["gain_high"], points=True)
+            if row["choice"] != BEST
+            else "",
             f"{float(row['moved']):.0%}" if row["moved"] else "",
         ]
         for row in rows

@@ -16,7 +16,7 @@ SCRIPT = Path(__file__).parents[2] / "scripts" / "measure_real_logs.py"
 def test_arms_of_several_files(tmp_path: Path) -> None:
     logs = tmp_path / "logs"
     logs.mkdir()
-    made = log_of_two_llms(40)[["question", "prompt", "correct", "answer", "llm"]]
+    made = log_of_two_llms(24)[["question", "prompt", "correct", "answer", "llm"]]
     for name, names in {
         "re2_gsm8k": {"text-davinci-003": "big", "gpt-3.5-turbo": "small", "gpt-4o-mini": "big"},
         "re2_csqa": {"gpt-3.5-turbo": "small", "gpt-4o-mini": "big"},
@@ -31,7 +31,7 @@ def test_arms_of_several_files(tmp_path: Path) -> None:
     done = run_in_process(command, tmp_path)
     assert done.returncode == 0, done.stderr
     table = pd.read_csv(tmp_path / "results" / "reference" / "arms.csv").set_index(["log", "choice"])
-    assert table.pairs.tolist() == [6] * 4 + [4] * 4 and (table.questions == 40).all()
+    assert table.pairs.tolist() == [6] * 4 + [4] * 4 and (table.questions == 24).all()
     assert (table.loc[("re2_csqa", "best pair"), ["cents", "gain"]] == [0.06, 0]).all()
     free, equal = (table.loc[("re2_csqa", way)] for way in ("per question", "per question, equal cost"))
     assert free.cents >= equal.cents and 0 <= free.moved <= 1
