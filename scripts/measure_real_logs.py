@@ -3,8 +3,8 @@
     python scripts/measure_real_logs.py --logs FOLDER
     python scripts/measure_real_logs.py --logs FOLDER --parts arms --force
 
-The logs are not part of the project. FOLDER holds them as NAME_LLM.csv or NAME_LLM.csv.gz with the columns
-question, prompt and correct: re2_gsm8k and re2_csqa are the answers published with Re-Reading
+The logs are not part of the project. FOLDER holds them as NAME.csv with a column llm, or as NAME_LLM.csv or
+NAME_LLM.csv.gz, with the columns question, prompt and correct: re2_gsm8k and re2_csqa are the answers published with Re-Reading
 (https://github.com/Tebmer/Rereading-LLM-Reasoning, Apache-2.0). Parts: arms. A part that is finished is
 skipped; --force redoes it. Writes results/reference/PART.csv and the tables of the pages.
 """
@@ -32,12 +32,7 @@ from prompt_oirl.stats.metrics import format_interval
 # per million. The logs have no costs; only the ratios matter, and that a call of one LLM costs the same with
 # every prompt.
 CENTS = {"text-davinci-003": 2.0, "gpt-3.5-turbo": 0.2, "gpt-4o-mini": 0.06}
-SEVERAL_LLMS = {
-    "re2_gsm8k": ("text-davinci-003", "gpt-3.5-turbo", "gpt-4o-mini"),
-    "re2_csqa": ("gpt-3.5-turbo", "gpt-4o-mini"),
-}
-
-
+SEVERAL_LLMS = ("re2_gsm8k", "re2_csqa")
 BEST = "best pair"
 
 
@@ -70,24 +65,30 @@ def main(args: Args) -> None:
 def part_rows(part: str, logs: Path) -> Iterator[dict[str, Any]]:
     """Rows of one part, computed while they are read."""
     if part == "arms":
-        return (
-            row for name, llms in SEVERAL_LLMS.items() for row in arms_rows(name, joined(logs, name, llms))
-        )
+        return (row for name in SEVERAL_LLMS for row in arms_rows(name, joined(logs, name)))
     raise InputError(f"--parts {part}: choose from {Args.parts}")
 
 
-def joined(logs: Path, name: str, llms: Sequence[str]) -> pd.DataFrame:
-    """One log of several LLMs from a file of each, with the columns llm and cost."""
-    frames = []
-    for llm in llms:
-        paths = [logs / f"{name}_{llm}.csv{ending}" for ending in ("", ".gz")]
-        path = next((path for path in paths if path.is_file()), None)
-        if path is None:
-            raise InputError(
-                f"missing {paths[0]} (or .csv.gz): the real logs are not part of the project, pass --logs"
-            )
-        frames.append(pd.read_csv(path, dtype=str, keep_default_na=False).assign(llm=llm, cost=CENTS[llm]))
-    return pd.concat(frames)
+def joined(logs: Path, name: str) -> pd.DataFrame:
+    """The log of several LLMs, from one file or from one of each, with the columns llm and cost."""
+    whole = logs / f"{name}.csv"
+    if whole.is_file():
+        frame = pd.read_csv(whole, dtype=str, keep_default_na=False)
+        return frame.assign(cost=frame["llm"].map(CENTS))
+    files = {
+        llm: path
+        for llm in CENTS
+        for path in (logs / f"{name}_{llm}.csv", logs / f"{name}_{llm}.csv.gz")
+        if path.is_file()
+    }
+    if not files:
+        raise InputError(
+            f"missing {whole}, or {name}_LLM.csv: the real logs are not part of the project, pass --logs"
+        )
+    return pd.concat(
+        pd.read_csv(path, dtype=str, keep_default_na=False).assign(llm=llm, cost=CENTS[llm])
+        for llm, path in files.items()
+    )
 
 
 def arms_rows(name: str, frame: pd.DataFrame) -> Iterator[dict[str, Any]]:
