@@ -4,9 +4,10 @@
     python scripts/measure_real_logs.py --logs FOLDER --parts arms --force
 
 The logs are not part of the project. FOLDER holds them as NAME.csv with a column llm, or as NAME_LLM.csv or
-NAME_LLM.csv.gz, with the columns question, prompt and correct: re2_gsm8k and re2_csqa are the answers published with Re-Reading
-(https://github.com/Tebmer/Rereading-LLM-Reasoning, Apache-2.0). Parts: arms. A part that is finished is
-skipped; --force redoes it. Writes results/reference/PART.csv and the tables of the pages.
+NAME_LLM.csv.gz, with the columns question, prompt and correct: re2_gsm8k and re2_csqa are the answers
+published with Re-Reading (https://github.com/Tebmer/Rereading-LLM-Reasoning, Apache-2.0). Parts: arms. A
+part that is finished is skipped; --force redoes it. Writes results/reference/PART.csv and the tables of the
+pages.
 """
 
 from __future__ import annotations
