@@ -43,6 +43,29 @@ def made_log(
     return pd.DataFrame(rows)
 
 
+def log_of_two_llms(n: int = 160, seed: int = 0) -> pd.DataFrame:
+    """Stories of four kinds; "small" (cost 1) is right on the first kind only, "big" (cost 10) on the next
+    two, with "Think" a little more often than with "Answer"."""
+    rng = np.random.default_rng(seed)
+    rows = []
+    for text, kind in (
+        made_log(n, missing=0, seed=seed).drop_duplicates("question")[["question", "kind"]].values
+    ):
+        for llm, cost, kinds in (("big", 10, (1, 2)), ("small", 1, (0,))):
+            for prompt, chance in (("Think", 0.95), ("Answer", 0.8)):
+                right = int(rng.random() < (chance if kind in kinds else 0.05))
+                row = {
+                    "question": text,
+                    "prompt": prompt,
+                    "llm": llm,
+                    "correct": right,
+                    "cost": cost,
+                    "kind": kind,
+                }
+                rows.append({**row, "answer": f"The answer is {5 if right else 7}."})
+    return pd.DataFrame(rows)
+
+
 ODD: dict[str, pd.DataFrame] = {
     "one prompt": made_log().query("prompt == 'Answer:'"),
     "all right": made_log().assign(correct=1),

@@ -27,7 +27,10 @@ class ReadOptions:
     embedder: str = "minilm"
     """minilm (offline), tfidf (quick, offline), openai:MODEL, or a sentence-transformers folder or hub id."""
     llm: str | None = None
-    """Use the rows of this LLM only; needed where the log has several."""
+    """Use the rows of this LLM only; where the log has several, this or --arms is needed."""
+    arms: str = "prompt"
+    """What is chosen: prompt, or prompt,llm for the LLM (column llm) as well; each pair that was asked then
+    counts as a prompt."""
     seed: int = 0
     """Seed of everything random."""
 
@@ -35,7 +38,7 @@ class ReadOptions:
         """The log in a file, or on stdin; what is odd about it goes to stderr."""
         from prompt_oirl.data.user_log import read_log
 
-        log = read_log(path or "-", self.llm)
+        log = read_log(path or "-", self.llm, self.arms.split(","))
         for note in log.notes:
             say(f"note: {note}")
         return log
@@ -83,7 +86,7 @@ class Fit(LogArgument, LearnOptions):
         log, selector = self.read(self.log), self.make_selector()
         selector.fit(log)
         folder = selector.save(self.out)
-        best = on_one_line(selector.prompts_[selector.best_])
+        best = on_one_line(str(selector.arms_[selector.best_]))
         say(
             f"{len(log.questions):,} questions, {len(log.prompts)} prompts, {len(log.correct):,} answers; "
             f"best prompt overall, right {100 * selector.success_.max():.1f} % of the time: {best}\n"
@@ -103,7 +106,8 @@ class Select:
     questions: tyro.conf.Positional[str] = "-"
     """CSV or JSONL with a field question, or plain text with one question per line; - for stdin."""
     prompts: Path | None = None
-    """Choose among these prompts instead of the log's: a CSV or JSONL with a field prompt."""
+    """Choose among these prompts instead of the log's: a CSV or JSONL with a field prompt. Where the LLM is
+    chosen too, a prompt that the log lacks is tried on each LLM."""
     k: int = 1
     """How many prompts per question, best first."""
     abstain_below: float | None = None
@@ -115,6 +119,7 @@ class Select:
 
     def run(self) -> None:
         """Write the prompts that a saved selector chooses for some questions."""
+        from prompt_oirl.data.arms import llm_of, on_llms, prompt_of
         from prompt_oirl.io.tables import read_texts
         from prompt_oirl.selection.selector import PromptSelector
 
@@ -122,15 +127,22 @@ class Select:
         questions = read_texts(self.questions, "question", lines=True)
         prompts = None
         if self.prompts is not None:
-            prompts = list(dict.fromkeys(read_texts(str(self.prompts), "prompt", lines=False)))
+            texts = list(dict.fromkeys(read_texts(str(self.prompts), "prompt", lines=False)))
+            prompts = on_llms(texts, selector.arms_)
         picks, probabilities = selector.choose(questions, prompts, self.k, self.abstain_below)
-        columns = ("question", "rank", "prompt", "probability")
-        cells = (
-            (question, rank + 1, picks[i, rank], round(float(probabilities[i, rank]), 6))
+        rows = [
+            {
+                "question": question,
+                "rank": rank + 1,
+                "prompt": prompt_of(picks[i, rank]),
+                "llm": llm_of(picks[i, rank]),
+                "probability": round(float(probabilities[i, rank]), 6),
+            }
             for i, question in enumerate(questions)
             for rank in range(self.k)
-        )
-        write_rows([dict(zip(columns, row)) for row in cells], self.format, self.excel_safe, columns=columns)
+        ]
+        columns = ["question", "rank", "prompt", *(["llm"] if selector.llms_ else []), "probability"]
+        write_rows(rows, self.format, self.excel_safe, columns=columns)
 
 
 @dataclass(kw_only=True)

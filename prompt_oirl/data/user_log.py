@@ -3,7 +3,7 @@
 `read_log` takes a DataFrame or a CSV, JSONL or Parquet file with one row per answer and the columns question,
 prompt and correct (0 to 1), and optionally answer, cost, group, llm, sample, split and prompt_id. Other
 columns are left alone, so the logs of step 1 are read as well. What cannot be used is refused in one
-sentence.
+sentence. With `arms=("prompt", "llm")` each prompt on each LLM is a prompt of its own, see `data/arms.py`.
 """
 
 from __future__ import annotations
@@ -16,13 +16,24 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from prompt_oirl.data.arms import (
+    PROMPT,
+    PROMPT_AND_LLM,
+    Choices,
+    arms_of,
+    choice_names,
+    llm_column,
+    llm_of,
+    prompt_of,
+    rows_of_one_llm,
+)
 from prompt_oirl.data.near_duplicates import (
     cluster_texts,
     connected_groups,
     in_order_of_appearance,
     joined_groups,
 )
-from prompt_oirl.io.files import InputError, on_one_line
+from prompt_oirl.io.files import InputError
 from prompt_oirl.io.tables import checked_columns, is_empty, numbers, read_table, texts
 from prompt_oirl.stats.cells import mean_labels
 
@@ -37,7 +48,9 @@ class PromptLog:
     `correct` float32 (rows,) in 0..1, `cost` float64 (rows,) NaN if unknown, `answer` text or None, `sample`
     the number of the repeat. `own_groups` (questions,) is the log's group of each question, or None; `notes`
     are sentences about what was read that a user should know. `split` is the log's own column, or None.
-    `known_groups` (questions,) are groups that were found earlier, or None.
+    `known_groups` (questions,) are groups that were found earlier, or None. `llms` (prompts,) is the LLM of
+    each prompt where a prompt on another LLM counts as another prompt, or None; the same text may then stand
+    in `prompts` several times.
     """
 
     questions: list[str]
@@ -54,6 +67,12 @@ class PromptLog:
     llm: str | None = None
     notes: list[str] = field(default_factory=list)
     known_groups: np.ndarray | None = None
+    llms: list[str] | None = None
+
+    @property
+    def arms(self) -> Choices:
+        """What a selector chooses among: the prompts, or with `llms` pairs of prompt and LLM."""
+        return arms_of(self.prompts, self.llms)
 
     @cached_property
     def _cells(self) -> tuple[np.ndarray, np.ndarray]:
@@ -114,6 +133,7 @@ class PromptLog:
             questions=[self.questions[i] for i in kept_questions],
             prompts=[self.prompts[j] for j in kept_prompts],
             names=[self.names[j] for j in kept_prompts],
+            llms=None if self.llms is None else [self.llms[j] for j in kept_prompts],
             question=new_question[self.question[rows]],
             prompt=new_prompt[self.prompt[rows]],
             correct=self.correct[rows],
@@ -128,26 +148,43 @@ class PromptLog:
         )
 
 
-def read_log(log: pd.DataFrame | str | Path | PromptLog, llm: str | None = None) -> PromptLog:
-    """Read and check a log; `llm` keeps one LLM's rows. `-` reads CSV or JSONL from stdin.
+def read_log(
+    log: pd.DataFrame | str | Path | PromptLog, llm: str | None = None, arms: Sequence[str] = PROMPT
+) -> PromptLog:
+    """Read and check a log.
 
-    Raises InputError, one line that says which row is wrong and what to do.
+    Parameters
+    ----------
+    log : a table or the path of one, see the module; "-" reads CSV or JSONL from stdin; a log that was read
+        before stays as it is
+    llm : keep one LLM's rows
+    arms : ("prompt",), or ("prompt", "llm"): each prompt on each LLM that it was asked of counts as a prompt
+
+    Raises: InputError, one line that says which row is wrong and what to do.
     """
     if isinstance(log, PromptLog):
         return log
+    if tuple(arms) not in (PROMPT, PROMPT_AND_LLM):
+        raise InputError(f"--arms {','.join(arms)}: choose prompt or prompt,llm")
+    by_llm = tuple(arms) == PROMPT_AND_LLM
+    if by_llm and llm is not None:
+        raise InputError(
+            "--llm keeps one LLM, and --arms prompt,llm chooses among all of them: leave one out"
+        )
     if isinstance(log, pd.DataFrame):
-        return _checked(log.reset_index(drop=True), "the log, row ", llm)
+        return _checked(log.reset_index(drop=True), "the log, row ", llm, by_llm)
     if not isinstance(log, str | Path):
         raise InputError(f"a log is a DataFrame or a path, not {type(log).__name__}; {HINT}")
-    return _checked(read_table(log, HINT), "stdin:" if str(log) == "-" else f"{log}:", llm)
+    return _checked(read_table(log, HINT), "stdin:" if str(log) == "-" else f"{log}:", llm, by_llm)
 
 
-def _checked(frame: pd.DataFrame, where: str, llm: str | None) -> PromptLog:
+def _checked(frame: pd.DataFrame, where: str, llm: str | None, by_llm: bool) -> PromptLog:
     """The log of a frame whose index numbers its rows as `where` means it."""
     source = where.removesuffix(":").removesuffix(", row ")
     frame = checked_columns(frame, ("question", "prompt", "correct"), source, HINT)
     notes: list[str] = []
-    frame, llm = _one_llm(frame, source, llm)
+    if not by_llm:
+        frame, llm = rows_of_one_llm(frame, source, llm)
     correct = numbers(frame, "correct", where, low=0, high=1)
     unknown = np.isnan(correct)
     if unknown.any():
@@ -160,8 +197,16 @@ def _checked(frame: pd.DataFrame, where: str, llm: str | None) -> PromptLog:
         notes.append(
             f"{sum(not p for p in prompts):,} rows have an empty prompt: taken as asking without one."
         )
-    question, prompt = in_order_of_appearance(questions), in_order_of_appearance(prompts)
-    distinct_questions, distinct_prompts = list(dict.fromkeys(questions)), list(dict.fromkeys(prompts))
+    choices = arms_of(prompts, llm_column(frame, where, source) if by_llm else None)
+    question, prompt = in_order_of_appearance(questions), in_order_of_appearance(choices)
+    distinct_questions, distinct = list(dict.fromkeys(questions)), list(dict.fromkeys(choices))
+    distinct_prompts = [prompt_of(choice) for choice in distinct]
+    llms = [str(llm_of(choice)) for choice in distinct] if by_llm else None
+    if llms is not None:
+        notes.append(
+            f"{len(set(distinct_prompts))} prompts on {len(set(llms))} LLMs: the {len(llms)} pairs that were "
+            "asked count as prompts."
+        )
     cost = numbers(frame, "cost", where, low=0) if "cost" in frame else np.full(len(frame), np.nan)
     keep, sample = _samples(frame, question, prompt, correct, where, notes)
     answers = frame.get("answer", [None] * len(frame))
@@ -169,7 +214,7 @@ def _checked(frame: pd.DataFrame, where: str, llm: str | None) -> PromptLog:
     return PromptLog(
         questions=distinct_questions,
         prompts=distinct_prompts,
-        names=_names(frame, prompt, distinct_prompts),
+        names=choice_names(distinct, prompts, frame.get("prompt_id")),
         question=question[keep],
         prompt=prompt[keep],
         correct=correct[keep].astype(np.float32),
@@ -180,30 +225,8 @@ def _checked(frame: pd.DataFrame, where: str, llm: str | None) -> PromptLog:
         split=frame["split"].astype(str).to_numpy()[keep] if "split" in frame else None,
         llm=llm,
         notes=notes,
+        llms=llms,
     )
-
-
-def _one_llm(frame: pd.DataFrame, source: str, llm: str | None) -> tuple[pd.DataFrame, str | None]:
-    if "llm" not in frame:
-        if llm is not None:
-            raise InputError(
-                f"{source}: there is no column llm, so rows of {llm!r} cannot be chosen; leave out --llm"
-            )
-        return frame, None
-    found = pd.Series(
-        ["" if is_empty(name) else str(name) for name in frame["llm"]], frame.index, dtype=object
-    )
-    names = sorted(set(found))
-    if llm is None and len(names) > 1:
-        shown = ", ".join([on_one_line(name) or "no name" for name in names[:6]] + ["..."] * (len(names) > 6))
-        raise InputError(
-            f"{source}: answers of {len(names)} LLMs ({shown}) are never pooled: choose one with --llm, or "
-            "filter the log"
-        )
-    if llm is not None and llm not in names:
-        raise InputError(f"{source}: no row of llm {llm!r}; there are {', '.join(names[:6])}")
-    llm = llm if llm is not None else (names[0] if names else None)
-    return frame[found == llm] if llm is not None else frame, llm
 
 
 def _samples(
@@ -241,18 +264,6 @@ def _samples(
             f"{len(cell) - len(keep):,} rows repeat another row's question, prompt and sample: counted once."
         )
     return np.array(keep, dtype=np.int64), given.astype(np.int64)
-
-
-def _names(frame: pd.DataFrame, prompt: np.ndarray, prompts: Sequence[str]) -> list[str]:
-    """Short names: the log's prompt_id where it names each prompt by another one, else "prompt 1", ..."""
-    if "prompt_id" in frame:
-        found: dict[int, set[str]] = {}
-        for j, name in zip(prompt.tolist(), frame["prompt_id"].tolist()):
-            found.setdefault(j, set()).add("" if is_empty(name) else str(name))
-        names = [found[j].pop() if len(found[j]) == 1 else "" for j in range(len(prompts))]
-        if all(names) and len(set(names)) == len(names):
-            return names
-    return [f"prompt {j + 1}" for j in range(len(prompts))]
 
 
 def _groups(frame: pd.DataFrame, question: np.ndarray, n: int) -> np.ndarray | None:

@@ -1,9 +1,12 @@
-"""Prompt vectors in which no two logged prompts look alike."""
+"""Prompt vectors in which no two logged prompts look alike, and prompts of one LLM more than those of two."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 
+LLM_AXIS = 1.0  # as long as an embedding: the LLM says as much about success as all the words do
 OWN_AXIS = 0.3  # length of a logged prompt's own axis beside its embedding
 SAME = 1e-3  # distance up to which two embeddings count as one
 
@@ -25,4 +28,17 @@ def prompt_features(vectors: np.ndarray, place: np.ndarray, logged: np.ndarray) 
     if distance.min() > SAME and np.linalg.norm(logged, axis=1).min() > SAME:
         return vectors
     axes = OWN_AXIS * (place[:, None] == np.arange(len(logged))).astype(np.float32)
+    return np.concatenate([vectors, axes], 1)
+
+
+def with_llm_axes(vectors: np.ndarray, llms: Sequence[str | None], known: Sequence[str]) -> np.ndarray:
+    """Embeddings of prompts with an axis for each LLM, float32 (m, e + L).
+
+    Parameters
+    ----------
+    vectors : float32 (m, e), embeddings of the prompts
+    llms : the LLM of each (m)
+    known : L logged LLMs; another one gets no axis
+    """
+    axes = LLM_AXIS * np.array([[llm == k for k in known] for llm in llms], dtype=np.float32)
     return np.concatenate([vectors, axes], 1)

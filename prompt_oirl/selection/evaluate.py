@@ -9,7 +9,7 @@ logged. On a complete log this is the logged answer itself. Intervals are 95 %, 
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -18,6 +18,7 @@ import numpy as np
 import pandas as pd
 from sklearn.base import clone
 
+from prompt_oirl.data.arms import Choices
 from prompt_oirl.data.user_log import PromptLog, join_groups, read_log
 from prompt_oirl.features.cache import shared_embedder
 from prompt_oirl.io.files import InputError
@@ -31,6 +32,10 @@ from prompt_oirl.stats.splits import HEADLINE_FOLDS, Split, assign_folds, crossf
 BINS = 15
 ORACLE = "oracle (any prompt right)"
 COVERAGES = tuple(round(0.05 * i, 2) for i in range(1, 21))
+
+
+def _fit(selector: PromptSelector, log: PromptLog) -> PromptSelector:
+    return selector.fit(log)
 
 
 @dataclass(frozen=True)
@@ -63,6 +68,7 @@ def evaluate(
     train: PromptLog | pd.DataFrame | str | Path | None = None,
     seed: int = 0,
     groups: np.ndarray | None = None,
+    learn: Callable[[PromptSelector, PromptLog], PromptSelector] = _fit,
 ) -> Evaluation:
     """Cross-fit `selector` on `log`, or with `train` learn from that log and evaluate on `log`.
 
@@ -77,6 +83,7 @@ def evaluate(
     seed : of the folds and the bootstrap
     groups : int (questions of `train`, then of `log`), near-duplicates known beforehand; default: found in
     the texts
+    learn : fits the selector to a part of a log: `PromptSelector.fit`, or `equal_cost.fit_at_equal_cost`
 
     Raises: InputError on a log that cannot be used.
     """
@@ -94,13 +101,13 @@ def evaluate(
     said: dict[str, None] = {}
 
     def fit(split: Split) -> dict[str, np.ndarray]:
-        fitted = clone(selector).set_params(embedder=embedder)
+        fresh = clone(selector).set_params(embedder=embedder)
         with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always")
-            fitted.fit(source.select(split.learned))
+            fitted = learn(fresh, source.select(split.learned))
         said.update(dict.fromkeys(str(warning.message) for warning in caught))
-        order, scores = fitted.rank([log.questions[i] for i in split.test], log.prompts)
-        best = np.full(len(split.test), _best_of(fitted, log.prompts))
+        order, scores = fitted.rank([log.questions[i] for i in split.test], log.arms)
+        best = np.full(len(split.test), _best_of(fitted, log.arms))
         return {"scores": scores, "pick": order[:, 0], "best": best}
 
     held_out = crossfit(splits, fit)
@@ -148,10 +155,10 @@ def _groups(log: PromptLog, source: PromptLog, known: np.ndarray | None) -> tupl
     return known[: len(source.questions)], known[len(source.questions) :]
 
 
-def _best_of(selector: PromptSelector, prompts: list[str]) -> int:
+def _best_of(selector: PromptSelector, prompts: Choices) -> int:
     """The train-best prompt, or if the evaluated log lacks it the one of most success that it has."""
-    known = dict(zip(selector.prompts_, selector.success_)) | {selector.prompts_[selector.best_]: 1.0}
-    return int(np.argmax([known.get(text, -1.0) for text in prompts]))
+    known = dict(zip(selector.arms_, selector.success_)) | {selector.arms_[selector.best_]: 1.0}
+    return int(np.argmax([known.get(choice, -1.0) for choice in prompts]))
 
 
 def _policy_rows(

@@ -19,10 +19,11 @@ from sklearn.base import BaseEstimator
 from sklearn.utils.validation import check_is_fitted
 
 from prompt_oirl import reward_models
+from prompt_oirl.data.arms import Arm, Choices, arms_of, check_costs, costs_of, llm_of, prompt_of
 from prompt_oirl.data.user_log import PromptLog, read_log
 from prompt_oirl.features.cache import encode_distinct
 from prompt_oirl.features.embedders import Embedder, load_embedder
-from prompt_oirl.features.prompt_axes import prompt_features
+from prompt_oirl.features.prompt_axes import prompt_features, with_llm_axes
 from prompt_oirl.features.surface import surface_features
 from prompt_oirl.io.files import InputError
 from prompt_oirl.io.tables import check_text
@@ -49,7 +50,9 @@ class PromptSelector(BaseEstimator):
     seed: of everything random.
 
     Learned: `prompts_` (texts), `names_`, `success_` (K,) and `cost_` (K,) of each logged prompt, `best_`
-    (the index of the prompt that succeeds most often), `model_`, `embedder_`.
+    (the index of the prompt that succeeds most often), `model_`, `embedder_`. From a log that was read with
+    `arms=("prompt", "llm")` also `llms_`, the LLM of each; an `Arm`, which has both, then stands wherever a
+    prompt is chosen. Otherwise `llms_` is None.
     """
 
     def __init__(
@@ -74,30 +77,34 @@ class PromptSelector(BaseEstimator):
 
     def training_set(self, log: PromptLog) -> TrainingSet:
         """What `fit` trains on: features of questions and prompts, labels and weights of the cells."""
-        self._check_settings(log.prompt_cost)
+        # A part of a log may lack a prompt, which is then one never seen.
+        asked = np.flatnonzero(log.counts.any(0))
+        self.prompts_, self.names_ = [log.prompts[j] for j in asked], [log.names[j] for j in asked]
+        self.llms_ = None if log.llms is None else [log.llms[j] for j in asked]
+        self.success_, self.cost_ = log.prompt_success[asked], log.prompt_cost[asked]
+        self._check_settings()
         self.embedder_ = (
             load_embedder(self.embedder, self.seed) if isinstance(self.embedder, str) else self.embedder
         )
         self.embedder_.fit(log.questions)
-        # A part of a log may lack a prompt, which is then one never seen.
-        asked = np.flatnonzero(log.counts.any(0))
-        self.prompts_, self.names_ = [log.prompts[j] for j in asked], [log.names[j] for j in asked]
-        self.success_, self.cost_ = log.prompt_success[asked], log.prompt_cost[asked]
         self.best_ = int(np.argmax(shrunken_success(log)[asked]))
         questions, size = self._question_features(log.questions)
-        prompts = self._prompt_features(self.prompts_)
+        prompts = self._prompt_features(self.arms_)
         labels, counts = (table[:, asked].astype(np.float32) for table in (log.labels, log.counts))
         return TrainingSet(questions, prompts, labels, counts, size, log.groups)
 
-    def _check_settings(self, costs: np.ndarray) -> None:
+    @property
+    def arms_(self) -> Choices:
+        """What the log chose among: the texts of its prompts, or arms."""
+        return arms_of(self.prompts_, self.llms_)
+
+    def _check_settings(self) -> None:
         if not isinstance(self.cost_weight, Real) or not 0 <= self.cost_weight <= MAX_COST_WEIGHT:
             raise InputError(f"cost_weight {self.cost_weight}: give a number from 0 to {MAX_COST_WEIGHT:g}")
         if not isinstance(self.seed, Integral) or not 0 <= self.seed < 2**32:
             raise InputError(f"seed {self.seed}: give a whole number from 0 to {2**32 - 1}")
-        if self.cost_weight and np.isnan(costs).all():
-            raise InputError(
-                "cost_weight needs costs: add a column cost to the log, or leave cost_weight at 0"
-            )
+        if self.cost_weight:
+            check_costs(self.arms_, self.cost_)
 
     def _fit_model(self, data: TrainingSet, log: PromptLog) -> tuple[str, RewardModel]:
         reason = _too_little(log)
@@ -116,65 +123,67 @@ class PromptSelector(BaseEstimator):
         vectors = encode_distinct(self.embedder_, texts)
         return np.concatenate([vectors, surface_features(texts)], 1), vectors.shape[1]
 
-    def _prompt_features(self, texts: Sequence[str]) -> np.ndarray:
-        """Embedding, with axes of their own for logged prompts where needed; float32 (m, e) or (m, e + K)."""
-        vectors, place = encode_distinct(self.embedder_, texts), {t: j for j, t in enumerate(self.prompts_)}
+    def _prompt_features(self, choices: Choices) -> np.ndarray:
+        """Embedding, an axis per LLM where LLMs are chosen among, and axes of their own for logged prompts
+        where needed; float32 (m, e), or wider by the axes."""
+        vectors = encode_distinct(self.embedder_, [prompt_of(c) for c in choices])
         logged = encode_distinct(self.embedder_, self.prompts_)
-        return prompt_features(vectors, np.array([place.get(t, -1) for t in texts]), logged)
+        if self.llms_ is not None:
+            known = list(dict.fromkeys(self.llms_))
+            vectors = with_llm_axes(vectors, [llm_of(c) for c in choices], known)
+            logged = with_llm_axes(logged, self.llms_, known)
+        place = {arm: j for j, arm in enumerate(self.arms_)}
+        return prompt_features(vectors, np.array([place.get(c, -1) for c in choices]), logged)
 
     # --- choosing ---------------------------------------------------------------------------------------
 
-    def predict_proba(self, questions: Sequence[str], prompts: Sequence[str] | None = None) -> np.ndarray:
+    def predict_proba(self, questions: Sequence[str], prompts: Choices | None = None) -> np.ndarray:
         """Probability that each prompt answers each question right, float32 (n, m).
 
-        `prompts`: texts, by default those of the log. A prompt that the log lacks is scored by its likeness
-        to logged ones, which is a guess (README, "Your own logs").
+        `prompts`: texts, or arms where LLMs are chosen among; by default those of the log. A prompt that the
+        log lacks is scored by its likeness to logged ones, which is a guess (README, "Your own logs").
         """
         check_is_fitted(self, "model_")
-        questions = _checked_texts(questions, "questions")
-        prompts = self.prompts_ if prompts is None else _checked_texts(prompts, "prompts")
+        questions = _checked(questions, "questions", str)
+        kind = str if self.llms_ is None else Arm
+        prompts = self.arms_ if prompts is None else _checked(prompts, "prompts", kind)
         if not questions or not prompts:
             return np.zeros((len(questions), len(prompts)), dtype=np.float32)
         features, _ = self._question_features(questions)
         return self.model_.predict(features, self._prompt_features(prompts))
 
-    def rank(
-        self, questions: Sequence[str], prompts: Sequence[str] | None = None
-    ) -> tuple[np.ndarray, np.ndarray]:
+    def rank(self, questions: Sequence[str], prompts: Choices | None = None) -> tuple[np.ndarray, np.ndarray]:
         """Prompt indices best first, int64 (n, m), and the probabilities (n, m) behind them.
 
         Sorted by success - cost_weight * cost; ties go to the prompt with more success in the log.
         """
         probabilities = self.predict_proba(questions, prompts)
-        chosen = self.prompts_ if prompts is None else list(prompts)
-        return self.order(probabilities, chosen), probabilities
+        return self.order(probabilities, self.arms_ if prompts is None else list(prompts)), probabilities
 
-    def order(self, probabilities: np.ndarray, prompts: Sequence[str]) -> np.ndarray:
+    def order(self, probabilities: np.ndarray, prompts: Choices) -> np.ndarray:
         """Indices int64 (n, m) of `prompts`, best first, for probabilities (n, m)."""
-        self._check_settings(self.cost_)
+        self._check_settings()
         score = probabilities.astype(np.float64)
         if self.cost_weight:
-            score = score - self.cost_weight * self._of_prompts(prompts, self.cost_, np.nanmean(self.cost_))
-        prior = self._of_prompts(prompts, self.success_, -1.0)
-        prior[[text == self.prompts_[self.best_] for text in prompts]] = 1.0
+            score = score - self.cost_weight * costs_of(prompts, self.arms_, self.cost_)
+        success = dict(zip(self.arms_, self.success_)) | {self.arms_[self.best_]: 1.0}
+        prior = np.array([success.get(choice, -1.0) for choice in prompts])
         return np.lexsort((np.broadcast_to(-prior, score.shape), -score), axis=1)
-
-    def _of_prompts(self, prompts: Sequence[str], values: np.ndarray, unknown: float) -> np.ndarray:
-        known = {text: value for text, value in zip(self.prompts_, values) if not np.isnan(value)}
-        return np.array([known.get(text, unknown) for text in prompts])
 
     def select(
         self,
         questions: Sequence[str],
-        prompts: Sequence[str] | None = None,
+        prompts: Choices | None = None,
         k: int = 1,
         abstain_below: float | None = None,
     ) -> np.ndarray:
         """The best prompt of each question, object (n,); with k > 1 the k best, object (n, k), best first.
 
+        A text; where LLMs are chosen among, an `Arm` with `prompt` and `llm`.
+
         Parameters
         ----------
-        prompts : texts to choose from; default: those of the log
+        prompts : texts to choose from, or arms (see `arms.on_llms`); default: those of the log
         k : how many
         abstain_below : probability of the first pick below which None stands for the picks
         """
@@ -184,7 +193,7 @@ class PromptSelector(BaseEstimator):
     def choose(
         self,
         questions: Sequence[str],
-        prompts: Sequence[str] | None = None,
+        prompts: Choices | None = None,
         k: int = 1,
         abstain_below: float | None = None,
     ) -> tuple[np.ndarray, np.ndarray]:
@@ -206,8 +215,8 @@ class PromptSelector(BaseEstimator):
             raise InputError("there is no prompt to choose from: give at least one")
         if not 1 <= k <= n_prompts:
             raise InputError(f"k={k}: choose 1 to {n_prompts}, the number of prompts")
-        texts = np.array([*(self.prompts_ if prompts is None else prompts), None], dtype=object)[:-1]
-        picks, chances = texts[order[:, :k]], np.take_along_axis(probabilities, order[:, :k], 1)
+        listed = np.array([*(self.arms_ if prompts is None else prompts), None], dtype=object)[:-1]
+        picks, chances = listed[order[:, :k]], np.take_along_axis(probabilities, order[:, :k], 1)
         if abstain_below is not None:
             picks[chances[:, 0] < abstain_below] = None
         return picks, chances
@@ -248,12 +257,13 @@ def _too_little(log: PromptLog) -> str | None:
     return None
 
 
-def _checked_texts(texts: Sequence[str] | Mapping | Any, what: str) -> list[str]:
-    if isinstance(texts, str | bytes | Mapping | pd.DataFrame):
-        raise InputError(f"{what}: give a list of texts, not one {type(texts).__name__}")
-    checked = list(texts)
-    for i, text in enumerate(checked):
-        if not isinstance(text, str):
-            raise InputError(f"{what}[{i}] is {type(text).__name__}, expected text")
-        check_text(text, f"{what}[{i}]")
+def _checked(items: Sequence[Any] | Mapping | Any, what: str, kind: type[str] | type[Arm]) -> list[Any]:
+    if isinstance(items, str | bytes | Mapping | pd.DataFrame):
+        raise InputError(f"{what}: give a list of texts, not one {type(items).__name__}")
+    checked = list(items)
+    for i, item in enumerate(checked):
+        if not isinstance(item, kind):
+            expected = "text" if kind is str else "an Arm: this selector chooses the LLM too"
+            raise InputError(f"{what}[{i}] is {type(item).__name__}, expected {expected}")
+        check_text(prompt_of(item), f"{what}[{i}]")
     return checked

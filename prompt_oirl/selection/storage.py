@@ -23,7 +23,8 @@ from prompt_oirl.io.files import (
 if TYPE_CHECKING:
     from prompt_oirl.selection.selector import PromptSelector
 
-SCHEMA = 2
+SCHEMA = 3
+READABLE = (2, SCHEMA)  # 2 has no llms
 HEADER = "selector.json"
 FIT_FIRST = "save a fitted PromptSelector there first (prompt-oirl fit LOG --out DIR)"
 
@@ -52,6 +53,7 @@ def save(selector: PromptSelector, folder: Path) -> Path:
             {"name": n, "text": t, "success": float(s), "cost": None if np.isnan(c) else float(c)}
             for n, t, s, c in zip(selector.names_, selector.prompts_, selector.success_, selector.cost_)
         ],
+        "llms": selector.llms_,
     }
     if selector.embedder_.info.fitted:
         if not isinstance(selector.embedder_, TfidfEmbedder):
@@ -84,7 +86,7 @@ def load(kind: type[PromptSelector], folder: Path, embedder: Embedder | None) ->
     Raises: InputError if a file is missing, altered or damaged, or the embedder is not the one that was used.
     """
     header = read_json(folder / HEADER, hint=FIT_FIRST)
-    if not isinstance(header, dict) or header.get("schema") != SCHEMA:
+    if not isinstance(header, dict) or header.get("schema") not in READABLE:
         raise InputError(f"{folder / HEADER}: not a selector of this version; fit and save it again")
     if header.pop("check", None) != content_key(header):
         raise InputError(
@@ -111,6 +113,7 @@ def load(kind: type[PromptSelector], folder: Path, embedder: Embedder | None) ->
         if isinstance(selector.embedder_, TfidfEmbedder):
             selector.embedder_.restore(header["words"], _read_tensors(folder, header["files"]["embedder"]))
         selector.prompts_, selector.names_ = [p["text"] for p in prompts], [p["name"] for p in prompts]
+        selector.llms_ = _llms(header.get("llms"), len(prompts))
         selector.success_ = np.array([p["success"] for p in prompts], dtype=np.float64)
         selector.cost_ = np.array(
             [np.nan if p["cost"] is None else p["cost"] for p in prompts], dtype=np.float64
@@ -125,6 +128,14 @@ def load(kind: type[PromptSelector], folder: Path, embedder: Embedder | None) ->
             f"{folder / HEADER}: damaged ({error!r}); fit and save the selector again"
         ) from error
     return selector
+
+
+def _llms(found: Any, n_prompts: int) -> list[str] | None:
+    if found is None:
+        return None
+    if not isinstance(found, list) or [type(llm) for llm in found] != [str] * n_prompts:
+        raise ValueError("llms are not one text per prompt")
+    return found
 
 
 def _write_tensors(folder: Path, kind: str, arrays: dict[str, np.ndarray]) -> dict[str, str]:

@@ -92,7 +92,7 @@ def voting_rows(
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # small folds fall back to prompt means, as they should
             fitted = clone(selector).set_params(embedder=embedder).fit(part.select(train))
-        return fitted.predict_proba([part.questions[i] for i in wanted], part.prompts).astype(np.float64)
+        return fitted.predict_proba([part.questions[i] for i in wanted], part.arms).astype(np.float64)
 
     splits = cluster_splits(part.groups, HEADLINE_FOLDS, seed)
     curves = evaluate_voting(table, part.groups, splits, predict, seed)

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
-from made_logs import ODD, PROMPTS, made_log
+from made_logs import ODD, PROMPTS, log_of_two_llms, made_log
 
 from prompt_oirl.cli import main
 from prompt_oirl.io.files import REPO_ROOT
@@ -94,6 +94,56 @@ def test_select_among_other_prompts(folder: Path) -> None:
         "select", str(folder / "selector"), "--prompts", str(folder / "prompts.csv"), "--k", "2", stdin="a\n"
     )
     assert {r["prompt"] for r in csv.DictReader(io.StringIO(out))} == {"New one", "Answer:"}
+
+
+def test_prompt_and_llm_are_chosen_together(folder: Path, tmp_path: Path) -> None:
+    log, selector, arms = str(tmp_path / "log.csv"), str(tmp_path / "selector"), ("--arms", "prompt,llm")
+    log_of_two_llms(80).to_csv(log, index=False)
+    fit = run("fit", log, "--out", selector, "--embedder", "tfidf", *arms)
+    assert fit.status == 0 and "4 prompts" in fit.stderr and ": Think on big" in fit.stderr, fit.stderr
+    assert "note: 2 prompts on 2 LLMs: the 4 pairs that were asked count as prompts." in fit.stderr
+    new = log_of_two_llms(80, seed=1).drop_duplicates("question")[["question"]]
+    out = done("select", selector, "-", "--k", "4", stdin=new.to_csv(index=False))
+    rows = list(csv.DictReader(io.StringIO(out)))
+    assert out.startswith("question,rank,prompt,llm,probability\n")
+    assert {(r["prompt"], r["llm"]) for r in rows} == {
+        (p, m) for p in ("Think", "Answer") for m in ("big", "small")
+    }
+    assert {r["llm"] for r in rows if r["rank"] == "1"} == {"big", "small"}
+    (tmp_path / "prompts.csv").write_text("prompt\nNew one\n")
+    lines = done(
+        "select",
+        selector,
+        "--prompts",
+        str(tmp_path / "prompts.csv"),
+        "--k",
+        "2",
+        "--format",
+        "jsonl",
+        stdin="a\n",
+    )
+    found = [json.loads(line) for line in lines.splitlines()]
+    assert {(r["prompt"], r["llm"]) for r in found} == {("New one", "big"), ("New one", "small")}
+    nothing = done("select", selector, "--abstain_below", "1", "--format", "jsonl", stdin="a\n")
+    assert json.loads(nothing)["prompt"] is None and json.loads(nothing)["llm"] is None
+    table = run("evaluate", log, *QUICK, *arms, "--cost_weight", "1", "--format", "csv")
+    policies = {r["policy"]: r for r in csv.DictReader(io.StringIO(table.stdout))}
+    assert policies["selector"]["cost"] == "1" and "always prompt 1 on small" in policies
+    assert "prompt 1 on big: Think\n" in table.stderr
+    assert done("diagnose", log, "--embedder", "tfidf", *arms).startswith("WORTH IT")
+    assert done("vote", log, *QUICK, *arms, "--format", "csv").startswith("way,budget")
+    page = run("report", log, "--out", str(tmp_path / "page.html"), *QUICK, *arms)
+    assert page.status == 0 and "prompt 1 on big" in (tmp_path / "page.html").read_text(), page.stderr
+    both = run("evaluate", log, *QUICK, *arms, "--llm", "big")
+    assert both.status == 1 and "leave one out" in both.stderr
+    for bad, message in (
+        ("llm", "--arms llm: choose prompt"),
+        ("prompt", "choose one with --llm, or among all"),
+    ):
+        refused = run("diagnose", log, "--arms", bad)
+        assert refused.status == 1 and message in refused.stderr
+    plain = run("diagnose", str(folder / "log.csv"), *arms)
+    assert plain.status == 1 and "there is no column llm" in plain.stderr
 
 
 def test_evaluate_a_log_and_from_one_log_to_another(folder: Path) -> None:
