@@ -87,7 +87,7 @@ def evaluate(
     folds = assign_folds(np.r_[source_groups, log_groups], HEADLINE_FOLDS, seed)
     if folds.max() < 1:
         raise InputError(
-            "the log has one question only, near-duplicates counted once: log more different questions"
+            f"the log has one different question only ({log.counted_once}): log more different questions"
         )
     splits = crossfit_splits(source_groups, log_groups, folds, "crossfit", seed)
     embedder = shared_embedder(selector.embedder, selector.seed)

@@ -23,6 +23,7 @@ class DataFacts:
     repeated_cells: int
     duplicate_rows: int
     near_duplicate_questions: int
+    counted_once: str
     test_questions_in_train: int
     test_groups_in_train: int
     broken_prompts: list[str]
@@ -38,6 +39,8 @@ class DataFacts:
             f"{self.groups:,} groups of near-duplicate questions; {self.near_duplicate_questions:,} "
             "questions are near-duplicates of an earlier one.",
         ]
+        if self.near_duplicate_questions * 2 >= self.questions:
+            said.append(f"{self.questions:,} questions make {self.groups:,} groups: {self.counted_once}.")
         if self.duplicate_rows:
             said.append(
                 f"{self.duplicate_rows:,} rows repeat question, prompt and answer exactly: fine if the LLM "
@@ -82,6 +85,7 @@ def data_facts(log: PromptLog) -> DataFacts:
         repeated_cells=int((log.counts > 1).sum()),
         duplicate_rows=len(texts) - len(set(texts)),
         near_duplicate_questions=len(groups) - len(np.unique(groups)),
+        counted_once=log.counted_once,
         test_questions_in_train=overlap,
         test_groups_in_train=close,
         broken_prompts=broken,

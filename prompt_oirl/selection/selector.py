@@ -242,9 +242,7 @@ def _too_little(log: PromptLog) -> str | None:
         return f"every answer of the log has correct = {known.min():g}"
     groups = len(np.unique(log.groups))
     if groups < MIN_GROUPS:
-        return (
-            f"the log has {groups} different questions (near-duplicates count once), fewer than {MIN_GROUPS}"
-        )
+        return f"the log has {groups} different questions ({log.counted_once}), fewer than {MIN_GROUPS}"
     return None
 
 
