@@ -149,8 +149,8 @@ def _groups(log: PromptLog, source: PromptLog, known: np.ndarray | None) -> tupl
 
 
 def _best_of(selector: PromptSelector, prompts: list[str]) -> int:
-    """The train-best prompt, or if the evaluated log lacks it the one of most success that it has."""
-    known = dict(zip(selector.prompts_, selector.success_)) | {selector.prompts_[selector.best_]: 1.0}
+    """The train-best prompt, or if the evaluated log lacks it the one of highest standing that it has."""
+    known = dict(zip(selector.prompts_, selector.standing_)) | {selector.prompts_[selector.best_]: 1.0}
     return int(np.argmax([known.get(text, -1.0) for text in prompts]))
 
 

@@ -28,12 +28,12 @@ from prompt_oirl.io.files import InputError
 from prompt_oirl.io.tables import check_text
 from prompt_oirl.reward_models import RewardModel, TrainingSet
 from prompt_oirl.selection import storage
+from prompt_oirl.stats.cells import PromptSuccess, independent_answers
 from prompt_oirl.stats.splits import INNER_FOLDS, deal_folds
 
 DEFAULT_MODEL = "interaction"  # ranks prompts by their means unless held-out folds support more
 MIN_GROUPS = 20
 MAX_COST_WEIGHT = 1e12
-PRIOR_ANSWERS = 2.0  # at the mean of all: a prompt that was asked once and right is not the best one yet
 
 
 class PromptSelector(BaseEstimator):
@@ -48,8 +48,9 @@ class PromptSelector(BaseEstimator):
     cost_weight: success that one unit of cost must bring; the score is success - cost_weight * cost.
     seed: of everything random.
 
-    Learned: `prompts_` (texts), `names_`, `success_` (K,) and `cost_` (K,) of each logged prompt, `best_`
-    (the index of the prompt that succeeds most often), `model_`, `embedder_`.
+    Learned: `prompts_` (texts), `names_`, `success_` (K,) and `cost_` (K,) of each logged prompt, `standing_`
+    (K,), its success as far as its answers tell (`PromptSuccess`), `best_` (the index of the prompt of
+    highest standing), `model_`, `embedder_`.
     """
 
     def __init__(
@@ -83,10 +84,11 @@ class PromptSelector(BaseEstimator):
         asked = np.flatnonzero(log.counts.any(0))
         self.prompts_, self.names_ = [log.prompts[j] for j in asked], [log.names[j] for j in asked]
         self.success_, self.cost_ = log.prompt_success[asked], log.prompt_cost[asked]
-        self.best_ = int(np.argmax(shrunken_success(log)[asked]))
         questions, size = self._question_features(log.questions)
         prompts = self._prompt_features(self.prompts_)
         labels, counts = (table[:, asked].astype(np.float32) for table in (log.labels, log.counts))
+        known = PromptSuccess.of(labels, independent_answers(labels, counts))
+        self.standing_, self.best_ = known.success, known.best
         return TrainingSet(questions, prompts, labels, counts, size, log.groups)
 
     def _check_settings(self, costs: np.ndarray) -> None:
@@ -143,7 +145,7 @@ class PromptSelector(BaseEstimator):
     ) -> tuple[np.ndarray, np.ndarray]:
         """Prompt indices best first, int64 (n, m), and the probabilities (n, m) behind them.
 
-        Sorted by success - cost_weight * cost; ties go to the prompt with more success in the log.
+        Sorted by success - cost_weight * cost; ties go to the prompt of higher standing in the log.
         """
         probabilities = self.predict_proba(questions, prompts)
         chosen = self.prompts_ if prompts is None else list(prompts)
@@ -155,7 +157,7 @@ class PromptSelector(BaseEstimator):
         score = probabilities.astype(np.float64)
         if self.cost_weight:
             score = score - self.cost_weight * self._of_prompts(prompts, self.cost_, np.nanmean(self.cost_))
-        prior = self._of_prompts(prompts, self.success_, -1.0)
+        prior = self._of_prompts(prompts, self.standing_, -1.0)
         prior[[text == self.prompts_[self.best_] for text in prompts]] = 1.0
         return np.lexsort((np.broadcast_to(-prior, score.shape), -score), axis=1)
 
@@ -224,13 +226,6 @@ class PromptSelector(BaseEstimator):
     def load(cls, folder: str | Path, embedder: Embedder | None = None) -> PromptSelector:
         """Read what `save` wrote. `embedder` is needed only if an object of your own made the vectors."""
         return storage.load(cls, Path(folder), embedder)
-
-
-def shrunken_success(log: PromptLog) -> np.ndarray:
-    """Success of each prompt with a few answers at the mean of all added, float64 (K,)."""
-    asked = log.counts.sum(0)
-    pooled = (log.correct.sum() + 0.5) / (len(log.correct) + 1)
-    return (log.prompt_success * asked + PRIOR_ANSWERS * pooled) / (asked + PRIOR_ANSWERS)
 
 
 def _too_little(log: PromptLog) -> str | None:

@@ -23,7 +23,7 @@ from prompt_oirl.io.files import (
 if TYPE_CHECKING:
     from prompt_oirl.selection.selector import PromptSelector
 
-SCHEMA = 2
+SCHEMA = 3
 HEADER = "selector.json"
 FIT_FIRST = "save a fitted PromptSelector there first (prompt-oirl fit LOG --out DIR)"
 
@@ -49,8 +49,16 @@ def save(selector: PromptSelector, folder: Path) -> Path:
         "settings": selector.model_.settings,
         "best": selector.best_,
         "prompts": [
-            {"name": n, "text": t, "success": float(s), "cost": None if np.isnan(c) else float(c)}
-            for n, t, s, c in zip(selector.names_, selector.prompts_, selector.success_, selector.cost_)
+            {
+                "name": name,
+                "text": text,
+                "success": float(success),
+                "standing": float(standing),
+                "cost": None if np.isnan(cost) else float(cost),
+            }
+            for name, text, success, standing, cost in zip(
+                selector.names_, selector.prompts_, selector.success_, selector.standing_, selector.cost_
+            )
         ],
     }
     if selector.embedder_.info.fitted:
@@ -112,6 +120,7 @@ def load(kind: type[PromptSelector], folder: Path, embedder: Embedder | None) ->
             selector.embedder_.restore(header["words"], _read_tensors(folder, header["files"]["embedder"]))
         selector.prompts_, selector.names_ = [p["text"] for p in prompts], [p["name"] for p in prompts]
         selector.success_ = np.array([p["success"] for p in prompts], dtype=np.float64)
+        selector.standing_ = np.array([p["standing"] for p in prompts], dtype=np.float64)
         selector.cost_ = np.array(
             [np.nan if p["cost"] is None else p["cost"] for p in prompts], dtype=np.float64
         )
