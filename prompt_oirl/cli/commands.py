@@ -86,10 +86,12 @@ class Fit(LogArgument, LearnOptions):
         log, selector = self.read(self.log), self.make_selector()
         selector.fit(log)
         folder = selector.save(self.out)
-        best = on_one_line(str(selector.arms_[selector.best_]))
+        best = selector.arms_[selector.best_]
+        answers = int(log.counts[:, log.arms.index(best)].sum())
         say(
             f"{len(log.questions):,} questions, {len(log.prompts)} prompts, {len(log.correct):,} answers; "
-            f"best prompt overall, right {100 * selector.success_.max():.1f} % of the time: {best}\n"
+            f"best prompt overall, right in {100 * selector.success_[selector.best_]:.1f} % of its "
+            f"{answers:,} answers: {on_one_line(str(best)) or '(no prompt)'}\n"
             f"selector ({selector.model_name_}) saved in {folder}"
         )
 

@@ -1,5 +1,8 @@
 """Near-duplicate questions: the same problem with other numbers or a word changed.
 
+Numbers are masked, for a word problem with other numbers is the same problem. Where a text holds little but
+numbers ("Make 24 of 4, 5, 6 and 10"), they are the problem, and it keeps them.
+
 Texts that stand for one problem must stay on one side of every split, and intervals must count them once.
 No embedding and no label takes part, so nothing a model learns from can shape its own test.
 """
@@ -20,6 +23,12 @@ EXACT_LIMIT = 50_000  # distinct texts up to which all pairs are compared
 HASHES = 128
 _WORD = re.compile(r"\b\w\w+\b")
 _NUMBER = re.compile(r"\d+(?:[.,]\d+)*")
+_NUMBERS_AND_SIGNS = re.compile(rf"{_NUMBER.pattern}|[-+*/×÷^%=<>]")
+# A word, or one sign of a script without spaces.
+_LETTERS = re.compile(r"[\u3040-\u30ff\u3400-\u9fff]|[^\W\d_]+")
+# Of a text's words and numbers: "What is 3 + 4?" has .50. Word problems reach .40 (MAWPS), and more only with
+# many words (options that are dates).
+MOSTLY_NUMBERS, FEW_WORDS = 0.4, 10
 
 
 def cluster_texts(texts: Sequence[str], threshold: float = 0.6) -> np.ndarray:
@@ -27,12 +36,13 @@ def cluster_texts(texts: Sequence[str], threshold: float = 0.6) -> np.ndarray:
 
     Lower case, every number replaced by 0, word 1-2-grams weighted by TF-IDF with sublinear tf over the
     distinct texts (words of two letters or more, so the masked numbers drop out); a cosine of at least
-    `threshold` joins two texts, and joins are transitive.
+    `threshold` joins two texts, and joins are transitive. Texts made mostly of numbers stay in one cluster
+    only where their numbers and signs are the same.
     """
     if not len(texts):
         return np.zeros(0, dtype=np.int64)
     distinct, index = np.unique(np.array(texts, dtype=object), return_inverse=True)
-    masked = [_NUMBER.sub("0", text.lower()) for text in distinct]
+    masked = masked_numbers(distinct.tolist())
     try:
         vectors: csr_matrix = TfidfVectorizer(ngram_range=(1, 2), sublinear_tf=True).fit_transform(masked)
     except ValueError:  # no word in any text: nothing but exact duplicates can be joined
@@ -49,7 +59,20 @@ def cluster_texts(texts: Sequence[str], threshold: float = 0.6) -> np.ndarray:
     component = np.arange(len(kept))
     for one, two in found:
         component = connected_groups(component[one], component[two], len(kept))[component]
-    return in_order_of_appearance(component[same][index])
+    signs = [tuple(_NUMBERS_AND_SIGNS.findall(text)) if mostly_numbers(text) else () for text in distinct]
+    clusters = in_order_of_appearance(list(zip(component[same].tolist(), signs)))
+    return in_order_of_appearance(clusters[index])
+
+
+def masked_numbers(texts: Sequence[str]) -> list[str]:
+    """Texts in lower case with every number as 0: equal where two texts differ in their numbers only."""
+    return [_NUMBER.sub("0", text.lower()) for text in texts]
+
+
+def mostly_numbers(text: str) -> bool:
+    """Whether a text is a few words and so many numbers that these are what it asks about."""
+    numbers, words = len(_NUMBER.findall(text)), len(_LETTERS.findall(text))
+    return numbers > MOSTLY_NUMBERS * (numbers + words) and words <= FEW_WORDS
 
 
 def connected_groups(left: np.ndarray, right: np.ndarray, n: int) -> np.ndarray:
@@ -119,6 +142,5 @@ def _likely_close_pairs(
 def in_order_of_appearance(keys: Sequence | np.ndarray) -> np.ndarray:
     """Renumber arbitrary keys 0, 1, 2, ... by first appearance, int64 (n,)."""
     seen: dict = {}
-    return np.array(
-        [seen.setdefault(key, len(seen)) for key in np.asarray(keys, dtype=object).tolist()], dtype=np.int64
-    )
+    listed = keys.tolist() if isinstance(keys, np.ndarray) else keys
+    return np.array([seen.setdefault(key, len(seen)) for key in listed], dtype=np.int64)

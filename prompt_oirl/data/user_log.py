@@ -32,12 +32,15 @@ from prompt_oirl.data.near_duplicates import (
     connected_groups,
     in_order_of_appearance,
     joined_groups,
+    masked_numbers,
+    mostly_numbers,
 )
 from prompt_oirl.io.files import InputError
 from prompt_oirl.io.tables import checked_columns, is_empty, numbers, read_table, texts
 from prompt_oirl.stats.cells import mean_labels
 
 COLUMNS = "question, prompt and correct (optional: answer, cost, group, llm, sample, split, prompt_id)"
+DIFFERENT_TASKS = "if they are different tasks, add a column group that tells them apart"
 HINT = f"give one row per answer with the columns {COLUMNS}"
 
 
@@ -96,6 +99,23 @@ class PromptLog:
             return self.known_groups
         similar = cluster_texts(self.questions)
         return similar if self.own_groups is None else joined_groups(similar, self.own_groups)
+
+    @property
+    def counted_once(self) -> str:
+        """Why the log may have fewer different questions than texts, and what to do if that is wrong.
+
+        The numbers are named where most of the questions that are joined differ in nothing else.
+        """
+        groups = len(np.unique(self.groups))
+        if self.own_groups is not None and groups == len(np.unique(self.own_groups)):
+            return "each group counts once"
+        joined = len(self.questions) - groups
+        if joined * 2 < len(self.questions):
+            return "near-duplicates count once"
+        worded = [text for text in self.questions if not mostly_numbers(text)]
+        numbers_only = len(worded) - len(set(masked_numbers(worded)))
+        what = "in their numbers" if numbers_only * 2 > joined else "in numbers or a few words"
+        return f"questions that differ only {what} count as one; {DIFFERENT_TASKS}"
 
     @property
     def prompt_success(self) -> np.ndarray:
@@ -209,6 +229,7 @@ def _checked(frame: pd.DataFrame, where: str, llm: str | None, by_llm: bool) -> 
         )
     cost = numbers(frame, "cost", where, low=0) if "cost" in frame else np.full(len(frame), np.nan)
     keep, sample = _samples(frame, question, prompt, correct, where, notes)
+    own_groups, complete = _groups(frame, question, len(distinct_questions))
     answers = frame.get("answer", [None] * len(frame))
     answer = [None if is_empty(text) else str(text) for text in answers]
     return PromptLog(
@@ -221,11 +242,12 @@ def _checked(frame: pd.DataFrame, where: str, llm: str | None, by_llm: bool) -> 
         cost=cost[keep],
         answer=[answer[i] for i in keep],
         sample=sample[keep],
-        own_groups=_groups(frame, question, len(distinct_questions)),
+        own_groups=own_groups,
         split=frame["split"].astype(str).to_numpy()[keep] if "split" in frame else None,
         llm=llm,
         notes=notes,
         llms=llms,
+        known_groups=own_groups if complete else None,
     )
 
 
@@ -266,16 +288,21 @@ def _samples(
     return np.array(keep, dtype=np.int64), given.astype(np.int64)
 
 
-def _groups(frame: pd.DataFrame, question: np.ndarray, n: int) -> np.ndarray | None:
-    """The log's own groups of the questions, int64 (n,); rows without one leave their question by itself."""
+def _groups(frame: pd.DataFrame, question: np.ndarray, n: int) -> tuple[np.ndarray | None, bool]:
+    """The log's own groups of the questions, int64 (n,), and whether every question has one.
+
+    A question without one is left by itself. A log that names the group of every question is taken at its
+    word, also where texts look alike.
+    """
     if "group" not in frame:
-        return None
+        return None, False
     rows = [(i, str(g)) for i, g in zip(question.tolist(), frame["group"].tolist()) if not is_empty(g)]
     if not rows:
-        return None
+        return None, False
     names = in_order_of_appearance([g for _, g in rows]) + n
     index = np.array([i for i, _ in rows])
-    return connected_groups(index, names, int(names.max()) + 1)[:n]
+    groups = connected_groups(index, names, int(names.max()) + 1)[:n]
+    return in_order_of_appearance(groups), len(np.unique(index)) == n
 
 
 def join_groups(a: PromptLog, b: PromptLog) -> np.ndarray:

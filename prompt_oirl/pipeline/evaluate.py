@@ -21,7 +21,7 @@ from prompt_oirl.pipeline.plan import FitSpec, splits_by_name
 from prompt_oirl.reward_models import RewardModel, TrainingSet, merge_repeats
 from prompt_oirl.reward_models.neighbours import NearestQuestions
 from prompt_oirl.stats import policies
-from prompt_oirl.stats.cells import column_means, row_maxima, row_means
+from prompt_oirl.stats.cells import PromptSuccess, column_means, row_maxima, row_means
 from prompt_oirl.stats.crossfit import crossfit
 from prompt_oirl.stats.splits import Split
 from prompt_oirl.voting import votes
@@ -176,8 +176,8 @@ class Fold:
 
     @cached_property
     def best(self) -> int:
-        """Place in the subset of the prompt that succeeds most often on the training rows."""
-        return int(np.argmax(np.nan_to_num(self.train_success, nan=-1)))
+        """Place in the subset of the prompt that is best on the training rows, see `PromptSuccess`."""
+        return PromptSuccess.of(self.train_labels, (~np.isnan(self.train_labels)).astype(float)).best
 
     def outcome(self, model: RewardModel) -> Values:
         """All about the test rows; a sanity variant has the reward model's picks and the baseline only."""

@@ -20,7 +20,6 @@ from prompt_oirl.selection.voting import MAX_CALLS, voting_rows
 
 TONES = {"worth it": "good", "not shown": "bad", "not enough data": "open"}
 VARIANCE_NOTE = "Shares of the variance of one answer's correctness."
-ONE_SAMPLE = "With one answer per cell it cannot be told from luck: ask some questions twice."
 WAYS_SHOWN = 4  # without the bound, which no one can reach
 
 
@@ -109,10 +108,11 @@ def variance_shares(split: VarianceSplit) -> list[tuple[str, float]]:
 def variance_note(split: VarianceSplit) -> str:
     """What a reader of the shares should know."""
     if split.repeated:
-        return VARIANCE_NOTE
+        return f"{VARIANCE_NOTE} {split.basis()}".rstrip()
     low, high = split.interaction[0] / split.total, split.interaction[2] / split.total
     usable = f"Question x prompt, which choosing can use, is {low:.0%} to {high:.0%} of it."
-    return f"{VARIANCE_NOTE} {usable} {ONE_SAMPLE}"
+    obstacle = split.obstacle[0].upper() + split.obstacle[1:]
+    return f"{VARIANCE_NOTE} {usable} {obstacle} it cannot be told from luck: ask some questions twice."
 
 
 def _vote_lines(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:

@@ -8,9 +8,9 @@ import numpy as np
 
 from prompt_oirl.features.mapped import BLOCK
 from prompt_oirl.reward_models.training_set import TrainingSet
+from prompt_oirl.stats.cells import PromptSuccess, independent_answers
 
 RIDGES = 10.0 ** np.arange(-2.0, 4.1, 0.5)
-PRIOR_ANSWERS = 2.0  # answers at the pooled rate that every prompt starts with
 
 
 class Cells:
@@ -22,19 +22,16 @@ class Cells:
     @classmethod
     def of(cls, train: TrainingSet) -> Cells:
         """Cells of a training set; repeated answers to a cell weigh less the more they are the same."""
-        n = np.where(np.isnan(train.labels), 0, train.weights).astype(np.float64)
-        y = np.where(n > 0, np.nan_to_num(train.labels), 0).astype(np.float64)
+        a = independent_answers(train.labels, train.weights)
+        y = np.where(a > 0, np.nan_to_num(train.labels), 0).astype(np.float64)
         clusters = (
             np.arange(len(y)) if train.clusters is None else np.unique(train.clusters, return_inverse=True)[1]
         )
-        return cls(y, n / (1 + sameness(y, n) * np.maximum(n - 1, 0)), clusters)
+        return cls(y, a, clusters)
 
     def prompt_logits(self) -> np.ndarray:
-        """logit of each prompt's mean success, float64 (K,), a few answers at the pooled rate added."""
-        asked = self.a.sum(0)
-        right = (self.a * self.y).sum(0)
-        pooled = (right.sum() + 0.5) / (asked.sum() + 1)
-        return logit((right + PRIOR_ANSWERS * pooled) / (asked + PRIOR_ANSWERS))
+        """logit of each prompt's success as `PromptSuccess` tells it, float64 (K,)."""
+        return logit(PromptSuccess.of(self.y, self.a).success)
 
     def by_question(self, logits: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Score and information of a shift of each question's logit, (u,) each."""
@@ -56,21 +53,20 @@ class Cells:
         x = np.stack([columns[i] for i in free])
         scale = np.sqrt((self.a * x**2).sum((1, 2)) / max(self.a.sum(), 1e-9)) + 1e-12
         x = x / scale[:, None, None]
-        asked = self.a.sum(0)
-        pooled = ((self.a * self.y).sum() + 0.5) / (asked.sum() + 1)
-        theta = np.concatenate([self.prompt_logits(), np.zeros(c)])
+        start = PromptSuccess.of(self.y, self.a)
+        theta = np.concatenate([logit(start.success), np.zeros(c)])
         for _ in range(50):
             p = sigmoid(theta[:k] + np.tensordot(theta[k:], x, 1) + offset)
             residual, v = self.a * (self.y - p), self.a * p * (1 - p)
             prior = sigmoid(theta[:k])
             gradient = np.concatenate(
                 [
-                    residual.sum(0) + PRIOR_ANSWERS * (pooled - prior),
+                    residual.sum(0) + start.weight * (start.prior - prior),
                     np.einsum("cuk,uk->c", x, residual) - theta[k:],
                 ]
             )
             hessian = np.zeros((k + c, k + c))
-            hessian[:k, :k] = np.diag(v.sum(0) + PRIOR_ANSWERS * prior * (1 - prior) + 1e-9)
+            hessian[:k, :k] = np.diag(v.sum(0) + start.weight * prior * (1 - prior) + 1e-9)
             hessian[:k, k:] = np.einsum("cuk,uk->kc", x, v)
             hessian[k:, :k] = hessian[:k, k:].T
             hessian[k:, k:] = np.einsum("cuk,duk,uk->cd", x, x, v) + np.eye(c)
@@ -164,17 +160,6 @@ def same_weights(weights: np.ndarray) -> list[tuple[list[int], np.ndarray, np.nd
         else:
             groups.append(([column], weight / total, [total]))
     return [(columns, shape, np.array(scales)) for columns, shape, scales in groups]
-
-
-def sameness(y: np.ndarray, n: np.ndarray) -> float:
-    """Correlation of two answers to one cell beyond its prompt's mean, 0..1; 0.3 if nothing was repeated."""
-    repeated = n > 1.5
-    if repeated.sum() < 50:
-        return 0.3
-    mean = (n * y).sum(0) / np.maximum(n.sum(0), 1e-9)
-    total = (mean * (1 - mean))[None, :].repeat(len(y), 0)[repeated]
-    within = (y * (1 - y) * n / np.maximum(n - 1, 1))[repeated]
-    return float(np.clip(1 - within.mean() / max(total.mean(), 1e-9), 0, 1))
 
 
 def sigmoid(x: np.ndarray) -> np.ndarray:

@@ -272,10 +272,11 @@ def report_lines(d: Diagnosis) -> Sequence[str]:
         v, total = d.variance, max(d.variance.total, 1e-12)
         lines.append(f"Variance of correctness: prompt {v.prompt / total:.0%}, " + _rest(v, total))
     if not np.isnan(d.oracle):
+        lines.append(f"Any prompt right: {d.oracle:.3f}, luck included.")
+    if not np.isnan(d.oracle_without_luck):
         lines.append(
-            f"Any prompt right: {d.oracle:.3f}, luck included"
-            + ("" if np.isnan(d.oracle_without_luck) else f"; {d.oracle_without_luck:.3f} without luck")
-            + "."
+            f"On the {d.facts.repeated_questions:,} questions that every prompt was asked twice: "
+            f"{d.facts.oracle_where_repeated:.3f}, luck included; {d.oracle_without_luck:.3f} without luck."
         )
     lines += [
         f"From {int(p['questions']):,} questions: "
@@ -290,11 +291,10 @@ def _rest(v: VarianceSplit, total: float) -> str:
     if v.repeated:
         return (
             f"difficulty {v.difficulty[1] / total:.0%}, question x prompt {v.interaction[1] / total:.0%}, "
-            f"sampling noise {v.noise[1] / total:.0%}."
+            f"sampling noise {v.noise[1] / total:.0%}. {v.basis()}".rstrip()
         )
     return (
         f"difficulty {v.difficulty[0] / total:.0%} to {v.difficulty[2] / total:.0%}, question x prompt "
-        f"{v.interaction[0] / total:.0%} to "
-        f"{v.interaction[2] / total:.0%}, the rest sampling noise: with one answer per cell they cannot be "
-        "told apart; ask some questions twice."
+        f"{v.interaction[0] / total:.0%} to {v.interaction[2] / total:.0%}, the rest sampling noise: "
+        f"{v.obstacle} they cannot be told apart; ask some questions twice."
     )

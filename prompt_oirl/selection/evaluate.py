@@ -94,7 +94,7 @@ def evaluate(
     folds = assign_folds(np.r_[source_groups, log_groups], HEADLINE_FOLDS, seed)
     if folds.max() < 1:
         raise InputError(
-            "the log has one question only, near-duplicates counted once: log more different questions"
+            f"the log has one different question only ({log.counted_once}): log more different questions"
         )
     splits = crossfit_splits(source_groups, log_groups, folds, "crossfit", seed)
     embedder = shared_embedder(selector.embedder, selector.seed)
@@ -156,8 +156,8 @@ def _groups(log: PromptLog, source: PromptLog, known: np.ndarray | None) -> tupl
 
 
 def _best_of(selector: PromptSelector, prompts: Choices) -> int:
-    """The train-best prompt, or if the evaluated log lacks it the one of most success that it has."""
-    known = dict(zip(selector.arms_, selector.success_)) | {selector.arms_[selector.best_]: 1.0}
+    """The train-best prompt, or if the evaluated log lacks it the one of highest standing that it has."""
+    known = dict(zip(selector.arms_, selector.standing_)) | {selector.arms_[selector.best_]: 1.0}
     return int(np.argmax([known.get(choice, -1.0) for choice in prompts]))
 
 

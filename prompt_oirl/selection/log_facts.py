@@ -8,6 +8,7 @@ import numpy as np
 
 from prompt_oirl.data.user_log import PromptLog
 from prompt_oirl.io.files import on_one_line
+from prompt_oirl.selection.variance import oracle_where_repeated
 
 
 @dataclass(frozen=True)
@@ -21,8 +22,11 @@ class DataFacts:
     coverage: float
     answers_per_cell: float
     repeated_cells: int
+    repeated_questions: int
+    oracle_where_repeated: float
     duplicate_rows: int
     near_duplicate_questions: int
+    counted_once: str
     test_questions_in_train: int
     test_groups_in_train: int
     broken_prompts: list[str]
@@ -38,6 +42,8 @@ class DataFacts:
             f"{self.groups:,} groups of near-duplicate questions; {self.near_duplicate_questions:,} "
             "questions are near-duplicates of an earlier one.",
         ]
+        if self.near_duplicate_questions * 2 >= self.questions:
+            said.append(f"{self.questions:,} questions make {self.groups:,} groups: {self.counted_once}.")
         if self.duplicate_rows:
             said.append(
                 f"{self.duplicate_rows:,} rows repeat question, prompt and answer exactly: fine if the LLM "
@@ -72,6 +78,7 @@ def data_facts(log: PromptLog) -> DataFacts:
         of = {s: np.unique(log.question[log.split == s]) for s in ("train", "test")}
         overlap = len(np.intersect1d(of["train"], of["test"]))
         close = int(np.isin(groups[of["test"]], groups[of["train"]]).sum())
+    repeated_questions, raw, _ = oracle_where_repeated(log)
     return DataFacts(
         rows=len(log.correct),
         questions=len(log.questions),
@@ -80,8 +87,11 @@ def data_facts(log: PromptLog) -> DataFacts:
         coverage=float(asked.mean()),
         answers_per_cell=float(len(log.correct) / max(asked.sum(), 1)),
         repeated_cells=int((log.counts > 1).sum()),
+        repeated_questions=repeated_questions,
+        oracle_where_repeated=raw,
         duplicate_rows=len(texts) - len(set(texts)),
         near_duplicate_questions=len(groups) - len(np.unique(groups)),
+        counted_once=log.counted_once,
         test_questions_in_train=overlap,
         test_groups_in_train=close,
         broken_prompts=broken,

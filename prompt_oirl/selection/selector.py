@@ -29,12 +29,12 @@ from prompt_oirl.io.files import InputError
 from prompt_oirl.io.tables import check_text
 from prompt_oirl.reward_models import RewardModel, TrainingSet
 from prompt_oirl.selection import storage
+from prompt_oirl.stats.cells import PromptSuccess, independent_answers
 from prompt_oirl.stats.splits import INNER_FOLDS, deal_folds
 
 DEFAULT_MODEL = "interaction"  # ranks prompts by their means unless held-out folds support more
 MIN_GROUPS = 20
 MAX_COST_WEIGHT = 1e12
-PRIOR_ANSWERS = 2.0  # at the mean of all: a prompt that was asked once and right is not the best one yet
 
 
 class PromptSelector(BaseEstimator):
@@ -49,10 +49,11 @@ class PromptSelector(BaseEstimator):
     cost_weight: success that one unit of cost must bring; the score is success - cost_weight * cost.
     seed: of everything random.
 
-    Learned: `prompts_` (texts), `names_`, `success_` (K,) and `cost_` (K,) of each logged prompt, `best_`
-    (the index of the prompt that succeeds most often), `model_`, `embedder_`. From a log that was read with
-    `arms=("prompt", "llm")` also `llms_`, the LLM of each; an `Arm`, which has both, then stands wherever a
-    prompt is chosen. Otherwise `llms_` is None.
+    Learned: `prompts_` (texts), `names_`, `success_` (K,) and `cost_` (K,) of each logged prompt, `standing_`
+    (K,), its success as far as its answers tell (`PromptSuccess`), `best_` (the index of the prompt of
+    highest standing), `model_`, `embedder_`. From a log that was read with `arms=("prompt", "llm")` also
+    `llms_`, the LLM of each; an `Arm`, which has both, then stands wherever a prompt is chosen. Otherwise
+    `llms_` is None.
     """
 
     def __init__(
@@ -87,10 +88,11 @@ class PromptSelector(BaseEstimator):
             load_embedder(self.embedder, self.seed) if isinstance(self.embedder, str) else self.embedder
         )
         self.embedder_.fit(log.questions)
-        self.best_ = int(np.argmax(shrunken_success(log)[asked]))
         questions, size = self._question_features(log.questions)
         prompts = self._prompt_features(self.arms_)
         labels, counts = (table[:, asked].astype(np.float32) for table in (log.labels, log.counts))
+        known = PromptSuccess.of(labels, independent_answers(labels, counts))
+        self.standing_, self.best_ = known.success, known.best
         return TrainingSet(questions, prompts, labels, counts, size, log.groups)
 
     @property
@@ -155,7 +157,7 @@ class PromptSelector(BaseEstimator):
     def rank(self, questions: Sequence[str], prompts: Choices | None = None) -> tuple[np.ndarray, np.ndarray]:
         """Prompt indices best first, int64 (n, m), and the probabilities (n, m) behind them.
 
-        Sorted by success - cost_weight * cost; ties go to the prompt with more success in the log.
+        Sorted by success - cost_weight * cost; ties go to the prompt of higher standing in the log.
         """
         probabilities = self.predict_proba(questions, prompts)
         return self.order(probabilities, self.arms_ if prompts is None else list(prompts)), probabilities
@@ -166,8 +168,8 @@ class PromptSelector(BaseEstimator):
         score = probabilities.astype(np.float64)
         if self.cost_weight:
             score = score - self.cost_weight * costs_of(prompts, self.arms_, self.cost_)
-        success = dict(zip(self.arms_, self.success_)) | {self.arms_[self.best_]: 1.0}
-        prior = np.array([success.get(choice, -1.0) for choice in prompts])
+        standing = dict(zip(self.arms_, self.standing_)) | {self.arms_[self.best_]: 1.0}
+        prior = np.array([standing.get(choice, -1.0) for choice in prompts])
         return np.lexsort((np.broadcast_to(-prior, score.shape), -score), axis=1)
 
     def select(
@@ -235,13 +237,6 @@ class PromptSelector(BaseEstimator):
         return storage.load(cls, Path(folder), embedder)
 
 
-def shrunken_success(log: PromptLog) -> np.ndarray:
-    """Success of each prompt with a few answers at the mean of all added, float64 (K,)."""
-    asked = log.counts.sum(0)
-    pooled = (log.correct.sum() + 0.5) / (len(log.correct) + 1)
-    return (log.prompt_success * asked + PRIOR_ANSWERS * pooled) / (asked + PRIOR_ANSWERS)
-
-
 def _too_little(log: PromptLog) -> str | None:
     """Why nothing about single questions can be learned from a log, or None if it can."""
     if len(log.prompts) == 1:
@@ -251,9 +246,7 @@ def _too_little(log: PromptLog) -> str | None:
         return f"every answer of the log has correct = {known.min():g}"
     groups = len(np.unique(log.groups))
     if groups < MIN_GROUPS:
-        return (
-            f"the log has {groups} different questions (near-duplicates count once), fewer than {MIN_GROUPS}"
-        )
+        return f"the log has {groups} different questions ({log.counted_once}), fewer than {MIN_GROUPS}"
     return None
 
 

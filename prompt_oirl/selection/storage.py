@@ -24,7 +24,6 @@ if TYPE_CHECKING:
     from prompt_oirl.selection.selector import PromptSelector
 
 SCHEMA = 3
-READABLE = (2, SCHEMA)  # 2 has no llms
 HEADER = "selector.json"
 FIT_FIRST = "save a fitted PromptSelector there first (prompt-oirl fit LOG --out DIR)"
 
@@ -50,8 +49,16 @@ def save(selector: PromptSelector, folder: Path) -> Path:
         "settings": selector.model_.settings,
         "best": selector.best_,
         "prompts": [
-            {"name": n, "text": t, "success": float(s), "cost": None if np.isnan(c) else float(c)}
-            for n, t, s, c in zip(selector.names_, selector.prompts_, selector.success_, selector.cost_)
+            {
+                "name": name,
+                "text": text,
+                "success": float(success),
+                "standing": float(standing),
+                "cost": None if np.isnan(cost) else float(cost),
+            }
+            for name, text, success, standing, cost in zip(
+                selector.names_, selector.prompts_, selector.success_, selector.standing_, selector.cost_
+            )
         ],
         "llms": selector.llms_,
     }
@@ -86,7 +93,7 @@ def load(kind: type[PromptSelector], folder: Path, embedder: Embedder | None) ->
     Raises: InputError if a file is missing, altered or damaged, or the embedder is not the one that was used.
     """
     header = read_json(folder / HEADER, hint=FIT_FIRST)
-    if not isinstance(header, dict) or header.get("schema") not in READABLE:
+    if not isinstance(header, dict) or header.get("schema") != SCHEMA:
         raise InputError(f"{folder / HEADER}: not a selector of this version; fit and save it again")
     if header.pop("check", None) != content_key(header):
         raise InputError(
@@ -115,6 +122,7 @@ def load(kind: type[PromptSelector], folder: Path, embedder: Embedder | None) ->
         selector.prompts_, selector.names_ = [p["text"] for p in prompts], [p["name"] for p in prompts]
         selector.llms_ = _llms(header.get("llms"), len(prompts))
         selector.success_ = np.array([p["success"] for p in prompts], dtype=np.float64)
+        selector.standing_ = np.array([p["standing"] for p in prompts], dtype=np.float64)
         selector.cost_ = np.array(
             [np.nan if p["cost"] is None else p["cost"] for p in prompts], dtype=np.float64
         )

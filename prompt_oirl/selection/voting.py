@@ -84,7 +84,7 @@ def voting_rows(
     if n_groups < 2 * HEADLINE_FOLDS:
         raise InputError(
             f"voting is evaluated across folds: the log needs {2 * HEADLINE_FOLDS} different questions with "
-            f"answers, it has {n_groups}"
+            f"answers, it has {n_groups} ({part.counted_once})"
         )
     embedder = shared_embedder(selector.embedder, selector.seed)
 

@@ -15,7 +15,7 @@ import numpy as np
 from prompt_oirl import reward_models
 from prompt_oirl.io.files import InputError
 from prompt_oirl.reward_models import TrainingSet, merge_repeats
-from prompt_oirl.stats.cells import column_means
+from prompt_oirl.stats.cells import PromptSuccess
 from prompt_oirl.stats.crossfit import crossfit
 from prompt_oirl.stats.metrics import ClusterBootstrap
 from prompt_oirl.stats.splits import Split, cluster_splits
@@ -114,7 +114,8 @@ def evaluate_fold(
     by_draw = [votes.count_votes(asked, order, equal).right for order in drawn]
     yield "random", np.mean(by_draw, 0), calls_made(asked, drawn[0])
 
-    success = np.nan_to_num(column_means(known.right), nan=0.0)  # never logged in training: asked last
+    trained = PromptSuccess.of(known.right, (~np.isnan(known.right)).astype(np.float64))
+    success = np.where(trained.asked > 0, trained.success, 0.0)  # never logged in training: asked last
     constant = np.broadcast_to(success, equal.shape)
     order = votes.order_by(asked, constant)
     yield "best", votes.count_votes(asked, order, equal).right, calls_made(asked, order)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import re
 import sys
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,9 @@ from hypothesis import strategies as st
 from prompt_oirl.data.user_log import join_groups, read_log
 from prompt_oirl.io.files import InputError
 from prompt_oirl.io.tables import read_texts
+from prompt_oirl.selection.evaluate import evaluate
+from prompt_oirl.selection.log_facts import data_facts
+from prompt_oirl.selection.selector import PromptSelector
 from prompt_oirl.selection.voting import most_logged
 
 ROWS: dict[str, list[Any]] = {
@@ -116,6 +120,41 @@ def test_groups_join_near_duplicates_and_what_the_log_says() -> None:
     assert log.groups.tolist() == [0, 0, 1, 0]
     other = read_log(pd.DataFrame({"question": ["Why is it so?", "New"], "prompt": "A", "correct": 1}))
     assert join_groups(log, other).tolist() == [0, 0, 1, 0, 1, 2]
+    complete = pd.DataFrame({"question": texts, "prompt": "A", "correct": 1, "group": ["x", "z", "y", "x"]})
+    assert read_log(complete).groups.tolist() == [0, 1, 2, 0]
+    assert read_log(complete).counted_once == "each group counts once"
+
+
+SUM = "Ann has {} apples and finds {} more. How many has she?"
+
+
+@pytest.mark.parametrize(
+    ("texts", "cause"),
+    [
+        (
+            [SUM.format(i, j) for i in range(5) for j in range(3)],
+            "questions that differ only in their numbers",
+        ),
+        ([f"w{chr(97 + i)} " + 2 * SUM.format(i, 3) for i in range(15)], "in numbers or a few words"),
+        ([f"Make {a} of {a} 5 {b} 6" for a in range(5) for b in range(3)], "near-duplicates count once"),
+        (
+            ["Why?", "How?", SUM.format(1, 2), SUM.format(3, 4), SUM.format(3, 5)],
+            "near-duplicates count once",
+        ),
+    ],
+)
+def test_a_log_that_shrinks_to_few_questions_says_why(texts: list[str], cause: str) -> None:
+    rows = [(t, p, i % 2) for i, t in enumerate(texts) for p in "AB"]
+    log = read_log(pd.DataFrame(rows, columns=["question", "prompt", "correct"]))
+    assert cause in log.counted_once
+    said = [line for line in data_facts(log).lines() if "add a column group" in line]
+    assert len(said) == ("differ" in log.counted_once)
+    with pytest.warns(UserWarning, match=re.escape(log.counted_once)):
+        PromptSelector("tfidf").fit(log)
+    if said:
+        assert said[0].startswith("15 questions make 1 groups: questions that differ only in")
+        with pytest.raises(InputError, match=re.escape(log.counted_once)):
+            evaluate(PromptSelector("tfidf"), log)
 
 
 def test_a_part_keeps_its_rows_and_groups() -> None:

@@ -27,6 +27,13 @@ TEXTS = st.lists(WORDS, max_size=8).map(" ".join) | st.text(max_size=8)
 # --- clusters ----------------------------------------------------------------------------------------
 
 
+def numbers_that_count(text: str) -> list[str]:
+    numbers = re.findall(r"\d+(?:[.,]\d+)*", text)
+    words = re.findall(r"[\u3040-\u30ff\u3400-\u9fff]|[^\W\d_]+", text)
+    mostly = len(words) <= 10 and 5 * len(numbers) > 2 * (len(numbers) + len(words))
+    return re.findall(r"\d+(?:[.,]\d+)*|[-+*/×÷^%=<>]", text) if mostly else []
+
+
 def plain_clusters(texts: list[str], threshold: float = 0.6) -> list[int]:
     """The definition read off the page: mask numbers, TF-IDF over distinct texts, join in a double loop."""
     distinct = sorted(set(texts))
@@ -41,7 +48,8 @@ def plain_clusters(texts: list[str], threshold: float = 0.6) -> list[int]:
             if vectors[i] @ vectors[j] >= threshold and group[i] != group[j]:
                 old = group[i]
                 group = [group[j] if g == old else g for g in group]
-    return [group[distinct.index(text)] for text in texts]
+    whole = [(g, numbers_that_count(text)) for g, text in zip(group, distinct)]
+    return [whole.index(whole[distinct.index(text)]) for text in texts]
 
 
 def same_partition(a: np.ndarray | list[int], b: np.ndarray | list[int]) -> bool:
@@ -119,9 +127,25 @@ def test_the_same_problem_with_other_numbers_joins(a: object, b: int) -> None:
     assert cluster_texts([story.format(a, b), other, story.format(3, 4)]).tolist() == [0, 1, 0]
 
 
+@EXAMPLES
+@given(a=st.lists(st.integers(0, 13), min_size=4, max_size=4), b=st.permutations(range(1, 5)))
+def test_where_numbers_are_the_problem_they_tell_problems_apart(a: list[int], b: list[int]) -> None:
+    puzzle = "{} the numbers {} {} {} {} and + - * / to obtain 24."
+    texts = [puzzle.format("Use", *a), puzzle.format("Use", *b), puzzle.format("Take", *a), "What is 3 + 4?"]
+    texts += ["What is 3 * 4?", "3 加 5 是", "3 加 6 是"]
+    assert cluster_texts(texts).tolist() == ([0, 0, 0, 1, 2, 3, 4] if a == b else [0, 1, 0, 2, 3, 4, 5])
+
+
+def test_a_word_problem_is_one_however_many_numbers_its_options_hold() -> None:
+    text = "Today is 1/{0}/2020. What is the date {1} days after tomorrow? (A) 2/{0}/2020 (B) 1/{1}/2020"
+    assert cluster_texts([text.format(3, 5), text.format(7, 9)]).tolist() == [0, 0]
+
+
 def test_a_log_of_sums_needs_little_memory() -> None:
     sums = [f"What is {a} + {b}?" for a in range(60) for b in range(60)]
     tracemalloc.start()
+    assert len(set(cluster_texts(sums).tolist())) == len(sums)
+    sums = [f"What is the sum of {a} and {b}?" for a in range(60) for b in range(60)]
     assert set(cluster_texts(sums).tolist()) == {0}
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
