@@ -2,13 +2,28 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 
 import numpy as np
 
+from prompt_oirl.data.near_duplicates import LETTERS
 from prompt_oirl.data.user_log import PromptLog
 from prompt_oirl.io.files import on_one_line
 from prompt_oirl.selection.variance import oracle_where_repeated
+
+MIN_WORDS = 8  # of an answer that may be called cut
+MIN_STOPPING = 0.1  # of answers of several words that must end a sentence, before endings without are told
+_WORDS = re.compile(LETTERS)
+_STOPS = re.compile(r"[.!?…][\"'”’»)\]*_`]*(?:\s|$)|[。！？]")
+_OPEN = (",", "，", "、", ";", "(", "（", "[", "-")
+_CODE = re.compile(r"[={}\[\]<>_\\|`]|\w\(")
+_PROSE = re.compile(r"[.,;:!?。，、；：！？]|\b(?:the|an?|of|and|to|in|is|are|we)\b", re.IGNORECASE)
+_RESULT = re.compile(
+    r"(?:\b(?:answer|result|choice|option|solution|conclusion)\b.{0,40}|[:=：]\s*\S*|是\S{0,6}|\b(?:is|are|was)\s+\S+"
+    r"|\d\s*(?:[^\W\d]+\s?){1,2})$",
+    re.IGNORECASE,
+)
 
 
 @dataclass(frozen=True)
@@ -101,13 +116,34 @@ def data_facts(log: PromptLog) -> DataFacts:
 
 
 def _truncated(log: PromptLog) -> dict[str, float]:
-    """Prompts of whose answers over a quarter ends without terminal punctuation, a sign or a digit."""
-    cut = np.array(
-        [np.nan if not a or len(a) < 20 else a.rstrip()[-1:].isalpha() for a in log.answer], dtype=float
-    )
+    """Prompts of whose answers over a quarter ends within a sentence.
+
+    Told only where the answers of the log are prose that ends its sentences: elsewhere a bare ending says
+    nothing.
+    """
+    texts = [text.strip() if text else "" for text in log.answer]
+    worded = [text for text in texts if len(_WORDS.findall(text)) > 1]
+    if np.mean([bool(_STOPS.search(text)) for text in worded] or [False]) < MIN_STOPPING:
+        return {}
+    cut, given = np.array([ends_in_mid_sentence(text) for text in texts]), np.array(list(map(bool, texts)))
     shares = {}
     for j, name in enumerate(log.names):
-        mine = cut[(log.prompt == j) & ~np.isnan(cut)]
+        mine = cut[(log.prompt == j) & given]
         if len(mine) >= 20 and mine.mean() > 0.25:
             shares[on_one_line(name)] = float(mine.mean())
     return shares
+
+
+def ends_in_mid_sentence(text: str) -> bool:
+    """Whether an answer is prose of several words that stops at one which is not what it was leading up to.
+
+    A number, sign, bracket, quote or code may be an end, and so may "the answer is blue", "= x" or "25 km",
+    which models leave without a full stop.
+    """
+    text = text.strip()
+    last_line = text.splitlines()[-1] if text else ""
+    if not text[-1:].isalpha() and text[-1:] not in _OPEN:
+        return False
+    if len(_WORDS.findall(text)) < MIN_WORDS or _CODE.search(last_line):
+        return False
+    return bool(_PROSE.search(text)) and not _RESULT.search(last_line)
