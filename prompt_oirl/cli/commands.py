@@ -63,7 +63,7 @@ class LogArgument:
     """The log that a command works on."""
 
     log: tyro.conf.Positional[str]
-    """CSV, JSONL or Parquet file, or - for stdin."""
+    """CSV, JSONL (both also as .gz) or Parquet file, or - for stdin."""
 
 
 @dataclass(kw_only=True)

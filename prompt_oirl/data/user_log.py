@@ -1,9 +1,9 @@
 """The user's own log: who asked what with which prompt, and was the answer right.
 
-`read_log` takes a DataFrame or a CSV, JSONL or Parquet file with one row per answer and the columns question,
-prompt and correct (0 to 1), and optionally answer, cost, group, llm, sample, split and prompt_id. Other
-columns are left alone, so the logs of step 1 are read as well. What cannot be used is refused in one
-sentence.
+`read_log` takes a DataFrame or a CSV, JSONL (both also gzipped) or Parquet file with one row per answer and
+the columns question, prompt and correct (0 to 1), and optionally answer, cost, group, llm, sample, split and
+prompt_id. Other columns are left alone, so the logs of step 1 are read as well. What cannot be used is
+refused in one sentence.
 """
 
 from __future__ import annotations
