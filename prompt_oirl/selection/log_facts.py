@@ -28,7 +28,8 @@ _RESULT = re.compile(
 
 @dataclass(frozen=True)
 class DataFacts:
-    """What the log holds. `coverage` is the share of cells asked, `broken` and `truncated` name prompts."""
+    """What the log holds. `coverage` is the share of cells asked; `broken_prompts` and `truncated` name
+    prompts, and `texts` says what those read, as far as it is not their name."""
 
     rows: int
     questions: int
@@ -46,6 +47,7 @@ class DataFacts:
     test_groups_in_train: int
     broken_prompts: list[str]
     truncated: dict[str, float]
+    texts: dict[str, str]
     success: dict[str, float]
 
     def lines(self) -> list[str]:
@@ -75,6 +77,7 @@ class DataFacts:
         if self.truncated:
             shares = ", ".join(f"{name} {share:.0%}" for name, share in self.truncated.items())
             said.append(f"Answers that end in mid-sentence (cut by a token limit?): {shares}.")
+        said += [f"{name} reads: {text}" for name, text in self.texts.items()]
         return said
 
 
@@ -94,6 +97,8 @@ def data_facts(log: PromptLog) -> DataFacts:
         overlap = len(np.intersect1d(of["train"], of["test"]))
         close = int(np.isin(groups[of["test"]], groups[of["train"]]).sum())
     repeated_questions, raw, _ = oracle_where_repeated(log)
+    truncated = _truncated(log)
+    told = [(on_one_line(name), text) for name, text in zip(log.names, log.prompts) if name != text]
     return DataFacts(
         rows=len(log.correct),
         questions=len(log.questions),
@@ -110,7 +115,8 @@ def data_facts(log: PromptLog) -> DataFacts:
         test_questions_in_train=overlap,
         test_groups_in_train=close,
         broken_prompts=broken,
-        truncated=_truncated(log),
+        truncated=truncated,
+        texts={n: on_one_line(t, 61) or "(no prompt)" for n, t in told if n in {*broken, *truncated}},
         success={name: float(s) for name, s in zip(log.names, log.prompt_success)},
     )
 

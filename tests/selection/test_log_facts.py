@@ -77,3 +77,17 @@ def test_where_no_answer_ends_a_sentence_none_is_called_cut() -> None:
     assert truncated(a=["apples and pears of the red tree in the garden there"], b=["All of it."]) == {
         "a": 1.0
     }
+
+
+def test_prompts_that_are_named_by_number_are_quoted() -> None:
+    long = "Let us look at this from every side, one after another,\nand then decide: "
+    rows = [(f"Why does thing{i} fall?", p, int(p == "A:")) for i in range(24) for p in ("A:", long, "")]
+    facts = data_facts(read_log(pd.DataFrame(rows, columns=["question", "prompt", "correct"])))
+    assert facts.lines()[-3:] == [
+        "Never right, probably broken or graded wrongly: prompt 2, prompt 3.",
+        "prompt 2 reads: Let us look at this from every side, one after another, and …",
+        "prompt 3 reads: (no prompt)",
+    ]
+    named = pd.DataFrame([r + (r[1] or "none",) for r in rows])
+    named.columns = ["question", "prompt", "correct", "prompt_id"]
+    assert data_facts(read_log(named)).texts == {"none": "(no prompt)"}
