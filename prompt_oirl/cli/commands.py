@@ -17,8 +17,6 @@ if TYPE_CHECKING:
     from prompt_oirl.data.user_log import PromptLog
     from prompt_oirl.selection.selector import PromptSelector
 
-MAX_PROMPTS_LISTED = 16  # prompts whose texts are listed beside a table of their names
-
 
 @dataclass(kw_only=True)
 class ReadOptions:
@@ -66,7 +64,7 @@ class LogArgument:
     """The log that a command works on."""
 
     log: tyro.conf.Positional[str]
-    """CSV, JSONL or Parquet file, or - for stdin."""
+    """CSV, JSONL (both also as .gz) or Parquet file, or - for stdin."""
 
 
 @dataclass(kw_only=True)
@@ -178,7 +176,7 @@ class Evaluate(LearnOptions):
         result = evaluate(self.make_selector(), log, train, seed=self.seed)
         tables = {"choices": result.policies, "coverage": result.coverage, "calibration": result.calibration}
         write_rows(tables[self.table], self.format)
-        for name, text in zip(result.log.names[:MAX_PROMPTS_LISTED], result.log.prompts):
+        for name, text in zip(result.log.names, result.log.prompts):
             say(f"{on_one_line(name)}: {on_one_line(text) or '(no prompt)'}")
         gain = format_interval(*result.gain, points=True, unit=" points")
         say(f"choosing per question gains {gain} over the best single prompt")

@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
 from prompt_oirl.io.files import InputError, on_one_line
+from prompt_oirl.stats.metrics import format_number
 
 Format = Literal["table", "csv", "jsonl"]
 _FORMULA = ("=", "+", "-", "@", "\t", "\r")  # a spreadsheet runs cells that begin so
@@ -64,20 +65,22 @@ def write_stdout(text: str) -> None:
 
 
 def plain(value: Any) -> Any:
-    """What JSON can hold: NumPy's numbers as Python's, NaN as null."""
+    """What JSON can hold: NumPy's numbers as Python's, NaN as null, no negative zero."""
     if isinstance(value, Mapping):
         return {key: plain(v) for key, v in value.items()}
     if isinstance(value, list | tuple):
         return [plain(v) for v in value]
     value = value.item() if hasattr(value, "item") else value
-    return None if isinstance(value, float) and value != value else value
+    if isinstance(value, float):
+        return None if value != value else value + 0.0
+    return value
 
 
 def _cell(value: Any, digits: int = 6) -> str:
     value = plain(value)
     if value is None:
         return ""
-    return f"{value:.{digits}g}" if isinstance(value, float) else str(value)
+    return format_number(value, digits) if isinstance(value, float) else str(value)
 
 
 def say(text: str) -> None:

@@ -21,11 +21,12 @@ from prompt_oirl.io.files import InputError
 
 EXACT_LIMIT = 50_000  # distinct texts up to which all pairs are compared
 HASHES = 128
+FEW_GROUPS = 25  # different texts; with fewer nothing can be learned or tested
 _WORD = re.compile(r"\b\w\w+\b")
 _NUMBER = re.compile(r"\d+(?:[.,]\d+)*")
 _NUMBERS_AND_SIGNS = re.compile(rf"{_NUMBER.pattern}|[-+*/×÷^%=<>]")
 # A word, or one sign of a script without spaces.
-_LETTERS = re.compile(r"[\u3040-\u30ff\u3400-\u9fff]|[^\W\d_]+")
+LETTERS = r"[\u3040-\u30ff\u3400-\u9fff]|[^\W\d_]+"
 # Of a text's words and numbers: "What is 3 + 4?" has .50. Word problems reach .40 (MAWPS), and more only with
 # many words (options that are dates).
 MOSTLY_NUMBERS, FEW_WORDS = 0.4, 10
@@ -71,8 +72,14 @@ def masked_numbers(texts: Sequence[str]) -> list[str]:
 
 def mostly_numbers(text: str) -> bool:
     """Whether a text is a few words and so many numbers that these are what it asks about."""
-    numbers, words = len(_NUMBER.findall(text)), len(_LETTERS.findall(text))
+    numbers, words = len(_NUMBER.findall(text)), len(re.findall(LETTERS, text))
     return numbers > MOSTLY_NUMBERS * (numbers + words) and words <= FEW_WORDS
+
+
+def too_alike(groups: np.ndarray) -> bool:
+    """Whether most texts are joined, and to so few groups (n,) that nothing can be learned from them."""
+    n_groups = len(np.unique(groups))
+    return n_groups < FEW_GROUPS and 2 * n_groups <= len(groups)
 
 
 def connected_groups(left: np.ndarray, right: np.ndarray, n: int) -> np.ndarray:

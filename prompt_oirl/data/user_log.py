@@ -1,9 +1,10 @@
 """The user's own log: who asked what with which prompt, and was the answer right.
 
-`read_log` takes a DataFrame or a CSV, JSONL or Parquet file with one row per answer and the columns question,
-prompt and correct (0 to 1), and optionally answer, cost, group, llm, sample, split and prompt_id. Other
-columns are left alone, so the logs of step 1 are read as well. What cannot be used is refused in one
-sentence. With `arms=("prompt", "llm")` each prompt on each LLM is a prompt of its own, see `data/arms.py`.
+`read_log` takes a DataFrame or a CSV, JSONL (both also gzipped) or Parquet file with one row per answer and
+the columns question, prompt and correct (0 to 1), and optionally answer, cost, group, llm, sample, split and
+prompt_id. Other columns are left alone, so the logs of step 1 are read as well. What cannot be used is
+refused in one sentence. With `arms=("prompt", "llm")` each prompt on each LLM is a prompt of its own, see
+`data/arms.py`.
 """
 
 from __future__ import annotations
@@ -34,13 +35,14 @@ from prompt_oirl.data.near_duplicates import (
     joined_groups,
     masked_numbers,
     mostly_numbers,
+    too_alike,
 )
 from prompt_oirl.io.files import InputError
 from prompt_oirl.io.tables import checked_columns, is_empty, numbers, read_table, texts
 from prompt_oirl.stats.cells import mean_labels
 
 COLUMNS = "question, prompt and correct (optional: answer, cost, group, llm, sample, split, prompt_id)"
-DIFFERENT_TASKS = "if they are different tasks, add a column group that tells them apart"
+_DIFFERENT_TASKS = "; if they are different tasks, add a column group that tells them apart"
 HINT = f"give one row per answer with the columns {COLUMNS}"
 
 
@@ -98,7 +100,11 @@ class PromptLog:
         if self.known_groups is not None:
             return self.known_groups
         similar = cluster_texts(self.questions)
-        return similar if self.own_groups is None else joined_groups(similar, self.own_groups)
+        if self.own_groups is None:
+            return similar
+        # Where texts tell nothing apart, the log is taken at its word.
+        apart = self.own_groups if too_alike(similar) else joined_groups(similar, self.own_groups)
+        return in_order_of_appearance(apart)
 
     @property
     def counted_once(self) -> str:
@@ -106,16 +112,16 @@ class PromptLog:
 
         The numbers are named where most of the questions that are joined differ in nothing else.
         """
-        groups = len(np.unique(self.groups))
-        if self.own_groups is not None and groups == len(np.unique(self.own_groups)):
+        n_groups = len(np.unique(self.groups))
+        if self.own_groups is not None and n_groups == len(np.unique(self.own_groups)):
             return "each group counts once"
-        joined = len(self.questions) - groups
+        joined = len(self.questions) - n_groups
         if joined * 2 < len(self.questions):
             return "near-duplicates count once"
         worded = [text for text in self.questions if not mostly_numbers(text)]
         numbers_only = len(worded) - len(set(masked_numbers(worded)))
         what = "in their numbers" if numbers_only * 2 > joined else "in numbers or a few words"
-        return f"questions that differ only {what} count as one; {DIFFERENT_TASKS}"
+        return f"questions that differ only {what} count as one" + _DIFFERENT_TASKS * too_alike(self.groups)
 
     @property
     def prompt_success(self) -> np.ndarray:
@@ -229,7 +235,6 @@ def _checked(frame: pd.DataFrame, where: str, llm: str | None, by_llm: bool) -> 
         )
     cost = numbers(frame, "cost", where, low=0) if "cost" in frame else np.full(len(frame), np.nan)
     keep, sample = _samples(frame, question, prompt, correct, where, notes)
-    own_groups, complete = _groups(frame, question, len(distinct_questions))
     answers = frame.get("answer", [None] * len(frame))
     answer = [None if is_empty(text) else str(text) for text in answers]
     return PromptLog(
@@ -242,12 +247,11 @@ def _checked(frame: pd.DataFrame, where: str, llm: str | None, by_llm: bool) -> 
         cost=cost[keep],
         answer=[answer[i] for i in keep],
         sample=sample[keep],
-        own_groups=own_groups,
+        own_groups=_groups(frame, question, len(distinct_questions)),
         split=frame["split"].astype(str).to_numpy()[keep] if "split" in frame else None,
         llm=llm,
         notes=notes,
         llms=llms,
-        known_groups=own_groups if complete else None,
     )
 
 
@@ -288,21 +292,16 @@ def _samples(
     return np.array(keep, dtype=np.int64), given.astype(np.int64)
 
 
-def _groups(frame: pd.DataFrame, question: np.ndarray, n: int) -> tuple[np.ndarray | None, bool]:
-    """The log's own groups of the questions, int64 (n,), and whether every question has one.
-
-    A question without one is left by itself. A log that names the group of every question is taken at its
-    word, also where texts look alike.
-    """
+def _groups(frame: pd.DataFrame, question: np.ndarray, n: int) -> np.ndarray | None:
+    """The log's own groups of the questions, int64 (n,); rows without one leave their question by itself."""
     if "group" not in frame:
-        return None, False
+        return None
     rows = [(i, str(g)) for i, g in zip(question.tolist(), frame["group"].tolist()) if not is_empty(g)]
     if not rows:
-        return None, False
+        return None
     names = in_order_of_appearance([g for _, g in rows]) + n
     index = np.array([i for i, _ in rows])
-    groups = connected_groups(index, names, int(names.max()) + 1)[:n]
-    return in_order_of_appearance(groups), len(np.unique(index)) == n
+    return connected_groups(index, names, int(names.max()) + 1)[:n]
 
 
 def join_groups(a: PromptLog, b: PromptLog) -> np.ndarray:

@@ -1,11 +1,14 @@
-"""Tables that a user hands over: CSV, JSONL or Parquet, a file or stdin; complaints name the row."""
+"""Tables that a user hands over: CSV, JSONL (both also gzipped) or Parquet, a file or stdin; complaints name
+the row."""
 
 from __future__ import annotations
 
 import csv
+import gzip
 import io
 import math
 import sys
+import zlib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import IO, Any
@@ -15,18 +18,32 @@ import pandas as pd
 
 from prompt_oirl.io.files import InputError, decode_lines, on_one_line, parse_jsonl, read_jsonl, require
 
+LARGEST_UNPACKED = (
+    2**30
+)  # bytes that a gzipped text may hold; a small file can unpack to more than the memory
+TABLES = (".csv", ".jsonl", ".parquet", ".csv.gz", ".jsonl.gz")
 _TRUE, _FALSE = {"true", "yes", "right", "correct"}, {"false", "no", "wrong", "incorrect"}
 
 
 def read_table(path: str | Path, hint: str) -> pd.DataFrame:
-    """A CSV, JSONL or Parquet file (`-`: CSV or JSONL on stdin), indexed by the line each row begins on."""
+    """A CSV, JSONL or Parquet file, the first two also gzipped (`-`: CSV or JSONL on stdin), indexed by the
+    line each row begins on.
+
+    Raises: InputError on a file that cannot be read, or that unpacks to more than `LARGEST_UNPACKED` bytes.
+    """
     if str(path) == "-":
         return _from_bytes(read_stdin(), hint)
     path = Path(path)
-    kind = path.suffix.lower()
-    if kind not in (".csv", ".jsonl", ".parquet"):
-        raise InputError(f"{path}: the name must end in .csv, .jsonl or .parquet; {hint}")
+    kind = next((kind for kind in TABLES if path.name.lower().endswith(kind)), "")
+    if not kind:
+        raise InputError(
+            f"{path}: the name must end in .csv, .jsonl or .parquet, or in .csv.gz or .jsonl.gz; {hint}"
+        )
     require(path, f"correct the path; {hint}")
+    if kind == ".csv.gz":
+        return _read_csv(io.BytesIO(_file_bytes(path)), str(path), hint)
+    if kind == ".jsonl.gz":
+        return _json_lines(_file_bytes(path), str(path), hint)
     if kind == ".csv":
         with path.open("rb") as file:
             return _read_csv(file, str(path), hint)
@@ -41,17 +58,41 @@ def read_table(path: str | Path, hint: str) -> pd.DataFrame:
 
 
 def read_stdin() -> bytes:
-    """All of stdin."""
+    """All of stdin, unpacked if it is gzipped."""
     if sys.stdin is None:
         raise InputError("stdin is closed: name a file, or pipe something in")
-    return sys.stdin.buffer.read()
+    data = sys.stdin.buffer.read()
+    return _unpacked(io.BytesIO(data), "stdin") if data.startswith(b"\x1f\x8b") else data
+
+
+def _file_bytes(path: Path) -> bytes:
+    """All of a file, unpacked if its name ends in .gz."""
+    with require(path, "correct the path").open("rb") as file:
+        return _unpacked(file, str(path)) if path.suffix.lower() == ".gz" else file.read()
+
+
+def _unpacked(file: IO[bytes], name: str) -> bytes:
+    try:
+        data = gzip.GzipFile(fileobj=file).read(LARGEST_UNPACKED + 1)
+    except (EOFError, OSError, zlib.error) as error:
+        raise InputError(f"{name}: not a whole gzip file ({error}); pack it again") from error
+    if len(data) > LARGEST_UNPACKED:
+        raise InputError(
+            f"{name}: unpacks to more than {LARGEST_UNPACKED:,} bytes, the limit for gzipped files; unpack "
+            "it yourself, or take fewer rows"
+        )
+    return data
 
 
 def _from_bytes(data: bytes, hint: str) -> pd.DataFrame:
     if data.lstrip(b"\xef\xbb\xbf \r\n\t").startswith(b"{"):
-        lines = decode_lines(data.removesuffix(b"\n").split(b"\n"), "stdin", hint)
-        return _numbered(list(parse_jsonl(lines, "stdin", hint)))
+        return _json_lines(data, "stdin", hint)
     return _read_csv(io.BytesIO(data), "stdin", hint)
+
+
+def _json_lines(data: bytes, name: str, hint: str) -> pd.DataFrame:
+    lines = decode_lines(data.removesuffix(b"\n").split(b"\n"), name, hint)
+    return _numbered(list(parse_jsonl(lines, name, hint)))
 
 
 def _numbered(rows: list[dict[str, Any]]) -> pd.DataFrame:
@@ -63,7 +104,7 @@ def read_texts(path: str, column: str, lines: bool) -> list[str]:
 
     Parameters
     ----------
-    path : CSV, JSONL or Parquet file, or "-" for stdin, which may be CSV or JSONL
+    path : as of `read_table`, or with `lines` any other file, plain or gzipped
     column : name of the column that holds the texts
     lines : read what is no such table as plain text, leaving out its blank lines
 
@@ -77,8 +118,8 @@ def read_texts(path: str, column: str, lines: bool) -> list[str]:
         if lines and not first.startswith(b"{") and column.encode() not in header:
             return _lines(data, "stdin", hint)
         frame = _from_bytes(data, hint)
-    elif lines and Path(path).suffix.lower() not in (".csv", ".jsonl", ".parquet"):
-        return _lines(require(Path(path), "correct the path").read_bytes(), path, hint)
+    elif lines and not path.lower().endswith(TABLES):
+        return _lines(_file_bytes(Path(path)), path, hint)
     else:
         frame = read_table(path, hint)
     frame = checked_columns(frame, [column], "stdin" if path == "-" else path, hint)

@@ -9,7 +9,7 @@ from html import escape
 
 import numpy as np
 
-from prompt_oirl.stats.metrics import format_interval
+from prompt_oirl.stats.metrics import format_interval, format_number
 
 LONGEST, SHORTEST = 4000, 300
 LONGEST_NAME = 120
@@ -73,4 +73,4 @@ def _known(value: float, text: str) -> str:
 
 def number_shown(value: float | None) -> str:
     """Four digits; nothing where the number is missing or not finite."""
-    return "" if value is None or not math.isfinite(value) else f"{value:.4g}"
+    return "" if value is None or not math.isfinite(value) else format_number(value)

@@ -12,6 +12,7 @@ from html import escape
 
 WIDTH, HEIGHT = 380, 260
 LEFT, RIGHT, TOP, BOTTOM = 62, 22, 10, 40
+FLAT = 1e-6  # values that differ by less are drawn as one
 
 
 @dataclass(frozen=True)
@@ -46,7 +47,7 @@ def line_chart(
         return ""
     low, high = (0.0, 1.0) if square else _span(min(ys), max(ys))
     x_low, x_high = (0.0, 1.0) if square else (min(xs), max(xs))
-    x_high = x_high if x_high > x_low else x_low + 1
+    x_high = x_high if x_high > x_low + FLAT else x_low + 1
 
     def x(value: float) -> float:
         return LEFT + (value - x_low) / (x_high - x_low) * (WIDTH - LEFT - RIGHT)
@@ -55,18 +56,20 @@ def line_chart(
         return TOP + (high - value) / (high - low) * (HEIGHT - TOP - BOTTOM)
 
     parts = []
-    for tick in _ticks(low, high):
+    ticks = _ticks(low, high)
+    for tick, text in zip(ticks, tick_labels(ticks, percent=True)):
         parts.append(
             f'<line class="grid" x1="{LEFT}" x2="{WIDTH - RIGHT}" y1="{y(tick):.1f}" y2="{y(tick):.1f}"/>'
         )
-        parts.append(_text("tick", f"{LEFT - 6}", f"{y(tick) + 4:.1f}", _percent(tick), anchor="end"))
-    x_ticks = (
-        _ticks(x_low, x_high) if x_percent or square else sorted({round(v) for v in _ticks(x_low, x_high, 8)})
-    )
-    for tick in x_ticks:
-        if x_low <= tick <= x_high:
-            text = _percent(tick) if x_percent or square else f"{tick:,.0f}"
-            parts.append(_text("tick", f"{x(tick):.1f}", f"{HEIGHT - BOTTOM + 16}", text))
+        parts.append(_text("tick", f"{LEFT - 6}", f"{y(tick) + 4:.1f}", f"{text} %", anchor="end"))
+    fractions = x_percent or square
+    x_ticks = [tick for tick in _ticks(x_low, x_high, 6 if fractions else 8) if x_low <= tick <= x_high]
+    whole = [tick for tick in x_ticks if tick == round(tick)]
+    if not fractions and len(whole) > 1:  # counts
+        x_ticks = whole
+    for tick, text in zip(x_ticks, tick_labels(x_ticks, percent=fractions)):
+        unit = " %" if fractions else ""
+        parts.append(_text("tick", f"{x(tick):.1f}", f"{HEIGHT - BOTTOM + 16}", text + unit))
     if square:
         parts.append(
             f'<line class="reference" x1="{x(0):.1f}" y1="{y(0):.1f}" x2="{x(1):.1f}" y2="{y(1):.1f}"/>'
@@ -118,13 +121,14 @@ def interval_rows(
         return 8 + (value - low) / (high - low) * (WIDTH - 16)
 
     parts = []
-    for tick in _ticks(low, high):
-        css = "zero" if points and abs(tick) < 1e-12 else "grid"
+    ticks = _ticks(low, high)
+    for tick, text in zip(ticks, tick_labels(ticks, percent=True, signed=points)):
+        css = "zero" if points and tick == 0 else "grid"
         parts.append(
             f'<line class="{css}" x1="{x(tick):.1f}" x2="{x(tick):.1f}" y1="{top}" y2="{height - 20}"/>'
         )
-        text = f"{100 * tick:+.0f}" if points and abs(tick) > 1e-12 else _percent(tick, sign=not points)
-        parts.append(_text("tick", f"{min(max(x(tick), 14), WIDTH - 16):.1f}", f"{height - 5}", text))
+        unit = "" if points else " %"
+        parts.append(_text("tick", f"{min(max(x(tick), 14), WIDTH - 16):.1f}", f"{height - 5}", text + unit))
     for i, (label, value, a, b) in enumerate(rows):
         y = top + row_height * i + 24
         css = "c0" if i == mark else "c4"
@@ -140,10 +144,11 @@ def interval_rows(
 
 def stacked_bar(title: str, shares: Sequence[tuple[str, float]]) -> str:
     """Shares of a whole as one bar with a legend."""
-    total = sum(max(value, 0) for _, value in shares) or 1.0
+    shares = [(label, max(value, 0.0)) for label, value in shares]
+    total = sum(value for _, value in shares) or 1.0
     at, parts = 0.0, []
     for i, (_, value) in enumerate(shares):
-        width = max(value, 0) / total * WIDTH
+        width = value / total * WIDTH
         parts.append(
             f'<rect class="fill c{i}" x="{at:.1f}" y="4" width="{max(width - 1, 0):.1f}" height="40"/>'
         )
@@ -165,7 +170,7 @@ def _text(css: str, x: str, y: str, content: str, *, anchor: str = "middle") -> 
 
 
 def _span(low: float, high: float) -> tuple[float, float]:
-    margin = 0.06 * (high - low) or 0.05
+    margin = 0.06 * (high - low) if high - low > FLAT else 0.05
     return low - margin, high + margin
 
 
@@ -176,9 +181,21 @@ def _ticks(low: float, high: float, most: int = 6) -> list[float]:
             step *= factor
             break
     first = math.ceil(low / step - 1e-9)
-    return [round(k * step, 10) for k in range(first, math.floor(high / step + 1e-9) + 1)]
+    return [round(k * step, 10) + 0.0 for k in range(first, math.floor(high / step + 1e-9) + 1)]
 
 
-def _percent(value: float, sign: bool = True) -> str:
-    text = f"{100 * value:.1f}".rstrip("0").rstrip(".")
-    return f"{text} %" if sign else text
+def tick_labels(ticks: Sequence[float], *, percent: bool, signed: bool = False) -> list[str]:
+    """The ticks of one axis as numbers with as few decimals as tell them apart; zero has no sign.
+
+    Parameters
+    ----------
+    ticks : rising, evenly spaced
+    percent : times 100
+    signed : write "+" before positive ones
+    """
+    scale = 100 if percent else 1
+    gap = scale * min((b - a for a, b in zip(ticks, ticks[1:])), default=1.0)
+    digits = 0
+    while digits < 12 and any(abs(round(scale * t, digits) - scale * t) > 0.01 * gap for t in ticks):
+        digits += 1
+    return [f"{scale * t:{'+' if signed and t else ''}z,.{digits}f}" for t in ticks]

@@ -270,7 +270,7 @@ def report_lines(d: Diagnosis) -> Sequence[str]:
     lines = [f"{d.verdict.upper()}: {d.reason}", *d.facts.lines()]
     if d.variance is not None:
         v, total = d.variance, max(d.variance.total, 1e-12)
-        lines.append(f"Variance of correctness: prompt {v.prompt / total:.0%}, " + _rest(v, total))
+        lines.append(f"Variance of correctness: prompt {v.prompt / total:z.0%}, " + _rest(v, total))
     if not np.isnan(d.oracle):
         lines.append(f"Any prompt right: {d.oracle:.3f}, luck included.")
     if not np.isnan(d.oracle_without_luck):

@@ -2,18 +2,34 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 
 import numpy as np
 
+from prompt_oirl.data.near_duplicates import LETTERS
 from prompt_oirl.data.user_log import PromptLog
 from prompt_oirl.io.files import on_one_line
 from prompt_oirl.selection.variance import oracle_where_repeated
 
+MIN_WORDS = 8  # of an answer that may be called cut
+MIN_STOPPING = 0.1  # of answers of several words that must end a sentence, before endings without are told
+_WORDS = re.compile(LETTERS)
+_STOPS = re.compile(r"[.!?…][\"'”’»)\]*_`]*(?:\s|$)|[。！？]")
+_OPEN = (",", "，", "、", ";", "(", "（", "[", "-")
+_CODE = re.compile(r"[={}\[\]<>_\\|`]|\w\(")
+_PROSE = re.compile(r"[.,;:!?。，、；：！？]|\b(?:the|an?|of|and|to|in|is|are|we)\b", re.IGNORECASE)
+_RESULT = re.compile(
+    r"(?:\b(?:answer|result|choice|option|solution|conclusion)\b.{0,40}|[:=：]\s*\S*|是\S{0,6}|\b(?:is|are|was)\s+\S+"
+    r"|\d\s*(?:[^\W\d]+\s?){1,2})$",
+    re.IGNORECASE,
+)
+
 
 @dataclass(frozen=True)
 class DataFacts:
-    """What the log holds. `coverage` is the share of cells asked, `broken` and `truncated` name prompts."""
+    """What the log holds. `coverage` is the share of cells asked; `broken_prompts` and `truncated` name
+    prompts, and `texts` says what those read, as far as it is not their name."""
 
     rows: int
     questions: int
@@ -31,6 +47,7 @@ class DataFacts:
     test_groups_in_train: int
     broken_prompts: list[str]
     truncated: dict[str, float]
+    texts: dict[str, str]
     success: dict[str, float]
 
     def lines(self) -> list[str]:
@@ -60,6 +77,7 @@ class DataFacts:
         if self.truncated:
             shares = ", ".join(f"{name} {share:.0%}" for name, share in self.truncated.items())
             said.append(f"Answers that end in mid-sentence (cut by a token limit?): {shares}.")
+        said += [f"{name} reads: {text}" for name, text in self.texts.items()]
         return said
 
 
@@ -79,6 +97,8 @@ def data_facts(log: PromptLog) -> DataFacts:
         overlap = len(np.intersect1d(of["train"], of["test"]))
         close = int(np.isin(groups[of["test"]], groups[of["train"]]).sum())
     repeated_questions, raw, _ = oracle_where_repeated(log)
+    truncated = _truncated(log)
+    told = [(on_one_line(name), text) for name, text in zip(log.names, log.prompts) if name != text]
     return DataFacts(
         rows=len(log.correct),
         questions=len(log.questions),
@@ -95,19 +115,41 @@ def data_facts(log: PromptLog) -> DataFacts:
         test_questions_in_train=overlap,
         test_groups_in_train=close,
         broken_prompts=broken,
-        truncated=_truncated(log),
+        truncated=truncated,
+        texts={n: on_one_line(t, 61) or "(no prompt)" for n, t in told if n in {*broken, *truncated}},
         success={name: float(s) for name, s in zip(log.names, log.prompt_success)},
     )
 
 
 def _truncated(log: PromptLog) -> dict[str, float]:
-    """Prompts of whose answers over a quarter ends without terminal punctuation, a sign or a digit."""
-    cut = np.array(
-        [np.nan if not a or len(a) < 20 else a.rstrip()[-1:].isalpha() for a in log.answer], dtype=float
-    )
+    """Prompts of whose answers over a quarter ends within a sentence.
+
+    Told only where the answers of the log are prose that ends its sentences: elsewhere a bare ending says
+    nothing.
+    """
+    texts = [text.strip() if text else "" for text in log.answer]
+    worded = [text for text in texts if len(_WORDS.findall(text)) > 1]
+    if np.mean([bool(_STOPS.search(text)) for text in worded] or [False]) < MIN_STOPPING:
+        return {}
+    cut, given = np.array([ends_in_mid_sentence(text) for text in texts]), np.array(list(map(bool, texts)))
     shares = {}
     for j, name in enumerate(log.names):
-        mine = cut[(log.prompt == j) & ~np.isnan(cut)]
+        mine = cut[(log.prompt == j) & given]
         if len(mine) >= 20 and mine.mean() > 0.25:
             shares[on_one_line(name)] = float(mine.mean())
     return shares
+
+
+def ends_in_mid_sentence(text: str) -> bool:
+    """Whether an answer is prose of several words that stops at one which is not what it was leading up to.
+
+    A number, sign, bracket, quote or code may be an end, and so may "the answer is blue", "= x" or "25 km",
+    which models leave without a full stop.
+    """
+    text = text.strip()
+    last_line = text.splitlines()[-1] if text else ""
+    if not text[-1:].isalpha() and text[-1:] not in _OPEN:
+        return False
+    if len(_WORDS.findall(text)) < MIN_WORDS or _CODE.search(last_line):
+        return False
+    return bool(_PROSE.search(text)) and not _RESULT.search(last_line)

@@ -241,6 +241,16 @@ def format_interval(
     """
     scale = 100 if points else 1
     sign = "+" if (points if signed is None else signed) else ""
-    form = f"{sign}.{(1 if points else 3) if digits is None else digits}f"
+    form = f"{sign}z.{(1 if points else 3) if digits is None else digits}f"  # z: no "-0.0"
     shown, lower, upper = (format(scale * float(number), form) for number in (value, low, high))
     return f"{shown}{unit} [{lower}, {upper}]"
+
+
+def format_number(value: float, digits: int = 4) -> str:
+    """A number to `digits` significant digits; what is below 1e-9 is a rounding error and reads 0.
+
+    Rates are at most 1, and a whole number keeps all of its digits.
+    """
+    if abs(value) < 1e-9:
+        return "0"
+    return f"{value:.0f}" if 10**digits <= abs(value) < 1e15 else f"{value:.{digits}g}"

@@ -12,12 +12,15 @@ import sys
 from contextlib import redirect_stderr, redirect_stdout
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pandas as pd
 import pytest
 from made_logs import ODD, PROMPTS, log_of_two_llms, made_log
 
 from prompt_oirl.cli import main
+from prompt_oirl.cli.output import write_rows
 from prompt_oirl.io.files import REPO_ROOT
 
 QUICK = ("--embedder", "tfidf", "--model", "linear")
@@ -392,3 +395,13 @@ def test_a_reader_that_stops_early_is_no_error(folder: Path) -> None:
     )
     assert result.stdout == "question,rank,prompt,probability\n" and "Traceback" not in result.stderr
     assert result.returncode in (0, 141), result.stderr
+
+
+@pytest.mark.parametrize("form", ["table", "csv", "jsonl"])
+def test_rounding_errors_are_written_as_nothing(form: Any, capfdbinary: pytest.CaptureFixture[bytes]) -> None:
+    write_rows([{"a": -0.0, "b": -0.25, "c": np.float64(-0.0), "n": 123456.0}], form)
+    written = capfdbinary.readouterr().out.decode()
+    assert "-0," not in written and "-0 " not in written and "-0.0" not in written and "-0.25" in written
+    assert "123456" in written
+    write_rows([{"a": 1.11e-16, "b": -2e-17}], "table")
+    assert capfdbinary.readouterr().out.decode().split() == ["a", "b", "0", "0"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import io
 import json
 import re
@@ -16,6 +17,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from prompt_oirl.data.user_log import join_groups, read_log
+from prompt_oirl.io import tables
 from prompt_oirl.io.files import InputError
 from prompt_oirl.io.tables import read_texts
 from prompt_oirl.selection.evaluate import evaluate
@@ -58,11 +60,11 @@ def test_every_format_reads_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyP
     made.to_csv(tmp_path / "log.csv", index=False, encoding="utf-8-sig")
     made.to_json(tmp_path / "log.jsonl", orient="records", lines=True)
     made.to_parquet(tmp_path / "log.parquet")
-    logs = [
-        read_log(made),
-        *(read_log(str(tmp_path / f"log.{kind}")) for kind in ("csv", "jsonl", "parquet")),
-    ]
     for kind in ("csv", "jsonl"):
+        (tmp_path / f"log.{kind}.gz").write_bytes(gzip.compress((tmp_path / f"log.{kind}").read_bytes()))
+    kinds = ("csv", "jsonl", "parquet", "csv.gz", "jsonl.gz")
+    logs = [read_log(made), *(read_log(str(tmp_path / f"log.{kind}")) for kind in kinds)]
+    for kind in ("csv", "jsonl", "csv.gz", "jsonl.gz"):
         data = (tmp_path / f"log.{kind}").read_bytes()
         monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(data)))
         logs.append(read_log("-"))
@@ -121,8 +123,19 @@ def test_groups_join_near_duplicates_and_what_the_log_says() -> None:
     other = read_log(pd.DataFrame({"question": ["Why is it so?", "New"], "prompt": "A", "correct": 1}))
     assert join_groups(log, other).tolist() == [0, 0, 1, 0, 1, 2]
     complete = pd.DataFrame({"question": texts, "prompt": "A", "correct": 1, "group": ["x", "z", "y", "x"]})
-    assert read_log(complete).groups.tolist() == [0, 1, 2, 0]
-    assert read_log(complete).counted_once == "each group counts once"
+    assert read_log(complete).groups.tolist() == [0, 0, 1, 0]
+
+
+def test_where_texts_tell_nothing_apart_the_groups_of_the_log_do() -> None:
+    texts = [SUM.format(i, 3) for i in range(40)]
+    log = pd.DataFrame({"question": texts, "prompt": "A", "correct": 1, "group": [i // 2 for i in range(40)]})
+    assert read_log(log).groups.tolist() == [i // 2 for i in range(40)]
+    assert "column group" not in read_log(log).counted_once
+    assert set(read_log(log.drop(columns="group")).groups) == {0}
+    words = [a + b + c for a in "bdfgklmnpr" for b in "aeiou" for c in "lmns"]
+    many = [f"{word} {word[::-1]} x{word}" for word in words]
+    mixed = pd.DataFrame({"question": [*texts, *many], "prompt": "A", "correct": 1, "group": range(240)})
+    assert len(set(read_log(mixed).groups[:40])) == 1, "elsewhere near-duplicates stay together"
 
 
 SUM = "Ann has {} apples and finds {} more. How many has she?"
@@ -235,6 +248,7 @@ def test_bad_rows_are_refused_in_one_sentence(name: str) -> None:
     assert "\n" not in str(refused.value)
 
 
+GZIPPED = gzip.compress(b"question,prompt,correct\nHow many apples fall?,A,1\nb,A,no idea\n")
 BAD_FILES: dict[str, tuple[str, bytes, str]] = {
     "suffix": ("log.xlsx", b"", "must end in .csv, .jsonl or .parquet"),
     "empty": ("log.csv", b"", "log.csv: the file is empty; give one row per answer"),
@@ -284,6 +298,17 @@ BAD_FILES: dict[str, tuple[str, bytes, str]] = {
     "row of a csv": ("log.csv", b"question,prompt,correct\na,A,1\nb,A,2\n", "log.csv:3: correct is '2'"),
     "torn json": ("log.jsonl", b'{"question": "a"\n', "log.jsonl:1: not valid JSON"),
     "list": ("log.jsonl", b"[1]\n", "log.jsonl:1: expected one JSON object"),
+    "a parquet in gzip": ("log.parquet.gz", b"", "or in .csv.gz or .jsonl.gz"),
+    "gzip without gzip": ("log.csv.gz", b"question,prompt,correct\n", "log.csv.gz: not a whole gzip file"),
+    "torn gzip": ("log.csv.gz", GZIPPED[:-20], "log.csv.gz: not a whole gzip file (Compressed file ended"),
+    "altered gzip": (
+        "log.jsonl.gz",
+        GZIPPED[:30] + b"\0\0" + GZIPPED[32:],
+        "not a whole gzip file (CRC",
+    ),
+    "no deflate": ("log.csv.gz", GZIPPED[:10] + b"\xff" * 40, "not a whole gzip file (Error -3"),
+    "empty gzip": ("log.csv.gz", gzip.compress(b""), "log.csv.gz: the file is empty"),
+    "row of a gzip": ("log.csv.gz", GZIPPED, "log.csv.gz:3: correct is 'no idea'"),
     "no parquet": ("log.parquet", b"PAR1 no", "not a readable Parquet file"),
 }
 
@@ -299,6 +324,33 @@ def test_bad_files_are_refused_in_one_sentence(name: str, tmp_path: Path) -> Non
         read_log(tmp_path / "nowhere.csv")
     with pytest.raises(InputError, match="a log is a DataFrame or a path, not int"):
         read_log(3)  # type: ignore[arg-type]
+
+
+def test_a_gzip_that_unpacks_to_too_much_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    limit = 10_000
+    monkeypatch.setattr(tables, "LARGEST_UNPACKED", limit)
+    head = b"question,prompt,correct\na,A,1\n"
+    whole = head + b"b,A,1\n" * ((limit - len(head)) // 6)
+    fits, bomb = tmp_path / "fits.csv.gz", tmp_path / "bomb.csv.gz"
+    fits.write_bytes(gzip.compress(whole + b"\n" * (limit - len(whole))))
+    bomb.write_bytes(gzip.compress(whole + b"\n" * (limit + 1 - len(whole))))
+    assert read_log(fits).questions == ["a", "b"]
+    for read in (lambda: read_log(bomb), lambda: read_texts(str(bomb), "question", True)):
+        with pytest.raises(InputError, match="bomb.csv.gz: unpacks to more than 10,000 bytes, the limit"):
+            read()
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(bomb.read_bytes())))
+    with pytest.raises(InputError, match="stdin: unpacks to more than 10,000 bytes"):
+        read_log("-")
+
+
+def test_gzipped_texts_are_read_as_tables_or_lines(tmp_path: Path) -> None:
+    (tmp_path / "asked.txt.gz").write_bytes(gzip.compress("Why?\n\nWo ist é?\n".encode()))
+    (tmp_path / "asked.jsonl.gz").write_bytes(gzip.compress(b'{"question": "Why?"}\n'))
+    assert read_texts(str(tmp_path / "asked.txt.gz"), "question", True) == ["Why?", "Wo ist é?"]
+    assert read_texts(str(tmp_path / "asked.jsonl.gz"), "question", True) == ["Why?"]
+    (tmp_path / "torn.txt.gz").write_bytes(GZIPPED[:-9])
+    with pytest.raises(InputError, match="torn.txt.gz: not a whole gzip file"):
+        read_texts(str(tmp_path / "torn.txt.gz"), "question", True)
 
 
 def test_commas_at_the_end_of_rows_and_long_texts_are_read(tmp_path: Path) -> None:

@@ -20,7 +20,7 @@ from prompt_oirl.data.user_log import read_log
 from prompt_oirl.io.files import REPO_ROOT
 from prompt_oirl.reports.html import Report, page, write_page
 from prompt_oirl.reports.page_text import LONGEST, one_line, shown
-from prompt_oirl.reports.svg import Line, interval_rows, line_chart
+from prompt_oirl.reports.svg import Line, _ticks, interval_rows, line_chart, tick_labels
 from prompt_oirl.selection.evaluate import Evaluation, evaluation_of
 
 HOSTILE = [
@@ -200,6 +200,38 @@ def test_charts_stay_inside_their_frame() -> None:
                 assert all(0 <= float(v) <= limit for v in re.findall(rf' (?:{axis})="([^"]+)"', chart)), (
                     chart
                 )
+
+
+@settings(max_examples=100, deadline=None)
+@given(low=st.floats(-1e4, 1e4), width=st.floats(1e-6, 1e5), signed=st.booleans(), percent=st.booleans())
+def test_ticks_of_an_axis_can_be_told_apart(low: float, width: float, signed: bool, percent: bool) -> None:
+    ticks = _ticks(low, low + width)
+    labels = tick_labels(ticks, percent=percent, signed=signed)
+    assert 2 <= len(ticks) <= 12 and len(set(labels)) == len(ticks)
+    assert not any(re.fullmatch(r"[-+]0(\.0*)?", label) for label in labels)
+    gap = ticks[1] - ticks[0]
+    for tick, label in zip(ticks, labels):
+        assert float(label.replace(",", "")) / (100 if percent else 1) == pytest.approx(tick, abs=0.02 * gap)
+
+
+def test_ticks_have_as_few_decimals_as_they_need() -> None:
+    assert tick_labels([0, 0.0005, 0.001], percent=True) == ["0.00", "0.05", "0.10"]
+    assert tick_labels([-0.1, -0.0, 0.1], percent=True, signed=True) == ["-10", "0", "+10"]
+    assert tick_labels([1000, 2000], percent=False) == ["1,000", "2,000"]
+
+
+@pytest.mark.parametrize(
+    "values", [[0.0, 1e-17], [0.001, 0.0012], [0.5, 0.5], [-0.0, 0.0], [1.11e-16, -1.11e-16], [0.1, 0.9]]
+)
+def test_no_axis_says_the_same_twice(values: list[float]) -> None:
+    lines = [Line("a", [(1 + i / 8, v, v - 1e-4, v + 1e-4) for i, v in enumerate(values)])]
+    chart = line_chart("t", lines, "calls", "y")
+    rows = interval_rows("t", [("a", v, v, v) for v in values], points=True)
+    ends = re.findall(r'class="tick"[^>]*text-anchor="end">([^<]*)<', chart)
+    bottom = re.findall(r'class="tick"[^>]*text-anchor="middle">([^<]*)<', chart)
+    for labels in (ends, bottom, re.findall(r'class="tick"[^>]*>([^<]*)<', rows)):
+        assert len(labels) >= 2 and len(set(labels)) == len(labels)
+        assert not any(label.startswith("-0 ") or label == "-0" for label in labels)
 
 
 def in_browser(path: Path) -> None:

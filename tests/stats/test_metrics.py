@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -16,6 +18,7 @@ from prompt_oirl.stats.metrics import (
     auc_within_prompt,
     auc_within_question,
     format_interval,
+    format_number,
     interval,
     log_loss,
     precision_recall_f1,
@@ -306,3 +309,24 @@ def test_an_interval_is_written_one_way() -> None:
     as_percent = format_interval(0.5, 0.4, 0.6, points=True, signed=False, unit=" %")
     assert as_percent == "50.0 % [40.0, 60.0]"
     assert format_interval(1.5, 1, 2, signed=True, digits=2) == "+1.50 [+1.00, +2.00]"
+    assert format_interval(-1e-17, -0.0004, -0.0, points=True) == "+0.0 [+0.0, +0.0]"
+
+
+NEAR_ZERO = st.floats(-1e-3, 1e-3) | st.floats(-1e6, 1e6) | st.sampled_from([-0.0, 1.11e-16, -5e-324, -4e-10])
+
+
+@given(numbers=st.tuples(NEAR_ZERO, NEAR_ZERO, NEAR_ZERO), points=st.booleans(), digits=st.integers(0, 6))
+def test_no_number_is_minus_nothing(numbers: tuple[float, float, float], points: bool, digits: int) -> None:
+    text = format_interval(*numbers, points=points, digits=digits)
+    assert not re.search(r"-0(\.0*)?(?![.\d])", text)
+    for value in numbers:
+        shown = format_number(value, digits + 1)
+        assert not re.fullmatch(r"-0(\.0*)?", shown) and float(shown) == pytest.approx(
+            value, rel=0.6 * 10.0**-digits, abs=1e-9
+        )
+        assert abs(value) >= 1e-9 or shown == "0"
+
+
+def test_numbers_of_a_table() -> None:
+    shown = [format_number(v) for v in (0.123456, 1.11e-16, -1e-12, 12345.6, 1.0, 2e-6, -0.5, float("inf"))]
+    assert shown == ["0.1235", "0", "0", "12346", "1", "2e-06", "-0.5", "inf"]
