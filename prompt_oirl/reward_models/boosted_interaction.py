@@ -7,10 +7,12 @@ from typing import Any
 import numpy as np
 
 from prompt_oirl.reward_models.boosted import XGBOOST_FAST
-from prompt_oirl.reward_models.cells import Cells, RidgePath
-from prompt_oirl.reward_models.interaction import InteractionModel, choose_interaction
+from prompt_oirl.reward_models.cells import Cells, sigmoid
+from prompt_oirl.reward_models.held_out import contenders
+from prompt_oirl.reward_models.interaction import InteractionModel
 from prompt_oirl.reward_models.pairs import PairFeatures, QuantisedPairs, pair_rows
 from prompt_oirl.reward_models.training_set import TrainingSet
+from prompt_oirl.stats.splits import INNER_FOLDS, deal_folds
 
 ROUNDS = (10, 30, 100, 200)  # of which the inner folds choose
 MIN_SUPPORT = 2.6  # standard errors by which the trees' weight must exceed 0
@@ -24,42 +26,40 @@ PARAMETERS: dict[str, Any] = {
 
 
 class BoostedInteraction(InteractionModel):
-    """logit P = b_p + a d(q) + s m_p(q), where m are XGBoost's trees, grown on the margin b_p + a d(q).
+    """logit P = b_p + d(q) + s m_p(q), where m are XGBoost's trees, grown on the margin b_p + d(q).
 
-    As in `InteractionModel`, s is weighed on held-out answers among the prompts that might be chosen, lowered
-    by a standard error, and 0 where support is weak: the choice is then the prompt that is best on train.
+    As in `InteractionModel`, s is weighed on held-out answers among the prompts that might be chosen, and is
+    0 where support is weak: the choice is then the prompt that is best on train.
     """
 
-    SETTINGS = ("difficulty_ridge", "slope", "rounds", "interaction", "support")
+    SETTINGS = ("slope", "rounds", "interaction", "support")
 
-    def fit(self, train: TrainingSet) -> None:
-        """Train on all rows; inner folds choose the rounds and whether the trees count at all."""
-        self._pairs, self._weight = PairFeatures().fit(train), 0.0
-        self._booster: Any = None
-        super().fit(train)
-
-    def _fit_interaction(
-        self, train: TrainingSet, path: RidgePath, cells: Cells, d: np.ndarray, slope: float
-    ) -> float:
-        margin = self._b + slope * d[:, None]
-        residual, information = self.interaction_targets(cells, d, slope)
-        candidates = np.empty((len(ROUNDS), *margin.shape))
-        for held in path.rows:
-            kept = np.setdiff1d(np.arange(len(d)), held)
+    def _fit(self, train: TrainingSet) -> None:
+        super()._fit(train)
+        self._supported, self._booster, self._weight = False, None, 0.0
+        self._pairs = PairFeatures().fit(train)
+        cells, effects = Cells.of(train), self.study.effects
+        self._b, self._difficulty = effects.b_alone, effects.difficulty
+        margin = self._b + (self.features.of_all(train) @ self._difficulty)[:, None]
+        folds = deal_folds(cells.clusters, INNER_FOLDS, self.seed)
+        held_out = np.empty((len(ROUNDS), *margin.shape))
+        for fold in range(folds.max() + 1):
+            kept, held = np.flatnonzero(folds != fold), np.flatnonzero(folds == fold)
             trees = self._grow(train.rows(kept), margin[kept], ROUNDS[-1])
-            for i, rounds in enumerate(ROUNDS):
-                candidates[i][held] = self._margins(trees, train.questions[held], train.prompts, rounds)
-        chosen, weighed = choose_interaction(cells, d, candidates[::-1], residual, information)
-        rounds = ROUNDS[::-1][chosen]
-        support = weighed.share / max(weighed.error, 1e-12)
-        self._supported = bool(support > MIN_SUPPORT)
-        self.settings |= {"rounds": rounds, "support": round(support, 3), "interaction": 0.0}
-        if not self._supported:
-            return slope
-        self._booster = self._grow(train, margin, rounds)
-        self._b, self._weight = weighed.b, weighed.cautious
-        self.settings["interaction"] = round(self._weight, 4)
-        return weighed.slope
+            for m, rounds in zip(held_out, ROUNDS):
+                m[held] = self._margins(trees, train.questions[held], train.prompts, rounds)
+        weighed = [_weighed(cells, margin, m) for m in held_out]
+        chosen = int(np.argmax([support for _, support in weighed]))
+        share, support = weighed[chosen]
+        self.settings = {
+            "slope": 1.0,
+            "rounds": ROUNDS[chosen],
+            "interaction": 0.0,
+            "support": round(support, 3),
+        }
+        if support > MIN_SUPPORT:
+            self._booster = self._grow(train, margin, ROUNDS[chosen])
+            self._weight = self.settings["interaction"] = round(share, 4)
 
     def _grow(self, train: TrainingSet, margin: np.ndarray, rounds: int) -> Any:
         """Trees added to `margin` (u, K) on the answered cells of `train`."""
@@ -109,6 +109,21 @@ class BoostedInteraction(InteractionModel):
         if len(arrays["booster"]):
             self._booster = xgboost.Booster({"nthread": 1})
             self._booster.load_model(bytearray(arrays["booster"].tobytes()))
+
+
+def _weighed(cells: Cells, margin: np.ndarray, m: np.ndarray) -> tuple[float, float]:
+    """Share of held-out m (u, K) beside the margin (u, K), and its support: a score test's standard errors.
+
+    Only prompts that might be chosen count; clusters are independent, their questions are not.
+    """
+    among = contenders(margin, m)
+    if among.sum() < 2:
+        return 0.0, 0.0
+    some, m = cells.prompts(among), m[:, among] - m[:, among].mean(1, keepdims=True)
+    pull = (some.a * (some.y - sigmoid(margin[:, among])) * m).sum(1)
+    by_cluster = np.bincount(cells.clusters, pull)
+    support = by_cluster.sum() / np.sqrt(max((by_cluster**2).sum(), 1e-12))
+    return max(float(some.slopes(m[None], margin[:, among])[0]), 0.0), float(support)
 
 
 PAIRS = ("mean", "axes", "training_prompts")

@@ -1,8 +1,9 @@
-"""Labels as question x prompt cells, and two fits on them: a small logistic regression and ridge paths."""
+"""Labels as question x prompt cells: intercepts, question effects and cluster weights of logistic models."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -10,156 +11,179 @@ from prompt_oirl.features.mapped import BLOCK
 from prompt_oirl.reward_models.training_set import TrainingSet
 from prompt_oirl.stats.cells import PromptSuccess, independent_answers
 
-RIDGES = 10.0 ** np.arange(-2.0, 4.1, 0.5)
+STEPS = 30
+SLOPE_DOUBT = 0.5
+SHIFT = 0.346  # (16 sqrt(3) / 15 pi)^2: the mean of sigmoid under a normal shift (Zeger et al. 1988)
 
 
+@dataclass(frozen=True, eq=False)
 class Cells:
-    """Labels (u, K) with the weight `a` of each cell and the cluster of each question."""
+    """Answers to u questions x K prompts.
 
-    def __init__(self, y: np.ndarray, a: np.ndarray, clusters: np.ndarray):
-        self.y, self.a, self.clusters = y, a, clusters
+    Attributes
+    ----------
+    y : float64 (u, K), success of each cell, 0 where not asked
+    a : float64 (u, K), independent answers behind it
+    clusters : int64 (u,), near-duplicates, 0..C-1
+    weights : float64 (u,), less than 1 where near-duplicates say the same thing again
+    """
+
+    y: np.ndarray
+    a: np.ndarray
+    clusters: np.ndarray
+    weights: np.ndarray
 
     @classmethod
     def of(cls, train: TrainingSet) -> Cells:
         """Cells of a training set; repeated answers to a cell weigh less the more they are the same."""
         a = independent_answers(train.labels, train.weights)
         y = np.where(a > 0, np.nan_to_num(train.labels), 0).astype(np.float64)
-        clusters = (
-            np.arange(len(y)) if train.clusters is None else np.unique(train.clusters, return_inverse=True)[1]
-        )
-        return cls(y, a, clusters)
+        clusters = np.arange(len(y)) if train.clusters is None else train.clusters
+        clusters = np.unique(clusters, return_inverse=True)[1]
+        return cls(y, a, clusters, cluster_weights(y, a, clusters))
 
-    def prompt_logits(self) -> np.ndarray:
-        """logit of each prompt's success as `PromptSuccess` tells it, float64 (K,)."""
-        return logit(PromptSuccess.of(self.y, self.a).success)
+    def rows(self, keep: np.ndarray) -> Cells:
+        """Some of the questions."""
+        clusters = np.unique(self.clusters[keep], return_inverse=True)[1]
+        return replace(self, y=self.y[keep], a=self.a[keep], clusters=clusters, weights=self.weights[keep])
 
-    def by_question(self, logits: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Score and information of a shift of each question's logit, (u,) each."""
-        p = sigmoid(logits)
-        return (self.a * (self.y - p)).sum(1), (self.a * p * (1 - p)).sum(1)
+    @property
+    def asked(self) -> np.ndarray:
+        """Answers of each prompt, float64 (K,)."""
+        return self.a.sum(0)
 
-    def regress(
-        self, columns: list[np.ndarray], fixed: dict[int, float] | None = None
-    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Logistic regression on prompt indicators and `columns` (u, K) each, by Newton's method.
+    def intercepts(self, offset: np.ndarray) -> np.ndarray:
+        """Prompt effects b (K,) of logit P = b_p + offset (u, K or 1), by Newton's method.
 
-        `fixed` holds the coefficients of some columns. Returns the intercepts (K,), coefficients and their
-        standard errors, robust to clusters (sandwich).
+        The empirical-Bayes prior of `PromptSuccess` holds prompts that were asked rarely.
         """
-        fixed = fixed or {}
-        offset = sum((value * columns[i] for i, value in fixed.items()), np.zeros_like(self.y))
-        free = [i for i in range(len(columns)) if i not in fixed]
-        k, c = self.y.shape[1], len(free)
-        x = np.stack([columns[i] for i in free])
-        scale = np.sqrt((self.a * x**2).sum((1, 2)) / max(self.a.sum(), 1e-9)) + 1e-12
-        x = x / scale[:, None, None]
-        start = PromptSuccess.of(self.y, self.a)
-        theta = np.concatenate([logit(start.success), np.zeros(c)])
-        for _ in range(50):
-            p = sigmoid(theta[:k] + np.tensordot(theta[k:], x, 1) + offset)
-            residual, v = self.a * (self.y - p), self.a * p * (1 - p)
-            prior = sigmoid(theta[:k])
-            gradient = np.concatenate(
-                [
-                    residual.sum(0) + start.weight * (start.prior - prior),
-                    np.einsum("cuk,uk->c", x, residual) - theta[k:],
-                ]
-            )
-            hessian = np.zeros((k + c, k + c))
-            hessian[:k, :k] = np.diag(v.sum(0) + start.weight * prior * (1 - prior) + 1e-9)
-            hessian[:k, k:] = np.einsum("cuk,uk->kc", x, v)
-            hessian[k:, :k] = hessian[:k, k:].T
-            hessian[k:, k:] = np.einsum("cuk,duk,uk->cd", x, x, v) + np.eye(c)
-            step = np.linalg.solve(hessian, gradient)
-            theta = theta + step * min(1.0, 4 / max(np.abs(step).max(), 1e-12))
+        known = PromptSuccess.of(self.y, self.a)
+        b = logit(known.success)
+        for _ in range(STEPS):
+            p, q = sigmoid(b + offset), sigmoid(b)
+            gradient = (self.a * (self.y - p)).sum(0) + known.weight * (known.prior - q)
+            curvature = (self.a * p * (1 - p)).sum(0) + known.weight * q * (1 - q)
+            step = np.clip(gradient / np.maximum(curvature, 1e-9), -2, 2)
+            b = b + step
             if np.abs(step).max() < 1e-10:
                 break
-        scores = np.concatenate([residual, np.einsum("cuk,uk->uc", x, residual)], 1)
-        by_cluster = np.zeros((int(self.clusters.max(initial=0)) + 1, k + c))
-        np.add.at(by_cluster, self.clusters, scores)
-        inverse = np.linalg.inv(hessian)
-        errors = np.sqrt(np.maximum(np.diag(inverse @ (by_cluster.T @ by_cluster) @ inverse), 0))
-        coefficients, standard_errors = np.zeros(len(columns)), np.zeros(len(columns))
-        coefficients[free], standard_errors[free] = theta[k:] / scale, errors[k:] / scale
-        for i, value in fixed.items():
-            coefficients[i] = value
-        return theta[:k], coefficients, standard_errors
+        return b
 
+    def slopes(self, columns: np.ndarray, offset: np.ndarray | float = 0.0) -> np.ndarray:
+        """Slopes (c,) of a logistic regression on prompt indicators and columns, by Newton's method.
 
-class RidgePath:
-    """Ridge regressions on phi (u, D) for all penalties: one eigendecomposition per fold and weighting."""
-
-    def __init__(self, phi: np.ndarray, folds: np.ndarray):
-        self.phi = phi
-        self.rows = [np.flatnonzero(folds == fold) for fold in range(int(folds.max()) + 1)]
-
-    def held_out(self, targets: np.ndarray, weights: np.ndarray) -> np.ndarray:
-        """Held-out predictions float32 (penalties, u, m) of targets (u, m) under weights (u, m)."""
-        out = np.zeros((len(RIDGES), *targets.shape), dtype=np.float32)
-        for columns, shape, scales in same_weights(weights):
-            blocks = [self._products(rows, shape, targets[:, columns]) for rows in self.rows]
-            gram, moment = sum(b[0] for b in blocks), sum(b[1] for b in blocks)
-            for rows, (own_gram, own_moment) in zip(self.rows, blocks):
-                spectrum, axes = np.linalg.eigh(gram - own_gram)
-                spectrum = np.maximum(spectrum, 0)
-                right = axes.T @ (moment - own_moment) * scales
-                for block in blocks_of(rows):
-                    view = self.phi[block] @ axes
-                    for i, ridge in enumerate(RIDGES):
-                        out[i][np.ix_(block, np.asarray(columns))] = view @ (
-                            right / (np.outer(spectrum, scales) + ridge)
-                        )
-        return out
-
-    def fit(self, targets: np.ndarray, weights: np.ndarray, ridge: int) -> np.ndarray:
-        """Coefficients float64 (D, m) of ridge regressions on all rows, one for each column of `targets`.
+        Columns are predictions in logits, so a slope is 1 but for what the answers say against it: its prior
+        is normal with mean 1 and standard deviation `SLOPE_DOUBT`.
 
         Parameters
         ----------
-        targets : float (u, m), what to predict
-        weights : float (u, m), of the squared errors
-        ridge : number of the penalty in `RIDGES`
+        columns : float (c, u, K)
+        offset : float (u, K), logits that are known
         """
-        coefficients = np.zeros((self.phi.shape[1], targets.shape[1]))
-        for columns, shape, scales in same_weights(weights):
-            gram, moment = self._products(np.arange(len(self.phi)), shape, targets[:, columns])
-            for j, scale in enumerate(scales):
-                penalised = scale * gram + RIDGES[ridge] * np.eye(len(gram))
-                coefficients[:, columns[j]] = np.linalg.solve(penalised, scale * moment[:, j])
-        return coefficients
-
-    def _products(
-        self, rows: np.ndarray, weight: np.ndarray, targets: np.ndarray
-    ) -> tuple[np.ndarray, np.ndarray]:
-        size = self.phi.shape[1]
-        gram, moment = np.zeros((size, size)), np.zeros((size, targets.shape[1]))
-        for block in blocks_of(rows):  # phi may lie in a file
-            phi = self.phi[block].astype(np.float64)
-            weighted = phi * weight[block, None]
-            gram += weighted.T @ phi
-            moment += weighted.T @ targets[block]
-        return gram, moment
-
-
-def blocks_of(rows: np.ndarray) -> Iterator[np.ndarray]:
-    """Row numbers, a block at a time."""
-    for start in range(0, len(rows), BLOCK):
-        yield rows[start : start + BLOCK]
-
-
-def same_weights(weights: np.ndarray) -> list[tuple[list[int], np.ndarray, np.ndarray]]:
-    """Columns whose weights are multiples share a decomposition: (columns, shape (u,), multiples)."""
-    groups: list[tuple[list[int], np.ndarray, list[float]]] = []
-    for column, weight in enumerate(weights.T):
-        total = max(weight.mean(), 1e-12)
-        for columns, shape, scales in groups:
-            if np.allclose(weight / total, shape, rtol=1e-6, atol=1e-9):
-                columns.append(column)
-                scales.append(total)
+        k, c = self.y.shape[1], len(columns)
+        theta = np.concatenate([self.intercepts(np.zeros((len(self.y), 1))), np.ones(c)])
+        for _ in range(STEPS):
+            gradient, hessian, _ = self.logistic(theta[:k], columns, theta[k:], offset)
+            gradient[k:] += (1 - theta[k:]) / SLOPE_DOUBT**2
+            hessian[k:, k:] += np.eye(c) / SLOPE_DOUBT**2
+            step = np.clip(np.linalg.solve(hessian, gradient), -2, 2)
+            theta = theta + step
+            if np.abs(step).max() < 1e-8:
                 break
-        else:
-            groups.append(([column], weight / total, [total]))
-    return [(columns, shape, np.array(scales)) for columns, shape, scales in groups]
+        return theta[k:]
+
+    def logistic(
+        self, b: np.ndarray, columns: np.ndarray, slopes: np.ndarray, offset: np.ndarray | float = 0.0
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Gradient (K + c,), Hessian and scores (u, K + c) of logit P = b_p + slopes columns + offset.
+
+        Parameters
+        ----------
+        b : float (K,)
+        columns : float (c, u, K)
+        slopes : float (c,)
+        offset : float (u, K)
+        """
+        k = len(b)
+        p = sigmoid(b + np.tensordot(slopes, columns, 1) + offset)
+        residual, v = self.a * (self.y - p), self.a * p * (1 - p)
+        scores = np.concatenate([residual, np.einsum("cuk,uk->uc", columns, residual)], 1)
+        hessian = np.zeros((scores.shape[1], scores.shape[1]))
+        hessian[:k, :k] = np.diag(v.sum(0) + 1e-6)
+        hessian[:k, k:] = np.einsum("cuk,uk->kc", columns, v)
+        hessian[k:, :k] = hessian[:k, k:].T
+        hessian[k:, k:] = np.einsum("cuk,duk,uk->cd", columns, columns, v) + 1e-6 * np.eye(len(slopes))
+        return scores.sum(0), hessian, scores
+
+    def prompts(self, among: np.ndarray) -> Cells:
+        """Some of the prompts."""
+        return replace(self, y=self.y[:, among], a=self.a[:, among])
+
+    def question_scores(self, logits: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Score and information (u,) of a shift of each question's logits (u, K)."""
+        p = sigmoid(logits)
+        return (self.a * (self.y - p)).sum(1), (self.a * p * (1 - p)).sum(1)
+
+    def residuals(self, logits: np.ndarray) -> tuple[np.ndarray, np.ndarray, float]:
+        """What is left of the answers without prompt, difficulty and luck of a question.
+
+        Each question's luck is a normal shift of its logits: variance by moments, mode and spread by Newton.
+
+        Parameters
+        ----------
+        logits : float (u, K), what prompts and the known difficulty say
+
+        Returns: working residuals in logits (u, K), 0 where not asked; the information (K,) of one answer to
+        each prompt; and the variance of luck.
+        """
+        score, information = self.question_scores(logits)
+        spread = max(((score**2).sum() - information.sum()) / max((information**2).sum(), 1e-9), 1e-4)
+        luck, doubt = np.zeros(len(logits)), np.zeros(len(logits))
+        for _ in range(3):
+            p, slope = _under_normal_shift(logits + luck[:, None], doubt)
+            luck = luck + ((self.a * (self.y - p)).sum(1) - luck / spread) / (
+                (self.a * slope).sum(1) + 1 / spread
+            )
+            doubt = 1 / ((self.a * slope).sum(1) + 1 / spread)
+        p, slope = _under_normal_shift(logits + luck[:, None], doubt)
+        each = np.maximum((self.a * slope).sum(0) / np.maximum(self.asked, 1e-9), 1e-3)
+        return np.where(self.a > 0, self.y - p, 0) / each, each, spread
+
+
+def cluster_weights(y: np.ndarray, a: np.ndarray, clusters: np.ndarray) -> np.ndarray:
+    """Weight float64 (u,) of each question: near-duplicates count as one the more prompts do alike on them.
+
+    1 / (1 + rho (n - 1)) in a cluster of n questions (Kish's design effect). rho is the correlation within
+    clusters, by moments, of what an answer has beyond the means of its prompt and its question.
+
+    Parameters
+    ----------
+    y, a, clusters : as of `Cells`
+    """
+    size = np.bincount(clusters)
+    pairs = float((size**2 - size).sum())
+    if not pairs:
+        return np.ones(len(y))
+    x = a * (y - (a * y).sum(0) / np.maximum(a.sum(0), 1e-9))
+    x = x - a * (x.sum(1) / np.maximum(a.sum(1), 1e-9))[:, None]
+    totals = np.zeros((len(size), y.shape[1]))
+    np.add.at(totals, clusters, x)
+    shared = ((totals**2).sum() - (x**2).sum()) / pairs
+    rho = np.clip(shared / max((x**2).sum() / len(x), 1e-12), 0, 1)
+    return (1 / (1 + rho * (size - 1)))[clusters]
+
+
+def _under_normal_shift(logits: np.ndarray, variance: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Mean of sigmoid(logits + shift) (u, K) and its slope, the shift normal with variance (u,)."""
+    scale = np.sqrt(1 + SHIFT * variance)[:, None]
+    p = sigmoid(logits / scale)
+    return p, p * (1 - p) / scale
+
+
+def blocks_of(n: int) -> Iterator[slice]:
+    """Row ranges, a block at a time."""
+    for start in range(0, n, BLOCK):
+        yield slice(start, min(start + BLOCK, n))
 
 
 def sigmoid(x: np.ndarray) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""A question in short: main axes of its embedding, surface features, and a smooth kernel on both."""
+"""A question in short: main axes of its embedding, surface features, a smooth kernel on both, and its segment."""
 
 from __future__ import annotations
 
@@ -14,14 +14,17 @@ LANDMARKS = 400
 REACH = 4.0  # squared distance at which two questions share 1/e of the smooth part
 SURFACE = 2.0  # variance of the surface features beside the embedding's 1
 CLIP = 4.0  # standard deviations; an odd text must not stretch a linear model
+LEAST_SEEN = 1.0  # squared length over all questions below which a direction says nothing that can be learned
 
 
 class QuestionFeatures:
     """phi(q), float64 (n, D): the linear part (axes and surface) beside a Nystroem map of a Gaussian kernel
-    on it.
+    on it, turned so that columns are uncorrelated over the training questions.
 
     The embedding has total variance 1, the surface features SURFACE; columns are centred on the training
-    questions, so that a ridge penalty pulls towards the average question.
+    questions, so that a ridge penalty pulls towards the average question. Ridge regressions don't mind the
+    turn; directions in which the questions hardly differ are left out, which makes everything built on phi
+    several times faster.
     """
 
     def __init__(self, seed: int = 0):
@@ -29,8 +32,9 @@ class QuestionFeatures:
 
     def fit(self, questions: np.ndarray | MappedQuestions, embedding_size: int) -> QuestionFeatures:
         """Learn axes, scales and landmarks; the first `embedding_size` columns are the embedding."""
+        n = len(questions)
         if isinstance(questions, MappedQuestions):  # a sample says as much about means and axes
-            rows = np.random.default_rng(self.seed).permutation(len(questions))[:BLOCK]
+            rows = np.random.default_rng(self.seed).permutation(n)[:BLOCK]
             questions = questions[np.sort(rows)]
         embedding = questions[:, :embedding_size].astype(np.float64)
         self._mean = embedding.mean(0)
@@ -44,26 +48,30 @@ class QuestionFeatures:
             varies, 1 / np.maximum(spread, 1e-6) * np.sqrt(SURFACE / max(varies.sum(), 1)), 0
         )
         linear = self._linear(questions)
+        _, distinct = np.unique(linear.round(6), axis=0, return_index=True)
         rng = np.random.default_rng(self.seed)
-        distinct = np.unique(linear.round(6), axis=0)
-        self._landmarks = distinct[np.sort(rng.permutation(len(distinct))[:LANDMARKS])]
+        self._landmarks = linear[np.sort(rng.permutation(np.sort(distinct))[:LANDMARKS])]
         values, vectors = np.linalg.eigh(self._kernel(self._landmarks))
         kept = values > 1e-6 * values.max()
         self._whitening = vectors[:, kept] / np.sqrt(values[kept])
-        self._smooth_mean = (self._kernel(linear) @ self._whitening).mean(0)
+        smooth = self._kernel(linear) @ self._whitening
+        self._smooth_mean = smooth.mean(0)
+        both = np.concatenate([linear, smooth - self._smooth_mean], 1)
+        seen, directions = np.linalg.eigh(both.T @ both * (n / len(both)))
+        self._turn = directions[:, seen > min(LEAST_SEEN, seen.max() / 2)][:, ::-1]
         return self
 
     def __call__(self, questions: np.ndarray) -> np.ndarray:
         linear = self._linear(questions)
-        return np.concatenate([linear, self._kernel(linear) @ self._whitening - self._smooth_mean], 1)
+        smooth = self._kernel(linear) @ self._whitening - self._smooth_mean
+        return np.concatenate([linear, smooth], 1) @ self._turn
 
     def of_all(self, train: TrainingSet) -> np.ndarray:
         """phi (u, D) of all training questions; of memory-mapped ones float32 in a file without a name."""
         if not isinstance(train.questions, MappedQuestions):
             return self(train.questions)
-        shape = (len(train.questions), len(self._axes.T) + len(self._surface_mean) + self._whitening.shape[1])
         with TemporaryFile(prefix="prompt_oirl_phi_") as file:
-            phi = np.memmap(file, np.float32, "w+", shape=shape)
+            phi = np.memmap(file, np.float32, "w+", shape=(len(train.questions), self._turn.shape[1]))
         for block in train.blocks():
             phi[block] = self(train.questions[block])
         return phi
@@ -90,4 +98,4 @@ class QuestionFeatures:
             setattr(self, f"_{name}", arrays[name])
 
 
-_ARRAYS = ("mean", "axes", "surface_mean", "surface_scale", "landmarks", "whitening", "smooth_mean")
+_ARRAYS = ("mean", "axes", "surface_mean", "surface_scale", "landmarks", "whitening", "smooth_mean", "turn")

@@ -1,0 +1,119 @@
+"""Prompt effects, question difficulty and interaction of a log, as far as its answers support them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from prompt_oirl.reward_models.cells import SHIFT, Cells, blocks_of
+from prompt_oirl.reward_models.evidence import sign_flip_p_value, stakes_of
+from prompt_oirl.reward_models.random_effects import Grams, RandomEffects, Spectrum
+from prompt_oirl.stats.cells import PromptSuccess
+
+MIN_CLUSTERS = 20  # with fewer there is nothing to learn about questions; prompts are ranked by their means
+STEPS = 8  # at most, of Newton's method
+CLOSE = 0.02  # logits; a mean step below ends it
+
+
+@dataclass(frozen=True, eq=False)
+class Effects:
+    """What answers to u questions x K prompts say.
+
+    Attributes
+    ----------
+    b : float64 (K,), how good each prompt is
+    difficulty, interaction : float64 (D,) and (D, K), coefficients on phi
+    b_alone : float64 (K,), b of a model without interaction
+    best : the prompt that succeeds most often
+    """
+
+    b: np.ndarray
+    difficulty: np.ndarray
+    interaction: np.ndarray
+    b_alone: np.ndarray
+    best: int
+
+
+def learn_effects(phi: np.ndarray, cells: Cells, grams: Grams | None = None) -> Effects:
+    """Fit b, d and m.
+
+    Newton's method with one information per prompt in place of one per answer, so that two decompositions of
+    phi' phi serve all steps and all lambda; at the end the gradient of the penalised likelihood is zero all
+    the same.
+
+    Parameters
+    ----------
+    phi : float (u, D), question features
+    cells : the answers
+    grams : `Grams.of(phi, cells)`, if known
+    """
+    k, size = cells.y.shape[1], phi.shape[1]
+    difficulty, interaction = np.zeros(size), np.zeros((size, k))
+    b = cells.intercepts(np.zeros((len(phi), 1)))
+    best = PromptSuccess.of(cells.y, cells.a).best
+    if len(np.unique(cells.clusters)) < MIN_CLUSTERS:
+        return Effects(b, difficulty, interaction, b, best)
+    spectrum = Spectrum.of(grams or Grams.of(phi, cells, Grams.same_answers(cells)))
+    d = np.zeros((len(phi), 1))
+    for _ in range(STEPS):
+        score, information = cells.question_scores(b + d)
+        each = np.array([information.sum() / max(cells.a.mean(1).sum(), 1e-9)])
+        noise = np.array([np.average(score**2 / np.maximum(information, 1e-9), weights=cells.weights)])
+        here = spectrum.mean_prompt()
+        moments = _moments(phi, cells.weights[:, None] * score[:, None]) + each * _times(
+            here, difficulty[:, None]
+        )
+        difficulty = RandomEffects.of(here, moments, each, noise, np.ones(1)).coefficients()[:, 0]
+        before, d = d, _product(phi, difficulty[:, None])
+        b = cells.intercepts(d)
+        if np.abs(d - before).mean() < CLOSE:
+            break
+    if k < 2:
+        return Effects(b, difficulty, interaction, b, best)
+    m, here, stakes = np.zeros((len(phi), k)), spectrum.prompts(k), stakes_of(b)
+    weighted = cells.weights[:, None] * cells.a
+    for _ in range(STEPS):
+        residual, each, luck = cells.residuals(b + d + m)
+        noise = (weighted * each * residual**2).sum(0) / np.maximum(weighted.sum(0), 1e-9)
+        moments = each * (_moments(phi, weighted * residual) + _times(here, interaction))
+        effects = RandomEffects.of(here, moments, each, np.maximum(noise, 1e-3), stakes)
+        interaction = effects.coefficients()
+        interaction = interaction - interaction.mean(1, keepdims=True)
+        before, m = m, _product(phi, interaction)
+        if np.abs(m - before).mean() < CLOSE:
+            break
+    # Residuals are those of a question whose luck is known; on a new question luck flattens the curve.
+    interaction = interaction / np.sqrt(1 + SHIFT * luck)
+    together = cells.intercepts(d + m / np.sqrt(1 + SHIFT * luck))
+    return Effects(together, difficulty, interaction, b, best)
+
+
+def _moments(phi: np.ndarray, values: np.ndarray) -> np.ndarray:
+    """phi' values (D, m), block by block."""
+    total = np.zeros((phi.shape[1], values.shape[1]))
+    for block in blocks_of(len(phi)):
+        total += phi[block].T @ values[block]
+    return total
+
+
+def _product(phi: np.ndarray, coefficients: np.ndarray) -> np.ndarray:
+    """phi coefficients (u, m), block by block."""
+    return np.concatenate([phi[block] @ coefficients for block in blocks_of(len(phi))])
+
+
+def _times(spectrum: Spectrum, coefficients: np.ndarray) -> np.ndarray:
+    """Each outcome's Gram matrix times its coefficients, (D, m)."""
+    along = np.einsum("mde,dm->me", spectrum.axes, coefficients) * spectrum.values
+    return np.einsum("mde,me->dm", spectrum.axes, along)
+
+
+def interaction_p_value(phi: np.ndarray, cells: Cells, effects: Effects) -> float:
+    """p-value of the sign-flip test for an interaction.
+
+    Parameters
+    ----------
+    phi, cells : what `effects` were learned from
+    """
+    residual, information, _ = cells.residuals(effects.b_alone + _product(phi, effects.difficulty[:, None]))
+    return sign_flip_p_value(phi, cells, residual, information, stakes_of(effects.b_alone))

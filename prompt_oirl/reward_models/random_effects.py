@@ -1,0 +1,136 @@
+"""Ridge regressions on phi whose penalty is not chosen but averaged over: normal random effects.
+
+Coefficients are normal with precision lambda. How well each lambda explains the answers is known in closed
+form (its marginal likelihood), and what is predicted is the mean over lambda. So nothing hangs on folds or
+seeds, and a log that tells little about lambda gives small effects, not a wrong choice.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from prompt_oirl.reward_models.cells import Cells, blocks_of
+
+PRECISIONS = 10.0 ** np.arange(-1.0, 4.6, 0.25)  # lambda; a standard deviation from 3 to .006 logits
+# A uniform prior on the standard deviation 1 / sqrt(lambda) of effects (Gelman 2006), on this grid.
+LOG_PRIOR = -0.5 * np.log(PRECISIONS)
+
+
+@dataclass(frozen=True, eq=False)
+class Grams:
+    """phi' diag(weights * answers) phi, float64 (1 or K + 1, D, D): per prompt, then of the mean prompt.
+
+    One matrix serves all prompts where every prompt was asked the same. Those of disjoint questions add up.
+    """
+
+    matrices: np.ndarray
+
+    @staticmethod
+    def same_answers(cells: Cells) -> bool:
+        """Whether every prompt was asked the same questions equally often."""
+        return bool(np.allclose(cells.a, cells.a[:, :1]))
+
+    @classmethod
+    def of(cls, phi: np.ndarray, cells: Cells, shared: bool) -> Grams:
+        """Sums over questions, a block at a time, for phi (u, D) may lie in a file.
+
+        Parameters
+        ----------
+        phi : float (u, D)
+        cells : answers and weights of the questions
+        shared : one matrix for all prompts, see `same_answers`
+        """
+        a = cells.a.mean(1)[:, None]
+        a = a if shared else np.column_stack([cells.a, a])
+        size = phi.shape[1]
+        matrices = np.zeros((a.shape[1], size, size))
+        for block in blocks_of(len(phi)):
+            part = phi[block].astype(np.float64)
+            for matrix, weight in zip(matrices, (cells.weights[block, None] * a[block]).T):
+                matrix += (part * weight[:, None]).T @ part
+        return cls(matrices)
+
+
+@dataclass(frozen=True, eq=False)
+class Spectrum:
+    """Eigenvalues (G, D) and axes (G, D, D) of `Grams`, G = 1 or K + 1."""
+
+    values: np.ndarray
+    axes: np.ndarray
+
+    @classmethod
+    def of(cls, grams: Grams) -> Spectrum:
+        """One decomposition of each matrix."""
+        values, axes = np.linalg.eigh(grams.matrices)
+        return cls(np.maximum(values, 0), axes)
+
+    def prompts(self, k: int) -> Spectrum:
+        """Those of the K prompts, (K, D) and (K, D, D)."""
+        which = np.zeros(k, dtype=int) if len(self.values) == 1 else np.arange(k)
+        return Spectrum(self.values[which], self.axes[which])
+
+    def mean_prompt(self) -> Spectrum:
+        """That of the mean prompt, (1, D) and (1, D, D)."""
+        return Spectrum(self.values[-1:], self.axes[-1:])
+
+
+@dataclass(frozen=True, eq=False)
+class RandomEffects:
+    """Effects of m outcomes on phi, given lambda and averaged over it.
+
+    Attributes
+    ----------
+    spectrum : of m outcomes
+    information : float64 (m,), of one answer, divided by the noise
+    moments : float64 (m, D), phi' residual over the noise, along the axes
+    plausible : float64 (L,), posterior probability of each of `PRECISIONS`
+    """
+
+    spectrum: Spectrum
+    information: np.ndarray
+    moments: np.ndarray
+    plausible: np.ndarray
+
+    @classmethod
+    def of(
+        cls,
+        spectrum: Spectrum,
+        moments: np.ndarray,
+        information: np.ndarray,
+        noise: np.ndarray,
+        stakes: np.ndarray,
+    ) -> RandomEffects:
+        """Weigh every lambda by how well it explains the outcomes; an outcome counts by its stake.
+
+        Parameters
+        ----------
+        spectrum : of m outcomes
+        moments : float64 (D, m), phi' (information * residual)
+        information, noise : float64 (m,), information of one answer, and its variance over 1 / information
+        stakes : float64 (m,), 0..1
+        """
+        along = np.einsum("mde,dm->me", spectrum.axes, moments) / noise[:, None]
+        effects = cls(spectrum, information / noise, along, np.ones(len(PRECISIONS)))
+        precision = effects.precision
+        evidence = 0.5 * (np.log(PRECISIONS / precision) + along[:, :, None] ** 2 / precision).sum(1)
+        log_posterior = stakes @ evidence + LOG_PRIOR
+        plausible = np.exp(log_posterior - log_posterior.max())
+        return cls(spectrum, effects.information, along, plausible / plausible.sum())
+
+    @property
+    def precision(self) -> np.ndarray:
+        """Posterior precision of the coefficients along the axes for each lambda, float64 (m, D, L)."""
+        return (self.information[:, None] * self.spectrum.values)[:, :, None] + PRECISIONS
+
+    def coefficients(self, plausible: np.ndarray | None = None) -> np.ndarray:
+        """Posterior means on phi, float64 (D, m), averaged over lambda with weights (L,)."""
+        weights = self.plausible if plausible is None else plausible
+        along = self.moments * (weights / self.precision).sum(2)
+        return np.einsum("mde,me->dm", self.spectrum.axes, along)
+
+    def variance(self, directions: np.ndarray) -> float:
+        """Posterior variance of the sum over outcomes of directions (D, m)' coefficients, mean over lambda."""
+        along = np.einsum("mde,dm->me", self.spectrum.axes, directions)
+        return float(((along**2)[:, :, None] / self.precision @ self.plausible).sum())
