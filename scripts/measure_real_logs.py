@@ -25,7 +25,8 @@ from prompt_oirl.io.files import REPO_ROOT, InputError, read_csv, write_csv
 from prompt_oirl.io.manifest import run_step
 from prompt_oirl.reports.readme import fill_tables, markdown
 from prompt_oirl.selection.equal_cost import fit_at_equal_cost
-from prompt_oirl.selection.evaluate import ORACLE, evaluate
+from prompt_oirl.selection.evaluate import evaluate
+from prompt_oirl.selection.evaluation_tables import ORACLE
 from prompt_oirl.selection.selector import PromptSelector
 from prompt_oirl.stats.metrics import format_interval
 

@@ -13,8 +13,7 @@ from prompt_oirl.pipeline import fits
 from prompt_oirl.pipeline.fit_data import fit_data
 from prompt_oirl.pipeline.offline_dataset import OfflineDataset
 from prompt_oirl.pipeline.plan import FitSpec
-from prompt_oirl.reward_models import TrainingSet
-from prompt_oirl.reward_models.cells import Cells, sigmoid
+from prompt_oirl.reward_models.cells import sigmoid
 from prompt_oirl.reward_models.interaction import InteractionModel
 from prompt_oirl.stats import metrics
 from prompt_oirl.stats.crossfit import HeldOut, Map, crossfit
@@ -92,17 +91,16 @@ def _fit(data: OfflineDataset, model: str, split: Split) -> dict[str, np.ndarray
         "fold": np.full(len(labels), split.fold),
     }
     if isinstance(learner, InteractionModel):
-        values["uncalibrated"] = _uncalibrated(learner, train, questions)[inverse]
+        values["uncalibrated"] = _uncalibrated(learner, questions)[inverse]
     return values
 
 
-def _uncalibrated(model: InteractionModel, train: TrainingSet, questions: np.ndarray) -> np.ndarray:
-    """The ridge predictions as they are, before they are weighed against held-out answers."""
-    d, m = model.effects(questions)
-    chosen = model.settings
-    d = d / chosen["slope"] if chosen["slope"] else d
-    m = m / chosen["interaction"] if chosen["interaction"] else 0 * m
-    return sigmoid(Cells.of(train).prompt_logits() + d[:, None] + m)
+def _uncalibrated(model: InteractionModel, questions: np.ndarray) -> np.ndarray:
+    """The model as it is before it is weighed against held-out answers; without support no interaction."""
+    phi, effects = model.features(questions), model.study.effects
+    interaction = phi @ effects.interaction if model.study.supported else 0.0
+    b = effects.b if model.study.supported else effects.b_alone
+    return sigmoid(b + (phi @ effects.difficulty)[:, None] + interaction)
 
 
 def model_rows(

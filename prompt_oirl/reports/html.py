@@ -49,7 +49,7 @@ from prompt_oirl.reports.page_text import (
     shown,
 )
 from prompt_oirl.reports.svg import interval_rows
-from prompt_oirl.selection.evaluate import Evaluation
+from prompt_oirl.selection.evaluation_tables import Evaluation
 
 TEXT_BUDGET = 20_000_000  # characters of questions on one page, about what a phone can hold
 
@@ -126,7 +126,7 @@ def _data(evaluation: Evaluation) -> dict[str, Any]:
         "questions": [
             [shown(text, longest), int(pick), int(best), s, y, c]
             for text, pick, best, s, y, c in zip(
-                log.questions, evaluation.picks, evaluation.best, scores, labels, counts
+                log.questions, evaluation.picks[0], evaluation.best[0], scores, labels, counts
             )
         ],
     }

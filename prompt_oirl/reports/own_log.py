@@ -13,7 +13,8 @@ from prompt_oirl.features.cache import shared_embedder
 from prompt_oirl.io.files import InputError
 from prompt_oirl.reports.html import Report
 from prompt_oirl.selection.diagnosis import diagnose
-from prompt_oirl.selection.evaluate import Evaluation, evaluate
+from prompt_oirl.selection.evaluate import evaluate
+from prompt_oirl.selection.evaluation_tables import Evaluation
 from prompt_oirl.selection.selector import PromptSelector
 from prompt_oirl.selection.variance import VarianceSplit
 from prompt_oirl.selection.voting import MAX_CALLS, voting_rows
@@ -77,7 +78,7 @@ def make_report(
 def _advice(verdict: str, evaluation: Evaluation) -> str:
     """What to do now, naming the best single prompt."""
     log = evaluation.log
-    best = int(np.bincount(evaluation.best).argmax())
+    best = int(np.bincount(evaluation.best.ravel()).argmax())
     name = log.names[best]
     text = " ".join(log.prompts[best].split()) or "(no prompt)"
     shown = text if len(text) <= 80 else f"{text[:80]}…"

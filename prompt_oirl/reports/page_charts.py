@@ -9,7 +9,7 @@ from typing import Any
 
 from prompt_oirl.reports.page_text import LONGEST_NAME, escaped, number_shown, one_line, shown
 from prompt_oirl.reports.svg import Line, interval_rows, line_chart, stacked_bar
-from prompt_oirl.selection.evaluate import Evaluation
+from prompt_oirl.selection.evaluation_tables import Evaluation
 
 PROMPTS_SHOWN = 16  # in tables and charts; the others are folded away
 

@@ -95,7 +95,7 @@ class Deal:
         key = frozenset(folds)
         if key not in self._learned:
             kept = np.flatnonzero(~np.isin(self.folds, folds))
-            grams = Grams(sum(g.matrices for f, g in enumerate(self._grams) if f not in key))
+            grams = Grams(np.sum([g.matrices for f, g in enumerate(self._grams) if f not in key], 0))
             self._learned[key] = learn_effects(self.phi[kept], self.cells.rows(kept), grams)
         return self._learned[key]
 

@@ -1,4 +1,4 @@
-"""Question difficulty apart from question x prompt interaction, the latter as far as held-out answers support it.
+"""Question difficulty apart from question x prompt interaction, as far as held-out answers support it.
 
 logit P(correct | q, p) = b_p + a d(q) + s m_p(q)
 
@@ -50,7 +50,7 @@ class InteractionModel:
         effects, self._supported = self.study.effects, self.study.supported
         self._b = self.study.b
         self._difficulty = self.study.slope * effects.difficulty
-        self._interaction = self.study.share * effects.interaction
+        self._interaction = self.study.share * effects.interaction  # `predict` needs `_supported` too
         self.settings = {
             "interaction": round(self.study.share * self._supported, 4),
             "slope": round(self.study.slope, 4),

@@ -1,4 +1,4 @@
-"""A question in short: main axes of its embedding, surface features, a smooth kernel on both, and its segment."""
+"""A question in short: main axes of its embedding, surface features, and a smooth kernel on both."""
 
 from __future__ import annotations
 

@@ -129,8 +129,3 @@ class RandomEffects:
         weights = self.plausible if plausible is None else plausible
         along = self.moments * (weights / self.precision).sum(2)
         return np.einsum("mde,me->dm", self.spectrum.axes, along)
-
-    def variance(self, directions: np.ndarray) -> float:
-        """Posterior variance of the sum over outcomes of directions (D, m)' coefficients, mean over lambda."""
-        along = np.einsum("mde,dm->me", self.spectrum.axes, directions)
-        return float(((along**2)[:, :, None] / self.precision @ self.plausible).sum())

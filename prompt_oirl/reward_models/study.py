@@ -1,4 +1,4 @@
-"""Does choosing by the interaction pay on this log? Decided once, from all of it, over several deals of folds.
+"""Does choosing by the interaction pay on this log? Decided once, over several deals of folds.
 
 Two estimates of the gain over the best prompt are reconciled. *Measured*: held-out success of the picks minus
 that of the prompt that is best on the other folds. *Expected*: the same difference of the picks by a model
@@ -66,7 +66,8 @@ class Study:
     Attributes
     ----------
     effects : learned from the whole log
-    b, slope, share : calibration of the whole log's model, mean over assignments; b float64 (K,)
+    b, slope : calibration of the whole log's model, mean over assignments; b float64 (K,)
+    share : how much its interaction counts, mean over assignments, also where it has no support
     p_value : of the sign-flip test
     supported : whether the selector chooses per question at all
     choices : one per assignment, as the selector would choose (the best prompt everywhere without support)
@@ -101,6 +102,7 @@ def study(phi: np.ndarray, train: TrainingSet, seed: int = 0) -> Study:
     deals = [Deal(phi, cells, seed, assignment) for assignment in range(assignments)]
     choices = [held_out_choices(deal) for deal in deals]
     gain = measure_gain(train, cells, choices)
+    share = float(np.mean([choice.calibration.share for choice in choices]))
     supported = p_value <= LEVEL and gain.estimate[0] > 0
     if not supported:
         choices = [held_out_choices(deal, supported=False) for deal in deals]
@@ -110,7 +112,7 @@ def study(phi: np.ndarray, train: TrainingSet, seed: int = 0) -> Study:
         effects,
         b if supported else _best_first(b, effects.best),
         float(np.mean([c.slope for c in calibrations])),
-        float(np.mean([c.share for c in calibrations])),
+        share,
         p_value,
         supported,
         choices,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -10,48 +11,22 @@ import numpy as np
 import pandas as pd
 
 from prompt_oirl.data.user_log import PromptLog, read_log
+from prompt_oirl.features.cache import shared_embedder
 from prompt_oirl.features.embedders import Embedder
-from prompt_oirl.reward_models.interaction import (
-    LEVEL,
-    MIN_CLUSTERS,
-    InteractionModel,
-    WeighedInteraction,
-    weigh_interaction,
-)
+from prompt_oirl.reward_models.effects import MIN_CLUSTERS
+from prompt_oirl.reward_models.question_features import QuestionFeatures
+from prompt_oirl.reward_models.study import Gain, study
 from prompt_oirl.reward_models.training_set import TrainingSet
 from prompt_oirl.selection.log_facts import DataFacts, data_facts
 from prompt_oirl.selection.selector import PromptSelector
 from prompt_oirl.selection.variance import VarianceSplit, oracle, variance_split
-from prompt_oirl.stats.crossfit import crossfit
-from prompt_oirl.stats.metrics import ClusterBootstrap, format_interval
-from prompt_oirl.stats.off_policy import cell_values
-from prompt_oirl.stats.splits import HEADLINE_FOLDS, Split, cluster_splits
+from prompt_oirl.selection.verdict import decide_verdict
+from prompt_oirl.stats.metrics import format_interval
+from prompt_oirl.stats.splits import HEADLINE_FOLDS
 
-MIN_USEFUL_GAIN = 0.003  # in success, .3 points: a gain below that is not worth a reward model, however sure
-GAIN_TO_RULE_OUT = (
-    0.01  # in success, one point: a gain that the log must be able to rule out before "not shown" is said
-)
-SUPPORT_THAT_SHOWS = 2.6  # standard errors at which the sign-flip test of the whole log mostly comes out
-SMALL_LOG_GROUPS = 200  # groups below which no gain that was expected says little about what there is to gain
-Z_95 = 1.96  # standard errors: 95 % intervals
 CURVE_SHARES = (0.25, 0.5, 1.0)
-MAX_MORE_QUESTIONS = 1_000_000
 # Four fifths of them are what a fold can learn from.
 MIN_GROUPS = MIN_CLUSTERS * HEADLINE_FOLDS // (HEADLINE_FOLDS - 1)
-
-
-@dataclass(frozen=True)
-class Gain:
-    """What choosing per question brings over the prompt that is best on the training folds, in success rate
-    (0.01 = one point). `expected` (value, low, high) rests on the held-out weight of the predicted
-    interaction (`support`: in standard errors), `measured` on held-out picks alone; intervals are 95 %.
-    """
-
-    expected: tuple[float, float, float]
-    measured: tuple[float, float, float]
-    support: float
-    moved: float
-    best_prompt: tuple[float, float, float]
 
 
 @dataclass(frozen=True)
@@ -63,8 +38,9 @@ class Diagnosis:
     variance, gain : None where they cannot be told; for a gain the log must be large enough to cross-fit
     oracle, oracle_without_luck : success if any right prompt were always found, see `variance.oracle`
     p_value : of the sign-flip test on the whole log
-    curve : gain to expect from parts of the log, see `learning_curve`
-    verdict : worth it, not shown or not enough data
+    supported : whether a selector learned from the log chooses per question at all
+    curve : gain from parts of the log, see `learning_curve`
+    verdict : worth it, not shown or not enough data; `reason` in a sentence
     more_questions : how many would settle it; 0 if nothing is open, None if it cannot be told
     """
 
@@ -74,6 +50,7 @@ class Diagnosis:
     oracle_without_luck: float
     gain: Gain | None
     p_value: float = 1.0
+    supported: bool = False
     curve: list[dict[str, float]] = field(default_factory=list)
     verdict: str = ""
     reason: str = ""
@@ -89,37 +66,52 @@ def diagnose(
     ----------
     log : see `read_log`
     embedder : as of `PromptSelector`
-    seed : of folds, tests and intervals
+    seed : of folds and tests
 
     Raises: InputError on a log that cannot be used.
     """
     log = read_log(log)
-    return diagnose_features(log, PromptSelector(embedder, seed=seed).training_set(log), seed)
+    selector = PromptSelector(shared_embedder(embedder, seed), seed=seed)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of a log too small to learn from, which is what is said here
+        return diagnose_fitted(selector.fit(log), log)
 
 
-def diagnose_features(log: PromptLog, train: TrainingSet, seed: int = 0, curve: bool = True) -> Diagnosis:
-    """`diagnose` with features made elsewhere.
+def diagnose_fitted(selector: PromptSelector, log: PromptLog, curve: bool = True) -> Diagnosis:
+    """`diagnose` by the default selector after `fit` on all of `log`; what it held out is not learned again.
 
     Parameters
     ----------
-    log : what was answered
-    train : its questions, prompts and features in the same order, with clusters
+    selector : fitted
+    log : what it was fitted to
     curve : also learn from parts of the log
     """
     facts = data_facts(log)
-    variance = variance_split(log.question, log.prompt, log.correct.astype(np.float64), train.labels.shape)
+    variance = variance_split(log.question, log.prompt, log.correct.astype(np.float64), log.labels.shape)
     raw, without_luck = oracle(log)
-    known = train.labels[train.weights > 0]
-    if len(log.prompts) < 2 or facts.groups < MIN_GROUPS or known.min() == known.max():
-        verdict, reason = "not enough data", _too_little(log, facts, known)
-        return Diagnosis(facts, variance, raw, without_luck, None, verdict=verdict, reason=reason)
-    gain = expected_gain(train, seed)
-    whole = InteractionModel(seed)
-    whole.fit(train)
-    p_value = whole.settings["p_value"]
-    verdict, reason, more = decide_verdict(gain, p_value, facts.groups)
-    points = learning_curve(train, seed, gain) if curve else []
-    return Diagnosis(facts, variance, raw, without_luck, gain, p_value, points, verdict, reason, more)
+    found = selector.study_
+    known = log.labels[log.counts > 0]
+    if len(log.prompts) < 2 or facts.groups < MIN_GROUPS or known.min() == known.max() or found is None:
+        too_little = _too_little(log, facts, known)
+        return Diagnosis(
+            facts, variance, raw, without_luck, None, verdict="not enough data", reason=too_little
+        )
+    assert found.gain is not None
+    verdict = decide_verdict(found, facts.groups)
+    points = learning_curve(selector.training_set(log), selector.seed, found.gain) if curve else []
+    return Diagnosis(
+        facts,
+        variance,
+        raw,
+        without_luck,
+        found.gain,
+        found.p_value,
+        found.supported,
+        points,
+        verdict.word,
+        verdict.reason,
+        verdict.more_questions,
+    )
 
 
 def _too_little(log: PromptLog, facts: DataFacts, known: np.ndarray) -> str:
@@ -128,141 +120,37 @@ def _too_little(log: PromptLog, facts: DataFacts, known: np.ndarray) -> str:
     if known.min() == known.max():
         return f"Every answer has correct = {known.min():g}: there is nothing to choose by."
     return (
-        f"The log has {facts.groups} different questions; {MIN_GROUPS} are the least, several hundred make "
-        "sense."
+        f"The log has {facts.groups} different questions ({facts.counted_once}); {MIN_GROUPS} are the least, "
+        "several hundred make sense."
     )
-
-
-def expected_gain(train: TrainingSet, seed: int = 0) -> Gain:
-    """Cross-fitted gain of choosing by the interaction model: five folds over clusters, fitted inside each.
-
-    The direct measure is the held-out success of the picks (doubly robust where cells are missing). The
-    expectation uses all cells: held-out interactions m are weighed against held-out answers, logit P = b_p +
-    a d + s m, and the gain of the best policy under s and s -+ 1.96 standard errors is averaged over
-    questions; s <= 0 gains 0. The value takes s - error^2 / s, for a weak s is mostly chance (James, Stein).
-    """
-    assert train.clusters is not None
-
-    def fit(split: Split) -> dict[str, np.ndarray]:
-        model = InteractionModel(seed)
-        model.fit(train.rows(split.learned))
-        questions = train.questions[split.test]
-        difficulty, interaction = model.effects(questions)
-        best = np.full(len(split.test), int(model.prompt_effects.argmax()))
-        scores = model.predict(questions, train.prompts).astype(np.float64)
-        return {"difficulty": difficulty, "interaction": interaction, "scores": scores, "best": best}
-
-    held_out = crossfit(cluster_splits(train.clusters, HEADLINE_FOLDS, seed), fit)
-    scores, best = held_out["scores"], held_out["best"]
-    weighed = weigh_interaction(train, held_out["difficulty"], held_out["interaction"])
-    shrunken = weighed.share - weighed.error**2 / max(weighed.share, 1e-12)
-    # A weight estimated below 0 is chance, and must not make the upper bound look sure.
-    bounds = [weighed.share - Z_95 * weighed.error, max(weighed.share, 0.0) + Z_95 * weighed.error]
-    expected = tuple(_policy_gain(weighed, share) for share in (shrunken, *bounds))
-    picks = scores.argmax(1)
-    answers = cell_values(train.labels, train.weights, scores)
-    rows = np.arange(len(picks))
-    measured = ClusterBootstrap(train.clusters, seed).mean(
-        np.column_stack(
-            [np.where(picks == best, 0.0, answers[rows, picks] - answers[rows, best]), answers[rows, best]]
-        )
-    )
-    return Gain(
-        (expected[0], expected[1], expected[2]),
-        tuple(measured[0]),  # type: ignore[arg-type]
-        float(weighed.share / max(weighed.error, 1e-12)),
-        float((picks != best).mean()),
-        tuple(measured[1]),  # type: ignore[arg-type]
-    )
-
-
-def _policy_gain(w: WeighedInteraction, share: float) -> float:
-    """Gain of the best policy if the predicted interaction counts `share`."""
-    p = w.probabilities(max(share, 0.0))
-    return float(p.max(1).mean() - p.mean(0).max())
 
 
 def learning_curve(train: TrainingSet, seed: int, full: Gain) -> list[dict[str, float]]:
-    """Gain to expect from a quarter, a half and all of the questions, whole clusters drawn at random.
+    """Gain from a quarter, a half and all of the questions, whole clusters drawn at random.
 
     Parameters
     ----------
     train : all of the questions, with clusters
     seed : of the draw of clusters and of the folds
-    full : `expected_gain` from all of `train`
+    full : gain from all of `train`
 
     Returns: a row per size, gains in success rate; a quarter or half of fewer than 50 clusters is left out.
     """
     assert train.clusters is not None
     clusters = np.unique(train.clusters)
     order = np.random.default_rng([seed, 9]).permutation(clusters)
+    phi = QuestionFeatures(seed).fit(train.questions, train.embedding_size).of_all(train)
     points = []
     for share in CURVE_SHARES:
         kept = np.flatnonzero(np.isin(train.clusters, order[: int(share * len(order))]))
         if share < 1 and share * len(order) < 10 * HEADLINE_FOLDS:
             continue
-        gain = full if share == 1 else expected_gain(train.rows(kept), seed)
-        value, low, high = gain.expected
-        points.append(
-            {
-                "questions": len(kept),
-                "gain": value,
-                "low": low,
-                "high": high,
-                "measured": gain.measured[0],
-                "support": gain.support,
-            }
-        )
+        gain = full if share == 1 else study(phi[kept], train.rows(kept), seed).gain
+        if gain is None:
+            continue
+        value, low, high = gain.estimate
+        points.append({"questions": len(kept), "gain": value, "low": low, "high": high})
     return points
-
-
-def decide_verdict(gain: Gain, p_value: float, groups: int) -> tuple[str, str, int | None]:
-    """Verdict, its reason in a sentence, and how many more questions would settle it (None: cannot be told).
-
-    Parameters
-    ----------
-    gain : of `expected_gain`
-    p_value : of the sign-flip test on the whole log
-    groups : how many different questions the log has, near-duplicates counted once
-    """
-    value, low, high = gain.expected
-    said = (
-        f"{format_interval(*gain.expected, points=True, unit=' points to expect')}, "
-        f"measured on held-out picks {format_interval(*gain.measured, points=True)}"
-    )
-    if p_value <= LEVEL and value >= MIN_USEFUL_GAIN and gain.measured[2] > 0:
-        return "worth it", f"Choosing per question beats the best single prompt: {said}.", 0
-    if high < GAIN_TO_RULE_OUT:
-        return (
-            "not shown",
-            f"A selector learned from this log is expected to gain less than {100 * GAIN_TO_RULE_OUT:.0f} "
-            f"point: {said}. Use the best single prompt."
-            + " The log is small: with more questions a gain may yet show."
-            * (groups < SMALL_LOG_GROUPS),
-            0,
-        )
-    more = _more_questions(gain, groups)
-    needed = (
-        f"About {more:,} more questions like these would settle it."
-        if more
-        else "More questions like these would settle it."
-    )
-    return "not enough data", f"No gain is shown and none ruled out: {said}. {needed}", more
-
-
-def _more_questions(gain: Gain, groups: int) -> int | None:
-    """Questions that settle it: standard errors shrink with the root of their number."""
-    value, _, high = gain.expected
-    to_show = (SUPPORT_THAT_SHOWS / gain.support) ** 2 if gain.support > 0.25 else np.inf
-    to_rule_out = (
-        ((high - value) / max(GAIN_TO_RULE_OUT - value, 1e-9)) ** 2 if value < GAIN_TO_RULE_OUT else np.inf
-    )
-    factor = min(to_show if value >= MIN_USEFUL_GAIN else np.inf, to_rule_out)
-    factor = factor if np.isfinite(factor) else to_show
-    if not np.isfinite(factor):
-        return None
-    step = 10 ** max(int(np.log10(max(groups, 10))) - 1, 1)
-    return int(min(np.ceil(max(factor - 1, 0.1) * groups / step) * step, MAX_MORE_QUESTIONS))
 
 
 def report_lines(d: Diagnosis) -> Sequence[str]:
@@ -280,7 +168,7 @@ def report_lines(d: Diagnosis) -> Sequence[str]:
         )
     lines += [
         f"From {int(p['questions']):,} questions: "
-        + format_interval(p["gain"], p["low"], p["high"], points=True, unit=" points to expect")
+        + format_interval(p["gain"], p["low"], p["high"], points=True, unit=" points")
         + "."
         for p in d.curve
     ]

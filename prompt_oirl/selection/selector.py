@@ -28,6 +28,7 @@ from prompt_oirl.features.surface import surface_features
 from prompt_oirl.io.files import InputError
 from prompt_oirl.io.tables import check_text
 from prompt_oirl.reward_models import RewardModel, TrainingSet
+from prompt_oirl.reward_models.study import Study
 from prompt_oirl.selection import storage
 from prompt_oirl.stats.cells import PromptSuccess, independent_answers
 from prompt_oirl.stats.splits import INNER_FOLDS, deal_folds
@@ -119,6 +120,13 @@ class PromptSelector(BaseEstimator):
         # With one cluster nothing is learned but the prompts' means.
         one_cluster = replace(data, clusters=np.zeros(len(data.labels), dtype=int))
         return DEFAULT_MODEL, reward_models.train(DEFAULT_MODEL, one_cluster, seed=self.seed)
+
+    @property
+    def study_(self) -> Study | None:
+        """What the log that was fitted says about choosing per question; None of another model than the
+        default one, of a log too small for folds, and after `load`."""
+        found = getattr(self.model_, "study", None) if self.model_name_ == DEFAULT_MODEL else None
+        return found if found is not None and found.choices else None
 
     def _question_features(self, texts: Sequence[str]) -> tuple[np.ndarray, int]:
         """Embedding and surface features float32 (n, d), and how many columns are embedding."""

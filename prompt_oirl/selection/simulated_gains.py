@@ -8,17 +8,21 @@ from typing import Any
 
 import numpy as np
 
-from prompt_oirl.reward_models.cells import RIDGES, Cells, RidgePath
+from prompt_oirl.reward_models.cells import Cells
 from prompt_oirl.reward_models.interaction import InteractionModel
+from prompt_oirl.reward_models.question_features import QuestionFeatures
+from prompt_oirl.reward_models.random_effects import PRECISIONS, Grams, RandomEffects, Spectrum
+from prompt_oirl.reward_models.study import Study, study
 from prompt_oirl.reward_models.training_set import TrainingSet
-from prompt_oirl.selection.diagnosis import diagnose_features
 from prompt_oirl.selection.simulation import GSM8K, MAWPS, SimulatedLog, simulate
 from prompt_oirl.selection.variance import variance_split
+from prompt_oirl.selection.verdict import decide_verdict
 from prompt_oirl.stats.crossfit import Map
 
 SIZES: dict[str, dict[str, Any]] = {"mawps": MAWPS, "gsm8k": GSM8K}
 GAINS = (0, 1, 3, 5)  # attainable, in points
 WEIGHTS = (0.5, 0.75, 1.0, 1.3)
+VERDICT_GAINS = (0, 1, 3)
 VERDICTS = ("worth it", "not shown", "not enough data")
 
 
@@ -79,42 +83,64 @@ def simulated_gain(shape: dict[str, Any], attainable: float, seed: int) -> tuple
 
 
 def _fixed_settings(log: SimulatedLog, train: TrainingSet, model: InteractionModel, best: int) -> np.ndarray:
-    """True gain for each penalty and weight of the interaction (penalties, weights), same difficulty."""
-    questions = log.vectors[~log.train]
-    features, cells = model.features, Cells.of(train)
-    phi = features.of_all(train)
-    slope = model.settings["slope"] or 1.0
-    residual, information = model.interaction_targets(cells, model.effects(train.questions)[0] / slope, slope)
-    path = RidgePath(phi, np.zeros(len(phi), dtype=int))
-    gains = np.empty((len(RIDGES), len(WEIGHTS)))
-    for i in range(len(RIDGES)):
-        m = features(questions) @ path.fit(residual, information, i)
+    """True gain for each precision and weight of the interaction (precisions, weights), same difficulty."""
+    features, cells, effects = model.features, Cells.of(train), model.study.effects
+    phi, new = features.of_all(train), features(log.vectors[~log.train])
+    residual, each, _ = cells.residuals(effects.b_alone + (phi @ effects.difficulty)[:, None])
+    spectrum = Spectrum.of(Grams.of(phi, cells, shared=True)).prompts(len(each))
+    moments = each * (phi.T @ (cells.weights[:, None] * cells.a * residual))
+    fitted = RandomEffects.of(spectrum, moments, each, np.ones(len(each)), np.ones(len(each)))
+    gains = np.empty((len(PRECISIONS), len(WEIGHTS)))
+    for i, only in enumerate(np.eye(len(PRECISIONS))):
+        m = new @ fitted.coefficients(only)
         for j, weight in enumerate(WEIGHTS):
-            gains[i, j] = log.gain((model.prompt_effects + weight * m).argmax(1), best)
+            gains[i, j] = log.gain((effects.b_alone + weight * m).argmax(1), best)
     return gains
 
 
 def verdict_rows(logs: int, each: Map = map) -> Iterator[dict[str, Any]]:
-    """How often each verdict of the diagnosis comes out, without and with something to gain."""
+    """How often each verdict comes out, and how often the interval of the gain covers the true one.
+
+    "learned" is the true gain of choosing by what the log teaches, whether or not the selector dares to;
+    "kept" that of the selector, which is 0 where it keeps to the best prompt.
+    """
     for name, shape in SIZES.items():
-        n = logs_of(name, logs)
-        for attainable in (0, 3):
-            found = list(each(partial(_verdict, shape["rates"], attainable), range(1000, 1000 + n)))
-            words, values = [f[0] for f in found], 100 * np.array([f[1] for f in found])
+        for attainable in VERDICT_GAINS:
+            found = list(each(partial(_verdict, shape["rates"], attainable), range(1000, 1000 + logs)))
+            words, values = [f[0] for f in found], 100 * np.array([f[1:] for f in found])
+            learned, kept, estimate, low, high = values.T
             yield {
                 "rates": name,
                 "attainable": attainable,
-                "logs": n,
-                **{word.replace(" ", "_"): round(words.count(word) / n, 3) for word in VERDICTS},
-                "expected_gain": round(values.mean(), 3),
-                "standard_error": round(values.std() / np.sqrt(n), 3),
+                "logs": logs,
+                **{word.replace(" ", "_"): round(words.count(word) / logs, 3) for word in VERDICTS},
+                "learned_gain": round(learned.mean(), 3),
+                "kept_gain": round(kept.mean(), 3),
+                "estimate": round(estimate.mean(), 3),
+                "standard_error": round(estimate.std() / np.sqrt(logs), 3),
+                "covered": round(((low <= learned + 1e-9) & (learned <= high + 1e-9)).mean(), 3),
             }
 
 
-def _verdict(rates: Sequence[float], attainable: float, seed: int) -> tuple[str, float]:
-    log = simulate(attainable, train=1500, test=1, rates=rates, seed=seed)
-    found = diagnose_features(log.prompt_log(), log.training_set(), curve=False)
-    return found.verdict, found.gain.expected[0] if found.gain else 0.0
+def _verdict(
+    rates: Sequence[float], attainable: float, seed: int
+) -> tuple[str, float, float, float, float, float]:
+    log = simulate(attainable, train=1500, test=2000, rates=rates, seed=seed)
+    train = log.training_set()
+    features = QuestionFeatures(seed).fit(train.questions, train.embedding_size)
+    found = study(features.of_all(train), train, seed)
+    assert found.gain is not None
+    learned = _true_gain(log, features, found)
+    verdict = decide_verdict(found, len(train.questions))
+    return verdict.word, learned, learned * found.supported, *found.gain.estimate
+
+
+def _true_gain(log: SimulatedLog, features: QuestionFeatures, found: Study) -> float:
+    """True gain, in success, of choosing by the interaction at the weight that held-out answers gave it."""
+    phi = features(log.vectors[~log.train])
+    b = found.b if found.supported else found.effects.b
+    scores = b + found.share * (phi @ found.effects.interaction)
+    return log.gain(scores.argmax(1), found.effects.best) / 100
 
 
 def variance_rows(logs: int, each: Map = map) -> Iterator[dict[str, Any]]:

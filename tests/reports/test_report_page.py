@@ -21,7 +21,7 @@ from prompt_oirl.io.files import REPO_ROOT
 from prompt_oirl.reports.html import Report, page, write_page
 from prompt_oirl.reports.page_text import LONGEST, one_line, shown
 from prompt_oirl.reports.svg import Line, _ticks, interval_rows, line_chart, tick_labels
-from prompt_oirl.selection.evaluate import Evaluation, evaluation_of
+from prompt_oirl.selection.evaluation_tables import Evaluation, evaluation_of
 
 HOSTILE = [
     "</script><script>alert(1)</script>",
