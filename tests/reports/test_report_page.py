@@ -68,7 +68,7 @@ def evaluation(
     log = replace(log, known_groups=np.arange(len(log.questions)))  # thousands of texts are not compared here
     scores = rng.random(log.labels.shape).astype(np.float32)
     best = np.full(len(scores), log.prompt_success.argmax())
-    return evaluation_of(log, log.groups, scores, scores.argmax(1), best)
+    return evaluation_of(log, log.groups, scores[None], scores.argmax(1)[None], best[None])
 
 
 def report(evaluated: Evaluation, text: str = "plain") -> Report:
@@ -178,7 +178,7 @@ def test_the_verdict_comes_first_and_numbers_are_the_evaluations() -> None:
     assert f"{100 * row['gain']:+.1f} [{100 * row['gain_low']:+.1f}, {100 * row['gain_high']:+.1f}]" in made
     data = embedded(made)
     for i, (text, pick, best, scores, right, counts) in enumerate(data["questions"]):
-        assert text == f"question {i}" and (pick, best) == (evaluated.picks[i], evaluated.best[i])
+        assert text == f"question {i}" and (pick, best) == (evaluated.picks[0, i], evaluated.best[0, i])
         np.testing.assert_allclose(scores, evaluated.probabilities[i], atol=6e-4)
         assert [c > 0 for c in counts] == [r is not None for r in right]
 

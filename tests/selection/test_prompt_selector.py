@@ -15,11 +15,8 @@ from sklearn.exceptions import NotFittedError
 from prompt_oirl.data.user_log import PromptLog, read_log
 from prompt_oirl.io.files import InputError, content_key, write_json
 from prompt_oirl.reward_models import MODELS
-from prompt_oirl.selection.evaluate import (
-    calibration_rows,
-    evaluate,
-    expected_calibration_error,
-)
+from prompt_oirl.selection.evaluate import evaluate
+from prompt_oirl.selection.evaluation_tables import calibration_rows, expected_calibration_error
 from prompt_oirl.selection.selector import PromptSelector
 from prompt_oirl.selection.storage import HEADER
 from prompt_oirl.stats.off_policy import cell_values

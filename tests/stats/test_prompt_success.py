@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from prompt_oirl.data.user_log import read_log
 from prompt_oirl.features.embedders import EmbedderInfo
-from prompt_oirl.reward_models.cells import Cells
+from prompt_oirl.reward_models.cells import Cells, logit
 from prompt_oirl.selection.selector import PromptSelector
 from prompt_oirl.stats.cells import LEAST_PRIOR, MOST_PRIOR, PromptSuccess, independent_answers
 
@@ -107,7 +107,7 @@ def test_selector_and_model_agree_and_the_order_of_questions_does_not_matter(
     log = read_log(made)
     selector = PromptSelector(FixedEmbedder())
     train = selector.training_set(log)
-    logits = Cells.of(train).prompt_logits()
+    logits = logit(PromptSuccess.of(Cells.of(train).y, Cells.of(train).a).success)
     best = log.prompts[selector.best_]
     assert logits[selector.best_] == logits.max()
     np.testing.assert_allclose(selector.standing_, 1 / (1 + np.exp(-logits)), rtol=1e-9)
