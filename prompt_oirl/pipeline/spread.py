@@ -16,9 +16,12 @@ import numpy as np
 
 from prompt_oirl.io.files import InputError
 from prompt_oirl.pipeline.fit_data import content_hash
-from prompt_oirl.reward_models.pairs import QuantisedPairs
+from prompt_oirl.reward_models.pages import check_room, page_bytes
+from prompt_oirl.reward_models.pairs import QuantisedPairs, pair_columns
 from prompt_oirl.reward_models.training_set import TrainingSet
 from prompt_oirl.reward_models.trees import Bins, Growth
+
+JOIN = 600  # seconds in which all workers must have found their bins
 
 
 def grow(
@@ -38,25 +41,25 @@ def grow(
     sets = [train] if validation is None else [train, validation]
     answered = [np.flatnonzero(part.weights.any(1)) for part in sets]
     workers = sorted(client.nthreads())[: min(map(len, answered))]
-    expected = content_hash(np.asarray(bins.sample.questions))
-    bins = replace(bins, sample=by_name(bins.sample))
+    rows = zip(*(np.array_split(part, len(workers)) for part in answered))
+    shares = [
+        client.scatter([by_name(part.rows(r)) for part, r in zip(sets, own)], workers=[worker], hash=False)
+        for worker, own in zip(workers, rows)
+    ]
 
-    def on_each(work: Any, *shared: Any, own: Sequence[tuple] = ()) -> list[Any]:
+    def on_each(work: Any, *common: Any) -> list[Any]:
         tasks = [
-            client.submit(work, *shared, *mine, workers=[worker], pure=False)
-            for worker, mine in zip(workers, own or [()] * len(workers))
+            client.submit(work, *common, share, workers=[worker], pure=False)
+            for worker, share in zip(workers, shares)
         ]
         return finished(client, tasks, workers)
 
-    on_each(check, bins.sample, expected)  # now, for a worker that fails later keeps the others waiting
-    shares = zip(*(np.array_split(rows, len(workers)) for rows in answered))
-    own = [
-        (client.scatter([by_name(part.rows(r)) for part, r in zip(sets, rows)], workers=[w], hash=False),)
-        for w, rows in zip(workers, shares)
-    ]
+    expected = content_hash(np.asarray(bins.sample.questions))
+    bins = replace(bins, sample=by_name(bins.sample))
+    on_each(check, bins, expected)  # one that failed later would keep the others waiting
     first = workers[0]
     tracker = client.run(start_tracker, len(workers), get_address_host(first), workers=[first])[first]
-    return next(found for found in on_each(grow_share, tracker, growth, bins, own=own) if found)
+    return next(boosters for boosters in on_each(grow_share, tracker, growth, bins) if boosters)
 
 
 def by_name(part: TrainingSet) -> Any:
@@ -70,17 +73,20 @@ def opened(part: Any) -> TrainingSet:
     return replace(part, questions=part.questions.open())
 
 
-def check(sample: Any, expected: str) -> None:
-    """Refuse files that are not the client's; a sample of the questions tells."""
-    if content_hash(np.asarray(opened(sample).questions)) != expected:
-        raise InputError(f"{sample.questions.names[0]} holds other question features than the client's")
+def check(bins: Bins, expected: str, share: list[Any]) -> None:
+    """Refuse a share whose files are not the client's, as the sample tells, or whose pages find no room."""
+    sample = opened(bins.sample)
+    if content_hash(np.asarray(sample.questions)) != expected:
+        raise InputError("--dask: a worker's files hold other question features than the client's")
+    cells = sum(int((part.weights > 0).sum()) for part in [sample, *share])
+    check_room(page_bytes(cells, pair_columns(sample, bins.whole_features)))
 
 
 def start_tracker(n_workers: int, host: str) -> dict[str, Any]:
     """Start, on this worker, what tells XGBoost's workers of each other; returns where they find it."""
     from xgboost.tracker import RabitTracker
 
-    tracker = RabitTracker(n_workers=n_workers, host_ip=host, sortby="task")
+    tracker = RabitTracker(n_workers=n_workers, host_ip=host, sortby="task", timeout=JOIN)
     tracker.start()
     threading.Thread(target=tracker.wait_for, daemon=True).start()
     return tracker.worker_args()

@@ -91,6 +91,13 @@ def pair_rows(questions: np.ndarray, prompts: np.ndarray) -> np.ndarray:
     )
 
 
+def pair_columns(data: TrainingSet, features: PairFeatures | None) -> int:
+    """How many columns the pairs of `data` have."""
+    if features is None:
+        return data.embedding_size + data.prompts.shape[1]
+    return len(features.column_weights(data.questions.shape[1] - data.embedding_size))
+
+
 class QuantisedPairs:
     """XGBoost's binned matrix of a training set's answered pairs, fed block by block from the two halves.
 
@@ -144,12 +151,7 @@ class QuantisedPairs:
         blocks = self._blocks
         n_surface = data.questions.shape[1] - data.embedding_size
         if mapped:
-            columns = (
-                data.embedding_size + data.prompts.shape[1]
-                if features is None
-                else len(features.column_weights(n_surface))
-            )
-            check_room(page_bytes(int((data.weights > 0).sum()), columns))
+            check_room(page_bytes(int((data.weights > 0).sum()), pair_columns(data, features)))
 
         class Blocks(xgboost.DataIter):
             def __init__(self) -> None:
