@@ -5,8 +5,8 @@
 
 Updates results/reference/bench.csv. Each line is the median of interleaved repeats, so that both sides see
 the same load (`repeats` 1: once). Only the ratio means anything on another machine. Parts: generation,
-step4_one, step4_profile, step4_sweep, embedding, selection, logs, scale, cluster; all but generation and
-scale need the released logs after steps 2 and 3. Their code is in scripts/benchmarks/.
+step4_one, step4_profile, step4_sweep, embedding, selection, logs, scale, cluster, spread; all but
+generation, scale and spread need the released logs after steps 2 and 3. Their code is in scripts/benchmarks/.
 """
 
 from __future__ import annotations
@@ -133,8 +133,9 @@ PARTS: dict[str, Callable[[int], Iterator[dict[str, Any]]]] = {
     "logs": logs.logs,
     "scale": scale.scale,
     "cluster": cluster.cluster,
+    "spread": cluster.spread,
 }
-WITHOUT_LOGS = {"generation", "scale"}  # parts that do not need the released logs
+WITHOUT_LOGS = {"generation", "scale", "spread"}  # parts that do not need the released logs
 
 if __name__ == "__main__":
     run_step(main, Args)
