@@ -87,7 +87,7 @@ class XGBoost(_Boosted):
         spread: Spread | None = None,
         **overrides: Any,
     ):
-        """`spread` grows the trees of memory-mapped questions on a cluster (`pipeline.spread`)."""
+        """`spread` grows the trees of more than `pairs.LARGE` memory-mapped questions (`pipeline.spread`)."""
         self.paper = preset == "paper"
         self.depths, self.spread = depths, spread
         parameters = XGBOOST_PAPER if self.paper else XGBOOST_FAST
@@ -144,7 +144,8 @@ class XGBoost(_Boosted):
     ) -> list[Any]:
         """A booster for each of the `settings`."""
         growth = growth_of(self._parameters, settings, rounds, train)
-        if not self.spread or not isinstance(train.questions, MappedQuestions):
+        # Where sums are rounded, workers would choose otherwise among equal splits, and few questions need none.
+        if not (self.spread and growth.exact and isinstance(train.questions, MappedQuestions)):
             return growth.grow(*self._matrices(train, validation))
         whole, whole_features = train, None
         if not self.paper:
