@@ -81,12 +81,14 @@ def end_children(*_: object) -> None:
 
 def tables(lines: list[dict[str, str]]) -> dict[str, str]:
     """The lines as tables of README and docs: parts of a fit, sizes of logs, everything else."""
-    found: dict[str, list[list[str]]] = {"profile": [], "scale": [], "bench": []}
+    found: dict[str, list[list[str]]] = {"profile": [], "scale": [], "spread": [], "bench": []}
     for line in lines:
         work, unit = line["work"], line["unit"]
         numbers = [_number(line[c]) for c in ("baseline", "ours", "ratio") if line[c]]
         if work.startswith("step 4, GSM8K,"):
             found["profile"].append([work, *numbers, unit])
+        elif " two Dask workers against one process " in work:
+            found["spread"].append([work, *numbers, unit])
         elif " from files on " in work:
             # The smallest log has no baseline: its only number is ours.
             measured, times = (numbers[1], numbers[2]) if len(numbers) == 3 else (numbers[-1], "")
@@ -96,6 +98,7 @@ def tables(lines: list[dict[str, str]]) -> dict[str, str]:
     headers = {
         "profile": ["work", "alone", "shared", "ratio", "unit"],
         "scale": ["work", "measured", "unit", "times a tenth of the answers"],
+        "spread": ["work", "one process", "two workers", "ratio", "unit"],
         "bench": ["work", "baseline", "ours", "ratio", "unit"],
     }
     return {name: markdown(headers[name], rows) for name, rows in found.items()}

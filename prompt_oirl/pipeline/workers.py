@@ -53,8 +53,8 @@ def run_fits(
     jobs : fits at a time on this machine, though no more than there are tasks; -1: one per core. Where
     features lie in files, fits run one by one
     dask : address of a scheduler; as many fits as its cluster has threads then run there, and a task whose
-    worker dies is done again by another. Where features lie in files, all workers share each fit. Empty: this
-    machine
+    worker dies is done again by another. Where features lie in files, all workers share each fit of more than
+    `pairs.LARGE` questions. Empty: this machine
 
     Raises: InputError if the cluster cannot be used or is lost, or if features lie in files and the model
     needs them in memory.
