@@ -81,7 +81,7 @@ def mawps(real_root: Path) -> Rows:
 def test_two_workers_grow_the_trees_of_the_local_run(
     log: str, client: Any, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Many splits of few words are equally good, so without exact sums the picks would differ."""
+    """And make its picks on held-out questions. Without exact sums arith's bytes differ in the last bits."""
     monkeypatch.setattr(pairs, "LARGE", 500)
     train, validation, questions, prompts = request.getfixturevalue(log)
     assert len(train.questions) > 1000 and len(questions) > 100
