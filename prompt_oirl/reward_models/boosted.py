@@ -144,7 +144,7 @@ class XGBoost(_Boosted):
     ) -> list[Any]:
         """A booster for each of the `settings`."""
         growth = growth_of(self._parameters, settings, rounds, train)
-        # Where sums are rounded, workers may choose otherwise among equal splits, and few questions need none.
+        # Where sums are rounded, workers may choose otherwise among equal splits; few need no workers.
         if not (self.spread and growth.exact and isinstance(train.questions, MappedQuestions)):
             return growth.grow(*self._matrices(train, validation))
         whole, whole_features = train, None
