@@ -5,8 +5,8 @@
 
 Updates results/reference/bench.csv. Each line is the median of interleaved repeats, so that both sides see
 the same load (`repeats` 1: once). Only the ratio means anything on another machine. Parts: generation,
-step4_one, step4_profile, step4_sweep, embedding, selection, logs, scale, cluster; all but generation and
-scale need the released logs after steps 2 and 3. Their code is in scripts/benchmarks/.
+step4_one, step4_profile, step4_sweep, embedding, selection, logs, scale, cluster, spread; all but
+generation, scale and spread need the released logs after steps 2 and 3. Their code is in scripts/benchmarks/.
 """
 
 from __future__ import annotations
@@ -81,12 +81,14 @@ def end_children(*_: object) -> None:
 
 def tables(lines: list[dict[str, str]]) -> dict[str, str]:
     """The lines as tables of README and docs: parts of a fit, sizes of logs, everything else."""
-    found: dict[str, list[list[str]]] = {"profile": [], "scale": [], "bench": []}
+    found: dict[str, list[list[str]]] = {"profile": [], "scale": [], "spread": [], "bench": []}
     for line in lines:
         work, unit = line["work"], line["unit"]
         numbers = [_number(line[c]) for c in ("baseline", "ours", "ratio") if line[c]]
         if work.startswith("step 4, GSM8K,"):
             found["profile"].append([work, *numbers, unit])
+        elif " two Dask workers against one process " in work:
+            found["spread"].append([work, *numbers, unit])
         elif " from files on " in work:
             # The smallest log has no baseline: its only number is ours.
             measured, times = (numbers[1], numbers[2]) if len(numbers) == 3 else (numbers[-1], "")
@@ -96,6 +98,7 @@ def tables(lines: list[dict[str, str]]) -> dict[str, str]:
     headers = {
         "profile": ["work", "alone", "shared", "ratio", "unit"],
         "scale": ["work", "measured", "unit", "times a tenth of the answers"],
+        "spread": ["work", "one process", "two workers", "ratio", "unit"],
         "bench": ["work", "baseline", "ours", "ratio", "unit"],
     }
     return {name: markdown(headers[name], rows) for name, rows in found.items()}
@@ -133,8 +136,9 @@ PARTS: dict[str, Callable[[int], Iterator[dict[str, Any]]]] = {
     "logs": logs.logs,
     "scale": scale.scale,
     "cluster": cluster.cluster,
+    "spread": cluster.spread,
 }
-WITHOUT_LOGS = {"generation", "scale"}  # parts that do not need the released logs
+WITHOUT_LOGS = {"generation", "scale", "spread"}  # parts that do not need the released logs
 
 if __name__ == "__main__":
     run_step(main, Args)

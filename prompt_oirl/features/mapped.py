@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
+
+from prompt_oirl.io.files import InputError
 
 BLOCK = 2**16  # questions that are held in memory at a time where features lie in files
 
@@ -35,3 +38,25 @@ class MappedQuestions:
     def select(self, rows: np.ndarray) -> MappedQuestions:
         """Some of the rows, still in their files."""
         return MappedQuestions(self.parts, self.rows[rows])
+
+    def files(self) -> QuestionFiles:
+        """The same rows by the names of their files, for a worker that reads them itself."""
+        return QuestionFiles(tuple(str(part.filename) for part in self.parts), self.rows)  # type: ignore[attr-defined]
+
+
+@dataclass(frozen=True, eq=False)
+class QuestionFiles:
+    """Names of the .npy files that `MappedQuestions` stand in, and the rows meant."""
+
+    names: tuple[str, ...]
+    rows: np.ndarray
+
+    def open(self) -> MappedQuestions:
+        """The rows, still in their files. Raises: InputError if a file is not there or too short."""
+        try:
+            parts = [np.load(name, mmap_mode="r", allow_pickle=False) for name in self.names]
+        except (OSError, ValueError) as error:
+            raise InputError(f"question features cannot be read here: {error}") from error
+        if len(self.rows) and min(map(len, parts)) <= self.rows.max():
+            raise InputError(f"{self.names[0]}: fewer question features than the client has")
+        return MappedQuestions(parts, self.rows)

@@ -25,6 +25,7 @@ from prompt_oirl.pipeline import offline_dataset
 from prompt_oirl.pipeline.fit_data import FitData, masked_features
 from prompt_oirl.pipeline.plan import FitSpec, Plan
 from prompt_oirl.reward_models import RewardModel, TrainingSet, merge_repeats
+from prompt_oirl.reward_models.trees import Spread
 from prompt_oirl.stats import metrics
 from prompt_oirl.stats.splits import subset_name
 
@@ -109,7 +110,9 @@ def available_cores() -> int:
     return min(cores, int(asked)) if asked.isdigit() and int(asked) else cores
 
 
-def train(fit: FitSpec, key: str, data: FitData) -> tuple[dict[str, Any], bytes]:
+def train(
+    fit: FitSpec, key: str, data: FitData, spread: Spread | None = None
+) -> tuple[dict[str, Any], bytes]:
     """Train and measure on validation rows; the record and the model as safetensors, nothing is written.
 
     Parameters
@@ -117,13 +120,16 @@ def train(fit: FitSpec, key: str, data: FitData) -> tuple[dict[str, Any], bytes]
     fit : what to train
     key : of `fit_key`, for the record
     data : what the fits of this dataset and split learn from
+    spread : grows XGBoost's trees on a cluster if the features lie in files
 
     Raises: InputError if there are too few questions to hold some out for validation.
     """
     started = time.perf_counter()
     train, validation, both = training_sets(fit, data)
     # Fits of mapped features run one after the other, so each may have all cores.
-    overrides = {"nthread": available_cores()} if data.mapped() and fit.model == "xgboost" else {}
+    overrides: dict[str, Any] = {}
+    if data.mapped() and fit.model == "xgboost":
+        overrides = {"nthread": available_cores(), "spread": spread}
     model = reward_models.make(fit.model, fit.preset, fit.seed, **overrides)
     model.tune(train, validation)
     measured = validation_metrics(model, train, validation)

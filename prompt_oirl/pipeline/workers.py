@@ -1,6 +1,7 @@
-"""Where fits run: this machine's cores, or the workers of a Dask cluster that shares no disk with us.
+"""Where fits run: this machine's cores, or the workers of a Dask cluster.
 
-Workers get arrays and return a record and a model's bytes; whoever asked writes the files.
+Workers get arrays, share no disk with us, and return a record and a model's bytes; whoever asked writes the
+files. Only features that lie in files are read by the workers themselves (`spread`).
 """
 
 from __future__ import annotations
@@ -16,13 +17,14 @@ import warnings
 from collections.abc import Iterator, Sequence
 from concurrent.futures import CancelledError
 from contextlib import contextmanager, suppress
+from functools import partial
 from typing import Any
 
 from joblib import Parallel, delayed, effective_n_jobs, parallel_config
 
 from prompt_oirl.io.files import InputError
 from prompt_oirl.io.manifest import package_code_version, package_versions
-from prompt_oirl.pipeline import fits
+from prompt_oirl.pipeline import fits, spread
 from prompt_oirl.pipeline.fit_data import FitData
 from prompt_oirl.pipeline.plan import FitSpec
 
@@ -51,22 +53,25 @@ def run_fits(
     jobs : fits at a time on this machine, though no more than there are tasks; -1: one per core. Where
     features lie in files, fits run one by one
     dask : address of a scheduler; as many fits as its cluster has threads then run there, and a task whose
-    worker dies is done again by another. Empty: this machine
+    worker dies is done again by another. Where features lie in files, all workers share each fit of more than
+    `pairs.LARGE` questions. Empty: this machine
 
-    Raises: InputError if the cluster cannot be used or is lost, or if features lie in files and `dask` or the
-    model needs them in memory.
+    Raises: InputError if the cluster cannot be used or is lost, or if features lie in files and the model
+    needs them in memory.
     """
-    if any(data.mapped() for _, _, data in tasks):
-        if dask:
-            raise InputError(
-                "--dask sends features to the workers' memory: raise --memory_gb, or leave it out"
-            )
-        for model in {fit.model for fit, _, _ in tasks} - set(FROM_FILES):
+    if mapped := any(data.mapped() for _, _, data in tasks):
+        able = FROM_FILES[:1] if dask else FROM_FILES
+        for model in {fit.model for fit, _, _ in tasks} - set(able):
             raise InputError(
                 f"--model {model} needs its features in memory: raise --memory_gb, or choose "
-                f"{' or '.join(FROM_FILES)}"
+                f"{' or '.join(able)}"
             )
         jobs = 1  # each fit uses all cores and as much memory as is meant to be used at all
+    if mapped and dask:
+        with cluster(dask, []) as client:
+            for task in tasks:
+                yield fits.train(*task, spread=partial(spread.grow, client))
+        return
     calls = (delayed(fits.train)(*task) for task in tasks)
     if dask:
         with cluster(dask, [data for _, _, data in tasks]):
@@ -131,8 +136,9 @@ def check_scheduler(address: str) -> None:
 
 
 @contextmanager
-def cluster(address: str, shared: Sequence[FitData]) -> Iterator[None]:
-    """joblib on the Dask cluster at `address`; every worker gets a copy of `shared` and must run our code."""
+def cluster(address: str, shared: Sequence[FitData]) -> Iterator[Any]:
+    """joblib on the Dask cluster at `address`, and its client; every worker gets a copy of `shared` and must
+    run our code."""
     try:
         from distributed import Client, KilledWorker
     except ImportError as error:
@@ -161,7 +167,7 @@ def cluster(address: str, shared: Sequence[FitData]) -> Iterator[None]:
         client.amm.stop()
         try:
             with parallel_config(backend="dask", scatter=distinct):
-                yield
+                yield client
         except (OSError, CancelledError, KilledWorker) as error:
             raise InputError(
                 f"--dask {address}: the cluster was lost ({type(error).__name__}); finished fits are kept: "

@@ -8,13 +8,13 @@ from typing import Any
 
 import numpy as np
 
-from prompt_oirl.features.mapped import BLOCK
+from prompt_oirl.features.mapped import BLOCK, MappedQuestions
 from prompt_oirl.io.files import InputError
-from prompt_oirl.reward_models.pairs import PairFeatures, QuantisedPairs, pair_rows, quantised_pairs
+from prompt_oirl.reward_models.pairs import PairFeatures, QuantisedPairs, pair_rows, quantised_pairs, sample
 from prompt_oirl.reward_models.training_set import TrainingSet
+from prompt_oirl.reward_models.trees import PATIENCE, Bins, Spread, growth_of
 
 MAX_ROUNDS = 200
-PATIENCE = 10
 
 # Chosen inside the training rows (scripts/choose_preset.py, results/reference/preset_choice.csv).
 XGBOOST_FAST = {"eta": 0.1, "min_child_weight": 1, "colsample_bynode": 0.2, "max_bin": 64}
@@ -75,12 +75,21 @@ class XGBoost(_Boosted):
     """The published learner. `fast` chooses depth and rounds on validation rows and trains on all; `paper` is
     as published.
 
-    One thread per fit: equal bits whatever else runs, and fits run side by side instead.
+    One thread per fit: equal bits whatever else runs, and fits run side by side instead. With more than
+    `pairs.LARGE` questions the bits are the same for any number of threads and workers (`trees.Growth`).
     """
 
-    def __init__(self, preset: str = "fast", seed: int = 0, depths: Sequence[int] = DEPTHS, **overrides: Any):
+    def __init__(
+        self,
+        preset: str = "fast",
+        seed: int = 0,
+        depths: Sequence[int] = DEPTHS,
+        spread: Spread | None = None,
+        **overrides: Any,
+    ):
+        """`spread` grows the trees of more than `pairs.LARGE` memory-mapped questions (`pipeline.spread`)."""
         self.paper = preset == "paper"
-        self.depths = depths
+        self.depths, self.spread = depths, spread
         parameters = XGBOOST_PAPER if self.paper else XGBOOST_FAST
         self.settings: dict[str, Any] = (
             {"rounds": PAPER_ROUNDS} if self.paper else {"max_depth": depths[0], "rounds": MAX_ROUNDS}
@@ -112,35 +121,41 @@ class XGBoost(_Boosted):
 
     def tune(self, train: TrainingSet, validation: TrainingSet) -> None:
         """Choose the settings on `validation`; leaves the model fitted on `train`."""
-        import xgboost
-
         if self.paper:
             self.fit(train)
             return
-        matrix, held_out = self._matrices(train, validation)
-        found = [
-            xgboost.train(
-                {**self._parameters, "max_depth": depth, "eval_metric": "logloss"},
-                matrix,
-                MAX_ROUNDS,
-                evals=[(held_out, "validation")],
-                early_stopping_rounds=PATIENCE,
-                verbose_eval=False,
-            )
-            for depth in self.depths
-        ]
+        candidates = [{"max_depth": depth, "eval_metric": "logloss"} for depth in self.depths]
+        found = self._grow(candidates, MAX_ROUNDS, train, validation)
         best = int(np.argmin([booster.best_score for booster in found]))
         self.settings = {"max_depth": self.depths[best], "rounds": found[best].best_iteration + 1}
         self.booster = found[best][: self.settings["rounds"]]
 
     def fit(self, train: TrainingSet) -> None:
         """Train on all rows with the chosen settings."""
-        import xgboost
-
         settings = {name: value for name, value in self.settings.items() if name != "rounds"}
-        self.booster = xgboost.train(
-            {**self._parameters, **settings}, self._matrices(train)[0], self.settings["rounds"]
-        )
+        self.booster = self._grow([settings], self.settings["rounds"], train)[0]
+
+    def _grow(
+        self,
+        settings: Sequence[dict[str, Any]],
+        rounds: int,
+        train: TrainingSet,
+        validation: TrainingSet | None = None,
+    ) -> list[Any]:
+        """A booster for each of the `settings`."""
+        growth = growth_of(self._parameters, settings, rounds, train)
+        # Where sums are rounded, workers may choose otherwise among equal splits; few need no workers.
+        if not (self.spread and growth.exact and isinstance(train.questions, MappedQuestions)):
+            return growth.grow(*self._matrices(train, validation))
+        whole, whole_features = train, None
+        if not self.paper:
+            whole = train.whole or train
+            whole_features = PairFeatures().fit(whole)
+        self.features = whole_features
+        if whole_features and whole is not train:
+            self.features = whole_features.restricted(train.columns)
+        bins = Bins(sample(whole), whole_features, self.features)
+        return self.spread(growth, bins, train, validation)
 
     def _score(self, rows: np.ndarray) -> np.ndarray:
         return self.booster.inplace_predict(rows)

@@ -15,6 +15,7 @@ from prompt_oirl.reward_models.pages import check_room, page_bytes, page_folder
 from prompt_oirl.reward_models.training_set import TrainingSet
 
 EMBEDDING_AXES = 64
+LARGE = 2**16  # questions: of more, this many say where axes and bins lie
 
 
 class PairFeatures:
@@ -30,7 +31,7 @@ class PairFeatures:
 
     def fit(self, train: TrainingSet) -> PairFeatures:
         """Learn the axes of the questions and keep the training prompts."""
-        size = train.embedding_size
+        train, size = sample(train), train.embedding_size
         total, gram = np.zeros(size), np.zeros((size, size))
         for block in train.blocks():
             total += train.questions[block][:, :size].astype(np.float64).sum(0)
@@ -76,11 +77,25 @@ class PairFeatures:
         return other
 
 
+def sample(train: TrainingSet) -> TrainingSet:
+    """At most LARGE of the questions, evenly spaced: whoever reads them, here or on a worker, finds the same
+    axes and bins."""
+    n = len(train.questions)
+    return train if n <= LARGE else train.rows(np.linspace(0, n - 1, LARGE).astype(np.int64))
+
+
 def pair_rows(questions: np.ndarray, prompts: np.ndarray) -> np.ndarray:
     """Feature rows float32 (n m, d + e) of all questions (n, d) with all prompts (m, e), question-major."""
     return np.concatenate(
         [np.repeat(questions, len(prompts), 0), np.tile(prompts, (len(questions), 1))], 1, dtype=np.float32
     )
+
+
+def pair_columns(data: TrainingSet, features: PairFeatures | None) -> int:
+    """How many columns the pairs of `data` have."""
+    if features is None:
+        return data.embedding_size + data.prompts.shape[1]
+    return len(features.column_weights(data.questions.shape[1] - data.embedding_size))
 
 
 class QuantisedPairs:
@@ -96,7 +111,9 @@ class QuantisedPairs:
         self.halves: np.ndarray | None = None
         if not isinstance(train.questions, MappedQuestions):
             self.halves = self._questions(train.questions)
-        self.matrix = self.matrix_of(train, features, None)
+        some = sample(train)
+        reference = None if some is train else QuantisedPairs(features, some, max_bin, threads).matrix
+        self.matrix: Any = self.matrix_of(train, features, reference)
 
     def _questions(self, questions: np.ndarray) -> np.ndarray:
         if self.features is None:
@@ -134,12 +151,7 @@ class QuantisedPairs:
         blocks = self._blocks
         n_surface = data.questions.shape[1] - data.embedding_size
         if mapped:
-            columns = (
-                data.embedding_size + data.prompts.shape[1]
-                if features is None
-                else len(features.column_weights(n_surface))
-            )
-            check_room(page_bytes(int((data.weights > 0).sum()), columns))
+            check_room(page_bytes(int((data.weights > 0).sum()), pair_columns(data, features)))
 
         class Blocks(xgboost.DataIter):
             def __init__(self) -> None:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 
-from prompt_oirl.features.mapped import BLOCK
+from prompt_oirl.features.mapped import BLOCK, MappedQuestions
 from prompt_oirl.stats.cells import mean_labels
 
 CONSTANT = 1e-5  # standard deviation up to which a column is taken for constant
@@ -50,10 +51,12 @@ class TrainingSet:
         )
 
     def rows(self, keep: np.ndarray) -> TrainingSet:
-        """Some of the questions, by mask or index."""
+        """Some of the questions, by mask or index; memory-mapped ones stay in their files."""
+        mapped = isinstance(self.questions, MappedQuestions)
+        questions: Any = self.questions.select(keep) if mapped else self.questions[keep]  # type: ignore[attr-defined]
         return replace(
             self,
-            questions=self.questions[keep],
+            questions=questions,
             labels=self.labels[keep],
             weights=self.weights[keep],
             clusters=None if self.clusters is None else self.clusters[keep],

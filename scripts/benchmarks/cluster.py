@@ -2,20 +2,28 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import socket
 import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
+from functools import partial
 from pathlib import Path
+from resource import RUSAGE_SELF, getrusage
 from typing import Any
 
-from benchmarks.measuring import comparison, run_measured
+from benchmarks.measuring import clock_seconds, comparison, run_measured
+from benchmarks.scale import gigabytes, synthetic
 from benchmarks.training import linked_root, step4
 from prompt_oirl.data.released import LLM
 from prompt_oirl.io.files import REPO_ROOT, InputError, Paths
+from prompt_oirl.pipeline import spread as spread_fits
+from prompt_oirl.pipeline import workers
+from prompt_oirl.reward_models import make
 
 
 def cluster(repeats: int) -> Iterator[dict[str, Any]]:
@@ -27,7 +35,7 @@ def cluster(repeats: int) -> Iterator[dict[str, Any]]:
         before = run_measured(step4(local, *flags, "--jobs", "2"), cwd=REPO_ROOT / "llama_exps")["seconds"]
         for killed in (False, True):
             root = linked_root(folder / f"cluster{killed}")
-            with dask_cluster(folder) as (address, workers):
+            with dask_cluster(folder) as (address, processes):
                 started = time.perf_counter()
                 run = subprocess.Popen(
                     step4(root, *flags, "--dask", address),
@@ -37,7 +45,7 @@ def cluster(repeats: int) -> Iterator[dict[str, Any]]:
                 while killed and not list(Paths(root).models(LLM).glob("*.json")) and run.poll() is None:
                     time.sleep(0.1)
                 if killed:
-                    workers[0].kill()
+                    processes[0].kill()
                 if run.wait():
                     raise InputError("step 4 on the cluster failed")
                 after = time.perf_counter() - started
@@ -47,6 +55,38 @@ def cluster(repeats: int) -> Iterator[dict[str, Any]]:
             work = f"step 4, MAWPS, 10 fits, {how} against two local processes; CSV bytes "
             work += "equal" if same else "DIFFER"
             yield comparison(work, "seconds by the clock", 10, (before, after), repeats=1)
+
+
+def spread(repeats: int, n: int = 10**7) -> Iterator[dict[str, Any]]:
+    """One synthetic fit on two Dask workers of a thread each, and in one process of two threads."""
+    with tempfile.TemporaryDirectory(prefix="bench-") as name, dask_cluster(Path(name)) as (address, _):
+        found = []
+        for where in ("", address):
+            command = [sys.executable, "-m", "benchmarks.cluster", where, str(n), name]
+            run_measured(command, cwd=Path(__file__).parents[1])
+            found.append(json.loads((Path(name) / "parts.json").read_text()))
+    work = f"xgboost from the files of {n:,} answers, 50 rounds, two Dask workers against one process of two "
+    work += "threads; bytes " + ("equal" if found[0]["sha256"] == found[1]["sha256"] else "DIFFER")
+    for part, unit in (("fit", "seconds by the clock"), ("gb", "GB at most, of the process or one worker")):
+        yield comparison(work, unit, n, (side[part] for side in found), repeats=1)
+
+
+def fit_synthetic(address: str, n: int, folder: Path) -> dict[str, Any]:
+    """Grow 50 rounds on `n` answers, by the workers at `address` if there is one.
+
+    Returns: seconds of the fit, peak memory of this process or of the largest worker in 10^9 bytes, and the
+    model's sha256.
+    """
+    train = synthetic(n, folder)
+    with workers.cluster(address, []) if address else nullcontext() as client:
+        grow = partial(spread_fits.grow, client) if client else None
+        model: Any = make("xgboost", nthread=2, spread=grow)
+        model.settings = {"max_depth": 10, "rounds": 50}
+        seconds = clock_seconds(lambda: model.fit(train))
+        usage = client.run(getrusage, RUSAGE_SELF).values() if client else [getrusage(RUSAGE_SELF)]
+        peak = max(map(gigabytes, usage))
+    digest = hashlib.sha256(model.arrays()["booster"].tobytes()).hexdigest()
+    return {"fit": seconds, "gb": peak, "sha256": digest}
 
 
 @contextmanager
@@ -75,3 +115,8 @@ def dask_cluster(folder: Path) -> Iterator[tuple[str, list[subprocess.Popen]]]:
         for process in processes:
             process.kill()
             process.wait()
+
+
+if __name__ == "__main__":
+    address, n, folder = sys.argv[1:]
+    Path(folder, "parts.json").write_text(json.dumps(fit_synthetic(address, int(n), Path(folder))))

@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import json
 import os
-import resource
 import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
+from resource import RUSAGE_SELF, getrusage, struct_rusage
 from typing import Any
 
 import numpy as np
 
 from benchmarks.measuring import comparison, cpu_seconds, run_measured
+from prompt_oirl.features.mapped import MappedQuestions
 from prompt_oirl.pipeline import fits
+from prompt_oirl.reward_models import TrainingSet, boosted, make, pairs
 
 SIZES = (10**5, 10**6, 10**7)
 PROMPTS = 10  # asked of every synthetic question
@@ -45,14 +47,8 @@ def scale(repeats: int, sizes: tuple[int, ...] = SIZES) -> Iterator[dict[str, An
             smaller = found
 
 
-def train_synthetic(model: str, n: int, folder: Path) -> dict[str, float]:
-    """Fit on `n` synthetic answers from files: 64-d questions, ten prompts each, 50 rounds.
-
-    Returns: CPU seconds of each part, and peak: memory in 10^9 bytes.
-    """
-    from prompt_oirl.features.mapped import MappedQuestions
-    from prompt_oirl.reward_models import TrainingSet, boosted, make, pairs
-
+def synthetic(n: int, folder: Path) -> TrainingSet:
+    """`n` answers, ten prompts to each question; the questions' 64-d vectors lie in `folder`."""
     rng = np.random.default_rng(0)
     u, d = n // PROMPTS, 64
     vectors = np.lib.format.open_memmap(folder / "questions.npy", "w+", np.float32, (u, d))
@@ -66,7 +62,15 @@ def train_synthetic(model: str, n: int, folder: Path) -> dict[str, float]:
         labels[start : start + len(block)] = rng.random(logits.shape) < 1 / (1 + np.exp(-logits))
     vectors.flush()
     questions: Any = MappedQuestions([np.load(folder / "questions.npy", mmap_mode="r")])
-    train = TrainingSet(questions, prompts, labels, np.ones_like(labels), d)
+    return TrainingSet(questions, prompts, labels, np.ones_like(labels), d)
+
+
+def train_synthetic(model: str, n: int, folder: Path) -> dict[str, float]:
+    """Fit on `n` synthetic answers from files, 50 rounds.
+
+    Returns: CPU seconds of each part, and peak: memory in 10^9 bytes.
+    """
+    train = synthetic(n, folder)
     parts: dict[str, float] = {}
     threads = min(2, fits.available_cores())
     settings: dict[str, Any] = {"nthread": threads} if model == "xgboost" else {}
@@ -77,10 +81,14 @@ def train_synthetic(model: str, n: int, folder: Path) -> dict[str, float]:
             lambda: pairs.quantised_pairs(train, boosted.XGBOOST_FAST["max_bin"], threads)
         )
     parts["50 rounds" if model == "xgboost" else "fit"] = cpu_seconds(lambda: learner.fit(train))
-    some = questions[:10000]
-    parts["scoring 100000 pairs"] = cpu_seconds(lambda: learner.predict(some, prompts))
-    parts["peak"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e9  # mapped pages count too
-    return parts
+    some = train.questions[:10000]
+    parts["scoring 100000 pairs"] = cpu_seconds(lambda: learner.predict(some, train.prompts))
+    return parts | {"peak": gigabytes(getrusage(RUSAGE_SELF))}
+
+
+def gigabytes(usage: struct_rusage) -> float:
+    """The largest memory of a process so far, in 10^9 bytes; mapped pages count too."""
+    return usage.ru_maxrss * 1024 / 1e9
 
 
 if __name__ == "__main__":

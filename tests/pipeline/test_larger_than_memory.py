@@ -166,9 +166,10 @@ def test_step4_names_the_models_that_train_from_files(prepared: Path) -> None:
     )
 
 
-def test_step4_refuses_to_send_files_to_a_cluster(prepared: Path) -> None:
-    result = run_step(4, prepared, "--memory_gb", "0", "--dask", "tcp://127.0.0.1:9", check=False)
-    assert result.returncode == 1 and "raise --memory_gb" in result.stderr
+def test_step4_names_the_model_that_a_cluster_trains_from_files(prepared: Path) -> None:
+    flags = ("--memory_gb", "0", "--model", "interaction", "--dask", "tcp://127.0.0.1:9")
+    result = run_step(4, prepared, *flags, check=False)
+    assert result.returncode == 1 and "raise --memory_gb, or choose xgboost" in result.stderr
 
 
 def convert(log: Path, out: Path) -> None:

@@ -1,0 +1,188 @@
+"""One fit on two Dask workers: the local run's bytes; a worker that dies; files that are not ours."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import shutil
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+from conftest import run_step, step_command, write_tiny_log
+from hypothesis import given
+from hypothesis import strategies as st
+from test_cluster import wait_for_a_model
+from test_larger_than_memory import example
+
+from prompt_oirl.features.embedders import TfidfEmbedder
+from prompt_oirl.features.mapped import MappedQuestions
+from prompt_oirl.io.files import REPO_ROOT, InputError, Paths
+from prompt_oirl.pipeline import fits, offline_dataset, spread
+from prompt_oirl.pipeline.fit_data import content_hash, fit_data
+from prompt_oirl.pipeline.plan import FitSpec
+from prompt_oirl.reward_models import TrainingSet, boosted, make, pairs, trees
+from prompt_oirl.reward_models.trees import Bins
+from prompt_oirl.stats.splits import HEADLINE_FOLDS
+
+distributed = pytest.importorskip("distributed")
+Rows = tuple[
+    TrainingSet, TrainingSet, np.ndarray, np.ndarray
+]  # train, validation, held-out questions, prompts
+
+
+@pytest.fixture(scope="module")
+def client() -> Iterator[Any]:
+    """Of two worker processes of one thread."""
+    workers = distributed.LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=None)
+    with workers, distributed.Client(workers) as client:
+        yield client
+
+
+@pytest.fixture
+def arith(tmp_path: Path) -> Rows:
+    """The committed log of the tiny model."""
+    log = pd.read_parquet(REPO_ROOT / "data" / "nano_log" / "arith.parquet").query("split == 'train'")
+    labels = log.pivot_table(index="question", columns="prompt", values="correct", sort=False)
+    embedder = TfidfEmbedder()
+    embedder.fit(labels.index)
+    np.save(tmp_path / "questions.npy", embedder.encode(labels.index))
+    questions = MappedQuestions([np.load(tmp_path / "questions.npy", mmap_mode="r")])
+    known = labels.to_numpy(np.float32)
+    whole = TrainingSet(questions, embedder.encode(labels.columns), known, np.ones_like(known), 256)
+    rows = np.arange(len(known))
+    return whole.rows(rows[:1500]), whole.rows(rows[1500:1800]), whole.questions[1800:2500], whole.prompts
+
+
+@pytest.fixture
+def mawps(real_root: Path) -> Rows:
+    """The released log, a fold of its clusters held out."""
+    for step in (2, 3):
+        run_step(step, real_root, "--llm", "llama2", "--dataset", "mawps")
+    data = offline_dataset.load("llama2", "mawps", Paths(real_root))
+    split = data.names.crossfit_splits(HEADLINE_FOLDS, 0)[0]
+    shared = fit_data(data, [split], memory_gb=0)[split.name]
+    everything = tuple(range(shared.train_labels.shape[1]))
+    fit = FitSpec("llama2", "mawps", "crossfit", split.name, everything, "xgboost", "fast")
+    train, validation, _ = fits.training_sets(fit, shared)
+    return train, validation, shared.questions[np.unique(data.names.test_index[split.test])], shared.prompts
+
+
+@pytest.mark.parametrize(
+    "log", ["arith", pytest.param("mawps", marks=[pytest.mark.real_logs, pytest.mark.slow])]
+)
+def test_two_workers_grow_the_trees_of_the_local_run(
+    log: str, client: Any, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And make its picks on held-out questions."""
+    monkeypatch.setattr(pairs, "LARGE", 500)
+    train, validation, questions, prompts = request.getfixturevalue(log)
+    assert len(train.questions) > 1000 and len(questions) > 100
+    models = [make("xgboost", depths=(4,), spread=how) for how in (None, partial(spread.grow, client))]
+    for model in models:
+        model.tune(train, validation)
+    local, together = models
+    assert local.settings == together.settings
+    one, other = (model.predict(questions, prompts) for model in models)
+    assert one.std() > 0.05 and len(set(one.argmax(1))) > 1
+    assert (one.argmax(1) == other.argmax(1)).all()
+    assert local.arrays()["booster"].tobytes() == together.arrays()["booster"].tobytes()
+
+
+@pytest.mark.parametrize("preset", ["fast", "paper"])
+def test_many_questions_give_the_same_bytes_for_any_number_of_threads(
+    preset: str, arith: Rows, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Every sum of second derivatives, written with each node, is on the grid, so none was rounded."""
+    monkeypatch.setattr(pairs, "LARGE", 1000)
+    monkeypatch.setattr(boosted, "PAPER_ROUNDS", 3)
+    mapped, validation = arith[:2]
+    plain = replace(mapped, questions=np.asarray(mapped.questions))
+    found = set()
+    for train, threads in ((plain, 1), (mapped, 1), (plain, 2)):
+        model: Any = make("xgboost", preset, depths=(8,), nthread=threads)
+        model.tune(train, validation)
+        found.add(model.arrays()["booster"].tobytes())
+    assert len(found) == 1
+    grown = json.loads(model.booster.save_raw("json"))["learner"]["gradient_booster"]["model"]["trees"]
+    sums = np.concatenate([tree["sum_hessian"] for tree in grown]).astype(np.float32).astype(np.float64)
+    assert (sums < 2).sum() > 30  # larger ones are on it as any float32 is
+    assert (sums * trees.GRID % 1 == 0).all()
+
+
+@given(st.integers(0, 2**32 - 1), st.integers(1, 300))
+def test_sums_of_rounded_gradients_do_not_depend_on_the_order(seed: int, n: int) -> None:
+    import xgboost
+
+    rng = np.random.default_rng(seed)
+    margin = (rng.normal(size=n) * rng.choice([0.1, 3, 30])).astype(np.float32)
+    label, weight = rng.random(n).astype(np.float32), rng.integers(1, 1000, n).astype(np.float32)
+    gradients = trees.rounded_gradients(margin, xgboost.DMatrix(margin[:, None], label, weight=weight))
+    chance = 1 / (1 + np.exp(-margin.astype(np.float64)))
+    for rounded, true in zip(gradients, (chance - label, chance * (1 - chance))):
+        assert np.abs(rounded / weight - true).max() < 3e-7
+        added = 0.0
+        for value in rounded[rng.permutation(n)].astype(np.float64):
+            added += value
+        assert added == math.fsum(rounded.astype(np.float64))
+
+
+def test_what_a_worker_reads_must_be_what_the_client_has(tmp_path: Path) -> None:
+    train, _ = example(True, tmp_path)
+    features = pairs.PairFeatures().fit(train)
+    bins = Bins(spread.by_name(train), features, features)
+    share = [spread.by_name(train.rows(np.arange(10)))]
+    spread.check(bins, content_hash(np.asarray(train.questions)), share)
+    with pytest.raises(InputError, match="other question features than the client's"):
+        spread.check(bins, "another", share)
+    np.save(tmp_path / "a.npy", np.load(tmp_path / "a.npy")[:300])
+    with pytest.raises(InputError, match=r"a\.npy: fewer question features than the client has"):
+        spread.opened(bins.sample)
+    (tmp_path / "a.npy").write_bytes(b"no array")
+    with pytest.raises(InputError, match="question features cannot be read here"):
+        spread.opened(bins.sample)
+    (tmp_path / "a.npy").unlink()
+    with pytest.raises(InputError, match=r"question features cannot be read here: .*a\.npy"):
+        spread.opened(bins.sample)
+
+
+def step4(root: Path, *more: str) -> list[str]:
+    """Step 4 on features in files, as if 20 questions were many."""
+    flags = step_command(4, root, "--subsets", "3", "--split", "paper", "--memory_gb", "0", *more)[1:]
+    run = "import runpy, sys; from prompt_oirl.reward_models import pairs; pairs.LARGE = 20; "
+    run += "sys.argv = sys.argv[1:]; runpy.run_path(sys.argv[0], run_name='__main__')"
+    return [sys.executable, "-c", run, *flags]
+
+
+def test_step4_resumes_after_a_worker_died(tmp_path: Path, client: Any) -> None:
+    """The local run's bytes, the first fit's from before the worker died."""
+    root, cwd = tmp_path / "root", REPO_ROOT / "llama_exps"
+    write_tiny_log(root)
+    for step in (2, 3):
+        run_step(step, root)
+    shutil.copytree(root, tmp_path / "local")
+    subprocess.run(step4(tmp_path / "local"), cwd=cwd, check=True, capture_output=True)
+    together = step4(root, "--dask", client.scheduler.address)
+    run = subprocess.Popen(together, cwd=cwd, stderr=subprocess.PIPE, text=True)
+    models, local = (Paths(where).models("tiny") for where in (root, tmp_path / "local"))
+    wait_for_a_model(run, models)
+    os.kill(max(client.run(os.getpid).values()), signal.SIGKILL)  # its nanny starts another
+    errors = run.communicate(timeout=60)[1]
+    assert run.returncode == 1, errors
+    assert " was lost " in errors and "run the same command again" in errors
+    kept = {path: path.stat().st_mtime_ns for path in models.glob("*.json")}
+    assert 0 < len(kept) < len(list(local.glob("*.json")))
+    client.wait_for_workers(2, timeout=30)
+    subprocess.run(together, cwd=cwd, check=True, capture_output=True)
+    assert all(path.stat().st_mtime_ns == written for path, written in kept.items())
+    for path in [*local.glob("*.safetensors"), local / "toy_xgboost_validation.csv"]:
+        assert (models / path.name).read_bytes() == path.read_bytes()
