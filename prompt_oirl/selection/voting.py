@@ -1,11 +1,14 @@
 """Several answers and a vote on the user's own log: what it would have brought, told from stored answers.
 
 Everything that is chosen (order of prompts, weights, when to stop) is chosen on the questions of other folds.
+One call of the best prompt is the same figure as in the table of `evaluate`: a blank answer is a call too.
 """
 
 from __future__ import annotations
 
 import warnings
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -14,89 +17,171 @@ from sklearn.base import clone
 from prompt_oirl.data.user_log import PromptLog
 from prompt_oirl.features.cache import shared_embedder
 from prompt_oirl.grading import numbers
-from prompt_oirl.io.files import InputError
-from prompt_oirl.selection.selector import PromptSelector
-from prompt_oirl.stats.splits import HEADLINE_FOLDS, cluster_splits
+from prompt_oirl.io.files import InputError, on_one_line
+from prompt_oirl.selection.selector import PromptSelector, shrunken_success
+from prompt_oirl.stats.metrics import ClusterBootstrap, format_interval
+from prompt_oirl.stats.off_policy import cell_values
+from prompt_oirl.stats.splits import HEADLINE_FOLDS, Split, cluster_splits
 from prompt_oirl.voting import votes
-from prompt_oirl.voting.evaluate import curve_rows, evaluate_voting
-from prompt_oirl.voting.votes import PARSERS, VoteTable
+from prompt_oirl.voting.evaluate import (
+    Curve,
+    Learned,
+    check_logged,
+    curve_rows,
+    evaluate_voting,
+    learn,
+)
+from prompt_oirl.voting.votes import PARSERS
 
 MAX_CALLS = 16
+ANSWERS_LOOKED_AT = 1000  # to guess how they are to be read
 WAYS = {
     "random": "random prompts, majority",
     "best": "best prompts, majority",
+    "decided": "the same, until it is decided",
     "predicted": "best for the question, weighted",
-    "adaptive_predicted": "the same, stopping early",
+    "adaptive_predicted": "best for the question, stopping early",
     "any_right": "any of them right (bound)",
 }
+# What can be bought, simplest first. "decided" is right as often as "best" and never dearer.
+BUYABLE = ("decided", "predicted", "adaptive_predicted")
+CALL_PRICE = 0.01  # in success, one point: what one more call per question must bring
+MODEL_PRICE = 0.003  # in success, .3 points: what a reward model must bring
+
+
+@dataclass(frozen=True)
+class BestBuy:
+    """What to ask, of all ways and budgets that were compared.
+
+    Attributes
+    ----------
+    way : key of `BUYABLE`, or "best": one call of the best prompt, which no way is shown to beat
+    budget, calls : calls at most (in the mean where a rule learns when to stop), and calls made in the mean
+    gain : over one call of the best prompt, in success with a 95 % interval that holds for all ways compared
+    prompts : names and texts of the prompts to ask, best first; of all where the question decides
+    choice : gain of choosing per question at one call, with such an interval; None without a reward model
+    compared : ways and budgets
+    """
+
+    way: str
+    budget: int
+    calls: float
+    gain: tuple[float, float, float]
+    prompts: tuple[str, ...]
+    choice: tuple[float, float, float] | None
+    compared: int
+
+    def sentence(self) -> str:
+        """The buy in words."""
+        choice = ""
+        if self.choice is not None and self.budget * (self.way != "best") != 1:
+            choice = f" Choosing per question at one call: {format_interval(*self.choice, points=True)}."
+        if self.way == "best":
+            return f"No vote is shown to beat one call of the best prompt ({self.prompts[0]}).{choice}"
+        if self.way == "decided":
+            names = "; ".join(self.prompts)
+            asked = f"ask these {self.budget} prompts ({names}) and take the majority, stopping once decided"
+        elif self.budget == 1:
+            asked = "choose the prompt for each question"
+        elif self.way == "predicted":
+            asked = f"ask the {self.budget} best prompts for each question and weigh their votes"
+        else:
+            asked = "ask the best prompts for each question one by one, weigh their votes and stop early"
+        gain = format_interval(*self.gain, points=True, unit=" points")
+        calls = f"{self.calls:.1f} calls" if self.budget > 1 else "one call"
+        return (
+            f"Best buy: {asked}: {gain} over one call of the best prompt, for {calls} a question. "
+            f"The interval holds for all {self.compared} ways and budgets compared.{choice}"
+        )
+
+
+@dataclass(frozen=True)
+class Voting:
+    """What votes bring on a log: a row per way and budget, the best buy, and how many answers are blank."""
+
+    rows: list[dict[str, Any]]
+    buy: BestBuy
+    blank: int
 
 
 def guess_parser(log: PromptLog) -> str:
     """`strict` (the last number) if nearly every answer holds a number, else `text` (the whole answer)."""
-    found = [PARSERS["strict"](a[-numbers.MAX_CHARACTERS :]) is not None for a in log.answer if a is not None]
+    texts = [text for text in log.answer if text is not None]
+    texts = texts[:: max(len(texts) // ANSWERS_LOOKED_AT, 1)]
+    found = [PARSERS["strict"](text[-numbers.MAX_CHARACTERS :]) is not None for text in texts]
     return "strict" if found and np.mean(found) > 0.8 else "text"
 
 
-def vote_table(log: PromptLog, parser: str) -> VoteTable:
-    """The first stored answer of each cell as a vote."""
-    cells = zip(
-        log.question.tolist(), log.prompt.tolist(), log.sample.tolist(), log.answer, log.correct.tolist()
-    )
-    return votes.vote_table(cells, (len(log.questions), len(log.prompts)), parser)
+def vote_splits(log: PromptLog, seed: int = 0) -> list[Split]:
+    """The folds that votes are evaluated on: those of `evaluate`.
 
-
-def most_logged(log: PromptLog, most: int) -> PromptLog:
-    """The part of a log about the `most` prompts with the most answers, whatever their verdicts."""
-    if len(log.prompts) <= most:
-        return log
-    return log.select(prompts=np.sort(np.argsort(-log.counts.sum(0), kind="stable")[:most]))
-
-
-def voting_rows(
-    selector: PromptSelector,
-    log: PromptLog,
-    parser: str = "auto",
-    seed: int = 0,
-    max_prompts: int = votes.MAX_PROMPTS,
-) -> list[dict[str, Any]]:
-    """Success and mean calls of each way of voting at budgets 1..16, and the gain over one answer of the best
-    prompt.
-
-    Only prompts whose answer to a question is logged can be asked; questions without any answer are left out.
-
-    Parameters
-    ----------
-    selector : unfitted; its model predicts the rewards
-    log : with the answers themselves
-    parser : strict, original or text, see `vote_table`; auto guesses from the answers
-    seed : of folds, random orders and the bootstrap
-    max_prompts : at most 64; of more prompts, those with the most answers take part
+    Raises: InputError on a log without answers, with one prompt, with one prompt per question, or with too
+    few questions.
     """
-    log = most_logged(log, max_prompts)
     if not log.has_answers:
         raise InputError("voting needs the answers themselves: add a column answer to the log")
     if len(log.prompts) < 2:
         raise InputError("voting needs at least two prompts, the log has one")
-    table = vote_table(log, guess_parser(log) if parser == "auto" else parser)
-    asked = np.flatnonzero(table.logged.any(1))
-    part, table = log.select(asked), table.rows(asked)
-    n_groups = len(np.unique(part.groups))
+    check_logged(log.counts > 0)
+    n_groups = len(np.unique(log.groups))
     if n_groups < 2 * HEADLINE_FOLDS:
         raise InputError(
-            f"voting is evaluated across folds: the log needs {2 * HEADLINE_FOLDS} different questions with "
-            f"answers, it has {n_groups}"
+            f"voting is evaluated across folds: the log needs {2 * HEADLINE_FOLDS} different questions, "
+            f"it has {n_groups}"
         )
+    return cluster_splits(log.groups, HEADLINE_FOLDS, seed)
+
+
+def learn_rewards(selector: PromptSelector, log: PromptLog, seed: int = 0) -> list[Learned]:
+    """What each of `vote_splits` knows of prompts and questions by the model of `selector`, fitted anew.
+
+    Parameters
+    ----------
+    selector : unfitted; its settings are used, it is not changed
+    log : what was answered
+    seed : of the folds
+    """
     embedder = shared_embedder(selector.embedder, selector.seed)
 
     def predict(train: np.ndarray, wanted: np.ndarray) -> np.ndarray:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # small folds fall back to prompt means, as they should
-            fitted = clone(selector).set_params(embedder=embedder).fit(part.select(train))
-        return fitted.predict_proba([part.questions[i] for i in wanted], part.prompts).astype(np.float64)
+            fitted = clone(selector).set_params(embedder=embedder).fit(log.select(train))
+        return fitted.predict_proba([log.questions[i] for i in wanted], log.prompts).astype(np.float64)
 
-    splits = cluster_splits(part.groups, HEADLINE_FOLDS, seed)
-    curves = evaluate_voting(table, part.groups, splits, predict, seed)
-    return [
+    splits = vote_splits(log, seed)
+    return learn(predict, splits, log.groups, [_success(log.select(split.learned)) for split in splits])
+
+
+def evaluate_votes(
+    log: PromptLog, learned: Sequence[Learned] | None = None, parser: str = "auto", seed: int = 0
+) -> Voting:
+    """Success and mean calls of each way of voting at budgets 1..16, the gain over one answer of the best
+    prompt, and which of them to buy.
+
+    A blank answer is a call that casts no vote. A cell that is not logged cannot be asked: the next prompt is
+    asked instead, and what one call brings is estimated as in `evaluate`. Without `learned` only the ways
+    that ask the best prompts are evaluated, which takes a second.
+
+    Parameters
+    ----------
+    log : with the answers themselves
+    learned : for each of `vote_splits` what its training questions tell, see `learn_rewards`
+    parser : strict, original or text, see `vote_tables`; auto guesses from the answers
+    seed : of folds, random orders and the bootstrap
+
+    Raises: InputError as `vote_splits`, or on an unknown parser.
+    """
+    splits = vote_splits(log, seed)
+    if learned is None:
+        learned = [Learned(_success(log.select(split.learned))) for split in splits]
+    texts = [text or "" for text in log.answer]
+    cells = zip(log.question.tolist(), log.prompt.tolist(), log.sample.tolist(), texts, log.correct.tolist())
+    tables = votes.vote_tables(cells, log.labels.shape, guess_parser(log) if parser == "auto" else parser)
+    single = _one_call(log, splits, learned)
+    curves = evaluate_voting(tables, single, log.groups, splits, learned, WAYS, MAX_CALLS, seed)
+    bootstrap = ClusterBootstrap(log.groups, seed)
+    rows = [
         {
             "way": WAYS[row["policy"]],
             "budget": row["budget"],
@@ -107,9 +192,68 @@ def voting_rows(
             "gain": row["gain"],
             "gain_low": row["gain_low"],
             "gain_high": row["gain_high"],
-            "n": len(asked),
-            "groups": n_groups,
+            "n": len(log.questions),
+            "groups": bootstrap.n_clusters,
         }
-        for row in curve_rows({name: curves[name] for name in WAYS}, part.groups, seed)
-        if row["budget"] <= MAX_CALLS
+        for row in curve_rows({way: curves[way] for way in WAYS if way in curves}, bootstrap)
     ]
+    names = [_label(log, j) for j in np.argsort(-_success(log), kind="stable")]
+    return Voting(rows, best_buy(curves, bootstrap, names), texts.count(""))
+
+
+def best_buy(curves: dict[str, Curve], bootstrap: ClusterBootstrap, names: Sequence[str]) -> BestBuy:
+    """The way and budget to buy: of those shown to beat one call of the best prompt the one whose gain is
+    highest after paying a point for each further call.
+
+    So the cheapest that is shown to gain, unless a dearer one brings a point more for each call more. A way
+    that needs a reward model must bring .3 points more than one that does not. All are compared on the same
+    held-out questions, so what is "shown" is read off intervals that hold for all of them at once.
+
+    Parameters
+    ----------
+    curves : of `evaluate_voting`
+    bootstrap : over the questions' clusters
+    names : of the prompts, best first
+    """
+    single = curves["best"].right[:, 0]
+    compared = [
+        (way, m)
+        for way in BUYABLE
+        if way in curves
+        for m in range(curves[way].right.shape[1])
+        if (way, m) not in (("decided", 0), ("adaptive_predicted", 0))  # one call again
+    ]
+    gains = bootstrap.simultaneous(np.stack([curves[way].right[:, m] - single for way, m in compared], 1))
+    calls = [float(curves[way].calls[:, m].mean()) for way, m in compared]
+    price = [CALL_PRICE * made + MODEL_PRICE * (way != "decided") for made, (way, _) in zip(calls, compared)]
+    interval = [tuple(gain) for gain in gains.tolist()]
+    choice = interval[compared.index(("predicted", 0))] if "predicted" in curves else None
+    shown = gains[:, 1] > 0
+    if not shown.any():
+        return BestBuy("best", 1, 1.0, (0.0, 0.0, 0.0), tuple(names[:1]), choice, len(compared))
+    best = int(np.where(shown, (gains[:, 0] - price).round(9), -np.inf).argmax())
+    way, m = compared[best]
+    asked = tuple(names[: m + 1]) if way == "decided" else tuple(names)
+    return BestBuy(way, m + 1, calls[best], interval[best], asked, choice, len(compared))
+
+
+def _label(log: PromptLog, prompt: int) -> str:
+    """Name and text of a prompt, as far as they differ, on one line."""
+    name, text = log.names[prompt], log.prompts[prompt] or "(no prompt)"
+    return on_one_line(name if name == text else f"{name}: {text}")
+
+
+def _success(log: PromptLog) -> np.ndarray:
+    """Success (P,) by which `fit` calls a prompt best; 0 where it was never asked."""
+    return np.where(log.counts.any(0), shrunken_success(log), 0.0)
+
+
+def _one_call(log: PromptLog, splits: Sequence[Split], learned: Sequence[Learned]) -> np.ndarray:
+    """Success (n, P) of one call of each prompt, as in the table of `evaluate`; without predicted rewards NaN
+    where it is not logged."""
+    rewards = np.zeros(log.labels.shape)
+    for split, known in zip(splits, learned, strict=True):
+        if known.test is None:
+            return log.labels
+        rewards[split.test] = known.test
+    return log.labels if log.counts.all() else cell_values(log.labels, log.counts, rewards)

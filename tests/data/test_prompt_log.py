@@ -17,7 +17,6 @@ from hypothesis import strategies as st
 from prompt_oirl.data.user_log import join_groups, read_log
 from prompt_oirl.io.files import InputError
 from prompt_oirl.io.tables import read_texts
-from prompt_oirl.selection.voting import most_logged
 
 ROWS: dict[str, list[Any]] = {
     "question": [
@@ -124,19 +123,6 @@ def test_a_part_keeps_its_rows_and_groups() -> None:
     assert part.questions == ["Why?", "How many apples?"]
     np.testing.assert_array_equal(part.labels, log.labels[[2, 0]])
     np.testing.assert_array_equal(part.groups, log.groups[[2, 0]])
-
-
-def test_the_prompts_with_the_most_answers_are_kept() -> None:
-    log = read_log(frame(prompt=["A:", "A:", "B:", "C:", "C:"], answer=["1", "2", "3", "4", "5"]))
-    assert most_logged(log, 3) is log
-    part = most_logged(log, 2)
-    assert (
-        part.prompts == ["A:", "C:"]
-        and part.names == ["prompt 1", "prompt 3"]
-        and part.answer == ["1", "2", "4", "5"]
-    )
-    np.testing.assert_array_equal(part.labels, log.labels[:, [0, 2]])
-    np.testing.assert_array_equal(part.groups, log.groups)
 
 
 def test_names_are_the_logs_own_where_they_are_unique() -> None:
