@@ -33,6 +33,7 @@ from prompt_oirl.voting import evaluate, votes
 SHOWN_BUDGETS = (1, 3, 5, 7, 10, 16)
 SHOWN = ("random", "best", "decided", "predicted", "adaptive_predicted")
 STOPPING = ("decided", "adaptive_predicted")
+DRAWN = ("random", "decided", "predicted", "adaptive_predicted")
 
 
 @dataclass
@@ -63,7 +64,7 @@ def main(args: Args) -> None:
         rows = list(measure(args, dataset, paths))
         print(render(rows, args.grader))
         replace_rows(table, rows, ("llm", "dataset", "grader"))
-    draw_voting(table, table.with_suffix(".png"), SHOWN)
+    draw_voting(table, table.with_suffix(".png"), DRAWN)
     collected = read_csv(table, hint="run this script again")
     fill_tables(args.out, {"voting": render(collected, "strict")})
 
