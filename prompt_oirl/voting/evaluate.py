@@ -275,12 +275,13 @@ def curve_rows(curves: dict[str, Curve], bootstrap: ClusterBootstrap) -> Iterato
     Returns: one row per policy and budget. Success and gain are shares of 1 (0.01 is one point), with 95 %
     intervals over clusters.
     """
-    single = curves["best"].right[:, :1]
-    for name, curve in curves.items():
-        # An estimate with missing cells may leave 0..1; a success rate cannot.
-        success = np.clip(bootstrap.mean(curve.right), 0, 1).tolist()
-        gain = bootstrap.mean(curve.right - single).tolist()
-        for m, calls in enumerate(curve.calls.mean(0).tolist()):
-            row = {"policy": name, "budget": m + 1, "calls": calls}
-            row |= dict(zip(("success", "low", "high"), success[m]))
-            yield row | dict(zip(("gain", "gain_low", "gain_high"), gain[m]))
+    right = np.concatenate([curve.right for curve in curves.values()], 1)
+    # An estimate with missing cells may leave 0..1; a success rate cannot.
+    success = np.clip(bootstrap.mean(right), 0, 1).tolist()
+    gain = bootstrap.mean(right - curves["best"].right[:, :1]).tolist()
+    calls = {name: curve.calls.mean(0).tolist() for name, curve in curves.items()}
+    cells = [(name, budget, made) for name in curves for budget, made in enumerate(calls[name], 1)]
+    for (name, budget, made), rate, gained in zip(cells, success, gain, strict=True):
+        row = {"policy": name, "budget": budget, "calls": made}
+        row |= dict(zip(("success", "low", "high"), rate))
+        yield row | dict(zip(("gain", "gain_low", "gain_high"), gained))

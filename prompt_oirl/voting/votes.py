@@ -8,9 +8,9 @@ prompts, M calls at most.
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 
@@ -76,20 +76,22 @@ def vote_tables(cells: Iterable[Cell], shape: tuple[int, int], parser: str = "st
     """
     if parser not in PARSERS:
         raise InputError(f"no parser {parser!r}; choose one of {', '.join(PARSERS)}")
-    read = PARSERS[parser]
-    ids: list[dict[Hashable, int]] = [{} for _ in range(shape[0])]
-    logged: defaultdict[tuple[int, int], list[tuple[int, int, float]]] = defaultdict(list)
+    read = lru_cache(100_000)(PARSERS[parser])  # short answers repeat
+    number_of: dict[Hashable, int] = {}  # of each distinct answer of the log
+    listed: list[tuple[int, int, int, int, float]] = []
     for i, j, sample, answer, verdict in cells:
         found = read(answer[-numbers.MAX_CHARACTERS :])
-        vote = NO_ANSWER if found is None else ids[i].setdefault(found, len(ids[i]))
-        logged[i, j].append((sample, vote, verdict))
-    for answers_of_cell in logged.values():
-        answers_of_cell.sort(key=lambda answer: answer[0])
+        vote = NO_ANSWER if found is None else number_of.setdefault(found, len(number_of))
+        listed.append((i, j, sample, vote, verdict))
+    row, column, samples, cast, verdicts = np.array(listed, dtype=np.float64).reshape(-1, 5).T
+    cell = (row * shape[1] + column).astype(np.int64)
+    order = np.lexsort((samples, cell))
+    logged, start, count = np.unique(cell[order], return_index=True, return_counts=True)
     tables = []
-    for repeat in range(min(max(map(len, logged.values()), default=1), MAX_REPEATS)):
+    for repeat in range(min(count.max(initial=1), MAX_REPEATS)):
+        chosen = order[start + repeat % count]
         answers, right = np.full(shape, NOT_LOGGED, dtype=np.int64), np.full(shape, np.nan)
-        for cell, found_there in logged.items():
-            _, answers[cell], right[cell] = found_there[repeat % len(found_there)]
+        answers.flat[logged], right.flat[logged] = cast[chosen], verdicts[chosen]
         tables.append(VoteTable(in_column_order(answers), right))
     return tables
 
