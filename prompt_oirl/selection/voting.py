@@ -38,7 +38,7 @@ ANSWERS_LOOKED_AT = 1000  # to guess how they are to be read
 WAYS = {
     "random": "random prompts, majority",
     "best": "best prompts, majority",
-    "decided": "the same, until it is decided",
+    "decided": "best prompts, until decided",
     "predicted": "best for the question, weighted",
     "adaptive_predicted": "best for the question, stopping early",
     "any_right": "any of them right (bound)",
@@ -74,7 +74,7 @@ class BestBuy:
     def sentence(self) -> str:
         """The buy in words."""
         choice = ""
-        if self.choice is not None and self.budget * (self.way != "best") != 1:
+        if self.choice is not None and (self.way, self.budget) != ("predicted", 1):
             choice = f" Choosing per question at one call: {format_interval(*self.choice, points=True)}."
         if self.way == "best":
             return f"No vote is shown to beat one call of the best prompt ({self.prompts[0]}).{choice}"

@@ -198,18 +198,16 @@ def _one_call(single: np.ndarray, scores: np.ndarray, prior: np.ndarray) -> np.n
 
 
 def learn(
-    predict: Predict | None, splits: Sequence[Split], clusters: np.ndarray, success: Sequence[np.ndarray]
+    predict: Predict, splits: Sequence[Split], clusters: np.ndarray, success: Sequence[np.ndarray]
 ) -> list[Learned]:
     """What each split learns from its questions by `predict`, fitted once on all and once per inner fold.
 
     Parameters
     ----------
-    predict : predicted success of some questions, learned from others; None: no rewards are predicted
+    predict : predicted success of some questions, learned from others
     splits, clusters : as of `evaluate_voting`
     success : float (P,) of each split, success of each prompt on the questions it learns from
     """
-    if predict is None:
-        return [Learned(known) for known in success]
     learned = []
     for split, known in zip(splits, success, strict=True):
         train = across_inner_folds(predict, split.learned, clusters)
