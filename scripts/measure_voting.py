@@ -26,11 +26,14 @@ from prompt_oirl.pipeline.plan import prepared_datasets
 from prompt_oirl.reports.figures import draw_voting
 from prompt_oirl.reports.readme import fill_tables, markdown, replace_rows
 from prompt_oirl.stats import splits
-from prompt_oirl.stats.metrics import format_interval
+from prompt_oirl.stats.cells import column_means, mean_labels
+from prompt_oirl.stats.metrics import ClusterBootstrap, format_interval
 from prompt_oirl.voting import evaluate, votes
 
 SHOWN_BUDGETS = (1, 3, 5, 7, 10, 16)
-SHOWN = ("random", "best", "predicted", "adaptive_predicted")
+SHOWN = ("random", "best", "decided", "predicted", "adaptive_predicted")
+STOPPING = ("decided", "adaptive_predicted")
+DRAWN = ("random", "decided", "predicted", "adaptive_predicted")
 
 
 @dataclass
@@ -61,7 +64,7 @@ def main(args: Args) -> None:
         rows = list(measure(args, dataset, paths))
         print(render(rows, args.grader))
         replace_rows(table, rows, ("llm", "dataset", "grader"))
-    draw_voting(table, table.with_suffix(".png"), SHOWN)
+    draw_voting(table, table.with_suffix(".png"), DRAWN)
     collected = read_csv(table, hint="run this script again")
     fill_tables(args.out, {"voting": render(collected, "strict")})
 
@@ -75,10 +78,13 @@ def measure(args: Args, dataset: str, paths: Paths) -> Iterator[dict[str, Any]]:
         log = paths.committed_log(args.llm, dataset)
     rows = [row for row in interactions.read(log, hint=offline_dataset.STEP2) if row.split == "test"]
     prompt_ids = [p.id for p in names.prompts]
-    cells = votes.vote_cells(rows, names.test_question_ids, prompt_ids, args.grader)
-    table = votes.vote_table(cells, (len(names.test_question_ids), len(prompt_ids)), args.grader)
-    columns = np.flatnonzero(table.logged.any(0))
-    table = table.columns(columns)
+    cells = list(votes.vote_cells(rows, names.test_question_ids, prompt_ids, args.grader))
+    shape = len(names.test_question_ids), len(prompt_ids)
+    tables = votes.vote_tables(cells, shape, args.grader)
+    columns = np.flatnonzero(tables[0].logged.any(0))
+    tables = [table.columns(columns) for table in tables]
+    row, column, _, _, verdict = (np.array(part) for part in zip(*cells))
+    single = mean_labels(row, column, verdict, shape)[0][:, columns]
     vectors, prompts, size = data.features(names.paper_split().name)
     questions = np.asarray(vectors)
     if data.embedder.fitted:
@@ -89,7 +95,7 @@ def measure(args: Args, dataset: str, paths: Paths) -> Iterator[dict[str, Any]]:
         prompts[columns],
         size,
         names.test_index,
-        table.right,
+        single,
         names.test_clusters,
         args.seed,
     )
@@ -105,7 +111,10 @@ def measure(args: Args, dataset: str, paths: Paths) -> Iterator[dict[str, Any]]:
         )
         if len(split.test)
     ]
-    curves = evaluate.evaluate_voting(table, names.test_clusters, folds, predict, args.seed)
+    clusters = names.test_clusters
+    success = [np.nan_to_num(column_means(single[split.learned])) for split in folds]
+    learned = evaluate.learn(predict, folds, clusters, success)
+    curves = evaluate.evaluate_voting(tables, single, clusters, folds, learned, seed=args.seed)
     about = {
         "llm": args.llm,
         "dataset": dataset,
@@ -113,15 +122,15 @@ def measure(args: Args, dataset: str, paths: Paths) -> Iterator[dict[str, Any]]:
         "model": args.model,
         "assignments": args.assignments,
         "prompts": len(columns),
-        "n": len(table.answers),
-        "n_clusters": len(np.unique(names.test_clusters)),
+        "n": len(single),
+        "n_clusters": len(np.unique(clusters)),
     }
-    for row in evaluate.curve_rows(curves, names.test_clusters, args.seed):
-        yield about | row
+    for curve_row in evaluate.curve_rows(curves, ClusterBootstrap(clusters, args.seed)):
+        yield about | curve_row
 
 
 def render(rows: Sequence[Mapping[str, Any]], grader: str) -> str:
-    """Success at some budgets; for adaptive stopping the mean calls that were really made."""
+    """Success at some budgets; where asking may stop earlier, the mean calls that were really made."""
     out = []
     for dataset in dict.fromkeys(r["dataset"] for r in rows if r["grader"] == grader):
         for policy in SHOWN:
@@ -136,7 +145,7 @@ def render(rows: Sequence[Mapping[str, Any]], grader: str) -> str:
                 if row is None:
                     cells.append("")
                     continue
-                calls = f" ({float(row['calls']):.1f})" if policy.startswith("adaptive") else ""
+                calls = f" ({float(row['calls']):.1f})" if policy in STOPPING else ""
                 cells.append(format_interval(row["success"], row["low"], row["high"]) + calls)
             if found:
                 prompts = next(iter(found.values()))["prompts"]

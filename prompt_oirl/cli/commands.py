@@ -218,17 +218,19 @@ class Vote(LogArgument, LearnOptions):
 
     def run(self) -> None:
         """Write what asking several prompts and voting brings."""
-        from prompt_oirl.selection.voting import voting_rows
-        from prompt_oirl.voting.votes import MAX_PROMPTS
+        from prompt_oirl.selection.voting import evaluate_votes, learn_rewards
 
         log = self.read(self.log)
-        if len(log.prompts) > MAX_PROMPTS:
-            say(f"note: voting is evaluated over the {MAX_PROMPTS} prompts with the most answers")
-        rows = voting_rows(self.make_selector(), log, self.parser, self.seed)
-        write_rows(rows, self.format)
+        learned = learn_rewards(self.make_selector(), log, self.seed)
+        found = evaluate_votes(log, learned, self.parser, self.seed)
+        write_rows(found.rows, self.format)
+        if found.blank:
+            text = "each is a call that was paid for and casts no vote"
+            say(f"note: {found.blank:,} of {len(log.answer):,} answers are blank; {text}")
         if (log.counts == 0).any():
-            text = "only logged ones were asked, so the first call is not always the best prompt"
+            text = "in a vote the next prompt is asked instead, and one call is estimated as evaluate does"
             say(f"note: some answers are not in the log; {text}")
+        say(found.buy.sentence())
 
 
 @dataclass(kw_only=True)

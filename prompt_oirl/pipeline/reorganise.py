@@ -197,7 +197,7 @@ def write_votes(
         return []
     parser = first.grader if first.grader in votes.PARSERS else "strict"
     cells = votes.vote_cells(chain([first], answered), table.question_ids, [p.id for p in prompts])
-    parsed = votes.vote_table(cells, table.labels.shape, parser)
+    parsed = votes.vote_tables(cells, table.labels.shape, parser)[0]
     write_array(paths[0], parsed.answers.astype(np.int16))
     write_array(paths[1], parsed.right.astype(np.float32))
     return paths

@@ -12,16 +12,15 @@ from prompt_oirl.data.user_log import PromptLog
 from prompt_oirl.features.cache import shared_embedder
 from prompt_oirl.io.files import InputError
 from prompt_oirl.reports.html import Report
-from prompt_oirl.selection.diagnosis import diagnose
-from prompt_oirl.selection.evaluate import evaluate
+from prompt_oirl.selection.diagnosis import diagnose_fitted
+from prompt_oirl.selection.evaluate import evaluate, evaluate_fitted
 from prompt_oirl.selection.evaluation_tables import Evaluation
-from prompt_oirl.selection.selector import PromptSelector
+from prompt_oirl.selection.selector import DEFAULT_MODEL, PromptSelector
 from prompt_oirl.selection.variance import VarianceSplit
-from prompt_oirl.selection.voting import MAX_CALLS, voting_rows
+from prompt_oirl.selection.voting import Voting, evaluate_votes, learn_rewards
 
 TONES = {"worth it": "good", "not shown": "bad", "not enough data": "open"}
 VARIANCE_NOTE = "Shares of the variance of one answer's correctness."
-WAYS_SHOWN = 4  # without the bound, which no one can reach
 
 
 def make_report(
@@ -44,34 +43,35 @@ def make_report(
     Raises: InputError on a log that cannot be evaluated; if only a vote is impossible, the page says so.
     """
     selector = clone(selector).set_params(embedder=shared_embedder(selector.embedder, selector.seed))
-    say("evaluating the selector on questions it has not seen")
-    evaluation = evaluate(selector, log, seed=seed)
+    say("learning from the log, and evaluating on questions not learned from")
+    default = clone(selector).set_params(model=DEFAULT_MODEL).fit(log)
+    shared = selector.model == DEFAULT_MODEL and default.study_ is not None
+    evaluation = evaluate_fitted(default, log, seed) if shared else evaluate(selector, log, seed=seed)
     warnings = list(log.notes)
-    votes: list[dict[str, Any]] | None = None
+    votes: Voting | None = None
     if log.has_answers:
         say("counting votes over the stored answers")
         try:
-            votes = _vote_lines(voting_rows(selector, log, seed=seed, max_prompts=MAX_CALLS))
+            votes = evaluate_votes(log, learn_rewards(default if shared else selector, log, seed), seed=seed)
         except InputError as error:
             warnings.append(f"No vote: {error}.")
     say("splitting variance, and learning from parts of the log")
-    found = diagnose(log, selector.embedder, seed)
+    found = diagnose_fitted(default, log)
     split = found.variance if found.variance and found.variance.total > 0 else None  # all right or all wrong
     return Report(
         title,
         found.verdict.capitalize(),
         TONES.get(found.verdict, "open"),
-        [found.reason, _advice(found.verdict, evaluation)],
+        [found.reason, _advice(found.verdict, evaluation), *([votes.buy.sentence()] if votes else [])],
         evaluation,
         [*found.facts.lines()[2:], *warnings],  # before them: sizes, which the page shows in any case
         variance=variance_shares(split) if split else None,
         variance_note=variance_note(split) if split else "",
         learning=found.curve,
-        votes=votes,
+        votes=_vote_lines(votes.rows) if votes else None,
         votes_note="Each point is a budget of calls per question; bands are 95 % intervals."
-        + " Only answers that are in the log could be asked for." * bool((log.counts == 0).any())
-        + f" Over the {MAX_CALLS} prompts with the most answers; prompt-oirl vote takes more."
-        * (len(log.prompts) > MAX_CALLS),
+        + (f" {votes.blank:,} answers are blank: paid for, without a vote." if votes and votes.blank else "")
+        + " Only answers that are in the log could be asked for." * bool((log.counts == 0).any()),
     )
 
 
@@ -117,7 +117,7 @@ def variance_note(split: VarianceSplit) -> str:
 
 
 def _vote_lines(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    ways = list(dict.fromkeys(row["way"] for row in rows))[:WAYS_SHOWN]
+    ways = list(dict.fromkeys(row["way"] for row in rows))[:-1]  # without the bound, which no one can reach
     names = {
         "way": "policy",
         "calls": "calls",

@@ -1,12 +1,15 @@
 """Several answers and a vote on the user's own log: what it would have brought, told from stored answers.
 
 Everything that is chosen (order of prompts, weights, when to stop) is chosen on the questions of other folds.
+One call of the best prompt is the same figure as in the table of `evaluate`: a blank answer is a call too.
 """
 
 from __future__ import annotations
 
 import warnings
-from typing import Any
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, TypeAlias
 
 import numpy as np
 from sklearn.base import clone
@@ -14,89 +17,193 @@ from sklearn.base import clone
 from prompt_oirl.data.user_log import PromptLog
 from prompt_oirl.features.cache import shared_embedder
 from prompt_oirl.grading import numbers
-from prompt_oirl.io.files import InputError
-from prompt_oirl.selection.selector import PromptSelector
-from prompt_oirl.stats.splits import HEADLINE_FOLDS, cluster_splits
+from prompt_oirl.io.files import InputError, on_one_line
+from prompt_oirl.reward_models.study import Study
+from prompt_oirl.selection.selector import DEFAULT_MODEL, PromptSelector
+from prompt_oirl.stats.cells import PromptSuccess, independent_answers
+from prompt_oirl.stats.metrics import ClusterBootstrap, format_interval
+from prompt_oirl.stats.off_policy import cell_values
+from prompt_oirl.stats.splits import HEADLINE_FOLDS, Split, cluster_splits
 from prompt_oirl.voting import votes
-from prompt_oirl.voting.evaluate import curve_rows, evaluate_voting
-from prompt_oirl.voting.votes import PARSERS, VoteTable
+from prompt_oirl.voting.evaluate import (
+    Curve,
+    Learned,
+    check_logged,
+    curve_rows,
+    evaluate_voting,
+    learn,
+)
+from prompt_oirl.voting.votes import PARSERS
 
 MAX_CALLS = 16
+Rewards: TypeAlias = tuple[Sequence[Split], Sequence[Learned]]  # folds, and what each of them knows
+ANSWERS_LOOKED_AT = 1000  # to guess how they are to be read
 WAYS = {
     "random": "random prompts, majority",
     "best": "best prompts, majority",
+    "decided": "best prompts, until decided",
     "predicted": "best for the question, weighted",
-    "adaptive_predicted": "the same, stopping early",
+    "adaptive_predicted": "best for the question, stopping early",
     "any_right": "any of them right (bound)",
 }
+# What can be bought, simplest first. "decided" is right as often as "best" and never dearer.
+BUYABLE = ("decided", "predicted", "adaptive_predicted")
+CALL_PRICE = 0.01  # in success, one point: what one more call per question must bring
+MODEL_PRICE = 0.003  # in success, .3 points: what a reward model must bring
+
+
+@dataclass(frozen=True)
+class BestBuy:
+    """What to ask, of all ways and budgets that were compared.
+
+    Attributes
+    ----------
+    way : key of `BUYABLE`, or "best": one call of the best prompt, which no way is shown to beat
+    budget, calls : calls at most (in the mean where a rule learns when to stop), and calls made in the mean
+    gain : over one call of the best prompt, in success with a 95 % interval that holds for all ways compared
+    prompts : names and texts of the prompts to ask, best first; of all where the question decides
+    choice : gain of choosing per question at one call, with such an interval; None without a reward model
+    compared : ways and budgets
+    """
+
+    way: str
+    budget: int
+    calls: float
+    gain: tuple[float, float, float]
+    prompts: tuple[str, ...]
+    choice: tuple[float, float, float] | None
+    compared: int
+
+    def sentence(self) -> str:
+        """The buy in words."""
+        choice = ""
+        if self.choice is not None and (self.way, self.budget) != ("predicted", 1):
+            choice = f" Choosing per question at one call: {format_interval(*self.choice, points=True)}."
+        if self.way == "best":
+            return f"No vote is shown to beat one call of the best prompt ({self.prompts[0]}).{choice}"
+        if self.way == "decided":
+            names = "; ".join(self.prompts)
+            asked = f"ask these {self.budget} prompts ({names}) and take the majority, stopping once decided"
+        elif self.budget == 1:
+            asked = "choose the prompt for each question"
+        elif self.way == "predicted":
+            asked = f"ask the {self.budget} best prompts for each question and weigh their votes"
+        else:
+            asked = "ask the best prompts for each question one by one, weigh their votes and stop early"
+        gain = format_interval(*self.gain, points=True, unit=" points")
+        calls = f"{self.calls:.1f} calls" if self.budget > 1 else "one call"
+        return (
+            f"Best buy: {asked}: {gain} over one call of the best prompt, for {calls} a question. "
+            f"The interval holds for all {self.compared} ways and budgets compared.{choice}"
+        )
+
+
+@dataclass(frozen=True)
+class Voting:
+    """What votes bring on a log: a row per way and budget, the best buy, and how many answers are blank."""
+
+    rows: list[dict[str, Any]]
+    buy: BestBuy
+    blank: int
 
 
 def guess_parser(log: PromptLog) -> str:
     """`strict` (the last number) if nearly every answer holds a number, else `text` (the whole answer)."""
-    found = [PARSERS["strict"](a[-numbers.MAX_CHARACTERS :]) is not None for a in log.answer if a is not None]
+    texts = [text for text in log.answer if text is not None]
+    texts = texts[:: max(len(texts) // ANSWERS_LOOKED_AT, 1)]
+    found = [PARSERS["strict"](text[-numbers.MAX_CHARACTERS :]) is not None for text in texts]
     return "strict" if found and np.mean(found) > 0.8 else "text"
 
 
-def vote_table(log: PromptLog, parser: str) -> VoteTable:
-    """The first stored answer of each cell as a vote."""
-    cells = zip(
-        log.question.tolist(), log.prompt.tolist(), log.sample.tolist(), log.answer, log.correct.tolist()
-    )
-    return votes.vote_table(cells, (len(log.questions), len(log.prompts)), parser)
+def vote_splits(log: PromptLog, seed: int = 0) -> list[Split]:
+    """The folds that votes are evaluated on: those of `evaluate`.
 
-
-def most_logged(log: PromptLog, most: int) -> PromptLog:
-    """The part of a log about the `most` prompts with the most answers, whatever their verdicts."""
-    if len(log.prompts) <= most:
-        return log
-    return log.select(prompts=np.sort(np.argsort(-log.counts.sum(0), kind="stable")[:most]))
-
-
-def voting_rows(
-    selector: PromptSelector,
-    log: PromptLog,
-    parser: str = "auto",
-    seed: int = 0,
-    max_prompts: int = votes.MAX_PROMPTS,
-) -> list[dict[str, Any]]:
-    """Success and mean calls of each way of voting at budgets 1..16, and the gain over one answer of the best
-    prompt.
-
-    Only prompts whose answer to a question is logged can be asked; questions without any answer are left out.
-
-    Parameters
-    ----------
-    selector : unfitted; its model predicts the rewards
-    log : with the answers themselves
-    parser : strict, original or text, see `vote_table`; auto guesses from the answers
-    seed : of folds, random orders and the bootstrap
-    max_prompts : at most 64; of more prompts, those with the most answers take part
+    Raises: InputError on a log without answers, with one prompt, with one prompt per question, or with too
+    few questions.
     """
-    log = most_logged(log, max_prompts)
     if not log.has_answers:
         raise InputError("voting needs the answers themselves: add a column answer to the log")
     if len(log.prompts) < 2:
         raise InputError("voting needs at least two prompts, the log has one")
-    table = vote_table(log, guess_parser(log) if parser == "auto" else parser)
-    asked = np.flatnonzero(table.logged.any(1))
-    part, table = log.select(asked), table.rows(asked)
-    n_groups = len(np.unique(part.groups))
+    check_logged(log.counts > 0)
+    n_groups = len(np.unique(log.groups))
     if n_groups < 2 * HEADLINE_FOLDS:
         raise InputError(
-            f"voting is evaluated across folds: the log needs {2 * HEADLINE_FOLDS} different questions with "
-            f"answers, it has {n_groups} ({part.counted_once})"
+            f"voting is evaluated across folds: the log needs {2 * HEADLINE_FOLDS} different questions, "
+            f"it has {n_groups} ({log.counted_once})"
         )
+    return cluster_splits(log.groups, HEADLINE_FOLDS, seed)
+
+
+def learn_rewards(selector: PromptSelector, log: PromptLog, seed: int = 0) -> Rewards:
+    """What each fold knows of prompts and questions by the model of `selector`.
+
+    Parameters
+    ----------
+    selector : the default one is fitted to `log` unless it was before, and what it held out is used; of
+    another model only the settings are used, and it is fitted anew for every fold
+    log : what was answered
+    seed : of the folds of another model
+
+    Raises: InputError as `vote_splits`.
+    """
+    splits = vote_splits(log, seed)
     embedder = shared_embedder(selector.embedder, selector.seed)
+    if selector.model == DEFAULT_MODEL:
+        if not hasattr(selector, "model_"):
+            selector = clone(selector).set_params(embedder=embedder).fit(log)
+        if selector.study_ is not None:
+            return _held_out_rewards(selector.study_, log)
 
     def predict(train: np.ndarray, wanted: np.ndarray) -> np.ndarray:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # small folds fall back to prompt means, as they should
-            fitted = clone(selector).set_params(embedder=embedder).fit(part.select(train))
-        return fitted.predict_proba([part.questions[i] for i in wanted], part.arms).astype(np.float64)
+            fitted = clone(selector).set_params(embedder=embedder).fit(log.select(train))
+        return fitted.predict_proba([log.questions[i] for i in wanted], log.arms).astype(np.float64)
 
-    splits = cluster_splits(part.groups, HEADLINE_FOLDS, seed)
-    curves = evaluate_voting(table, part.groups, splits, predict, seed)
-    return [
+    return splits, learn(predict, splits, log.groups, [_success(log, split.learned) for split in splits])
+
+
+def _held_out_rewards(study: Study, log: PromptLog) -> Rewards:
+    """The folds of the default selector's study, and what it predicted in them."""
+    splits, learned = [], []
+    for assignment, choice in enumerate(study.choices):
+        for fold, inner in enumerate(choice.inner):
+            train, test = np.flatnonzero(choice.folds != fold), np.flatnonzero(choice.folds == fold)
+            splits.append(Split(f"fold{fold}", train, train[:0], test, assignment, fold))
+            learned.append(Learned(_success(log, train), inner[train], choice.probabilities[test]))
+    return splits, learned
+
+
+def evaluate_votes(
+    log: PromptLog, rewards: Rewards | None = None, parser: str = "auto", seed: int = 0
+) -> Voting:
+    """Success and mean calls of each way of voting at budgets 1..16, the gain over one answer of the best
+    prompt, and which of them to buy.
+
+    A blank answer is a call that casts no vote. A cell that is not logged cannot be asked: the next prompt is
+    asked instead, and what one call brings is estimated as in `evaluate`. Without `rewards` only the ways
+    that ask the best prompts are evaluated, which takes a second.
+
+    Parameters
+    ----------
+    log : with the answers themselves
+    rewards : folds, and for each what its training questions tell, see `learn_rewards`
+    parser : strict, original or text, see `vote_tables`; auto guesses from the answers
+    seed : of folds, random orders and the bootstrap
+
+    Raises: InputError as `vote_splits`, or on an unknown parser.
+    """
+    splits, learned = rewards or (vote_splits(log, seed), None)
+    if learned is None:
+        learned = [Learned(_success(log, split.learned)) for split in splits]
+    texts = [text or "" for text in log.answer]
+    cells = zip(log.question.tolist(), log.prompt.tolist(), log.sample.tolist(), texts, log.correct.tolist())
+    tables = votes.vote_tables(cells, log.labels.shape, guess_parser(log) if parser == "auto" else parser)
+    single = _one_call(log, splits, learned)
+    curves = evaluate_voting(tables, single, log.groups, splits, learned, WAYS, MAX_CALLS, seed)
+    bootstrap = ClusterBootstrap(log.groups, seed)
+    rows = [
         {
             "way": WAYS[row["policy"]],
             "budget": row["budget"],
@@ -107,9 +214,72 @@ def voting_rows(
             "gain": row["gain"],
             "gain_low": row["gain_low"],
             "gain_high": row["gain_high"],
-            "n": len(asked),
-            "groups": n_groups,
+            "n": len(log.questions),
+            "groups": bootstrap.n_clusters,
         }
-        for row in curve_rows({name: curves[name] for name in WAYS}, part.groups, seed)
-        if row["budget"] <= MAX_CALLS
+        for row in curve_rows({way: curves[way] for way in WAYS if way in curves}, bootstrap)
     ]
+    everything = np.arange(len(log.questions))
+    names = [_label(log, j) for j in np.argsort(-_success(log, everything), kind="stable")]
+    return Voting(rows, best_buy(curves, bootstrap, names), texts.count(""))
+
+
+def best_buy(curves: dict[str, Curve], bootstrap: ClusterBootstrap, names: Sequence[str]) -> BestBuy:
+    """The way and budget to buy: of those shown to beat one call of the best prompt the one whose gain is
+    highest after paying a point for each further call.
+
+    So the cheapest that is shown to gain, unless a dearer one brings a point more for each call more. A way
+    that needs a reward model must bring .3 points more than one that does not. All are compared on the same
+    held-out questions, so what is "shown" is read off intervals that hold for all of them at once.
+
+    Parameters
+    ----------
+    curves : of `evaluate_voting`
+    bootstrap : over the questions' clusters
+    names : of the prompts, best first
+    """
+    single = curves["best"].right[:, 0]
+    compared = [
+        (way, m)
+        for way in BUYABLE
+        if way in curves
+        for m in range(curves[way].right.shape[1])
+        if (way, m) not in (("decided", 0), ("adaptive_predicted", 0))  # one call again
+    ]
+    gains = bootstrap.simultaneous(np.stack([curves[way].right[:, m] - single for way, m in compared], 1))
+    calls = [float(curves[way].calls[:, m].mean()) for way, m in compared]
+    price = [CALL_PRICE * made + MODEL_PRICE * (way != "decided") for made, (way, _) in zip(calls, compared)]
+    interval = [tuple(gain) for gain in gains.tolist()]
+    choice = interval[compared.index(("predicted", 0))] if "predicted" in curves else None
+    shown = gains[:, 1] > 0
+    if not shown.any():
+        return BestBuy("best", 1, 1.0, (0.0, 0.0, 0.0), tuple(names[:1]), choice, len(compared))
+    best = int(np.where(shown, (gains[:, 0] - price).round(9), -np.inf).argmax())
+    way, m = compared[best]
+    asked = tuple(names[: m + 1]) if way == "decided" else tuple(names)
+    return BestBuy(way, m + 1, calls[best], interval[best], asked, choice, len(compared))
+
+
+def _label(log: PromptLog, prompt: int) -> str:
+    """Name and text of a prompt, as far as they differ, on one line."""
+    name, text = log.names[prompt], log.prompts[prompt] or "(no prompt)"
+    return on_one_line(name if name == text else f"{name}: {text}")
+
+
+def _success(log: PromptLog, rows: np.ndarray) -> np.ndarray:
+    """Success (P,) by which `fit` calls a prompt best, on some questions; 0 where it was never asked."""
+    answers = independent_answers(log.labels, log.counts)[rows]
+    known = PromptSuccess.of(log.labels[rows], answers)
+    # More answers first among equals, as everywhere.
+    return np.where(known.asked > 0, known.success + 1e-12 * (np.arange(len(known.asked)) == known.best), 0.0)
+
+
+def _one_call(log: PromptLog, splits: Sequence[Split], learned: Sequence[Learned]) -> np.ndarray:
+    """Success (n, P), or (A, n, P), of one call of each prompt, as in the table of `evaluate`; without
+    predicted rewards NaN where it is not logged."""
+    if log.counts.all() or any(known.test is None for known in learned):
+        return log.labels
+    rewards = np.zeros((splits[-1].assignment + 1, *log.labels.shape))
+    for split, known in zip(splits, learned, strict=True):
+        rewards[split.assignment, split.test] = known.test
+    return np.stack([cell_values(log.labels, log.counts, each) for each in rewards])

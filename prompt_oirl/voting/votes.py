@@ -1,13 +1,16 @@
-"""Several answers instead of one: which prompts to ask, how their answers are counted, when to stop asking.
+"""Several answers instead of one: which prompts to ask and how their answers are counted.
 
 Everything is evaluated offline, from answers that stand in the log. A call asks one prompt; the votes are the
-parsed answers, and equal answers are one candidate. Shapes: n questions, P prompts, M calls at most.
+parsed answers, and equal answers are one candidate. A blank or unreadable answer was asked and paid for like
+any other and casts no vote; only a cell that is not logged could not be asked. Shapes: n questions, P
+prompts, M calls at most.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 
@@ -17,7 +20,8 @@ from prompt_oirl.io.files import InputError
 
 NO_ANSWER = -1  # asked and paid for, but nothing in it can be counted
 NOT_LOGGED = -2
-MAX_PROMPTS = 64
+MAX_PROMPTS = 64  # whose votes steps 2 to 5 keep and count
+MAX_REPEATS = 20  # of a cell: each is a vote of its own, and all are counted
 PARSERS: dict[str, Callable[[str], Hashable]] = {
     "strict": numbers.strict_number,
     "original": numbers.original_number,
@@ -29,7 +33,7 @@ PARSERS: dict[str, Callable[[str], Hashable]] = {
 class VoteTable:
     """Stored answers as votes. `answers` int64 (n, P): equal numbers in a row are equal answers, numbered by
     prompt column; NO_ANSWER and NOT_LOGGED are no votes. `right` float64 (n, P): the verdict on each, NaN if
-    not logged."""
+    not logged. With several answers per cell, a table holds one of each."""
 
     answers: np.ndarray
     right: np.ndarray
@@ -37,10 +41,6 @@ class VoteTable:
     def __post_init__(self) -> None:
         if self.answers.shape != self.right.shape or self.answers.ndim != 2:
             raise ValueError(f"answers {self.answers.shape} and right {self.right.shape} differ in shape")
-        if self.answers.shape[1] > MAX_PROMPTS:
-            raise InputError(
-                f"voting takes at most {MAX_PROMPTS} prompts, the log has {self.answers.shape[1]}; name fewer"
-            )
 
     @property
     def logged(self) -> np.ndarray:
@@ -56,34 +56,44 @@ class VoteTable:
         return VoteTable(self.answers[:, columns], self.right[:, columns])
 
 
-def vote_table(
-    cells: Iterable[tuple[int, int, int, str | None, float]], shape: tuple[int, int], parser: str = "strict"
-) -> VoteTable:
-    """Votes of n questions x P prompts; the lowest sample of a cell votes, an answer without text does not.
+Cell = tuple[int, int, int, str, float]  # row, column, sample number, answer and verdict 0..1
+
+
+def vote_tables(cells: Iterable[Cell], shape: tuple[int, int], parser: str = "strict") -> list[VoteTable]:
+    """Votes of n questions x P prompts, a table for each repeat.
+
+    Of a cell with c samples, table r holds number r mod c by rising sample: where all cells have as many, the
+    tables together hold every answer once, and the mean over them is the mean over answers.
 
     Parameters
     ----------
-    cells : row, column, sample number, answer text and verdict 0..1 of each logged answer
+    cells : the logged answers
     shape : (n, P)
     parser : how answers are read: "strict" and "original" take the number as the grader of that name does,
     "text" the whole text but for case, spaces and the full stops around it
 
-    Raises: InputError on an unknown parser, or on more than `MAX_PROMPTS` prompts.
+    Raises: InputError on an unknown parser.
     """
     if parser not in PARSERS:
         raise InputError(f"no parser {parser!r}; choose one of {', '.join(PARSERS)}")
-    answers = np.full(shape, NOT_LOGGED, dtype=np.int64)
-    right = np.full(shape, np.nan)
-    lowest: dict[tuple[int, int], int] = {}
-    ids: list[dict[Hashable, int]] = [{} for _ in range(shape[0])]
+    read = lru_cache(100_000)(PARSERS[parser])  # short answers repeat
+    number_of: dict[Hashable, int] = {}  # of each distinct answer of the log
+    listed: list[tuple[int, int, int, int, float]] = []
     for i, j, sample, answer, verdict in cells:
-        if answer is None or sample >= lowest.get((i, j), sample + 1):
-            continue
-        found = PARSERS[parser](answer[-numbers.MAX_CHARACTERS :])
-        answers[i, j] = NO_ANSWER if found is None else ids[i].setdefault(found, len(ids[i]))
-        right[i, j] = verdict
-        lowest[i, j] = sample
-    return VoteTable(in_column_order(answers), right)
+        found = read(answer[-numbers.MAX_CHARACTERS :])
+        vote = NO_ANSWER if found is None else number_of.setdefault(found, len(number_of))
+        listed.append((i, j, sample, vote, verdict))
+    row, column, samples, cast, verdicts = np.array(listed, dtype=np.float64).reshape(-1, 5).T
+    cell = (row * shape[1] + column).astype(np.int64)
+    order = np.lexsort((samples, cell))
+    logged, start, count = np.unique(cell[order], return_index=True, return_counts=True)
+    tables = []
+    for repeat in range(min(count.max(initial=1), MAX_REPEATS)):
+        chosen = order[start + repeat % count]
+        answers, right = np.full(shape, NOT_LOGGED, dtype=np.int64), np.full(shape, np.nan)
+        answers.flat[logged], right.flat[logged] = cast[chosen], verdicts[chosen]
+        tables.append(VoteTable(in_column_order(answers), right))
+    return tables
 
 
 def vote_cells(
@@ -91,8 +101,11 @@ def vote_cells(
     question_ids: Sequence[str],
     prompt_ids: Sequence[str],
     grader: str | None = None,
-) -> Iterator[tuple[int, int, int, str | None, float]]:
-    """Cells of `vote_table` from a log; rows of other questions and prompts are skipped.
+) -> Iterator[Cell]:
+    """Cells of `vote_tables` from a log; rows of other questions and prompts are skipped.
+
+    So are rows whose text was not kept (null): nothing can be told of their votes. A text that is there and
+    empty is an answer.
 
     Parameters
     ----------
@@ -103,24 +116,27 @@ def vote_cells(
     row_of = {question: i for i, question in enumerate(question_ids)}
     column_of = {prompt: j for j, prompt in enumerate(prompt_ids)}
     for row in rows:
-        if row.question_id in row_of and row.prompt_id in column_of:
-            graded = grader is not None and row.answer is not None
-            verdict = numbers.GRADERS[grader](row.answer, row.gold) if graded else row.correct  # type: ignore[index,arg-type]
+        if row.question_id in row_of and row.prompt_id in column_of and row.answer is not None:
+            verdict = row.correct if grader is None else numbers.GRADERS[grader](row.answer, row.gold)
             yield row_of[row.question_id], column_of[row.prompt_id], row.sample, row.answer, float(verdict)
 
 
 def in_column_order(answers: np.ndarray) -> np.ndarray:
     """Renumber each row's answers by the first column that gave them: equal votes, equal arrays."""
-    first = (answers[:, :, None] == answers[:, None, :]).argmax(2)
-    return np.where(answers >= 0, first, answers)
+    renumbered = answers.copy()
+    for column in reversed(range(answers.shape[1])):
+        own = answers[:, column, None]
+        renumbered[(answers == own) & (own >= 0)] = column
+    return renumbered
 
 
 @dataclass(frozen=True)
 class Count:
     """The state of a vote after each of M calls, arrays (n, M).
 
-    `leader` is the answer in front (NO_ANSWER if none yet), `right` its verdict (0 if none), `lead` and
-    `second` the weights behind it and behind the runner-up.
+    `leader` is the answer in front, `right` its verdict, `lead` and `second` the weights behind it and behind
+    the runner-up. As long as nobody has voted the leader is NO_ANSWER, and `right` the verdict on the answer
+    got first: a single call's outcome is its verdict.
     """
 
     leader: np.ndarray
@@ -133,7 +149,7 @@ def count_votes(table: VoteTable, order: np.ndarray, weights: np.ndarray) -> Cou
     """Ask prompts in `order` and count each vote with its weight.
 
     The answer with the greatest weight leads; ties go to the one that was given first. A prompt whose answer
-    is not logged adds nothing.
+    is not logged adds nothing, and neither does an answer that can't be read.
 
     Parameters
     ----------
@@ -149,6 +165,7 @@ def count_votes(table: VoteTable, order: np.ndarray, weights: np.ndarray) -> Cou
     # After each call: the weight behind the answer of every call so far. Rounded, so that a tie is a tie.
     behind = np.zeros((n, calls))
     at = np.arange(n)
+    unread = right[at, (votes != NOT_LOGGED).argmax(1)]  # the outcome as long as nobody has voted
     out = Count(*(np.zeros((n, calls), dtype=t) for t in (np.int64, float, float, float)))
     for k in range(calls):
         behind += same[:, :, k] * weight[:, k, None]
@@ -157,15 +174,21 @@ def count_votes(table: VoteTable, order: np.ndarray, weights: np.ndarray) -> Cou
         some = seen[at, ahead] > -np.inf
         others = np.where(same[at, ahead][:, : k + 1], -np.inf, seen).max(1)
         out.leader[:, k] = np.where(some, votes[at, ahead], NO_ANSWER)
-        out.right[:, k] = np.where(some, right[at, ahead], 0)
+        out.right[:, k] = np.where(some, right[at, ahead], unread)
         out.lead[:, k] = np.where(some, seen[at, ahead], 0)
         out.second[:, k] = np.where(others > -np.inf, others, 0)
     return out
 
 
-def order_by(table: VoteTable, scores: np.ndarray) -> np.ndarray:
-    """Columns by falling score (n, P), ties by column; prompts whose answer is not logged come last."""
-    return np.argsort(np.where(table.logged, -scores, np.inf), axis=1, kind="stable")
+def order_by(table: VoteTable, scores: np.ndarray, prior: np.ndarray | float = 0.0) -> np.ndarray:
+    """Columns by falling score (n, P), ties by falling prior, then by column; prompts whose answer is not
+    logged come last."""
+    return np.lexsort((-np.broadcast_to(prior, scores.shape), -scores, ~table.logged), axis=1)
+
+
+def calls_made(table: VoteTable, order: np.ndarray) -> np.ndarray:
+    """Calls paid for after each place of the order, float64 (n, M): what is not logged is not paid for."""
+    return np.cumsum(np.take_along_axis(table.logged, order, 1), 1).astype(np.float64)
 
 
 def agreement_of_wrong_answers(table: VoteTable) -> float:
@@ -192,105 +215,3 @@ def log_odds_weights(success: np.ndarray, agreement: float) -> np.ndarray:
     """
     r = np.clip(success, 1e-3, 1 - 1e-3)
     return np.maximum(np.log(r / (1 - r)) - np.log(agreement), 0)
-
-
-@dataclass(frozen=True)
-class Stopping:
-    """When to stop asking: at `max_calls`, or as soon as the leader stays in front with probability
-    `threshold`.
-
-    That probability is a logistic regression on the state of the vote, fitted to votes that were counted to
-    the end (`coefficients` float64 (6,), the last one the intercept).
-    """
-
-    max_calls: int
-    threshold: float
-    coefficients: np.ndarray
-
-    def stays(self, count: Count, left: np.ndarray) -> np.ndarray:
-        """Probability (n, max_calls) that the leader after each call leads after `max_calls`; `left` (n, M)
-        is the weight of the calls that remain of these."""
-        z = _state(count, left, self.max_calls) @ self.coefficients[:-1] + self.coefficients[-1]
-        safe = (count.lead - count.second)[:, : self.max_calls] > left[:, : self.max_calls]
-        return np.where(safe, 1.0, 1 / (1 + np.exp(-z)))
-
-    def calls(self, count: Count, left: np.ndarray) -> np.ndarray:
-        """Calls (n,) made before stopping."""
-        return calls_until(self.stays(count, left), self.threshold)
-
-
-def calls_until(stays: np.ndarray, threshold: float) -> np.ndarray:
-    """First call (n,), counted from one, at which `stays` (n, M) reaches the threshold; else M."""
-    stop = stays >= threshold
-    stop[:, -1] = True
-    return stop.argmax(1) + 1
-
-
-def weight_left(order: np.ndarray, weights: np.ndarray, calls: int) -> np.ndarray:
-    """Weight float (n, calls) of the prompts still to come after each of `calls` calls.
-
-    Parameters
-    ----------
-    order : int (n, M), in which prompts are asked
-    weights : float (n, P), of the votes
-    calls : at which asking ends, at most M
-    """
-    asked = np.take_along_axis(weights, order[:, :calls], 1)
-    return asked.sum(1, keepdims=True) - np.cumsum(asked, 1)
-
-
-def _state(count: Count, left: np.ndarray, calls: int) -> np.ndarray:
-    """Features (n, calls, 5) of a running vote."""
-    lead, second, left = count.lead[:, :calls], count.second[:, :calls], left[:, :calls]
-    ahead = lead - second
-    share = lead / np.arange(1, calls + 1)
-    return np.stack([ahead, second, left, ahead / np.sqrt(left + 0.5), share], axis=2)
-
-
-def fit_stopping(
-    count: Count, order: np.ndarray, weights: np.ndarray, budgets: Sequence[float]
-) -> list[Stopping]:
-    """For each budget of mean calls the rule that did best on these (training) questions within it.
-
-    For every limit on calls the probability that the leader stays is fitted, and the highest threshold is
-    taken that keeps the budget; the limit with the best success wins, the lower one among equals.
-
-    Parameters
-    ----------
-    count : votes counted to the end
-    order : int (n, M), in which prompts are asked
-    weights : float (n, P), of the votes
-    budgets : mean calls per question
-    """
-    n, most = count.leader.shape
-    found: list[list[tuple[float, Stopping]]] = [[] for _ in budgets]
-    for limit in range(1, most + 1):
-        left = weight_left(order, weights, limit)
-        coefficients = _fit_logistic(
-            _state(count, left, limit).reshape(n * limit, -1),
-            (count.leader[:, :limit] == count.leader[:, limit - 1, None]).ravel(),
-        )
-        stays = Stopping(limit, 1.0, coefficients).stays(count, left)
-        thresholds = np.unique(np.quantile(stays, np.linspace(0, 1, 201)))
-        calls = np.stack([calls_until(stays, t) for t in thresholds])
-        mean_calls = calls.mean(1)
-        for budget, rules in zip(budgets, found):
-            affordable = np.flatnonzero(mean_calls <= budget)
-            if len(affordable):
-                best = affordable[-1]
-                success = float(count.right[np.arange(n), calls[best] - 1].mean())
-                rules.append((success, Stopping(limit, float(thresholds[best]), coefficients)))
-    return [max(rules, key=lambda rule: (round(rule[0], 9), -rule[1].max_calls))[1] for rules in found]
-
-
-def _fit_logistic(x: np.ndarray, y: np.ndarray) -> np.ndarray:
-    """Coefficients with the intercept last; a constant where all leaders stay, or none does."""
-    from sklearn.linear_model import LogisticRegression
-
-    if y.all() or not y.any():
-        rate = (y.sum() + 0.5) / (len(y) + 1)
-        return np.append(np.zeros(x.shape[1]), np.log(rate / (1 - rate)))
-    mean, scale = x.mean(0), x.std(0) + 1e-9
-    model = LogisticRegression(C=10.0, max_iter=500).fit((x - mean) / scale, y)
-    slope = model.coef_[0] / scale
-    return np.append(slope, model.intercept_ - slope @ mean)

@@ -6,6 +6,7 @@ import csv
 import io
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -175,9 +176,20 @@ def test_diagnose(folder: Path) -> None:
 
 
 def test_vote(folder: Path) -> None:
-    rows = list(csv.DictReader(io.StringIO(done("vote", str(folder / "log.csv"), *QUICK, "--format", "csv"))))
+    result = run("vote", str(folder / "log.csv"), *QUICK, "--format", "csv")
+    assert result.status == 0, result.stderr
+    rows = list(csv.DictReader(io.StringIO(result.stdout)))
     assert {r["budget"] for r in rows} == {"1", "2", "3"} and all(0 <= float(r["success"]) <= 1 for r in rows)
     assert all(float(r["calls"]) <= float(r["budget"]) for r in rows)
+    single = next(r for r in rows if r["way"] == "best prompts, majority" and r["budget"] == "1")
+    table = csv.DictReader(io.StringIO(done("evaluate", str(folder / "log.csv"), *QUICK, "--format", "csv")))
+    assert single["success"] == next(table)["success"]
+    assert "note: some answers are not in the log" in result.stderr
+    assert result.stderr.splitlines()[-1].startswith(("Best buy: ", "No vote is shown to beat one call"))
+    blank = pd.read_csv(folder / "log.csv")
+    blank.loc[:9, "answer"] = ""
+    said = run("vote", "-", *QUICK, stdin=blank.to_csv(index=False)).stderr
+    assert f"note: 10 of {len(blank):,} answers are blank; each is a call that was paid for" in said
 
 
 def test_report_from_stdin(folder: Path, tmp_path: Path) -> None:
@@ -186,6 +198,7 @@ def test_report_from_stdin(folder: Path, tmp_path: Path) -> None:
     assert result.status == 0 and result.stdout == "", result.stderr
     page = (tmp_path / "page.html").read_text()
     assert page.startswith("<!doctype html>") and "log from stdin" in page
+    assert re.search("Best buy: |No vote is shown to beat one call", page)
 
 
 @pytest.mark.filterwarnings("ignore::UserWarning")

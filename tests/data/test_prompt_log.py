@@ -23,7 +23,6 @@ from prompt_oirl.io.tables import read_texts
 from prompt_oirl.selection.evaluate import evaluate
 from prompt_oirl.selection.log_facts import data_facts
 from prompt_oirl.selection.selector import PromptSelector
-from prompt_oirl.selection.voting import most_logged
 
 ROWS: dict[str, list[Any]] = {
     "question": [
@@ -176,19 +175,6 @@ def test_a_part_keeps_its_rows_and_groups() -> None:
     assert part.questions == ["Why?", "How many apples?"]
     np.testing.assert_array_equal(part.labels, log.labels[[2, 0]])
     np.testing.assert_array_equal(part.groups, log.groups[[2, 0]])
-
-
-def test_the_prompts_with_the_most_answers_are_kept() -> None:
-    log = read_log(frame(prompt=["A:", "A:", "B:", "C:", "C:"], answer=["1", "2", "3", "4", "5"]))
-    assert most_logged(log, 3) is log
-    part = most_logged(log, 2)
-    assert (
-        part.prompts == ["A:", "C:"]
-        and part.names == ["prompt 1", "prompt 3"]
-        and part.answer == ["1", "2", "4", "5"]
-    )
-    np.testing.assert_array_equal(part.labels, log.labels[:, [0, 2]])
-    np.testing.assert_array_equal(part.groups, log.groups)
 
 
 def test_names_are_the_logs_own_where_they_are_unique() -> None:

@@ -246,6 +246,23 @@ def test_a_constant_has_no_width() -> None:
     np.testing.assert_allclose(ClusterBootstrap(clusters).mean(values), [[0.25] * 3, [1.0] * 3], rtol=1e-6)
 
 
+def test_intervals_that_hold_together_are_wider_and_nothing_widens_a_constant() -> None:
+    rng = np.random.default_rng(1)
+    values = rng.normal(size=(300, 12))
+    values[rng.random(values.shape) < 0.1] = np.nan
+    bootstrap = ClusterBootstrap(np.arange(300))
+    alone, together = bootstrap.mean(values), bootstrap.simultaneous(values)
+    np.testing.assert_allclose(together[:, 0], alone[:, 0])
+    widths = (together[:, 2] - together[:, 1]) / (alone[:, 2] - alone[:, 1])
+    # 12 independent columns: the quantile of the largest of 12 normal deviations over that of one.
+    np.testing.assert_allclose(widths, 2.86 / 1.96, rtol=0.08)
+    np.testing.assert_allclose(bootstrap.simultaneous(values[:, :1])[0], alone[0], atol=0.01)
+    with_constant = bootstrap.simultaneous(np.column_stack([values, np.full(300, 0.5)]))
+    np.testing.assert_array_equal(with_constant[:-1], together)
+    np.testing.assert_array_equal(with_constant[-1], [0.5, 0.5, 0.5])
+    np.testing.assert_array_equal(bootstrap.simultaneous(np.zeros((300, 2))), np.zeros((2, 3)))
+
+
 def test_equal_seeds_give_equal_intervals_and_columns_share_their_resamples() -> None:
     rng = np.random.default_rng(0)
     clusters, values = rng.integers(0, 20, 100), rng.random((100, 1))

@@ -15,20 +15,32 @@ from hypothesis import strategies as st
 
 from prompt_oirl.data import interactions
 from prompt_oirl.io.files import REPO_ROOT, InputError, Paths, read_csv
+from prompt_oirl.stats.cells import column_means
+from prompt_oirl.stats.metrics import ClusterBootstrap
 from prompt_oirl.stats.splits import Split, assign_folds, cluster_splits, crossfit_splits
-from prompt_oirl.voting import votes
-from prompt_oirl.voting.evaluate import POLICIES, curve_rows, evaluate_voting, reward_predictor
-from prompt_oirl.voting.votes import NO_ANSWER, NOT_LOGGED, VoteTable, count_votes, order_by
+from prompt_oirl.voting import stopping, votes
+from prompt_oirl.voting.evaluate import (
+    POLICIES,
+    Curve,
+    Learned,
+    curve_rows,
+    evaluate_voting,
+    learn,
+    reward_predictor,
+)
+from prompt_oirl.voting.votes import NO_ANSWER, NOT_LOGGED, VoteTable, calls_made, count_votes, order_by
 
 seeds = st.integers(0, 10_000)
 
 
 def random_table(seed: int, n: int = 12, prompts: int = 5, logged: float = 1.0) -> VoteTable:
-    """Random answers 0..3 of which answer 0 is right; -1 gave no number, and some are not logged."""
+    """Random answers 0..3 of which answer 0 is right; -1 gave no number, right or not, and some are not
+    logged."""
     rng = np.random.default_rng(seed)
     answers = rng.integers(-1, 4, (n, prompts))
-    answers[rng.random(answers.shape) > logged] = NOT_LOGGED
-    right = np.where(answers == NOT_LOGGED, np.nan, (answers == 0).astype(float))
+    right = np.where(answers == NO_ANSWER, rng.random(answers.shape) < 0.5, answers == 0).astype(float)
+    missing = rng.random(answers.shape) > logged
+    answers[missing], right[missing] = NOT_LOGGED, np.nan
     return VoteTable(votes.in_column_order(answers), right)
 
 
@@ -77,6 +89,7 @@ def test_counting_is_the_plain_count(seed: int) -> None:
     count = count_votes(table, order, weights)
     for i in range(12):
         tally: dict[int, float] = defaultdict(float)
+        unread = next((table.right[i, j] for j in order[i] if table.answers[i, j] != NOT_LOGGED), 0)
         for k, j in enumerate(order[i]):
             if table.answers[i, j] >= 0:
                 tally[int(table.answers[i, j])] += weights[i, j]  # a dict keeps the first given first
@@ -85,7 +98,15 @@ def test_counting_is_the_plain_count(seed: int) -> None:
             assert count.leader[i, k] == leader
             assert count.lead[i, k] == (tally[leader] if tally else 0)
             assert count.second[i, k] == max(others, default=0)
-            assert count.right[i, k] == (table.right[i, leader] if tally else 0)
+            assert count.right[i, k] == (table.right[i, leader] if tally else unread)
+
+
+def test_answers_that_cannot_be_read_cast_no_vote_and_the_first_of_them_stands() -> None:
+    table = VoteTable(np.array([[NO_ANSWER, NO_ANSWER, 2]] * 2), np.array([[1.0, 0, 0], [0, 1, 1]]))
+    count = count_votes(table, np.array([[0, 1, 2]] * 2), np.ones((2, 3)))
+    assert count.right.tolist() == [[1, 1, 0], [0, 0, 1]]  # the one vote beats a right answer nobody can read
+    assert count.leader.tolist() == [[NO_ANSWER, NO_ANSWER, 2]] * 2
+    assert calls_made(table, np.array([[0, 1, 2]] * 2)).tolist() == [[1, 2, 3]] * 2
 
 
 def test_renaming_answers_changes_nothing() -> None:
@@ -98,6 +119,8 @@ def test_renaming_answers_changes_nothing() -> None:
 def test_prompts_that_are_not_logged_are_asked_last() -> None:
     table = VoteTable(np.array([[NOT_LOGGED, 1, 2]]), np.array([[np.nan, 0, 1]]))
     assert order_by(table, np.array([[0.9, 0.2, 0.5]])).tolist() == [[2, 1, 0]]
+    same = order_by(table, np.array([[0.9, 0.5, 0.5]]), np.array([0.0, 0.1, 0.2]))
+    assert same.tolist() == [[2, 1, 0]]  # ties go to the prompt that is better overall
 
 
 # --- reading answers ---------------------------------------------------------------------------------
@@ -109,18 +132,38 @@ def test_answers_are_read_as_the_grader_reads_them() -> None:
         (0, 1, 0, "1170", 1.0),
         (0, 2, 0, "I don't know.", 0.0),
         (1, 0, 1, "5", 0.0),
-        (1, 0, 0, "7", 1.0),  # the lower sample votes
-        (1, 1, 0, None, 1.0),
+        (1, 0, 0, "7", 1.0),
+        (1, 1, 0, " ", 1.0),  # blank, graded right all the same
     ]
-    table = votes.vote_table(cells, (2, 3), "strict")
-    assert table.answers.tolist() == [[0, 0, NO_ANSWER], [0, NOT_LOGGED, NOT_LOGGED]]
-    assert np.array_equal(table.right, [[1, 1, 0], [1, np.nan, np.nan]], equal_nan=True)
-    original = votes.vote_table(cells, (2, 3), "original").answers  # splits thousands, as published
+    first, second = votes.vote_tables(cells, (2, 3), "strict")  # the lower sample stands in the first
+    assert first.answers.tolist() == [[0, 0, NO_ANSWER], [0, NO_ANSWER, NOT_LOGGED]]
+    assert np.array_equal(first.right, [[1, 1, 0], [1, 1, np.nan]], equal_nan=True)
+    assert second.answers.tolist() == first.answers.tolist()
+    assert np.array_equal(second.right, [[1, 1, 0], [0, 1, np.nan]], equal_nan=True)
+    original = votes.vote_tables(cells, (2, 3), "original")[0].answers  # splits thousands, as published
     assert original[0].tolist() == [0, 1, NO_ANSWER]
     words = [(0, 0, 0, "Blue.", 1.0), (0, 1, 0, " blue ", 1.0), (0, 2, 0, "red", 0.0)]
-    assert votes.vote_table(words, (1, 3), "text").answers.tolist() == [[0, 0, 2]]
+    assert votes.vote_tables(words, (1, 3), "text")[0].answers.tolist() == [[0, 0, 2]]
     with pytest.raises(InputError, match="choose one of strict, original, text"):
-        votes.vote_table(cells, (2, 3), "regex")
+        votes.vote_tables(cells, (2, 3), "regex")
+
+
+def test_a_text_that_was_not_kept_is_not_an_answer_and_an_empty_one_is() -> None:
+    rows = tiny_interactions(n_train=0, n_test=1)[:3]
+    rows[0].answer, rows[1].answer = None, ""
+    cells = list(votes.vote_cells(rows, [rows[0].question_id], [row.prompt_id for row in rows]))
+    assert [(column, answer) for _, column, _, answer, _ in cells] == [(1, ""), (2, rows[2].answer)]
+    (table,) = votes.vote_tables(cells, (1, 3))
+    assert table.logged.tolist() == [[False, True, True]] and table.answers[0, 1] == NO_ANSWER
+
+
+def test_every_repeat_is_a_vote_as_often_as_the_others_of_its_cell() -> None:
+    cells = [(0, 0, s, str(s), float(s == 1)) for s in range(4)] + [
+        (0, 1, s, "7", float(s)) for s in range(2)
+    ]
+    tables = votes.vote_tables(cells, (1, 2))
+    assert [table.right.tolist() for table in tables] == [[[0, 0]], [[1, 1]], [[0, 0]], [[0, 1]]]
+    assert np.mean([table.right for table in tables], 0).tolist() == [[0.25, 0.5]]
 
 
 # --- weights -----------------------------------------------------------------------------------------
@@ -158,15 +201,15 @@ def test_a_lead_that_cannot_be_lost_is_certain_and_thresholds_are_monotone(seed:
     weights = np.ones(table.answers.shape)
     order = order_by(table, np.random.default_rng(seed).random(table.answers.shape))
     count = count_votes(table, order, weights)
-    (rule,) = votes.fit_stopping(count, order, weights, [5])
-    left = votes.weight_left(order, weights, rule.max_calls)
+    (rule,) = stopping.fit_stopping(count, order, weights, [5])
+    left = stopping.weight_left(order, weights, rule.max_calls)
     stays = rule.stays(count, left)
     certain = stays == 1.0
     final = count.leader[:, rule.max_calls - 1, None]
     assert (count.leader[:, : rule.max_calls] == final)[
         certain & (count.leader[:, : rule.max_calls] >= 0)
     ].all()
-    calls = [votes.calls_until(stays.copy(), t) for t in (0.0, 0.5, 0.9, 1.1)]
+    calls = [stopping.calls_until(stays.copy(), t) for t in (0.0, 0.5, 0.9, 1.1)]
     assert all((a <= b).all() for a, b in zip(calls, calls[1:]))
     assert (calls[0] == 1).all() and (calls[-1] == rule.max_calls).all()
 
@@ -176,10 +219,35 @@ def test_stopping_keeps_its_budget_and_beats_asking_that_many_always() -> None:
     table = simulated(1500, np.where(hard, 0.35, 0.95) * np.ones((1, 9)))
     weights, order = np.ones(table.answers.shape), order_by(table, np.zeros(table.answers.shape))
     count = count_votes(table, order, weights)
-    for budget, rule in zip((3, 5), votes.fit_stopping(count, order, weights, [3, 5])):
-        made = rule.calls(count, votes.weight_left(order, weights, rule.max_calls))
+    for budget, rule in zip((3, 5), stopping.fit_stopping(count, order, weights, [3, 5])):
+        made = rule.calls(count, stopping.weight_left(order, weights, rule.max_calls))
         assert made.mean() <= budget
         assert count.right[np.arange(1500), made - 1].mean() > count.right[:, budget - 1].mean() + 0.01
+
+
+@given(seeds)
+@settings(max_examples=40, deadline=None)
+def test_a_decided_majority_stands_whatever_comes_and_an_undecided_one_may_fall(seed: int) -> None:
+    table, rng = random_table(seed, n=30), np.random.default_rng(seed)
+    order, equal = np.tile(np.arange(5), (30, 1)), np.ones((30, 5))
+    count, paid = count_votes(table, order, equal), calls_made(table, order)
+    made = stopping.calls_until_decided(count, paid).astype(int)
+    for limit in range(1, 6):
+        at = made[:, limit - 1]
+        assert (at >= 1).all() and (at <= limit).all()
+        leaders = np.take_along_axis(count.leader, at[:, None] - 1, 1)[:, 0]
+        assert (leaders == count.leader[:, limit - 1]).all()
+        for _ in range(5):  # other answers in place of those that were not asked for
+            other = table.answers.copy()
+            later = np.arange(5) >= at[:, None]
+            other[later] = rng.integers(-1, 5, other.shape)[later]
+            found = count_votes(VoteTable(other, table.right), order, equal).leader[:, limit - 1]
+            assert (found == leaders).all()
+        # One call earlier it was open: all that is to come, given to the runner-up, would draw level.
+        early = at > 1
+        before = np.maximum(at - 2, 0)
+        lead = (count.lead - count.second)[np.arange(30), before]
+        assert (lead[early] <= limit - (at[early] - 1)).all()
 
 
 # --- cross-fitting -----------------------------------------------------------------------------------
@@ -191,22 +259,31 @@ def splits_of(n: int, seed: int = 0) -> list[Split]:
     return crossfit_splits(every, every, assign_folds(every, 5, seed), "test", assignment=seed)
 
 
+def curves_of(table: VoteTable, clusters: np.ndarray, splits: list[Split]) -> dict[str, Curve]:
+    """Curves of every way that needs no reward model."""
+    learned = [Learned(np.nan_to_num(column_means(table.right[split.learned]))) for split in splits]
+    return evaluate_voting([table], table.right, clusters, splits, learned)
+
+
 def test_curves_of_a_complete_log() -> None:
     success = np.tile(np.linspace(0.3, 0.6, 7), (600, 1))
     table = simulated(600, success)
-    curves = evaluate_voting(table, np.arange(600), [*splits_of(600), *splits_of(600, 1)])
+    curves = curves_of(table, np.arange(600), [*splits_of(600), *splits_of(600, 1)])
     best = curves["best"]
     assert best.calls.tolist() == np.tile(np.arange(1.0, 8), (600, 1)).tolist()
     assert best.right[:, 0].mean() == pytest.approx(
         table.right[:, 6].mean()
     )  # the clearly best one, in each fold
-    assert curves["random"].right[:, 0].mean() == pytest.approx(table.right.mean(), abs=0.03)
+    assert curves["random"].right[:, 0].mean() == pytest.approx(table.right.mean())
+    assert (curves["random"].calls == best.calls).all()
+    assert (curves["decided"].right == best.right).all() and (curves["decided"].calls <= best.calls).all()
     assert best.right[:, 6].mean() > best.right[:, 0].mean() + 0.1
     assert (curves["any_right"].right >= best.right).all()
-    for row in curve_rows(curves, np.arange(600)):
+    rows = list(curve_rows(curves, ClusterBootstrap(np.arange(600))))
+    for row in rows:
         assert row["low"] <= row["success"] <= row["high"]
         assert row["calls"] <= row["budget"] + 0.4
-    single = [r for r in curve_rows(curves, np.arange(600)) if r["policy"] == "best" and r["budget"] == 1]
+    single = [r for r in rows if r["policy"] == "best" and r["budget"] == 1]
     assert single[0]["gain"] == single[0]["gain_low"] == single[0]["gain_high"] == 0
 
 
@@ -229,8 +306,10 @@ def test_nothing_is_learned_from_the_fold_that_is_evaluated() -> None:
             right.astype(np.float32),
             np.arange(200),
         )
-        curves = evaluate_voting(VoteTable(table.answers, right), np.arange(200), splits, predict)
-        found.append(curves)
+        success = [column_means(right[split.learned]) for split in splits]
+        learned = learn(predict, splits, np.arange(200), success)
+        lying = VoteTable(table.answers, right)
+        found.append(evaluate_voting([lying], right, np.arange(200), splits, learned))
     for name, curve in found[0].items():
         other = found[1][name]
         assert (curve.calls[own] == other.calls[own]).all()
@@ -240,7 +319,7 @@ def test_nothing_is_learned_from_the_fold_that_is_evaluated() -> None:
 
 def test_incomplete_logs_pay_only_for_what_is_there() -> None:
     table = random_table(3, n=100, logged=0.5)
-    curves = evaluate_voting(table, np.arange(100), splits_of(100))
+    curves = curves_of(table, np.arange(100), splits_of(100))
     paid = curves["best"].calls
     assert (paid[:, -1] == table.logged.sum(1)).all()
     assert (np.diff(paid, axis=1) >= 0).all()
@@ -249,11 +328,11 @@ def test_incomplete_logs_pay_only_for_what_is_there() -> None:
 def test_logs_without_answers_and_folds_that_leak_are_refused() -> None:
     empty = VoteTable(np.full((10, 3), NOT_LOGGED), np.full((10, 3), np.nan))
     with pytest.raises(InputError, match="answers of two prompts"):
-        evaluate_voting(empty, np.arange(10), splits_of(10))
+        curves_of(empty, np.arange(10), splits_of(10))
     with pytest.raises(InputError, match="two clusters"):
-        evaluate_voting(random_table(0, n=10), np.zeros(10, dtype=int), cluster_splits(np.zeros(10), 5, 0))
+        curves_of(random_table(0, n=10), np.zeros(10, dtype=int), cluster_splits(np.zeros(10), 5, 0))
     with pytest.raises(AssertionError, match="shares a cluster"):
-        evaluate_voting(random_table(0, n=10), np.zeros(10, dtype=int), splits_of(10))
+        curves_of(random_table(0, n=10), np.zeros(10, dtype=int), splits_of(10))
 
 
 # --- the measurement ---------------------------------------------------------------------------------
