@@ -161,7 +161,9 @@ def learn_rewards(selector: PromptSelector, log: PromptLog, seed: int = 0) -> Re
             fitted = clone(selector).set_params(embedder=embedder).fit(log.select(train))
         return fitted.predict_proba([log.questions[i] for i in wanted], log.arms).astype(np.float64)
 
-    return splits, learn(predict, splits, log.groups, [_success(log, split.learned) for split in splits])
+    return splits, learn(
+        predict, splits, log.groups, [_success(log.select(split.learned)) for split in splits]
+    )
 
 
 def _held_out_rewards(study: Study, log: PromptLog) -> Rewards:
@@ -196,7 +198,7 @@ def evaluate_votes(
     """
     splits, learned = rewards or (vote_splits(log, seed), None)
     if learned is None:
-        learned = [Learned(_success(log, split.learned)) for split in splits]
+        learned = [Learned(_success(log.select(split.learned))) for split in splits]
     texts = [text or "" for text in log.answer]
     cells = zip(log.question.tolist(), log.prompt.tolist(), log.sample.tolist(), texts, log.correct.tolist())
     tables = votes.vote_tables(cells, log.labels.shape, guess_parser(log) if parser == "auto" else parser)
@@ -219,8 +221,7 @@ def evaluate_votes(
         }
         for row in curve_rows({way: curves[way] for way in WAYS if way in curves}, bootstrap)
     ]
-    everything = np.arange(len(log.questions))
-    names = [_label(log, j) for j in np.argsort(-_success(log, everything), kind="stable")]
+    names = [_label(log, j) for j in np.argsort(-_success(log), kind="stable")]
     return Voting(rows, best_buy(curves, bootstrap, names), texts.count(""))
 
 
@@ -266,10 +267,9 @@ def _label(log: PromptLog, prompt: int) -> str:
     return on_one_line(name if name == text else f"{name}: {text}")
 
 
-def _success(log: PromptLog, rows: np.ndarray) -> np.ndarray:
+def _success(log: PromptLog, rows: np.ndarray | slice = slice(None)) -> np.ndarray:
     """Success (P,) by which `fit` calls a prompt best, on some questions; 0 where it was never asked."""
-    answers = independent_answers(log.labels, log.counts)[rows]
-    known = PromptSuccess.of(log.labels[rows], answers)
+    known = PromptSuccess.of(log.labels[rows], independent_answers(log.labels, log.counts)[rows])
     # More answers first among equals, as everywhere.
     return np.where(known.asked > 0, known.success + 1e-12 * (np.arange(len(known.asked)) == known.best), 0.0)
 

@@ -16,7 +16,7 @@ from prompt_oirl.data.user_log import PromptLog
 from prompt_oirl.io.files import InputError, content_key, write_json
 from prompt_oirl.selection.equal_cost import fit_at_equal_cost
 from prompt_oirl.selection.storage import HEADER
-from prompt_oirl.selection.voting import voting_rows
+from prompt_oirl.selection.voting import evaluate_votes, learn_rewards
 
 ARMS = ("prompt", "llm")
 
@@ -139,7 +139,7 @@ def test_a_gain_over_the_best_pair_is_measured(log: PromptLog) -> None:
 
 
 def test_votes_are_taken_over_arms(log: PromptLog) -> None:
-    rows = voting_rows(quick(model="linear"), log)
+    rows = evaluate_votes(log, learn_rewards(quick(model="linear"), log)).rows
     assert {row["budget"] for row in rows} == {1, 2, 3, 4}
 
 
