@@ -161,9 +161,8 @@ def learn_rewards(selector: PromptSelector, log: PromptLog, seed: int = 0) -> Re
             fitted = clone(selector).set_params(embedder=embedder).fit(log.select(train))
         return fitted.predict_proba([log.questions[i] for i in wanted], log.arms).astype(np.float64)
 
-    return splits, learn(
-        predict, splits, log.groups, [_success(log.select(split.learned)) for split in splits]
-    )
+    success = [_success(log.select(split.learned)) for split in splits]
+    return splits, learn(predict, splits, log.groups, success)
 
 
 def _held_out_rewards(study: Study, log: PromptLog) -> Rewards:
@@ -269,7 +268,8 @@ def _label(log: PromptLog, prompt: int) -> str:
 
 def _success(log: PromptLog, rows: np.ndarray | slice = slice(None)) -> np.ndarray:
     """Success (P,) by which `fit` calls a prompt best, on some questions; 0 where it was never asked."""
-    known = PromptSuccess.of(log.labels[rows], independent_answers(log.labels, log.counts)[rows])
+    labels, counts = log.labels.astype(np.float32), log.counts.astype(np.float32)  # the bits that `fit` sees
+    known = PromptSuccess.of(labels[rows], independent_answers(labels, counts)[rows])
     # More answers first among equals, as everywhere.
     return np.where(known.asked > 0, known.success + 1e-12 * (np.arange(len(known.asked)) == known.best), 0.0)
 
