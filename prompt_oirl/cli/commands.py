@@ -104,7 +104,8 @@ class Select:
     selector: tyro.conf.Positional[Path]
     """Folder that `prompt-oirl fit` wrote."""
     questions: tyro.conf.Positional[str] = "-"
-    """CSV or JSONL with a field question, or plain text with one question per line; - for stdin."""
+    """CSV or JSONL with a field question and optionally segment, or plain text with one question per line; -
+    for stdin."""
     prompts: Path | None = None
     """Choose among these prompts instead of the log's: a CSV or JSONL with a field prompt. Where the LLM is
     chosen too, a prompt that the log lacks is tried on each LLM."""
@@ -120,16 +121,22 @@ class Select:
     def run(self) -> None:
         """Write the prompts that a saved selector chooses for some questions."""
         from prompt_oirl.data.arms import llm_of, on_llms, prompt_of
-        from prompt_oirl.io.tables import read_texts
+        from prompt_oirl.data.log_columns import segment_column
+        from prompt_oirl.io.tables import read_text_table, read_texts, texts
         from prompt_oirl.selection.selector import PromptSelector
 
         selector = PromptSelector.load(self.selector)
-        questions = read_texts(self.questions, "question", lines=True)
+        where, asked = f"{self.questions}:", read_text_table(self.questions, "question", lines=True)
+        questions = texts(asked, "question", where)
+        segments = segment_column(asked, where) if "segment" in asked else None
+        strange = sum(s not in selector.segments_.names for s in segments or () if s is not None)
+        if strange:
+            say(f"note: {strange:,} questions of a segment that the selector does not know: taken as average")
         prompts = None
         if self.prompts is not None:
-            texts = list(dict.fromkeys(read_texts(str(self.prompts), "prompt", lines=False)))
-            prompts = on_llms(texts, selector.arms_)
-        picks, probabilities = selector.choose(questions, prompts, self.k, self.abstain_below)
+            listed = list(dict.fromkeys(read_texts(str(self.prompts), "prompt", lines=False)))
+            prompts = on_llms(listed, selector.arms_)
+        picks, probabilities = selector.choose(questions, prompts, self.k, self.abstain_below, segments)
         rows = [
             {
                 "question": question,

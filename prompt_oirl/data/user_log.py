@@ -1,10 +1,10 @@
 """The user's own log: who asked what with which prompt, and was the answer right.
 
 `read_log` takes a DataFrame or a CSV, JSONL (both also gzipped) or Parquet file with one row per answer and
-the columns question, prompt and correct (0 to 1), and optionally answer, cost, group, llm, sample, split and
-prompt_id. Other columns are left alone, so the logs of step 1 are read as well. What cannot be used is
-refused in one sentence. With `arms=("prompt", "llm")` each prompt on each LLM is a prompt of its own, see
-`data/arms.py`.
+the columns question, prompt and correct (0 to 1), and optionally answer, cost, group, segment, llm, sample,
+split and prompt_id. Other columns are left alone, so the logs of step 1 are read as well. What cannot be
+used is refused in one sentence. With `arms=("prompt", "llm")` each prompt on each LLM is a prompt of its own,
+see `data/arms.py`.
 """
 
 from __future__ import annotations
@@ -28,9 +28,9 @@ from prompt_oirl.data.arms import (
     prompt_of,
     rows_of_one_llm,
 )
+from prompt_oirl.data.log_columns import groups_of, samples_of, segments_of
 from prompt_oirl.data.near_duplicates import (
     cluster_texts,
-    connected_groups,
     in_order_of_appearance,
     joined_groups,
     masked_numbers,
@@ -41,7 +41,9 @@ from prompt_oirl.io.files import InputError
 from prompt_oirl.io.tables import checked_columns, is_empty, numbers, read_table, texts
 from prompt_oirl.stats.cells import mean_labels
 
-COLUMNS = "question, prompt and correct (optional: answer, cost, group, llm, sample, split, prompt_id)"
+COLUMNS = (
+    "question, prompt and correct (optional: answer, cost, group, segment, llm, sample, split, prompt_id)"
+)
 _DIFFERENT_TASKS = "; if they are different tasks, add a column group that tells them apart"
 HINT = f"give one row per answer with the columns {COLUMNS}"
 
@@ -55,7 +57,8 @@ class PromptLog:
     are sentences about what was read that a user should know. `split` is the log's own column, or None.
     `known_groups` (questions,) are groups that were found earlier, or None. `llms` (prompts,) is the LLM of
     each prompt where a prompt on another LLM counts as another prompt, or None; the same text may then stand
-    in `prompts` several times.
+    in `prompts` several times. `segments` (questions,) is the log's own category of each question, such as
+    its task, None where unknown; or None without any.
     """
 
     questions: list[str]
@@ -73,6 +76,7 @@ class PromptLog:
     notes: list[str] = field(default_factory=list)
     known_groups: np.ndarray | None = None
     llms: list[str] | None = None
+    segments: list[str | None] | None = None
 
     @property
     def arms(self) -> Choices:
@@ -167,6 +171,7 @@ class PromptLog:
             answer=[self.answer[i] for i in rows],
             sample=self.sample[rows],
             own_groups=None if self.own_groups is None else self.own_groups[kept_questions],
+            segments=None if self.segments is None else [self.segments[i] for i in kept_questions],
             split=None if self.split is None else self.split[rows],
             notes=[],
             # A cluster of near-duplicates is a matter of the whole log, so a part keeps its numbers.
@@ -234,7 +239,7 @@ def _checked(frame: pd.DataFrame, where: str, llm: str | None, by_llm: bool) -> 
             "asked count as prompts."
         )
     cost = numbers(frame, "cost", where, low=0) if "cost" in frame else np.full(len(frame), np.nan)
-    keep, sample = _samples(frame, question, prompt, correct, where, notes)
+    keep, sample = samples_of(frame, question, prompt, correct, where, notes)
     answers = frame.get("answer", [None] * len(frame))
     answer = [None if is_empty(text) else str(text) for text in answers]
     return PromptLog(
@@ -247,61 +252,13 @@ def _checked(frame: pd.DataFrame, where: str, llm: str | None, by_llm: bool) -> 
         cost=cost[keep],
         answer=[answer[i] for i in keep],
         sample=sample[keep],
-        own_groups=_groups(frame, question, len(distinct_questions)),
+        own_groups=groups_of(frame, question, len(distinct_questions)),
+        segments=segments_of(frame, question, len(distinct_questions), where),
         split=frame["split"].astype(str).to_numpy()[keep] if "split" in frame else None,
         llm=llm,
         notes=notes,
         llms=llms,
     )
-
-
-def _samples(
-    frame: pd.DataFrame,
-    question: np.ndarray,
-    prompt: np.ndarray,
-    correct: np.ndarray,
-    where: str,
-    notes: list[str],
-) -> tuple[np.ndarray, np.ndarray]:
-    """Rows to keep and their sample number. Without the column, each repeat of a cell is one more sample."""
-    cell = question * (int(prompt.max()) + 1) + prompt
-    if "sample" not in frame:
-        sample = pd.Series(cell).groupby(cell).cumcount().to_numpy()
-        return np.arange(len(cell)), sample
-    given = numbers(frame, "sample", where, low=0, high=2**53)
-    if np.isnan(given).any() or (given != np.floor(given)).any():
-        row = frame.index[int(np.argmax(np.isnan(given) | (given != np.floor(given))))]
-        raise InputError(
-            f"{where}{row}: sample is not a whole number; number repeats 0, 1, 2, or drop the column"
-        )
-    first: dict[tuple[int, int], int] = {}
-    keep = []
-    for i, key in enumerate(zip(cell.tolist(), given.astype(np.int64).tolist())):
-        j = first.setdefault(key, i)
-        if j == i:
-            keep.append(i)
-        elif correct[i] != correct[j]:
-            raise InputError(
-                f"{where}{frame.index[i]}: the same question, prompt and sample as row {frame.index[j]} "
-                "with another verdict; number repeats 0, 1, 2, or drop the column sample"
-            )
-    if len(keep) < len(cell):
-        notes.append(
-            f"{len(cell) - len(keep):,} rows repeat another row's question, prompt and sample: counted once."
-        )
-    return np.array(keep, dtype=np.int64), given.astype(np.int64)
-
-
-def _groups(frame: pd.DataFrame, question: np.ndarray, n: int) -> np.ndarray | None:
-    """The log's own groups of the questions, int64 (n,); rows without one leave their question by itself."""
-    if "group" not in frame:
-        return None
-    rows = [(i, str(g)) for i, g in zip(question.tolist(), frame["group"].tolist()) if not is_empty(g)]
-    if not rows:
-        return None
-    names = in_order_of_appearance([g for _, g in rows]) + n
-    index = np.array([i for i, _ in rows])
-    return connected_groups(index, names, int(names.max()) + 1)[:n]
 
 
 def join_groups(a: PromptLog, b: PromptLog) -> np.ndarray:

@@ -100,7 +100,12 @@ def _numbered(rows: list[dict[str, Any]]) -> pd.DataFrame:
 
 
 def read_texts(path: str, column: str, lines: bool) -> list[str]:
-    """Texts of one column of a table, or with `lines` of plain text, one a line.
+    """Texts of one column of a table, see `read_text_table`."""
+    return texts(read_text_table(path, column, lines), column, f"{path}:")
+
+
+def read_text_table(path: str, column: str, lines: bool) -> pd.DataFrame:
+    """A table with a column of texts; with `lines` plain text makes one, a row a line.
 
     Parameters
     ----------
@@ -108,7 +113,7 @@ def read_texts(path: str, column: str, lines: bool) -> list[str]:
     column : name of the column that holds the texts
     lines : read what is no such table as plain text, leaving out its blank lines
 
-    Raises: InputError on a table or text that cannot be read, and on a cell that is no text.
+    Raises: InputError on a table or text that cannot be read.
     """
     hint = f"give a CSV or JSONL with a column {column}" + ", or plain text with one a line" * lines
     if path == "-":
@@ -116,14 +121,13 @@ def read_texts(path: str, column: str, lines: bool) -> list[str]:
         first = data.removeprefix(b"\xef\xbb\xbf").lstrip().split(b"\n", 1)[0]
         header = [c.strip(b' "\r') for c in first.split(b",")]
         if lines and not first.startswith(b"{") and column.encode() not in header:
-            return _lines(data, "stdin", hint)
+            return _lines(data, "stdin", hint, column)
         frame = _from_bytes(data, hint)
     elif lines and not path.lower().endswith(TABLES):
-        return _lines(_file_bytes(Path(path)), path, hint)
+        return _lines(_file_bytes(Path(path)), path, hint, column)
     else:
         frame = read_table(path, hint)
-    frame = checked_columns(frame, [column], "stdin" if path == "-" else path, hint)
-    return texts(frame, column, f"{path}:")
+    return checked_columns(frame, [column], "stdin" if path == "-" else path, hint)
 
 
 def checked_columns(frame: pd.DataFrame, needed: Sequence[str], source: str, hint: str) -> pd.DataFrame:
@@ -149,8 +153,9 @@ def checked_columns(frame: pd.DataFrame, needed: Sequence[str], source: str, hin
     return frame
 
 
-def _lines(data: bytes, name: str, hint: str) -> list[str]:
-    return [line.strip() for line in decode_lines(data.split(b"\n"), name, hint) if line.strip()]
+def _lines(data: bytes, name: str, hint: str, column: str) -> pd.DataFrame:
+    found = [line.strip() for line in decode_lines(data.split(b"\n"), name, hint) if line.strip()]
+    return pd.DataFrame({column: found}, dtype=object)
 
 
 def _read_csv(file: IO[bytes], name: str, hint: str) -> pd.DataFrame:

@@ -8,7 +8,7 @@ import numpy as np
 
 from prompt_oirl.reward_models.cells import SHIFT, Cells, blocks_of
 from prompt_oirl.reward_models.evidence import sign_flip_p_value, stakes_of
-from prompt_oirl.reward_models.random_effects import Grams, RandomEffects, Spectrum
+from prompt_oirl.reward_models.random_effects import Grams, Spectrum, averaged_coefficients
 from prompt_oirl.stats.cells import PromptSuccess
 
 MIN_CLUSTERS = 20  # with fewer there is nothing to learn about questions; prompts are ranked by their means
@@ -35,10 +35,10 @@ class Effects:
     best: int
 
 
-def learn_effects(phi: np.ndarray, cells: Cells, grams: Grams | None = None) -> Effects:
+def learn_effects(phi: np.ndarray, cells: Cells, grams: Grams | None = None, segments: int = 0) -> Effects:
     """Fit b, d and m.
 
-    Newton's method with one information per prompt in place of one per answer, so that two decompositions of
+    Newton's method with one information per prompt in place of one per answer, so that few decompositions of
     phi' phi serve all steps and all lambda; at the end the gradient of the penalised likelihood is zero all
     the same.
 
@@ -47,6 +47,7 @@ def learn_effects(phi: np.ndarray, cells: Cells, grams: Grams | None = None) -> 
     phi : float (u, D), question features
     cells : the answers
     grams : `Grams.of(phi, cells)`, if known
+    segments : how many of phi's last columns are segments, whose effects have a size of their own
     """
     k, size = cells.y.shape[1], phi.shape[1]
     difficulty, interaction = np.zeros(size), np.zeros((size, k))
@@ -54,31 +55,32 @@ def learn_effects(phi: np.ndarray, cells: Cells, grams: Grams | None = None) -> 
     best = PromptSuccess.of(cells.y, cells.a).best
     if len(np.unique(cells.clusters)) < MIN_CLUSTERS:
         return Effects(b, difficulty, interaction, b, best)
-    spectrum = Spectrum.of(grams or Grams.of(phi, cells, Grams.same_answers(cells)))
+    grams = grams or Grams.of(phi, cells, Grams.same_answers(cells))
+    spectra = Spectrum.each_balance(grams, segments)
     d = np.zeros((len(phi), 1))
     for _ in range(STEPS):
         score, information = cells.question_scores(b + d)
         each = np.array([information.sum() / max(cells.a.mean(1).sum(), 1e-9)])
         noise = np.array([np.average(score**2 / np.maximum(information, 1e-9), weights=cells.weights)])
-        here = spectrum.mean_prompt()
+        here = [spectrum.mean_prompt() for spectrum in spectra]
         moments = _moments(phi, cells.weights[:, None] * score[:, None]) + each * _times(
-            here, difficulty[:, None]
+            here[0], difficulty[:, None]
         )
-        difficulty = RandomEffects.of(here, moments, each, noise, np.ones(1)).coefficients()[:, 0]
+        difficulty = averaged_coefficients(here, moments, each, noise, np.ones(1))[:, 0]
         before, d = d, _product(phi, difficulty[:, None])
         b = cells.intercepts(d)
         if np.abs(d - before).mean() < CLOSE:
             break
     if (cells.asked > 0).sum() < 2:
         return Effects(b, difficulty, interaction, b, best)
-    m, here, stakes = np.zeros((len(phi), k)), spectrum.prompts(k), stakes_of(b)
+    m, stakes = np.zeros((len(phi), k)), stakes_of(b)
+    here = [spectrum.prompts(k) for spectrum in spectra]
     weighted, asked = cells.weights[:, None] * cells.a, cells.asked > 0
     for _ in range(STEPS):
         residual, each, luck = cells.residuals(b + d + m)
         noise = (weighted * each * residual**2).sum(0) / np.maximum(weighted.sum(0), 1e-9)
-        moments = each * (_moments(phi, weighted * residual) + _times(here, interaction))
-        effects = RandomEffects.of(here, moments, each, noise, stakes)
-        interaction = effects.coefficients()
+        moments = each * (_moments(phi, weighted * residual) + _times(here[0], interaction))
+        interaction = averaged_coefficients(here, moments, each, noise, stakes)
         interaction = np.where(asked, interaction - interaction[:, asked].mean(1, keepdims=True), 0.0)
         before, m = m, _product(phi, interaction)
         if np.abs(m - before).mean() < CLOSE:

@@ -82,8 +82,8 @@ def _centred(m: np.ndarray) -> np.ndarray:
 class Deal:
     """One deal of u questions into folds of whole clusters, and the models of all but one or two of them."""
 
-    def __init__(self, phi: np.ndarray, cells: Cells, seed: int, assignment: int):
-        self.phi, self.cells = phi, cells
+    def __init__(self, phi: np.ndarray, cells: Cells, seed: int, assignment: int, segments: int = 0):
+        self.phi, self.cells, self.segments = phi, cells, segments
         self.folds = deal_folds(cells.clusters, HEADLINE_FOLDS, 1000 * seed + assignment)
         self.rows = [np.flatnonzero(self.folds == fold) for fold in range(self.folds.max() + 1)]
         self.shared = Grams.same_answers(cells)
@@ -96,7 +96,7 @@ class Deal:
         if key not in self._learned:
             kept = np.flatnonzero(~np.isin(self.folds, folds))
             grams = Grams(np.sum([g.matrices for f, g in enumerate(self._grams) if f not in key], 0))
-            self._learned[key] = learn_effects(self.phi[kept], self.cells.rows(kept), grams)
+            self._learned[key] = learn_effects(self.phi[kept], self.cells.rows(kept), grams, self.segments)
         return self._learned[key]
 
     def predictions(self, *left_out: int) -> Predictions:

@@ -45,7 +45,7 @@ class InteractionModel:
     def _fit(self, train: TrainingSet) -> None:
         self._prompts = train.prompts.astype(np.float32)
         self._coordinates = prompt_coordinates(train.prompts)
-        self.features = QuestionFeatures(self.seed).fit(train.questions, train.embedding_size)
+        self.features = QuestionFeatures(self.seed).fit(train.questions, train.embedding_size, train.segments)
         self.study = study(self.features.of_all(train), train, self.seed)
         effects, self._supported = self.study.effects, self.study.supported
         self._b = self.study.b

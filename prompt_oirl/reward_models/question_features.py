@@ -1,4 +1,4 @@
-"""A question in short: main axes of its embedding, surface features, and a smooth kernel on both."""
+"""A question in short: main axes of its embedding, surface features, a smooth kernel on both; segments."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ LEAST_SEEN = 1.0  # squared length over all questions below which a direction sa
 
 class QuestionFeatures:
     """phi(q), float64 (n, D): the linear part (axes and surface) beside a Nystroem map of a Gaussian kernel
-    on it, turned so that columns are uncorrelated over the training questions.
+    on it, turned so that columns are uncorrelated over the training questions; then segments as they are.
 
     The embedding has total variance 1, the surface features SURFACE; columns are centred on the training
     questions, so that a ridge penalty pulls towards the average question. Ridge regressions don't mind the
@@ -30,8 +30,11 @@ class QuestionFeatures:
     def __init__(self, seed: int = 0):
         self.seed = seed
 
-    def fit(self, questions: np.ndarray | MappedQuestions, embedding_size: int) -> QuestionFeatures:
-        """Learn axes, scales and landmarks; the first `embedding_size` columns are the embedding."""
+    def fit(
+        self, questions: np.ndarray | MappedQuestions, embedding_size: int, segments: int = 0
+    ) -> QuestionFeatures:
+        """Learn axes, scales and landmarks; the first `embedding_size` columns are the embedding, the last
+        `segments` are segments."""
         n = len(questions)
         if isinstance(questions, MappedQuestions):  # a sample says as much about means and axes
             rows = np.random.default_rng(self.seed).permutation(n)[:BLOCK]
@@ -41,7 +44,7 @@ class QuestionFeatures:
         centred = embedding - self._mean
         spectrum, axes = np.linalg.eigh(centred.T @ centred / len(centred))
         self._axes = axes[:, ::-1][:, :AXES] / np.sqrt(max(spectrum.sum(), 1e-12))
-        surface = questions[:, embedding_size:].astype(np.float64)
+        surface = questions[:, embedding_size : questions.shape[1] - segments].astype(np.float64)
         self._surface_mean, spread = surface.mean(0), surface.std(0)
         varies = spread > 1e-6
         self._surface_scale = np.where(
@@ -64,21 +67,24 @@ class QuestionFeatures:
     def __call__(self, questions: np.ndarray) -> np.ndarray:
         linear = self._linear(questions)
         smooth = self._kernel(linear) @ self._whitening - self._smooth_mean
-        return np.concatenate([linear, smooth], 1) @ self._turn
+        turned = np.concatenate([linear, smooth], 1) @ self._turn
+        return np.concatenate([turned, questions[:, len(self._mean) + len(self._surface_mean) :]], 1)
 
     def of_all(self, train: TrainingSet) -> np.ndarray:
         """phi (u, D) of all training questions; of memory-mapped ones float32 in a file without a name."""
         if not isinstance(train.questions, MappedQuestions):
             return self(train.questions)
         with TemporaryFile(prefix="prompt_oirl_phi_") as file:
-            phi = np.memmap(file, np.float32, "w+", shape=(len(train.questions), self._turn.shape[1]))
+            shape = len(train.questions), self._turn.shape[1] + train.segments
+            phi = np.memmap(file, np.float32, "w+", shape=shape)
         for block in train.blocks():
             phi[block] = self(train.questions[block])
         return phi
 
     def _linear(self, questions: np.ndarray) -> np.ndarray:
         size = len(self._mean)
-        surface = (questions[:, size:] - self._surface_mean) * self._surface_scale
+        surface = questions[:, size : size + len(self._surface_mean)]
+        surface = (surface - self._surface_mean) * self._surface_scale
         bound = CLIP * np.sqrt(SURFACE / max((self._surface_scale > 0).sum(), 1))
         return np.concatenate(
             [(questions[:, :size] - self._mean) @ self._axes, np.clip(surface, -bound, bound)], 1

@@ -2,11 +2,14 @@
 
 Coefficients are normal with precision lambda. How well each lambda explains the answers is known in closed
 form (its marginal likelihood), and what is predicted is the mean over lambda. So nothing hangs on folds or
-seeds, and a log that tells little about lambda gives small effects, not a wrong choice.
+seeds, and a log that tells little about lambda gives small effects, not a wrong choice. Where the last
+columns of phi are segments of the questions, their effects may be larger or smaller than all others: how
+much is averaged over in the same way, so that segments which tell nothing cost next to nothing.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -17,6 +20,8 @@ PRECISIONS = 10.0 ** np.arange(-1.0, 4.6, 0.25)  # lambda; a standard deviation 
 LEAST_NOISE = 1e-3  # answers that never vary, or none at all, leave none
 # A uniform prior on the standard deviation 1 / sqrt(lambda) of effects (Gelman 2006), on this grid.
 LOG_PRIOR = -0.5 * np.log(PRECISIONS)
+# Standard deviation of the effects of segments, as a multiple of the others'; each is as likely beforehand.
+SEGMENTS_OVER_OTHERS = (1.0, 0.0, 4.0, 16.0)
 
 
 @dataclass(frozen=True, eq=False)
@@ -56,16 +61,34 @@ class Grams:
 
 @dataclass(frozen=True, eq=False)
 class Spectrum:
-    """Eigenvalues (G, D) and axes (G, D, D) of `Grams`, G = 1 or K + 1."""
+    """Eigenvalues (G, D) and axes (G, D, D) of `Grams`, G = 1 or K + 1.
+
+    Of stretched columns, the axes are those of the stretched phi and lead back to coefficients on phi itself.
+    """
 
     values: np.ndarray
     axes: np.ndarray
 
     @classmethod
-    def of(cls, grams: Grams) -> Spectrum:
-        """One decomposition of each matrix."""
-        values, axes = np.linalg.eigh(grams.matrices)
+    def of(cls, grams: Grams, stretch: np.ndarray | None = None) -> Spectrum:
+        """One decomposition of each matrix; with `stretch` (D,), of phi with its columns times that."""
+        if stretch is None:
+            values, axes = np.linalg.eigh(grams.matrices)
+        else:
+            values, axes = np.linalg.eigh(stretch[:, None] * grams.matrices * stretch)
+            axes = stretch[:, None] * axes
         return cls(np.maximum(values, 0), axes)
+
+    @classmethod
+    def each_balance(cls, grams: Grams, segments: int) -> list[Spectrum]:
+        """That of phi itself, and where its last `segments` columns are segments, for each of
+        `SEGMENTS_OVER_OTHERS`."""
+        spectra = [cls.of(grams)]
+        if segments:
+            others = grams.matrices.shape[1] - segments
+            for over in SEGMENTS_OVER_OTHERS[1:]:
+                spectra.append(cls.of(grams, np.repeat([1.0, over], [others, segments])))
+        return spectra
 
     def prompts(self, k: int) -> Spectrum:
         """Those of the K prompts, (K, D) and (K, D, D)."""
@@ -87,12 +110,14 @@ class RandomEffects:
     information : float64 (m,), of one answer, divided by the noise
     moments : float64 (m, D), phi' residual over the noise, along the axes
     plausible : float64 (L,), posterior probability of each of `PRECISIONS`
+    log_evidence : how well all of them together explain the outcomes, up to a constant of these
     """
 
     spectrum: Spectrum
     information: np.ndarray
     moments: np.ndarray
     plausible: np.ndarray
+    log_evidence: float = 0.0
 
     @classmethod
     def of(
@@ -119,7 +144,8 @@ class RandomEffects:
         evidence = 0.5 * (np.log(PRECISIONS / precision) + along[:, :, None] ** 2 / precision).sum(1)
         log_posterior = stakes @ evidence + LOG_PRIOR
         plausible = np.exp(log_posterior - log_posterior.max())
-        return cls(spectrum, effects.information, along, plausible / plausible.sum())
+        log_evidence = float(log_posterior.max() + np.log(plausible.sum()))
+        return cls(spectrum, effects.information, along, plausible / plausible.sum(), log_evidence)
 
     @property
     def precision(self) -> np.ndarray:
@@ -131,3 +157,24 @@ class RandomEffects:
         weights = self.plausible if plausible is None else plausible
         along = self.moments * (weights / self.precision).sum(2)
         return np.einsum("mde,me->dm", self.spectrum.axes, along)
+
+
+def averaged_coefficients(
+    spectra: Sequence[Spectrum],
+    moments: np.ndarray,
+    information: np.ndarray,
+    noise: np.ndarray,
+    stakes: np.ndarray,
+) -> np.ndarray:
+    """Posterior means on phi, float64 (D, m), averaged over lambda and the balances of segments and others.
+
+    Parameters
+    ----------
+    spectra : of m outcomes, one per balance
+    moments, information, noise, stakes : as of `RandomEffects.of`
+    """
+    each = [RandomEffects.of(spectrum, moments, information, noise, stakes) for spectrum in spectra]
+    evidence = np.array([effects.log_evidence for effects in each])
+    plausible = np.exp(evidence - evidence.max())
+    plausible /= plausible.sum()
+    return np.sum([weight * effects.coefficients() for weight, effects in zip(plausible, each)], axis=0)

@@ -89,17 +89,17 @@ def study(phi: np.ndarray, train: TrainingSet, seed: int = 0) -> Study:
 
     Parameters
     ----------
-    phi : float (u, D), question features
+    phi : float (u, D), question features; the last columns are `train.segments`
     train : the answers
     seed : of the deals
     """
     cells = Cells.of(train)
-    effects = learn_effects(phi, cells)
+    effects = learn_effects(phi, cells, segments=train.segments)
     if len(np.unique(cells.clusters)) < MIN_CLUSTERS:
         return Study(effects, _best_first(effects.b, effects.best), 0.0, 0.0, 1.0, False, (), None)
     p_value = interaction_p_value(phi, cells, effects)
     assignments = max(min(ASSIGNMENTS, MOST_QUESTIONS // len(phi)), 2)
-    deals = [Deal(phi, cells, seed, assignment) for assignment in range(assignments)]
+    deals = [Deal(phi, cells, seed, assignment, train.segments) for assignment in range(assignments)]
     choices = [held_out_choices(deal) for deal in deals]
     gain = measure_gain(train, cells, choices)
     share = float(np.mean([choice.calibration.share for choice in choices]))

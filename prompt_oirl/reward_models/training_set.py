@@ -21,10 +21,10 @@ class TrainingSet:
 
     `labels` float32 (u, K) is the mean success of a cell, NaN if never asked; `weights` float32 (u, K) how
     many answers stand behind it. The first `embedding_size` columns of `questions` are the embedding, the
-    rest surface features. `clusters` (u,) are near-duplicate clusters, for models that fold their own
-    training questions; without them every question is a cluster of its own. Of a subset of prompts, `whole`
-    is the set of all of them and `columns` the places of the subset there, so that subsets share what does
-    not depend on them.
+    next are surface features, and the last `segments` are segments (features/segments.py). `clusters` (u,)
+    are near-duplicate clusters, for models that fold their own training questions; without them every
+    question is a cluster of its own. Of a subset of prompts, `whole` is the set of all of them and `columns`
+    the places of the subset there, so that subsets share what does not depend on them.
     """
 
     questions: np.ndarray
@@ -35,6 +35,7 @@ class TrainingSet:
     clusters: np.ndarray | None = None
     whole: TrainingSet | None = None
     columns: tuple[int, ...] = ()
+    segments: int = 0
 
     def subset(self, columns: Sequence[int]) -> TrainingSet:
         """The same questions with some of the prompts."""

@@ -139,7 +139,7 @@ def learning_curve(train: TrainingSet, seed: int, full: Gain) -> list[dict[str, 
     assert train.clusters is not None
     clusters = np.unique(train.clusters)
     order = np.random.default_rng([seed, 9]).permutation(clusters)
-    phi = QuestionFeatures(seed).fit(train.questions, train.embedding_size).of_all(train)
+    phi = QuestionFeatures(seed).fit(train.questions, train.embedding_size, train.segments).of_all(train)
     points = []
     for share in CURVE_SHARES:
         kept = np.flatnonzero(np.isin(train.clusters, order[: int(share * len(order))]))

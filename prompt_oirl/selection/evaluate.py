@@ -81,7 +81,8 @@ def evaluate(
             # Inner folds keep the same near-duplicates together.
             fitted = learn(fresh, replace(source, known_groups=source_groups).select(split.learned))
         said.update(dict.fromkeys(str(warning.message) for warning in caught))
-        order, scores = fitted.rank([log.questions[i] for i in split.test], log.arms)
+        test = log.select(split.test)
+        order, scores = fitted.rank(test.questions, log.arms, test.segments)
         best = np.full(len(split.test), _best_of(fitted, log.arms))
         return {"scores": scores, "pick": order[:, 0], "best": best}
 

@@ -24,6 +24,7 @@ from prompt_oirl.data.user_log import PromptLog, read_log
 from prompt_oirl.features.cache import encode_distinct
 from prompt_oirl.features.embedders import Embedder, load_embedder
 from prompt_oirl.features.prompt_axes import prompt_features, with_llm_axes
+from prompt_oirl.features.segments import Segments
 from prompt_oirl.features.surface import surface_features
 from prompt_oirl.io.files import InputError
 from prompt_oirl.io.tables import check_text
@@ -54,7 +55,7 @@ class PromptSelector(BaseEstimator):
     (K,), its success as far as its answers tell (`PromptSuccess`), `best_` (the index of the prompt of
     highest standing), `model_`, `embedder_`. From a log that was read with `arms=("prompt", "llm")` also
     `llms_`, the LLM of each; an `Arm`, which has both, then stands wherever a prompt is chosen. Otherwise
-    `llms_` is None.
+    `llms_` is None. `segments_` are the segments of questions that the log tells apart.
     """
 
     def __init__(
@@ -89,12 +90,14 @@ class PromptSelector(BaseEstimator):
             load_embedder(self.embedder, self.seed) if isinstance(self.embedder, str) else self.embedder
         )
         self.embedder_.fit(log.questions)
-        questions, size = self._question_features(log.questions)
+        self.segments_ = Segments.of(log.segments)
+        questions, size = self._question_features(log.questions, log.segments)
         prompts = self._prompt_features(self.arms_)
         labels, counts = (table[:, asked].astype(np.float32) for table in (log.labels, log.counts))
         known = PromptSuccess.of(labels, independent_answers(labels, counts))
         self.standing_, self.best_ = known.success, known.best
-        return TrainingSet(questions, prompts, labels, counts, size, log.groups)
+        n_segments = len(self.segments_.names)
+        return TrainingSet(questions, prompts, labels, counts, size, log.groups, segments=n_segments)
 
     @property
     def arms_(self) -> Choices:
@@ -128,10 +131,13 @@ class PromptSelector(BaseEstimator):
         found = getattr(self.model_, "study", None) if self.model_name_ == DEFAULT_MODEL else None
         return found if found is not None and found.choices else None
 
-    def _question_features(self, texts: Sequence[str]) -> tuple[np.ndarray, int]:
-        """Embedding and surface features float32 (n, d), and how many columns are embedding."""
+    def _question_features(
+        self, texts: Sequence[str], segments: Sequence[str | None] | None
+    ) -> tuple[np.ndarray, int]:
+        """Embedding, surface features and segments float32 (n, d), and how many columns are embedding."""
         vectors = encode_distinct(self.embedder_, texts)
-        return np.concatenate([vectors, surface_features(texts)], 1), vectors.shape[1]
+        of_segments = self.segments_.columns(segments, len(texts))
+        return np.concatenate([vectors, surface_features(texts), of_segments], 1), vectors.shape[1]
 
     def _prompt_features(self, choices: Choices) -> np.ndarray:
         """Embedding, an axis per LLM where LLMs are chosen among, and axes of their own for logged prompts
@@ -147,11 +153,20 @@ class PromptSelector(BaseEstimator):
 
     # --- choosing ---------------------------------------------------------------------------------------
 
-    def predict_proba(self, questions: Sequence[str], prompts: Choices | None = None) -> np.ndarray:
+    def predict_proba(
+        self,
+        questions: Sequence[str],
+        prompts: Choices | None = None,
+        segments: Sequence[str | None] | None = None,
+    ) -> np.ndarray:
         """Probability that each prompt answers each question right, float32 (n, m).
 
-        `prompts`: texts, or arms where LLMs are chosen among; by default those of the log. A prompt that the
-        log lacks is scored by its likeness to logged ones, which is a guess (README, "Your own logs").
+        Parameters
+        ----------
+        questions : n texts
+        prompts : texts, or arms where LLMs are chosen among; default: those of the log. A prompt that the log
+        lacks is scored by its likeness to logged ones, which is a guess (README, "Your own logs")
+        segments : of the n questions; None, or one that the log lacks, counts as average
         """
         check_is_fitted(self, "model_")
         questions = _checked(questions, "questions", str)
@@ -159,15 +174,24 @@ class PromptSelector(BaseEstimator):
         prompts = self.arms_ if prompts is None else _checked(prompts, "prompts", kind)
         if not questions or not prompts:
             return np.zeros((len(questions), len(prompts)), dtype=np.float32)
-        features, _ = self._question_features(questions)
+        features, _ = self._question_features(questions, segments)
         return self.model_.predict(features, self._prompt_features(prompts))
 
-    def rank(self, questions: Sequence[str], prompts: Choices | None = None) -> tuple[np.ndarray, np.ndarray]:
+    def rank(
+        self,
+        questions: Sequence[str],
+        prompts: Choices | None = None,
+        segments: Sequence[str | None] | None = None,
+    ) -> tuple[np.ndarray, np.ndarray]:
         """Prompt indices best first, int64 (n, m), and the probabilities (n, m) behind them.
 
         Sorted by success - cost_weight * cost; ties go to the prompt of higher standing in the log.
+
+        Parameters
+        ----------
+        questions, prompts, segments : as in `predict_proba`
         """
-        probabilities = self.predict_proba(questions, prompts)
+        probabilities = self.predict_proba(questions, prompts, segments)
         return self.order(probabilities, self.arms_ if prompts is None else list(prompts)), probabilities
 
     def order(self, probabilities: np.ndarray, prompts: Choices) -> np.ndarray:
@@ -186,6 +210,7 @@ class PromptSelector(BaseEstimator):
         prompts: Choices | None = None,
         k: int = 1,
         abstain_below: float | None = None,
+        segments: Sequence[str | None] | None = None,
     ) -> np.ndarray:
         """The best prompt of each question, object (n,); with k > 1 the k best, object (n, k), best first.
 
@@ -196,8 +221,9 @@ class PromptSelector(BaseEstimator):
         prompts : texts to choose from, or arms (see `arms.on_llms`); default: those of the log
         k : how many
         abstain_below : probability of the first pick below which None stands for the picks
+        segments : as in `predict_proba`
         """
-        picks, _ = self.choose(questions, prompts, k, abstain_below)
+        picks, _ = self.choose(questions, prompts, k, abstain_below, segments)
         return picks[:, 0] if k == 1 else picks
 
     def choose(
@@ -206,20 +232,21 @@ class PromptSelector(BaseEstimator):
         prompts: Choices | None = None,
         k: int = 1,
         abstain_below: float | None = None,
+        segments: Sequence[str | None] | None = None,
     ) -> tuple[np.ndarray, np.ndarray]:
         """The k best prompts, object (n, k), best first, and their probabilities, float32 (n, k).
 
         Parameters
         ----------
         questions : n texts
-        prompts, k, abstain_below : as in `select`
+        prompts, k, abstain_below, segments : as in `select`
 
         Raises: InputError if there is no prompt, k is not 1 to their number, abstain_below is not 0 to 1, or
         something is not a text.
         """
         if abstain_below is not None and not 0 <= abstain_below <= 1:
             raise InputError(f"abstain_below {abstain_below}: give a probability, 0 to 1")
-        order, probabilities = self.rank(questions, prompts)
+        order, probabilities = self.rank(questions, prompts, segments)
         n_prompts = probabilities.shape[1]
         if not n_prompts:
             raise InputError("there is no prompt to choose from: give at least one")

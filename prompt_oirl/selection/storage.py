@@ -10,6 +10,7 @@ import numpy as np
 
 from prompt_oirl import reward_models
 from prompt_oirl.features.embedders import Embedder, TfidfEmbedder, load_embedder
+from prompt_oirl.features.segments import Segments
 from prompt_oirl.io.files import (
     InputError,
     atomic_write,
@@ -61,6 +62,10 @@ def save(selector: PromptSelector, folder: Path) -> Path:
             )
         ],
         "llms": selector.llms_,
+        "segments": [
+            {"name": name, "share": share}
+            for name, share in zip(selector.segments_.names, selector.segments_.shares)
+        ],
     }
     if selector.embedder_.info.fitted:
         if not isinstance(selector.embedder_, TfidfEmbedder):
@@ -121,6 +126,10 @@ def load(kind: type[PromptSelector], folder: Path, embedder: Embedder | None) ->
             selector.embedder_.restore(header["words"], _read_tensors(folder, header["files"]["embedder"]))
         selector.prompts_, selector.names_ = [p["text"] for p in prompts], [p["name"] for p in prompts]
         selector.llms_ = _llms(header.get("llms"), len(prompts))
+        segments = header.get("segments", [])
+        selector.segments_ = Segments(
+            tuple(str(s["name"]) for s in segments), tuple(float(s["share"]) for s in segments)
+        )
         selector.success_ = np.array([p["success"] for p in prompts], dtype=np.float64)
         selector.standing_ = np.array([p["standing"] for p in prompts], dtype=np.float64)
         selector.cost_ = np.array(

@@ -159,7 +159,8 @@ def learn_rewards(selector: PromptSelector, log: PromptLog, seed: int = 0) -> Re
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # small folds fall back to prompt means, as they should
             fitted = clone(selector).set_params(embedder=embedder).fit(log.select(train))
-        return fitted.predict_proba([log.questions[i] for i in wanted], log.arms).astype(np.float64)
+        asked = log.select(wanted)
+        return fitted.predict_proba(asked.questions, log.arms, asked.segments).astype(np.float64)
 
     success = [_success(log.select(split.learned)) for split in splits]
     return splits, learn(predict, splits, log.groups, success)

@@ -245,12 +245,12 @@ def test_no_group_is_evaluated_by_a_selector_that_saw_it(monkeypatch: pytest.Mon
     rank = PromptSelector.rank
 
     def check(
-        self: PromptSelector, questions: list[str], prompts: list[str]
+        self: PromptSelector, questions: list[str], prompts: list[str], segments: None
     ) -> tuple[np.ndarray, np.ndarray]:
         group_of = dict(zip(log.questions, log.groups))
         trained = next(texts for selector, texts in seen if selector is self)
         assert not {group_of[q] for q in questions} & {group_of[q] for q in trained}
-        return rank(self, questions, prompts)
+        return rank(self, questions, prompts, segments)
 
     monkeypatch.setattr(PromptSelector, "rank", check)
     evaluate(quick(model="knn"), log)

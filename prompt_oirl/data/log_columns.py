@@ -1,0 +1,121 @@
+"""Optional columns of a log: repeats of an answer, and the group and segment of a question."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from prompt_oirl.data.near_duplicates import connected_groups, in_order_of_appearance
+from prompt_oirl.io.files import InputError
+from prompt_oirl.io.tables import check_text, is_empty, numbers, short
+
+
+def samples_of(
+    frame: pd.DataFrame,
+    question: np.ndarray,
+    prompt: np.ndarray,
+    correct: np.ndarray,
+    where: str,
+    notes: list[str],
+) -> tuple[np.ndarray, np.ndarray]:
+    """Rows to keep and their sample number. Without the column, each repeat of a cell is one more sample.
+
+    Parameters
+    ----------
+    frame : n rows of a log; its index numbers them
+    question, prompt, correct : (n,), as of `PromptLog`
+    where : stands before a row's number in a complaint, such as "log.csv:"
+    notes : gets a sentence if rows are left out
+
+    Raises: InputError at a number that is none, and where repeats disagree.
+    """
+    cell = question * (int(prompt.max()) + 1) + prompt
+    if "sample" not in frame:
+        sample = pd.Series(cell).groupby(cell).cumcount().to_numpy()
+        return np.arange(len(cell)), sample
+    given = numbers(frame, "sample", where, low=0, high=2**53)
+    if np.isnan(given).any() or (given != np.floor(given)).any():
+        row = frame.index[int(np.argmax(np.isnan(given) | (given != np.floor(given))))]
+        raise InputError(
+            f"{where}{row}: sample is not a whole number; number repeats 0, 1, 2, or drop the column"
+        )
+    first: dict[tuple[int, int], int] = {}
+    keep = []
+    for i, key in enumerate(zip(cell.tolist(), given.astype(np.int64).tolist())):
+        j = first.setdefault(key, i)
+        if j == i:
+            keep.append(i)
+        elif correct[i] != correct[j]:
+            raise InputError(
+                f"{where}{frame.index[i]}: the same question, prompt and sample as row {frame.index[j]} "
+                "with another verdict; number repeats 0, 1, 2, or drop the column sample"
+            )
+    if len(keep) < len(cell):
+        notes.append(
+            f"{len(cell) - len(keep):,} rows repeat another row's question, prompt and sample: counted once."
+        )
+    return np.array(keep, dtype=np.int64), given.astype(np.int64)
+
+
+def groups_of(frame: pd.DataFrame, question: np.ndarray, n: int) -> np.ndarray | None:
+    """The log's own groups of n questions, int64 (n,); rows without one leave their question by itself.
+
+    Parameters
+    ----------
+    frame : rows of a log
+    question : int (rows,), the question of each row
+    n : how many questions
+    """
+    if "group" not in frame:
+        return None
+    rows = [(i, str(g)) for i, g in zip(question.tolist(), frame["group"].tolist()) if not is_empty(g)]
+    if not rows:
+        return None
+    names = in_order_of_appearance([g for _, g in rows]) + n
+    index = np.array([i for i, _ in rows])
+    return connected_groups(index, names, int(names.max()) + 1)[:n]
+
+
+def segments_of(frame: pd.DataFrame, question: np.ndarray, n: int, where: str) -> list[str | None] | None:
+    """The segment of each of n questions, None where no row tells it; None if no row tells any.
+
+    Parameters
+    ----------
+    frame, question, n : as in `groups_of`
+    where : stands before a row's number in a complaint, such as "log.csv:"
+
+    Raises: InputError at a question of two segments.
+    """
+    if "segment" not in frame:
+        return None
+    found: list[str | None] = [None] * n
+    row_of: list[Any] = [None] * n
+    for row, i, segment in zip(frame.index, question.tolist(), segment_column(frame, where)):
+        if segment is None:
+            continue
+        if found[i] is None:
+            found[i], row_of[i] = segment, row
+        elif found[i] != segment:
+            raise InputError(
+                f"{where}{row}: segment is {short(segment)}, but {short(found[i])} in row {row_of[i]} of the "
+                "same question; a question has one segment: correct it, or rename the column"
+            )
+    return found if any(name is not None for name in found) else None
+
+
+def segment_column(frame: pd.DataFrame, where: str) -> list[str | None]:
+    """The cells of the column segment as texts, None where blank; whole numbers are written without ".0".
+
+    Parameters
+    ----------
+    frame, where : as in `samples_of`
+    """
+    found: list[str | None] = []
+    for row, cell in zip(frame.index, frame["segment"].tolist()):
+        whole = isinstance(cell, float) and cell.is_integer()  # a table's missing cells make numbers floats
+        text = "" if is_empty(cell) else str(int(cell) if whole else cell).strip()
+        check_text(text, f"{where}{row}: the segment")
+        found.append(text or None)
+    return found
