@@ -8,8 +8,8 @@ import pandas as pd
 RIGHT = {"sums": "Think.", "facts": "Answer.", "riddles": "Draw."}  # the prompt that a segment needs
 
 
-def segmented_log(n: int = 240, seed: int = 0) -> pd.DataFrame:
-    """n questions of random words in three segments; the right prompt is right nine times in ten, others once."""
+def segmented_log(n: int = 240, seed: int = 2) -> pd.DataFrame:
+    """n questions of random words in three segments, whose prompt is right nine times in ten, others once."""
     rng = np.random.default_rng(seed)
     rows = []
     for i in range(n):

@@ -131,7 +131,9 @@ class Select:
         segments = segment_column(asked, where) if "segment" in asked else None
         strange = sum(s not in selector.segments_.names for s in segments or () if s is not None)
         if strange:
-            say(f"note: {strange:,} questions of a segment that the selector does not know: taken as average")
+            say(
+                f"note: questions of a segment that the selector does not know, taken as average: {strange:,}"
+            )
         prompts = None
         if self.prompts is not None:
             listed = list(dict.fromkeys(read_texts(str(self.prompts), "prompt", lines=False)))

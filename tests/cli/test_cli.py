@@ -19,6 +19,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from made_logs import ODD, PROMPTS, log_of_two_llms, made_log
+from made_segments import RIGHT, segmented_log
 
 from prompt_oirl.cli import main
 from prompt_oirl.cli.output import write_rows
@@ -148,6 +149,53 @@ def test_prompt_and_llm_are_chosen_together(folder: Path, tmp_path: Path) -> Non
         assert refused.status == 1 and message in refused.stderr
     plain = run("diagnose", str(folder / "log.csv"), *arms)
     assert plain.status == 1 and "there is no column llm" in plain.stderr
+
+
+@pytest.fixture(scope="module")
+def segmented(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """log.csv in which the segment tells which prompt is right, and selector/ learned from it."""
+    folder = tmp_path_factory.mktemp("segmented")
+    segmented_log().to_csv(folder / "log.csv", index=False)
+    done("fit", str(folder / "log.csv"), "--out", str(folder / "selector"), "--embedder", "tfidf")
+    return folder
+
+
+def test_select_by_segment(segmented: Path) -> None:
+    selector, asked = str(segmented / "selector"), [{"question": "What?", "segment": s} for s in RIGHT]
+    table = "question,segment\n" + "".join(f"What?,{s}\n" for s in RIGHT)
+    lines = "".join(json.dumps(row) + "\n" for row in asked)
+    for stdin in (table, lines):
+        result = run("select", selector, stdin=stdin)
+        rows = list(csv.DictReader(io.StringIO(result.stdout)))
+        assert [row["prompt"] for row in rows] == list(RIGHT.values()) and not result.stderr
+
+
+def test_unknown_segments_are_average_and_said(segmented: Path) -> None:
+    selector = str(segmented / "selector")
+    without = done("select", selector, stdin="question\nWhat?\n")
+    result = run("select", selector, stdin="question,segment\nWhat?,essays\nWhat?,\n")
+    assert (
+        "note: questions of a segment that the selector does not know, taken as average: 1\n" in result.stderr
+    )
+    assert result.stdout == without + without.splitlines()[1] + "\n"
+
+
+@pytest.mark.parametrize("command", ["diagnose", "evaluate", "vote", "report"])
+def test_every_command_chooses_by_segment(segmented: Path, command: str, tmp_path: Path) -> None:
+    page = ["--out", str(tmp_path / "page.html")] if command == "report" else []
+    result = run(command, str(segmented / "log.csv"), "--embedder", "tfidf", *page)
+    assert result.status == 0, result.stderr
+    said = {
+        "diagnose": (result.stdout, "WORTH IT: "),
+        "evaluate": (result.stderr, r"choosing per question gains \+[456]\d"),
+        "vote": (
+            result.stderr,
+            r"Best buy: choose the prompt for each question: \+[345]\d",
+        ),
+        "report": (result.stderr, "Worth it: "),
+    }
+    text, expected = said[command]
+    assert re.search(expected, text), text
 
 
 def test_evaluate_a_log_and_from_one_log_to_another(folder: Path) -> None:

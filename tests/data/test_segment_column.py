@@ -19,7 +19,7 @@ def frame(segments: list[Any]) -> pd.DataFrame:
             "question": list("aabbcc"),
             "prompt": list("xyxyxy"),
             "correct": [1, 0, 1, 1, 0, 1],
-            "segment": segments,
+            "segment": pd.Series(segments, dtype=object),
         }
     )
 

@@ -22,22 +22,24 @@ from prompt_oirl.reward_models.random_effects import (
 from prompt_oirl.reward_models.training_set import TrainingSet
 
 
-def made(n: int, effect: float, levels: int, seed: int) -> tuple[TrainingSet, np.ndarray]:
-    """Three prompts; each gains `effect` logits times a normal draw in each segment. And its phi."""
+def made(n: int, effect: float, levels: int, seed: int) -> tuple[TrainingSet, np.ndarray, np.ndarray]:
+    """Three prompts, each of which gains `effect` logits times a normal draw per segment; phi; the gains."""
     rng = np.random.default_rng(seed)
     segment = rng.integers(levels, size=n)
     logits = effect * rng.standard_normal((levels, 3))[segment]
     labels = (rng.random((n, 3)) < 1 / (1 + np.exp(-logits))).astype(np.float32)
-    columns = Segments.of([str(s) for s in segment]).columns([str(s) for s in segment], n)
+    names = [str(s) for s in segment]
+    columns = Segments.of(names).columns(names, n)
     questions = np.concatenate([rng.standard_normal((n, 12)).astype(np.float32), columns], 1)
     train = TrainingSet(
         questions, np.eye(3, dtype=np.float32), labels, np.ones_like(labels), 8, segments=columns.shape[1]
     )
-    return train, QuestionFeatures().fit(questions, 8, train.segments).of_all(train)
+    phi = QuestionFeatures().fit(questions, 8, train.segments).of_all(train)
+    return train, phi, logits - logits.mean(1, keepdims=True)
 
 
 def test_segments_stand_behind_other_features_as_they_are() -> None:
-    train, phi = made(200, 1.0, 4, 0)
+    train, phi, _ = made(200, 1.0, 4, 0)
     np.testing.assert_array_equal(phi[:, -4:], train.questions[:, -4:])
     np.testing.assert_array_equal(
         phi[:, :-4], QuestionFeatures().fit(train.questions[:, :-4], 8)(train.questions[:, :-4])
@@ -45,7 +47,7 @@ def test_segments_stand_behind_other_features_as_they_are() -> None:
 
 
 def test_balances_are_ridge_regressions_on_stretched_columns_weighed_by_evidence() -> None:
-    train, phi = made(150, 1.0, 3, 1)
+    train, phi, _ = made(150, 1.0, 3, 1)
     cells = Cells.of(train)
     grams = Grams.of(phi, cells, shared=True)
     residual = cells.y - cells.y.mean(0)
@@ -78,25 +80,24 @@ def test_balances_are_ridge_regressions_on_stretched_columns_weighed_by_evidence
 
 
 def test_without_segments_there_is_one_balance() -> None:
-    train, phi = made(100, 1.0, 3, 2)
+    train, phi, _ = made(100, 1.0, 3, 2)
     assert len(Spectrum.each_balance(Grams.of(phi, Cells.of(train), shared=True), 0)) == 1
 
 
 @pytest.mark.parametrize("seed", range(3))
 def test_segments_that_matter_are_learned_and_useless_ones_are_not(seed: int) -> None:
-    train, phi = made(1500, 1.0, 8, seed)
-    cells = Cells.of(train)
-    own, common = (learn_effects(phi, cells, segments=s).interaction for s in (train.segments, 0))
-    truth = train.labels - train.labels.mean(1, keepdims=True)
-    assert ((truth - phi @ own) ** 2).mean() < ((truth - truth.mean(0)) ** 2).mean()
-    # Other features matter not at all, so one penalty for both leaves them larger.
+    train, phi, truth = made(1500, 1.0, 8, seed)
+    own, common = (learn_effects(phi, Cells.of(train), segments=s).interaction for s in (8, 0))
+    truth = truth - truth.mean(0)
+    assert ((truth - phi @ own) ** 2).mean() < 0.1 * (truth**2).mean()
+    # Other features matter not at all, but one penalty for both leaves them larger.
     assert np.linalg.norm(own[:-8]) < 0.7 * np.linalg.norm(common[:-8])
-    useless, phi = made(1500, 0.0, 90, seed)
-    m = phi[:, -90:] @ learn_effects(phi, Cells.of(useless), segments=90).interaction[-90:]
-    assert m.std() < 0.05
+    train, phi, _ = made(1500, 0.0, 90, seed)
+    of_segments = phi[:, -90:] @ learn_effects(phi, Cells.of(train), segments=90).interaction[-90:]
+    assert of_segments.std() < 0.05
 
 
 def test_rows_and_subsets_keep_the_count() -> None:
-    train, _ = made(60, 1.0, 3, 0)
+    train, _, _ = made(60, 1.0, 3, 0)
     assert train.rows(np.arange(30)).segments == train.subset([0, 2]).segments == train.segments == 3
     assert replace(train, segments=0).segments == 0

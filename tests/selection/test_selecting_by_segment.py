@@ -10,10 +10,12 @@ import pandas as pd
 import pytest
 from made_segments import RIGHT, segmented_log
 
+from prompt_oirl.data.user_log import read_log
 from prompt_oirl.io.files import InputError, content_key, write_json
 from prompt_oirl.selection.evaluate import evaluate
 from prompt_oirl.selection.selector import PromptSelector
 from prompt_oirl.selection.storage import HEADER
+from prompt_oirl.selection.voting import evaluate_votes, learn_rewards
 
 NEW = ["fabaj cbdia", "ihgfe jabcd eaaab"]
 
@@ -39,14 +41,20 @@ def test_without_segments_nothing_is_found(log: pd.DataFrame) -> None:
     with_segments, without = (
         evaluate(PromptSelector("tfidf"), made).gain for made in (log, log.drop(columns="segment"))
     )
-    assert with_segments[1] > 0.4 and abs(without[0]) < 0.05
+    assert with_segments[1] > 0.3 and without[1] <= 0 <= without[2]
 
 
 def test_segments_of_another_log_are_known_by_name(log: pd.DataFrame) -> None:
     other = segmented_log(80, seed=1)
-    assert evaluate(PromptSelector("tfidf"), other, log).gain[1] > 0.4
+    assert evaluate(PromptSelector("tfidf"), other, log).gain[1] > 0.3
     renamed = other.assign(segment=other.segment + "!")
     assert evaluate(PromptSelector("tfidf"), renamed, log).gain[0] < 0.1
+
+
+def test_votes_of_another_model_see_segments(log: pd.DataFrame) -> None:
+    read = read_log(log)
+    choice = evaluate_votes(read, learn_rewards(PromptSelector("tfidf", "linear"), read)).buy.choice
+    assert choice is not None and choice[1] > 0.2
 
 
 def test_an_unknown_segment_is_an_average_one(fitted: PromptSelector) -> None:
