@@ -54,16 +54,14 @@ def learn_effects(phi: np.ndarray, cells: Cells, grams: Grams | None = None) -> 
     best = PromptSuccess.of(cells.y, cells.a).best
     if len(np.unique(cells.clusters)) < MIN_CLUSTERS:
         return Effects(b, difficulty, interaction, b, best)
-    spectrum = Spectrum.of(grams or Grams.of(phi, cells, Grams.same_answers(cells)))
+    spectrum = Spectrum.of(grams or Grams.of(phi, cells, Grams.can_be_shared(cells)))
     d = np.zeros((len(phi), 1))
     for _ in range(STEPS):
         score, information = cells.question_scores(b + d)
         each = np.array([information.sum() / max(cells.a.mean(1).sum(), 1e-9)])
         noise = np.array([np.average(score**2 / np.maximum(information, 1e-9), weights=cells.weights)])
         here = spectrum.mean_prompt()
-        moments = _moments(phi, cells.weights[:, None] * score[:, None]) + each * _times(
-            here, difficulty[:, None]
-        )
+        moments = _moments(phi, (cells.weights * score)[:, None]) + each * here.times(difficulty[:, None])
         difficulty = RandomEffects.of(here, moments, each, noise, np.ones(1)).coefficients()[:, 0]
         before, d = d, _product(phi, difficulty[:, None])
         b = cells.intercepts(d)
@@ -71,12 +69,12 @@ def learn_effects(phi: np.ndarray, cells: Cells, grams: Grams | None = None) -> 
             break
     if (cells.asked > 0).sum() < 2:
         return Effects(b, difficulty, interaction, b, best)
-    m, here, stakes = np.zeros((len(phi), k)), spectrum.prompts(k), stakes_of(b)
+    m, here, stakes = np.zeros((len(phi), k)), spectrum.prompts(cells.asked), stakes_of(b)
     weighted, asked = cells.weights[:, None] * cells.a, cells.asked > 0
     for _ in range(STEPS):
         residual, each, luck = cells.residuals(b + d + m)
         noise = (weighted * each * residual**2).sum(0) / np.maximum(weighted.sum(0), 1e-9)
-        moments = each * (_moments(phi, weighted * residual) + _times(here, interaction))
+        moments = each * (_moments(phi, weighted * residual) + here.times(interaction))
         effects = RandomEffects.of(here, moments, each, noise, stakes)
         interaction = effects.coefficients()
         interaction = np.where(asked, interaction - interaction[:, asked].mean(1, keepdims=True), 0.0)
@@ -100,12 +98,6 @@ def _moments(phi: np.ndarray, values: np.ndarray) -> np.ndarray:
 def _product(phi: np.ndarray, coefficients: np.ndarray) -> np.ndarray:
     """phi coefficients (u, m), block by block."""
     return np.concatenate([phi[block] @ coefficients for block in blocks_of(len(phi))])
-
-
-def _times(spectrum: Spectrum, coefficients: np.ndarray) -> np.ndarray:
-    """Each outcome's Gram matrix times its coefficients, (D, m)."""
-    along = np.einsum("mde,dm->me", spectrum.axes, coefficients) * spectrum.values
-    return np.einsum("mde,me->dm", spectrum.axes, along)
 
 
 def interaction_p_value(phi: np.ndarray, cells: Cells, effects: Effects) -> float:

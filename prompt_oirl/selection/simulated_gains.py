@@ -87,7 +87,7 @@ def _fixed_settings(log: SimulatedLog, train: TrainingSet, model: InteractionMod
     features, cells, effects = model.features, Cells.of(train), model.study.effects
     phi, new = features.of_all(train), features(log.vectors[~log.train])
     residual, each, _ = cells.residuals(effects.b_alone + (phi @ effects.difficulty)[:, None])
-    spectrum = Spectrum.of(Grams.of(phi, cells, shared=True)).prompts(len(each))
+    spectrum = Spectrum.of(Grams.of(phi, cells, shared=True)).prompts(cells.asked)
     moments = each * (phi.T @ (cells.weights[:, None] * cells.a * residual))
     fitted = RandomEffects.of(spectrum, moments, each, np.ones(len(each)), np.ones(len(each)))
     gains = np.empty((len(PRECISIONS), len(WEIGHTS)))
