@@ -226,7 +226,8 @@ def _worth(evaluation: Evaluation) -> str:
     return f"""<section><h2>What each choice is worth</h2>
 <p class="hint">On questions the selector has not seen. Brackets are 95 % intervals over groups of
 near-duplicate questions; gains are in points of success over the prompt that was best on the training part.
-Where the picked answer is not in the log, the doubly robust estimate stands in.</p>
+Where the picked answer is not in the log, the doubly robust estimate stands in. All of this is measured; the
+verdict's gain also leans on the reward model, as far as the two agree, and is therefore a little surer.</p>
 {table("Table of choices", lines)}
 {rest}
 <div class="charts">{gain_chart}</div></section>"""

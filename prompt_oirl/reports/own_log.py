@@ -56,7 +56,7 @@ def make_report(
         except InputError as error:
             warnings.append(f"No vote: {error}.")
     say("splitting variance, and learning from parts of the log")
-    found = diagnose_fitted(default, log)
+    found = diagnose_fitted(default, log, votes)
     split = found.variance if found.variance and found.variance.total > 0 else None  # all right or all wrong
     return Report(
         title,

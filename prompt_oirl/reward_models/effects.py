@@ -55,7 +55,7 @@ def learn_effects(phi: np.ndarray, cells: Cells, grams: Grams | None = None, seg
     best = PromptSuccess.of(cells.y, cells.a).best
     if len(np.unique(cells.clusters)) < MIN_CLUSTERS:
         return Effects(b, difficulty, interaction, b, best)
-    grams = grams or Grams.of(phi, cells, Grams.same_answers(cells))
+    grams = grams or Grams.of(phi, cells, Grams.can_be_shared(cells))
     spectra = Spectrum.each_balance(grams, segments)
     d = np.zeros((len(phi), 1))
     for _ in range(STEPS):
@@ -63,9 +63,7 @@ def learn_effects(phi: np.ndarray, cells: Cells, grams: Grams | None = None, seg
         each = np.array([information.sum() / max(cells.a.mean(1).sum(), 1e-9)])
         noise = np.array([np.average(score**2 / np.maximum(information, 1e-9), weights=cells.weights)])
         here = [spectrum.mean_prompt() for spectrum in spectra]
-        moments = _moments(phi, cells.weights[:, None] * score[:, None]) + each * _times(
-            here[0], difficulty[:, None]
-        )
+        moments = _moments(phi, (cells.weights * score)[:, None]) + each * here[0].times(difficulty[:, None])
         difficulty = averaged_coefficients(here, moments, each, noise, np.ones(1))[:, 0]
         before, d = d, _product(phi, difficulty[:, None])
         b = cells.intercepts(d)
@@ -74,12 +72,12 @@ def learn_effects(phi: np.ndarray, cells: Cells, grams: Grams | None = None, seg
     if (cells.asked > 0).sum() < 2:
         return Effects(b, difficulty, interaction, b, best)
     m, stakes = np.zeros((len(phi), k)), stakes_of(b)
-    here = [spectrum.prompts(k) for spectrum in spectra]
+    here = [spectrum.prompts(cells.asked) for spectrum in spectra]
     weighted, asked = cells.weights[:, None] * cells.a, cells.asked > 0
     for _ in range(STEPS):
         residual, each, luck = cells.residuals(b + d + m)
         noise = (weighted * each * residual**2).sum(0) / np.maximum(weighted.sum(0), 1e-9)
-        moments = each * (_moments(phi, weighted * residual) + _times(here[0], interaction))
+        moments = each * (_moments(phi, weighted * residual) + here[0].times(interaction))
         interaction = averaged_coefficients(here, moments, each, noise, stakes)
         interaction = np.where(asked, interaction - interaction[:, asked].mean(1, keepdims=True), 0.0)
         before, m = m, _product(phi, interaction)
@@ -102,12 +100,6 @@ def _moments(phi: np.ndarray, values: np.ndarray) -> np.ndarray:
 def _product(phi: np.ndarray, coefficients: np.ndarray) -> np.ndarray:
     """phi coefficients (u, m), block by block."""
     return np.concatenate([phi[block] @ coefficients for block in blocks_of(len(phi))])
-
-
-def _times(spectrum: Spectrum, coefficients: np.ndarray) -> np.ndarray:
-    """Each outcome's Gram matrix times its coefficients, (D, m)."""
-    along = np.einsum("mde,dm->me", spectrum.axes, coefficients) * spectrum.values
-    return np.einsum("mde,me->dm", spectrum.axes, along)
 
 
 def interaction_p_value(phi: np.ndarray, cells: Cells, effects: Effects) -> float:

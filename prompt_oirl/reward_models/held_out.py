@@ -86,7 +86,7 @@ class Deal:
         self.phi, self.cells, self.segments = phi, cells, segments
         self.folds = deal_folds(cells.clusters, HEADLINE_FOLDS, 1000 * seed + assignment)
         self.rows = [np.flatnonzero(self.folds == fold) for fold in range(self.folds.max() + 1)]
-        self.shared = Grams.same_answers(cells)
+        self.shared = Grams.can_be_shared(cells)
         self._grams = [Grams.of(phi[rows], cells.rows(rows), self.shared) for rows in self.rows]
         self._learned: dict[frozenset[int], Effects] = {}
 

@@ -17,6 +17,7 @@ import numpy as np
 from prompt_oirl.reward_models.cells import Cells, blocks_of
 
 PRECISIONS = 10.0 ** np.arange(-1.0, 4.6, 0.25)  # lambda; a standard deviation from 3 to .006 logits
+MOST_MATRICES = 16  # prompts beyond which one matrix serves all
 LEAST_NOISE = 1e-3  # answers that never vary, or none at all, leave none
 # A uniform prior on the standard deviation 1 / sqrt(lambda) of effects (Gelman 2006), on this grid.
 LOG_PRIOR = -0.5 * np.log(PRECISIONS)
@@ -28,15 +29,16 @@ SEGMENTS_OVER_OTHERS = (1.0, 0.0, 4.0, 16.0)
 class Grams:
     """phi' diag(weights * answers) phi, float64 (1 or K + 1, D, D): per prompt, then of the mean prompt.
 
-    One matrix serves all prompts where every prompt was asked the same. Those of disjoint questions add up.
+    Those of disjoint questions add up.
     """
 
     matrices: np.ndarray
 
     @staticmethod
-    def same_answers(cells: Cells) -> bool:
-        """Whether every prompt was asked the same questions equally often."""
-        return bool(np.allclose(cells.a, cells.a[:, :1]))
+    def can_be_shared(cells: Cells) -> bool:
+        """Whether one matrix serves all prompts: they were asked the same, or there are so many of them that
+        each is taken for one asked of a random part of the questions."""
+        return cells.y.shape[1] > MOST_MATRICES or bool(np.allclose(cells.a, cells.a[:, :1]))
 
     @classmethod
     def of(cls, phi: np.ndarray, cells: Cells, shared: bool) -> Grams:
@@ -46,7 +48,7 @@ class Grams:
         ----------
         phi : float (u, D)
         cells : answers and weights of the questions
-        shared : one matrix for all prompts, see `same_answers`
+        shared : one matrix for all prompts, see `can_be_shared`
         """
         a = cells.a.mean(1)[:, None]
         a = a if shared else np.column_stack([cells.a, a])
@@ -61,9 +63,9 @@ class Grams:
 
 @dataclass(frozen=True, eq=False)
 class Spectrum:
-    """Eigenvalues (G, D) and axes (G, D, D) of `Grams`, G = 1 or K + 1.
+    """Eigenvalues (m, D) and axes (m, D, D), or (1, D, D) where all m share them.
 
-    Of stretched columns, the axes are those of the stretched phi and lead back to coefficients on phi itself.
+    Of stretched columns, the axes lead from phi's moments `along` and `back` to coefficients on phi itself.
     """
 
     values: np.ndarray
@@ -90,14 +92,31 @@ class Spectrum:
                 spectra.append(cls.of(grams, np.repeat([1.0, over], [others, segments])))
         return spectra
 
-    def prompts(self, k: int) -> Spectrum:
-        """Those of the K prompts, (K, D) and (K, D, D)."""
-        which = np.zeros(k, dtype=int) if len(self.values) == 1 else np.arange(k)
-        return Spectrum(self.values[which], self.axes[which])
+    def prompts(self, asked: np.ndarray) -> Spectrum:
+        """Those of the K prompts; of one matrix for all, each by its number of answers (K,)."""
+        if len(self.values) > 1:
+            return Spectrum(self.values[:-1], self.axes[:-1])
+        return Spectrum(asked[:, None] / max(asked.mean(), 1e-9) * self.values, self.axes)
 
     def mean_prompt(self) -> Spectrum:
         """That of the mean prompt, (1, D) and (1, D, D)."""
         return Spectrum(self.values[-1:], self.axes[-1:])
+
+    def along(self, vectors: np.ndarray) -> np.ndarray:
+        """Vectors (D, m), one for each outcome, along its axes, (m, D)."""
+        if len(self.axes) == 1:
+            return vectors.T @ self.axes[0]
+        return np.einsum("mde,dm->me", self.axes, vectors)
+
+    def back(self, along: np.ndarray) -> np.ndarray:
+        """Undo `along`, but for the stretch."""
+        if len(self.axes) == 1:
+            return self.axes[0] @ along.T
+        return np.einsum("mde,me->dm", self.axes, along)
+
+    def times(self, vectors: np.ndarray) -> np.ndarray:
+        """Each outcome's matrix times its vector, (D, m)."""
+        return self.back(self.along(vectors) * self.values)
 
 
 @dataclass(frozen=True, eq=False)
@@ -138,7 +157,7 @@ class RandomEffects:
         stakes : float64 (m,), 0..1
         """
         noise = np.maximum(noise, LEAST_NOISE)
-        along = np.einsum("mde,dm->me", spectrum.axes, moments) / noise[:, None]
+        along = spectrum.along(moments) / noise[:, None]
         effects = cls(spectrum, information / noise, along, np.ones(len(PRECISIONS)))
         precision = effects.precision
         evidence = 0.5 * (np.log(PRECISIONS / precision) + along[:, :, None] ** 2 / precision).sum(1)
@@ -156,7 +175,7 @@ class RandomEffects:
         """Posterior means on phi, float64 (D, m), averaged over lambda with weights (L,)."""
         weights = self.plausible if plausible is None else plausible
         along = self.moments * (weights / self.precision).sum(2)
-        return np.einsum("mde,me->dm", self.spectrum.axes, along)
+        return self.spectrum.back(along)
 
 
 def averaged_coefficients(

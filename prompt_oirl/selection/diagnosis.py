@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -13,6 +14,7 @@ import pandas as pd
 from prompt_oirl.data.user_log import PromptLog, read_log
 from prompt_oirl.features.cache import shared_embedder
 from prompt_oirl.features.embedders import Embedder
+from prompt_oirl.io.files import InputError
 from prompt_oirl.reward_models.effects import MIN_CLUSTERS
 from prompt_oirl.reward_models.question_features import QuestionFeatures
 from prompt_oirl.reward_models.study import Gain, study
@@ -21,6 +23,7 @@ from prompt_oirl.selection.log_facts import DataFacts, data_facts
 from prompt_oirl.selection.selector import PromptSelector
 from prompt_oirl.selection.variance import VarianceSplit, oracle, variance_split
 from prompt_oirl.selection.verdict import decide_verdict
+from prompt_oirl.selection.voting import Voting, evaluate_votes, learn_rewards
 from prompt_oirl.stats.metrics import format_interval
 from prompt_oirl.stats.splits import HEADLINE_FOLDS
 
@@ -42,6 +45,7 @@ class Diagnosis:
     curve : gain from parts of the log, see `learning_curve`
     verdict : worth it, not shown or not enough data; `reason` in a sentence
     more_questions : how many would settle it; 0 if nothing is open, None if it cannot be told
+    buy : what to ask, best prompt, choice and votes compared; empty where votes cannot be counted
     """
 
     facts: DataFacts
@@ -55,6 +59,7 @@ class Diagnosis:
     verdict: str = ""
     reason: str = ""
     more_questions: int | None = None
+    buy: str = ""
 
 
 def diagnose(
@@ -77,13 +82,16 @@ def diagnose(
         return diagnose_fitted(selector.fit(log), log)
 
 
-def diagnose_fitted(selector: PromptSelector, log: PromptLog, curve: bool = True) -> Diagnosis:
+def diagnose_fitted(
+    selector: PromptSelector, log: PromptLog, voting: Voting | None = None, curve: bool = True
+) -> Diagnosis:
     """`diagnose` by the default selector after `fit` on all of `log`; what it held out is not learned again.
 
     Parameters
     ----------
     selector : fitted
     log : what it was fitted to
+    voting : of `evaluate_votes`, if known
     curve : also learn from parts of the log
     """
     facts = data_facts(log)
@@ -98,6 +106,9 @@ def diagnose_fitted(selector: PromptSelector, log: PromptLog, curve: bool = True
         )
     assert found.gain is not None
     verdict = decide_verdict(found, facts.groups)
+    if voting is None and log.has_answers:
+        with suppress(InputError):  # that votes cannot be counted is for `vote` to explain
+            voting = evaluate_votes(log, learn_rewards(selector, log, selector.seed), seed=selector.seed)
     points = learning_curve(selector.training_set(log), selector.seed, found.gain) if curve else []
     return Diagnosis(
         facts,
@@ -111,6 +122,7 @@ def diagnose_fitted(selector: PromptSelector, log: PromptLog, curve: bool = True
         verdict.word,
         verdict.reason,
         verdict.more_questions,
+        voting.buy.sentence() if voting else "",
     )
 
 
@@ -155,7 +167,7 @@ def learning_curve(train: TrainingSet, seed: int, full: Gain) -> list[dict[str, 
 
 def report_lines(d: Diagnosis) -> Sequence[str]:
     """The diagnosis as plain sentences, verdict first."""
-    lines = [f"{d.verdict.upper()}: {d.reason}", *d.facts.lines()]
+    lines = [f"{d.verdict.upper()}: {d.reason}", *([d.buy] if d.buy else []), *d.facts.lines()]
     if d.variance is not None:
         v, total = d.variance, max(d.variance.total, 1e-12)
         lines.append(f"Variance of correctness: prompt {v.prompt / total:z.0%}, " + _rest(v, total))

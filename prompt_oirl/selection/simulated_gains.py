@@ -11,9 +11,9 @@ import numpy as np
 from prompt_oirl.reward_models.cells import Cells
 from prompt_oirl.reward_models.interaction import InteractionModel
 from prompt_oirl.reward_models.question_features import QuestionFeatures
-from prompt_oirl.reward_models.random_effects import PRECISIONS, Grams, RandomEffects, Spectrum
 from prompt_oirl.reward_models.study import Study, study
 from prompt_oirl.reward_models.training_set import TrainingSet
+from prompt_oirl.selection.hindsight import WEIGHTS, at_every_precision
 from prompt_oirl.selection.simulation import GSM8K, MAWPS, SimulatedLog, simulate
 from prompt_oirl.selection.variance import variance_split
 from prompt_oirl.selection.verdict import decide_verdict
@@ -21,7 +21,6 @@ from prompt_oirl.stats.crossfit import Map
 
 SIZES: dict[str, dict[str, Any]] = {"mawps": MAWPS, "gsm8k": GSM8K}
 GAINS = (0, 1, 3, 5)  # attainable, in points
-WEIGHTS = (0.5, 0.75, 1.0, 1.3)
 VERDICT_GAINS = (0, 1, 3)
 VERDICTS = ("worth it", "not shown", "not enough data")
 
@@ -84,17 +83,13 @@ def simulated_gain(shape: dict[str, Any], attainable: float, seed: int) -> tuple
 
 def _fixed_settings(log: SimulatedLog, train: TrainingSet, model: InteractionModel, best: int) -> np.ndarray:
     """True gain for each precision and weight of the interaction (precisions, weights), same difficulty."""
-    features, cells, effects = model.features, Cells.of(train), model.study.effects
-    phi, new = features.of_all(train), features(log.vectors[~log.train])
-    residual, each, _ = cells.residuals(effects.b_alone + (phi @ effects.difficulty)[:, None])
-    spectrum = Spectrum.of(Grams.of(phi, cells, shared=True)).prompts(len(each))
-    moments = each * (phi.T @ (cells.weights[:, None] * cells.a * residual))
-    fitted = RandomEffects.of(spectrum, moments, each, np.ones(len(each)), np.ones(len(each)))
-    gains = np.empty((len(PRECISIONS), len(WEIGHTS)))
-    for i, only in enumerate(np.eye(len(PRECISIONS))):
-        m = new @ fitted.coefficients(only)
+    effects, new = model.study.effects, model.features(log.vectors[~log.train])
+    interactions = at_every_precision(model.features.of_all(train), Cells.of(train), effects)
+    gains = np.empty((len(interactions), len(WEIGHTS)))
+    for i, coefficients in enumerate(interactions):
         for j, weight in enumerate(WEIGHTS):
-            gains[i, j] = log.gain((effects.b_alone + weight * m).argmax(1), best)
+            picks = (effects.b_alone + weight * (new @ coefficients)).argmax(1)
+            gains[i, j] = log.gain(picks, best)
     return gains
 
 

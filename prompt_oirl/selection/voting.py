@@ -62,7 +62,6 @@ class BestBuy:
     budget, calls : calls at most (in the mean where a rule learns when to stop), and calls made in the mean
     gain : over one call of the best prompt, in success with a 95 % interval that holds for all ways compared
     prompts : names and texts of the prompts to ask, best first; of all where the question decides
-    choice : gain of choosing per question at one call, with such an interval; None without a reward model
     compared : ways and budgets
     """
 
@@ -71,16 +70,12 @@ class BestBuy:
     calls: float
     gain: tuple[float, float, float]
     prompts: tuple[str, ...]
-    choice: tuple[float, float, float] | None
     compared: int
 
     def sentence(self) -> str:
         """The buy in words."""
-        choice = ""
-        if self.choice is not None and (self.way, self.budget) != ("predicted", 1):
-            choice = f" Choosing per question at one call: {format_interval(*self.choice, points=True)}."
         if self.way == "best":
-            return f"No vote is shown to beat one call of the best prompt ({self.prompts[0]}).{choice}"
+            return f"No vote is shown to beat one call of the best prompt ({self.prompts[0]})."
         if self.way == "decided":
             names = "; ".join(self.prompts)
             asked = f"ask these {self.budget} prompts ({names}) and take the majority, stopping once decided"
@@ -94,7 +89,7 @@ class BestBuy:
         calls = f"{self.calls:.1f} calls" if self.budget > 1 else "one call"
         return (
             f"Best buy: {asked}: {gain} over one call of the best prompt, for {calls} a question. "
-            f"The interval holds for all {self.compared} ways and budgets compared.{choice}"
+            f"The interval holds for all {self.compared} ways and budgets compared."
         )
 
 
@@ -251,14 +246,13 @@ def best_buy(curves: dict[str, Curve], bootstrap: ClusterBootstrap, names: Seque
     calls = [float(curves[way].calls[:, m].mean()) for way, m in compared]
     price = [CALL_PRICE * made + MODEL_PRICE * (way != "decided") for made, (way, _) in zip(calls, compared)]
     interval = [tuple(gain) for gain in gains.tolist()]
-    choice = interval[compared.index(("predicted", 0))] if "predicted" in curves else None
     shown = gains[:, 1] > 0
     if not shown.any():
-        return BestBuy("best", 1, 1.0, (0.0, 0.0, 0.0), tuple(names[:1]), choice, len(compared))
+        return BestBuy("best", 1, 1.0, (0.0, 0.0, 0.0), tuple(names[:1]), len(compared))
     best = int(np.where(shown, (gains[:, 0] - price).round(9), -np.inf).argmax())
     way, m = compared[best]
     asked = tuple(names[: m + 1]) if way == "decided" else tuple(names)
-    return BestBuy(way, m + 1, calls[best], interval[best], asked, choice, len(compared))
+    return BestBuy(way, m + 1, calls[best], interval[best], asked, len(compared))
 
 
 def _label(log: PromptLog, prompt: int) -> str:

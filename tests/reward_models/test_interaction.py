@@ -188,7 +188,9 @@ def test_random_effects_are_ridge_regressions_averaged_by_their_likelihood():
     cells = Cells(np.zeros((60, 3)), a, np.arange(60), np.ones(60))
     grams = Grams.of(phi, cells, shared=False)
     moments, noise = phi.T @ (a * y), np.array([0.5, 1.0, 2.0])
-    effects = RandomEffects.of(Spectrum.of(grams).prompts(3), moments, np.ones(3), noise, np.ones(3))
+    effects = RandomEffects.of(
+        Spectrum.of(grams).prompts(cells.asked), moments, np.ones(3), noise, np.ones(3)
+    )
     log_likelihood = np.zeros(len(PRECISIONS))
     for i, precision in enumerate(PRECISIONS):
         only = effects.coefficients(np.eye(len(PRECISIONS))[i])

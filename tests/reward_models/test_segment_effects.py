@@ -53,7 +53,7 @@ def test_balances_are_ridge_regressions_on_stretched_columns_weighed_by_evidence
     residual = cells.y - cells.y.mean(0)
     moments, each, stakes = phi.T @ residual, np.array([1.0, 2.0, 1.5]), np.array([1.0, 0.5, 0.2])
     noise = np.ones(3)
-    spectra = [s.prompts(3) for s in Spectrum.each_balance(grams, 3)]
+    spectra = [s.prompts(cells.asked) for s in Spectrum.each_balance(grams, 3)]
     found = averaged_coefficients(spectra, each * moments, each, noise, stakes)
 
     size, solutions, evidence = phi.shape[1], [], []

@@ -29,7 +29,7 @@ def test_arms_of_one_file_and_of_several(tmp_path: Path) -> None:
     command = [sys.executable, str(SCRIPT), "--logs", str(logs), "--root", str(tmp_path)]
     done = run_in_process(command, tmp_path)
     assert done.returncode == 0, done.stderr
-    table = pd.read_csv(tmp_path / "results" / "reference" / "arms.csv").set_index(["log", "choice"])
+    table = pd.read_csv(tmp_path / "results" / "reference" / "real_arms.csv").set_index(["log", "choice"])
     assert table.pairs.tolist() == [6] * 4 + [4] * 4 and (table.questions == 24).all()
     assert (table.loc[("re2_csqa", "best pair"), ["cents", "gain"]] == [0.06, 0]).all()
     free, equal = (table.loc[("re2_csqa", way)] for way in ("per question", "per question, equal cost"))
