@@ -53,8 +53,8 @@ def test_segments_of_another_log_are_known_by_name(log: pd.DataFrame) -> None:
 
 def test_votes_of_another_model_see_segments(log: pd.DataFrame) -> None:
     read = read_log(log)
-    choice = evaluate_votes(read, learn_rewards(PromptSelector("tfidf", "linear"), read)).buy.choice
-    assert choice is not None and choice[1] > 0.2
+    buy = evaluate_votes(read, learn_rewards(PromptSelector("tfidf", "linear"), read)).buy
+    assert (buy.way, buy.budget) == ("predicted", 1) and buy.gain[1] > 0.2
 
 
 def test_an_unknown_segment_is_an_average_one(fitted: PromptSelector) -> None:
