@@ -26,7 +26,7 @@ def test_arms_of_one_file_and_of_several(tmp_path: Path) -> None:
     page = tmp_path / "docs" / "own_logs.md"
     page.parent.mkdir()
     page.write_text("<!-- table: arms -->\n<!-- end -->\n")
-    command = [sys.executable, str(SCRIPT), "--logs", str(logs), "--root", str(tmp_path)]
+    command = [sys.executable, str(SCRIPT), "--parts", "arms", "--logs", str(logs), "--root", str(tmp_path)]
     done = run_in_process(command, tmp_path)
     assert done.returncode == 0, done.stderr
     table = pd.read_csv(tmp_path / "results" / "reference" / "real_arms.csv").set_index(["log", "choice"])
@@ -43,4 +43,4 @@ def test_missing_logs_are_said(tmp_path: Path) -> None:
     )
     assert done.returncode == 1 and "the real logs are not part of the project, pass --logs" in done.stderr
     done = run_in_process([sys.executable, str(SCRIPT), "--parts", "legs", "--root", str(tmp_path)], tmp_path)
-    assert done.returncode == 1 and "--parts legs: choose from arms" in done.stderr
+    assert done.returncode == 1 and "--parts legs: choose from verdicts,arms" in done.stderr
