@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 
@@ -14,6 +15,8 @@ from prompt_oirl.stats.cells import PromptSuccess, independent_answers
 STEPS = 30
 NEVER_ASKED = 5.0  # logits behind all others
 SLOPE_DOUBT = 0.5
+# Results of function(phi[block], *(column[block] for column in columns)) on blocks of questions, in their order.
+OverBlocks = Callable[..., Iterable[Any]]
 SHIFT = 0.346  # (16 sqrt(3) / 15 pi)^2: the mean of sigmoid under a normal shift (Zeger et al. 1988)
 
 
@@ -45,8 +48,15 @@ class Cells:
 
     def rows(self, keep: np.ndarray) -> Cells:
         """Some of the questions."""
-        clusters = np.unique(self.clusters[keep], return_inverse=True)[1]
+        here = np.zeros(self.n_clusters, dtype=bool)
+        here[self.clusters[keep]] = True
+        clusters = (np.cumsum(here) - 1)[self.clusters[keep]]
         return replace(self, y=self.y[keep], a=self.a[keep], clusters=clusters, weights=self.weights[keep])
+
+    @property
+    def n_clusters(self) -> int:
+        """How many clusters there are."""
+        return int(self.clusters.max(initial=-1)) + 1
 
     @property
     def asked(self) -> np.ndarray:
@@ -187,6 +197,19 @@ def blocks_of(n: int) -> Iterator[slice]:
     """Row ranges, a block at a time."""
     for start in range(0, n, BLOCK):
         yield slice(start, min(start + BLOCK, n))
+
+
+def over_blocks(phi: np.ndarray, function: Callable[..., Any], *columns: np.ndarray) -> Iterator[Any]:
+    """`OverBlocks` of phi (u, D) that lies here, in memory or in a file.
+
+    Parameters
+    ----------
+    phi : float (u, D), question features
+    function : of a block of phi and of each column
+    columns : arrays (u, ...)
+    """
+    for block in blocks_of(len(phi)):
+        yield function(phi[block], *(column[block] for column in columns))
 
 
 def sigmoid(x: np.ndarray) -> np.ndarray:

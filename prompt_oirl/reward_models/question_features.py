@@ -6,9 +6,12 @@ from tempfile import TemporaryFile
 
 import numpy as np
 
-from prompt_oirl.features.mapped import BLOCK, MappedQuestions
+from prompt_oirl.features.mapped import MappedQuestions
+from prompt_oirl.reward_models.cells import blocks_of
 from prompt_oirl.reward_models.training_set import TrainingSet
 
+SAMPLE = 2**14  # questions that say where axes, scales and landmarks lie
+ROWS = 2**12  # questions at a time: what lies between a question and its phi is larger than both
 AXES = 96
 LANDMARKS = 400
 REACH = 4.0  # squared distance at which two questions share 1/e of the smooth part
@@ -33,8 +36,8 @@ class QuestionFeatures:
     def fit(self, questions: np.ndarray | MappedQuestions, embedding_size: int) -> QuestionFeatures:
         """Learn axes, scales and landmarks; the first `embedding_size` columns are the embedding."""
         n = len(questions)
-        if isinstance(questions, MappedQuestions):  # a sample says as much about means and axes
-            rows = np.random.default_rng(self.seed).permutation(n)[:BLOCK]
+        if n > SAMPLE or isinstance(questions, MappedQuestions):  # a sample says as much
+            rows = np.random.default_rng(self.seed).permutation(n)[:SAMPLE]
             questions = questions[np.sort(rows)]
         embedding = questions[:, :embedding_size].astype(np.float64)
         self._mean = embedding.mean(0)
@@ -66,15 +69,29 @@ class QuestionFeatures:
         smooth = self._kernel(linear) @ self._whitening - self._smooth_mean
         return np.concatenate([linear, smooth], 1) @ self._turn
 
+    def of_block(self, questions: np.ndarray) -> np.ndarray:
+        """phi of a block of questions, float32 (n, D)."""
+        parts = [questions[start : start + ROWS] for start in range(0, len(questions), ROWS)]
+        return np.concatenate([self(part).astype(np.float32) for part in parts])
+
     def of_all(self, train: TrainingSet) -> np.ndarray:
-        """phi (u, D) of all training questions; of memory-mapped ones float32 in a file without a name."""
-        if not isinstance(train.questions, MappedQuestions):
-            return self(train.questions)
-        with TemporaryFile(prefix="prompt_oirl_phi_") as file:
-            phi = np.memmap(file, np.float32, "w+", shape=(len(train.questions), self._turn.shape[1]))
-        for block in train.blocks():
-            phi[block] = self(train.questions[block])
+        """phi of all training questions, float32 (u, D); of memory-mapped ones in a file, see `room`."""
+        n = len(train.questions)
+        mapped = isinstance(train.questions, MappedQuestions)
+        phi = self.room(n) if mapped else np.empty((n, self.size), np.float32)
+        for block in blocks_of(n):
+            phi[block] = self.of_block(train.questions[block])
         return phi
+
+    @property
+    def size(self) -> int:
+        """D."""
+        return self._turn.shape[1]
+
+    def room(self, n: int) -> np.ndarray:
+        """Room for phi of n questions, float32 (n, D), in a file without a name that goes with the array."""
+        with TemporaryFile(prefix="prompt_oirl_phi_") as file:
+            return np.memmap(file, np.float32, "w+", shape=(n, self.size))
 
     def _linear(self, questions: np.ndarray) -> np.ndarray:
         size = len(self._mean)

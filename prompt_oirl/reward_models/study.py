@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from prompt_oirl.reward_models.cells import Cells, sigmoid
+from prompt_oirl.reward_models.cells import Cells, OverBlocks, sigmoid
 from prompt_oirl.reward_models.effects import MIN_CLUSTERS, Effects, interaction_p_value, learn_effects
 from prompt_oirl.reward_models.held_out import Deal, HeldOutChoices, held_out_choices
 from prompt_oirl.reward_models.training_set import TrainingSet
@@ -23,7 +23,7 @@ from prompt_oirl.stats.splits import HEADLINE_FOLDS
 
 LEVEL = 0.05  # of the test that an interaction must pass to count
 ASSIGNMENTS = 5
-MOST_QUESTIONS = 200_000  # over all assignments: a large log needs fewer, for its folds agree
+MOST_QUESTIONS = 100_000  # over all assignments: a large log needs fewer, for its folds agree
 Z_95 = 1.96
 # Folds learn from each other's questions, so the spread over questions tells too little: the variance of a
 # mean over F folds is 1 + F / (F - 1) times as large (Nadeau and Bengio, Machine Learning 52, 2003).
@@ -84,7 +84,9 @@ class Study:
     gain: Gain | None
 
 
-def study(phi: np.ndarray, train: TrainingSet, seed: int = 0) -> Study:
+def study(
+    phi: np.ndarray, train: TrainingSet, seed: int = 0, each: OverBlocks | None = None
+) -> Study:
     """Learn from all questions, test, measure, and decide whether the interaction counts.
 
     Parameters
@@ -92,14 +94,16 @@ def study(phi: np.ndarray, train: TrainingSet, seed: int = 0) -> Study:
     phi : float (u, D), question features
     train : the answers
     seed : of the deals
+    each : does the sums of the blocks of phi that are the size of D x D or larger; default: here
     """
     cells = Cells.of(train)
-    effects = learn_effects(phi, cells)
-    if len(np.unique(cells.clusters)) < MIN_CLUSTERS:
+    if cells.n_clusters < MIN_CLUSTERS:
+        effects = learn_effects(phi, cells)
         return Study(effects, _best_first(effects.b, effects.best), 0.0, 0.0, 1.0, False, (), None)
-    p_value = interaction_p_value(phi, cells, effects)
     assignments = max(min(ASSIGNMENTS, MOST_QUESTIONS // len(phi)), 2)
-    deals = [Deal(phi, cells, seed, assignment) for assignment in range(assignments)]
+    deals = [Deal(phi, cells, seed, assignment, each) for assignment in range(assignments)]
+    effects = deals[0].without()
+    p_value = interaction_p_value(phi, cells, effects, each)
     choices = [held_out_choices(deal) for deal in deals]
     gain = measure_gain(train, cells, choices)
     share = float(np.mean([choice.calibration.share for choice in choices]))

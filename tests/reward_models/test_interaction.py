@@ -6,6 +6,7 @@ import subprocess
 import sys
 import warnings
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -18,7 +19,7 @@ from in_process import run_in_process
 from prompt_oirl import reward_models
 from prompt_oirl.data.user_log import read_log
 from prompt_oirl.reward_models.boosted_interaction import BoostedInteraction
-from prompt_oirl.reward_models.cells import SLOPE_DOUBT, Cells, cluster_weights, sigmoid
+from prompt_oirl.reward_models.cells import SLOPE_DOUBT, Cells, cluster_weights, over_blocks, sigmoid
 from prompt_oirl.reward_models.effects import learn_effects
 from prompt_oirl.reward_models.evidence import sign_flip_p_value, stakes_of
 from prompt_oirl.reward_models.held_out import Calibration, Deal, Predictions, held_out_choices
@@ -452,7 +453,7 @@ def test_sign_flips_find_nothing_where_nothing_is():
     def p_value(residual: np.ndarray, stakes: np.ndarray = alike) -> float:
         k = residual.shape[1]
         cells = Cells(np.zeros((200, k)), np.ones((200, k)), clusters, np.ones(200))
-        return sign_flip_p_value(phi, cells, residual, np.ones(k), stakes[:k])
+        return sign_flip_p_value(partial(over_blocks, phi), cells, residual, np.ones(k), stakes[:k])
 
     chance = [p_value(rng.standard_normal((200, 3))) for _ in range(200)]
     assert 0.4 < np.mean(chance) < 0.6 and np.mean(np.array(chance) <= 0.1) < 0.17
