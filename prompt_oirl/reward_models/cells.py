@@ -70,11 +70,13 @@ class Cells:
         asked is behind all others.
         """
         known = PromptSuccess.of(self.y, self.a)
-        b = logit(known.success)
+        b, ones = logit(known.success), np.ones(len(self.y))
         for _ in range(STEPS):
             p, q = sigmoid(b + offset), sigmoid(b)
-            gradient = (self.a * (self.y - p)).sum(0) + known.weight * (known.prior - q)
-            curvature = (self.a * p * (1 - p)).sum(0) + known.weight * q * (1 - q)
+            expected = self.a * p
+            right = ones @ expected  # several times as fast as sum(0)
+            gradient = known.right - right + known.weight * (known.prior - q)
+            curvature = right - ones @ (expected * p) + known.weight * q * (1 - q)
             step = np.clip(gradient / np.maximum(curvature, 1e-9), -2, 2)
             b = b + step
             if np.abs(step).max() < 1e-10:

@@ -20,7 +20,7 @@ from threadpoolctl import threadpool_limits
 
 from prompt_oirl.features.mapped import BLOCK, MappedQuestions
 from prompt_oirl.reward_models.cells import OverBlocks, sigmoid
-from prompt_oirl.reward_models.question_features import QuestionFeatures
+from prompt_oirl.reward_models.question_features import ROWS, QuestionFeatures
 from prompt_oirl.reward_models.study import study
 from prompt_oirl.reward_models.training_set import TrainingSet, prompt_coordinates
 
@@ -71,9 +71,9 @@ class InteractionModel:
         """Success probabilities float32 (n, m); a prompt never seen mixes its relatives."""
         scores = np.empty((len(questions), len(prompts)), dtype=np.float32)
         mixture = self._mixture(prompts).T
-        for start in range(0, len(questions), BLOCK):
-            block = questions[start : start + BLOCK]
-            scores[start : start + BLOCK] = sigmoid(self._logits(block, prompts, mixture))
+        for start in range(0, len(questions), ROWS):
+            block = questions[start : start + ROWS]
+            scores[start : start + ROWS] = sigmoid(self._logits(block, prompts, mixture))
         return scores
 
     def _logits(self, questions: np.ndarray, prompts: np.ndarray, mixture: np.ndarray) -> np.ndarray:

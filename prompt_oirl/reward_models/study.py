@@ -65,6 +65,7 @@ class Study:
 
     Attributes
     ----------
+    phi, train : what it was learned from
     effects : learned from the whole log
     b, slope : calibration of the whole log's model, mean over assignments; b float64 (K,)
     share : how much its interaction counts, mean over assignments, also where it has no support
@@ -74,6 +75,8 @@ class Study:
     gain : of choosing per question by the interaction, supported or not; None on a log too small for folds
     """
 
+    phi: np.ndarray
+    train: TrainingSet
     effects: Effects
     b: np.ndarray
     slope: float
@@ -84,9 +87,7 @@ class Study:
     gain: Gain | None
 
 
-def study(
-    phi: np.ndarray, train: TrainingSet, seed: int = 0, each: OverBlocks | None = None
-) -> Study:
+def study(phi: np.ndarray, train: TrainingSet, seed: int = 0, each: OverBlocks | None = None) -> Study:
     """Learn from all questions, test, measure, and decide whether the interaction counts.
 
     Parameters
@@ -99,7 +100,8 @@ def study(
     cells = Cells.of(train)
     if cells.n_clusters < MIN_CLUSTERS:
         effects = learn_effects(phi, cells)
-        return Study(effects, _best_first(effects.b, effects.best), 0.0, 0.0, 1.0, False, (), None)
+        b = _best_first(effects.b, effects.best)
+        return Study(phi, train, effects, b, 0.0, 0.0, 1.0, False, (), None)
     assignments = max(min(ASSIGNMENTS, MOST_QUESTIONS // len(phi)), 2)
     deals = [Deal(phi, cells, seed, assignment, each) for assignment in range(assignments)]
     effects = deals[0].without()
@@ -113,6 +115,8 @@ def study(
     calibrations = [c.calibration for c in choices]
     b = np.mean([c.b for c in calibrations], 0)
     return Study(
+        phi,
+        train,
         effects,
         b if supported else _best_first(b, effects.best),
         float(np.mean([c.slope for c in calibrations])),

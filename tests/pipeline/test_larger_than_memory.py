@@ -166,12 +166,6 @@ def test_step4_names_the_models_that_train_from_files(prepared: Path) -> None:
     )
 
 
-def test_step4_names_the_model_that_a_cluster_trains_from_files(prepared: Path) -> None:
-    flags = ("--memory_gb", "0", "--model", "interaction", "--dask", "tcp://127.0.0.1:9")
-    result = run_step(4, prepared, *flags, check=False)
-    assert result.returncode == 1 and "raise --memory_gb, or choose xgboost" in result.stderr
-
-
 def convert(log: Path, out: Path) -> None:
     script = REPO_ROOT / "scripts" / "convert_log.py"
     result = run_in_process([sys.executable, script, "--log", log, "--out", out], REPO_ROOT)

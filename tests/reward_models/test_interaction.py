@@ -26,6 +26,7 @@ from prompt_oirl.reward_models.held_out import Calibration, Deal, Predictions, h
 from prompt_oirl.reward_models.interaction import InteractionModel
 from prompt_oirl.reward_models.random_effects import PRECISIONS, Grams, RandomEffects, Spectrum
 from prompt_oirl.reward_models.study import Gain, Study, study
+from prompt_oirl.reward_models.training_set import TrainingSet
 from prompt_oirl.selection import diagnosis, log_facts, variance
 from prompt_oirl.selection.selector import PromptSelector
 from prompt_oirl.selection.simulation import MAWPS, SimulatedLog, hide, logging_propensities, simulate
@@ -317,11 +318,11 @@ def test_hidden_cells_follow_their_propensities():
 
 def found_with(gain: tuple[float, float, float], p_value: float) -> Study:
     whole = Gain(gain, gain, gain, 0.1, (0.5, 0.4, 0.6))
-    effects = learn_effects(
-        np.zeros((3, 1)), Cells(np.zeros((3, 2)), np.ones((3, 2)), np.arange(3), np.ones(3))
-    )
+    phi, labels = np.zeros((3, 1)), np.zeros((3, 2))
+    train = TrainingSet(phi, np.eye(2), labels, np.ones((3, 2)), 1)
+    effects = learn_effects(phi, Cells.of(train))
     supported = gain[1] > 0 or (p_value <= 0.05 and gain[0] > 0)
-    return Study(effects, np.zeros(2), 1.0, 1.0, p_value, supported, (), whole)
+    return Study(phi, train, effects, np.zeros(2), 1.0, 1.0, p_value, supported, (), whole)
 
 
 @pytest.mark.parametrize(
