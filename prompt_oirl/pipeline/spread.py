@@ -12,6 +12,7 @@ import time
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
+from copy import copy
 from dataclasses import replace
 from typing import Any
 
@@ -156,7 +157,9 @@ def describe(client: Any, features: QuestionFeatures, train: TrainingSet) -> tup
     """
     questions: Any = train.questions
     blocks = list(blocks_of(len(questions)))
-    shared = client.scatter(features, broadcast=True)
+    shared = client.submit(
+        copy, features, pure=False
+    )  # what is scattered is lost with the worker that has it
     parts = [questions.select(np.arange(block.start, block.stop)) for block in blocks]
     kept = [client.submit(phi_of, part.files(), probe(part), shared, pure=False) for part in parts]
     phi = features.room(len(questions))

@@ -15,7 +15,7 @@ from prompt_oirl.stats.cells import PromptSuccess, independent_answers
 STEPS = 30
 NEVER_ASKED = 5.0  # logits behind all others
 SLOPE_DOUBT = 0.5
-# Results of function(phi[block], *(column[block] for column in columns)) on blocks of questions, in their order.
+# Results of function(phi[block], *(column[block] for column in columns)) for the blocks, in their order.
 OverBlocks = Callable[..., Iterable[Any]]
 SHIFT = 0.346  # (16 sqrt(3) / 15 pi)^2: the mean of sigmoid under a normal shift (Zeger et al. 1988)
 

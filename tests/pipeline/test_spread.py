@@ -238,11 +238,12 @@ def test_a_fit_that_lost_all_workers_is_one_clear_line(
             list(each(np.shape))
 
 
-def step4(root: Path, *more: str) -> list[str]:
+def step4(root: Path, *more: str, subsets: str = "3") -> list[str]:
     """Step 4 on features in files, as if 20 questions were many."""
-    flags = step_command(4, root, "--subsets", "3", "--split", "paper", "--memory_gb", "0", *more)[1:]
+    flags = step_command(4, root, "--subsets", subsets, "--split", "paper", "--memory_gb", "0", *more)[1:]
     run = "import runpy, sys; from prompt_oirl.reward_models import cells, interaction, pairs; "
-    run += "pairs.LARGE = cells.BLOCK = interaction.BLOCK = 20; sys.argv = sys.argv[1:]; runpy.run_path(sys.argv[0], run_name='__main__')"
+    run += "pairs.LARGE = cells.BLOCK = interaction.BLOCK = 20; "
+    run += "sys.argv = sys.argv[1:]; runpy.run_path(sys.argv[0], run_name='__main__')"
     return [sys.executable, "-c", run, *flags]
 
 
@@ -275,12 +276,13 @@ def test_step4_shares_an_interaction_model_and_resumes(tmp_path: Path, client: A
     """The local run's bytes; finished fits are not done again."""
     root, cwd = tmp_path / "root", REPO_ROOT / "llama_exps"
     write_tiny_log(root)
-    for step in (2, 3):
-        run_step(step, root)
+    for number in (2, 3):
+        run_step(number, root)
     shutil.copytree(root, tmp_path / "local")
+    step = partial(step4, subsets="2,3")
     model = ("--model", "interaction")
-    subprocess.run(step4(tmp_path / "local", *model), cwd=cwd, check=True, capture_output=True)
-    together = step4(root, *model, "--dask", client.scheduler.address)
+    subprocess.run(step(tmp_path / "local", *model), cwd=cwd, check=True, capture_output=True)
+    together = step(root, *model, "--dask", client.scheduler.address)
     subprocess.run(together, cwd=cwd, check=True, capture_output=True)
     models, local = (Paths(where).models("tiny") for where in (root, tmp_path / "local"))
     written = list(local.glob("*.safetensors"))
