@@ -74,7 +74,7 @@ class Cells:
         for _ in range(STEPS):
             p, q = sigmoid(b + offset), sigmoid(b)
             expected = self.a * p
-            right = ones @ expected  # several times as fast as sum(0)
+            right = ones @ expected  # as `_row_sums`
             gradient = known.right - right + known.weight * (known.prior - q)
             curvature = right - ones @ (expected * p) + known.weight * q * (1 - q)
             step = np.clip(gradient / np.maximum(curvature, 1e-9), -2, 2)
@@ -137,7 +137,7 @@ class Cells:
     def question_scores(self, logits: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Score and information (u,) of a shift of each question's logits (u, K)."""
         p = sigmoid(logits)
-        return (self.a * (self.y - p)).sum(1), (self.a * p * (1 - p)).sum(1)
+        return _row_sums(self.a * (self.y - p)), _row_sums(self.a * p * (1 - p))
 
     def residuals(self, logits: np.ndarray) -> tuple[np.ndarray, np.ndarray, float]:
         """What is left of the answers without prompt, difficulty and luck of a question.
@@ -156,10 +156,9 @@ class Cells:
         luck, doubt = np.zeros(len(logits)), np.zeros(len(logits))
         for _ in range(3):
             p, slope = _under_normal_shift(logits + luck[:, None], doubt)
-            luck = luck + ((self.a * (self.y - p)).sum(1) - luck / spread) / (
-                (self.a * slope).sum(1) + 1 / spread
-            )
-            doubt = 1 / ((self.a * slope).sum(1) + 1 / spread)
+            certainty = _row_sums(self.a * slope) + 1 / spread
+            luck = luck + (_row_sums(self.a * (self.y - p)) - luck / spread) / certainty
+            doubt = 1 / certainty
         p, slope = _under_normal_shift(logits + luck[:, None], doubt)
         each = np.maximum((self.a * slope).sum(0) / np.maximum(self.asked, 1e-9), 1e-3)
         return np.where(self.a > 0, self.y - p, 0) / each, each, spread
@@ -193,6 +192,11 @@ def _under_normal_shift(logits: np.ndarray, variance: np.ndarray) -> tuple[np.nd
     scale = np.sqrt(1 + SHIFT * variance)[:, None]
     p = sigmoid(logits / scale)
     return p, p * (1 - p) / scale
+
+
+def _row_sums(x: np.ndarray) -> np.ndarray:
+    """x.sum(1), several times as fast where rows are short."""
+    return x @ np.ones(x.shape[1])
 
 
 def blocks_of(n: int) -> Iterator[slice]:
