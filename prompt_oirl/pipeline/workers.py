@@ -14,7 +14,7 @@ import signal
 import threading
 import time
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import CancelledError
 from contextlib import contextmanager, suppress
 from functools import partial
@@ -29,7 +29,7 @@ from prompt_oirl.pipeline.fit_data import FitData
 from prompt_oirl.pipeline.plan import FitSpec
 
 # Models that train on memory-mapped features, and how all workers of a cluster share such a fit.
-FROM_FILES = {"xgboost": spread.grow, "interaction": spread.describe}
+FROM_FILES: dict[str, Callable[..., Any]] = {"xgboost": spread.grow, "interaction": spread.describe}
 ADDRESS = re.compile(r"(?:tcp|tls)://(?:[\w.-]+|\[[\w:.%]+\]):(\d{1,5})", re.ASCII)
 TLS_VARIABLES = {
     f"DASK_DISTRIBUTED__COMM__TLS__{name}": f"distributed.comm.tls.{setting}"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import partial
+from functools import partial, reduce
 
 import numpy as np
 
@@ -98,7 +98,7 @@ def moments_of(phi: np.ndarray, rows: np.ndarray, values: np.ndarray) -> np.ndar
     """phi' values float64 (D, m) of some rows of phi, which is not copied: the other rows count zero."""
     of_all = np.zeros((len(phi), values.shape[1]), phi.dtype)
     of_all[rows] = values
-    return sum(over_blocks(phi, lambda part, mine: (part.T @ mine).astype(np.float64), of_all))
+    return reduce(np.add, over_blocks(phi, lambda part, mine: (part.T @ mine).astype(np.float64), of_all))
 
 
 def product_of(phi: np.ndarray, rows: np.ndarray, coefficients: np.ndarray) -> np.ndarray:

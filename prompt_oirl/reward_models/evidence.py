@@ -12,7 +12,7 @@ flips' mean, variance and skewness gives the p-value, which so hardly depends on
 
 from __future__ import annotations
 
-from functools import partial
+from functools import partial, reduce
 
 import numpy as np
 from scipy.linalg import solve_triangular
@@ -66,7 +66,7 @@ def sign_flip_p_value(
     if n_groups < cells.n_clusters:
         group = np.random.default_rng(12).permutation(cells.n_clusters)[cells.clusters] % GROUPS
     blocks = each(partial(_flipped_sums, n_groups), group, pull, weight @ stakes)
-    gram, total = map(sum, zip(*blocks))
+    gram, total = (reduce(np.add, parts) for parts in zip(*blocks))
     gram = gram + WEAK * np.eye(len(gram))
     whitened = solve_triangular(np.linalg.cholesky(gram), total, lower=True)
     found = (whitened.reshape(len(gram), -1, FLIPS + 1) ** 2).sum((0, 1))

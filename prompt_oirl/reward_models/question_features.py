@@ -8,6 +8,7 @@ import numpy as np
 
 from prompt_oirl.features.mapped import MappedQuestions
 from prompt_oirl.reward_models.cells import blocks_of
+from prompt_oirl.reward_models.pages import check_room
 from prompt_oirl.reward_models.training_set import TrainingSet
 
 SAMPLE = 2**14  # questions that say where axes, scales and landmarks lie
@@ -89,7 +90,11 @@ class QuestionFeatures:
         return self._turn.shape[1]
 
     def room(self, n: int) -> np.ndarray:
-        """Room for phi of n questions, float32 (n, D), in a file without a name that goes with the array."""
+        """Room for phi of n questions, float32 (n, D), in a file without a name that goes with the array.
+
+        Raises: InputError if there is none.
+        """
+        check_room(4 * n * self.size, "descriptions of all questions")
         with TemporaryFile(prefix="prompt_oirl_phi_") as file:
             return np.memmap(file, np.float32, "w+", shape=(n, self.size))
 
