@@ -31,6 +31,7 @@ from prompt_oirl.reward_models import (
     to_bytes,
     training_set,
 )
+from prompt_oirl.reward_models.question_features import QuestionFeatures
 
 SIZE, PROMPTS = 24, 3
 
@@ -98,6 +99,14 @@ def test_pages_that_do_not_fit_are_refused() -> None:
     pages.check_room(1)
     with pytest.raises(InputError, match="need 1,000,000,000,000,000,000 bytes in .* set TMPDIR"):
         pages.check_room(10**18)
+
+
+def test_descriptions_that_do_not_fit_are_refused(tmp_path: Path) -> None:
+    train, _ = example(False, tmp_path)
+    features = QuestionFeatures().fit(train.questions, train.embedding_size)
+    assert features.room(10).shape == (10, features.size)
+    with pytest.raises(InputError, match="descriptions of all questions need .* set TMPDIR"):
+        features.room(10**15)
 
 
 def test_pages_of_a_killed_process_are_removed_by_the_next(tmp_path: Path) -> None:

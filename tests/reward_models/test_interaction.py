@@ -18,6 +18,7 @@ from in_process import run_in_process
 
 from prompt_oirl import reward_models
 from prompt_oirl.data.user_log import read_log
+from prompt_oirl.reward_models import evidence
 from prompt_oirl.reward_models.boosted_interaction import BoostedInteraction
 from prompt_oirl.reward_models.cells import SLOPE_DOUBT, Cells, cluster_weights, over_blocks, sigmoid
 from prompt_oirl.reward_models.effects import learn_effects
@@ -446,7 +447,9 @@ def test_measure_selection_runs(tmp_path: Path):
     )
 
 
-def test_sign_flips_find_nothing_where_nothing_is():
+@pytest.mark.parametrize("groups", [2**13, 40], ids=["each by itself", "in groups"])
+def test_sign_flips_find_nothing_where_nothing_is(groups: int, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(evidence, "GROUPS", groups)
     rng = np.random.default_rng(0)
     phi, clusters = rng.standard_normal((200, 10)), np.arange(200) // 2
     alike = np.ones(3)
