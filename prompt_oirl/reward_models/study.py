@@ -102,8 +102,7 @@ def study(phi: np.ndarray, train: TrainingSet, seed: int = 0, each: OverBlocks |
         effects = learn_effects(phi, cells)
         b = _best_first(effects.b, effects.best)
         return Study(phi, train, effects, b, 0.0, 0.0, 1.0, False, (), None)
-    assignments = max(min(ASSIGNMENTS, MOST_QUESTIONS // len(phi)), 2)
-    deals = [Deal(phi, cells, seed, assignment, each) for assignment in range(assignments)]
+    deals = _deals(phi, cells, seed, each)
     effects = deals[0].without()
     p_value = interaction_p_value(phi, cells, effects, each)
     choices = [held_out_choices(deal) for deal in deals]
@@ -126,6 +125,22 @@ def study(phi: np.ndarray, train: TrainingSet, seed: int = 0, each: OverBlocks |
         choices,
         gain,
     )
+
+
+def _deals(phi: np.ndarray, cells: Cells, seed: int, each: OverBlocks | None = None) -> list[Deal]:
+    assignments = max(min(ASSIGNMENTS, MOST_QUESTIONS // len(phi)), 2)
+    return [Deal(phi, cells, seed, assignment, each) for assignment in range(assignments)]
+
+
+def gain_from(phi: np.ndarray, train: TrainingSet, seed: int) -> Gain:
+    """The gain that `study` finds, of at least `MIN_CLUSTERS` clusters, and nothing else.
+
+    Parameters
+    ----------
+    phi, train, seed : as of `study`
+    """
+    cells = Cells.of(train)
+    return measure_gain(train, cells, [held_out_choices(deal) for deal in _deals(phi, cells, seed)])
 
 
 def _best_first(b: np.ndarray, best: int) -> np.ndarray:

@@ -14,7 +14,7 @@ from prompt_oirl.data.user_log import PromptLog, read_log
 from prompt_oirl.features.cache import shared_embedder
 from prompt_oirl.features.embedders import Embedder
 from prompt_oirl.reward_models.effects import MIN_CLUSTERS
-from prompt_oirl.reward_models.study import Gain, Study, study
+from prompt_oirl.reward_models.study import Gain, Study, gain_from
 from prompt_oirl.selection.log_facts import DataFacts, data_facts
 from prompt_oirl.selection.selector import PromptSelector
 from prompt_oirl.selection.variance import VarianceSplit, oracle, variance_split
@@ -142,7 +142,7 @@ def learning_curve(full: Study, seed: int) -> list[dict[str, float]]:
         kept = np.flatnonzero(np.isin(train.clusters, order[: int(share * len(order))]))
         if share < 1 and share * len(order) < 10 * HEADLINE_FOLDS:
             continue
-        gain = full.gain if share == 1 else study(full.phi[kept], train.rows(kept), seed).gain
+        gain = full.gain if share == 1 else gain_from(full.phi[kept], train.rows(kept), seed)
         if gain is None:
             continue
         value, low, high = gain.estimate
