@@ -76,7 +76,8 @@ class Cells:
             expected = self.a * p
             right = ones @ expected  # as `_row_sums`
             gradient = known.right - right + known.weight * (known.prior - q)
-            curvature = right - ones @ (expected * p) + known.weight * q * (1 - q)
+            expected *= p
+            curvature = right - ones @ expected + known.weight * q * (1 - q)
             step = np.clip(gradient / np.maximum(curvature, 1e-9), -2, 2)
             b = b + step
             if np.abs(step).max() < 1e-10:
@@ -137,7 +138,9 @@ class Cells:
     def question_scores(self, logits: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Score and information (u,) of a shift of each question's logits (u, K)."""
         p = sigmoid(logits)
-        return _row_sums(self.a * (self.y - p)), _row_sums(self.a * p * (1 - p))
+        information = self.a * p
+        information *= 1 - p
+        return _row_sums(self.a * (self.y - p)), _row_sums(information)
 
     def residuals(self, logits: np.ndarray) -> tuple[np.ndarray, np.ndarray, float]:
         """What is left of the answers without prompt, difficulty and luck of a question.
@@ -219,8 +222,11 @@ def over_blocks(phi: np.ndarray, function: Callable[..., Any], *columns: np.ndar
 
 
 def sigmoid(x: np.ndarray) -> np.ndarray:
-    """Logistic function, with logits clipped to -30..30."""
-    return 1 / (1 + np.exp(-np.clip(x, -30, 30)))
+    """Logistic function of an array, with logits clipped to -30..30."""
+    p = np.clip(x, -30, 30)  # in place from here: of a large log, making room takes longer than the sums
+    np.exp(np.negative(p, out=p), out=p)
+    p += 1
+    return np.reciprocal(p, out=p)
 
 
 def logit(p: np.ndarray) -> np.ndarray:
