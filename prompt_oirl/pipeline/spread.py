@@ -157,9 +157,8 @@ def describe(client: Any, features: QuestionFeatures, train: TrainingSet) -> tup
     """
     questions: Any = train.questions
     blocks = list(blocks_of(len(questions)))
-    shared = client.submit(
-        copy, features, pure=False
-    )  # what is scattered is lost with the worker that has it
+    # A task, which Dask can do again: what is scattered is lost with the worker that has it.
+    shared = client.submit(copy, features, pure=False)
     parts = [questions.select(np.arange(block.start, block.stop)) for block in blocks]
     kept = [client.submit(phi_of, part.files(), probe(part), shared, pure=False) for part in parts]
     phi = features.room(len(questions))
@@ -168,7 +167,7 @@ def describe(client: Any, features: QuestionFeatures, train: TrainingSet) -> tup
 
     def each(function: Callable[..., Any], *columns: np.ndarray) -> Iterator[Any]:
         with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", message="Sending large graph")  # labels, weights: once per sum
+            warnings.filterwarnings("ignore", message="Sending large graph")
             tasks = [
                 client.submit(in_one_thread, function, mine, *(c[block] for c in columns), pure=False)
                 for block, mine in zip(blocks, kept)
