@@ -23,7 +23,7 @@ from prompt_oirl.stats.splits import HEADLINE_FOLDS
 
 LEVEL = 0.05  # of the test that an interaction must pass to count
 ASSIGNMENTS = 5
-MOST_QUESTIONS = 100_000  # over all assignments: a large log needs fewer, for its folds agree
+MOST_QUESTIONS = 60_000  # over all assignments: a large log needs fewer, for its folds agree
 Z_95 = 1.96
 # Folds learn from each other's questions, so the spread over questions tells too little: the variance of a
 # mean over F folds is 1 + F / (F - 1) times as large (Nadeau and Bengio, Machine Learning 52, 2003).
