@@ -5,8 +5,9 @@
 
 Updates results/reference/bench.csv. Each line is the median of interleaved repeats, so that both sides see
 the same load (`repeats` 1: once). Only the ratio means anything on another machine. Parts: generation,
-step4_one, step4_profile, step4_sweep, embedding, selection, logs, scale, cluster, spread; all but
-generation, scale and spread need the released logs after steps 2 and 3. Their code is in scripts/benchmarks/.
+step4_one, step4_profile, step4_sweep, embedding, selection, logs, scale, cluster, spread, spread_interaction;
+all but generation, scale and the last two need the released logs after steps 2 and 3. Their code is in
+scripts/benchmarks/.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -87,7 +89,7 @@ def tables(lines: list[dict[str, str]]) -> dict[str, str]:
         numbers = [_number(line[c]) for c in ("baseline", "ours", "ratio") if line[c]]
         if work.startswith("step 4, GSM8K,"):
             found["profile"].append([work, *numbers, unit])
-        elif " two Dask workers against one process " in work:
+        elif " from the files of " in work:
             found["spread"].append([work, *numbers, unit])
         elif " from files on " in work:
             # The smallest log has no baseline: its only number is ours.
@@ -137,8 +139,14 @@ PARTS: dict[str, Callable[[int], Iterator[dict[str, Any]]]] = {
     "scale": scale.scale,
     "cluster": cluster.cluster,
     "spread": cluster.spread,
+    "spread_interaction": partial(cluster.spread, model="interaction"),
 }
-WITHOUT_LOGS = {"generation", "scale", "spread"}  # parts that do not need the released logs
+WITHOUT_LOGS = {
+    "generation",
+    "scale",
+    "spread",
+    "spread_interaction",
+}  # parts that do not need the released logs
 
 if __name__ == "__main__":
     run_step(main, Args)

@@ -117,7 +117,7 @@ def _features(text: str) -> list[float]:
             two and first != 0 and second % first == 0,
             two and first > second,
         ]
-        + [len(asked), sum(c.isdigit() for c in asked)]
+        + [len(asked), sum(map(str.isdigit, asked))]
         + [phrase in asked for phrase in ASKED]
         + [tokens.count(word) for word in CUES]
     )

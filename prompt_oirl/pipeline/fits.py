@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import os
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict
 from functools import lru_cache
 from pathlib import Path
@@ -25,7 +25,6 @@ from prompt_oirl.pipeline import offline_dataset
 from prompt_oirl.pipeline.fit_data import FitData, masked_features
 from prompt_oirl.pipeline.plan import FitSpec, Plan
 from prompt_oirl.reward_models import RewardModel, TrainingSet, merge_repeats
-from prompt_oirl.reward_models.trees import Spread
 from prompt_oirl.stats import metrics
 from prompt_oirl.stats.splits import subset_name
 
@@ -111,7 +110,7 @@ def available_cores() -> int:
 
 
 def train(
-    fit: FitSpec, key: str, data: FitData, spread: Spread | None = None
+    fit: FitSpec, key: str, data: FitData, spread: Callable[..., Any] | None = None
 ) -> tuple[dict[str, Any], bytes]:
     """Train and measure on validation rows; the record and the model as safetensors, nothing is written.
 
@@ -120,7 +119,7 @@ def train(
     fit : what to train
     key : of `fit_key`, for the record
     data : what the fits of this dataset and split learn from
-    spread : grows XGBoost's trees on a cluster if the features lie in files
+    spread : has a cluster do the model's large sums if the features lie in files, see `workers.FROM_FILES`
 
     Raises: InputError if there are too few questions to hold some out for validation.
     """
@@ -128,7 +127,7 @@ def train(
     train, validation, both = training_sets(fit, data)
     # Fits of mapped features run one after the other, so each may have all cores.
     overrides: dict[str, Any] = {}
-    if data.mapped() and fit.model == "xgboost":
+    if data.mapped():
         overrides = {"nthread": available_cores(), "spread": spread}
     model = reward_models.make(fit.model, fit.preset, fit.seed, **overrides)
     model.tune(train, validation)

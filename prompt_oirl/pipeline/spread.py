@@ -1,27 +1,39 @@
 """One large fit on all workers of a Dask cluster, each of which reads its own questions from the files.
 
-Dask starts the workers and brings labels, weights and settings; XGBoost's own collective adds up the sums per
-bin (https://xgboost.readthedocs.io/en/stable/tutorials/external_memory.html, distributed training).
+XGBoost (`grow`): Dask brings labels, weights and settings; XGBoost's own collective adds up the sums per bin
+(https://xgboost.readthedocs.io/en/stable/tutorials/external_memory.html, distributed training). The
+interaction model (`describe`): workers compute phi and the sums of each block, the client adds them up.
 """
 
 from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Sequence
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
+from copy import copy
 from dataclasses import replace
 from typing import Any
 
 import numpy as np
+from threadpoolctl import threadpool_limits
 
+from prompt_oirl.features.mapped import MappedQuestions, QuestionFiles
 from prompt_oirl.io.files import InputError
 from prompt_oirl.pipeline.fit_data import content_hash
+from prompt_oirl.reward_models.cells import OverBlocks, blocks_of
 from prompt_oirl.reward_models.pages import check_room, page_bytes
 from prompt_oirl.reward_models.pairs import QuantisedPairs, pair_columns
+from prompt_oirl.reward_models.question_features import QuestionFeatures
 from prompt_oirl.reward_models.training_set import TrainingSet
 from prompt_oirl.reward_models.trees import Bins, Growth
 
 JOIN = 600  # seconds in which all workers must have found their bins
+AWAY = 20  # seconds without a worker after which all are lost
+PROBES = 16  # questions of a block that tell whether a worker reads what the client has
+OTHER_FILES = "--dask: a worker's files hold other question features than the client's"
+AGAIN = "finished fits are kept: start the workers again, then run the same command again"
 
 
 def grow(
@@ -77,7 +89,7 @@ def check(bins: Bins, expected: str, share: list[Any]) -> None:
     """Refuse a share whose files are not the client's, as the sample tells, or whose pages find no room."""
     sample = opened(bins.sample)
     if content_hash(np.asarray(sample.questions)) != expected:
-        raise InputError("--dask: a worker's files hold other question features than the client's")
+        raise InputError(OTHER_FILES)
     cells = sum(int((part.weights > 0).sum()) for part in [sample, *share])
     check_room(page_bytes(cells, pair_columns(sample, bins.whole_features)))
 
@@ -126,7 +138,76 @@ def finished(client: Any, tasks: Sequence[Any], workers: Sequence[str]) -> list[
     if isinstance(error, InputError) and not lost:
         raise error
     what = f"worker {', '.join(lost)} was lost" if lost else f"the workers lost touch ({error!r:.200})"
-    raise InputError(
-        f"--dask: {what} in a fit that all workers share; finished fits are kept: start the workers again, "
-        "then run the same command again"
-    )
+    raise InputError(f"--dask: {what} in a fit that all workers share; {AGAIN}")
+
+
+def describe(client: Any, features: QuestionFeatures, train: TrainingSet) -> tuple[np.ndarray, OverBlocks]:
+    """phi of memory-mapped questions, and what does the sums of its blocks on the workers of a cluster.
+
+    A worker reads the questions of a block, keeps their phi and sends a copy, which the client keeps in a
+    file: sums of D x D come from the workers, products with a few columns are less work than sending these.
+    Blocks of a worker that dies are done again by the others.
+
+    Parameters
+    ----------
+    client : Dask's; its workers see the files of the questions under the same names
+    features, train : as `reward_models.interaction.SpreadSums` takes them
+
+    Raises: InputError if a worker cannot read the files, or if all are lost.
+    """
+    questions: Any = train.questions
+    blocks = list(blocks_of(len(questions)))
+    # A task, which Dask can do again: what is scattered is lost with the worker that has it.
+    shared = client.submit(copy, features, pure=False)
+    parts = [questions.select(np.arange(block.start, block.stop)) for block in blocks]
+    kept = [client.submit(phi_of, part.files(), probe(part), shared, pure=False) for part in parts]
+    phi = features.room(len(questions))
+    for block, found in zip(blocks, in_order(client, list(kept))):
+        phi[block] = found
+
+    def each(function: Callable[..., Any], *columns: np.ndarray) -> Iterator[Any]:
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", message="Sending large graph")
+            tasks = [
+                client.submit(in_one_thread, function, mine, *(c[block] for c in columns), pure=False)
+                for block, mine in zip(blocks, kept)
+            ]
+        return in_order(client, tasks)
+
+    return phi, each
+
+
+def phi_of(files: QuestionFiles, expected: str, features: QuestionFeatures) -> np.ndarray:
+    """phi of a block, read from this worker's files, which must be the client's."""
+    questions = files.open()
+    if probe(questions) != expected:
+        raise InputError(OTHER_FILES)
+    return in_one_thread(features.of_block, questions[:])
+
+
+def probe(questions: MappedQuestions) -> str:
+    """Hash of a few questions of a block."""
+    return content_hash(questions[np.linspace(0, len(questions) - 1, PROBES).astype(int)])
+
+
+def in_one_thread(function: Callable[..., Any], *arguments: Any) -> Any:
+    """Call `function`; one thread of linear algebra from now on, for the bits of the client's sums."""
+    threadpool_limits(1, user_api="blas")
+    return function(*arguments)
+
+
+def in_order(client: Any, tasks: list[Any]) -> Iterator[Any]:
+    """Results of tasks that any worker may do. Dask would wait for ever for workers to come back."""
+    from distributed import wait
+
+    seen = time.monotonic()
+    while tasks:
+        with suppress(TimeoutError):
+            wait(tasks[0], timeout=1)
+        if tasks[0].done():
+            yield tasks.pop(0).result()
+        if tasks[:1] and not tasks[0].done() and not client.nthreads():
+            if time.monotonic() > seen + AWAY:
+                raise InputError(f"--dask: all workers were lost in a fit that they share; {AGAIN}")
+        else:
+            seen = time.monotonic()

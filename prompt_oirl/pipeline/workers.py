@@ -14,7 +14,7 @@ import signal
 import threading
 import time
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import CancelledError
 from contextlib import contextmanager, suppress
 from functools import partial
@@ -28,7 +28,8 @@ from prompt_oirl.pipeline import fits, spread
 from prompt_oirl.pipeline.fit_data import FitData
 from prompt_oirl.pipeline.plan import FitSpec
 
-FROM_FILES = ("xgboost", "interaction")  # models that train on memory-mapped features
+# Models that train on memory-mapped features, and how all workers of a cluster share such a fit.
+FROM_FILES: dict[str, Callable[..., Any]] = {"xgboost": spread.grow, "interaction": spread.describe}
 ADDRESS = re.compile(r"(?:tcp|tls)://(?:[\w.-]+|\[[\w:.%]+\]):(\d{1,5})", re.ASCII)
 TLS_VARIABLES = {
     f"DASK_DISTRIBUTED__COMM__TLS__{name}": f"distributed.comm.tls.{setting}"
@@ -60,17 +61,16 @@ def run_fits(
     needs them in memory.
     """
     if mapped := any(data.mapped() for _, _, data in tasks):
-        able = FROM_FILES[:1] if dask else FROM_FILES
-        for model in {fit.model for fit, _, _ in tasks} - set(able):
+        for model in {fit.model for fit, _, _ in tasks} - set(FROM_FILES):
             raise InputError(
                 f"--model {model} needs its features in memory: raise --memory_gb, or choose "
-                f"{' or '.join(able)}"
+                f"{' or '.join(FROM_FILES)}"
             )
         jobs = 1  # each fit uses all cores and as much memory as is meant to be used at all
     if mapped and dask:
         with cluster(dask, []) as client:
             for task in tasks:
-                yield fits.train(*task, spread=partial(spread.grow, client))
+                yield fits.train(*task, spread=partial(FROM_FILES[task[0].model], client))
         return
     calls = (delayed(fits.train)(*task) for task in tasks)
     if dask:

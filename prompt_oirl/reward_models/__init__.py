@@ -62,7 +62,8 @@ def make(name: str, preset: str = "fast", seed: int = 0, **overrides: Any) -> Re
     name : one of `MODELS`
     preset : fast, or paper: XGBoost as published
     seed : of what the model draws at random; linear and knn draw nothing
-    overrides : parameters of XGBoost by name; the other models ignore them
+    overrides : parameters of XGBoost by name, and `spread` of XGBoost and the interaction model; the other
+    models ignore them
 
     Raises: InputError on an unknown name, on preset paper for another model than XGBoost, and where LightGBM
     cannot load its system library.
@@ -76,7 +77,7 @@ def make(name: str, preset: str = "fast", seed: int = 0, **overrides: Any) -> Re
     if name == "interaction":
         from prompt_oirl.reward_models.interaction import InteractionModel
 
-        return InteractionModel(seed)
+        return InteractionModel(seed, overrides.get("spread"))
     if name == "boosted_interaction":
         from prompt_oirl.reward_models.boosted_interaction import BoostedInteraction
 

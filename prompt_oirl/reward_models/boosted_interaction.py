@@ -40,7 +40,7 @@ class BoostedInteraction(InteractionModel):
         self._pairs = PairFeatures().fit(train)
         cells, effects = Cells.of(train), self.study.effects
         self._b, self._difficulty = effects.b_alone, effects.difficulty
-        margin = self._b + (self.features.of_all(train) @ self._difficulty)[:, None]
+        margin = self._b + (self.study.phi @ self._difficulty)[:, None]
         folds = deal_folds(cells.clusters, INNER_FOLDS, self.seed)
         held_out = np.empty((len(ROUNDS), *margin.shape))
         for fold in range(folds.max() + 1):

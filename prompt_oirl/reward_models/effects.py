@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial, reduce
 
 import numpy as np
 
-from prompt_oirl.reward_models.cells import SHIFT, Cells, blocks_of
+from prompt_oirl.reward_models.cells import SHIFT, Cells, OverBlocks, over_blocks
 from prompt_oirl.reward_models.evidence import sign_flip_p_value, stakes_of
 from prompt_oirl.reward_models.random_effects import Grams, Spectrum, averaged_coefficients
 from prompt_oirl.stats.cells import PromptSuccess
@@ -35,7 +36,13 @@ class Effects:
     best: int
 
 
-def learn_effects(phi: np.ndarray, cells: Cells, grams: Grams | None = None, segments: int = 0) -> Effects:
+def learn_effects(
+    phi: np.ndarray,
+    cells: Cells,
+    grams: Grams | None = None,
+    rows: np.ndarray | None = None,
+    segments: int = 0,
+) -> Effects:
     """Fit b, d and m.
 
     Newton's method with one information per prompt in place of one per answer, so that few decompositions of
@@ -44,43 +51,46 @@ def learn_effects(phi: np.ndarray, cells: Cells, grams: Grams | None = None, seg
 
     Parameters
     ----------
-    phi : float (u, D), question features
+    phi : float (n, D), question features
     cells : the answers
-    grams : `Grams.of(phi, cells)`, if known
+    grams : `Grams` of these answers, if known
+    rows : int (u,), questions of phi that the answers belong to; default: all
     segments : how many of phi's last columns are segments, whose effects have a size of their own
     """
     k, size = cells.y.shape[1], phi.shape[1]
     difficulty, interaction = np.zeros(size), np.zeros((size, k))
-    b = cells.intercepts(np.zeros((len(phi), 1)))
+    b = cells.intercepts(np.zeros((len(cells.y), 1)))
     best = PromptSuccess.of(cells.y, cells.a).best
-    if len(np.unique(cells.clusters)) < MIN_CLUSTERS:
+    if cells.n_clusters < MIN_CLUSTERS:
         return Effects(b, difficulty, interaction, b, best)
     grams = grams or Grams.of(phi, cells, Grams.can_be_shared(cells))
     spectra = Spectrum.each_balance(grams, segments)
-    d = np.zeros((len(phi), 1))
+    d = np.zeros((len(cells.y), 1))
+    rows = np.arange(len(phi)) if rows is None else rows
     for _ in range(STEPS):
         score, information = cells.question_scores(b + d)
         each = np.array([information.sum() / max(cells.a.mean(1).sum(), 1e-9)])
         noise = np.array([np.average(score**2 / np.maximum(information, 1e-9), weights=cells.weights)])
         here = [spectrum.mean_prompt() for spectrum in spectra]
-        moments = _moments(phi, (cells.weights * score)[:, None]) + each * here[0].times(difficulty[:, None])
+        moments = moments_of(phi, rows, (cells.weights * score)[:, None])
+        moments = moments + each * here[0].times(difficulty[:, None])
         difficulty = averaged_coefficients(here, moments, each, noise, np.ones(1))[:, 0]
-        before, d = d, _product(phi, difficulty[:, None])
+        before, d = d, product_of(phi, rows, difficulty[:, None])
         b = cells.intercepts(d)
         if np.abs(d - before).mean() < CLOSE:
             break
     if (cells.asked > 0).sum() < 2:
         return Effects(b, difficulty, interaction, b, best)
-    m, stakes = np.zeros((len(phi), k)), stakes_of(b)
+    m, stakes = np.zeros((len(cells.y), k)), stakes_of(b)
     here = [spectrum.prompts(cells.asked) for spectrum in spectra]
     weighted, asked = cells.weights[:, None] * cells.a, cells.asked > 0
     for _ in range(STEPS):
         residual, each, luck = cells.residuals(b + d + m)
         noise = (weighted * each * residual**2).sum(0) / np.maximum(weighted.sum(0), 1e-9)
-        moments = each * (_moments(phi, weighted * residual) + here[0].times(interaction))
+        moments = each * (moments_of(phi, rows, weighted * residual) + here[0].times(interaction))
         interaction = averaged_coefficients(here, moments, each, noise, stakes)
         interaction = np.where(asked, interaction - interaction[:, asked].mean(1, keepdims=True), 0.0)
-        before, m = m, _product(phi, interaction)
+        before, m = m, product_of(phi, rows, interaction)
         if np.abs(m - before).mean() < CLOSE:
             break
     # Residuals are those of a question whose luck is known; on a new question luck flattens the curve.
@@ -89,25 +99,30 @@ def learn_effects(phi: np.ndarray, cells: Cells, grams: Grams | None = None, seg
     return Effects(together, difficulty, interaction, b, best)
 
 
-def _moments(phi: np.ndarray, values: np.ndarray) -> np.ndarray:
-    """phi' values (D, m), block by block."""
-    total = np.zeros((phi.shape[1], values.shape[1]))
-    for block in blocks_of(len(phi)):
-        total += phi[block].T @ values[block]
-    return total
+def moments_of(phi: np.ndarray, rows: np.ndarray, values: np.ndarray) -> np.ndarray:
+    """phi' values float64 (D, m) of some rows of phi, which is not copied: the other rows count zero."""
+    of_all = np.zeros((len(phi), values.shape[1]), phi.dtype)
+    of_all[rows] = values
+    return reduce(np.add, over_blocks(phi, lambda part, mine: (part.T @ mine).astype(np.float64), of_all))
 
 
-def _product(phi: np.ndarray, coefficients: np.ndarray) -> np.ndarray:
-    """phi coefficients (u, m), block by block."""
-    return np.concatenate([phi[block] @ coefficients for block in blocks_of(len(phi))])
+def product_of(phi: np.ndarray, rows: np.ndarray, coefficients: np.ndarray) -> np.ndarray:
+    """phi coefficients (u, m) of some rows of phi, which is not copied."""
+    coefficients = coefficients.astype(phi.dtype)
+    return np.concatenate(list(over_blocks(phi, lambda part: part @ coefficients)))[rows]
 
 
-def interaction_p_value(phi: np.ndarray, cells: Cells, effects: Effects) -> float:
+def interaction_p_value(
+    phi: np.ndarray, cells: Cells, effects: Effects, each: OverBlocks | None = None
+) -> float:
     """p-value of the sign-flip test for an interaction.
 
     Parameters
     ----------
     phi, cells : what `effects` were learned from
+    each : does the sums of the blocks of phi; default: here
     """
-    residual, information, _ = cells.residuals(effects.b_alone + _product(phi, effects.difficulty[:, None]))
-    return sign_flip_p_value(phi, cells, residual, information, stakes_of(effects.b_alone))
+    d = product_of(phi, np.arange(len(phi)), effects.difficulty[:, None])
+    residual, information, _ = cells.residuals(effects.b_alone + d)
+    each = each or partial(over_blocks, phi)
+    return sign_flip_p_value(each, cells, residual, information, stakes_of(effects.b_alone))

@@ -5,22 +5,26 @@ The test chooses nothing, neither folds nor a penalty: do questions that are ali
 same prompts? Q = |(G + WEAK I)^(-1/2) sum_q phi_q r_q'|^2, where G is phi's weighted Gram matrix: the
 statistic that is best against a random effect with coefficients of variance 1 / WEAK (a score test, as in
 Lin, Biometrika 84, 1997, has WEAK without bound). Where there is no interaction, the sign of a whole
-cluster's residuals is arbitrary, so flips of clusters show what Q is by chance. A gamma distribution with the
+cluster's residuals is arbitrary, so flips of clusters show what Q is by chance; of more than `GROUPS`
+clusters, some are flipped together, which is as good. A gamma distribution with the
 flips' mean, variance and skewness gives the p-value, which so hardly depends on which flips were drawn.
 """
 
 from __future__ import annotations
 
+from functools import partial, reduce
+
 import numpy as np
 from scipy.linalg import solve_triangular
+from scipy.sparse import csr_array
 from scipy.stats import gamma, norm
 
-from prompt_oirl.reward_models.cells import BLOCK, Cells
+from prompt_oirl.reward_models.cells import Cells, OverBlocks
 
 FLIPS = 199
 WEAK = 100.0  # an interaction with a standard deviation of about 0.15 logits
 TYPICAL = 0.25  # standard deviation of an interaction in logits, for what is at stake
-ROWS = BLOCK // 32  # questions at a time
+GROUPS = 2**13  # of clusters whose signs are flipped together, drawn at random; at most so many
 
 
 def stakes_of(prompt_effects: np.ndarray) -> np.ndarray:
@@ -37,13 +41,13 @@ def stakes_of(prompt_effects: np.ndarray) -> np.ndarray:
 
 
 def sign_flip_p_value(
-    phi: np.ndarray, cells: Cells, residual: np.ndarray, information: np.ndarray, stakes: np.ndarray
+    each: OverBlocks, cells: Cells, residual: np.ndarray, information: np.ndarray, stakes: np.ndarray
 ) -> float:
     """How often chance pulls alike questions as much together as the residuals of the prompts do.
 
     Parameters
     ----------
-    phi : float (u, D), question features
+    each : does the sums of the blocks of phi (u, D), here or elsewhere
     cells : the answers
     residual, information : float (u, K) and (K,), see `Cells.residuals`
     stakes : float (K,), positive, see `stakes_of`
@@ -57,20 +61,36 @@ def sign_flip_p_value(
     weight = cells.a[:, among] * information[among]
     pull = weight * residual[:, among]
     pull = (pull - (pull @ stakes)[:, None]) * np.sqrt(stakes)  # what all prompts share chooses nothing
-    rng = np.random.default_rng(11)
-    signs = np.ones((cells.clusters.max() + 1, FLIPS + 1), dtype=np.int8)
-    signs[:, 1:] = 2 * rng.integers(0, 2, (len(signs), FLIPS), dtype=np.int8) - 1
-    total = np.zeros((phi.shape[1], (FLIPS + 1) * pull.shape[1]))
-    gram = WEAK * np.eye(phi.shape[1])
-    for start in range(0, len(phi), ROWS):
-        rows = slice(start, start + ROWS)
-        flipped = signs[cells.clusters[rows]][:, :, None] * pull[rows][:, None, :]  # (rows, flips + 1, k)
-        block = phi[rows].astype(np.float64)
-        gram += (block.T * (weight[rows] @ stakes)) @ block
-        total += block.T @ flipped.reshape(len(flipped), -1)
+    n_groups = min(cells.n_clusters, GROUPS)
+    group = cells.clusters
+    if n_groups < cells.n_clusters:
+        group = np.random.default_rng(12).permutation(cells.n_clusters)[cells.clusters] % GROUPS
+    blocks = each(partial(_flipped_sums, n_groups), group, pull, weight @ stakes)
+    gram, total = (reduce(np.add, parts) for parts in zip(*blocks))
+    gram = gram + WEAK * np.eye(len(gram))
     whitened = solve_triangular(np.linalg.cholesky(gram), total, lower=True)
-    found = (whitened.reshape(len(gram), FLIPS + 1, -1) ** 2).sum((0, 2))
+    found = (whitened.reshape(len(gram), -1, FLIPS + 1) ** 2).sum((0, 1))
     return _tail(found[0], found[1:])
+
+
+def _flipped_sums(
+    n_groups: int, phi: np.ndarray, group: np.ndarray, pull: np.ndarray, weight: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """A block's part of G, and of the sum of phi pull' as it is and under all flips, (D, k (FLIPS + 1)).
+
+    Groups are added up first, prompt by prompt: flips then cost as much as there are groups.
+    """
+    rng = np.random.default_rng(11)
+    signs = np.ones((n_groups, FLIPS + 1))
+    signs[:, 1:] = 2 * rng.integers(0, 2, (n_groups, FLIPS), dtype=np.int8) - 1
+    here, place = np.unique(group, return_inverse=True)
+    phi = phi.astype(np.float64)
+    shape = len(here), len(phi)
+    total = []
+    for mine in pull.T:
+        by_group = csr_array((mine, (place, np.arange(len(phi)))), shape) @ phi
+        total.append(by_group.T @ signs[here])
+    return (phi.T * weight) @ phi, np.concatenate(total, 1)
 
 
 def _tail(value: float, by_chance: np.ndarray) -> float:

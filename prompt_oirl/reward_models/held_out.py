@@ -9,11 +9,12 @@ its fifteen decompositions of a matrix of a few hundred rows.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 
-from prompt_oirl.reward_models.cells import Cells, sigmoid
-from prompt_oirl.reward_models.effects import Effects, learn_effects
+from prompt_oirl.reward_models.cells import Cells, OverBlocks, over_blocks, sigmoid
+from prompt_oirl.reward_models.effects import Effects, learn_effects, product_of
 from prompt_oirl.reward_models.random_effects import Grams
 from prompt_oirl.stats.splits import HEADLINE_FOLDS, deal_folds
 
@@ -82,12 +83,23 @@ def _centred(m: np.ndarray) -> np.ndarray:
 class Deal:
     """One deal of u questions into folds of whole clusters, and the models of all but one or two of them."""
 
-    def __init__(self, phi: np.ndarray, cells: Cells, seed: int, assignment: int, segments: int = 0):
+    def __init__(
+        self,
+        phi: np.ndarray,
+        cells: Cells,
+        seed: int,
+        assignment: int,
+        each: OverBlocks | None = None,
+        segments: int = 0,
+    ):
+        """`each` does the sums of the blocks of phi (u, D); default: here. The last `segments` columns of phi
+        are segments."""
         self.phi, self.cells, self.segments = phi, cells, segments
         self.folds = deal_folds(cells.clusters, HEADLINE_FOLDS, 1000 * seed + assignment)
         self.rows = [np.flatnonzero(self.folds == fold) for fold in range(self.folds.max() + 1)]
         self.shared = Grams.can_be_shared(cells)
-        self._grams = [Grams.of(phi[rows], cells.rows(rows), self.shared) for rows in self.rows]
+        each = each or partial(over_blocks, phi)
+        self._grams = Grams.by_fold(each, cells, self.shared, self.folds)
         self._learned: dict[frozenset[int], Effects] = {}
 
     def without(self, *folds: int) -> Effects:
@@ -96,7 +108,8 @@ class Deal:
         if key not in self._learned:
             kept = np.flatnonzero(~np.isin(self.folds, folds))
             grams = Grams(np.sum([g.matrices for f, g in enumerate(self._grams) if f not in key], 0))
-            self._learned[key] = learn_effects(self.phi[kept], self.cells.rows(kept), grams, self.segments)
+            known = self.cells.rows(kept)
+            self._learned[key] = learn_effects(self.phi, known, grams, kept, self.segments)
         return self._learned[key]
 
     def predictions(self, *left_out: int) -> Predictions:
@@ -105,9 +118,11 @@ class Deal:
         found = Predictions(np.zeros(n), np.zeros((n, k)), np.zeros((n, k)))
         for fold, rows in enumerate(self.rows):
             if fold not in left_out:
-                effects, phi = self.without(*left_out, fold), self.phi[rows]
-                found.difficulty[rows] = phi @ effects.difficulty
-                found.b[rows], found.interaction[rows] = effects.b, phi @ effects.interaction
+                effects = self.without(*left_out, fold)
+                both = np.column_stack([effects.difficulty, effects.interaction])
+                along = product_of(self.phi, rows, both)
+                found.difficulty[rows], found.interaction[rows] = along[:, 0], along[:, 1:]
+                found.b[rows] = effects.b
         return found
 
 

@@ -12,16 +12,20 @@ prediction is the prompt that is best on train, and choosing by it can lose noth
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 from threadpoolctl import threadpool_limits
 
-from prompt_oirl.features.mapped import BLOCK
-from prompt_oirl.reward_models.cells import sigmoid
-from prompt_oirl.reward_models.question_features import QuestionFeatures
+from prompt_oirl.features.mapped import BLOCK, MappedQuestions
+from prompt_oirl.reward_models.cells import OverBlocks, sigmoid
+from prompt_oirl.reward_models.question_features import ROWS, QuestionFeatures
 from prompt_oirl.reward_models.study import study
 from prompt_oirl.reward_models.training_set import TrainingSet, prompt_coordinates
+
+# phi (u, D) of memory-mapped questions, and what does the sums of its blocks.
+SpreadSums = Callable[[QuestionFeatures, TrainingSet], tuple[np.ndarray, OverBlocks]]
 
 
 class InteractionModel:
@@ -29,8 +33,9 @@ class InteractionModel:
 
     SETTINGS: tuple[str, ...] = ("interaction", "slope", "p_value")
 
-    def __init__(self, seed: int = 0):
-        self.seed = seed
+    def __init__(self, seed: int = 0, spread: SpreadSums | None = None):
+        """`spread` has workers read more than BLOCK memory-mapped questions (`pipeline.spread`)."""
+        self.seed, self.spread = seed, spread
         self.settings: dict[str, Any] = {}
 
     def tune(self, train: TrainingSet, validation: TrainingSet) -> None:
@@ -46,7 +51,12 @@ class InteractionModel:
         self._prompts = train.prompts.astype(np.float32)
         self._coordinates = prompt_coordinates(train.prompts)
         self.features = QuestionFeatures(self.seed).fit(train.questions, train.embedding_size, train.segments)
-        self.study = study(self.features.of_all(train), train, self.seed)
+        many = isinstance(train.questions, MappedQuestions) and len(train.questions) > BLOCK
+        if self.spread and many:
+            phi, each = self.spread(self.features, train)
+            self.study = study(phi, train, self.seed, each)
+        else:
+            self.study = study(self.features.of_all(train), train, self.seed)
         effects, self._supported = self.study.effects, self.study.supported
         self._b = self.study.b
         self._difficulty = self.study.slope * effects.difficulty
@@ -61,9 +71,9 @@ class InteractionModel:
         """Success probabilities float32 (n, m); a prompt never seen mixes its relatives."""
         scores = np.empty((len(questions), len(prompts)), dtype=np.float32)
         mixture = self._mixture(prompts).T
-        for start in range(0, len(questions), BLOCK):
-            block = questions[start : start + BLOCK]
-            scores[start : start + BLOCK] = sigmoid(self._logits(block, prompts, mixture))
+        for start in range(0, len(questions), ROWS):
+            block = questions[start : start + ROWS]
+            scores[start : start + ROWS] = sigmoid(self._logits(block, prompts, mixture))
         return scores
 
     def _logits(self, questions: np.ndarray, prompts: np.ndarray, mixture: np.ndarray) -> np.ndarray:

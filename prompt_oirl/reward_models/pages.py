@@ -23,14 +23,13 @@ def page_bytes(answers: int, columns: int) -> int:
     return answers * (columns * 17 // 8 + 9)
 
 
-def check_room(needed: int) -> None:
-    """Refuse to begin pages that don't fit, for XGBoost ends the process when it cannot write."""
+def check_room(needed: int, what: str = "XGBoost's pages") -> None:
+    """Refuse to begin files that don't fit: a process that cannot write mapped pages simply ends."""
     folder = tempfile.gettempdir()
     free = shutil.disk_usage(folder).free
     if needed > free:
         raise InputError(
-            f"XGBoost's pages need {needed:,} bytes in {folder}, where {free:,} are free: free some space, "
-            "set "
+            f"{what} need {needed:,} bytes in {folder}, where {free:,} are free: free some space, set "
             "TMPDIR to a folder with more, or raise --memory_gb"
         )
 

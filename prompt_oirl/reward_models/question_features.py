@@ -6,9 +6,13 @@ from tempfile import TemporaryFile
 
 import numpy as np
 
-from prompt_oirl.features.mapped import BLOCK, MappedQuestions
+from prompt_oirl.features.mapped import MappedQuestions
+from prompt_oirl.reward_models.cells import blocks_of
+from prompt_oirl.reward_models.pages import check_room
 from prompt_oirl.reward_models.training_set import TrainingSet
 
+SAMPLE = 2**14  # questions that say where axes, scales and landmarks lie
+ROWS = 2**12  # questions at a time: what lies between a question and its phi is larger than both
 AXES = 96
 LANDMARKS = 400
 REACH = 4.0  # squared distance at which two questions share 1/e of the smooth part
@@ -35,9 +39,9 @@ class QuestionFeatures:
     ) -> QuestionFeatures:
         """Learn axes, scales and landmarks; the first `embedding_size` columns are the embedding, the last
         `segments` are segments."""
-        n = len(questions)
-        if isinstance(questions, MappedQuestions):  # a sample says as much about means and axes
-            rows = np.random.default_rng(self.seed).permutation(n)[:BLOCK]
+        n, self._segments = len(questions), segments
+        if n > SAMPLE or isinstance(questions, MappedQuestions):  # a sample says as much
+            rows = np.random.default_rng(self.seed).permutation(n)[:SAMPLE]
             questions = questions[np.sort(rows)]
         embedding = questions[:, :embedding_size].astype(np.float64)
         self._mean = embedding.mean(0)
@@ -70,16 +74,33 @@ class QuestionFeatures:
         turned = np.concatenate([linear, smooth], 1) @ self._turn
         return np.concatenate([turned, questions[:, len(self._mean) + len(self._surface_mean) :]], 1)
 
+    def of_block(self, questions: np.ndarray) -> np.ndarray:
+        """phi of a block of questions, float32 (n, D)."""
+        parts = [questions[start : start + ROWS] for start in range(0, len(questions), ROWS)]
+        return np.concatenate([self(part).astype(np.float32) for part in parts])
+
     def of_all(self, train: TrainingSet) -> np.ndarray:
-        """phi (u, D) of all training questions; of memory-mapped ones float32 in a file without a name."""
-        if not isinstance(train.questions, MappedQuestions):
-            return self(train.questions)
-        with TemporaryFile(prefix="prompt_oirl_phi_") as file:
-            shape = len(train.questions), self._turn.shape[1] + train.segments
-            phi = np.memmap(file, np.float32, "w+", shape=shape)
-        for block in train.blocks():
-            phi[block] = self(train.questions[block])
+        """phi of all training questions, float32 (u, D); of memory-mapped ones in a file, see `room`."""
+        n = len(train.questions)
+        mapped = isinstance(train.questions, MappedQuestions)
+        phi = self.room(n) if mapped else np.empty((n, self.size), np.float32)
+        for block in blocks_of(n):
+            phi[block] = self.of_block(train.questions[block])
         return phi
+
+    @property
+    def size(self) -> int:
+        """D."""
+        return self._turn.shape[1] + self._segments
+
+    def room(self, n: int) -> np.ndarray:
+        """Room for phi of n questions, float32 (n, D), in a file without a name that goes with the array.
+
+        Raises: InputError if there is none.
+        """
+        check_room(4 * n * self.size, "descriptions of all questions")
+        with TemporaryFile(prefix="prompt_oirl_phi_") as file:
+            return np.memmap(file, np.float32, "w+", shape=(n, self.size))
 
     def _linear(self, questions: np.ndarray) -> np.ndarray:
         size = len(self._mean)

@@ -11,10 +11,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial, reduce
 
 import numpy as np
 
-from prompt_oirl.reward_models.cells import Cells, blocks_of
+from prompt_oirl.reward_models.cells import Cells, OverBlocks, over_blocks
 
 PRECISIONS = 10.0 ** np.arange(-1.0, 4.6, 0.25)  # lambda; a standard deviation from 3 to .006 logits
 MOST_MATRICES = 16  # prompts beyond which one matrix serves all
@@ -42,7 +43,7 @@ class Grams:
 
     @classmethod
     def of(cls, phi: np.ndarray, cells: Cells, shared: bool) -> Grams:
-        """Sums over questions, a block at a time, for phi (u, D) may lie in a file.
+        """Sums over all questions.
 
         Parameters
         ----------
@@ -50,15 +51,34 @@ class Grams:
         cells : answers and weights of the questions
         shared : one matrix for all prompts, see `can_be_shared`
         """
+        everything = np.zeros(len(phi), dtype=np.int64)
+        return cls.by_fold(partial(over_blocks, phi), cells, shared, everything)[0]
+
+    @classmethod
+    def by_fold(cls, each: OverBlocks, cells: Cells, shared: bool, folds: np.ndarray) -> list[Grams]:
+        """Sums over the questions of each fold: those of the blocks, added up in the order of blocks.
+
+        Parameters
+        ----------
+        each : does the sums of the blocks of phi, here or elsewhere
+        cells, shared : as of `of`
+        folds : int (u,), 0..F-1
+        """
         a = cells.a.mean(1)[:, None]
         a = a if shared else np.column_stack([cells.a, a])
-        size = phi.shape[1]
-        matrices = np.zeros((a.shape[1], size, size))
-        for block in blocks_of(len(phi)):
-            part = phi[block].astype(np.float64)
-            for matrix, weight in zip(matrices, (cells.weights[block, None] * a[block]).T):
-                matrix += (part * weight[:, None]).T @ part
-        return cls(matrices)
+        blocks = each(partial(_fold_sums, folds.max() + 1), cells.weights[:, None] * a, folds)
+        return [cls(matrices) for matrices in reduce(np.add, blocks)]
+
+
+def _fold_sums(n_folds: int, phi: np.ndarray, weights: np.ndarray, folds: np.ndarray) -> np.ndarray:
+    """phi' diag(weights) phi of a block's questions in each fold, for weights (n, G): (F, G, D, D)."""
+    sums = np.zeros((n_folds, weights.shape[1], phi.shape[1], phi.shape[1]))
+    for fold, matrices in enumerate(sums):
+        rows = folds == fold
+        part = phi[rows].astype(np.float64)
+        for matrix, weight in zip(matrices, weights[rows].T):
+            matrix += (part * weight[:, None]).T @ part
+    return sums
 
 
 @dataclass(frozen=True, eq=False)

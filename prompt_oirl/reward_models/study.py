@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from prompt_oirl.reward_models.cells import Cells, sigmoid
+from prompt_oirl.reward_models.cells import Cells, OverBlocks, sigmoid
 from prompt_oirl.reward_models.effects import MIN_CLUSTERS, Effects, interaction_p_value, learn_effects
 from prompt_oirl.reward_models.held_out import Deal, HeldOutChoices, held_out_choices
 from prompt_oirl.reward_models.training_set import TrainingSet
@@ -23,7 +23,7 @@ from prompt_oirl.stats.splits import HEADLINE_FOLDS
 
 LEVEL = 0.05  # of the test that an interaction must pass to count
 ASSIGNMENTS = 5
-MOST_QUESTIONS = 200_000  # over all assignments: a large log needs fewer, for its folds agree
+MOST_QUESTIONS = 60_000  # over all assignments: a large log needs fewer, for its folds agree
 Z_95 = 1.96
 # Folds learn from each other's questions, so the spread over questions tells too little: the variance of a
 # mean over F folds is 1 + F / (F - 1) times as large (Nadeau and Bengio, Machine Learning 52, 2003).
@@ -65,6 +65,7 @@ class Study:
 
     Attributes
     ----------
+    phi, train : what it was learned from
     effects : learned from the whole log
     b, slope : calibration of the whole log's model, mean over assignments; b float64 (K,)
     share : how much its interaction counts, mean over assignments, also where it has no support
@@ -74,6 +75,8 @@ class Study:
     gain : of choosing per question by the interaction, supported or not; None on a log too small for folds
     """
 
+    phi: np.ndarray
+    train: TrainingSet
     effects: Effects
     b: np.ndarray
     slope: float
@@ -84,7 +87,7 @@ class Study:
     gain: Gain | None
 
 
-def study(phi: np.ndarray, train: TrainingSet, seed: int = 0) -> Study:
+def study(phi: np.ndarray, train: TrainingSet, seed: int = 0, each: OverBlocks | None = None) -> Study:
     """Learn from all questions, test, measure, and decide whether the interaction counts.
 
     Parameters
@@ -92,14 +95,16 @@ def study(phi: np.ndarray, train: TrainingSet, seed: int = 0) -> Study:
     phi : float (u, D), question features; the last columns are `train.segments`
     train : the answers
     seed : of the deals
+    each : does the sums of the blocks of phi that are the size of D x D or larger; default: here
     """
     cells = Cells.of(train)
-    effects = learn_effects(phi, cells, segments=train.segments)
-    if len(np.unique(cells.clusters)) < MIN_CLUSTERS:
-        return Study(effects, _best_first(effects.b, effects.best), 0.0, 0.0, 1.0, False, (), None)
-    p_value = interaction_p_value(phi, cells, effects)
-    assignments = max(min(ASSIGNMENTS, MOST_QUESTIONS // len(phi)), 2)
-    deals = [Deal(phi, cells, seed, assignment, train.segments) for assignment in range(assignments)]
+    if cells.n_clusters < MIN_CLUSTERS:
+        effects = learn_effects(phi, cells)
+        b = _best_first(effects.b, effects.best)
+        return Study(phi, train, effects, b, 0.0, 0.0, 1.0, False, (), None)
+    deals = _deals(phi, train, cells, seed, each)
+    effects = deals[0].without()
+    p_value = interaction_p_value(phi, cells, effects, each)
     choices = [held_out_choices(deal) for deal in deals]
     gain = measure_gain(train, cells, choices)
     share = float(np.mean([choice.calibration.share for choice in choices]))
@@ -109,6 +114,8 @@ def study(phi: np.ndarray, train: TrainingSet, seed: int = 0) -> Study:
     calibrations = [c.calibration for c in choices]
     b = np.mean([c.b for c in calibrations], 0)
     return Study(
+        phi,
+        train,
         effects,
         b if supported else _best_first(b, effects.best),
         float(np.mean([c.slope for c in calibrations])),
@@ -118,6 +125,24 @@ def study(phi: np.ndarray, train: TrainingSet, seed: int = 0) -> Study:
         choices,
         gain,
     )
+
+
+def _deals(
+    phi: np.ndarray, train: TrainingSet, cells: Cells, seed: int, each: OverBlocks | None = None
+) -> list[Deal]:
+    assignments = max(min(ASSIGNMENTS, MOST_QUESTIONS // len(phi)), 2)
+    return [Deal(phi, cells, seed, assignment, each, train.segments) for assignment in range(assignments)]
+
+
+def gain_from(phi: np.ndarray, train: TrainingSet, seed: int) -> Gain:
+    """The gain that `study` finds, of at least `MIN_CLUSTERS` clusters, and nothing else.
+
+    Parameters
+    ----------
+    phi, train, seed : as of `study`
+    """
+    cells = Cells.of(train)
+    return measure_gain(train, cells, [held_out_choices(deal) for deal in _deals(phi, train, cells, seed)])
 
 
 def _best_first(b: np.ndarray, best: int) -> np.ndarray:

@@ -16,9 +16,7 @@ from prompt_oirl.features.cache import shared_embedder
 from prompt_oirl.features.embedders import Embedder
 from prompt_oirl.io.files import InputError
 from prompt_oirl.reward_models.effects import MIN_CLUSTERS
-from prompt_oirl.reward_models.question_features import QuestionFeatures
-from prompt_oirl.reward_models.study import Gain, study
-from prompt_oirl.reward_models.training_set import TrainingSet
+from prompt_oirl.reward_models.study import Gain, Study, gain_from
 from prompt_oirl.selection.log_facts import DataFacts, data_facts
 from prompt_oirl.selection.selector import PromptSelector
 from prompt_oirl.selection.variance import VarianceSplit, oracle, variance_split
@@ -109,7 +107,7 @@ def diagnose_fitted(
     if voting is None and log.has_answers:
         with suppress(InputError):  # that votes cannot be counted is for `vote` to explain
             voting = evaluate_votes(log, learn_rewards(selector, log, selector.seed), seed=selector.seed)
-    points = learning_curve(selector.training_set(log), selector.seed, found.gain) if curve else []
+    points = learning_curve(found, selector.seed) if curve else []
     return Diagnosis(
         facts,
         variance,
@@ -137,27 +135,26 @@ def _too_little(log: PromptLog, facts: DataFacts, known: np.ndarray) -> str:
     )
 
 
-def learning_curve(train: TrainingSet, seed: int, full: Gain) -> list[dict[str, float]]:
+def learning_curve(full: Study, seed: int) -> list[dict[str, float]]:
     """Gain from a quarter, a half and all of the questions, whole clusters drawn at random.
 
     Parameters
     ----------
-    train : all of the questions, with clusters
+    full : of all questions, with clusters
     seed : of the draw of clusters and of the folds
-    full : gain from all of `train`
 
     Returns: a row per size, gains in success rate; a quarter or half of fewer than 50 clusters is left out.
     """
+    train = full.train
     assert train.clusters is not None
     clusters = np.unique(train.clusters)
     order = np.random.default_rng([seed, 9]).permutation(clusters)
-    phi = QuestionFeatures(seed).fit(train.questions, train.embedding_size, train.segments).of_all(train)
     points = []
     for share in CURVE_SHARES:
         kept = np.flatnonzero(np.isin(train.clusters, order[: int(share * len(order))]))
         if share < 1 and share * len(order) < 10 * HEADLINE_FOLDS:
             continue
-        gain = full if share == 1 else study(phi[kept], train.rows(kept), seed).gain
+        gain = full.gain if share == 1 else gain_from(full.phi[kept], train.rows(kept), seed)
         if gain is None:
             continue
         value, low, high = gain.estimate

@@ -21,9 +21,8 @@ from benchmarks.scale import gigabytes, synthetic
 from benchmarks.training import linked_root, step4
 from prompt_oirl.data.released import LLM
 from prompt_oirl.io.files import REPO_ROOT, InputError, Paths
-from prompt_oirl.pipeline import spread as spread_fits
 from prompt_oirl.pipeline import workers
-from prompt_oirl.reward_models import make
+from prompt_oirl.reward_models import make, to_bytes
 
 
 def cluster(repeats: int) -> Iterator[dict[str, Any]]:
@@ -57,36 +56,43 @@ def cluster(repeats: int) -> Iterator[dict[str, Any]]:
             yield comparison(work, "seconds by the clock", 10, (before, after), repeats=1)
 
 
-def spread(repeats: int, n: int = 10**7) -> Iterator[dict[str, Any]]:
-    """One synthetic fit on two Dask workers of a thread each, and in one process of two threads."""
+def spread(repeats: int, model: str = "xgboost", n: int = 10**7) -> Iterator[dict[str, Any]]:
+    """One synthetic fit on two Dask workers of a thread each, and in one process of two threads (the
+    interaction model has one)."""
     with tempfile.TemporaryDirectory(prefix="bench-") as name, dask_cluster(Path(name)) as (address, _):
         found = []
         for where in ("", address):
-            command = [sys.executable, "-m", "benchmarks.cluster", where, str(n), name]
+            command = [sys.executable, "-m", "benchmarks.cluster", model, where, str(n), name]
             run_measured(command, cwd=Path(__file__).parents[1])
             found.append(json.loads((Path(name) / "parts.json").read_text()))
-    work = f"xgboost from the files of {n:,} answers, 50 rounds, two Dask workers against one process of two "
-    work += "threads; bytes " + ("equal" if found[0]["sha256"] == found[1]["sha256"] else "DIFFER")
-    for part, unit in (("fit", "seconds by the clock"), ("gb", "GB at most, of the process or one worker")):
+    how = "50 rounds, two Dask workers against one process of two threads"
+    if model == "interaction":
+        how = "two Dask workers and the client against one process of one thread"
+    work = f"{model} from the files of {n:,} answers, {how}; bytes "
+    work += "equal" if found[0]["sha256"] == found[1]["sha256"] else "DIFFER"
+    units = {"fit": "seconds by the clock", "gb": "GB at most, of the process or one worker"}
+    units["client_gb"] = "GB at most, of the process or the client"
+    for part, unit in units.items():
         yield comparison(work, unit, n, (side[part] for side in found), repeats=1)
 
 
-def fit_synthetic(address: str, n: int, folder: Path) -> dict[str, Any]:
-    """Grow 50 rounds on `n` answers, by the workers at `address` if there is one.
+def fit_synthetic(name: str, address: str, n: int, folder: Path) -> dict[str, Any]:
+    """Fit a model on `n` answers (XGBoost: 50 rounds), with the workers at `address` if there is one.
 
-    Returns: seconds of the fit, peak memory of this process or of the largest worker in 10^9 bytes, and the
-    model's sha256.
+    Returns: seconds of the fit, peak memory of this process or of the largest worker and of this process in
+    10^9 bytes, and the model's sha256.
     """
     train = synthetic(n, folder)
     with workers.cluster(address, []) if address else nullcontext() as client:
-        grow = partial(spread_fits.grow, client) if client else None
-        model: Any = make("xgboost", nthread=2, spread=grow)
-        model.settings = {"max_depth": 10, "rounds": 50}
+        shared = partial(workers.FROM_FILES[name], client) if client else None
+        model: Any = make(name, nthread=2, spread=shared)
+        if name == "xgboost":
+            model.settings = {"max_depth": 10, "rounds": 50}
         seconds = clock_seconds(lambda: model.fit(train))
-        usage = client.run(getrusage, RUSAGE_SELF).values() if client else [getrusage(RUSAGE_SELF)]
-        peak = max(map(gigabytes, usage))
-    digest = hashlib.sha256(model.arrays()["booster"].tobytes()).hexdigest()
-    return {"fit": seconds, "gb": peak, "sha256": digest}
+        here = gigabytes(getrusage(RUSAGE_SELF))
+        peak = max(map(gigabytes, client.run(getrusage, RUSAGE_SELF).values())) if client else here
+    digest = hashlib.sha256(to_bytes(model)).hexdigest()
+    return {"fit": seconds, "gb": peak, "client_gb": here, "sha256": digest}
 
 
 @contextmanager
@@ -118,5 +124,5 @@ def dask_cluster(folder: Path) -> Iterator[tuple[str, list[subprocess.Popen]]]:
 
 
 if __name__ == "__main__":
-    address, n, folder = sys.argv[1:]
-    Path(folder, "parts.json").write_text(json.dumps(fit_synthetic(address, int(n), Path(folder))))
+    model, address, n, folder = sys.argv[1:]
+    Path(folder, "parts.json").write_text(json.dumps(fit_synthetic(model, address, int(n), Path(folder))))

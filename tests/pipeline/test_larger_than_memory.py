@@ -28,8 +28,10 @@ from prompt_oirl.reward_models import (
     make,
     pages,
     pairs,
+    to_bytes,
     training_set,
 )
+from prompt_oirl.reward_models.question_features import QuestionFeatures
 
 SIZE, PROMPTS = 24, 3
 
@@ -72,6 +74,8 @@ def test_features_in_files_give_the_model_of_features_in_memory(
     assert mapped.settings == plain.settings
     if name == "xgboost":
         assert mapped.arrays()["booster"].tobytes() == plain.arrays()["booster"].tobytes()
+    elif block > len(train.questions):
+        assert to_bytes(mapped) == to_bytes(plain)
     one, other = (
         m.predict(s.questions, s.prompts) for m, s in ((plain, validation), (mapped, mapped_validation))
     )
@@ -95,6 +99,14 @@ def test_pages_that_do_not_fit_are_refused() -> None:
     pages.check_room(1)
     with pytest.raises(InputError, match="need 1,000,000,000,000,000,000 bytes in .* set TMPDIR"):
         pages.check_room(10**18)
+
+
+def test_descriptions_that_do_not_fit_are_refused(tmp_path: Path) -> None:
+    train, _ = example(False, tmp_path)
+    features = QuestionFeatures().fit(train.questions, train.embedding_size)
+    assert features.room(10).shape == (10, features.size)
+    with pytest.raises(InputError, match="descriptions of all questions need .* set TMPDIR"):
+        features.room(10**15)
 
 
 def test_pages_of_a_killed_process_are_removed_by_the_next(tmp_path: Path) -> None:
@@ -164,12 +176,6 @@ def test_step4_names_the_models_that_train_from_files(prepared: Path) -> None:
     assert (
         "needs its features in memory: raise --memory_gb, or choose xgboost or interaction" in result.stderr
     )
-
-
-def test_step4_names_the_model_that_a_cluster_trains_from_files(prepared: Path) -> None:
-    flags = ("--memory_gb", "0", "--model", "interaction", "--dask", "tcp://127.0.0.1:9")
-    result = run_step(4, prepared, *flags, check=False)
-    assert result.returncode == 1 and "raise --memory_gb, or choose xgboost" in result.stderr
 
 
 def convert(log: Path, out: Path) -> None:

@@ -9,6 +9,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from dataclasses import replace
 from functools import partial
@@ -30,8 +31,10 @@ from prompt_oirl.io.files import REPO_ROOT, InputError, Paths
 from prompt_oirl.pipeline import fits, offline_dataset, spread
 from prompt_oirl.pipeline.fit_data import content_hash, fit_data
 from prompt_oirl.pipeline.plan import FitSpec
-from prompt_oirl.reward_models import TrainingSet, boosted, make, pairs, trees
+from prompt_oirl.reward_models import TrainingSet, boosted, cells, interaction, make, pairs, to_bytes, trees
+from prompt_oirl.reward_models.question_features import QuestionFeatures
 from prompt_oirl.reward_models.trees import Bins
+from prompt_oirl.selection.simulation import hide, simulate
 from prompt_oirl.stats.splits import HEADLINE_FOLDS
 
 distributed = pytest.importorskip("distributed")
@@ -155,10 +158,91 @@ def test_what_a_worker_reads_must_be_what_the_client_has(tmp_path: Path) -> None
         spread.opened(bins.sample)
 
 
-def step4(root: Path, *more: str) -> list[str]:
+@pytest.fixture
+def simulated(tmp_path: Path) -> Rows:
+    """Simulated answers of ten prompts, a third of the cells unknown, with clusters."""
+    log = simulate(4, train=1500, test=300, rates=np.linspace(0.45, 0.6, 10).tolist(), seed=3)
+    train = hide(log, np.full(log.truth.shape, 0.7)).training_set()
+    np.save(tmp_path / "questions.npy", train.questions)
+    questions: Any = MappedQuestions([np.load(tmp_path / "questions.npy", mmap_mode="r")])
+    clusters = np.arange(1500) // 2
+    train = replace(train, questions=questions, clusters=clusters)
+    return train, train, log.vectors[~log.train], log.prompt_vectors
+
+
+@pytest.fixture
+def few_are_many(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Blocks of 400 questions."""
+    for module in (cells, interaction):
+        monkeypatch.setattr(module, "BLOCK", 400)
+
+
+@pytest.mark.parametrize("dies", [False, True], ids=["both live", "one killed"])
+@pytest.mark.parametrize(
+    "log", ["arith", "simulated", pytest.param("mawps", marks=[pytest.mark.real_logs, pytest.mark.slow])]
+)
+@pytest.mark.usefixtures("few_are_many")
+def test_two_workers_make_the_interaction_model_of_the_local_run(
+    log: str, dies: bool, client: Any, request: pytest.FixtureRequest
+) -> None:
+    """Its bytes and its picks, also when a worker dies that keeps the only phi of its blocks."""
+    train, _, questions, prompts = request.getfixturevalue(log)
+    shared = []
+
+    def describe(*fit: Any) -> Any:
+        shared.append(spread.describe(client, *fit))
+        if dies:
+            os.kill(max(client.run(os.getpid).values()), signal.SIGKILL)  # its nanny starts another
+        return shared[-1]
+
+    local: Any = make("interaction")
+    together: Any = make("interaction", spread=describe)
+    for model in (local, together):
+        model.fit(train)
+    assert len(shared) == 1 and shared[0][0].tobytes() == local.study.phi.tobytes()
+    assert local.study.gain == together.study.gain and local.study.p_value == together.study.p_value
+    assert to_bytes(local) == to_bytes(together)
+    one, other = (model.predict(questions, prompts) for model in (local, together))
+    assert one.std() > 0.05 and (one.argmax(1) == other.argmax(1)).all()
+    if dies:
+        client.wait_for_workers(2, timeout=30)
+
+
+@pytest.mark.usefixtures("few_are_many")
+def test_blocks_of_the_interaction_model_must_be_what_the_client_has(simulated: Rows, client: Any) -> None:
+    train, *_ = simulated
+    features = QuestionFeatures().fit(train.questions, train.embedding_size)
+    file = Path(train.questions.files().names[0])  # type: ignore[attr-defined]
+    file.rename(file.with_name("away.npy"))  # the client's map stays
+    with pytest.raises(InputError, match=r"question features cannot be read here: .*questions\.npy"):
+        spread.describe(client, features, train)
+    np.save(file, np.asarray(train.questions)[::-1])
+    with pytest.raises(InputError, match="other question features than the client's"):
+        spread.describe(client, features, train)
+
+
+@pytest.mark.usefixtures("few_are_many")
+def test_a_fit_that_lost_all_workers_is_one_clear_line(
+    simulated: Rows, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(spread, "AWAY", 0)
+    train, *_ = simulated
+    features = QuestionFeatures().fit(train.questions, train.embedding_size)
+    workers = distributed.LocalCluster(n_workers=1, threads_per_worker=1, dashboard_address=None)
+    with workers, distributed.Client(workers) as client:
+        _, each = spread.describe(client, features, train)
+        workers.scale(0)
+        while client.nthreads():
+            time.sleep(0.1)
+        with pytest.raises(InputError, match="all workers were lost .* run the same command again"):
+            list(each(np.shape))
+
+
+def step4(root: Path, *more: str, subsets: str = "3") -> list[str]:
     """Step 4 on features in files, as if 20 questions were many."""
-    flags = step_command(4, root, "--subsets", "3", "--split", "paper", "--memory_gb", "0", *more)[1:]
-    run = "import runpy, sys; from prompt_oirl.reward_models import pairs; pairs.LARGE = 20; "
+    flags = step_command(4, root, "--subsets", subsets, "--split", "paper", "--memory_gb", "0", *more)[1:]
+    run = "import runpy, sys; from prompt_oirl.reward_models import cells, interaction, pairs; "
+    run += "pairs.LARGE = cells.BLOCK = interaction.BLOCK = 20; "
     run += "sys.argv = sys.argv[1:]; runpy.run_path(sys.argv[0], run_name='__main__')"
     return [sys.executable, "-c", run, *flags]
 
@@ -186,3 +270,27 @@ def test_step4_resumes_after_a_worker_died(tmp_path: Path, client: Any) -> None:
     assert all(path.stat().st_mtime_ns == written for path, written in kept.items())
     for path in [*local.glob("*.safetensors"), local / "toy_xgboost_validation.csv"]:
         assert (models / path.name).read_bytes() == path.read_bytes()
+
+
+def test_step4_shares_an_interaction_model_and_resumes(tmp_path: Path, client: Any) -> None:
+    """The local run's bytes; finished fits are not done again."""
+    root, cwd = tmp_path / "root", REPO_ROOT / "llama_exps"
+    write_tiny_log(root)
+    for number in (2, 3):
+        run_step(number, root)
+    shutil.copytree(root, tmp_path / "local")
+    step = partial(step4, subsets="2,3")
+    model = ("--model", "interaction")
+    subprocess.run(step(tmp_path / "local", *model), cwd=cwd, check=True, capture_output=True)
+    together = step(root, *model, "--dask", client.scheduler.address)
+    subprocess.run(together, cwd=cwd, check=True, capture_output=True)
+    models, local = (Paths(where).models("tiny") for where in (root, tmp_path / "local"))
+    written = list(local.glob("*.safetensors"))
+    assert len(written) > 1
+    for path in written:
+        assert (models / path.name).read_bytes() == path.read_bytes()
+    first, *others = sorted(models.glob("*.json"))
+    first.unlink()
+    kept = {path: path.stat().st_mtime_ns for path in others}
+    subprocess.run(together, cwd=cwd, check=True, capture_output=True)
+    assert first.is_file() and all(path.stat().st_mtime_ns == before for path, before in kept.items())

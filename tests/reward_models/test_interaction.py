@@ -6,6 +6,7 @@ import subprocess
 import sys
 import warnings
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -17,14 +18,16 @@ from in_process import run_in_process
 
 from prompt_oirl import reward_models
 from prompt_oirl.data.user_log import read_log
+from prompt_oirl.reward_models import evidence
 from prompt_oirl.reward_models.boosted_interaction import BoostedInteraction
-from prompt_oirl.reward_models.cells import SLOPE_DOUBT, Cells, cluster_weights, sigmoid
+from prompt_oirl.reward_models.cells import SLOPE_DOUBT, Cells, cluster_weights, over_blocks, sigmoid
 from prompt_oirl.reward_models.effects import learn_effects
 from prompt_oirl.reward_models.evidence import sign_flip_p_value, stakes_of
 from prompt_oirl.reward_models.held_out import Calibration, Deal, Predictions, held_out_choices
 from prompt_oirl.reward_models.interaction import InteractionModel
 from prompt_oirl.reward_models.random_effects import PRECISIONS, Grams, RandomEffects, Spectrum
 from prompt_oirl.reward_models.study import Gain, Study, study
+from prompt_oirl.reward_models.training_set import TrainingSet
 from prompt_oirl.selection import diagnosis, log_facts, variance
 from prompt_oirl.selection.selector import PromptSelector
 from prompt_oirl.selection.simulation import MAWPS, SimulatedLog, hide, logging_propensities, simulate
@@ -318,11 +321,11 @@ def test_hidden_cells_follow_their_propensities():
 
 def found_with(gain: tuple[float, float, float], p_value: float) -> Study:
     whole = Gain(gain, gain, gain, 0.1, (0.5, 0.4, 0.6))
-    effects = learn_effects(
-        np.zeros((3, 1)), Cells(np.zeros((3, 2)), np.ones((3, 2)), np.arange(3), np.ones(3))
-    )
+    phi, labels = np.zeros((3, 1)), np.zeros((3, 2))
+    train = TrainingSet(phi, np.eye(2), labels, np.ones((3, 2)), 1)
+    effects = learn_effects(phi, Cells.of(train))
     supported = gain[1] > 0 or (p_value <= 0.05 and gain[0] > 0)
-    return Study(effects, np.zeros(2), 1.0, 1.0, p_value, supported, (), whole)
+    return Study(phi, train, effects, np.zeros(2), 1.0, 1.0, p_value, supported, (), whole)
 
 
 @pytest.mark.parametrize(
@@ -446,7 +449,9 @@ def test_measure_selection_runs(tmp_path: Path):
     )
 
 
-def test_sign_flips_find_nothing_where_nothing_is():
+@pytest.mark.parametrize("groups", [2**13, 40], ids=["each by itself", "in groups"])
+def test_sign_flips_find_nothing_where_nothing_is(groups: int, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(evidence, "GROUPS", groups)
     rng = np.random.default_rng(0)
     phi, clusters = rng.standard_normal((200, 10)), np.arange(200) // 2
     alike = np.ones(3)
@@ -454,7 +459,7 @@ def test_sign_flips_find_nothing_where_nothing_is():
     def p_value(residual: np.ndarray, stakes: np.ndarray = alike) -> float:
         k = residual.shape[1]
         cells = Cells(np.zeros((200, k)), np.ones((200, k)), clusters, np.ones(200))
-        return sign_flip_p_value(phi, cells, residual, np.ones(k), stakes[:k])
+        return sign_flip_p_value(partial(over_blocks, phi), cells, residual, np.ones(k), stakes[:k])
 
     chance = [p_value(rng.standard_normal((200, 3))) for _ in range(200)]
     assert 0.4 < np.mean(chance) < 0.6 and np.mean(np.array(chance) <= 0.1) < 0.17
