@@ -108,7 +108,7 @@ def study(phi: np.ndarray, train: TrainingSet, seed: int = 0, each: OverBlocks |
     choices = [held_out_choices(deal) for deal in deals]
     gain = measure_gain(train, cells, choices)
     share = float(np.mean([choice.calibration.share for choice in choices]))
-    supported = gain.certain or (p_value <= LEVEL and gain.estimate[0] > 0)
+    supported = gain.certain or (p_value <= LEVEL and min(gain.measured[0], gain.estimate[0]) > 0)
     if not supported:
         choices = [held_out_choices(deal, supported=False) for deal in deals]
     calibrations = [c.calibration for c in choices]

@@ -109,6 +109,6 @@ def test_logs_that_cannot_be_compared_are_refused(logs: dict[str, OfflineDataset
         transfer(plums, replace(kites, embedder=replace(INFO, name="another")))
     with pytest.raises(InputError, match="fitted to its own texts"):
         transfer(plums, replace(kites, embedder=replace(INFO, fitted=True)))
-    alike = [f"problem {i}" for i in range(N)]
+    alike = [f"How many plums are left of {i} when Tom eats all but two of them?" for i in range(N)]
     with pytest.raises(InputError, match="so alike"):
         transfer(*(replace(d, names=replace(d.names, texts=alike)) for d in (plums, kites)))
