@@ -57,7 +57,7 @@ class Plan:
     subsets: str = "all"
     """Sizes K of the prompt subsets: all, or a comma list such as 1,2,6."""
     assignments: int = 1
-    """Random fold assignments for the five folds with all prompts (at most 25); each has its own seed."""
+    """Random fold assignments for the five folds with all prompts (at most 50); each has its own seed."""
     seed: int = 0
     """Seed of the reward models, in step 5 of tie-breaking and of the bootstrap as well."""
 

@@ -45,7 +45,7 @@ def summaries(paths: Paths, protocol: str, all_sizes: bool = False) -> Iterator[
     Parameters
     ----------
     paths : folders of the pipeline
-    protocol : folder of the results, such as paper, crossfit or crossfit_x25
+    protocol : folder of the results, such as paper, crossfit or crossfit_x50
     all_sizes : give the mean over subsets of each smaller K as well; default: all six prompts only
     """
     for dataset in RELEASED:
