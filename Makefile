@@ -26,13 +26,13 @@ reproduce: install
 	cd llama_exps && $(BIN)/python llama_step4_offline_evaluation.py --dataset $(DATASET) --subsets $(SUBSETS)
 	cd llama_exps && $(BIN)/python llama_step5_offline_optimization.py --dataset $(DATASET) --subsets $(SUBSETS)
 
-# All six prompts, ten random fold assignments: how much a gain depends on the draw of the folds.
+# All six prompts, the mean of 50 draws of folds and seeds, so that no draw decides: the headline under crossfit.
 intervals: install
 	$(BIN)/python scripts/fetch_data.py --datasets $(DATASET)
 	cd llama_exps && $(BIN)/python llama_step2_reorg_data.py --dataset $(DATASET)
 	cd llama_exps && $(BIN)/python llama_step3_data_processing.py --dataset $(DATASET)
-	cd llama_exps && $(BIN)/python llama_step4_offline_evaluation.py --dataset $(DATASET) --split crossfit --subsets 6 --assignments 10
-	cd llama_exps && $(BIN)/python llama_step5_offline_optimization.py --dataset $(DATASET) --split crossfit --subsets 6 --assignments 10
+	cd llama_exps && $(BIN)/python llama_step4_offline_evaluation.py --dataset $(DATASET) --split crossfit --subsets 6 --assignments 50
+	cd llama_exps && $(BIN)/python llama_step5_offline_optimization.py --dataset $(DATASET) --split crossfit --subsets 6 --assignments 50
 
 # The whole method on a laptop: the tiny model answers 60 training and 40 test questions live, its answers are compared
 # with the committed log, and steps 2 to 5 run on that log.

@@ -42,7 +42,7 @@ class Args:
     original_layout: bool = False
     """Also write the published step 3's per-subset arrays (about 190 MB for three datasets)."""
     assignments: int = 1
-    """Fold assignments that tfidf, which is fitted per training part, is prepared for (at most 10)."""
+    """Fold assignments that tfidf, which is fitted per training part, is prepared for (at most 50)."""
     seed: int = 0
     """Seed of the tfidf embedder's SVD."""
     root: Path = REPO_ROOT

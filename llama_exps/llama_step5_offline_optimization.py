@@ -2,7 +2,7 @@
 
     cd llama_exps
     python llama_step5_offline_optimization.py                      # what step 4 trained by default
-    python llama_step5_offline_optimization.py --split crossfit --subsets 6 --assignments 10
+    python llama_step5_offline_optimization.py --split crossfit --subsets 6 --assignments 50
     python llama_step5_offline_optimization.py --price 0.5          # dollars per million tokens in cost.csv
     python llama_step5_offline_optimization.py --llm NAME --live --lm.ckpt_dir FOLDER_OR_HUB_ID  # also live
 

@@ -57,7 +57,7 @@ class Plan:
     subsets: str = "all"
     """Sizes K of the prompt subsets: all, or a comma list such as 1,2,6."""
     assignments: int = 1
-    """Random fold assignments for the five folds with all prompts (at most 10)."""
+    """Random fold assignments for the five folds with all prompts (at most 50); each has its own seed."""
     seed: int = 0
     """Seed of the reward models, in step 5 of tie-breaking and of the bootstrap as well."""
 
@@ -107,9 +107,12 @@ class Plan:
         everything = tuple(range(n_prompts))
         subsets = [s for s in prompt_subsets(n_prompts) if len(s) in sizes]
 
-        def fit(group: str, split: str, subset: tuple[int, ...], variant: str = "both") -> FitSpec:
+        def fit(
+            group: str, split: str, subset: tuple[int, ...], variant: str = "both", assignment: int = 0
+        ) -> FitSpec:
             llm, dataset, model, preset = self.llm, names.dataset, self.model, self.preset
-            return FitSpec(llm, dataset, group, split, subset, model, preset, variant, self.seed)
+            seed = self.seed + assignment
+            return FitSpec(llm, dataset, group, split, subset, model, preset, variant, seed)
 
         # The sanity checks are about the protocol, so one model and one assignment carry them.
         variants = VARIANTS if self.model == "xgboost" and self.assignments == 1 else VARIANTS[:1]
@@ -124,7 +127,7 @@ class Plan:
             if everything in subsets:
                 for assignment in range(self.assignments):
                     for split in names.crossfit_splits(HEADLINE_FOLDS, assignment):
-                        yield from (fit("crossfit", split.name, everything, v) for v in variants)
+                        yield from (fit("crossfit", split.name, everything, v, assignment) for v in variants)
             if any(len(s) < n_prompts for s in subsets):
                 for split in names.crossfit_splits(SUBSET_FOLDS, 0):
                     yield from (fit("crossfit2", split.name, s) for s in subsets)

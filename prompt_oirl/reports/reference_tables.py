@@ -8,6 +8,7 @@ from functools import partial
 from prompt_oirl.data.questions import RELEASED
 from prompt_oirl.data.released import LLM
 from prompt_oirl.io.files import REPO_ROOT, Paths, read_csv
+from prompt_oirl.pipeline.offline_dataset import ASSIGNMENTS
 from prompt_oirl.reports.readme import markdown
 from prompt_oirl.reports.summary import read_summary
 from prompt_oirl.reports.terminal import SHOWN, points_text, rate_text
@@ -16,7 +17,7 @@ from prompt_oirl.reward_models import MODELS
 Row = dict[str, str]
 INTERVAL = ["value", "ci_low", "ci_high"]
 COUNTS = ["n", "n_questions", "n_clusters"]
-SELECTOR_COLUMNS = ["dataset", "split", "k", "selector", "metric", *INTERVAL, *COUNTS]
+SELECTOR_COLUMNS = ["dataset", "split", "k", "selector", "metric", *INTERVAL, "monte_carlo", *COUNTS]
 RANKING_COLUMNS = ["model", "dataset", "split", "selector", "metric", *INTERVAL, *COUNTS]
 SANITY_COLUMNS = ["dataset", "split", "features", "selector", "metric", *INTERVAL, *COUNTS]
 DIFFERENCE = ["difference", "difference_low", "difference_high"]
@@ -29,8 +30,11 @@ REPRODUCTION_HEADER = [
     "difference, points",
     "IRL-0 ours, crossfit",
     "gain over best prompt, crossfit, points",
+    "its Monte Carlo error",
 ]
 PROTOCOLS = ("paper", "crossfit")
+# Quoted for each selector: the published split once, crossfit as the mean of all draws (make intervals).
+HEADLINE = ("paper", f"crossfit_x{ASSIGNMENTS}")
 ABOUT_PICKS = ("success_rate", "gain_over_train_best")
 REFERENCE = REPO_ROOT / "results" / "reference"
 
@@ -41,7 +45,7 @@ def summaries(paths: Paths, protocol: str, all_sizes: bool = False) -> Iterator[
     Parameters
     ----------
     paths : folders of the pipeline
-    protocol : folder of the results, such as paper, crossfit or crossfit_x10
+    protocol : folder of the results, such as paper, crossfit or crossfit_x50
     all_sizes : give the mean over subsets of each smaller K as well; default: all six prompts only
     """
     for dataset in RELEASED:
@@ -83,7 +87,7 @@ def selectors(paths: Paths) -> Iterator[Row]:
     def keep(row: Row) -> bool:
         return row["features"] == "both" and row["metric"] in ABOUT_PICKS
 
-    return wanted(paths, SELECTOR_COLUMNS, PROTOCOLS, keep)
+    return wanted(paths, SELECTOR_COLUMNS, HEADLINE, keep)
 
 
 def reproduction(paths: Paths) -> Iterator[dict]:
@@ -129,15 +133,6 @@ def sanity(paths: Paths) -> Iterator[Row]:
     return wanted(paths, SANITY_COLUMNS, PROTOCOLS, keep)
 
 
-def intervals(paths: Paths) -> Iterator[Row]:
-    """Success, gain and AUC averaged over ten fold assignments."""
-
-    def keep(row: Row) -> bool:
-        return row["metric"] in ABOUT_PICKS or row["metric"].startswith("auc")
-
-    return wanted(paths, SELECTOR_COLUMNS, ["crossfit_x10"], keep)
-
-
 def cost(paths: Paths) -> Iterator[Row]:
     """What each selector pays per question."""
     for dataset in RELEASED:
@@ -169,6 +164,11 @@ def points_if_there(row: Row | None) -> str:
     return points_text(row) if row else ""
 
 
+def error_text(row: Row) -> str:
+    """The Monte Carlo error of a row in points: "0.09"."""
+    return f"{100 * float(row['monte_carlo']):.2f}"
+
+
 def render_reproduction(rows: list[Row]) -> str:
     """Released and own success of IRL-0 with all six prompts, and what it gains on unseen problems."""
     others = read_csv(REFERENCE / "selectors.csv", hint="run this script")
@@ -183,6 +183,7 @@ def render_reproduction(rows: list[Row]) -> str:
             points_text({column: row[name] for column, name in zip(INTERVAL, DIFFERENCE)}),
             rate_text(find[row["dataset"], "crossfit", "irl_0", "success_rate"]),
             points_text(find[row["dataset"], "crossfit", "irl_0", "gain_over_train_best"]),
+            error_text(find[row["dataset"], "crossfit", "irl_0", "gain_over_train_best"]),
         ]
         for row in rows
         if (row["k"], row["selector"]) == ("6", "irl_0_as_published")
@@ -191,13 +192,15 @@ def render_reproduction(rows: list[Row]) -> str:
 
 
 def render_selectors(rows: list[Row]) -> str:
-    """Gain of every selector on unseen problems."""
+    """Gain of every selector on unseen problems, and the Monte Carlo error of its mean over draws."""
     find = by(rows, "selector", "dataset", "split", "metric")
 
     def cell(selector: str, dataset: str) -> str:
         alone = selector == "train_best"
         row = find.get((selector, dataset, "crossfit", "success_rate" if alone else "gain_over_train_best"))
-        return rate_text(row) if row and alone else points_if_there(row)
+        if not row or alone:
+            return rate_text(row) if row else ""
+        return f"{points_text(row)} ± {error_text(row)}"
 
     return dataset_table(
         ["crossfit, K = 6"], (([label], partial(cell, name)) for name, label in SHOWN.items())
@@ -232,18 +235,6 @@ def render_sanity(rows: list[Row]) -> str:
     return dataset_table(["features", "protocol"], lines)
 
 
-def render_intervals(rows: list[Row]) -> str:
-    """Gain of some selectors over ten fold assignments."""
-    find = by(rows, "selector", "dataset", "metric")
-
-    def cell(selector: str, dataset: str) -> str:
-        return points_if_there(find.get((selector, dataset, "gain_over_train_best")))
-
-    shown = ("knn", "irl_0", "irl_10", "lmsc", "oracle")
-    header = ["gain over best prompt, ten fold assignments"]
-    return dataset_table(header, (([SHOWN[name]], partial(cell, name)) for name in shown))
-
-
 def render_cost(rows: list[Row]) -> str:
     """Right answers per dollar."""
     find = by(rows, "selector", "dataset")
@@ -264,6 +255,5 @@ TABLES: dict[str, tuple[Callable[[Paths], Iterator[dict]], Callable[[list[Row]],
     "reproduction": (reproduction, render_reproduction),
     "ranking": (ranking, render_ranking),
     "sanity": (sanity, render_sanity),
-    "intervals": (intervals, render_intervals),
     "cost": (cost, render_cost),
 }

@@ -1,4 +1,8 @@
-"""summary.csv: one tidy row per (split, subset, selector, metric), each with n and a 95 % interval."""
+"""summary.csv: one tidy row per (split, subset, selector, metric), each with n and a 95 % interval.
+
+`monte_carlo` is the standard error that is left of drawing folds, validation questions and the seeds of the
+models at random; empty for a single draw, whose error nobody knows.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +16,7 @@ from prompt_oirl.io.files import read_csv
 from prompt_oirl.pipeline.evaluate import BASELINE, PICKS_SHOWN, SelectorResults
 from prompt_oirl.pipeline.offline_dataset import OfflineDataset
 from prompt_oirl.stats import metrics
-from prompt_oirl.stats.cells import mean_by_question, row_means
+from prompt_oirl.stats.cells import column_means, mean_by_question, row_means
 from prompt_oirl.stats.metrics import ClusterBootstrap
 from prompt_oirl.stats.splits import subset_name
 
@@ -41,7 +45,12 @@ def summary_rows(
     """
 
     def row(
-        about: About, metric: str, weighting: str, interval: np.ndarray, rows: np.ndarray
+        about: About,
+        metric: str,
+        weighting: str,
+        interval: np.ndarray,
+        rows: np.ndarray,
+        monte_carlo: float = np.nan,
     ) -> dict[str, Any]:
         k, subset, selector, features = about
         index = data.names.test_index[rows]
@@ -61,6 +70,7 @@ def summary_rows(
             "n_clusters": len(np.unique(data.names.clusters[index])),
             "ci_low": low,
             "ci_high": high,
+            "monte_carlo": None if np.isnan(monte_carlo) else float(monte_carlo),
             "seed": seed,
             "model": model,
             "preset": preset,
@@ -82,15 +92,37 @@ def summary_rows(
                 else:
                     questions, means = mean_by_question(index, values)
                     found = ClusterBootstrap(data.names.clusters[questions], seed).mean(means)
-                for (about, _), column, interval in zip(columns, values.T, found):
+                errors = monte_carlo_error(
+                    of_group[0].assignment, index if weighting == "question" else rows, values
+                )
+                for (about, _), column, interval, error in zip(columns, values.T, found, errors):
                     known = rows[~np.isnan(column)]
                     if len(known) and (metric == "success_rate" or about[2] != BASELINE):
-                        yield row(about, metric, weighting, interval, known)
+                        yield row(about, metric, weighting, interval, known, error)
         for result in of_group:
             if len(result.subset) == len(data.names.train_prompts):
                 for selector, metric, interval in ranking_measures(data, result, bootstrap):
                     about = (len(result.subset), subset_name(result.subset), selector, result.variant)
                     yield row(about, metric, "row", interval, rows)
+
+
+def monte_carlo_error(assignment: np.ndarray, unit: np.ndarray, values: np.ndarray) -> np.ndarray:
+    """Standard error of the mean over fold assignments, float64 (m,); NaN if there is but one.
+
+    Parameters
+    ----------
+    assignment : int (r,), number of the fold assignment of each entry
+    unit : int (r,), what counts once: the question or the test row of each entry
+    values : float (r, m), NaN is skipped
+    """
+    draws = np.unique(assignment)
+    if len(draws) == 1:
+        return np.full(values.shape[1], np.nan)
+    means = [
+        column_means(mean_by_question(unit[which], values[which])[1])
+        for which in assignment == draws[:, None]
+    ]
+    return np.std(means, 0, ddof=1) / np.sqrt(len(draws))
 
 
 def note(selector: str, k: int) -> str:

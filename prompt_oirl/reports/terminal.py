@@ -61,6 +61,9 @@ def print_table(summary: Path, dataset: str, protocol: str) -> None:
             "a gain" if low > 0 else "a loss" if high < 0 else "no gain shown (the interval contains zero)"
         )
         print(f"  Picking per question with the reward model: {verdict}.")
+        if gain["monte_carlo"]:
+            error = 100 * float(gain["monte_carlo"])
+            print(f"  Standard error of that gain from drawing folds and seeds: {error:.2f} points.")
     print(f"  Tables and figures: {summary.parent}")
 
 

@@ -10,7 +10,14 @@ import numpy as np
 
 from prompt_oirl.features.mapped import BLOCK, MappedQuestions
 from prompt_oirl.io.files import InputError
-from prompt_oirl.reward_models.pairs import PairFeatures, QuantisedPairs, pair_rows, quantised_pairs, sample
+from prompt_oirl.reward_models.pairs import (
+    FEATURE_ARRAYS,
+    PairFeatures,
+    QuantisedPairs,
+    pair_rows,
+    quantised_pairs,
+    sample,
+)
 from prompt_oirl.reward_models.training_set import TrainingSet
 from prompt_oirl.reward_models.trees import PATIENCE, Bins, Spread, growth_of
 
@@ -63,11 +70,11 @@ class _Boosted(ABC):
     def _feature_arrays(self) -> dict[str, np.ndarray]:
         if self.features is None:
             return {}
-        return {name: getattr(self.features, name) for name in ("mean", "axes", "training_prompts")}
+        return {name: getattr(self.features, name) for name in FEATURE_ARRAYS}
 
     def _restore_features(self, arrays: dict[str, np.ndarray]) -> None:
-        self.features = PairFeatures() if "axes" in arrays else None
-        for name in ("mean", "axes", "training_prompts") if self.features else ():
+        self.features = PairFeatures() if "training_prompts" in arrays else None
+        for name in FEATURE_ARRAYS if self.features else ():
             setattr(self.features, name, arrays[name])
 
 

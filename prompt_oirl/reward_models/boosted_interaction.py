@@ -10,7 +10,7 @@ from prompt_oirl.reward_models.boosted import XGBOOST_FAST
 from prompt_oirl.reward_models.cells import Cells, sigmoid
 from prompt_oirl.reward_models.held_out import contenders
 from prompt_oirl.reward_models.interaction import InteractionModel
-from prompt_oirl.reward_models.pairs import PairFeatures, QuantisedPairs, pair_rows
+from prompt_oirl.reward_models.pairs import FEATURE_ARRAYS, PairFeatures, QuantisedPairs, pair_rows
 from prompt_oirl.reward_models.training_set import TrainingSet
 from prompt_oirl.stats.splits import INNER_FOLDS, deal_folds
 
@@ -95,7 +95,7 @@ class BoostedInteraction(InteractionModel):
             **super().arrays(),
             "booster": np.frombuffer(raw, dtype=np.uint8),
             "weight": np.array([self._weight]),
-            **{f"pairs_{name}": getattr(self._pairs, name) for name in PAIRS},
+            **{f"pairs_{name}": getattr(self._pairs, name) for name in FEATURE_ARRAYS},
         }
 
     def restore(self, arrays: dict[str, np.ndarray]) -> None:
@@ -104,7 +104,7 @@ class BoostedInteraction(InteractionModel):
 
         super().restore(arrays)
         self._weight, self._booster, self._pairs = float(arrays["weight"][0]), None, PairFeatures()
-        for name in PAIRS:
+        for name in FEATURE_ARRAYS:
             setattr(self._pairs, name, arrays[f"pairs_{name}"])
         if len(arrays["booster"]):
             self._booster = xgboost.Booster({"nthread": 1})
@@ -124,6 +124,3 @@ def _weighed(cells: Cells, margin: np.ndarray, m: np.ndarray) -> tuple[float, fl
     by_cluster = np.bincount(cells.clusters, pull)
     support = by_cluster.sum() / np.sqrt(max((by_cluster**2).sum(), 1e-12))
     return max(float(some.slopes(m[None], margin[:, among])[0]), 0.0), float(support)
-
-
-PAIRS = ("mean", "axes", "training_prompts")

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -21,9 +22,9 @@ from prompt_oirl.pipeline.evaluate import BASELINE, SelectorResults, evaluate_se
 from prompt_oirl.pipeline.fit_data import fit_data
 from prompt_oirl.pipeline.fits import training_sets
 from prompt_oirl.pipeline.offline_dataset import OfflineDataset
-from prompt_oirl.pipeline.plan import FitSpec
+from prompt_oirl.pipeline.plan import FitSpec, Plan
 from prompt_oirl.reports import published, result_tables
-from prompt_oirl.reports.summary import NOT_IDENTIFIABLE, note, summary_rows
+from prompt_oirl.reports.summary import NOT_IDENTIFIABLE, monte_carlo_error, note, summary_rows
 from prompt_oirl.stats import policies
 from prompt_oirl.stats.splits import Split, prompt_subsets
 from prompt_oirl.voting.votes import NOT_LOGGED, VoteTable, in_column_order
@@ -353,6 +354,43 @@ def test_gains_are_paired_against_train_best(toy: OfflineDataset) -> None:
             gain = rows[name, "gain_over_train_best"]["value"]
             assert gain == pytest.approx((success - result.success[BASELINE]).mean())
     assert (BASELINE, "gain_over_train_best") not in rows
+
+
+@EXAMPLES
+@given(draws=st.integers(2, 5), n=st.integers(2, 8), data=st.data())
+def test_the_monte_carlo_error_equals_a_plain_loop(draws: int, n: int, data: st.DataObject) -> None:
+    questions = data.draw(st.lists(st.integers(0, 3), min_size=n, max_size=n))
+    values = data.draw(arrays(np.float64, (draws * n, 1), elements=st.floats(-1, 1)))
+    frame = pd.DataFrame(
+        {"draw": np.repeat(range(draws), n), "question": questions * draws, "value": values[:, 0]}
+    )
+    each = frame.groupby(["draw", "question"]).value.mean().groupby("draw").mean()
+    (found,) = monte_carlo_error(frame.draw.to_numpy(), frame.question.to_numpy(), values)
+    assert found == pytest.approx(each.sem(), abs=1e-12)
+
+
+def test_the_summary_has_a_monte_carlo_error_where_folds_were_drawn_more_than_once(
+    toy: OfflineDataset,
+) -> None:
+    def errors(assignments: range) -> dict[str, Any]:
+        splits = [split for a in assignments for split in toy.names.crossfit_splits(5, a)]
+        models = [ScoreTable(slope=1 - split.assignment) for split in splits]  # every draw another model
+        folds = [(fit_for(split, (0, 1, 2)), split, model) for split, model in zip(splits, models)]
+        rows = summary_rows(toy, [evaluate_selectors(toy, folds)], "linear", "fast", 0)
+        wanted = {"metric": "success_rate", "weighting": "question"}
+        return {r["selector"]: r["monte_carlo"] for r in rows if wanted.items() <= r.items()}
+
+    assert set(errors(range(1)).values()) == {None}
+    found = errors(range(3))
+    assert found["oracle"] == pytest.approx(0, abs=1e-12)  # no draw changes what a prompt answered
+    assert found["irl_0"] > 0.001
+
+
+def test_every_draw_of_folds_has_a_seed_of_its_own(toy: OfflineDataset) -> None:
+    plan = Plan(split="crossfit", subsets=str(SEEN), assignments=3, seed=4)
+    seeds = {(fit.split.split("_fold")[0], fit.seed) for fit in plan.fits(toy.names)}
+    assert {seed for _, seed in seeds} == {4, 5, 6} and len(seeds) == 3
+    assert len({fit.stem for fit in plan.fits(toy.names)}) == 15
 
 
 @pytest.mark.parametrize("variant", ["question_only", "prompt_only", "shuffled_labels"])

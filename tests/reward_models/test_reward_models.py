@@ -381,13 +381,56 @@ def test_pair_features_rotate_the_embedding_and_compare_prompts() -> None:
     np.testing.assert_array_equal(rotated[:, EMBEDDING:], data.questions[:, EMBEDDING:])
     centred = data.questions[:, :EMBEDDING] - data.questions[:, :EMBEDDING].mean(0)
     gaps = np.linalg.norm(centred[:, None] - centred[None], axis=2)
-    rotated_gaps = np.linalg.norm(rotated[:, None, :EMBEDDING] - rotated[None, :, :EMBEDDING], axis=2)
-    np.testing.assert_allclose(rotated_gaps, gaps, atol=1e-3)
-    variances = rotated[:, :EMBEDDING].var(0)
-    assert (np.diff(variances) <= 1e-6).all()  # main axes first
+    steps = rotated[:, :EMBEDDING]
+    assert (steps == np.rint(steps)).all()
+    step = 1 / np.linalg.norm(features.grid_axes, axis=0)
+    assert step == pytest.approx(2.0 ** np.round(np.log2(step[0])))
+    deviations = np.linalg.svd(centred, compute_uv=False) / np.sqrt(len(centred))
+    assert deviations[0] / 4 <= step[0] <= deviations[0] / 2
+    steps_apart = np.linalg.norm(steps[:, None] - steps[None], axis=2)
+    assert np.abs(steps_apart * step[0] - gaps).max() <= np.sqrt(EMBEDDING) * step[0]
+    np.testing.assert_allclose(steps.std(0) * step[0], deviations, atol=step[0] / 4)  # main axes first
     np.testing.assert_allclose(features.prompts(data.prompts), np.eye(N_PROMPTS), atol=1e-4)
     wide = replace(data, questions=unit_vectors(80, 384, 0), embedding_size=384)
     assert PairFeatures().fit(wide).questions(wide.questions).shape == (80, 64)
+
+
+@settings(max_examples=10, deadline=None)
+@given(scale=st.sampled_from([0.01, 1.0, 30.0]), seed=st.integers(0, 50))
+def test_the_last_digits_of_an_embedding_do_not_reach_the_trees(scale: float, seed: int) -> None:
+    """Processors differ by 1e-7 of a vector's length; a value may change by a step at most."""
+    rng = np.random.default_rng(seed)
+    vectors = scale * unit_vectors(300, 384, seed)
+    noise = rng.uniform(-1, 1, vectors.shape).astype(np.float32)
+    found = []
+    for size in (0, 1e-7, 1e-6):
+        data = replace(planted(300, 0), questions=vectors + size * scale * noise, embedding_size=384)
+        found.append(PairFeatures().fit(data).questions(data.questions))
+    assert np.abs(found[2] - found[0]).max() <= 1
+    changed = [(other != found[0]).mean() for other in found[1:]]
+    assert changed[0] <= 3e-4 and changed[1] <= 3e-3
+
+
+def test_the_sign_that_eigenvectors_come_with_does_not_matter(monkeypatch: pytest.MonkeyPatch) -> None:
+    data = planted(80, 0)
+    expected = PairFeatures().fit(data).questions(data.questions)
+    signed = np.linalg.eigh
+
+    def other_sign(gram: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        variances, axes = signed(gram)
+        return variances, -axes
+
+    monkeypatch.setattr(np.linalg, "eigh", other_sign)
+    np.testing.assert_array_equal(PairFeatures().fit(data).questions(data.questions), expected)
+
+
+@pytest.mark.parametrize("name", ["xgboost", "lightgbm", "boosted_interaction"])
+def test_a_model_saved_before_axes_had_a_grid_is_refused(name: str) -> None:
+    arrays = trained(name, planted(120, 0)).arrays()
+    (axes,) = (key for key in arrays if key.endswith("grid_axes"))
+    arrays[axes.replace("grid_", "")] = arrays.pop(axes)
+    with pytest.raises(KeyError, match="grid_axes"):
+        make(name).restore(arrays)
 
 
 @EXAMPLES
