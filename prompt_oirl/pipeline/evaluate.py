@@ -171,8 +171,10 @@ class Fold:
 
     @cached_property
     def train_success(self) -> np.ndarray:
-        """Mean success of the subset's prompts on the training rows, float64 (K,)."""
-        return column_means(self.train_labels)
+        """Mean training success of each column of the label matrix, float64 (M,); NaN outside the subset."""
+        success = np.full(len(self.data.names.prompts), np.nan)
+        success[self.seen] = column_means(self.train_labels)
+        return success
 
     @cached_property
     def best(self) -> int:
@@ -209,9 +211,7 @@ class Fold:
 
     def both_ties(self, scores: np.ndarray, columns: np.ndarray) -> dict[str, np.ndarray]:
         """The argmax of `scores` (t, m), ties broken as published and soundly, by the ending of the name."""
-        prior = np.full(len(self.data.names.prompts), np.nan)
-        prior[self.seen] = self.train_success
-        sound = policies.argmax_sound(scores, prior[columns], self.fit.seed)
+        sound = policies.argmax_sound(scores, self.train_success[columns], self.fit.seed)
         return {"_as_published": policies.argmax_published(scores), "": sound}
 
     def picked_twice(self, name: str, scores: np.ndarray, columns: np.ndarray) -> Values:
@@ -265,7 +265,7 @@ class Fold:
         neighbours.fit(TrainingSet(questions[ids], prompts[self.seen], merged, weights, size))
         texts, inverse = np.unique(self.test_index, return_inverse=True)
         scores = neighbours.predict(questions[texts], prompts[self.seen])[inverse]
-        return self.picked("knn", policies.argmax_sound(scores, self.train_success, self.fit.seed), self.seen)
+        return self.picked("knn", self.both_ties(scores, self.seen)[""], self.seen)
 
     def by_self_critique(self) -> Values:
         """LMSC: the prompt whose answer the LLM itself trusts most, among K and among all prompts."""
@@ -290,7 +290,9 @@ class Fold:
                 continue
             table = self.data.votes.rows(self.split.test).columns(columns[place])
             weights = scores[:, place].astype(np.float64)
-            order = votes.order_by(table, weights)
+            order = votes.order_by(
+                table, weights, np.nan_to_num(self.train_success, nan=-1.0)[columns[place]]
+            )
             equal = votes.count_votes(table, order, np.ones_like(weights)).right
             weighted = votes.count_votes(table, order, weights).right
             counts = [("majority", equal), ("weighted", weighted)]

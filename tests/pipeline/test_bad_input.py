@@ -123,7 +123,7 @@ def test_vectors_of_more_assignments_need_step_3(finished: Path):
         (4, ["--subsets", "0"], ["--subsets 0"]),
         (4, ["--preset", "paper", "--model", "linear"], ["--preset", "linear"]),
         (5, ["--preset", "paper", "--model", "linear"], ["--preset", "linear"]),
-        (4, ["--assignments", "11"], ["10"]),
+        (4, ["--assignments", "51"], ["50"]),
         (4, ["--assignments", "0"], ["--assignments"]),
         (5, ["--assignments", "-1"], ["--assignments"]),
         (3, ["--assignments", "0"], ["--assignments"]),
