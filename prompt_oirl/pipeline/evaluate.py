@@ -290,13 +290,12 @@ class Fold:
                 continue
             table = self.data.votes.rows(self.split.test).columns(columns[place])
             weights = scores[:, place].astype(np.float64)
-            order = votes.order_by(
-                table, weights, np.nan_to_num(self.train_success, nan=-1.0)[columns[place]]
-            )
-            equal = votes.count_votes(table, order, np.ones_like(weights)).right
+            success = np.nan_to_num(self.train_success[columns[place]], nan=-1.0)
+            order = votes.order_by(table, weights, success)
             weighted = votes.count_votes(table, order, weights).right
-            counts = [("majority", equal), ("weighted", weighted)]
-            for name, right in counts + [("3", weighted[:, :3])] * (len(place) > 3):
+            counts = [("weighted", weighted)] + [("3", weighted[:, :3])] * (len(place) > 3)
+            counts.append(("majority", votes.count_votes(table, order, np.ones_like(weights)).right))
+            for name, right in counts:
                 values[f"success vote{suffix}_{name}"] = np.where(table.logged.any(1), right[:, -1], np.nan)
                 values[f"calls vote{suffix}_{name}"] = np.full(len(right), right.shape[1])
         return values
