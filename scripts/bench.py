@@ -5,9 +5,9 @@
 
 Updates results/reference/bench.csv. Each line is the median of interleaved repeats, so that both sides see
 the same load (`repeats` 1: once). Only the ratio means anything on another machine. Parts: generation,
-step4_one, step4_profile, step4_sweep, embedding, selection, logs, scale, cluster, spread, spread_interaction;
-all but generation, scale and the last two need the released logs after steps 2 and 3. Their code is in
-scripts/benchmarks/.
+step4_one, step4_profile, step4_sweep, embedding, selection, logs, diagnosis, scale, cluster, spread,
+spread_interaction; all but generation, diagnosis, scale and the last two need the released logs after steps 2
+and 3. Their code is in scripts/benchmarks/.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from pathlib import Path
 from typing import Any
 
 import psutil
-from benchmarks import cluster, generation, logs, scale, serving, training
+from benchmarks import cluster, diagnosis, generation, logs, scale, serving, training
 
 from prompt_oirl.data.questions import RELEASED
 from prompt_oirl.data.released import LLM
@@ -83,12 +83,17 @@ def end_children(*_: object) -> None:
 
 def tables(lines: list[dict[str, str]]) -> dict[str, str]:
     """The lines as tables of README and docs: parts of a fit, sizes of logs, everything else."""
-    found: dict[str, list[list[str]]] = {"profile": [], "scale": [], "spread": [], "bench": []}
+    found: dict[str, list[list[str]]] = {
+        name: [] for name in ("profile", "scale", "spread", "diagnosis", "bench")
+    }
     for line in lines:
         work, unit = line["work"], line["unit"]
         numbers = [_number(line[c]) for c in ("baseline", "ours", "ratio") if line[c]]
         if work.startswith("step 4, GSM8K,"):
             found["profile"].append([work, *numbers, unit])
+        elif ", simulated log of " in work:  # the largest has no baseline
+            sides = [_number(line[c]) if line[c] else "" for c in ("baseline", "ours", "ratio")]
+            found["diagnosis"].append([work.split("; baseline")[0], *sides, unit])
         elif " from the files of " in work:
             found["spread"].append([work, *numbers, unit])
         elif " from files on " in work:
@@ -100,6 +105,7 @@ def tables(lines: list[dict[str, str]]) -> dict[str, str]:
     headers = {
         "profile": ["work", "alone", "shared", "ratio", "unit"],
         "scale": ["work", "measured", "unit", "times a tenth of the answers"],
+        "diagnosis": ["work", "before", "now", "ratio", "unit"],
         "spread": ["work", "one process", "two workers", "ratio", "unit"],
         "bench": ["work", "baseline", "ours", "ratio", "unit"],
     }
@@ -136,6 +142,7 @@ PARTS: dict[str, Callable[[int], Iterator[dict[str, Any]]]] = {
     "embedding": serving.embedding,
     "selection": serving.selection,
     "logs": logs.logs,
+    "diagnosis": diagnosis.diagnosis,
     "scale": scale.scale,
     "cluster": cluster.cluster,
     "spread": cluster.spread,
@@ -143,6 +150,7 @@ PARTS: dict[str, Callable[[int], Iterator[dict[str, Any]]]] = {
 }
 WITHOUT_LOGS = {
     "generation",
+    "diagnosis",
     "scale",
     "spread",
     "spread_interaction",

@@ -16,8 +16,8 @@ from pathlib import Path
 from resource import RUSAGE_SELF, getrusage
 from typing import Any
 
-from benchmarks.measuring import clock_seconds, comparison, run_measured
-from benchmarks.scale import gigabytes, synthetic
+from benchmarks.measuring import clock_seconds, comparison, gigabytes, run_measured
+from benchmarks.scale import synthetic
 from benchmarks.training import linked_root, step4
 from prompt_oirl.data.released import LLM
 from prompt_oirl.io.files import REPO_ROOT, InputError, Paths

@@ -6,6 +6,7 @@ import os
 import subprocess
 import time
 from collections.abc import Callable, Iterable
+from resource import struct_rusage
 from typing import Any
 
 import numpy as np
@@ -45,6 +46,11 @@ def cpu_seconds(work: Callable[[], Any]) -> float:
 def clock_seconds(work: Callable[[], Any]) -> float:
     """Seconds by the clock."""
     return both_clocks(work)[1]
+
+
+def gigabytes(usage: struct_rusage) -> float:
+    """The largest memory of a process so far, in 10^9 bytes; mapped pages count too."""
+    return usage.ru_maxrss * 1024 / 1e9
 
 
 def run_measured(command: list[str], **more: Any) -> dict[str, float]:

@@ -8,12 +8,12 @@ import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
-from resource import RUSAGE_SELF, getrusage, struct_rusage
+from resource import RUSAGE_SELF, getrusage
 from typing import Any
 
 import numpy as np
 
-from benchmarks.measuring import comparison, cpu_seconds, run_measured
+from benchmarks.measuring import comparison, cpu_seconds, gigabytes, run_measured
 from prompt_oirl.features.mapped import MappedQuestions
 from prompt_oirl.pipeline import fits
 from prompt_oirl.reward_models import TrainingSet, boosted, make, pairs
@@ -84,11 +84,6 @@ def train_synthetic(model: str, n: int, folder: Path) -> dict[str, float]:
     some = train.questions[:10000]
     parts["scoring 100000 pairs"] = cpu_seconds(lambda: learner.predict(some, train.prompts))
     return parts | {"peak": gigabytes(getrusage(RUSAGE_SELF))}
-
-
-def gigabytes(usage: struct_rusage) -> float:
-    """The largest memory of a process so far, in 10^9 bytes; mapped pages count too."""
-    return usage.ru_maxrss * 1024 / 1e9
 
 
 if __name__ == "__main__":
