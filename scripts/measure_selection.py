@@ -34,7 +34,7 @@ class Args:
     parts: str = "real_gsm8k,real_svamp,real_mawps,real_arith,mawps,gsm8k,diagnosis,variance"
     """Comma list of parts."""
     logs: int = 100
-    """Simulated logs per setting (half of it at the size and rates of GSM8K)."""
+    """Simulated logs per setting (half of it at the size and rates of GSM8K, twice in the part diagnosis)."""
     assignments: int = 10
     """Fold assignments on the real logs."""
     others: str = "xgboost,linear"
@@ -80,7 +80,7 @@ def part_rows(part: str, args: Args) -> Iterable[dict[str, Any]]:
     if part in simulated_gains.SIZES:
         return simulated_gains.gain_rows(part, args.logs, each)
     if part == "diagnosis":
-        return simulated_gains.verdict_rows(args.logs, each)
+        return simulated_gains.verdict_rows(2 * args.logs, each)
     if part == "variance":
         return simulated_gains.variance_rows(args.logs, each)
     raise InputError(f"--parts {part}: choose from {', '.join(Args.parts.split(','))}")
