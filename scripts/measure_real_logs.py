@@ -47,6 +47,22 @@ CENTS = {"text-davinci-003": 2.0, "gpt-3.5-turbo": 0.2, "gpt-4o-mini": 0.06}
 SEVERAL_LLMS = ("re2_gsm8k", "re2_csqa")
 ONE_LLM = ("openai_gsm8k", "bbh_codex", "tot_game24")
 BEST = "best pair"
+SHOWN = {  # a log's name in the tables
+    "re2_gsm8k text-davinci-003": "GSM8K, four ways to ask (text-davinci-003)",
+    "re2_gsm8k gpt-3.5-turbo": "GSM8K, four ways to ask (gpt-3.5-turbo)",
+    "re2_gsm8k gpt-4o-mini": "GSM8K, four ways to ask (gpt-4o-mini)",
+    "re2_csqa text-davinci-003": "CommonsenseQA, four ways to ask (text-davinci-003)",
+    "re2_csqa gpt-3.5-turbo": "CommonsenseQA, four ways to ask (gpt-3.5-turbo)",
+    "re2_csqa gpt-4o-mini": "CommonsenseQA, four ways to ask (gpt-4o-mini)",
+    "openai_gsm8k": "GSM8K, four fine-tuned GPT-3s",
+    "bbh_codex": "BIG-Bench Hard, 27 tasks as segments (code-davinci-002)",
+    "tot_game24": "game of 24, two prompts, 20 samples (GPT-4)",
+    "gsm8k": "GSM8K (LLaMA-2-7B-chat)",
+    "svamp": "SVAMP (LLaMA-2-7B-chat)",
+    "mawps": "MAWPS (LLaMA-2-7B-chat)",
+    "arith": "the demo's log (tiny model)",
+    "nano": "prompts that OPRO tried (tiny model)",
+}
 
 
 @dataclass
@@ -72,11 +88,12 @@ def main(args: Args) -> None:
             continue
         write_csv(path, part_rows(part, args))
         print(path.read_text())
-    tables = {"arms": arms_table, "verdicts": verdict_table}
-    for part, table in tables.items():
+    tables = {"arms": {"arms": arms_table}, "verdicts": {"verdicts": verdict_table, "real": real_table}}
+    for part, of_part in tables.items():
         path = args.root / "results" / "reference" / f"real_{part}.csv"
         if path.is_file():
-            fill_tables(args.root, {part: table(read_csv(path, hint="run this script"))})
+            rows = read_csv(path, hint="run this script")
+            fill_tables(args.root, {name: table(rows) for name, table in of_part.items()})
 
 
 def part_rows(part: str, args: Args) -> Iterator[dict[str, Any]]:
@@ -102,7 +119,8 @@ def joined(logs: Path, name: str) -> pd.DataFrame:
     }
     if not files:
         raise InputError(
-            f"missing {whole}, or {name}_LLM.csv: the real logs are not part of the project, pass --logs"
+            f"missing {whole}, or {name}_LLM.csv: "
+            "run scripts/fetch_data.py --datasets real_logs, or pass --logs"
         )
     return pd.concat(
         pd.read_csv(path, dtype=str, keep_default_na=False).assign(llm=llm, cost=CENTS[llm])
@@ -204,12 +222,12 @@ def verdict_table(rows: Sequence[dict[str, str]]) -> str:
     for row in rows:
         size = f"{int(row['questions']):,} x {row['prompts']}"
         if not row["verdict"]:
-            lines.append([row["log"], size, *[""] * 4, "too few groups", "", ""])
+            lines.append([SHOWN.get(row["log"], row["log"]), size, *[""] * 4, "too few groups", "", ""])
             continue
         estimate = format_interval(row["estimate"], row["low"], row["high"], signed=True, digits=1)
         lines.append(
             [
-                row["log"],
+                SHOWN.get(row["log"], row["log"]),
                 size,
                 f"{float(row['best']):.3f}",
                 f"{float(row['measured']):+.2f}",
@@ -220,6 +238,23 @@ def verdict_table(rows: Sequence[dict[str, str]]) -> str:
                 f"{float(row['seconds']):.1f}",
             ]
         )
+    return markdown(header, lines)
+
+
+def real_table(rows: Sequence[dict[str, str]]) -> str:
+    """One short line per log, the largest gain first."""
+    known = sorted((row for row in rows if row["verdict"]), key=lambda row: -float(row["estimate"]))
+    lines = [
+        [
+            SHOWN.get(row["log"], row["log"]),
+            f"{int(row['questions']):,} x {row['prompts']}",
+            f"{float(row['best']):.3f}",
+            format_interval(row["estimate"], row["low"], row["high"], signed=True, digits=1),
+            row["verdict"],
+        ]
+        for row in known
+    ]
+    header = ["log", "questions x prompts", "best prompt right", "gain of choosing, points", "verdict"]
     return markdown(header, lines)
 
 

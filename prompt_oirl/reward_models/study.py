@@ -102,7 +102,8 @@ def study(phi: np.ndarray, train: TrainingSet, seed: int = 0, each: OverBlocks |
         effects = learn_effects(phi, cells)
         b = _best_first(effects.b, effects.best)
         return Study(phi, train, effects, b, 0.0, 0.0, 1.0, False, (), None)
-    deals = _deals(phi, train, cells, seed, each)
+    assignments = max(min(ASSIGNMENTS, MOST_QUESTIONS // len(phi)), 2)
+    deals = [Deal(phi, cells, seed, a, each, train.segments) for a in range(assignments)]
     effects = deals[0].without()
     p_value = interaction_p_value(phi, cells, effects, each)
     choices = [held_out_choices(deal) for deal in deals]
@@ -127,22 +128,17 @@ def study(phi: np.ndarray, train: TrainingSet, seed: int = 0, each: OverBlocks |
     )
 
 
-def _deals(
-    phi: np.ndarray, train: TrainingSet, cells: Cells, seed: int, each: OverBlocks | None = None
-) -> list[Deal]:
-    assignments = max(min(ASSIGNMENTS, MOST_QUESTIONS // len(phi)), 2)
-    return [Deal(phi, cells, seed, assignment, each, train.segments) for assignment in range(assignments)]
-
-
-def gain_from(phi: np.ndarray, train: TrainingSet, seed: int) -> Gain:
+def gain_from(phi: np.ndarray, train: TrainingSet, seed: int, assignments: int) -> Gain:
     """The gain that `study` finds, of at least `MIN_CLUSTERS` clusters, and nothing else.
 
     Parameters
     ----------
     phi, train, seed : as of `study`
+    assignments : deals of the questions into folds
     """
     cells = Cells.of(train)
-    return measure_gain(train, cells, [held_out_choices(deal) for deal in _deals(phi, train, cells, seed)])
+    deals = [Deal(phi, cells, seed, a, segments=train.segments) for a in range(assignments)]
+    return measure_gain(train, cells, [held_out_choices(deal) for deal in deals])
 
 
 def _best_first(b: np.ndarray, best: int) -> np.ndarray:

@@ -154,7 +154,9 @@ def learning_curve(full: Study, seed: int) -> list[dict[str, float]]:
         kept = np.flatnonzero(np.isin(train.clusters, order[: int(share * len(order))]))
         if share < 1 and share * len(order) < 10 * HEADLINE_FOLDS:
             continue
-        gain = full.gain if share == 1 else gain_from(full.phi[kept], train.rows(kept), seed)
+        gain = full.gain
+        if share < 1:
+            gain = gain_from(full.phi[kept], train.rows(kept), seed, len(full.choices))
         if gain is None:
             continue
         value, low, high = gain.estimate

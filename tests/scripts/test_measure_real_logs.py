@@ -41,6 +41,9 @@ def test_missing_logs_are_said(tmp_path: Path) -> None:
     done = run_in_process(
         [sys.executable, str(SCRIPT), "--logs", str(tmp_path / "no"), "--root", str(tmp_path)], tmp_path
     )
-    assert done.returncode == 1 and "the real logs are not part of the project, pass --logs" in done.stderr
+    assert (
+        done.returncode == 1
+        and "run scripts/fetch_data.py --datasets real_logs, or pass --logs" in done.stderr
+    )
     done = run_in_process([sys.executable, str(SCRIPT), "--parts", "legs", "--root", str(tmp_path)], tmp_path)
     assert done.returncode == 1 and "--parts legs: choose from verdicts,arms" in done.stderr
