@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 RESAMPLES = 2000
+MOST_DRAWN = 10_000  # independent units of a bootstrap
 
 
 def log_loss(labels: np.ndarray, scores: np.ndarray, weights: np.ndarray | None = None) -> float:
@@ -128,15 +129,22 @@ def precision_recall_f1(labels: np.ndarray, positive: np.ndarray) -> tuple[float
 
 
 class ClusterBootstrap:
-    """Percentile intervals from resampling whole clusters, all from the same resamples (paired)."""
+    """Percentile intervals from resampling whole clusters, all from the same resamples (paired).
+
+    Clusters beyond `MOST_DRAWN` are put together at random, as evenly as can be: what is drawn is still
+    independent of one another, intervals keep their width, and weights (resamples, drawn) stay small.
+    """
 
     def __init__(self, clusters: np.ndarray, seed: int = 0, resamples: int = RESAMPLES):
         _, self.cluster = np.unique(clusters, return_inverse=True)
         self.n_clusters = int(self.cluster.max()) + 1 if len(clusters) else 0
         rng = np.random.default_rng(seed)
-        self.weights = rng.multinomial(
-            self.n_clusters, np.full(self.n_clusters, 1 / max(self.n_clusters, 1)), size=resamples
-        ).astype(np.float32)
+        if self.n_clusters > MOST_DRAWN:
+            self.cluster = rng.permutation(np.arange(self.n_clusters) % MOST_DRAWN)[self.cluster]
+        drawn = min(self.n_clusters, MOST_DRAWN)
+        self.weights = rng.multinomial(drawn, np.full(drawn, 1 / max(drawn, 1)), size=resamples).astype(
+            np.float32
+        )
 
     def mean(self, values: np.ndarray, level: float = 0.95) -> np.ndarray:
         """Mean, low and high of each column of values (n, m), NaN skipped; float64 (m, 3)."""
@@ -213,7 +221,7 @@ class ClusterBootstrap:
             return tops.sum(0) / bottoms.sum(0), (self.weights @ tops) / (self.weights @ bottoms)
 
     def _by_cluster(self, values: np.ndarray) -> np.ndarray:
-        sums = np.zeros((self.n_clusters, values.shape[1]))
+        sums = np.zeros((self.weights.shape[1], values.shape[1]))
         np.add.at(sums, self.cluster, values)
         return sums
 

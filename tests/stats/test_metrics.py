@@ -12,6 +12,7 @@ from hypothesis.extra.numpy import arrays
 from sklearn import metrics as sklearn_metrics
 
 from prompt_oirl.stats.metrics import (
+    MOST_DRAWN,
     ClusterBootstrap,
     RankedScores,
     auc,
@@ -288,6 +289,19 @@ def test_the_interval_covers_the_truth_on_clustered_data(missing: float) -> None
         covered_by_rows += low <= truth <= high
     assert 0.88 <= covered / runs <= 0.99
     assert covered_by_rows / runs < 0.8
+
+
+def test_many_clusters_are_drawn_in_few_units_with_intervals_as_wide() -> None:
+    rng = np.random.default_rng(3)
+    cluster = np.repeat(np.arange(30_000), 2)
+    values = np.repeat(rng.standard_normal(30_000), 2) + 0.5 * rng.standard_normal(60_000)
+    bootstrap = ClusterBootstrap(cluster, seed=1)
+    assert bootstrap.n_clusters == 30_000 and bootstrap.weights.shape[1] == MOST_DRAWN
+    point, low, high = bootstrap.mean(values[:, None])[0]
+    error = values.reshape(-1, 2).mean(1).std() / np.sqrt(30_000)
+    assert point == pytest.approx(values.mean(), abs=1e-9)
+    assert (high - low) / 2 == pytest.approx(1.96 * error, rel=0.06)
+    assert (bootstrap.cluster[::2] == bootstrap.cluster[1::2]).all()
 
 
 def test_auc_of_the_bootstrap_is_the_auc_and_its_interval_holds_it() -> None:
