@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from threadpoolctl import threadpool_limits
 
 from prompt_oirl.reward_models.cells import Cells, OverBlocks, sigmoid
 from prompt_oirl.reward_models.effects import MIN_CLUSTERS, Effects, interaction_p_value, learn_effects
@@ -128,6 +129,7 @@ def study(phi: np.ndarray, train: TrainingSet, seed: int = 0, each: OverBlocks |
     )
 
 
+@threadpool_limits.wrap(limits=1, user_api="blas")  # as fits: the same bits on any machine, no waiting
 def gain_from(phi: np.ndarray, train: TrainingSet, seed: int, assignments: int) -> Gain:
     """The gain that `study` finds, of at least `MIN_CLUSTERS` clusters, and nothing else.
 
