@@ -42,7 +42,7 @@ def decide_verdict(found: Study, groups: int) -> Verdict:
     assert gain is not None
     value, low, high = gain.estimate
     said = f"{format_interval(*gain.estimate, points=True, unit=' points')} over the best single prompt"
-    test = f"the test for an interaction of question and prompt gives p = {_p(found.p_value)}"
+    test = f"the test for an interaction of question and prompt gives {_p(found.p_value)}"
     if gain.certain and found.p_value <= LEVEL and value >= MIN_USEFUL_GAIN:
         return Verdict("worth it", f"Choosing per question gains {said}; {test}.", 0)
     shown = found.p_value <= LEVEL
@@ -64,7 +64,7 @@ def decide_verdict(found: Study, groups: int) -> Verdict:
 
 
 def _p(value: float) -> str:
-    return "less than .0001" if value < 1e-4 else f"{value:.2g}".lstrip("0")
+    return "p < .0001" if value < 1e-4 else "p = " + f"{value:.2g}".lstrip("0")
 
 
 def _more_questions(gain: Gain, groups: int) -> int | None:
