@@ -188,7 +188,7 @@ class Evaluate(LearnOptions):
         for name, text in zip(result.log.names, result.log.prompts):
             say(f"{on_one_line(name)}: {on_one_line(text) or '(no prompt)'}")
         gain = format_interval(*result.gain, points=True, unit=" points")
-        say(f"choosing per question gains {gain} over the best single prompt")
+        say(f"choosing per question brings {gain} over the best single prompt")
 
 
 @dataclass(kw_only=True)

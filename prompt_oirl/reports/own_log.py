@@ -80,14 +80,15 @@ def _advice(verdict: str, evaluation: Evaluation) -> str:
     log = evaluation.log
     best = int(np.bincount(evaluation.best.ravel()).argmax())
     name = log.names[best]
-    text = " ".join(log.prompts[best].split()) or "(no prompt)"
+    text = " ".join(log.prompts[best].split()) or "no prompt"
     shown = text if len(text) <= 80 else f"{text[:80]}…"
-    known = f"{name} ({shown}), right {100 * log.prompt_success[best]:.1f} % of the time"
+    success = next(row["success"] for row in evaluation.policies if row["policy"] == "best prompt")
+    known = f"{name} ({shown}), right {100 * success:.1f} % of the time on held-out questions"
     advice = {
         "worth it": f"Learn a selector with prompt-oirl fit. The best single prompt is {known}.",
         "not enough data": f"Meanwhile use the best single prompt: {known}.",
     }
-    return advice.get(verdict, f"It is {known}.")
+    return advice.get(verdict, f"The best single prompt is {known}.")
 
 
 def variance_shares(split: VarianceSplit) -> list[tuple[str, float]]:

@@ -44,14 +44,18 @@ def decide_verdict(found: Study, groups: int) -> Verdict:
     said = f"{format_interval(*gain.estimate, points=True, unit=' points')} over the best single prompt"
     test = f"the test for an interaction of question and prompt gives {_p(found.p_value)}"
     if gain.certain and found.p_value <= LEVEL and value >= MIN_USEFUL_GAIN:
-        return Verdict("worth it", f"Choosing per question gains {said}; {test}.", 0)
+        alone = ""
+        if gain.measured[1] <= 0:
+            held_out = format_interval(*gain.measured, points=True)
+            alone = f" Held-out answers alone say {held_out}; the reward model, which agrees, makes it surer."
+        return Verdict("worth it", f"Choosing per question gains {said}; {test}.{alone}", 0)
     shown = found.p_value <= LEVEL
     if found.supported:
         why = "since" if shown else "though"
-        does = f"A selector chooses per question, {why} {test}; it gains {said}."
+        does = f"A selector chooses per question, {why} {test}; it brings {said}."
     else:
         why = "though" if shown else "since"
-        does = f"A selector keeps to the best prompt, {why} {test}; choosing would gain {said}."
+        does = f"A selector keeps to the best prompt, {why} {test}; choosing would bring {said}."
     if high < GAIN_TO_RULE_OUT:
         lost = "Choosing per question would lose: " * (high < 0)
         ruled_out = f"A gain of {100 * GAIN_TO_RULE_OUT:.0f} point is ruled out. Use the best single prompt."

@@ -18,7 +18,7 @@ from prompt_oirl.data.user_log import PromptLog
 from prompt_oirl.features.cache import shared_embedder
 from prompt_oirl.grading import numbers
 from prompt_oirl.io.files import InputError, on_one_line
-from prompt_oirl.reward_models.study import Study
+from prompt_oirl.reward_models.study import FOLDS_ARE_ALIKE, Interval, Study
 from prompt_oirl.selection.selector import DEFAULT_MODEL, PromptSelector
 from prompt_oirl.stats.cells import PromptSuccess, independent_answers
 from prompt_oirl.stats.metrics import ClusterBootstrap, format_interval
@@ -48,6 +48,8 @@ WAYS = {
 }
 # What can be bought, simplest first. "decided" is right as often as "best" and never dearer.
 BUYABLE = ("decided", "predicted", "adaptive_predicted")
+LEARNED = ("predicted", "adaptive_predicted")  # ways that need a reward model
+GAIN = ("gain", "gain_low", "gain_high")
 CALL_PRICE = 0.01  # in success, one point: what one more call per question must bring
 MODEL_PRICE = 0.003  # in success, .3 points: what a reward model must bring
 
@@ -117,7 +119,7 @@ def vote_splits(log: PromptLog, seed: int = 0) -> list[Split]:
     few questions.
     """
     if not log.has_answers:
-        raise InputError("voting needs the answers themselves: add a column answer to the log")
+        raise InputError("voting needs the answers themselves: fill in the column answer of the log")
     if len(log.prompts) < 2:
         raise InputError("voting needs at least two prompts, the log has one")
     check_logged(log.counts > 0)
@@ -208,9 +210,7 @@ def evaluate_votes(
             "success": row["success"],
             "success_low": row["low"],
             "success_high": row["high"],
-            "gain": row["gain"],
-            "gain_low": row["gain_low"],
-            "gain_high": row["gain_high"],
+            **dict(zip(GAIN, widened(row["policy"], *(row[column] for column in GAIN)))),
             "n": len(log.questions),
             "groups": bootstrap.n_clusters,
         }
@@ -218,6 +218,14 @@ def evaluate_votes(
     ]
     names = [_label(log, j) for j in np.argsort(-_success(log), kind="stable")]
     return Voting(rows, best_buy(curves, bootstrap, names), texts.count(""))
+
+
+def widened(way: str, value: float, low: float, high: float) -> Interval:
+    """The interval of a gain as wide as in `evaluate`, where a reward model learned on the other folds."""
+    if way not in LEARNED:
+        return value, low, high
+    wide = FOLDS_ARE_ALIKE**0.5
+    return value, value + wide * (low - value), value + wide * (high - value)
 
 
 def best_buy(curves: dict[str, Curve], bootstrap: ClusterBootstrap, names: Sequence[str]) -> BestBuy:
@@ -243,6 +251,7 @@ def best_buy(curves: dict[str, Curve], bootstrap: ClusterBootstrap, names: Seque
         if (way, m) not in (("decided", 0), ("adaptive_predicted", 0))  # one call again
     ]
     gains = bootstrap.simultaneous(np.stack([curves[way].right[:, m] - single for way, m in compared], 1))
+    gains = np.array([widened(way, *gain) for (way, _), gain in zip(compared, gains.tolist())])
     calls = [float(curves[way].calls[:, m].mean()) for way, m in compared]
     price = [CALL_PRICE * made + MODEL_PRICE * (way != "decided") for made, (way, _) in zip(calls, compared)]
     interval = [tuple(gain) for gain in gains.tolist()]

@@ -187,7 +187,7 @@ def test_every_command_chooses_by_segment(segmented: Path, command: str, tmp_pat
     assert result.status == 0, result.stderr
     said = {
         "diagnose": (result.stdout, "WORTH IT: "),
-        "evaluate": (result.stderr, r"choosing per question gains \+[456]\d"),
+        "evaluate": (result.stderr, r"choosing per question brings \+[456]\d"),
         "vote": (
             result.stderr,
             r"Best buy: choose the prompt for each question: \+[345]\d",

@@ -332,7 +332,7 @@ def found_with(gain: tuple[float, float, float], p_value: float) -> Study:
     ("gain", "p_value", "word", "said"),
     [
         ((0.02, 0.01, 0.03), 0.001, "worth it", "gains +2.0 points [+1.0, +3.0]"),
-        ((0.02, -0.01, 0.05), 0.001, "not enough data", "it gains +2.0 points [-1.0, +5.0]"),
+        ((0.02, -0.01, 0.05), 0.001, "not enough data", "it brings +2.0 points [-1.0, +5.0]"),
         (
             (0.02, 0.01, 0.03),
             0.3,
@@ -348,6 +348,15 @@ def found_with(gain: tuple[float, float, float], p_value: float) -> Study:
 def test_verdict_and_words_agree_with_the_interval(gain, p_value, word, said) -> None:
     found = decide_verdict(found_with(gain, p_value), 1000)
     assert found.word == word and said in found.reason
+
+
+def test_worth_it_says_so_where_held_out_answers_alone_leave_it_open() -> None:
+    found = found_with((0.02, 0.01, 0.03), 0.001)
+    assert found.gain is not None
+    open_ = replace(found, gain=replace(found.gain, measured=(0.015, -0.001, 0.031)))
+    said = decide_verdict(open_, 1000)
+    assert said.word == "worth it" and "Held-out answers alone say +1.5 [-0.1, +3.1]" in said.reason
+    assert "Held-out answers alone" not in decide_verdict(found, 1000).reason
 
 
 def test_a_small_log_without_a_gain_says_that_it_is_small() -> None:

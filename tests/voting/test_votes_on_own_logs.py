@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,8 @@ from prompt_oirl.data.user_log import PromptLog, read_log
 from prompt_oirl.io.files import REPO_ROOT, InputError
 from prompt_oirl.selection.evaluate import evaluate
 from prompt_oirl.selection.selector import PromptSelector
-from prompt_oirl.selection.voting import WAYS, Voting, best_buy, evaluate_votes, learn_rewards
+from prompt_oirl.selection.simulation import simulate
+from prompt_oirl.selection.voting import WAYS, Voting, best_buy, evaluate_votes, learn_rewards, widened
 from prompt_oirl.stats.metrics import ClusterBootstrap
 from prompt_oirl.voting.evaluate import Curve
 
@@ -183,3 +185,15 @@ def test_nothing_is_bought_where_nothing_gains() -> None:
         buy = best_buy(found, ClusterBootstrap(np.arange(150), seed, resamples=300), ["A"] * 17)
         bought += buy.way != "best"
     assert bought <= 10  # 2.5 % expected; 42 by the intervals of single ways
+
+
+def test_a_choice_has_the_interval_in_votes_that_it_has_in_evaluate() -> None:
+    assert widened("decided", 0.1, 0.0, 0.2) == (0.1, 0.0, 0.2)
+    log = simulate(5, train=400, test=1, rates=(0.5, 0.5, 0.5), seed=4)
+    answers, selector = log.prompt_log(), PromptSelector(log.embedder())
+    answers = replace(answers, answer=["yes" if right else "no" for right in answers.correct])
+    voting = evaluate_votes(answers, learn_rewards(selector.fit(answers), answers, 0))
+    one_call = row(voting, "predicted", 1)
+    value, low, high = evaluate(PromptSelector(log.embedder()), answers).gain
+    assert one_call["gain"] == pytest.approx(value, abs=1e-9)
+    assert one_call["gain_high"] - one_call["gain_low"] == pytest.approx(high - low, rel=0.15)
