@@ -88,12 +88,10 @@ def main(args: Args) -> None:
             continue
         write_csv(path, part_rows(part, args))
         print(path.read_text())
-    tables = {"arms": {"arms": arms_table}, "verdicts": {"verdicts": verdict_table, "real": real_table}}
-    for part, of_part in tables.items():
+    for part, table in {"arms": arms_table, "verdicts": verdict_table}.items():
         path = args.root / "results" / "reference" / f"real_{part}.csv"
         if path.is_file():
-            rows = read_csv(path, hint="run this script")
-            fill_tables(args.root, {name: table(rows) for name, table in of_part.items()})
+            fill_tables(args.root, {part: table(read_csv(path, hint="run this script"))})
 
 
 def part_rows(part: str, args: Args) -> Iterator[dict[str, Any]]:
@@ -238,23 +236,6 @@ def verdict_table(rows: Sequence[dict[str, str]]) -> str:
                 f"{float(row['seconds']):.1f}",
             ]
         )
-    return markdown(header, lines)
-
-
-def real_table(rows: Sequence[dict[str, str]]) -> str:
-    """One short line per log, the largest gain first."""
-    known = sorted((row for row in rows if row["verdict"]), key=lambda row: -float(row["estimate"]))
-    lines = [
-        [
-            SHOWN.get(row["log"], row["log"]),
-            f"{int(row['questions']):,} x {row['prompts']}",
-            f"{float(row['best']):.3f}",
-            format_interval(row["estimate"], row["low"], row["high"], signed=True, digits=1),
-            row["verdict"],
-        ]
-        for row in known
-    ]
-    header = ["log", "questions x prompts", "best prompt right", "gain of choosing, points", "verdict"]
     return markdown(header, lines)
 
 

@@ -39,6 +39,15 @@ def test_gain_of_the_demos_first_model():
     assert f"picking gains {gain.value:+.1f} [{gain.ci_low:+.1f}, {gain.ci_high:+.1f}]" in README
 
 
+def test_real_logs_of_others():
+    logs = table("real_verdicts").set_index("log")
+    value, low, high = logs.loc["bbh_codex", ["estimate", "low", "high"]]
+    assert f"two prompts, code-davinci-002): {value:+.1f} [{low:+.1f}, {high:+.1f}]" in README
+    assert logs.loc["bbh_codex", "verdict"] == "worth it"
+    others = logs[logs.index.str.startswith(("re2_", "openai_", "tot_"))]
+    assert len(others) == 8 and "Eight other logs" in README and (others.verdict == "not shown").all()
+
+
 def test_mean_gain_of_opro():
     row = table("opro_runs").query("what == 'test gain, mean of 3 runs'").iloc[0]
     value, low, high = 100 * row[["value", "ci_low", "ci_high"]].to_numpy(float)
