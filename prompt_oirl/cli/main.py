@@ -7,8 +7,9 @@ examples:
   prompt-oirl report log.csv --out report.html      everything on one page
 
 A log is a CSV, JSONL or Parquet file with one row per answer and the columns question, prompt and correct
-(0 to 1); answer, cost, group, segment, llm and sample are optional. `-` reads CSV or JSONL from stdin. Results
-go to stdout, remarks to stderr. Exit status: 0 done, 1 the input cannot be used, 2 wrong flags, 130 stopped.
+(0 to 1); answer, cost, group, segment, llm and sample are optional. `-` reads CSV or JSONL from stdin.
+Results go to stdout, remarks to stderr. Exit status: 0 done, 1 the input cannot be used, 2 wrong flags, 130
+stopped.
 """
 
 from __future__ import annotations
