@@ -136,9 +136,10 @@ def gain_from(phi: np.ndarray, train: TrainingSet, seed: int, assignments: int) 
     Parameters
     ----------
     phi, train, seed : as of `study`
-    assignments : deals of the questions into folds
+    assignments : deals of the questions into folds, fewer where the log is large
     """
     cells = Cells.of(train)
+    assignments = max(min(assignments, MOST_QUESTIONS // len(phi)), 1)
     deals = [Deal(phi, cells, seed, a, segments=train.segments) for a in range(assignments)]
     return measure_gain(train, cells, [held_out_choices(deal) for deal in deals])
 
