@@ -144,6 +144,12 @@ def gain_from(phi: np.ndarray, train: TrainingSet, seed: int, assignments: int) 
     return measure_gain(train, cells, [held_out_choices(deal) for deal in deals])
 
 
+def widened(value: float, low: float, high: float) -> Interval:
+    """A gain on held-out folds with a bootstrap's interval made as wide as those of `measure_gain`."""
+    wide = FOLDS_ARE_ALIKE**0.5
+    return value, value + wide * (low - value), value + wide * (high - value)
+
+
 def _best_first(b: np.ndarray, best: int) -> np.ndarray:
     """b with the best prompt not behind another: ties and adjustments must not move anyone."""
     return np.where(np.arange(len(b)) == best, b.max(), b)

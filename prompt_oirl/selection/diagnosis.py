@@ -80,9 +80,7 @@ def diagnose(
         return diagnose_fitted(selector.fit(log), log)
 
 
-def diagnose_fitted(
-    selector: PromptSelector, log: PromptLog, voting: Voting | None = None, curve: bool = True
-) -> Diagnosis:
+def diagnose_fitted(selector: PromptSelector, log: PromptLog, voting: Voting | None = None) -> Diagnosis:
     """`diagnose` by the default selector after `fit` on all of `log`; what it held out is not learned again.
 
     Parameters
@@ -90,7 +88,6 @@ def diagnose_fitted(
     selector : fitted
     log : what it was fitted to
     voting : of `evaluate_votes`, if known
-    curve : also learn from parts of the log
     """
     facts = data_facts(log)
     variance = variance_split(log.question, log.prompt, log.correct.astype(np.float64), log.labels.shape)
@@ -107,7 +104,6 @@ def diagnose_fitted(
     if voting is None and log.has_answers:
         with suppress(InputError):  # that votes cannot be counted is for `vote` to explain
             voting = evaluate_votes(log, learn_rewards(selector, log, selector.seed), seed=selector.seed)
-    points = learning_curve(found, selector.seed) if curve else []
     return Diagnosis(
         facts,
         variance,
@@ -116,7 +112,7 @@ def diagnose_fitted(
         found.gain,
         found.p_value,
         found.supported,
-        points,
+        learning_curve(found, selector.seed),
         verdict.word,
         verdict.reason,
         verdict.more_questions,

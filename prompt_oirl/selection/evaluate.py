@@ -24,6 +24,7 @@ from prompt_oirl.data.arms import Choices
 from prompt_oirl.data.user_log import PromptLog, join_groups, read_log
 from prompt_oirl.features.cache import shared_embedder
 from prompt_oirl.io.files import InputError
+from prompt_oirl.reward_models.study import widened
 from prompt_oirl.selection.evaluation_tables import Evaluation, evaluation_of
 from prompt_oirl.selection.selector import DEFAULT_MODEL, PromptSelector
 from prompt_oirl.stats.crossfit import crossfit
@@ -111,8 +112,10 @@ def evaluate_fitted(selector: PromptSelector, log: PromptLog, seed: int = 0) -> 
     if selector.cost_weight:
         picks = np.stack([selector.order(p, log.arms)[:, 0] for p in probabilities])
     found = evaluation_of(log, log.groups, probabilities, picks, best, seed)
-    if study.supported and not selector.cost_weight:
-        row = next(r for r in found.policies if r["policy"] == "selector")
+    row = next(r for r in found.policies if r["policy"] == "selector")
+    if selector.cost_weight:
+        row["gain"], row["gain_low"], row["gain_high"] = widened(*found.gain)
+    elif study.supported:
         row["gain"], row["gain_low"], row["gain_high"] = study.gain.measured
     return found
 

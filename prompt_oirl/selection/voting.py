@@ -18,7 +18,7 @@ from prompt_oirl.data.user_log import PromptLog
 from prompt_oirl.features.cache import shared_embedder
 from prompt_oirl.grading import numbers
 from prompt_oirl.io.files import InputError, on_one_line
-from prompt_oirl.reward_models.study import FOLDS_ARE_ALIKE, Interval, Study
+from prompt_oirl.reward_models.study import Interval, Study, widened
 from prompt_oirl.selection.selector import DEFAULT_MODEL, PromptSelector
 from prompt_oirl.stats.cells import PromptSuccess, independent_answers
 from prompt_oirl.stats.metrics import ClusterBootstrap, format_interval
@@ -46,9 +46,9 @@ WAYS = {
     "adaptive_predicted": "best for the question, stopping early",
     "any_right": "any of them right (bound)",
 }
-# What can be bought, simplest first. "decided" is right as often as "best" and never dearer.
-BUYABLE = ("decided", "predicted", "adaptive_predicted")
 LEARNED = ("predicted", "adaptive_predicted")  # ways that need a reward model
+# What can be bought, simplest first. "decided" is right as often as "best" and never dearer.
+BUYABLE = ("decided", *LEARNED)
 GAIN = ("gain", "gain_low", "gain_high")
 CALL_PRICE = 0.01  # in success, one point: what one more call per question must bring
 MODEL_PRICE = 0.003  # in success, .3 points: what a reward model must bring
@@ -210,7 +210,7 @@ def evaluate_votes(
             "success": row["success"],
             "success_low": row["low"],
             "success_high": row["high"],
-            **dict(zip(GAIN, widened(row["policy"], *(row[column] for column in GAIN)))),
+            **dict(zip(GAIN, _of_way(row["policy"], *(row[column] for column in GAIN)))),
             "n": len(log.questions),
             "groups": bootstrap.n_clusters,
         }
@@ -220,12 +220,9 @@ def evaluate_votes(
     return Voting(rows, best_buy(curves, bootstrap, names), texts.count(""))
 
 
-def widened(way: str, value: float, low: float, high: float) -> Interval:
-    """The interval of a gain as wide as in `evaluate`, where a reward model learned on the other folds."""
-    if way not in LEARNED:
-        return value, low, high
-    wide = FOLDS_ARE_ALIKE**0.5
-    return value, value + wide * (low - value), value + wide * (high - value)
+def _of_way(way: str, value: float, low: float, high: float) -> Interval:
+    """The gain of a way, `widened` where a reward model learned on the other folds."""
+    return widened(value, low, high) if way in LEARNED else (value, low, high)
 
 
 def best_buy(curves: dict[str, Curve], bootstrap: ClusterBootstrap, names: Sequence[str]) -> BestBuy:
@@ -251,9 +248,9 @@ def best_buy(curves: dict[str, Curve], bootstrap: ClusterBootstrap, names: Seque
         if (way, m) not in (("decided", 0), ("adaptive_predicted", 0))  # one call again
     ]
     gains = bootstrap.simultaneous(np.stack([curves[way].right[:, m] - single for way, m in compared], 1))
-    gains = np.array([widened(way, *gain) for (way, _), gain in zip(compared, gains.tolist())])
+    gains = np.array([_of_way(way, *gain) for (way, _), gain in zip(compared, gains.tolist())])
     calls = [float(curves[way].calls[:, m].mean()) for way, m in compared]
-    price = [CALL_PRICE * made + MODEL_PRICE * (way != "decided") for made, (way, _) in zip(calls, compared)]
+    price = [CALL_PRICE * made + MODEL_PRICE * (way in LEARNED) for made, (way, _) in zip(calls, compared)]
     interval = [tuple(gain) for gain in gains.tolist()]
     shown = gains[:, 1] > 0
     if not shown.any():

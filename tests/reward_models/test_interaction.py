@@ -365,15 +365,15 @@ def test_a_small_log_without_a_gain_says_that_it_is_small() -> None:
         assert found.word == "not shown" and ("more questions" in found.reason) == small
 
 
-def diagnosed(log: SimulatedLog, curve: bool = False) -> diagnosis.Diagnosis:
+def diagnosed(log: SimulatedLog) -> diagnosis.Diagnosis:
     answers = log.prompt_log()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        return diagnosis.diagnose_fitted(PromptSelector(log.embedder()).fit(answers), answers, curve=curve)
+        return diagnosis.diagnose_fitted(PromptSelector(log.embedder()).fit(answers), answers)
 
 
 def test_verdicts():
-    strong = diagnosed(simulate(8, train=1000, test=1, rates=RATES, seed=0), curve=True)
+    strong = diagnosed(simulate(8, train=1000, test=1, rates=RATES, seed=0))
     assert strong.verdict == "worth it" and strong.gain is not None and strong.gain.estimate[1] > 0.01
     assert [p["questions"] for p in strong.curve] == [250, 500, 1000]
     nothing = diagnosed(simulate(0, train=1000, test=1, rates=RATES, seed=1))

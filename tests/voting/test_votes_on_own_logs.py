@@ -15,10 +15,11 @@ from made_logs import PROMPTS, made_log
 
 from prompt_oirl.data.user_log import PromptLog, read_log
 from prompt_oirl.io.files import REPO_ROOT, InputError
+from prompt_oirl.reward_models.study import widened
 from prompt_oirl.selection.evaluate import evaluate
 from prompt_oirl.selection.selector import PromptSelector
 from prompt_oirl.selection.simulation import simulate
-from prompt_oirl.selection.voting import WAYS, Voting, best_buy, evaluate_votes, learn_rewards, widened
+from prompt_oirl.selection.voting import WAYS, Voting, _of_way, best_buy, evaluate_votes, learn_rewards
 from prompt_oirl.stats.metrics import ClusterBootstrap
 from prompt_oirl.voting.evaluate import Curve
 
@@ -187,8 +188,21 @@ def test_nothing_is_bought_where_nothing_gains() -> None:
     assert bought <= 10  # 2.5 % expected; 42 by the intervals of single ways
 
 
+def test_only_gains_of_a_reward_model_are_widened() -> None:
+    assert widened(0.1, 0.0, 0.2) == pytest.approx((0.1, -0.05, 0.25))
+    assert _of_way("decided", 0.1, 0.0, 0.2) == (0.1, 0.0, 0.2)
+    assert _of_way("predicted", 0.1, 0.0, 0.2) == widened(0.1, 0.0, 0.2)
+
+
+def test_a_cost_that_changes_no_pick_leaves_the_interval_of_the_gain_as_wide() -> None:
+    log = simulate(5, train=400, test=1, rates=(0.5, 0.5, 0.5), seed=4)
+    answers = replace(log.prompt_log(), cost=np.zeros(1200))
+    value, low, high = evaluate(PromptSelector(log.embedder()), answers).gain
+    weighed, least, most = evaluate(PromptSelector(log.embedder(), cost_weight=0.5), answers).gain
+    assert weighed == pytest.approx(value, abs=1e-9) and most - least == pytest.approx(high - low, rel=0.15)
+
+
 def test_a_choice_has_the_interval_in_votes_that_it_has_in_evaluate() -> None:
-    assert widened("decided", 0.1, 0.0, 0.2) == (0.1, 0.0, 0.2)
     log = simulate(5, train=400, test=1, rates=(0.5, 0.5, 0.5), seed=4)
     answers, selector = log.prompt_log(), PromptSelector(log.embedder())
     answers = replace(answers, answer=["yes" if right else "no" for right in answers.correct])
