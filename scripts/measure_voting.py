@@ -80,7 +80,7 @@ def measure(args: Args, dataset: str, paths: Paths) -> Iterator[dict[str, Any]]:
     prompt_ids = [p.id for p in names.prompts]
     cells = list(votes.vote_cells(rows, names.test_question_ids, prompt_ids, args.grader))
     shape = len(names.test_question_ids), len(prompt_ids)
-    tables = votes.vote_tables(cells, shape, args.grader)
+    tables = votes.vote_tables(cells, shape, "number" if args.grader == "strict" else args.grader)
     columns = np.flatnonzero(tables[0].logged.any(0))
     tables = [table.columns(columns) for table in tables]
     row, column, _, _, verdict = (np.array(part) for part in zip(*cells))

@@ -219,9 +219,9 @@ class Vote(LogArgument, LearnOptions):
     example: prompt-oirl vote log.csv
     """
 
-    parser: Literal["auto", "strict", "original", "text"] = "auto"
-    """What counts as the same answer: strict and original compare the number stated last, text the whole
-    answer; auto takes strict where nearly all answers hold a number."""
+    parser: Literal["auto", "number", "choice", "bool", "text", "original"] = "auto"
+    """What counts as the same answer: the same number, option, truth value or text that is stated, in any
+    spelling; original: the number that is read last. auto: what most answers are."""
     format: Format = "table"
     """How the result is written."""
 
@@ -233,6 +233,8 @@ class Vote(LogArgument, LearnOptions):
         learned = learn_rewards(self.make_selector(), log, self.seed)
         found = evaluate_votes(log, learned, self.parser, self.seed)
         write_rows(found.rows, self.format)
+        how = "as most of them can be read; --parser chooses" if self.parser == "auto" else "as asked for"
+        say(f"note: answers are compared by --parser {found.parser}, {how}")
         if found.blank:
             text = "each is a call that was paid for and casts no vote"
             say(f"note: {found.blank:,} of {len(log.answer):,} answers are blank; {text}")

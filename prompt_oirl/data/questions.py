@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from decimal import Decimal
 from pathlib import Path
 
-from prompt_oirl import grading
+from prompt_oirl.grading.golds import objection
 from prompt_oirl.io.files import InputError, Paths, content_key, csv_records, read_jsonl
 
 DATASETS = ("gsm8k", "svamp", "mawps", "arith")
@@ -17,13 +17,6 @@ RELEASED = DATASETS[:3]  # those with published LLaMA-2 logs
 SPLITS = ("train", "validation", "test")
 KINDS = ("number", "choice", "bool", "text")
 FETCH = "run scripts/fetch_data.py"
-HINTS = {  # of a gold answer in a file of one's own
-    "number": "give a finite number in digits and without an exponent, or set kind to choice, bool or text",
-    "choice": "give the option's letter, such as B",
-    "bool": "give true or false, yes or no, valid or invalid",
-    "text": "give one line of text",
-}
-_EXPONENT = re.compile(r"\d[eE][-+]?\d")
 
 # The released logs cut SVAMP and MAWPS by row number: the five folds' train.csv one after the other, then
 # the first rows for training and the rest for testing (Prompt-OIRL, llama_step2).
@@ -120,12 +113,8 @@ def load_own_questions(path: Path, dataset: str) -> list[Question]:
         if not name.isprintable():
             raise InputError(f"{where}: id {name!a} holds a control character; {hint}")
         told = f"{Decimal(str(gold)):f}" if isinstance(gold, float) and math.isfinite(gold) else str(gold)
-        if not grading.verdict("strict", told, told, kind, text) or (
-            kind == "number" and _EXPONENT.search(told)
-        ):
-            raise InputError(
-                f"{where}: no answer of kind {kind} can match the gold {told[:40]!a}; {HINTS[kind]}"
-            )
+        if wrong := objection(told, kind, text):
+            raise InputError(f"{where}: no answer of kind {kind} can match the gold {told[:40]!a}; {wrong}")
         group = row.get("group")
         asked.append(Question(name, text, told, split, kind, None if group in (None, "") else str(group)))
     if not asked or len({q.id for q in asked}) != len(asked):

@@ -1,10 +1,11 @@
-"""The graders by name: `strict` (ours), `original` (Prompt-OIRL's), `opro` (OPRO's, lenient)."""
+"""The graders by name: `strict` and `math` (ours, the latter for formulas too), `original` (Prompt-OIRL's),
+`opro` (OPRO's, lenient)."""
 
 from __future__ import annotations
 
-from prompt_oirl.grading import kinds, numbers, opro
+from prompt_oirl.grading import kinds, numbers, opro, symbolic
 
-GRADERS = ("strict", "original", "opro")
+GRADERS = ("strict", "original", "opro", "math")
 
 
 def verdict(grader: str, answer: str, gold: str, kind: str = "number", question: str = "") -> bool:
@@ -12,10 +13,11 @@ def verdict(grader: str, answer: str, gold: str, kind: str = "number", question:
 
     Parameters
     ----------
-    grader : strict, original or opro
+    grader : strict, math, original or opro
     answer : text of the LLM
     gold : the right answer
-    kind : what the gold is: number, choice, bool or text; `original` takes everything as a number
+    kind : what the gold is: number, choice, bool or text; a "number" that is none, such as "7 or 8", is
+        compared as a text, and `original` takes everything as a number
     question : its text, which lists the options of a choice; default: not known
 
     Raises: ValueError for a grader of another name.
@@ -24,8 +26,12 @@ def verdict(grader: str, answer: str, gold: str, kind: str = "number", question:
         return opro.correct(answer, gold, kind, question)
     if grader == "original":
         return numbers.original(answer, gold)
-    if grader != "strict":
+    if grader not in ("strict", "math"):
         raise ValueError(f"no grader {grader!r}")
+    if kind == "number" and numbers.gold_number(gold) is None:
+        kind = "text"
+    if grader == "math":
+        return symbolic.math(answer, gold, kind, question)
     if kind == "number":
-        return numbers.strict(answer, gold)
+        return numbers.strict(answer, gold, question)
     return kinds.strict(answer, gold, kind, question)

@@ -10,7 +10,8 @@ from __future__ import annotations
 import re
 import string
 
-from prompt_oirl.grading.numbers import MAX_CHARACTERS, TENS, UNITS
+from prompt_oirl.grading.numerals import TENS, UNITS
+from prompt_oirl.grading.plain_text import MAX_CHARACTERS
 
 # How the next question, and a worked answer, are announced in the eleven languages of MGSM.
 _NEXT_QUESTION = (

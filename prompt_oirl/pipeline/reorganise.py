@@ -15,6 +15,7 @@ from prompt_oirl.data.interactions import LogRow
 from prompt_oirl.data.label_table import LabelTable, LabelTableBuilder
 from prompt_oirl.data.near_duplicates import cluster_texts, in_order_of_appearance
 from prompt_oirl.data.prompts import Prompt
+from prompt_oirl.grading.readers import guess_kind
 from prompt_oirl.io.files import InputError, Paths, write_array, write_csv, write_json, write_jsonl
 from prompt_oirl.pipeline import offline_dataset
 from prompt_oirl.pipeline.original_layout import label_vectors
@@ -195,9 +196,11 @@ def write_votes(
         for path in paths:
             path.unlink(missing_ok=True)
         return []
-    parser = first.grader if first.grader in votes.PARSERS else "strict"
-    cells = votes.vote_cells(chain([first], answered), table.question_ids, [p.id for p in prompts])
-    parsed = votes.vote_tables(cells, table.labels.shape, parser)[0]
+    cells = list(votes.vote_cells(chain([first], answered), table.question_ids, [p.id for p in prompts]))
+    parser = "original"
+    if first.grader != "original":
+        parser = guess_kind([cell[3] for cell in cells], [table.questions[cell[0]] for cell in cells])
+    parsed = votes.vote_tables(cells, table.labels.shape, parser, table.questions)[0]
     write_array(paths[0], parsed.answers.astype(np.int16))
     write_array(paths[1], parsed.right.astype(np.float32))
     return paths

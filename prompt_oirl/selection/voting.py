@@ -16,7 +16,7 @@ from sklearn.base import clone
 
 from prompt_oirl.data.user_log import PromptLog
 from prompt_oirl.features.cache import shared_embedder
-from prompt_oirl.grading import numbers
+from prompt_oirl.grading.readers import guess_kind
 from prompt_oirl.io.files import InputError, on_one_line
 from prompt_oirl.reward_models.study import Interval, Study, widened
 from prompt_oirl.selection.selector import DEFAULT_MODEL, PromptSelector
@@ -33,11 +33,9 @@ from prompt_oirl.voting.evaluate import (
     evaluate_voting,
     learn,
 )
-from prompt_oirl.voting.votes import PARSERS
 
 MAX_CALLS = 16
 Rewards: TypeAlias = tuple[Sequence[Split], Sequence[Learned]]  # folds, and what each of them knows
-ANSWERS_LOOKED_AT = 1000  # to guess how they are to be read
 WAYS = {
     "random": "random prompts, majority",
     "best": "best prompts, majority",
@@ -97,19 +95,13 @@ class BestBuy:
 
 @dataclass(frozen=True)
 class Voting:
-    """What votes bring on a log: a row per way and budget, the best buy, and how many answers are blank."""
+    """What votes bring on a log: a row per way and budget, the best buy, how many answers are blank, and how
+    answers were read (see `vote_tables`)."""
 
     rows: list[dict[str, Any]]
     buy: BestBuy
     blank: int
-
-
-def guess_parser(log: PromptLog) -> str:
-    """`strict` (the last number) if nearly every answer holds a number, else `text` (the whole answer)."""
-    texts = [text for text in log.answer if text is not None]
-    texts = texts[:: max(len(texts) // ANSWERS_LOOKED_AT, 1)]
-    found = [PARSERS["strict"](text[-numbers.MAX_CHARACTERS :]) is not None for text in texts]
-    return "strict" if found and np.mean(found) > 0.8 else "text"
+    parser: str
 
 
 def vote_splits(log: PromptLog, seed: int = 0) -> list[Split]:
@@ -188,7 +180,7 @@ def evaluate_votes(
     ----------
     log : with the answers themselves
     rewards : folds, and for each what its training questions tell, see `learn_rewards`
-    parser : strict, original or text, see `vote_tables`; auto guesses from the answers
+    parser : number, choice, bool, text or original, see `vote_tables`; auto takes what most answers are
     seed : of folds, random orders and the bootstrap
 
     Raises: InputError as `vote_splits`, or on an unknown parser.
@@ -198,7 +190,10 @@ def evaluate_votes(
         learned = [Learned(_success(log.select(split.learned))) for split in splits]
     texts = [text or "" for text in log.answer]
     cells = zip(log.question.tolist(), log.prompt.tolist(), log.sample.tolist(), texts, log.correct.tolist())
-    tables = votes.vote_tables(cells, log.labels.shape, guess_parser(log) if parser == "auto" else parser)
+    asked = log.questions
+    if parser == "auto":
+        parser = guess_kind(texts, [asked[i] for i in log.question])
+    tables = votes.vote_tables(cells, log.labels.shape, parser, asked)
     single = _one_call(log, splits, learned)
     curves = evaluate_voting(tables, single, log.groups, splits, learned, WAYS, MAX_CALLS, seed)
     bootstrap = ClusterBootstrap(log.groups, seed)
@@ -217,7 +212,7 @@ def evaluate_votes(
         for row in curve_rows({way: curves[way] for way in WAYS if way in curves}, bootstrap)
     ]
     names = [_label(log, j) for j in np.argsort(-_success(log), kind="stable")]
-    return Voting(rows, best_buy(curves, bootstrap, names), texts.count(""))
+    return Voting(rows, best_buy(curves, bootstrap, names), texts.count(""), parser)
 
 
 def _of_way(way: str, value: float, low: float, high: float) -> Interval:

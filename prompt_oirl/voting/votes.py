@@ -8,7 +8,7 @@ prompts, M calls at most.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
+from collections.abc import Hashable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -16,17 +16,14 @@ import numpy as np
 
 from prompt_oirl.data.interactions import LogRow
 from prompt_oirl.grading import numbers
+from prompt_oirl.grading.numerals import decimal_comma
+from prompt_oirl.grading.readers import READERS
 from prompt_oirl.io.files import InputError
 
 NO_ANSWER = -1  # asked and paid for, but nothing in it can be counted
 NOT_LOGGED = -2
 MAX_PROMPTS = 64  # whose votes steps 2 to 5 keep and count
 MAX_REPEATS = 20  # of a cell: each is a vote of its own, and all are counted
-PARSERS: dict[str, Callable[[str], Hashable]] = {
-    "strict": numbers.strict_number,
-    "original": numbers.original_number,
-    "text": lambda answer: " ".join(answer.casefold().split()).strip(" .") or None,
-}
 
 
 @dataclass(frozen=True)
@@ -59,7 +56,9 @@ class VoteTable:
 Cell = tuple[int, int, int, str, float]  # row, column, sample number, answer and verdict 0..1
 
 
-def vote_tables(cells: Iterable[Cell], shape: tuple[int, int], parser: str = "strict") -> list[VoteTable]:
+def vote_tables(
+    cells: Iterable[Cell], shape: tuple[int, int], parser: str = "number", questions: Sequence[str] = ()
+) -> list[VoteTable]:
     """Votes of n questions x P prompts, a table for each repeat.
 
     Of a cell with c samples, table r holds number r mod c by rising sample: where all cells have as many, the
@@ -69,18 +68,20 @@ def vote_tables(cells: Iterable[Cell], shape: tuple[int, int], parser: str = "st
     ----------
     cells : the logged answers
     shape : (n, P)
-    parser : how answers are read: "strict" and "original" take the number as the grader of that name does,
-    "text" the whole text but for case, spaces and the full stops around it
+    parser : how answers are read: as number, choice, bool or text by the strict grader of that kind, or as
+    the number that the grader `original` takes
+    questions : texts of the n rows, which give a choice's options and the decimal sign; default: not known
 
     Raises: InputError on an unknown parser.
     """
-    if parser not in PARSERS:
-        raise InputError(f"no parser {parser!r}; choose one of {', '.join(PARSERS)}")
-    read = lru_cache(100_000)(PARSERS[parser])  # short answers repeat
+    if parser not in READERS:
+        raise InputError(f"no parser {parser!r}; choose one of {', '.join(READERS)}")
+    read = lru_cache(100_000)(READERS[parser])  # short answers repeat
+    asked = [q if parser != "number" or decimal_comma(q) else "" for q in questions] or [""] * shape[0]
     number_of: dict[Hashable, int] = {}  # of each distinct answer of the log
     listed: list[tuple[int, int, int, int, float]] = []
     for i, j, sample, answer, verdict in cells:
-        found = read(answer[-numbers.MAX_CHARACTERS :])
+        found = read(answer, asked[i])
         vote = NO_ANSWER if found is None else number_of.setdefault(found, len(number_of))
         listed.append((i, j, sample, vote, verdict))
     row, column, samples, cast, verdicts = np.array(listed, dtype=np.float64).reshape(-1, 5).T

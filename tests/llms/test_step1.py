@@ -375,7 +375,7 @@ def test_a_run_that_only_fails_gives_up_and_says_why(tmp_path: Path) -> None:
         ('{"question": "a?", "gold": false}\n', ":1: the gold"),
         (
             '{"question": "a?", "gold": NaN}\n',
-            ":1: no answer of kind number can match the gold 'nan'; give a finite number",
+            ":1: no answer of kind number can match the gold 'nan'; give one finite number",
         ),
         (
             '{"question": "a?", "gold": "1"}\n{"question": "b?", "gold": 1e999}\n',

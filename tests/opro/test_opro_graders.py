@@ -111,7 +111,7 @@ QUESTION = "Which?\nOptions:\n(A) red apple\n(B) apple\n(C) I am a dog"
         ("A dog barks", None),
         ("abc", None),
         ("", None),
-        ("The answer is (C), not (B)", None),
+        ("The answer is (C), not (B)", "C"),
     ],
 )
 def test_choices(answer: str, letter: str | None) -> None:

@@ -58,7 +58,7 @@ def check_one_call(found: Voting, log: PromptLog, selector: PromptSelector, seed
 @pytest.mark.filterwarnings("ignore::UserWarning")
 def test_one_call_of_the_best_prompt_is_the_success_table(seed: int, samples: int, blank: float) -> None:
     log = read_log(with_answers(seed, blank, samples))
-    found = evaluate_votes(log, parser="strict", seed=seed % 3)
+    found = evaluate_votes(log, parser="number", seed=seed % 3)
     check_one_call(found, log, QUICK, seed % 3)
     for way in ("random", "best"):  # a blank answer is a call like any other
         assert [row(found, way, k)["calls"] for k in (1, 2, 3)] == [1, 2, 3]
@@ -70,7 +70,7 @@ def test_one_call_of_the_best_prompt_is_the_success_table(seed: int, samples: in
 @pytest.mark.filterwarnings("ignore::UserWarning")
 def test_one_call_is_the_table_where_cells_are_missing_and_where_rewards_choose(samples: int) -> None:
     log = read_log(with_answers(5, samples=samples, drop=0.3))  # cells have 0 to `samples` answers
-    found = evaluate_votes(log, learn_rewards(QUICK, log), "strict")
+    found = evaluate_votes(log, learn_rewards(QUICK, log), "number")
     check_one_call(found, log, QUICK)
     table = evaluate(QUICK, log).policies
     chosen = next(r for r in table if r["policy"] == "selector")

@@ -135,7 +135,7 @@ def test_answers_are_read_as_the_grader_reads_them() -> None:
         (1, 0, 0, "7", 1.0),
         (1, 1, 0, " ", 1.0),  # blank, graded right all the same
     ]
-    first, second = votes.vote_tables(cells, (2, 3), "strict")  # the lower sample stands in the first
+    first, second = votes.vote_tables(cells, (2, 3), "number")  # the lower sample stands in the first
     assert first.answers.tolist() == [[0, 0, NO_ANSWER], [0, NO_ANSWER, NOT_LOGGED]]
     assert np.array_equal(first.right, [[1, 1, 0], [1, 1, np.nan]], equal_nan=True)
     assert second.answers.tolist() == first.answers.tolist()
@@ -144,7 +144,7 @@ def test_answers_are_read_as_the_grader_reads_them() -> None:
     assert original[0].tolist() == [0, 1, NO_ANSWER]
     words = [(0, 0, 0, "Blue.", 1.0), (0, 1, 0, " blue ", 1.0), (0, 2, 0, "red", 0.0)]
     assert votes.vote_tables(words, (1, 3), "text")[0].answers.tolist() == [[0, 0, 2]]
-    with pytest.raises(InputError, match="choose one of strict, original, text"):
+    with pytest.raises(InputError, match="choose one of number, choice, bool, text, original"):
         votes.vote_tables(cells, (2, 3), "regex")
 
 
