@@ -12,11 +12,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from fractions import Fraction
 
-from prompt_oirl.grading.numbers import TENS, UNITS
-
-Spelling = Callable[[str], str]
-SUPERSCRIPTS = str.maketrans("0123456789", "⁰¹²³⁴⁵⁶⁷⁸⁹")
-VULGAR = {Fraction(1, 2): "½", Fraction(1, 4): "¼", Fraction(3, 4): "¾"}
+import number_spellings as spellings
+from number_spellings import VULGAR, Spelling
 
 
 @dataclass(frozen=True)
@@ -51,138 +48,7 @@ def write(form: Form, variant: int, said: Said) -> str:
     return re.sub("|".join(parts), lambda token: parts[token[0]], template)
 
 
-# --- spellings of a number ---------------------------------------------------------------------------
-
-
-def plain(value: str) -> str:
-    return value
-
-
-def with_commas(value: str) -> str:
-    """9500 -> 9,500."""
-    return f"{int(value):,}" if re.fullmatch(r"-?\d+", value) else value
-
-
-def latex_thousands(value: str) -> str:
-    """9500 -> 9{,}500."""
-    return with_commas(value).replace(",", "{,}")
-
-
-def latex_fraction(value: str) -> str:
-    r"""0.75 -> \frac{3}{4}."""
-    number = Fraction(value)
-    return f"{'-' if number < 0 else ''}\\frac{{{abs(number.numerator)}}}{{{number.denominator}}}"
-
-
-def vulgar(value: str) -> str:
-    """3.75 -> 3¾; what is no quarter stays as it is."""
-    whole, part = divmod(Fraction(value), 1)
-    return f"{whole or ''}{VULGAR[part]}" if part in VULGAR else value
-
-
-def in_words(value: str) -> str:
-    """1205 -> one thousand two hundred and five."""
-    number = int(value)
-    if number < 0:
-        return f"minus {in_words(str(-number))}"
-    for size, name in ((10**6, "million"), (1000, "thousand")):
-        if number >= size:
-            above, below = divmod(number, size)
-            return f"{in_words(str(above))} {name}" + (f" {in_words(str(below))}" if below else "")
-    if number >= 100:
-        above, below = divmod(number, 100)
-        return f"{UNITS.split()[above]} hundred" + (f" and {in_words(str(below))}" if below else "")
-    if number < 20:
-        return UNITS.split()[number]
-    tens, ones = divmod(number, 10)
-    return TENS.split()[tens - 2] + (f"-{UNITS.split()[ones]}" if ones else "")
-
-
-def negative(value: str) -> str:
-    """-35 -> negative 35."""
-    return value.replace("-", "negative ")
-
-
-def true_minus(value: str) -> str:
-    return value.replace("-", "\u2212")
-
-
-def _mantissa(value: str) -> tuple[str, int]:
-    digits, power = f"{int(value):.12e}".split("e")
-    return digits.rstrip("0").rstrip("."), int(power)
-
-
-def scientific(value: str) -> str:
-    """1200 -> 1.2 × 10^3."""
-    digits, power = _mantissa(value)
-    return f"{digits} × 10^{power}"
-
-
-def scientific_superscript(value: str) -> str:
-    """1200 -> 1.2 × 10³."""
-    digits, power = _mantissa(value)
-    return f"{digits} × 10{str(power).translate(SUPERSCRIPTS)}"
-
-
-def scientific_latex(value: str) -> str:
-    r"""1200 -> 1.2 \times 10^{3}."""
-    digits, power = _mantissa(value)
-    return f"{digits} \\times 10^{{{power}}}"
-
-
-def scientific_e(value: str) -> str:
-    """1200 -> 1.2e3."""
-    digits, power = _mantissa(value)
-    return f"{digits}e{power}"
-
-
-def _scaled(value: str, names: tuple[str, str]) -> str:
-    millions = int(value) >= 10**6
-    return f"{float(Fraction(value) / (10**6 if millions else 1000)):g}{names[millions]}"
-
-
-def scale_word(value: str) -> str:
-    """1500000 -> 1.5 million."""
-    return _scaled(value, (" thousand", " million"))
-
-
-def scale_letter(value: str) -> str:
-    """1500 -> 1.5k."""
-    return _scaled(value, ("k", "M"))
-
-
-def german(value: str) -> str:
-    """1234 -> 1.234,00."""
-    return f"{int(value):,}.00".translate(str.maketrans(",.", ".,"))
-
-
-def french(value: str) -> str:
-    """1234 -> 1 234 with the narrow space that does not break."""
-    return f"{int(value):,}".replace(",", "\u202f")
-
-
-def swiss(value: str) -> str:
-    """1234 -> 1'234."""
-    return f"{int(value):,}".replace(",", "'")
-
-
-def indian(value: str) -> str:
-    """150000 -> 1,50,000."""
-    return re.sub(r"(?<=\d)(?=(?:\d\d)+$)", ",", value[:-3]) + f",{value[-3:]}"
-
-
-def _in_digits(zero: str) -> Spelling:
-    digits = str.maketrans({str(i): chr(ord(zero) + i) for i in range(10)})
-    return lambda value: value.translate(digits)
-
-
-full_width, arabic_indic, devanagari, bold_digits = (_in_digits(zero) for zero in "０٠०𝟎")
-
-
-# --- the forms ---------------------------------------------------------------------------------------
-
-
-def _each(*templates: str, spell: Spelling = plain) -> tuple[tuple[Spelling, str], ...]:
+def _each(*templates: str, spell: Spelling = spellings.plain) -> tuple[tuple[Spelling, str], ...]:
     return tuple((spell, template) for template in templates)
 
 
@@ -197,18 +63,18 @@ FORMS: dict[str, Form] = {
             r"The final answer is $\boxed{\text{VALUE}}$.",
             r"\[ x = \boxed{VALUE} \]",
             r"Therefore, the total is \(\boxed{\$VALUE}\), counted over all 7 days.",
-            spell=latex_thousands,
+            spell=spellings.latex_thousands,
         ),
         fits=_whole(1000),
     ),
     "fraction": Form(
         (
-            (latex_fraction, r"The answer is $\boxed{VALUE}$."),
-            (latex_fraction, r"Two steps lead there, and what is left is \(VALUE\)."),
-            (vulgar, "The answer is VALUE."),
-            (vulgar, "VALUE"),
+            (spellings.latex_fraction, r"The answer is $\boxed{VALUE}$."),
+            (spellings.latex_fraction, r"Two steps lead there, and what is left is \(VALUE\)."),
+            (spellings.vulgar, "The answer is VALUE."),
+            (spellings.vulgar, "VALUE"),
         ),
-        fits=lambda value: value % 1 in VULGAR,
+        fits=lambda value: value > 0 and value % 1 in VULGAR,
     ),
     "bold": Form(
         _each(
@@ -266,10 +132,10 @@ FORMS: dict[str, Form] = {
     ),
     "below_zero": Form(
         (
-            (negative, "The answer is VALUE."),
-            (in_words, "The answer is VALUE."),
-            (true_minus, "So we are left with VALUE."),
-            (negative, "VALUE"),
+            (spellings.negative, "The answer is VALUE."),
+            (spellings.in_words, "The answer is VALUE."),
+            (spellings.true_minus, "So we are left with VALUE."),
+            (spellings.negative, "VALUE"),
         ),
         fits=lambda value: value < -1,
     ),
@@ -279,43 +145,43 @@ FORMS: dict[str, Form] = {
             "VALUE",
             "There are VALUE of them in all, not OTHER.",
             "After 2 steps we find that the answer is VALUE.",
-            spell=in_words,
+            spell=spellings.in_words,
         ),
         fits=_whole(11),
     ),
     "scientific": Form(
         (
-            (scientific, "The answer is VALUE."),
-            (scientific_latex, r"\boxed{VALUE}"),
-            (scientific_e, "VALUE"),
-            (scientific_superscript, "That makes VALUE in total."),
+            (spellings.scientific, "The answer is VALUE."),
+            (spellings.scientific_latex, r"\boxed{VALUE}"),
+            (spellings.scientific_e, "VALUE"),
+            (spellings.scientific_superscript, "That makes VALUE in total."),
         ),
         fits=_whole(1000, 100),
     ),
     "scale": Form(
         (
-            (scale_word, "The answer is VALUE."),
-            (scale_letter, "Total: VALUE"),
-            (scale_word, "That is $VALUE."),
-            (scale_letter, "**VALUE**"),
+            (spellings.scale_word, "The answer is VALUE."),
+            (spellings.scale_letter, "Total: VALUE"),
+            (spellings.scale_word, "That is $VALUE."),
+            (spellings.scale_letter, "**VALUE**"),
         ),
         fits=_whole(1000, 100),
     ),
     "locale": Form(
         (
-            (german, "Die Antwort ist VALUE."),
-            (french, "La réponse est VALUE."),
-            (swiss, "The answer is VALUE."),
-            (indian, "The answer is Rs. VALUE."),
+            (spellings.german, "Die Antwort ist VALUE."),
+            (spellings.french, "La réponse est VALUE."),
+            (spellings.swiss, "The answer is VALUE."),
+            (spellings.indian, "The answer is Rs. VALUE."),
         ),
         fits=_whole(1000),
     ),
     "digits": Form(
         (
-            (full_width, "答えはVALUEです。"),
-            (arabic_indic, "الجواب هو VALUE."),
-            (devanagari, "उत्तर VALUE है।"),
-            (bold_digits, "The answer is VALUE."),
+            (spellings.full_width, "答えはVALUEです。"),
+            (spellings.arabic_indic, "الجواب هو VALUE."),
+            (spellings.devanagari, "उत्तर VALUE है।"),
+            (spellings.bold_digits, "The answer is VALUE."),
         )
     ),
     "cjk": Form(
