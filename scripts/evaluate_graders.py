@@ -8,8 +8,11 @@ released answers of LLaMA-2, 120 of all uniformly and 180 of those on which the 
 disagreed, weighted back to all answers by stratum. `new` (data/grader_labels_new.csv): 200 answers of other
 sources and in today's forms, drawn by labelled_answers.py; its error rate is that of a stated mixture, no
 population. Half of each set was for improving the strict grader; the figures are those of the other half.
-`original` takes every gold for a number, so it errs on the new set's choices, truth values and texts. `math`
-is scored where math-verify is installed. Needs step 2 of LLaMA-2 and
+
+Read so: what an answer settles on last, in its own answer and not in a question that runs on behind it; a
+hedge, a refusal and an unfinished thought settle on nothing; a text cut short counts if it had reached the
+result of the whole question; units are not judged. `original` takes every gold for a number, so it errs on
+the new set's choices, truth values and texts. Needs step 2 of LLaMA-2 and
 `scripts/fetch_data.py --datasets real_logs`.
 """
 
@@ -59,7 +62,8 @@ def main(args: Args) -> None:
         print(f"{len(new)} answers to read in {args.draw}")
         return
     graders = [g for g in MEASURED if g in grading.GRADERS and (g != "math" or find_spec("math_verify"))]
-    print(f"not scored: {', '.join(sorted(set(MEASURED) - set(graders))) or 'none'}")
+    if "math" not in graders:
+        print("not scored: math, which needs math-verify")
     rows = []
     for name, answers, labels in (("llama2", *labelled_llama2(released)), ("new", *labelled_new(new))):
         for half in HALVES:
