@@ -1,34 +1,46 @@
-"""How often do the graders err? Draw released answers to be labelled by reading, then score both graders.
+"""How often do the graders err? Draw answers to be labelled by reading, then score the graders.
 
-    python scripts/evaluate_graders.py --draw sheet.jsonl   # 300 answers with question and gold, no verdict
-    python scripts/evaluate_graders.py                         # score data/grader_labels.csv
+    python scripts/evaluate_graders.py --draw sheet.jsonl   # 200 answers with question and gold, no verdict
+    python scripts/evaluate_graders.py                      # score both labelled sets
 
-The draw (fixed seed) takes 120 of all stored answers uniformly and 180 of those on which the graders
-disagreed when it was made, so errors are weighted back to all answers by stratum. Half of it, chosen by a
-seed, was for improving the strict grader; the figures are those of the other half. Only ids and labels are
-committed, never texts.
+Two sets, of which only ids and labels are committed, never texts. `llama2` (data/grader_labels.csv): 300
+released answers of LLaMA-2, 120 of all uniformly and 180 of those on which the graders of that day
+disagreed, weighted back to all answers by stratum. `new` (data/grader_labels_new.csv): 200 answers of other
+sources and in today's forms, drawn by labelled_answers.py; its error rate is that of a stated mixture, no
+population. Half of each set was for improving the strict grader; the figures are those of the other half.
+
+Read so: what an answer settles on last, in its own answer and not in a question that runs on behind it; a
+hedge, a refusal and an unfinished thought settle on nothing; a text cut short counts if it had reached the
+result of the whole question; units are not judged. `original` takes every gold for a number, so it errs on
+the new set's choices, truth values and texts. Needs step 2 of LLaMA-2 and
+`scripts/fetch_data.py --datasets real_logs`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
+from labelled_answers import HALVES, Answer, draw
 
+from prompt_oirl import grading
 from prompt_oirl.data import interactions
 from prompt_oirl.data.interactions import LogRow
 from prompt_oirl.data.questions import RELEASED
 from prompt_oirl.data.released import LLM
-from prompt_oirl.grading import numbers
-from prompt_oirl.io.files import REPO_ROOT, Paths, read_csv, write_csv, write_jsonl
+from prompt_oirl.io.files import REPO_ROOT, InputError, Paths, read_csv, write_csv, write_jsonl
 from prompt_oirl.io.manifest import run_step
 
-UNIFORM, DISAGREEING, SEED = 120, 180, 0
+MEASURED = ("original", "strict", "math")
+SEED = 0
 LABELS = REPO_ROOT / "data" / "grader_labels.csv"
+NEW_LABELS = REPO_ROOT / "data" / "grader_labels_new.csv"
 LABEL_COLUMNS = ["dataset", "question_id", "prompt_id", "stratum", "stratum_size", "half", "label"]
-COLUMNS = ["grader", "half", "n", "error_rate", "ci_low", "ci_high", "wrongly_right", "wrongly_wrong"]
+NEW_LABEL_COLUMNS = ["key", "id", "stratum", "kind", "half", "label"]
+COLUMNS = ["set", "grader", "half", "n", "error_rate", "ci_low", "ci_high", "wrongly_right", "wrongly_wrong"]
 
 
 @dataclass
@@ -36,27 +48,33 @@ class Args:
     root: Path = REPO_ROOT
     """Folder whose llama_exps/LMllama2 step 2 has filled."""
     draw: Path | None = None
-    """Write the answers to be labelled here instead of scoring."""
+    """Write the answers of the new set here, to be labelled, instead of scoring."""
     out: Path = REPO_ROOT / "results" / "reference" / "graders.csv"
     """Table to write."""
 
 
 def main(args: Args) -> None:
-    stored = [row for dataset in RELEASED for row in stored_answers(dataset, Paths(args.root))]
+    paths = Paths(args.root)
+    released = [row for dataset in RELEASED for row in stored_answers(dataset, paths)]
+    new = draw(paths, released)
     if args.draw:
-        write_jsonl(
-            args.draw, (sheet_row(stored[i], stratum, size, half) for i, stratum, size, half in drawn(stored))
-        )
-        print(f"{UNIFORM + DISAGREEING} answers to read in {args.draw}")
+        write_jsonl(args.draw, map(sheet_row, new))
+        print(f"{len(new)} answers to read in {args.draw}")
         return
-    found = {(row.dataset, row.question_id, row.prompt_id): row for row in stored}
-    labels = read_csv(LABELS, hint="restore it from git", columns=LABEL_COLUMNS)
-    rows = [row for half in ("development", "held_out") for row in error_rows(half, labels, found)]
+    graders = [g for g in MEASURED if g in grading.GRADERS and (g != "math" or find_spec("math_verify"))]
+    if "math" not in graders:
+        print("not scored: math, which needs math-verify")
+    rows = []
+    for name, answers, labels in (("llama2", *labelled_llama2(released)), ("new", *labelled_new(new))):
+        for half in HALVES:
+            kept = [i for i, answer in enumerate(answers) if answer.half == half]
+            scored = error_rows([answers[i] for i in kept], np.array([labels[i] for i in kept]), graders)
+            rows += [{"set": name, "half": half} | row for row in scored]
     write_csv(args.out, rows, COLUMNS)
     for row in rows:
         print(
-            f"{row['half']:12} {row['grader']:9} {row['error_rate']:.2%} [{row['ci_low']:.2%}, "
-            f"{row['ci_high']:.2%}] of answers, n = {row['n']}"
+            f"{row['set']:7} {row['half']:12} {row['grader']:22} {row['error_rate']:.2%} "
+            f"[{row['ci_low']:.2%}, {row['ci_high']:.2%}] of answers, n = {row['n']}"
         )
 
 
@@ -67,77 +85,87 @@ def stored_answers(dataset: str, paths: Paths) -> list[LogRow]:
     return [row for row in rows if row.answer is not None]
 
 
-def drawn(stored: Sequence[LogRow]) -> list[tuple[int, str, int, str]]:
-    """(place, stratum, stratum size, half) of every drawn answer, in random order."""
-    disagree = np.array(
-        [numbers.original(r.answer or "", r.gold) != numbers.strict(r.answer or "", r.gold) for r in stored]
-    )
-    rng = np.random.default_rng(SEED)
-    uniform = rng.choice(len(stored), UNIFORM, replace=False)
-    more = rng.choice(np.setdiff1d(np.flatnonzero(disagree), uniform), DISAGREEING, replace=False)
-    places = rng.permutation(np.concatenate([uniform, more]))
-    halves = rng.permutation(np.arange(len(places)) % 2)
-    sizes = {True: int(disagree.sum()), False: int((~disagree).sum())}
-    names = {True: "disagree", False: "agree"}
-    return [
-        (int(i), names[bool(disagree[i])], sizes[bool(disagree[i])], ("development", "held_out")[h])
-        for i, h in zip(places, halves)
-    ]
-
-
-def sheet_row(row: LogRow, stratum: str, size: int, half: str) -> dict[str, object]:
-    """One answer to be labelled by reading; no verdict stands there."""
-    ids = {"dataset": row.dataset, "question_id": row.question_id, "prompt_id": row.prompt_id}
-    return ids | {
-        "stratum": stratum,
-        "stratum_size": size,
-        "half": half,
-        "question": row.question,
-        "gold": row.gold,
-        "answer": row.answer,
+def sheet_row(answer: Answer) -> dict[str, str]:
+    """One answer to be labelled by reading: no verdict, no source and no half stand there."""
+    return {
+        "key": answer.key,
+        "question": answer.question,
+        "gold": answer.gold,
+        "answer": answer.text,
     }
+
+
+def labelled_llama2(released: Sequence[LogRow]) -> tuple[list[Answer], list[bool]]:
+    """The labelled answers of LLaMA-2 and their labels."""
+    found = {(row.dataset, row.question_id, row.prompt_id): row for row in released}
+    labels = read_csv(LABELS, hint="restore it from git", columns=LABEL_COLUMNS)
+    total = sum({r["stratum"]: int(r["stratum_size"]) for r in labels}.values())
+    answers = []
+    for r in labels:
+        row = found[r["dataset"], r["question_id"], r["prompt_id"]]
+        share = int(r["stratum_size"]) / total
+        id_ = f"{row.dataset}:{row.question_id}:{row.prompt_id}"
+        text = row.answer or ""
+        answers.append(Answer(id_, r["stratum"], row.question, row.gold, "number", text, share, r["half"]))
+    return answers, [r["label"] == "1" for r in labels]
+
+
+def labelled_new(drawn: Sequence[Answer]) -> tuple[list[Answer], list[bool]]:
+    """The answers drawn again, and the labels that reading gave them.
+
+    Raises: InputError if an answer is not as it was read.
+    """
+    rows = read_csv(NEW_LABELS, hint="restore it from git", columns=NEW_LABEL_COLUMNS)
+    labels = {r["key"]: r["label"] == "1" for r in rows}
+    strange = [answer.id for answer in drawn if answer.key not in labels]
+    if strange:
+        raise InputError(
+            f"{NEW_LABELS}: {len(strange)} drawn answers are not as they were read: {strange[:3]}"
+        )
+    return list(drawn), [labels[answer.key] for answer in drawn]
 
 
 def error_rows(
-    half: str, labels: Sequence[dict[str, str]], found: dict[tuple[str, str, str], LogRow]
+    answers: Sequence[Answer], label: np.ndarray, graders: Sequence[str]
 ) -> Iterator[dict[str, object]]:
-    """Weighted error rates on one half with bootstrap intervals within strata, and the paired difference."""
-    kept = [r for r in labels if r["half"] == half]
-    answers = [found[r["dataset"], r["question_id"], r["prompt_id"]] for r in kept]
-    label = np.array([r["label"] == "1" for r in kept])
-    verdicts = {
-        name: np.array([grade(r.answer or "", r.gold) for r in answers])
-        for name, grade in numbers.GRADERS.items()
-    }
-    strata = [np.flatnonzero([r["stratum"] == s for r in kept]) for s in ("agree", "disagree")]
-    sizes = np.array([int(kept[members[0]]["stratum_size"]) for members in strata])
-    share = sizes / sizes.sum()
+    """Weighted error rates with bootstrap intervals within strata, and the paired differences to `original`.
+
+    Parameters
+    ----------
+    answers : those of one half
+    label : bool for each, is it right?
+    graders : their names, `original` first
+    """
+    strata = sorted({a.stratum for a in answers})
+    members = [np.flatnonzero([a.stratum == s for a in answers]) for s in strata]
+    shares = [answers[m[0]].share for m in members]
+
+    def rate(values: np.ndarray) -> float:
+        return float(sum(w * values[m].mean() for w, m in zip(shares, members)))
 
     def row(grader: str, errors: np.ndarray) -> dict[str, object]:
         rng = np.random.default_rng(SEED)
         draws = [
-            sum(w * errors[rng.choice(m, len(m))].mean() for w, m in zip(share, strata)) for _ in range(4000)
+            sum(w * errors[rng.choice(m, len(m))].mean() for w, m in zip(shares, members))
+            for _ in range(4000)
         ]
-        low, high = np.quantile(draws, [0.025, 0.975])
-        rate = sum(w * errors[m].mean() for w, m in zip(share, strata))
+        low, high = (float(q) for q in np.quantile(draws, [0.025, 0.975]))
         return {
             "grader": grader,
-            "half": half,
-            "n": len(kept),
-            "error_rate": float(rate),
-            "ci_low": float(low),
-            "ci_high": float(high),
+            "n": len(answers),
+            "error_rate": rate(errors),
+            "ci_low": low,
+            "ci_high": high,
         }
 
-    errors = {name: (verdict != label).astype(float) for name, verdict in verdicts.items()}
-    for name, verdict in verdicts.items():
-        kinds = {"wrongly_right": verdict & ~label, "wrongly_wrong": ~verdict & label}
-        parts = {
-            kind: float(sum(w * wrong[m].mean() for w, m in zip(share, strata)))
-            for kind, wrong in kinds.items()
-        }
+    errors = {}
+    for name in graders:
+        verdict = np.array([grading.verdict(name, a.text, a.gold, a.kind, a.question) for a in answers])
+        errors[name] = (verdict != label).astype(float)
+        parts = {"wrongly_right": rate(verdict & ~label), "wrongly_wrong": rate(~verdict & label)}
         yield row(name, errors[name]) | parts
-    yield row("strict minus original", errors["strict"] - errors["original"])
+    for name in graders[1:]:
+        yield row(f"{name} minus original", errors[name] - errors["original"])
 
 
 if __name__ == "__main__":

@@ -84,7 +84,7 @@ def re2(fetched: Path, runs: tuple[tuple[str, str, str], ...]) -> Iterator[Row]:
                 for way, prompt in RE2_PROMPTS.items():
                     answer = found[way]["answer"]
                     yield {
-                        "question": _re2_question(found),
+                        "question": re2_question(found),
                         "prompt": opening + prompt,
                         "correct": int(found[way]["score"]),
                         "answer": None if answer is None else str(answer),
@@ -92,7 +92,8 @@ def re2(fetched: Path, runs: tuple[tuple[str, str, str], ...]) -> Iterator[Row]:
                     }
 
 
-def _re2_question(found: Row) -> str:
+def re2_question(found: Row) -> str:
+    """The question of a line of Re-Reading's files, its options one a line."""
     if "input" in found:
         return found["input"]
     choices = (f"({choice['label']}) {choice['text']}" for choice in found["question"]["choices"])
