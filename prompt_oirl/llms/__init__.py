@@ -1,8 +1,7 @@
 """Language models behind one call: conversations in, texts with token counts out.
 
 `transformers` runs a local model (also Meta's original checkpoint folder), `openai` any OpenAI-compatible
-server, `vllm` the vLLM engine, `scripted` answers from a function for tests. All take one seed per
-conversation.
+server, `scripted` answers from a function for tests. All take one seed per conversation.
 """
 
 from __future__ import annotations

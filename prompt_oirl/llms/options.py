@@ -20,7 +20,7 @@ class ModelOptions:
     """Model folder (Hugging Face, or Meta's with params.json) or hub id."""
     tokenizer_path: str | None = None
     """Tokenizer, if it does not lie in or beside the model folder."""
-    backend: Literal["transformers", "openai", "vllm"] = "transformers"
+    backend: Literal["transformers", "openai"] = "transformers"
     """openai: any OpenAI-compatible server; the key comes from OPENAI_API_KEY."""
     model: str | None = None
     """Model name at the server."""
@@ -67,10 +67,6 @@ class ModelOptions:
             from prompt_oirl.llms.openai_llm import OpenAILLM
 
             return OpenAILLM(self.model or "", self.base_url, self.max_batch_size or 8, timeout=self.timeout)
-        if self.backend == "vllm":
-            from prompt_oirl.llms.vllm_llm import VllmLLM
-
-            return VllmLLM(self.ckpt_dir, self.tokenizer_path, self.max_seq_len)
         from prompt_oirl.llms.transformers_llm import TransformersLLM
 
         return TransformersLLM(
