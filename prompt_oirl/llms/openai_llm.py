@@ -10,7 +10,6 @@ import asyncio
 import json
 import os
 import sys
-import weakref
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from email.utils import parsedate_to_datetime
@@ -73,7 +72,6 @@ class OpenAILLM:
         self._model, self.batch_size, self._timeout = model, batch_size, timeout
         self._request, self.changes, self._on_change = dict(request or {}), dict(changes or {}), on_change
         self._fitted, self._stopped, self._told = False, False, False
-        weakref.finalize(self, _close, self._runner, self._client)
 
     @property
     def server(self) -> str:
@@ -130,11 +128,12 @@ class OpenAILLM:
                 status, body, headers = 200, reply.content, reply.headers
         except APIStatusError as error:
             status, body, headers = error.status_code, error.response.content, error.response.headers
-        except APIConnectionError as error:
+        except (APIConnectionError, _TooLong) as error:
             self._fitted = True
-            if isinstance(error.__cause__, _TooLong):
-                return Generation(f"{self.server}: {error.__cause__}", "error", *lost)
-            reason = type(error.__cause__ or error).__name__
+            cause = error.__cause__ or error  # older clients wrap every exception
+            if isinstance(cause, _TooLong):
+                return Generation(f"{self.server}: {cause}", "error", *lost)
+            reason = type(cause).__name__
             reached = not reason.startswith(("Connect", "Pool", "UnsupportedProtocol"))
             text = f"{self.server}: {reason}" + (
                 "" if reached else "; check --base_url and that it is running"
@@ -283,9 +282,3 @@ def _client(key: str, base_url: str | None, timeout: float) -> Any:
         default_headers={"Accept-Encoding": "identity"},  # so that a small reply cannot unpack to a large one
         http_client=Bounded(timeout=limits),
     )
-
-
-def _close(runner: asyncio.Runner, client: Any) -> None:
-    with suppress(Exception):
-        runner.run(client.close())
-    runner.close()

@@ -89,7 +89,7 @@ TOO_MANY_ASKED = _any(
 NO_MODEL = _any(
     r"model_not_found|invalid_model|unknown model|no such model|(?:invalid|unsupported) model\b",
     r"model\W(?:\S+\s+){0,4}?"
-    r"(?:does not exist|not found|not a valid|is not available|is not supported)",
+    r"(?:does not exist|not found|not a valid|is not available|is not supported)|not a valid model",
 )
 
 # How a field of the request is refused.

@@ -109,7 +109,7 @@ def _words(data: Any, depth: int = 0) -> Iterator[str]:
     if isinstance(data, dict):
         for name, value in data.items():
             if name not in _ECHOES:
-                yield str(name)
+                yield str(name) if "_" in name else ""  # "message" and the like say nothing
                 yield from _words(value, depth + 1)
     elif isinstance(data, list):
         for value in data:
