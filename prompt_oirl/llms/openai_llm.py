@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import math
 import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
@@ -59,10 +60,11 @@ class OpenAILLM:
         changes: Changes | None = None,
         on_change: Callable[[Changes], None] = lambda changes: None,
     ):
-        if base_url and not base_url.startswith(("http://", "https://")):
-            raise InputError(f"base_url {base_url}: give a URL such as http://localhost:8000/v1")
+        address = base_url or os.environ.get("OPENAI_BASE_URL")
+        if address and not _is_address(address):
+            raise InputError(f"base_url {address!a}: give a URL such as http://localhost:8000/v1")
         key = os.environ.get("OPENAI_API_KEY")
-        if not key and not base_url and not os.environ.get("OPENAI_BASE_URL"):
+        if not key and not address:
             raise InputError(
                 "--backend openai needs OPENAI_API_KEY in the environment, or --base_url of a server of "
                 "your own"
@@ -162,7 +164,7 @@ class OpenAILLM:
                 return Generation(text, "error", *(used if page else lost))
             body = json.dumps(inside).encode()
         echoed = tuple(turn["content"] for turn in conversation if len(turn["content"]) > 2)
-        wait = _seconds_to_wait(headers.get("retry-after"))
+        wait = seconds_to_wait(headers.get("retry-after"))
         refusal = server_replies.read_refusal(status, body, sent, echoed=echoed, wait=wait, key=self._key)
         return self._refused(status, refusal, wait, used)
 
@@ -206,9 +208,10 @@ class OpenAILLM:
         self._fitted = True
         if refusal.kind in ("content_filter", "context_length"):
             return Generation("", refusal.kind, *used, refusal=said)
-        text = f"{self.server}: {said}"
+        text = f"{self.server}: {said}" + ("; check --base_url and --model" if status < 300 else "")
         if refusal.kind == "later":
-            return Generation(text, "error", *used, wait=max(wait or 0.0, 0.5))
+            pause = min(max(wait or 0.0, 0.5), server_replies.PATIENCE)
+            return Generation(text, "error", *used, wait=pause)
         return Generation(text, "error", *used)
 
     def _stop(self, text: str) -> Generation:
@@ -234,16 +237,25 @@ class OpenAILLM:
             tqdm.write(f"{self.server} {note}", file=sys.stderr)
 
 
+def _is_address(url: str) -> bool:
+    try:
+        parts = urlsplit(url)
+        return parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        return False
+
+
 def _unsent() -> Generation:
     return Generation("not asked", "error", 0, 0, calls=0, wait=0.0)
 
 
-def _seconds_to_wait(header: str | None) -> float | None:
+def seconds_to_wait(header: str | None) -> float | None:
     """A Retry-After header in seconds; it may be a number or a date."""
     if not header:
         return None
     with suppress(ValueError):
-        return min(max(float(header), 0.0), 1e9)
+        seconds = float(header)
+        return max(seconds, 0.0) if math.isfinite(seconds) else None
     with suppress(ValueError, TypeError, OverflowError):
         return max(parsedate_to_datetime(header).timestamp() - time(), 0.0)
     return None

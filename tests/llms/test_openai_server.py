@@ -20,7 +20,7 @@ from prompt_oirl.data import interactions
 from prompt_oirl.io.files import REPO_ROOT, InputError, read_json
 from prompt_oirl.llms import Decoding, Generation
 from prompt_oirl.llms.budget import Budget, ask
-from prompt_oirl.llms.openai_llm import OpenAILLM
+from prompt_oirl.llms.openai_llm import OpenAILLM, seconds_to_wait
 from prompt_oirl.llms.options import ModelOptions
 
 KEY = "sk-secret-of-the-test"
@@ -207,6 +207,7 @@ def test_money_that_ends_on_the_way_keeps_what_was_paid(step1: Step1) -> None:
         ),
         ((200, "data: {}"), "no chat completion: data: {}; check --base_url"),
         ((200, [1]), "no chat completion: [1]"),
+        ((200, {"detail": "no such page"}), "HTTP 200: no such page; check --base_url"),
         ((400, error("roles must\nalternate")), "HTTP 400: roles must alternate"),
         ((500, "<h1>Oh\x1b[31m</h1>"), "HTTP 500: Oh [31m"),
     ],
@@ -247,6 +248,12 @@ def test_a_server_that_is_not_there_costs_no_calls(monkeypatch: pytest.MonkeyPat
     budget = Budget()
     (found,) = answers(OpenAILLM("m", "http://127.0.0.1:9/v1"), 1, budget)
     assert found and "check --base_url" in found.text and budget.calls == budget.tokens_in == 0
+
+
+@pytest.mark.parametrize("url", ["localhost:8000", "http://", "http://[::1", "https://x:99999/v1", "ftp://x"])
+def test_what_is_no_address_is_refused(url: str) -> None:
+    with pytest.raises(InputError, match="base_url .*: give a URL such as"):
+        OpenAILLM("m", url)
 
 
 @pytest.mark.parametrize("fault", ["stall", "drip", "drip headers"])
@@ -342,3 +349,12 @@ def test_damaged_request_changes_are_refused(step1: Step1) -> None:
     assert (
         done.returncode == 1 and "toy_model.json: request_changes 'seed' is damaged; delete it" in done.stderr
     )
+
+
+@pytest.mark.parametrize(
+    ("header", "seconds"),
+    [("2", 2.0), ("0.5", 0.5), ("-3", 0.0), ("nan", None), ("inf", None), ("x", None), ("", None)]
+    + [("Wed, 21 Oct 2015 07:28:00 GMT", 0.0), (None, None)],
+)
+def test_retry_after(header: str | None, seconds: float | None) -> None:
+    assert seconds_to_wait(header) == seconds
