@@ -37,21 +37,19 @@ def read_answer(data: Any, conversation: Conversation) -> Generation | None:
     asked = sum(len(turn["content"]) for turn in conversation)
     choices = data.get("choices")
     blocked = data.get("promptFeedback") or data.get("prompt_feedback")
-    if not isinstance(choices, list) or not choices:
-        if isinstance(blocked, dict):
-            why = blocked.get("blockReason") or blocked.get("block_reason") or "the prompt"
-            return Generation("", "content_filter", *usage(data), refusal=_line(f"blocked: {why}"))
-        if usage(data) == (0, 0):
-            return None
-        return Generation("", "empty", *usage(data), refusal="a reply without choices")  # billed all the same
-    choice = choices[0]
+    if isinstance(blocked, dict) and not choices:
+        why = blocked.get("blockReason") or blocked.get("block_reason") or "the prompt"
+        return Generation("", "content_filter", *usage(data), refusal=_line(f"blocked: {why}"))
+    if "choices" in data and not choices and usage(data) != (0, 0):  # billed all the same
+        return Generation("", "empty", *usage(data), refusal="a reply without choices")
+    choice = choices[0] if isinstance(choices, list) and choices else None
     if not isinstance(choice, dict):
         return None
     message = choice.get("message")
     message = message if isinstance(message, dict) else {"content": choice.get("text")}
     text, refusal = _text(message.get("content")), _refusal(message)
     said = choice.get("finish_reason") or choice.get("stop_reason") or "stop"
-    reason = FINISH_REASONS.get(_word(said), "stop")
+    reason = next((name for name, words in FINISH_REASONS.items() if words.search(str(said))), "stop")
     if reason == "error":
         return None
     if not text.strip() and reason == "stop":
@@ -105,11 +103,6 @@ def _counts(data: Any) -> tuple[Any, Any]:
 
 def _is_count(tokens: Any) -> bool:
     return isinstance(tokens, int) and not isinstance(tokens, bool) and 0 <= tokens <= MAX_TOKENS_OF_A_REPLY
-
-
-def _word(reason: object) -> str:
-    """A finish reason in the one spelling of `FINISH_REASONS`: FinishReason.MAX_TOKENS is max_tokens."""
-    return str(reason).rpartition(".")[2].strip().lower().replace("-", "_").replace(" ", "_")
 
 
 def _text(content: Any) -> str:

@@ -26,6 +26,7 @@ from prompt_oirl.llms.budget import ANSWER_TOKENS
 
 LOCAL_KEY = "none"  # servers of one's own ask for no key, but the client wants one
 MAX_REPLY = 16 * 2**20  # bytes; a chat answer is some kilobytes
+STAGGER = 0.005  # seconds between first requests; small servers queue five connections and drop the sixth
 
 Changes = dict[
     str, dict[str, str | None]
@@ -101,19 +102,20 @@ class OpenAILLM:
         slots = asyncio.Semaphore(self.batch_size)
         self._stopped = False
 
-        async def ask(conversation: Conversation, seed: int) -> Generation:
+        async def ask(conversation: Conversation, seed: int, place: int = 0) -> Generation:
+            await asyncio.sleep(STAGGER * min(place, self.batch_size))
             async with slots:
                 if self._stopped:
                     return _unsent()
                 return await self._ask(conversation, decoding, seed)
 
-        pairs = list(zip(conversations, seeds))
-        if not pairs or self._fitted:
-            return list(await asyncio.gather(*(ask(*pair) for pair in pairs)))
-        first = await ask(*pairs[0])
+        wanted = list(zip(conversations, seeds, range(len(seeds))))
+        if not wanted or self._fitted:
+            return list(await asyncio.gather(*(ask(*one) for one in wanted)))
+        first = await ask(*wanted[0])
         if not self._fitted:
-            return [first, *(_unsent() for _ in pairs[1:])]
-        return [first, *await asyncio.gather(*(ask(*pair) for pair in pairs[1:]))]
+            return [first, *(_unsent() for _ in wanted[1:])]
+        return [first, *await asyncio.gather(*(ask(*one) for one in wanted[1:]))]
 
     async def _ask(self, conversation: Conversation, decoding: Decoding, seed: int) -> Generation:
         from openai import APIConnectionError, APIStatusError, OpenAIError
@@ -180,8 +182,8 @@ class OpenAILLM:
         sent = {}
         for name, value in wanted.items():
             field: str | None = name
-            while field in self.changes:
-                field = self.changes[field]["sent_as"]
+            for _ in self.changes:  # max_completion_tokens may be refused in its turn
+                field = self.changes[field]["sent_as"] if field in self.changes else field
             if field:
                 sent[field] = value
         return sent | self._request
@@ -198,7 +200,7 @@ class OpenAILLM:
             return Generation(said, "error", 0, 0, wait=0.0)
         if refusal.kind == "account":
             hint = "check OPENAI_API_KEY, --model and --base_url, or add credit"
-            if "tokens" in refusal.sentence and status == 400:
+            if "tokens" in refusal.sentence and status in (400, 422):
                 hint = "check --max_gen_len and --model"
             elif "temperature" in refusal.sentence.lower() and status in (400, 422):
                 hint = "give another --temperature"

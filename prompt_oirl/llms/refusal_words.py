@@ -8,17 +8,6 @@ from __future__ import annotations
 
 import re
 
-_FINISH = {
-    "length": "length max_tokens max_output_tokens max_completion_tokens max_new_tokens model_length "
-    "token_limit model_context_window_exceeded",
-    "content_filter": "content_filter content_filtered safety recitation prohibited_content blocklist spii "
-    "image_safety language sensitive guardrail_intervened moderation blocked",
-    "refused": "refusal refused",
-    "tool_calls": "tool_calls tool_call tool_use function_call malformed_function_call",
-    "error": "error abort cancelled",
-}
-FINISH_REASONS = {word: reason for reason, words in _FINISH.items() for word in words.split()}
-
 
 def _any(*patterns: str) -> re.Pattern[str]:
     return re.compile("|".join(patterns), re.I)
@@ -29,11 +18,22 @@ def _near(first: str, then: str, words: int = 6) -> str:
     return rf"(?:{first})\W(?:\S+\s+){{0,{words}}}?\S*(?:{then})"
 
 
+# How an answer ended, by what its finish reason holds; the first that fits.
+FINISH_REASONS = {
+    "content_filter": _any(
+        "filter|safety|block|prohibit|recitation|spii|sensitive|moderat|guardrail|language"
+    ),
+    "refused": _any("refus|declin"),
+    "tool_calls": _any("tool|function"),
+    "length": _any("length|max|limit|window|truncat"),
+    "error": _any("error|abort|cancel|fail"),
+}
 # Codes and phrases that mean money or key, whatever the status.
 NO_MONEY = _any(
     r"insufficient[_ ](?:user[_ ])?(?:quota|balance|credits?|funds?)",
     r"exceeded_current_quota|billing_hard_limit|billing_not_active|budget_exceeded|account_deactivated",
-    r"arrear|overdue|invalid_api_key|good standing|欠费|余额|充值",
+    r"arrear|overdue|good standing|欠费|余额|充值|unauthori[sz]ed|authentication",
+    r"api[ _]key[ _](?:is )?(?:not valid|invalid|expired|missing)|(?:invalid|incorrect)[ _]api[ _]key",
 )
 # Words that may mean money; sentences about rates have them too ("add a payment method for higher limits").
 MONEY = _any(
@@ -96,7 +96,8 @@ NO_MODEL = _any(
 REFUSED = _any(
     r"n[o']t (?:\w+ )?(?:support|permit|allow|available|accept|implement|recogni|valid|defined)|unsupport",
     r"unrecogni|unknown|unexpected|extra|forbid|deprecat|invalid|only the default|must be|must not|cannot",
-    r"can't|can not|no longer|remove|disallow|refus|illegal|reject|no such|omit|only one|only supports",
+    r"can't|can not|no longer|remove|disallow|refus|illegal|reject|no such|omit|should be|is allowed",
+    r"only (?:one|supports|be|set|\d)",
 )
 INSTEAD = re.compile(r"\buse\W+(?:the )?(\w{0,20}tokens\w{0,10})", re.I)
 NOT_TOGETHER = _any(r"\bboth\b|only one|together|same time")

@@ -144,7 +144,7 @@ def read_refusal(
     text = " ".join(_words(data)) if isinstance(data, dict | list) else said
     for part in echoed:
         text = text.replace(part, " ")
-    text = text[:20_000]
+    text = text[:5000]
     kind, names = _kind(status, text, data, sent, wait), tuple[str, ...]()
     if kind in ("parameter", "other") and (names := _refused_parameters(text, data, sent)):
         kind = "parameter"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from typing import Any
 
 import pytest
@@ -57,6 +58,9 @@ def read(status: int, body: Any, **more: Any) -> server_replies.Refusal:
         (404, error("The model `x` does not exist"), "account"),
         (400, {"object": "error", "message": "Invalid model: x", "type": "invalid_model"}, "account"),
         (400, error("x is not a valid model ID", code=400), "account"),
+        (400, error("API key not valid. Please pass a valid API key.", status="INVALID_ARGUMENT"), "account"),
+        (422, error("temperature: range: 0..1"), "account"),
+        (403, error("Your input was flagged. No credits were charged."), "content_filter"),
         (200, error("Insufficient credits", code=402), "account"),
         (200, {"code": 401, "msg": "invalid token"}, "account"),
         (429, error(RATE, code="rate_limit_exceeded"), "later"),
@@ -122,6 +126,7 @@ def test_refusals_by_kind(status: int, body: Any, kind: str) -> None:
         ),
         (400, error("`temperature` is deprecated for this model."), ["temperature"]),
         (400, error("invalid temperature: only 1 is allowed for this model"), ["temperature"]),
+        (400, error("`temperature` may only be set to 1 when thinking is enabled."), ["temperature"]),
         (400, error("Unrecognized request argument supplied: seed"), ["seed"]),
         (400, error('Invalid JSON payload received. Unknown name "seed": Cannot find field.'), ["seed"]),
         (400, error("`temperature` and `top_p` cannot both be specified for this model."), ["top_p"]),
@@ -147,6 +152,15 @@ def test_the_words_of_a_question_do_not_decide() -> None:
     question = "What seed is invalid? Is the content policy flagged?"
     assert read(400, error(f"Cannot read: {question}"), echoed=(question,)).kind == "other"
     assert read(422, {"detail": [{"loc": ["body", "messages", 0], "input": question}]}).kind == "other"
+
+
+@pytest.mark.parametrize(
+    "word", ["content.", "content a ", "exceed ", "quota-", "flagged ", "violates a ", "max_tokens "]
+)
+def test_long_refusals_are_read_quickly(word: str) -> None:
+    started = time.process_time()
+    read(400, error(word * 100_000))
+    assert time.process_time() - started < 1.5
 
 
 def test_a_server_that_says_to_come_back_tomorrow_is_not_waited_for() -> None:
@@ -211,6 +225,10 @@ def answer_of(data: Any):  # type: ignore[no-untyped-def]
         (completion([{"type": "thinking", "thinking": "no"}, {"type": "text", "text": "b"}]), "b", "stop"),
         (completion("a", "MAX_TOKENS", reasoning_content="42"), "a", "length"),
         (completion("a", "max_tokens"), "a", "length"),
+        (completion("a", "token-limit reached"), "a", "length"),
+        (completion("a", "end_turn"), "a", "stop"),
+        (completion("a", None), "a", "stop"),  # type: ignore[arg-type]
+        (completion("", "blocked_by_safety"), "", "content_filter"),
         (completion(None, "length", reasoning_content="42"), "", "length"),
         (completion("a", "FinishReason.SAFETY"), "a", "content_filter"),
         (completion(None, "content_filter"), "", "content_filter"),
@@ -234,7 +252,18 @@ def test_answers_that_are_no_plain_text(data: Any, text: str, reason: str) -> No
         assert answer.tokens_in == data["usage"]["prompt_tokens"]
 
 
-@pytest.mark.parametrize("data", [[], "x", {}, {"choices": []}, {"choices": ["x"]}, completion("a", "error")])
+@pytest.mark.parametrize(
+    "data",
+    [
+        [],
+        "x",
+        {},
+        {"choices": []},
+        {"content": "a", "usage": {"input_tokens": 3}},
+        {"choices": ["x"]},
+        completion("a", "error"),
+    ],
+)
 def test_what_is_no_answer(data: Any) -> None:
     assert answer_of(data) is None
 
