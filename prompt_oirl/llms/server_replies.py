@@ -71,7 +71,7 @@ def sentence(body: bytes, key: str = "") -> str:
             title = re.search(r"<title[^>]*>([^<]*)", text, re.I)
             text = title[1] if title and title[1].strip() else re.sub(r"<[^>]*>", " ", text)
             text = html.unescape(text)
-    if key:
+    if len(key) > 5:  # shorter ones are no secrets of a provider, but occur in words
         text = text.replace(key, "…")
     return on_one_line(" ".join(text.split()), SENTENCE)
 

@@ -183,10 +183,9 @@ def test_money_that_ends_on_the_way_keeps_what_was_paid(step1: Step1) -> None:
     def respond(body: dict[str, Any]) -> Reply | None:
         if len(step1.server.bodies) < 6:
             return None
-        if body is step1.server.bodies[5]:
-            return 429, QUOTA
-        time.sleep(0.2)  # others are still in flight when the refusal comes
-        return None
+        refused = body is step1.server.bodies[5]
+        time.sleep(0.2 if refused else 0.5)  # others are still in flight when the refusal comes
+        return (429, QUOTA) if refused else None
 
     step1.server.respond = respond
     done = step1.run("--max_batch_size", "4")
