@@ -170,10 +170,10 @@ def test_a_server_that_says_to_come_back_tomorrow_is_not_waited_for() -> None:
 
 def test_sentences_are_one_bounded_line_without_the_key() -> None:
     said = server_replies.sentence(
-        json.dumps(error("a\nb\x1b[31m\u202e key sk-1" + "x" * 999)).encode(), "sk-1"
+        json.dumps(error("a\nb\x1b[31m\u202e key sk-secret" + "x" * 999)).encode(), "sk-secret"
     )
     assert len(said) == server_replies.SENTENCE and said.isprintable() and said.startswith("a b [31m")
-    assert "sk-1" not in said
+    assert "sk-secret" not in said
     page = b"<!doctype html><html><head><title>502 Bad Gateway &amp; co</title></head><body>x</body>"
     assert server_replies.sentence(page) == "502 Bad Gateway & co"
     assert server_replies.sentence(b"\xff\xfe") and server_replies.sentence(b"") == ""
