@@ -139,9 +139,8 @@ class OpenAILLM:
                 return Generation(f"{self.server}: {cause}", "error", *lost)
             reason = type(cause).__name__
             reached = not reason.startswith(("Connect", "Pool", "UnsupportedProtocol"))
-            text = f"{self.server}: {reason}" + (
-                "" if reached else "; check --base_url and that it is running"
-            )
+            hint = "" if reached else "; check --base_url and that it is running"
+            text = f"{self.server}: {reason}{hint}"
             return Generation(text, "error", *(lost if reached else (0, 0)), calls=int(reached), wait=0.5)
         except TimeoutError:
             self._fitted = True
@@ -160,10 +159,8 @@ class OpenAILLM:
                     return answer
                 said = server_replies.sentence(body, self._key)
                 text = f"{self.server} answered HTTP 200 but no chat completion: {said}; check --base_url"
-                page = data is not None or body.lstrip().startswith(
-                    b"<"
-                )  # a torn answer may have been billed
-                return Generation(text, "error", *(used if page else lost))
+                torn = data is None and not body.lstrip().startswith(b"<")  # it may have been billed
+                return Generation(text, "error", *(lost if torn else used))
             body = json.dumps(inside).encode()
         echoed = tuple(turn["content"] for turn in conversation if len(turn["content"]) > 2)
         wait = seconds_to_wait(headers.get("retry-after"))
