@@ -98,7 +98,8 @@ def generate(args: Args, name: str, files: LogFiles, rank: int, world: int) -> N
     budget = args.budget(rank, world)
     if args.dry_run:
         if rank == 0:
-            print(generation.estimate([item for _, item in pending], logged, budget, args.max_gen_len))
+            items = [item for _, item in pending]
+            print(generation.estimate(items, logged, budget, args.max_gen_len, args.in_flight()))
         return
     if rank == 0:
         files.check_model(args.identity())
@@ -108,13 +109,18 @@ def generate(args: Args, name: str, files: LogFiles, rank: int, world: int) -> N
         dist.init_process_group("gloo", timeout=timedelta(days=30))
         dist.barrier()  # everyone has read the log before anyone writes
     failures: Counter[str] = Counter()
+    refused: InputError | None = None
     if mine := [item for i, item in pending if i % world == rank]:
         bar: dict[str, Any] = {
             "desc": f"{name} {args.dataset_eval}",
             "disable": rank > 0 or None,
             "smoothing": 0.05,
         }
-        failures = generation.answer_items(mine, args.load(), settings, budget, files.part(rank), **bar)
+        llm = args.load(files=files)
+        try:
+            failures = generation.answer_items(mine, llm, settings, budget, files.part(rank), **bar)
+        except InputError as error:  # of the server; what was paid for joins the log first
+            refused = error
     if world > 1:
         dist.barrier()
     if rank == 0:
@@ -122,6 +128,8 @@ def generate(args: Args, name: str, files: LogFiles, rank: int, world: int) -> N
     if world > 1:
         dist.barrier()
         dist.destroy_process_group()
+    if refused:
+        raise refused
     generation.check_complete(failures)
 
 
@@ -158,6 +166,9 @@ def report(rows: list[LogRow], files: LogFiles, name: str, prompts: Path) -> Non
         cut = sum(row.finish_reason == "length" for row in of_prompt) / len(of_prompt)
         rates = f"{right:6.1%} right  {cut:6.1%} cut by the token limit"
         print(f"  {prompt:12} {len(of_prompt):7,} answers  {rates}")
+    blank = Counter(row.finish_reason for row in rows if row.refusal)
+    for reason, count in blank.most_common():
+        print(f"  {count:,} answers not given ({reason}), which counts as wrong; `refusal` says why")
     no_room = sum(row.tokens_out == 0 and row.finish_reason == "length" for row in rows)
     if no_room:
         print(

@@ -98,7 +98,12 @@ def evaluate_live(
         files.check_model(args.lm.identity())
         try:
             failures = live.ask(
-                pending, args.lm.load("lm."), decoding, files, before, args.budget.budget(prefix="budget.")
+                pending,
+                args.lm.load("lm.", files),
+                decoding,
+                files,
+                before,
+                args.budget.budget(prefix="budget."),
             )
         finally:
             rows = log_store.merge(files, [log_store.row_key(row) for row in before])

@@ -41,6 +41,7 @@ class LogRow:
     sample: int = 0
     answer: str | None = None
     finish_reason: str | None = None
+    refusal: str | None = None  # why a blank answer was not given, in the server's words
     correct_original: float | None = None
     correct_strict: float | None = None
     grader: str = "original"

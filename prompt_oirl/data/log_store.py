@@ -20,6 +20,7 @@ from prompt_oirl.io.files import InputError, Paths, parse_jsonl, read_json, read
 
 Key = tuple[str, str, int]  # question_id, prompt_id, sample
 MERGED = "_interactions.jsonl"  # how the names of merged logs end
+CHANGES = "request_changes"
 
 
 def row_key(row: LogRow) -> Key:
@@ -73,13 +74,37 @@ class LogFiles:
 
     def check_model(self, model: dict[str, Any]) -> None:
         """Note whose answers the log holds; refuse another model's, or the same under another limit."""
-        path = self.folder / f"{self.dataset}_model.json"
-        if not path.is_file():
-            write_json(path, model)
-        elif (known := read_json(path, hint="delete it")) != model:
+        known = self._manifest()
+        known.pop(CHANGES, None)
+        if not known:
+            write_json(self.manifest, model | self._manifest())
+        elif known != model:
             raise InputError(
                 f"{self.merged} holds answers of {known}, not of {model}: give the new run another --llm name"
             )
+
+    def request_changes(self) -> dict[str, dict[str, str | None]]:
+        """Fields of requests that the server refuses: under which name they are sent, if at all, and why."""
+        changes = self._manifest().get(CHANGES, {})
+        for name, change in changes.items() if isinstance(changes, dict) else [("", None)]:
+            if not isinstance(change, dict) or not isinstance(change.get("sent_as", 0), str | None):
+                raise InputError(f"{self.manifest}: {CHANGES} {name!a} is damaged; delete it")
+        return changes
+
+    def keep_request_changes(self, changes: dict[str, dict[str, str | None]]) -> None:
+        """Note them beside the log, for its readers and for the next run."""
+        write_json(self.manifest, self._manifest() | {CHANGES: changes})
+
+    @property
+    def manifest(self) -> Path:
+        """Whose answers the log holds, and what of the decoding was not sent to the server."""
+        return self.folder / f"{self.dataset}_model.json"
+
+    def _manifest(self) -> dict[str, Any]:
+        about = read_json(self.manifest, hint="delete it") if self.manifest.is_file() else {}
+        if not isinstance(about, dict):
+            raise InputError(f"{self.manifest}: not a JSON object; delete it")
+        return about
 
     def rows(self) -> Iterator[LogRow]:
         """Merged rows, then every part's; the same key may come more than once."""

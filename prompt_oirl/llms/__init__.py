@@ -1,8 +1,7 @@
 """Language models behind one call: conversations in, texts with token counts out.
 
 `transformers` runs a local model (also Meta's original checkpoint folder), `openai` any OpenAI-compatible
-server, `vllm` the vLLM engine, `scripted` answers from a function for tests. All take one seed per
-conversation.
+server, `scripted` answers from a function for tests. All take one seed per conversation.
 """
 
 from __future__ import annotations
@@ -21,13 +20,27 @@ Conversation = list[dict[str, str]]  # [{"role": "system" | "user" | "assistant"
 
 @dataclass(frozen=True)
 class Generation:
-    """One answer. `finish_reason` is stop, length (cut by the token limit), content_filter, or error: then
-    `text` is the reason why there is no answer."""
+    """One answer, or why there is none.
+
+    Parameters
+    ----------
+    text : the answer; of error and fatal, why there is none
+    finish_reason : stop, or length (cut by the token limit). For good without an answer, or with a part of
+        one: content_filter, refused (by the model), context_length, tool_calls, empty. error: none this
+        time; fatal: the server refuses everything, so the run stops
+    tokens_in, tokens_out : read and written
+    refusal : the reason that the server gives for an answer that is none
+    calls : requests that the server received
+    wait : of error: seconds after which asking again makes sense; None if it doesn't
+    """
 
     text: str
     finish_reason: str
     tokens_in: int
     tokens_out: int
+    refusal: str | None = None
+    calls: int = 1
+    wait: float | None = None
 
 
 def item_seed(*parts: object) -> int:

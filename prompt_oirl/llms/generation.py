@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -23,7 +23,7 @@ from prompt_oirl.data.prompts import Prompt
 from prompt_oirl.data.questions import Question
 from prompt_oirl.io.files import InputError
 from prompt_oirl.llms import LLM, Decoding, Generation, item_seed
-from prompt_oirl.llms.budget import Budget
+from prompt_oirl.llms.budget import Budget, ask
 from prompt_oirl.llms.chat import conversation
 
 MAX_FAILURES = 24  # without a single answer; then a run gives up
@@ -134,6 +134,7 @@ def answer_items(
 
     Items are asked prompt by prompt, longest questions first: a batch then holds questions of about one
     length, and answers too. Stops cleanly when the budget is spent, and when nothing but failures comes back.
+    What the server refuses for good, of one question, is a blank row with the reason.
 
     Parameters
     ----------
@@ -142,50 +143,51 @@ def answer_items(
     bar : settings of the progress bar (tqdm)
 
     Returns: why answers could not be had, counted.
+    Raises: InputError if the server refuses everything; the rows so far are written.
     """
     part.parent.mkdir(parents=True, exist_ok=True)
     cut_torn_line(part)
-    pending = sorted(items, key=lambda item: (item.prompt.id, -len(item.question.text), item.key))
+    pending = deque(sorted(items, key=lambda item: (item.prompt.id, -len(item.question.text), item.key)))
     failures: Counter[str] = Counter()
-    decoding, right, done, at = settings.decoding, 0.0, 0, 0
+    right, done = 0.0, 0
     started = time.monotonic()
     with (
         part.open("a", encoding="utf-8", newline="\n") as file,
         tqdm(total=len(pending), **{"disable": None, **bar}) as progress,
     ):
-        while at < len(pending):
-            batch = pending[at : at + llm.batch_size]
-            tokens_in = sum(len(i.question.text) + len(i.prompt.text) for i in batch) / 4 / len(batch)
-            tokens_out = budget.tokens_out / budget.calls if budget.calls else decoding.max_new_tokens or 256
-            batch = batch[: budget.calls_left(len(batch), tokens_in, tokens_out)]
-            if not batch:
-                progress.write(
-                    f"stopped by {budget.why_stopped()}: {len(pending) - at} answers are still missing"
-                )
-                break
+        while pending:
+            batch = [pending.popleft() for _ in range(min(llm.batch_size, len(pending)))]
             asked = time.monotonic()
-            answers = llm.generate(
+            answers = ask(
+                llm,
                 [conversation(item.question.text, item.prompt, settings.separator) for item in batch],
-                decoding=decoding,
+                budget,
+                decoding=settings.decoding,
                 seeds=[item.seed(settings) for item in batch],
             )
-            seconds = (time.monotonic() - asked) / len(batch)
-            for item, answer in zip(batch, answers):
-                if answer.finish_reason == "error":  # not logged, so the next run asks again
+            got = [(item, answer) for item, answer in zip(batch, answers) if answer]
+            pending.extendleft(item for item, answer in zip(batch[::-1], answers[::-1]) if not answer)
+            seconds = (time.monotonic() - asked) / max(len(got), 1)
+            for item, answer in got:
+                if answer.finish_reason in ("error", "fatal"):  # not logged, so the next run asks again
                     failures[answer.text] += 1
-                    budget.spend_for_nothing()
                     continue
-                row = log_row(item, answer, settings, budget.spend(answer), seconds)
+                cost = budget.cost(answer.tokens_in, answer.tokens_out)
+                row = log_row(item, answer, settings, cost, seconds)
                 right, done = right + row.correct, done + 1
                 file.write(json.dumps(asdict(row), ensure_ascii=True) + "\n")
                 on_row(row)
             file.flush()
-            at += len(batch)
+            if refused := [answer.text for _, answer in got if answer.finish_reason == "fatal"]:
+                raise InputError(refused[0])
+            if not got:
+                progress.write(f"stopped by {budget.why_stopped()}: {len(pending)} answers are still missing")
+                break
             rate = budget.tokens_out / max(time.monotonic() - started, 1e-9)
             progress.set_postfix_str(
                 f"{rate:,.0f} tokens/s, {right / max(done, 1):.1%} right, {failures.total()} failed"
             )
-            progress.update(len(batch))
+            progress.update(len(got))
             if not done and failures.total() >= MAX_FAILURES:
                 break
     return failures
@@ -222,6 +224,7 @@ def log_row(item: Item, answer: Generation, settings: LogSettings, cost: float, 
         sample=item.sample,
         answer=answer.text,
         finish_reason=answer.finish_reason,
+        refusal=answer.refusal,
         **asdict(settings.decoding),
         tokens_in=answer.tokens_in,
         tokens_out=answer.tokens_out,
@@ -231,7 +234,11 @@ def log_row(item: Item, answer: Generation, settings: LogSettings, cost: float, 
 
 
 def estimate(
-    pending: Sequence[Item], logged: Sequence[LogRow], budget: Budget, max_new_tokens: int | None
+    pending: Sequence[Item],
+    logged: Sequence[LogRow],
+    budget: Budget,
+    max_new_tokens: int | None,
+    in_flight: int,
 ) -> str:
     """What a run would ask for; answer length and speed are those of the log so far, where there is one.
 
@@ -241,8 +248,9 @@ def estimate(
     logged : rows of the log so far
     budget : gives the prices
     max_new_tokens : length of an answer where nothing is logged; None counts as 256
+    in_flight : answers that are asked for at a time
 
-    Returns: one line of calls, tokens, dollars and minutes.
+    Returns: one line of calls, tokens, dollars and minutes, and by how much a limit may be exceeded.
     """
     tokens_in = sum(len(i.question.text) + len(i.prompt.text) for i in pending) // 4
     known = [row for row in logged if row.tokens_out]
@@ -253,7 +261,10 @@ def estimate(
         time_needed = f"about {seconds / 60:,.0f} minutes of one process"
     tokens_out = round(per_answer * len(pending))
     tokens = f"about {tokens_in:,} tokens in and {tokens_out:,} out"
-    return f"{len(pending):,} calls, {tokens}, ${budget.cost(tokens_in, tokens_out):,.2f}, {time_needed}"
+    longest = max((len(i.question.text) + len(i.prompt.text) for i in pending), default=0) / 4
+    limit = budget.overdraft(min(in_flight, len(pending)), longest, max_new_tokens)
+    line = f"{len(pending):,} calls, {tokens}, ${budget.cost(tokens_in, tokens_out):,.2f}, {time_needed}"
+    return line + (f"; {limit}" if limit else "")
 
 
 def check_complete(failures: Counter[str]) -> None:

@@ -2,14 +2,24 @@
 
 from __future__ import annotations
 
+import json
 import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from tyro.conf import UseAppendAction
+
+from prompt_oirl.data.log_store import LogFiles
 from prompt_oirl.io.files import InputError
 from prompt_oirl.llms import LLM
 from prompt_oirl.llms.budget import Budget
+
+OWN_FIELDS = {
+    **dict.fromkeys(("model", "messages", "temperature", "top_p", "seed"), "it has a flag of its own"),
+    **dict.fromkeys(("max_tokens", "max_completion_tokens"), "use the flag for the length of an answer"),
+    **dict.fromkeys(("n", "stream", "stream_options"), "one whole answer is asked for at a time"),
+}
 
 
 @dataclass
@@ -20,7 +30,7 @@ class ModelOptions:
     """Model folder (Hugging Face, or Meta's with params.json) or hub id."""
     tokenizer_path: str | None = None
     """Tokenizer, if it does not lie in or beside the model folder."""
-    backend: Literal["transformers", "openai", "vllm"] = "transformers"
+    backend: Literal["transformers", "openai"] = "transformers"
     """openai: any OpenAI-compatible server; the key comes from OPENAI_API_KEY."""
     model: str | None = None
     """Model name at the server."""
@@ -31,7 +41,10 @@ class ModelOptions:
     max_batch_size: int | None = None
     """Conversations at once, at most: by default 64 and what fits a GPU; for servers 8 requests."""
     timeout: float = 120.0
-    """Seconds that a server has for one request."""
+    """Seconds that a server has for one request, to its last byte."""
+    request: UseAppendAction[tuple[str, ...]] = ()
+    """key=value: one more field of every request, such as reasoning_effort=low; the value is JSON, else text.
+    May be repeated."""
 
     def name(self) -> str:
         """Name of its log when none is given: last part of folder, hub id or model, safe as a file name."""
@@ -42,7 +55,23 @@ class ModelOptions:
     def identity(self) -> dict[str, Any]:
         """What a log's answers depend on, beside the decoding."""
         limit = None if self.backend == "openai" else self.max_seq_len
-        return {"model": self.name(), "max_seq_len": limit}
+        about: dict[str, Any] = {"model": self.name(), "max_seq_len": limit}
+        return about | ({"request": fields} if (fields := self.request_fields()) else {})
+
+    def request_fields(self, prefix: str = "") -> dict[str, Any]:
+        """What --request adds to the body of every request; `prefix` is that of the flags, for refusals."""
+        fields: dict[str, Any] = {}
+        for given in self.request:
+            name, equals, value = given.partition("=")
+            if not (equals and name.isidentifier()) or name in fields:
+                raise InputError(f"--{prefix}request {given!a}: give each field once, as key=value")
+            if name in OWN_FIELDS:
+                raise InputError(f"--{prefix}request {name}: {OWN_FIELDS[name]}")
+            try:
+                fields[name] = json.loads(value, parse_constant=int)  # NaN is no JSON, and no int either
+            except (ValueError, RecursionError):
+                fields[name] = value
+        return fields
 
     def check(self, prefix: str = "") -> None:
         """Refuse flags that cannot work, before anything is loaded; `prefix` is theirs, such as lm."""
@@ -50,6 +79,10 @@ class ModelOptions:
             value = getattr(self, flag)
             if value is not None and not 0 < value < 1e6:
                 raise InputError(f"--{prefix}{flag} {value}: give a number above 0 (and below a million)")
+        if self.request_fields(prefix) and self.backend != "openai":
+            raise InputError(
+                f"--{prefix}request is for servers: give --{prefix}backend openai, or leave it out"
+            )
         if self.backend == "openai" and not self.model:
             raise InputError(
                 f"--{prefix}backend openai needs --{prefix}model, the model's name at the server"
@@ -60,22 +93,36 @@ class ModelOptions:
                 f"(or use --{prefix}backend openai --{prefix}model NAME)"
             )
 
-    def load(self, prefix: str = "") -> LLM:
-        """The model; `prefix` is that of the flags, for the refusal of what is missing."""
+    def in_flight(self) -> int:
+        """Answers that are asked for at a time."""
+        return self.max_batch_size or (8 if self.backend == "openai" else 64)
+
+    def load(self, prefix: str = "", files: LogFiles | None = None) -> LLM:
+        """The model.
+
+        Parameters
+        ----------
+        prefix : of the flags, for the refusal of what is missing
+        files : the log that keeps which fields of a request the server refuses
+        """
         self.check(prefix)
         if self.backend == "openai":
             from prompt_oirl.llms.openai_llm import OpenAILLM
 
-            return OpenAILLM(self.model or "", self.base_url, self.max_batch_size or 8, timeout=self.timeout)
-        if self.backend == "vllm":
-            from prompt_oirl.llms.vllm_llm import VllmLLM
-
-            return VllmLLM(self.ckpt_dir, self.tokenizer_path, self.max_seq_len)
+            kept: dict[str, Any] = {}
+            if files:
+                kept = {"changes": files.request_changes(), "on_change": files.keep_request_changes}
+            return OpenAILLM(
+                self.model or "",
+                self.base_url,
+                self.in_flight(),
+                self.timeout,
+                self.request_fields(prefix),
+                **kept,
+            )
         from prompt_oirl.llms.transformers_llm import TransformersLLM
 
-        return TransformersLLM(
-            self.ckpt_dir, self.tokenizer_path, self.max_seq_len, self.max_batch_size or 64
-        )
+        return TransformersLLM(self.ckpt_dir, self.tokenizer_path, self.max_seq_len, self.in_flight())
 
 
 @dataclass
@@ -83,9 +130,9 @@ class BudgetOptions:
     """Limits of a run; it stops cleanly before it would overdraw one of them."""
 
     max_calls: int | None = None
-    """Stop after so many answers."""
+    """Stop after so many requests, answered or not."""
     max_cost: float | None = None
-    """Stop before so many dollars are spent."""
+    """Stop before so many dollars are spent; exceeded by the answers in flight at most."""
     max_minutes: float | None = None
     """Stop after so many minutes."""
     price_in: float = 0.0

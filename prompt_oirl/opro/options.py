@@ -109,7 +109,8 @@ class StepOptions:
 
     @cached_property
     def _llm(self) -> Callable[[], LLM]:
-        return cache(lambda: self.scorer.load("scorer."))
+        files = LogFiles(Paths(self.root).opro_log(self.scorer_name), self.task)
+        return cache(lambda: self.scorer.load("scorer.", files))
 
     @cached_property
     def _known(self) -> list[LogRow]:

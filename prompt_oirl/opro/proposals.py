@@ -16,11 +16,12 @@ from typing import Literal
 from prompt_oirl.data.log_store import cut_torn_line
 from prompt_oirl.io.files import InputError, read_jsonl
 from prompt_oirl.llms import LLM, Conversation, Decoding, Generation, item_seed
-from prompt_oirl.llms.budget import Budget
+from prompt_oirl.llms.budget import Budget, ask
 from prompt_oirl.llms.options import ModelOptions
 from prompt_oirl.opro.candidates import MAX_OUTPUT
 from prompt_oirl.opro.scorers import ATTEMPTS, BudgetSpent
 
+FAILED = ("error", "fatal")
 HINT = "delete the run's folder, or give --run another name"
 
 
@@ -53,7 +54,7 @@ class Proposer:
     ):
         self._llm = cache(llm)
         self.name, self._path, self._seed, self._budget = name, path, seed, budget
-        self._max_new_tokens = max_new_tokens
+        self._max_new_tokens, self._reason = max_new_tokens, ""
         cut_torn_line(path)
         self.known: dict[tuple[int, int], Proposal] = {}
         if path.is_file():
@@ -94,8 +95,8 @@ class Proposer:
             pending = self._ask(meta_prompt, digest, step, pending, temperature, attempt)
         if len(pending) == samples:
             raise InputError(
-                f"the optimizer {self.name} gave no answer at step {step}: check its server and run the same "
-                "command again"
+                f"the optimizer {self.name} gave no answer at step {step}: {self._reason}; check its server "
+                "and run the same command again"
             )
         # A sample that fails for good among others that don't is left out, else it would block the run.
         self._keep(
@@ -107,23 +108,29 @@ class Proposer:
         self, meta_prompt: str, digest: str, step: int, pending: list[int], temperature: float, attempt: int
     ) -> list[int]:
         """Ask for some samples; returns those that failed."""
-        failed, at = [], 0
+        failed: list[int] = []
+        at = 0
         while at < len(pending):
             batch = pending[at : at + self._llm().batch_size]
-            tokens_out = self._budget.tokens_out / self._budget.calls if self._budget.calls else 100.0
-            batch = batch[: self._budget.calls_left(len(batch), len(meta_prompt) / 4, tokens_out)]
-            if not batch:
-                raise BudgetSpent(f"the optimizer's {self._budget.why_stopped()}")
-            answers = self._llm().generate(
+            answers = ask(
+                self._llm(),
                 [[{"role": "user", "content": meta_prompt}] for _ in batch],
+                self._budget,
                 decoding=Decoding(temperature, 1.0, self._max_new_tokens),
                 seeds=[item_seed(self._seed, self.name, digest, step, i, attempt) for i in batch],
             )
-            got = [(i, answer) for i, answer in zip(batch, answers) if answer.finish_reason != "error"]
-            for _, answer in got:
-                self._budget.spend(answer)
+            bad = {
+                i: answer for i, answer in zip(batch, answers) if answer and answer.finish_reason in FAILED
+            }
+            got = [(i, answer) for i, answer in zip(batch, answers) if answer and i not in bad]
             self._keep([self._proposal(step, i, temperature, digest, answer) for i, answer in got])
-            failed += sorted(set(batch) - {i for i, _ in got})
+            for answer in bad.values():
+                self._reason = answer.text
+                if answer.finish_reason == "fatal":
+                    raise InputError(answer.text)
+            if None in answers:
+                raise BudgetSpent(f"the optimizer's {self._budget.why_stopped()}")
+            failed += bad
             at += len(batch)
         return failed
 

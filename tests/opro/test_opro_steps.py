@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 from in_process import run_in_process
-from misbehaving_server import FAULTS, MisbehavingServer
+from misbehaving_server import FAULTS, MisbehavingServer, error
 from opro_toy import mutate_last, pick, toy_answer, toy_questions
 
 from prompt_oirl.data import interactions
@@ -159,6 +159,20 @@ def test_optimise_at_a_misbehaving_server_then_evaluate(runner: Runner, server: 
     assert len({(r.question_id, r.prompt_id) for r in log}) == len(log) > len(rows)
     files = [p for p in runner.root.rglob("*") if p.is_file()]
     assert not [p for p in files if KEY.encode() in p.read_bytes()]
+
+
+def test_an_optimizer_without_credit_stops_the_run_at_once(runner: Runner, server: MisbehavingServer) -> None:
+    server.respond = lambda body: (402, error("Insufficient Balance")) if body["model"] == "o" else None
+    done = runner.run(runner.step1())
+    assert done.returncode == 1 and "refused: HTTP 402: Insufficient Balance" in done.stderr.splitlines()[-1]
+    assert sum(body["model"] == "o" for body in server.bodies) == 1
+
+
+def test_failures_of_the_optimizer_count_as_calls(runner: Runner, server: MisbehavingServer) -> None:
+    server.respond = lambda body: (503, error("down")) if body["model"] == "o" else None
+    done = runner.run(runner.step1("--optimizer_budget.max_calls", "3"))
+    assert done.returncode == 0 and "stopped by the optimizer's --max_calls 3" in done.stdout, done.stderr
+    assert sum(body["model"] == "o" for body in server.bodies) == 3
 
 
 def test_killed_and_resumed(tmp_path: Path, server: MisbehavingServer) -> None:

@@ -1,0 +1,226 @@
+"""What a chat server's reply means: an answer, a refusal of one question or of everything, or a delay.
+
+Servers agree on little: OpenAI, Azure, vLLM, Mistral, Gemini, Groq, OpenRouter, Qwen and others each word and
+nest their errors in their own way, and the same status means different things. So a refusal is read by its
+status, its codes and its words together. Nothing here talks to a server.
+"""
+
+from __future__ import annotations
+
+import html
+import json
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from prompt_oirl.io.files import on_one_line
+from prompt_oirl.llms import refusal_words
+
+SENTENCE = 300  # characters of a server's own words that are shown or stored
+MAX_TOKENS_OF_A_REPLY = 10_000_000  # no model reads or writes more; a server that says so counts wrongly
+MAX_DEPTH = 20  # of the objects of a refusal that are read
+PATIENCE = 300.0  # seconds that a run waits when told to
+
+Kind = Literal["account", "content_filter", "context_length", "parameter", "later", "other"]
+
+# Servers echo what they were sent; the words of a question must not decide what a refusal means.
+_ECHOES = {"input", "ctx", "url", "messages", "body", "request", "failed_generation", "request_id", "user_id"}
+
+
+@dataclass(frozen=True)
+class Refusal:
+    """Why a server gave no answer, and what to do about it.
+
+    Parameters
+    ----------
+    kind : account (everything is refused: key, money, model, address), content_filter or context_length (this
+        question is), parameter (of the request), later (ask again), other (this request, for whatever reason)
+    sentence : the server's own words, one line
+    parameters : of kind parameter: the field that is refused, or several that a list names
+    replacement : the field to send instead, if the server names one
+    """
+
+    kind: Kind
+    sentence: str
+    parameters: tuple[str, ...] = ()
+    replacement: str | None = None
+
+
+def parse(body: bytes) -> Any:
+    """The JSON of a reply; None if it is none, or nested too deeply to read."""
+    try:
+        return json.loads(body)
+    except (ValueError, RecursionError):
+        return None
+
+
+def sentence(body: bytes, key: str = "") -> str:
+    """A server's own words on one line of at most `SENTENCE` characters, without the key.
+
+    Parameters
+    ----------
+    body : of the reply: JSON of any shape, HTML or text
+    key : what must not be shown
+    """
+    data = parse(body)
+    text = _message(data) if isinstance(data, dict | list) else ""
+    if not text:
+        text = body[:5000].decode("utf-8", "replace")
+        if re.search(r"<\s*(?:!doctype|html|head|body|title|h1)\b", text, re.I):
+            title = re.search(r"<title[^>]*>([^<]*)", text, re.I)
+            text = title[1] if title and title[1].strip() else re.sub(r"<[^>]*>", " ", text)
+            text = html.unescape(text)
+    if len(key) > 5:  # shorter ones are no secrets of a provider, but occur in words
+        text = text.replace(key, "…")
+    return on_one_line(" ".join(text.split()), SENTENCE)
+
+
+def _message(data: Any, depth: int = 0) -> str:
+    """The sentences of an error object, most telling first."""
+    if isinstance(data, str) or depth > 5:
+        return data if isinstance(data, str) else ""
+    if isinstance(data, list):
+        return "; ".join(filter(None, (_message(item, depth + 1) for item in data[:5])))
+    if not isinstance(data, dict):
+        return ""
+    where = ".".join(str(part) for part in data["loc"]) if isinstance(data.get("loc"), list) else ""
+    names = (
+        "error",
+        "errors",
+        "message",
+        "msg",
+        "detail",
+        "error_msg",
+        "error_description",
+        "title",
+        "raw",
+        "reasons",
+    )
+    said = [_message(data[name], depth + 1) for name in (*names, "metadata") if name in data]
+    text = "; ".join(dict.fromkeys(filter(None, said)))
+    return f"{where}: {text}" if where and text else text
+
+
+def _words(data: Any, depth: int = 0) -> Iterator[str]:
+    """Keys and values of an error object, without what it echoes of the request."""
+    if depth > MAX_DEPTH:
+        return
+    if isinstance(data, dict):
+        for name, value in data.items():
+            if name not in _ECHOES:
+                yield str(name) if "_" in name else ""  # "message" and the like say nothing
+                yield from _words(value, depth + 1)
+    elif isinstance(data, list):
+        for value in data:
+            yield from _words(value, depth + 1)
+    elif data is not None and not isinstance(data, bool):
+        yield str(data)
+
+
+def read_refusal(
+    status: int,
+    body: bytes,
+    sent: Mapping[str, Any],
+    *,
+    echoed: tuple[str, ...] = (),
+    wait: float | None = None,
+    key: str = "",
+) -> Refusal:
+    """What a reply without an answer means.
+
+    Parameters
+    ----------
+    status : of the reply; of an error inside a success 200, and its own code then counts
+    body : of the reply
+    sent : the fields of the request beside model and messages
+    echoed : texts of the question, which the reply may repeat
+    wait : seconds after which the server says to come back
+    key : what must not be shown
+    """
+    data, said = parse(body), sentence(body, key)
+    if status < 300 and isinstance(data, dict):
+        status = _status_inside(data)
+    text = " ".join(_words(data)) if isinstance(data, dict | list) else said
+    for part in echoed:
+        text = text.replace(part, " ")
+    text = text[:5000]
+    kind, names = _kind(status, text, data, sent, wait), tuple[str, ...]()
+    if kind in ("parameter", "other") and (names := _refused_parameters(text, data, sent)):
+        kind = "parameter"
+    elif kind in ("parameter", "other"):  # of no field that is sent
+        kind = "account" if status < 500 and refusal_words.NO_MODEL.search(text) else "other"
+    instead = refusal_words.INSTEAD.search(text)
+    return Refusal(kind, said, names, instead[1] if instead else None)
+
+
+def _status_inside(data: dict[str, Any]) -> int:
+    error = data.get("error")
+    inner = error if isinstance(error, dict) else data
+    for name in ("code", "status", "status_code"):
+        code = str(inner.get(name))
+        if re.fullmatch(r"[45]\d\d", code):
+            return int(code)
+    return 200
+
+
+def _kind(status: int, text: str, data: Any, sent: Mapping[str, Any], wait: float | None) -> Kind:
+    """The order matters: what is said outright (money, a suspended account, content) before the status."""
+    if status in (401, 402, 407):
+        return "account"
+    if status < 500:
+        waits = status == 429 and refusal_words.RATE.search(text) and not refusal_words.LONG_RATE.search(text)
+        if refusal_words.NO_MONEY.search(text) or refusal_words.ACCOUNT_STATE.search(text):
+            return "account"
+        if refusal_words.CONTENT.search(text) and status not in (404, 429):
+            return "content_filter"
+        if (refusal_words.MONEY.search(text) and not waits) or (status == 429 and (wait or 0) > PATIENCE):
+            return "account"
+        if status == 429 and refusal_words.LONG_RATE.search(text) and not 0 < (wait or 0) <= PATIENCE:
+            return "account"
+    too_long = "too large" in text if status == 429 else refusal_words.CONTEXT.search(text)
+    if status == 413 or (too_long and status not in (403, 404, 503)):
+        window = refusal_words.WINDOW.search(text)
+        most = next((v for k, v in sent.items() if "tokens" in k and isinstance(v, int)), 0)
+        return "account" if window and most >= int(window[1]) else "context_length"
+    if status in (403, 404, 405, 410, 451):
+        return "account"
+    if status in (408, 409, 425, 429) or (status >= 500 and status not in (501, 505)):
+        return "parameter" if status >= 500 and _explicit(data) & set(sent) else "later"
+    if status == 200 and refusal_words.BUSY.search(text):
+        return "later"
+    if refusal_words.TOO_MANY_ASKED.search(text) and not re.search(
+        r"unsupported|not supported|instead", text, re.I
+    ):
+        return "account"
+    if "temperature" in sent and re.search(r"\btemperature\b", text) and refusal_words.RANGE.search(text):
+        return "account"
+    return "other"
+
+
+def _explicit(data: Any, depth: int = 0) -> set[str]:
+    """Fields that an error object names as such: `param`, or pydantic's `loc`."""
+    found: set[str] = set()
+    if depth > 6 or not isinstance(data, dict | list):
+        return found
+    for name, value in data.items() if isinstance(data, dict) else enumerate(data):
+        if name in ("param", "parameter", "field", "loc"):
+            found |= set(re.findall(r"\w+", " ".join(_words(value))))
+        elif name not in _ECHOES:
+            found |= _explicit(value, depth + 1)
+    return found
+
+
+def _refused_parameters(text: str, data: Any, sent: Mapping[str, Any]) -> tuple[str, ...]:
+    """The fields of the request that a reply refuses: all that it names as such, else the first in words."""
+    if named := [name for name in sent if name in _explicit(data)]:
+        return tuple(named)
+    if not refusal_words.REFUSED.search(text):
+        return ()
+    spelt = {name: rf"(?<![\w-]){name.replace('_', '[_ -]?')}(?![\w-])" for name in sent}
+    places = {name: found.start() for name, like in spelt.items() if (found := re.search(like, text, re.I))}
+    if not places:
+        return ()
+    if {"temperature", "top_p"} <= set(places) and refusal_words.NOT_TOGETHER.search(text):
+        return ("top_p",)
+    return (min(places, key=lambda name: places[name]),)
