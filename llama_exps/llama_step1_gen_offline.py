@@ -89,16 +89,17 @@ def generate(args: Args, name: str, files: LogFiles, rank: int, world: int) -> N
     separator = questions.SEPARATORS.get(args.dataset_eval, "\n")
     settings = LogSettings(name, args.dataset_eval, decoding, args.grader, separator)
     prompts = load_prompts(args.prompts)
-    order = generation.all_items(chosen_questions(args), prompts, args.samples)
+    asked = chosen_questions(args)
+    order = generation.all_items(asked, prompts, args.samples)
     logged = list(files.rows())
     generation.check_log(logged, settings, order, files.merged)
     wanted = {p.id for p in choose_prompts(args.prompt_idx, prompts)}
     done = {log_store.row_key(row) for row in logged}
-    pending = [(i, item) for i, item in enumerate(order) if item.prompt.id in wanted and item.key not in done]
+    pending = [item for item in order if item.prompt.id in wanted and item.key not in done]
     budget = args.budget(rank, world)
     if args.dry_run:
         if rank == 0:
-            print(generation.estimate([item for _, item in pending], logged, budget, args.max_gen_len))
+            print(generation.estimate(pending, logged, budget, args.max_gen_len))
         return
     if rank == 0:
         files.check_model(args.identity())
@@ -108,7 +109,8 @@ def generate(args: Args, name: str, files: LogFiles, rank: int, world: int) -> N
         dist.init_process_group("gloo", timeout=timedelta(days=30))
         dist.barrier()  # everyone has read the log before anyone writes
     failures: Counter[str] = Counter()
-    if mine := [item for i, item in pending if i % world == rank]:
+    place = {question.id: i for i, question in enumerate(asked)}
+    if mine := [item for item in pending if place[item.question.id] % world == rank]:
         bar: dict[str, Any] = {
             "desc": f"{name} {args.dataset_eval}",
             "disable": rank > 0 or None,
