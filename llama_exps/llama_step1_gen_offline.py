@@ -95,11 +95,13 @@ def generate(args: Args, name: str, files: LogFiles, rank: int, world: int) -> N
     generation.check_log(logged, settings, order, files.merged)
     wanted = {p.id for p in choose_prompts(args.prompt_idx, prompts)}
     done = {log_store.row_key(row) for row in logged}
-    pending = [item for item in order if item.prompt.id in wanted and item.key not in done]
+    place = {question.id: i for i, question in enumerate(asked)}
+    todo = (item for item in order if item.prompt.id in wanted and item.key not in done)
+    pending = [(place[item.question.id], item) for item in todo]
     budget = args.budget(rank, world)
     if args.dry_run:
         if rank == 0:
-            print(generation.estimate(pending, logged, budget, args.max_gen_len))
+            print(generation.estimate([item for _, item in pending], logged, budget, args.max_gen_len))
         return
     if rank == 0:
         files.check_model(args.identity())
@@ -109,8 +111,7 @@ def generate(args: Args, name: str, files: LogFiles, rank: int, world: int) -> N
         dist.init_process_group("gloo", timeout=timedelta(days=30))
         dist.barrier()  # everyone has read the log before anyone writes
     failures: Counter[str] = Counter()
-    place = {question.id: i for i, question in enumerate(asked)}
-    if mine := [item for item in pending if place[item.question.id] % world == rank]:
+    if mine := [item for i, item in pending if i % world == rank]:
         bar: dict[str, Any] = {
             "desc": f"{name} {args.dataset_eval}",
             "disable": rank > 0 or None,

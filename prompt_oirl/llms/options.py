@@ -10,6 +10,7 @@ from typing import Any, Literal
 from prompt_oirl.io.files import InputError
 from prompt_oirl.llms import LLM
 from prompt_oirl.llms.budget import Budget
+from prompt_oirl.llms.chat import ChatFormat
 
 
 @dataclass
@@ -28,6 +29,9 @@ class ModelOptions:
     """Server other than OpenAI's."""
     max_seq_len: int = 512
     """Tokens of question and answer together (local models)."""
+    chat_format: ChatFormat = "auto"
+    """auto: the model's own chat template, or LLaMA-2's format if it brings none; llama2: that format; none:
+    plain text without markup. For backend transformers."""
     max_batch_size: int | None = None
     """Conversations at once, at most: by default 64 and what fits a GPU; for servers 8 requests."""
     timeout: float = 120.0
@@ -42,7 +46,8 @@ class ModelOptions:
     def identity(self) -> dict[str, Any]:
         """What a log's answers depend on, beside the decoding."""
         limit = None if self.backend == "openai" else self.max_seq_len
-        return {"model": self.name(), "max_seq_len": limit}
+        about: dict[str, Any] = {"model": self.name(), "max_seq_len": limit}
+        return about | ({"chat_format": self.chat_format} if self.chat_format != "auto" else {})
 
     def check(self, prefix: str = "") -> None:
         """Refuse flags that cannot work, before anything is loaded; `prefix` is theirs, such as lm."""
@@ -53,6 +58,11 @@ class ModelOptions:
         if self.backend == "openai" and not self.model:
             raise InputError(
                 f"--{prefix}backend openai needs --{prefix}model, the model's name at the server"
+            )
+        if self.chat_format != "auto" and self.backend != "transformers":
+            raise InputError(
+                f"--{prefix}chat_format is for --{prefix}backend transformers; leave it out, servers have "
+                "chat templates of their own"
             )
         if self.backend != "openai" and not self.ckpt_dir:
             raise InputError(
@@ -74,7 +84,11 @@ class ModelOptions:
         from prompt_oirl.llms.transformers_llm import TransformersLLM
 
         return TransformersLLM(
-            self.ckpt_dir, self.tokenizer_path, self.max_seq_len, self.max_batch_size or 64
+            self.ckpt_dir,
+            self.tokenizer_path,
+            self.max_seq_len,
+            self.max_batch_size or 64,
+            chat_format=self.chat_format,
         )
 
 

@@ -33,7 +33,7 @@ def can_share(model: Any) -> bool:
     return cache is not None and all(type(layer) is StaticLayer for layer in cache.layers)
 
 
-def shared_starts(rows: Sequence[Sequence[int]]) -> list[int]:
+def shared_starts(rows: Sequence[list[int]]) -> list[int]:
     """How many tokens of each row to read ahead, together with the rows that start with the same ones.
 
     Rows that share at least some number of tokens form a group; of all such numbers the one that leaves the
@@ -78,7 +78,7 @@ def read_starts(model: Any, ids: torch.Tensor, mask: torch.Tensor, cache: Any) -
     from transformers import DynamicCache, GenerationConfig
 
     distinct, owner = torch.unique(ids.masked_fill(mask == 0, -1), dim=0, return_inverse=True)
-    read = DynamicCache()
+    read: Any = DynamicCache()
     model.generate(
         input_ids=distinct.clamp(min=0),
         attention_mask=(distinct >= 0).long(),

@@ -9,7 +9,7 @@ from typing import Any
 
 from prompt_oirl.io.files import InputError
 from prompt_oirl.llms import Conversation, Decoding, Generation
-from prompt_oirl.llms.chat import encode
+from prompt_oirl.llms.chat import ChatFormat, encode, set_chat_format
 
 
 class TransformersLLM:
@@ -27,6 +27,8 @@ class TransformersLLM:
         tokenizer: str | None = None,
         max_seq_len: int = 512,
         max_batch_size: int = 64,
+        *,
+        chat_format: ChatFormat = "auto",
     ):
         import torch
         from transformers.utils import logging
@@ -42,6 +44,7 @@ class TransformersLLM:
             )
         else:
             self.model, self.tokenizer = _load(model, tokenizer, dtype)
+        set_chat_format(self.tokenizer, chat_format)
         if self.tokenizer.pad_token_id is None:
             self.tokenizer.pad_token = self.tokenizer.eos_token
         self.tokenizer.padding_side = "left"
