@@ -89,12 +89,15 @@ def generate(args: Args, name: str, files: LogFiles, rank: int, world: int) -> N
     separator = questions.SEPARATORS.get(args.dataset_eval, "\n")
     settings = LogSettings(name, args.dataset_eval, decoding, args.grader, separator)
     prompts = load_prompts(args.prompts)
-    order = generation.all_items(chosen_questions(args), prompts, args.samples)
+    asked = chosen_questions(args)
+    order = generation.all_items(asked, prompts, args.samples)
     logged = list(files.rows())
     generation.check_log(logged, settings, order, files.merged)
     wanted = {p.id for p in choose_prompts(args.prompt_idx, prompts)}
     done = {log_store.row_key(row) for row in logged}
-    pending = [(i, item) for i, item in enumerate(order) if item.prompt.id in wanted and item.key not in done]
+    place = {question.id: i for i, question in enumerate(asked)}
+    todo = (item for item in order if item.prompt.id in wanted and item.key not in done)
+    pending = [(place[item.question.id], item) for item in todo]
     budget = args.budget(rank, world)
     if args.dry_run:
         if rank == 0:

@@ -5,9 +5,9 @@
 
 Updates results/reference/bench.csv. Each line is the median of interleaved repeats, so that both sides see
 the same load (`repeats` 1: once). Only the ratio means anything on another machine. Parts: generation,
-step4_one, step4_profile, step4_sweep, embedding, selection, logs, diagnosis, scale, cluster, spread,
-spread_interaction; all but generation, diagnosis, scale and the last two need the released logs after steps 2
-and 3. Their code is in scripts/benchmarks/.
+prefix, step4_one, step4_profile, step4_sweep, embedding, selection, logs, diagnosis, scale, cluster, spread,
+spread_interaction; all but generation, prefix, diagnosis, scale and the last two need the released logs after
+steps 2 and 3. Their code is in scripts/benchmarks/.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from pathlib import Path
 from typing import Any
 
 import psutil
-from benchmarks import cluster, diagnosis, generation, logs, scale, serving, training
+from benchmarks import cluster, diagnosis, generation, logs, prefix, scale, serving, training
 
 from prompt_oirl.data.questions import RELEASED
 from prompt_oirl.data.released import LLM
@@ -136,6 +136,7 @@ def machine() -> str:
 
 PARTS: dict[str, Callable[[int], Iterator[dict[str, Any]]]] = {
     "generation": generation.generation,
+    "prefix": prefix.prefix,
     "step4_one": training.step4_one,
     "step4_profile": training.step4_profile,
     "step4_sweep": training.step4_sweep,
@@ -150,6 +151,7 @@ PARTS: dict[str, Callable[[int], Iterator[dict[str, Any]]]] = {
 }
 WITHOUT_LOGS = {
     "generation",
+    "prefix",
     "diagnosis",
     "scale",
     "spread",

@@ -1,6 +1,6 @@
 """Making an interaction log (step 1): which answers are pending, asking for them, grading and appending.
 
-Work is shared out by an item's place in the full list, never by what is left, so a run may be resumed with
+Work is shared out by a question's place in the full list, never by what is left, so a run may be resumed with
 any number of ranks. Rows are flushed after each batch. The files are those of `data/log_store.py`.
 """
 
@@ -132,9 +132,10 @@ def answer_items(
 ) -> Counter[str]:
     """Ask for every item, batch by batch, appending rows to a part file of the log.
 
-    Items are asked prompt by prompt, longest questions first: a batch then holds questions of about one
-    length, and answers too. Stops cleanly when the budget is spent, and when nothing but failures comes back.
-    What the server refuses for good, of one question, is a blank row with the reason.
+    Items that start alike are asked together, for a model then reads the start once: question by question,
+    and prompt by prompt where the prompt stands first. Longest questions go first. Stops cleanly when the
+    budget is spent, and when nothing but failures comes back. What the server refuses for good, of one
+    question, is a blank row with the reason.
 
     Parameters
     ----------
@@ -147,7 +148,7 @@ def answer_items(
     """
     part.parent.mkdir(parents=True, exist_ok=True)
     cut_torn_line(part)
-    pending = deque(sorted(items, key=lambda item: (item.prompt.id, -len(item.question.text), item.key)))
+    pending = deque(sorted(items, key=asking_order))
     failures: Counter[str] = Counter()
     right, done = 0.0, 0
     started = time.monotonic()
@@ -191,6 +192,12 @@ def answer_items(
             if not done and failures.total() >= MAX_FAILURES:
                 break
     return failures
+
+
+def asking_order(item: Item) -> tuple[Any, ...]:
+    """Items that start alike stand together, longest questions first."""
+    first = item.prompt.id if item.prompt.position in ("system", "before") else ""
+    return (first, -len(item.question.text), item.key)
 
 
 def log_row(item: Item, answer: Generation, settings: LogSettings, cost: float, seconds: float) -> LogRow:

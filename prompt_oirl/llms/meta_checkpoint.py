@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from prompt_oirl.io.files import InputError, read_json
-from prompt_oirl.llms.chat import LLAMA2_TEMPLATE
+from prompt_oirl.llms.chat import META_TEMPLATE
 
 DOWNLOAD = "pass the folder that Meta's download makes"
 # Name in the Hugging Face layout, and how the tensor was cut over shards: 0 rows, 1 columns, None not at all.
@@ -136,11 +136,10 @@ def load_sentencepiece(path: Path) -> Any:
     with tempfile.TemporaryDirectory() as folder:  # the library wants a folder and this file name
         (Path(folder) / "tokenizer.model").write_bytes(path.read_bytes())
         try:
-            tokenizer = LlamaTokenizer.from_pretrained(folder)
+            tokenizer = LlamaTokenizer.from_pretrained(folder, add_bos_token=True)
         except Exception as error:  # the parser's own exception types are not public
             raise InputError(
                 f"{path} is not a SentencePiece model ({type(error).__name__}); {DOWNLOAD}"
             ) from error
-    # SentencePiece puts a space before the first word; behind a special token the library does not.
-    tokenizer.chat_template = LLAMA2_TEMPLATE.replace("'[INST] '", "' [INST] '")
+    tokenizer.chat_template = META_TEMPLATE
     return tokenizer

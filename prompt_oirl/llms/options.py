@@ -14,6 +14,7 @@ from prompt_oirl.data.log_store import LogFiles
 from prompt_oirl.io.files import InputError
 from prompt_oirl.llms import LLM
 from prompt_oirl.llms.budget import Budget
+from prompt_oirl.llms.chat import ChatFormat
 
 OWN_FIELDS = {
     **dict.fromkeys(("model", "messages", "temperature", "top_p", "seed"), "it has a flag of its own"),
@@ -38,6 +39,9 @@ class ModelOptions:
     """Server other than OpenAI's."""
     max_seq_len: int = 512
     """Tokens of question and answer together (local models)."""
+    chat_format: ChatFormat = "auto"
+    """auto: the model's own chat template, or LLaMA-2's format if it brings none; llama2: that format; none:
+    plain text without markup. For backend transformers."""
     max_batch_size: int | None = None
     """Conversations at once, at most: by default 64 and what fits a GPU; for servers 8 requests."""
     timeout: float = 120.0
@@ -56,7 +60,8 @@ class ModelOptions:
         """What a log's answers depend on, beside the decoding."""
         limit = None if self.backend == "openai" else self.max_seq_len
         about: dict[str, Any] = {"model": self.name(), "max_seq_len": limit}
-        return about | ({"request": fields} if (fields := self.request_fields()) else {})
+        about |= {"request": fields} if (fields := self.request_fields()) else {}
+        return about | ({"chat_format": self.chat_format} if self.chat_format != "auto" else {})
 
     def request_fields(self, prefix: str = "") -> dict[str, Any]:
         """What --request adds to the body of every request; `prefix` is that of the flags, for refusals."""
@@ -86,6 +91,11 @@ class ModelOptions:
         if self.backend == "openai" and not self.model:
             raise InputError(
                 f"--{prefix}backend openai needs --{prefix}model, the model's name at the server"
+            )
+        if self.chat_format != "auto" and self.backend != "transformers":
+            raise InputError(
+                f"--{prefix}chat_format is for --{prefix}backend transformers; leave it out, servers have "
+                "chat templates of their own"
             )
         if self.backend != "openai" and not self.ckpt_dir:
             raise InputError(
@@ -122,7 +132,13 @@ class ModelOptions:
             )
         from prompt_oirl.llms.transformers_llm import TransformersLLM
 
-        return TransformersLLM(self.ckpt_dir, self.tokenizer_path, self.max_seq_len, self.in_flight())
+        return TransformersLLM(
+            self.ckpt_dir,
+            self.tokenizer_path,
+            self.max_seq_len,
+            self.in_flight(),
+            chat_format=self.chat_format,
+        )
 
 
 @dataclass

@@ -9,11 +9,13 @@ from typing import Any
 
 from prompt_oirl.io.files import InputError
 from prompt_oirl.llms import Conversation, Decoding, Generation
-from prompt_oirl.llms.chat import encode
+from prompt_oirl.llms.chat import ChatFormat, encode, set_chat_format
 
 
 class TransformersLLM:
     """bf16 on a GPU, fp32 on CPU; left-padded batches, sorted by length, halved when memory runs out.
+
+    What rows of a batch have in common at their start is read once (`shared_prefix`).
 
     `batch_size` is how many conversations run at once: on a GPU as many as fit by estimate, at most
     `max_batch_size`.
@@ -25,6 +27,8 @@ class TransformersLLM:
         tokenizer: str | None = None,
         max_seq_len: int = 512,
         max_batch_size: int = 64,
+        *,
+        chat_format: ChatFormat = "auto",
     ):
         import torch
         from transformers.utils import logging
@@ -40,6 +44,7 @@ class TransformersLLM:
             )
         else:
             self.model, self.tokenizer = _load(model, tokenizer, dtype)
+        set_chat_format(self.tokenizer, chat_format)
         if self.tokenizer.pad_token_id is None:
             self.tokenizer.pad_token = self.tokenizer.eos_token
         self.tokenizer.padding_side = "left"
@@ -140,15 +145,26 @@ class TransformersLLM:
     def _run(self, rows: list[list[int]], decoding: Decoding, seeds: Sequence[int]) -> list[Generation]:
         """One padded batch. Like Meta's code, question and answer share `max_seq_len` tokens, row by row."""
         import torch
-        from transformers import GenerationConfig, LogitsProcessorList, StaticCache
+        from transformers import GenerationConfig, LogitsProcessorList
 
         from prompt_oirl.llms.sampling import GumbelSampler
+        from prompt_oirl.llms.shared_prefix import can_share, fixed_cache, read_starts, shared_starts
 
-        width = max(map(len, rows))
+        starts = shared_starts(rows) if can_share(self.model) else [0] * len(rows)
+        ahead, rest = max(starts), max(len(row) - start for row, start in zip(rows, starts))
+        width = ahead + rest
         room = [min(self.max_seq_len - len(row), decoding.max_new_tokens or self.max_seq_len) for row in rows]
         pad = self.tokenizer.pad_token_id
-        ids = torch.tensor([[pad] * (width - len(row)) + row for row in rows], device=self.device)
-        mask = torch.tensor([[0] * (width - len(row)) + [1] * len(row) for row in rows], device=self.device)
+        # Both parts of a row are padded left; the library counts positions by the mask, so gaps do no harm.
+        gaps = [(ahead - start, rest - len(row) + start) for row, start in zip(rows, starts)]
+        ids = torch.tensor(
+            [[pad] * a + row[:s] + [pad] * b + row[s:] for row, s, (a, b) in zip(rows, starts, gaps)],
+            device=self.device,
+        )
+        mask = torch.tensor(
+            [[0] * a + [1] * s + [0] * b + [1] * (rest - b) for s, (a, b) in zip(starts, gaps)],
+            device=self.device,
+        )
         ends = self.model.generation_config.eos_token_id or self.tokenizer.eos_token_id
         config = GenerationConfig(
             max_new_tokens=max(room),
@@ -157,13 +173,11 @@ class TransformersLLM:
             eos_token_id=ends,
             disable_compile=True,
         )
-        # Growing a cache copies all of it at every token; one of fixed size suits any model that can be
-        # compiled. Compiling itself would take longer than a batch of yet another width lives.
-        cache = None
-        if getattr(self.model, "_can_compile_fullgraph", False):
-            cache = StaticCache(config=self.model.config, max_cache_len=width + max(room))
+        cache = fixed_cache(self.model, width + max(room))
         sampler: Any = GumbelSampler(seeds, width, decoding.temperature, decoding.top_p)
         with torch.inference_mode():
+            if ahead:
+                read_starts(self.model, ids[:, :ahead], mask[:, :ahead], cache)
             out = self.model.generate(
                 input_ids=ids,
                 attention_mask=mask,

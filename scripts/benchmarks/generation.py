@@ -30,6 +30,8 @@ def generation(repeats: int) -> Iterator[dict[str, Any]]:
 
     if torch.cuda.is_available():
         yield from _generation_7b(repeats)
+    else:
+        print("LLaMA-2 7B is left out: it needs a GPU, and there is none")
 
 
 def _generation_line(llm: Any, work: str, repeats: int, n: tuple[int, int]) -> dict[str, Any]:
