@@ -28,6 +28,8 @@ class ModelOptions:
     """Server other than OpenAI's."""
     max_seq_len: int = 512
     """Tokens of question and answer together (local models)."""
+    dtype: Literal["float32", "bfloat16"] | None = None
+    """Number format of the weights (backend transformers); default: bfloat16 on a GPU, float32 on a CPU."""
     max_batch_size: int | None = None
     """Conversations at once, at most: by default 64 and what fits a GPU; for servers 8 requests."""
     timeout: float = 120.0
@@ -42,7 +44,8 @@ class ModelOptions:
     def identity(self) -> dict[str, Any]:
         """What a log's answers depend on, beside the decoding."""
         limit = None if self.backend == "openai" else self.max_seq_len
-        return {"model": self.name(), "max_seq_len": limit}
+        about: dict[str, Any] = {"model": self.name(), "max_seq_len": limit}
+        return about | ({"dtype": self.dtype} if self.dtype else {})  # logs made before the flag stay valid
 
     def check(self, prefix: str = "") -> None:
         """Refuse flags that cannot work, before anything is loaded; `prefix` is theirs, such as lm."""
@@ -54,6 +57,8 @@ class ModelOptions:
             raise InputError(
                 f"--{prefix}backend openai needs --{prefix}model, the model's name at the server"
             )
+        if self.dtype and self.backend != "transformers":
+            raise InputError(f"--{prefix}dtype is for --{prefix}backend transformers; leave it out")
         if self.backend != "openai" and not self.ckpt_dir:
             raise InputError(
                 f"--{prefix}ckpt_dir is missing: a model folder or hub id "
@@ -74,7 +79,7 @@ class ModelOptions:
         from prompt_oirl.llms.transformers_llm import TransformersLLM
 
         return TransformersLLM(
-            self.ckpt_dir, self.tokenizer_path, self.max_seq_len, self.max_batch_size or 64
+            self.ckpt_dir, self.tokenizer_path, self.max_seq_len, self.max_batch_size or 64, self.dtype
         )
 
 

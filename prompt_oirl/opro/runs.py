@@ -72,7 +72,7 @@ def check_temperature(flag: str, value: float) -> None:
 def check_model(files: LogFiles, scorer: ModelOptions) -> None:
     """Refuse to mix answers of two models in one log; a replay may leave the model out."""
     if scorer.ckpt_dir or scorer.model:
-        files.check_model({"model": scorer.name()})
+        files.check_model({k: v for k, v in scorer.identity().items() if k != "max_seq_len"})
 
 
 def read_logs(flag: str, paths: Iterable[Path]) -> list[LogRow]:
