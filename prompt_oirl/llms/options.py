@@ -29,7 +29,8 @@ class ModelOptions:
     max_seq_len: int = 512
     """Tokens of question and answer together (local models)."""
     dtype: Literal["float32", "bfloat16"] | None = None
-    """Number format of the weights (backend transformers); default: bfloat16 on a GPU, float32 on a CPU."""
+    """Number format of the weights (backend transformers); default: bfloat16 on a GPU, float32 on a CPU. With
+    bfloat16 some texts depend on the batch."""
     max_batch_size: int | None = None
     """Conversations at once, at most: by default 64 and what fits a GPU; for servers 8 requests."""
     timeout: float = 120.0
