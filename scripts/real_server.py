@@ -23,7 +23,7 @@ import sys
 import time
 import zipfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
@@ -31,7 +31,6 @@ from tempfile import TemporaryDirectory
 
 import numpy as np
 import psutil
-import requests
 
 from prompt_oirl.arith.benchmark import read_rows
 from prompt_oirl.data import interactions
@@ -60,8 +59,13 @@ STEPS = {
     "llama_step5_offline_optimization.py": ["--subsets", "3"],
 }
 LEAST_SAME = 0.9  # a few near-ties may fall otherwise in a batch than alone
-# One thread a process, no GPU on one side alone, no look-ups of a model that lies here.
-ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": "", "HF_HUB_OFFLINE": "1"}
+# One thread a process, no GPU on one side alone, no look-ups of a model that lies here; no proxy between two
+# processes of one machine, and nobody's key.
+ENVIRONMENT = {
+    **os.environ,
+    **{"OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": "", "HF_HUB_OFFLINE": "1"},
+    **{"NO_PROXY": "127.0.0.1", "OPENAI_API_KEY": ""},
+}
 
 
 @dataclass
@@ -146,31 +150,29 @@ def served(model: Path, log: Path) -> Iterator[tuple[str, psutil.Process]]:
     """The model behind `transformers serve` on a free port of this machine: base URL and process."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
-        port = str(free.getsockname()[1])
+        port = free.getsockname()[1]
     serve = [sys.executable, "-m", "transformers.cli.transformers", "serve", str(model)]
-    where = ["--host", "127.0.0.1", "--port", port, "--device", "cpu", "--dtype", "float32"]
+    where = ["--host", "127.0.0.1", "--port", str(port), "--device", "cpu", "--dtype", "float32"]
     with (
         log.open("wb") as said,
         subprocess.Popen([*serve, *where], env=ENVIRONMENT, stdout=said, stderr=said) as server,
     ):
         try:
-            wait_for(f"http://127.0.0.1:{port}/health", server, log)
+            wait_for(port, server, log)
             yield f"http://127.0.0.1:{port}/v1", psutil.Process(server.pid)
         finally:
             server.kill()
 
 
-def wait_for(url: str, server: subprocess.Popen[bytes], log: Path, seconds: float = 120) -> None:
-    """Return once the server answers; the end of what it said where it does not."""
+def wait_for(port: int, server: subprocess.Popen[bytes], log: Path, seconds: float = 120) -> None:
+    """Return once the server, its model loaded, listens; print the end of what it said where it does not."""
     deadline = time.monotonic() + seconds
     while server.poll() is None and time.monotonic() < deadline:
-        try:
-            if requests.get(url, timeout=5).ok:
-                return
-        except requests.RequestException:
-            time.sleep(0.5)
+        with suppress(OSError), socket.create_connection(("127.0.0.1", port), 1):
+            return
+        time.sleep(0.5)
     print(log.read_text(errors="replace")[-2000:], file=sys.stderr)
-    raise InputError("transformers serve does not answer; see what it said above")
+    raise InputError("transformers serve does not listen; see what it said above")
 
 
 def make_log(root: Path, llm: str, flags: list[str], server: psutil.Process | None = None) -> list[LogRow]:
