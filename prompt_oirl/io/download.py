@@ -9,6 +9,8 @@ from __future__ import annotations
 import hashlib
 import os
 import re
+import subprocess
+import sys
 import tomllib
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -94,6 +96,17 @@ class ByHand:
             raise InputError(f"the path {self.path!r} is refused, it could leave its folder; {RESTORE}")
 
 
+@dataclass(frozen=True)
+class Wheel:
+    """A Python package taken for the data in it: `requirement` is exact, such as name==1.0."""
+
+    requirement: str
+    sha256: str
+    size: int
+    licence: str
+    copyright: str
+
+
 def read_sources(path: Path = SOURCES) -> list[Source]:
     """Read `sources.toml`; a malformed list or an unsafe path raises InputError."""
     return _read(path, "source", _source)
@@ -102,6 +115,11 @@ def read_sources(path: Path = SOURCES) -> list[Source]:
 def read_by_hand(path: Path = SOURCES) -> list[ByHand]:
     """The files of `sources.toml` that are not fetched for you."""
     return _read(path, "by_hand", ByHand)
+
+
+def read_wheels(path: Path = SOURCES) -> list[Wheel]:
+    """The packages of `sources.toml` that bring data."""
+    return _read(path, "wheel", Wheel)
 
 
 def _read(path: Path, name: str, make: Callable[..., Any]) -> list[Any]:
@@ -185,6 +203,27 @@ def fetch(
         hint = f"put true copies into {mirror}" if mirror else "run again later or pass --mirror DIR"
         raise InputError(f"{failures[0]}{others}; {hint}")
     return fetched
+
+
+def fetch_wheel(wheel: Wheel, folder: Path) -> Path:
+    """Download one package, without what it depends on, by pip and as pip is set up; nothing is installed.
+
+    Parameters
+    ----------
+    folder : empty folder that the file is put into
+
+    Raises: ConnectionError if pip cannot have it; InputError if its size or sha256 is another than listed.
+    """
+    pip = [sys.executable, "-m", "pip", "download", "--quiet", "--disable-pip-version-check"]
+    only = ["--no-deps", "--only-binary", ":all:", "--retries", "1", "--dest", str(folder)]
+    done = subprocess.run([*pip, *only, wheel.requirement], capture_output=True, text=True, errors="replace")
+    found = list(folder.glob("*.whl"))
+    if done.returncode or len(found) != 1:
+        said = [line for line in done.stderr.splitlines() if line.strip()] or ["no reason given"]
+        raise ConnectionError(f"pip cannot download {wheel.requirement}: {' '.join(said[-1].split())}")
+    if found[0].stat().st_size != wheel.size or sha256(found[0]) != wheel.sha256:
+        raise InputError(f"{found[0].name} is not the file that data/sources.toml lists; it is not used")
+    return found[0]
 
 
 class _Unusable(Exception):

@@ -42,6 +42,9 @@ class ModelOptions:
     chat_format: ChatFormat = "auto"
     """auto: the model's own chat template, or LLaMA-2's format if it brings none; llama2: that format; none:
     plain text without markup. For backend transformers."""
+    dtype: Literal["float32", "bfloat16"] | None = None
+    """Number format of the weights (backend transformers); default: bfloat16 on a GPU, float32 on a CPU. With
+    bfloat16 some texts depend on the batch."""
     max_batch_size: int | None = None
     """Conversations at once, at most: by default 64 and what fits a GPU; for servers 8 requests."""
     timeout: float = 120.0
@@ -61,6 +64,8 @@ class ModelOptions:
         limit = None if self.backend == "openai" else self.max_seq_len
         about: dict[str, Any] = {"model": self.name(), "max_seq_len": limit}
         about |= {"request": fields} if (fields := self.request_fields()) else {}
+        # Logs made before these flags stay valid.
+        about |= {"dtype": self.dtype} if self.dtype else {}
         return about | ({"chat_format": self.chat_format} if self.chat_format != "auto" else {})
 
     def request_fields(self, prefix: str = "") -> dict[str, Any]:
@@ -97,6 +102,8 @@ class ModelOptions:
                 f"--{prefix}chat_format is for --{prefix}backend transformers; leave it out, servers have "
                 "chat templates of their own"
             )
+        if self.dtype and self.backend != "transformers":
+            raise InputError(f"--{prefix}dtype is for --{prefix}backend transformers; leave it out")
         if self.backend != "openai" and not self.ckpt_dir:
             raise InputError(
                 f"--{prefix}ckpt_dir is missing: a model folder or hub id "
@@ -137,6 +144,7 @@ class ModelOptions:
             self.tokenizer_path,
             self.max_seq_len,
             self.in_flight(),
+            self.dtype,
             chat_format=self.chat_format,
         )
 

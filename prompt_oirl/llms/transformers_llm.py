@@ -18,7 +18,7 @@ class TransformersLLM:
     What rows of a batch have in common at their start is read once (`shared_prefix`).
 
     `batch_size` is how many conversations run at once: on a GPU as many as fit by estimate, at most
-    `max_batch_size`.
+    `max_batch_size`. `dtype`, "float32" or "bfloat16", asks for the other number format.
     """
 
     def __init__(
@@ -27,6 +27,7 @@ class TransformersLLM:
         tokenizer: str | None = None,
         max_seq_len: int = 512,
         max_batch_size: int = 64,
+        dtype: str | None = None,
         *,
         chat_format: ChatFormat = "auto",
     ):
@@ -35,15 +36,15 @@ class TransformersLLM:
 
         logging.disable_progress_bar()
         self.device = f"cuda:{os.environ.get('LOCAL_RANK', 0)}" if torch.cuda.is_available() else "cpu"
-        dtype = torch.bfloat16 if self.device.startswith("cuda") else torch.float32
+        weights = getattr(torch, dtype or ("float32" if self.device == "cpu" else "bfloat16"))
         if (Path(model) / "params.json").is_file():
             from prompt_oirl.llms.meta_checkpoint import load_meta_checkpoint
 
             self.model, self.tokenizer = load_meta_checkpoint(
-                Path(model), Path(tokenizer) if tokenizer else None, dtype
+                Path(model), Path(tokenizer) if tokenizer else None, weights
             )
         else:
-            self.model, self.tokenizer = _load(model, tokenizer, dtype)
+            self.model, self.tokenizer = _load(model, tokenizer, weights)
         set_chat_format(self.tokenizer, chat_format)
         if self.tokenizer.pad_token_id is None:
             self.tokenizer.pad_token = self.tokenizer.eos_token

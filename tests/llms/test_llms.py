@@ -23,7 +23,7 @@ from prompt_oirl.llms.budget import Budget, ask
 from prompt_oirl.llms.chat import conversation, render
 from prompt_oirl.llms.meta_checkpoint import load_meta_checkpoint
 from prompt_oirl.llms.openai_llm import OpenAILLM
-from prompt_oirl.llms.options import BudgetOptions
+from prompt_oirl.llms.options import BudgetOptions, ModelOptions
 from prompt_oirl.llms.sampling import draw, exponential_noise
 from prompt_oirl.llms.transformers_llm import TransformersLLM
 
@@ -120,6 +120,42 @@ def test_texts_do_not_depend_on_the_batch(
         assert all(a.tokens_out == 16 or a.finish_reason == "stop" for a in answers)
     assert texts[0] == texts[1] == texts[2]
     assert len(set(texts[0])) > 1
+
+
+def test_the_number_format_is_the_one_asked_for(tmp_path: Path, meta_state, sentencepiece_model) -> None:
+    folder = write_meta_folder(tmp_path, meta_state, 1, sentencepiece_model)
+    usual = ModelOptions(ckpt_dir=str(folder))
+    usual.load().model.save_pretrained(tmp_path / "tiny")  # type: ignore[attr-defined]
+    usual.load().tokenizer.save_pretrained(tmp_path / "tiny")  # type: ignore[attr-defined]
+    formats = {None: torch.float32, "float32": torch.float32, "bfloat16": torch.bfloat16}
+    for place in (folder, tmp_path / "tiny"):
+        logits = {}
+        for name, expected in formats.items():
+            llm = ModelOptions(ckpt_dir=str(place), dtype=name).load()
+            assert {weight.dtype for weight in llm.model.parameters()} == {expected}
+            answers = llm.generate(
+                [[{"role": "user", "content": "Ann has 3 apples."}]],
+                decoding=Decoding(0.0, 0.9, 8),
+                seeds=[0],
+            )
+            assert answers[0].tokens_out or answers[0].finish_reason == "stop"
+            with torch.inference_mode():
+                logits[name] = llm.model(torch.arange(3, 40)[None]).logits.float()
+        assert torch.equal(logits[None], logits["float32"])
+        parted = (logits[None] - logits["bfloat16"]).abs().max()
+        assert 0 < parted < 0.5 * logits[None].std()
+
+
+def test_a_log_keeps_the_number_format_that_was_asked_for() -> None:
+    asked = [ModelOptions(ckpt_dir="m", dtype=name).identity() for name in (None, "float32", "bfloat16")]
+    assert asked[0] == {"model": "m", "max_seq_len": 512}, "logs made before the flag stay valid"
+    assert [about.get("dtype") for about in asked] == [None, "float32", "bfloat16"]
+    for options in (
+        ModelOptions(backend="openai", model="m", dtype="bfloat16"),
+        ModelOptions(ckpt_dir="m", backend="vllm", dtype="bfloat16"),
+    ):
+        with pytest.raises(InputError, match="--lm.dtype is for --lm.backend transformers"):
+            options.check("lm.")
 
 
 def test_noise_is_exponential_and_a_function_of_the_seed() -> None:
