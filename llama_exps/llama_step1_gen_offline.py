@@ -21,6 +21,7 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any, Literal
 
+from prompt_oirl import grading
 from prompt_oirl.data import log_store, questions
 from prompt_oirl.data.interactions import LogRow
 from prompt_oirl.data.log_store import LogFiles
@@ -57,8 +58,9 @@ class Args(ModelOptions, BudgetOptions):
     """CSV of prompts (columns prompt_id, role, position, text)."""
     llm: str | None = None
     """Name of the log; default: the model's name."""
-    grader: Literal["strict", "original"] = "strict"
-    """Whose verdict models are trained on; both are logged."""
+    grader: Literal["strict", "original", "math"] = "strict"
+    """Whose verdict models are trained on; strict and original are logged in any case. math also compares
+    formulas: pip install 'prompt-oirl[math]'."""
     seed: int = 0
     """Seed of the sampling noise; each answer draws its own from it."""
     dry_run: bool = False
@@ -73,6 +75,7 @@ def main(args: Args) -> None:
         if value is not None and not 1 <= value <= most:
             raise InputError(f"--{flag} {value}: give 1 to {most}")
     args.check()
+    grading.check(args.grader)
     name = args.llm or args.name()
     for flag, given in (("llm", name), ("dataset_eval", args.dataset_eval)):
         if not is_file_name(given):

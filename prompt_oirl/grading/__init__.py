@@ -8,6 +8,17 @@ from prompt_oirl.grading import kinds, numbers, opro, symbolic
 GRADERS = ("strict", "original", "opro", "math")
 
 
+def check(grader: str) -> None:
+    """Refuse a grader that cannot work here, before answers are paid for.
+
+    Raises: ValueError for a grader of another name, InputError if `math` lacks its package.
+    """
+    if grader not in GRADERS:
+        raise ValueError(f"no grader {grader!r}")
+    if grader == "math":
+        symbolic.check()
+
+
 def verdict(grader: str, answer: str, gold: str, kind: str = "number", question: str = "") -> bool:
     """Is `answer` right?
 

@@ -12,7 +12,7 @@ from fractions import Fraction
 
 from prompt_oirl.grading.numerals import Numeral, decimal_comma, numerals, spelled_number
 from prompt_oirl.grading.plain_text import MAX_CHARACTERS, plain, without_reasoning
-from prompt_oirl.grading.statements import GOING_ON, SHORT, UNSETTLED, Statement, refuses, settled
+from prompt_oirl.grading.statements import SHORT, UNSETTLED, Statement, refuses, settled
 
 # The published grader: the last unsigned decimal number of the answer against the last one of the gold
 # string, equal as floats. It drops signs and splits thousands ("1,170" reads as 170), so it is kept for
@@ -49,8 +49,6 @@ _NONE = Numeral(None, 0, 0)
 _ANSWER_BEHIND = re.compile(r"\bis the (?:correct |right |final )?answer\b", re.I)  # "10 is the answer"
 _OPENING = re.compile(r"\W{0,4}([-+]?\d[\d.,]{0,20})(?:[.]\s(?=[^\W\d])|\n)")  # then how it was found
 _SECOND_ITEM = re.compile(r"^\W{0,4}2[.)]", re.M)
-_CHECKED = re.compile(r",\s(?:to )?check(?:ing)?\b[^.\n]{0,200}", re.I)
-_SENTENCE = re.compile(r"[.!?](?=\s)|\n")
 _BOLD = re.compile(r"\*\*([^*\n]{1,80})\*\*")
 MAX_SENTENCE = 400
 
@@ -140,7 +138,6 @@ def _of_whole(part: str, answer: str, comma: bool) -> Fraction | str | None:
     opening = _OPENING.match(part)
     if opening and not _SECOND_ITEM.search(part):
         part = opening[1]
-    part = _finished(_CHECKED.sub("", part))
     behind = list(_ANSWER_BEHIND.finditer(part))
     sentence = re.split(r"[.!?](?:\s|$)|\n", part[: behind[-1].start()][-MAX_SENTENCE:])[-1] if behind else ""
     found = (
@@ -152,12 +149,6 @@ def _of_whole(part: str, answer: str, comma: bool) -> Fraction | str | None:
     if found:
         return UNSETTLED if found[-1].value is None else found[-1].value
     return spelled_number(part) if len(part.split()) <= SHORT else None
-
-
-def _finished(text: str) -> str:
-    """A text that breaks off in a calculation, without it."""
-    whole = list(_SENTENCE.finditer(text)) if text.endswith(GOING_ON) else []
-    return text[: whole[-1].end()] if whole else text
 
 
 def _bold(part: str, answer: str, comma: bool) -> list[Numeral]:

@@ -74,7 +74,7 @@ _REFUSAL = re.compile(
 MAX_STATEMENTS, MAX_SENTENCE, MAX_ENDS = 20, 400, 10
 SHORT = 12  # words: an answer that is nothing but the answer
 OPEN_END = 250  # a text cut off in mid-sentence this far behind its last statement has not settled on it
-GOING_ON = tuple(",-+=(*/^&")
+_GOING_ON = tuple(",-+=(*/^&")
 
 
 @dataclass(frozen=True)
@@ -157,7 +157,7 @@ def statements(text: str) -> Iterator[Statement]:
         if "\n\n" in between and not between.strip(" .!*\n"):
             explaining = [place for place in concluded if place > stated[-1]]
     places = sorted({*stated, *concluded} - {*explaining}, reverse=True) + explaining[::-1]
-    open_end = text[-1:].isalnum() or text.endswith(GOING_ON)
+    open_end = text[-1:].isalnum() or text.endswith(_GOING_ON)
     for start, end, rank in places:
         tail = text[end : end + MAX_SENTENCE].lstrip(" :*,\t=")
         far = len(text) - start > OPEN_END

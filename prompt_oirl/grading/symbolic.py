@@ -6,6 +6,7 @@ Plain numbers, choices and truth values are graded by `strict`.
 from __future__ import annotations
 
 import re
+from importlib.util import find_spec
 
 from prompt_oirl.grading import kinds, numbers
 from prompt_oirl.grading.plain_text import MAX_CHARACTERS, plain, without_reasoning
@@ -20,6 +21,12 @@ _HUGE = re.compile(r"\^\s?\{?\s?\d{4}|(?:\^[^^]{0,20}){4}|\d{4}\s?!|!\s?!")
 _EXPONENT = re.compile(r"\^(-?\w{2,20})")
 
 
+def check() -> None:
+    """Raise InputError with the remedy if math-verify is not installed."""
+    if find_spec("math_verify") is None:
+        raise InputError("--grader math needs math-verify: pip install 'prompt-oirl[math]'")
+
+
 def math(answer: str, gold: str, kind: str, question: str = "") -> bool:
     """Verdict on one answer.
 
@@ -30,7 +37,7 @@ def math(answer: str, gold: str, kind: str, question: str = "") -> bool:
     kind : number, choice, bool or text; a formula is a text
     question : its text
 
-    Raises: InputError if math-verify is not installed.
+    Raises: ImportError if math-verify is not installed, see `check`.
     """
     if kind in ("choice", "bool"):
         return kinds.strict(answer, gold, kind, question)
@@ -53,10 +60,8 @@ def _stated(answer: str) -> str:
 
 
 def _equal(said: str, wanted: str) -> bool:
-    try:
-        from math_verify import parse, verify
-    except ImportError as error:
-        raise InputError("--grader math needs math-verify: pip install 'prompt-oirl[math]'") from error
+    from math_verify import parse, verify
+
     formulas = [_EXPONENT.sub(r"^{\1}", text) for text in (wanted, said)]
     if any(not text or len(text) > MAX_FORMULA or _HUGE.search(text) for text in formulas):
         return False

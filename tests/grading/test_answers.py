@@ -146,10 +146,6 @@ RIGHT_NUMBERS = [
     ("17.\n\nGrace weighs 125 pounds. Alex", "17"),
     ("48. I found it in 2 steps: 3", "48"),
     ("The answer is 48'781.", "48781"),
-    ("x 14+26=40, check 40-26=14.", "40"),
-    ("17+39=56, check 56-39=17.", "56"),
-    ("A: 12+10=22. B: 12+10=22. C: 12+", "22"),
-    ("Expert 1: 22+27=49. Expert 2: 22+27=49. Expert 3: 22+27=", "49"),
 ]
 WRONG_NUMBERS = [
     ("<think>a 7</think>", "7"),
