@@ -56,8 +56,8 @@ class Args(SearchOptions):
     search_space: Literal["full", "small"] = "full"
     """What the search can write: up to six of forty clauses; small: one or two of twenty-two, 484
     instructions in all."""
-    grader: Literal["strict", "original", "opro"] = "strict"
-    """opro is the published, lenient one: for comparison only."""
+    grader: Literal["strict", "original", "math", "opro"] = "strict"
+    """math also compares formulas; opro is the published, lenient one: for comparison only."""
     temperature: float = 0.0
     """Of the scorer; 0 is greedy."""
     run: str = "default"

@@ -39,8 +39,8 @@ class Args(StepOptions):
     """Where the instructions go; default: the file's column position, else after."""
     top: int | None = None
     """Only the first so many instructions of the file, in its own order, which is not that of success."""
-    grader: Literal["strict", "original", "opro"] = "strict"
-    """opro is the published, lenient one: for comparison only."""
+    grader: Literal["strict", "original", "math", "opro"] = "strict"
+    """math also compares formulas; opro is the published, lenient one: for comparison only."""
     train_size: int = 50
     """As in step 1: it fixes which questions are in which part."""
     temperature: float = 0.0

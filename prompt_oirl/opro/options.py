@@ -9,6 +9,7 @@ from functools import cache, cached_property
 from pathlib import Path
 from typing import Literal
 
+from prompt_oirl import grading
 from prompt_oirl.data.interactions import LogRow
 from prompt_oirl.data.log_store import LogFiles
 from prompt_oirl.io.files import REPO_ROOT, Paths
@@ -98,11 +99,12 @@ class StepOptions:
         budget : limits on the calls
         spending : counts the answers that are needed and those that are asked for
         decoding : how answers are drawn
-        grader : strict (default), original or opro
+        grader : strict (default), math, original or opro
 
         Raises: InputError if `log` was drawn with another decoding, or if a log cannot be read or holds other
-        questions under the task's ids.
+        questions under the task's ids, or if a package of the grader is missing.
         """
+        grading.check(grader)
         name = self.scorer_name
         scorer = LLMScorer(self._llm, name, task, decoding, grader, log, budget, spending)
         return scorer.read_logs(self._known)

@@ -211,3 +211,33 @@ def test_a_choice_has_the_interval_in_votes_that_it_has_in_evaluate() -> None:
     value, low, high = evaluate(PromptSelector(log.embedder()), answers).gain
     assert one_call["gain"] == pytest.approx(value, abs=1e-9)
     assert one_call["gain_high"] - one_call["gain_low"] == pytest.approx(high - low, rel=0.15)
+
+
+# --- spellings ---------------------------------------------------------------------------------------
+
+SPELLINGS = {
+    "number": ("{}", "The answer is {}.", "\\boxed{{{}}}", "So we get **{}** in the end."),
+    "choice": ("{}", "({})", "The answer is ({}).", "**{}**\n\nExplanation: the others are wrong."),
+    "bool": ("{}", "{}.", "The answer is {}.", "**{}**, because it holds."),
+    "text": ("{}", '"{}"', "The answer is {}.", "{}\n\nLet me know if you have questions!"),
+}
+MEANT = {
+    "number": ("7", "8", "9", "10"),
+    "choice": ("A", "B", "C", "D"),
+    "bool": ("Yes", "No", "No", "No"),
+    "text": ("Paris", "St. Louis", "Lyon", "Rome"),
+}
+
+
+@pytest.mark.parametrize("kind", SPELLINGS)
+def test_a_log_in_several_spellings_gives_the_table_of_the_bare_answers(kind: str) -> None:
+    frame = with_answers(3, blank=0.1)
+    meant = dict(zip(MEANT["number"], MEANT[kind]))
+    bare = frame.answer.map(lambda text: meant.get(text, ""))
+    forms = np.random.default_rng(0).choice(SPELLINGS[kind], len(frame))
+    spelt = [form.format(text) if text else "" for form, text in zip(forms, bare)]
+    plainly, variously = (evaluate_votes(read_log(frame.assign(answer=texts))) for texts in (bare, spelt))
+    assert plainly.parser == variously.parser == kind
+    assert plainly.rows == variously.rows and plainly.buy == variously.buy
+    last = max(r["budget"] for r in plainly.rows)
+    assert row(plainly, "best", last)["gain"] != 0  # votes are counted
