@@ -7,7 +7,9 @@ from fractions import Fraction
 
 from prompt_oirl.grading import kinds, numbers, verdict
 
-_TRUTH = re.compile(r"\W{0,2}(?:yes|no|true|false|valid|invalid|[01])\W{0,2}", re.I)
+_TRUTH = re.compile(
+    r"\W{0,2}(?:(?:not )?(?:true|false|valid|invalid)|yes|no|y|n|[01]|ja|nein|да|нет|是|否)\W{0,2}", re.I
+)
 _EXPONENT = re.compile(r"\d[eE][-+]?\d")
 
 

@@ -19,20 +19,30 @@ _OPTION = re.compile(r"^\s{0,4}(?:\(?([A-Z])\)|([A-Z])[.:])[ \t]{0,8}([^\n]{0,20
 _BRACKETED = re.compile(r"\(\s?([A-Za-z])\s?\)")
 # A letter that stands alone in a short answer, or opens a statement: "B", "B.", "B) banana", "option B".
 _BARE = re.compile(
-    r"^\W{0,6}(?:(?:option|choice|letter)\s{1,2})?([A-Z])"
-    r"(?=\s{0,2}(?:[).:,;\]*}=\"]|'(?!\w)|$)|\s{1,2}(?:-|\u2014|because\b|since\b|as\b|is\b(?! a\b)))",
+    r"^\W{0,6}(?:(?:option|choice|letter|la|die|o|letra|a letra|opción|opção|вариант|选项|选|選択肢)"
+    r"\s{1,2})?([A-Z])"
+    r"(?=\s{0,2}(?:[).:,;\]*}=\"(]|'(?!\w)|[^\x00-\x7f]|$)"
+    r"|\s{1,2}(?:-|because\b|since\b|as\b|is\b(?! a\b)))",
     re.I,
 )
 _NAMED = re.compile(
-    r"\b(?i:option|choice|letter|answer|it|choose|pick|select|go with)"
-    r"(?i:(?:\s(?:is|would be|must be))?\s{1,2}|'s\s)[\"'(]?"
+    r"\b(?i:option|choice|letter|answer|it|that|this|only|clearly|final|so|therefore|leaves|choose|pick|select|"
+    r"go with)(?i:,?(?:\s(?:is|be|would be|must be|therefore))?:?\s{1,2}|'s\s)[\"'(]?"
     r"(?:([B-Z])\b(?!['\w])|(A)\b(?!['\w]|\s[a-z]))|\b([B-HJ-Z])\sis\s(?:correct|right|the)\b"
+)
+# "B. Because option A ..."; "B) text", and then a paragraph that says why.
+_OPENING_LETTER = re.compile(
+    r"\W{0,4}([B-HJ-Z])(?:[.:]\s(?:Because|Since|As|The|This|It)\b|[.)]\s[^\n]{1,200}\n\n)"
 )
 _LIST_OF_LETTERS = re.compile(r"\b[A-Z]\b\s{0,2}(?:,|/|;|&|or\b|and\b)\s{0,2}\(?[A-Z]\b", re.I)
 _DENIED_LETTER = re.compile(
-    r"(?:\b(?:not|never|nor|neither|rather than|instead of)|n't)\s(?:option |choice )?"
+    r"(?:\b(?:not|never|nor|neither|rather than|instead of)|n't|而不是|不是)\s{0,2}(?:option |choice )?"
     r"(?:\([A-Za-z]\)|[A-Z]\b)"
+    r"|(?:\b(?:[Oo]ption|[Cc]hoice) )?(?<![\w'])\(?[A-Z]\)?\s(?:is|are)\s(?:clearly |also )?"
+    r"(?:incorrect|wrong|false|not\b|ruled out|eliminated)"
+    r"|\b[Ee]liminating [A-Z](?:(?:,| and| or) [A-Z]){0,5}"
 )
+_REASON = re.compile(r",?\s(?:because|since|as|for|while|although|though)\b|[,;:]?\s(?:not|rather than)\s")
 
 
 def options(question: str) -> dict[str, str]:
@@ -51,15 +61,24 @@ def strict_choice(answer: str, question: str = "") -> str | None:
     listed = options(question)
 
     def read(text: str) -> str | None:
-        kept = _DENIED_LETTER.sub("", text)
+        kept = _DENIED_LETTER.sub(" ", text)
         letters = _letters(kept)
+        if len(letters) > 1:  # the reason may name the others
+            first = _letters(_REASON.split(kept, maxsplit=1)[0])
+            letters = first if len(first) == 1 else letters
         if listed and len(letters) <= 1:
             letters &= listed.keys()
         if len(letters) > 1 or (kept != text and not letters):
             return UNSETTLED
         return next(iter(letters), None) or _option_named(text, listed)
 
-    return settled(_without_question(answer, question), lambda statement: read(statement.line), read)
+    def read_whole(part: str) -> str | None:
+        opening = _OPENING_LETTER.match(part)
+        if opening and not _OPTION.search(part, opening.end()) and not _LIST_OF_LETTERS.search(opening[0]):
+            return opening[1].upper() if not listed or opening[1].upper() in listed else None
+        return read(part)
+
+    return settled(_without_question(answer, question), lambda statement: read(statement.line), read_whole)
 
 
 def _letters(text: str) -> set[str]:
@@ -95,10 +114,40 @@ _TRUTH = re.compile(
     re.I,
 )
 _DIGIT = re.compile(r"^\W{0,4}([01])\W{0,4}$")
-_FOREIGN = {
-    **dict.fromkeys(("ja", "oui", "sí", "sim", "да", "是", "是的", "はい", "네", "نعم"), True),
-    **dict.fromkeys(("nein", "non", "não", "нет", "否", "不是", "いいえ", "아니요", "لا"), False),
+_IN_OTHER_WORDS = {
+    **dict.fromkeys(
+        [
+            "y",
+            "yeah",
+            "yep",
+            "yup",
+            "certainly",
+            "definitely",
+            "absolutely",
+            "ja",
+            "oui",
+            "sí",
+            "sim",
+            "да",
+            "是",
+            "是的",
+            "はい",
+            "네",
+            "نعم",
+        ],
+        True,
+    ),
+    **dict.fromkeys(("of course", "this is correct", "that is correct"), True),
+    **dict.fromkeys(
+        ["n", "nope", "nah", "nein", "non", "não", "нет", "否", "不是", "いいえ", "아니요", "لا"], False
+    ),
+    **dict.fromkeys(("absolutely not", "certainly not", "definitely not", "of course not"), False),
+    **dict.fromkeys(("this is not correct", "that is not correct", "this is incorrect"), False),
 }
+_AFTERTHOUGHT = re.compile(
+    r"\([^()]{0,200}\)|[,.;]?\s(?:because|since|as)\b.{0,400}|\b(?:although|though|even if)\b[^.,;]{0,200}",
+    re.I | re.S,
+)
 
 
 def strict_bool(answer: str, gold: str = "", question: str = "") -> bool | None:
@@ -118,16 +167,20 @@ def strict_bool(answer: str, gold: str = "", question: str = "") -> bool | None:
     family = next((pair for pair in _FAMILIES if gold.strip().lower() in pair), _FAMILIES[0])
     opens = re.compile(
         rf"\W{{0,6}}({'|'.join(family)})\b(?!\s{{1,3}}(?:and|or)\b)\s{{0,2}}"
-        r"(?:[.,:;!\n]|\s(?:-|\u2014|because|since|it|the|this)\b)",
+        r"(?:[.,:;!\n\u2014-]|\s(?:because|since|it|the|this)\b)",
         re.I,
     )
 
     def read(text: str) -> bool | str | None:
         values = _truths(text, family)
+        if len(set(values)) > 1:
+            values = _truths(_AFTERTHOUGHT.sub(" ", text), family) or values
         return None if not values else values[0] if len(set(values)) == 1 else UNSETTLED
 
     def read_whole(part: str) -> bool | str | None:
         opening = opens.match(part)
+        if not opening and refuses(part):
+            return UNSETTLED
         return opening[1].lower() == family[1] if opening else read(part)
 
     found = settled(_without_question(answer, question), lambda statement: read(statement.text), read_whole)
@@ -139,9 +192,9 @@ def _truths(text: str, family: tuple[str, str]) -> list[bool]:
     digit = _DIGIT.match(text)
     if digit:
         return [digit[1] == "1"]
-    foreign = _FOREIGN.get(text.strip(" .!\"'").casefold())
-    if foreign is not None:
-        return [foreign]
+    first = re.split(r"[,.!;:\n]", text.strip(" \"'").casefold(), maxsplit=1)[0].strip()
+    if first in _IN_OTHER_WORDS:
+        return [_IN_OTHER_WORDS[first]]
     found = [(bool(m[1] or m[2]), m[3].lower()) for m in _TRUTH.finditer(text)]
     own = [pair for pair in found if pair[1] in family]
     return [(word in ("yes", "true", "valid")) != denied for denied, word in own or found]
@@ -149,7 +202,14 @@ def _truths(text: str, family: tuple[str, str]) -> list[bool]:
 
 # --- texts -------------------------------------------------------------------------------------------
 
-_REASON = re.compile(r",?\s(?:because|since)\s")
+_WHY = re.compile(r",?\s(?:because|since)\s|,\s(?:not|rather than)\s|\s\(")
+_SAYS = re.compile(
+    r"(?:it|this|that|(?:the|a|my)\s[^.,;:]{1,80}?|.{0,80}answer)(?:\s(?:is|are|was|were)|'s)\s+(?!not\b)(.{1,200})",
+    re.I,
+)
+_BUT = re.compile(r"not\s.{1,100}?\sbut\s(.{1,200})", re.I)
+_BULLET = re.compile(r"^(?:[-*\u2022]|\d{1,2}[.)])\s+(?=\S)")
+_POLITE = re.compile(r"\s?(?:です|でした|입니다|이다)\.?\s?$")
 
 
 def strict_text(answer: str) -> str | None:
@@ -166,6 +226,18 @@ def strict_text(answer: str) -> str | None:
         return UNSETTLED if lines and refuses(lines[-1]) else lines[-1] if lines else None
 
     return settled(answer, stated, last_line)
+
+
+def text_readings(answer: str) -> list[str]:
+    """The words of a text answer: without a reason and "It is", without a reason, and as they stand."""
+    said = strict_text(answer)
+    if said is None:
+        return []
+    short = _POLITE.sub("", _WHY.split(_BULLET.sub("", said), maxsplit=1)[0])
+    inner = _BUT.match(short) or _SAYS.fullmatch(short.rstrip(" ."))
+    return list(
+        dict.fromkeys(words(text) for text in (inner[1] if inner else short, short, said) if words(text))
+    )
 
 
 def words(text: str) -> str:
@@ -196,18 +268,15 @@ def strict(answer: str, gold: str, kind: str, question: str = "") -> bool:
     Source: specification of OPRO, 2.4.
     """
     if kind == "choice":
-        letter = _BRACKETED.fullmatch(gold.strip()) or re.fullmatch(r"([A-Za-z])", gold.strip())
-        return letter is not None and strict_choice(answer, question) == letter[1].upper()
+        letter = strict_choice(gold, question)
+        return letter is not None and strict_choice(answer, question) == letter
     if kind == "bool":
         wanted = strict_bool(gold, gold)
         return wanted is not None and strict_bool(answer, gold, question) == wanted
-    said = strict_text(answer)
     wanted_words = words(plain(gold))
-    return (
-        said is not None
-        and wanted_words != ""
-        and wanted_words in (words(said), words(_REASON.split(said)[0]))
-    )
+    if refuses(gold):  # "cannot be determined" may be the answer
+        return bool(wanted_words) and words(first_sentence(plain(answer).strip())) == wanted_words
+    return wanted_words != "" and wanted_words in text_readings(answer)
 
 
 def _without_question(answer: str, question: str) -> str:

@@ -10,9 +10,9 @@ import re
 from collections.abc import Callable
 from fractions import Fraction
 
-from prompt_oirl.grading.numerals import Numeral, decimal_comma, numerals, spelled_number
-from prompt_oirl.grading.plain_text import MAX_CHARACTERS, plain, without_reasoning
-from prompt_oirl.grading.statements import SHORT, UNSETTLED, Statement, refuses, settled
+from prompt_oirl.grading.numerals import numerals
+from prompt_oirl.grading.plain_text import plain
+from prompt_oirl.grading.stated_numbers import strict_number
 
 # The published grader: the last unsigned decimal number of the answer against the last one of the gold
 # string, equal as floats. It drops signs and splits thousands ("1,170" reads as 170), so it is kept for
@@ -30,134 +30,6 @@ def original(answer: str, gold: str) -> bool:
     """Verdict of Prompt-OIRL's step 1 on one answer."""
     number = original_number(answer)
     return number is not None and number == original_number(gold)
-
-
-_IS = re.compile(r"\b(?:is|are|was|were|be|equals|(?<!ing a )total of)\s{1,3}(?=[-+]?[\d.])", re.I)
-_DENIED = re.compile(
-    r"(?:\b(?:(?:can|could|will|should) ?)?(?:not(?: be)?|never|neither|nor|instead of|rather than)"
-    r"|n't(?: be)?)"
-    r"\s(?:a |an |equal to |just )?(?=[-+]?[\d.])"
-)
-_ASIDE = re.compile(
-    r"\(|;|,?\s(?:because|since|as|given|after|out of|which|if|when|while|where|having)\b", re.I
-)
-_BRACKETS = re.compile(r"\([^()]{0,200}\)")
-_EITHER = re.compile(r"\b(?:either|between)\s[^\d.]{0,30}$", re.I)
-_OR = re.compile(r"\s?(%|[^\W\d]{0,20})\s{0,2}\b(?:or|oder|ou|o)\s(?:maybe |perhaps |possibly )?", re.I)
-_UNIT = re.compile(r"\s?(%|[^\W\d]{0,20})")
-_NONE = Numeral(None, 0, 0)
-_ANSWER_BEHIND = re.compile(r"\bis the (?:correct |right |final )?answer\b", re.I)  # "10 is the answer"
-_OPENING = re.compile(r"\W{0,4}([-+]?\d[\d.,]{0,20})(?:[.]\s(?=[^\W\d])|\n)")  # then how it was found
-_SECOND_ITEM = re.compile(r"^\W{0,4}2[.)]", re.M)
-_BOLD = re.compile(r"\*\*([^*\n]{1,80})\*\*")
-MAX_SENTENCE = 400
-
-
-def strict_number(text: str, question: str = "") -> Fraction | None:
-    """The number an answer settles on, None if it settles on none.
-
-    The last statement that holds a number decides: behind "=" its result, else what "is" is, else its first
-    number. Without any statement it is the number that "is the answer", else the last bold one of the last
-    line, else the last number of the text. Number words count where there are no digits.
-
-    Parameters
-    ----------
-    text : what the LLM wrote
-    question : its text, which may tell the decimal sign
-    """
-    comma = decimal_comma(text, question)
-    digits = re.search(r"\d", text) is not None
-
-    def stated(statement: Statement) -> Fraction | str | None:
-        return _stated(statement, comma, digits)
-
-    def whole(part: str) -> Fraction | str | None:
-        return _of_whole(part, text, comma)
-
-    return settled(text, stated, whole)
-
-
-def _stated(statement: Statement, comma: bool, digits: bool) -> Fraction | str | None:
-    """The number one statement makes."""
-    sentence, denied = statement.text, False
-    if statement.rank and refuses(sentence):
-        return UNSETTLED
-    for match in reversed(list(_DENIED.finditer(sentence))):
-        gone = numerals(sentence[match.end() :], comma)[:1]
-        if gone and gone[0].start == 0:
-            sentence, denied = sentence[: match.start()] + sentence[match.end() + gone[0].end :], True
-    found = _chosen(sentence, comma, statement.rank)
-    if found is None:
-        if denied and statement.rank:
-            return UNSETTLED
-        if not digits:
-            return spelled_number(sentence)
-        return spelled_number(sentence, at_start=True) if statement.rank else None
-    if found.value is None:
-        return UNSETTLED if statement.rank else None
-    return found.value
-
-
-def _chosen(sentence: str, comma: bool, rank: int) -> Numeral | None:
-    """The numeral that a sentence is about."""
-    if rank:  # what follows the answer explains it
-        outside = _BRACKETS.sub(" ", sentence)
-        if numerals(outside, comma):
-            sentence = outside
-        aside = _ASIDE.search(sentence)
-        if aside and numerals(sentence[: aside.start()], comma):
-            sentence = sentence[: aside.start()]
-    _, equals, result = sentence.rpartition("=")
-    if equals and (found := numerals(result, comma)):
-        return found[0]
-    said = list(_IS.finditer(sentence))
-    found = [n for n in numerals(sentence, comma) if not said or n.start >= said[-1].end()]
-    if len(found) > 1 and found[0].value != found[1].value:
-        either = _EITHER.search(sentence[: found[0].start])
-        if either or _are_alternatives(sentence, *found[:2]):
-            return _NONE
-    return found[0] if found else None
-
-
-def _are_alternatives(text: str, first: Numeral, second: Numeral) -> bool:
-    """Whether two numbers in a row are two answers: "10 or 12 apples", not "150 cents or 1.50 dollars"."""
-    between = _OR.fullmatch(text[first.end : second.start])
-    if not between:
-        return False
-    units = between[1], _UNIT.match(text, second.end)[1]  # type: ignore[index]
-    if first.value is not None and second.value is not None and units[0] != units[1]:
-        alike = {first.value, second.value, first.value * 100, second.value * 100}
-        return (not units[0] or not units[1]) and len(alike) == 4  # 150 cents or $1.50; 0.5 or 50%
-    return units[0] in ("", units[1])
-
-
-def _of_whole(part: str, answer: str, comma: bool) -> Fraction | str | None:
-    """The number of a text that states none."""
-    if refuses(part):
-        return UNSETTLED
-    opening = _OPENING.match(part)
-    if opening and not _SECOND_ITEM.search(part):
-        part = opening[1]
-    behind = list(_ANSWER_BEHIND.finditer(part))
-    sentence = re.split(r"[.!?](?:\s|$)|\n", part[: behind[-1].start()][-MAX_SENTENCE:])[-1] if behind else ""
-    found = (
-        numerals(sentence, comma) or _bold(part, answer, comma) or numerals(_BRACKETS.sub(" ", part), comma)
-    )
-    found = found or numerals(part, comma)
-    if len(found) > 1 and _are_alternatives(part, *found[-2:]):
-        return UNSETTLED
-    if found:
-        return UNSETTLED if found[-1].value is None else found[-1].value
-    return spelled_number(part) if len(part.split()) <= SHORT else None
-
-
-def _bold(part: str, answer: str, comma: bool) -> list[Numeral]:
-    """The numbers in the last bold words of an answer, if they stand in its last line."""
-    bold = list(_BOLD.finditer(without_reasoning(answer)[-MAX_CHARACTERS:]))
-    if not bold:
-        return []
-    words = plain(bold[-1][1])
-    return numerals(words, comma) if words in part.rpartition("\n")[2] else []
 
 
 def strict(answer: str, gold: str, question: str = "") -> bool:
@@ -197,7 +69,7 @@ def gold_number(gold: str) -> Fraction | None:
     if len(found) != 1 or found[0].value is None or _AMBIGUOUS.search(text):
         return None
     around = _UNIT_POWER.sub("", text[: found[0].start] + text[found[0].end :])
-    return None if any(c.isdigit() for c in around) or _DENIED.search(text) else found[0].value
+    return None if any(c.isdigit() for c in around) or re.search(r"\b(?:not|or)\b", text) else found[0].value
 
 
 GRADERS: dict[str, Callable[[str, str], bool]] = {"original": original, "strict": strict}

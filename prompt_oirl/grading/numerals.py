@@ -38,15 +38,16 @@ def _pattern(digits: str) -> re.Pattern[str]:
     ratio = rf"{number}(?:\s?/\s?\d{{1,9}}(?![\d/]|[.,]\d))?%?"
     between = r"(?:\s?[-~+*x\u00d7\u00f7]\s?|:|\s?\.\.\.?\s?|\s(?:and|to|plus|minus|times|through|und|bis)\s)"
     return re.compile(
-        rf"(?<![\w.^\\{{\u221a])(?P<sign>(?:negative|minus)\s|[-+](?!\s))?(?P<body>"
+        rf"(?<![\w.^\\{{\u221a\u00b1])(?P<sign>(?:negative|minus)\s|[-+](?!\s))?(?P<body>"
         rf"(?P<mantissa>{number})\s?[x\u00d7*]\s?10\s?\^\s?\(?(?P<power>[-+]?\d{{1,3}})(?!\d)"
         rf"|(?P<e_mantissa>{digits})[eE](?P<e_power>[-+]?\d{{1,3}})(?![\w.]\d)"
-        rf"|(?P<base>\d{{1,9}})\s?\^\s?(?P<exponent>\d{{1,3}})(?!\d)"
+        rf"|(?P<base>\d{{1,9}})\s?\^\s?\(?(?P<exponent>-?\d{{1,3}})(?!\d)"
         rf"|(?P<whole>\d{{1,9}})(?:\s|\sand\s)(?P<top>\d{{1,9}})\s?/\s?(?P<bottom>\d{{1,9}})(?![\d/])"
-        rf"|(?P<list>(?<=[(\[])\s?{ratio}(?:\s?,\s?{ratio}){{1,50}}(?=\s?[)\]])|{ratio}(?:,\s?{ratio}){{0,50}},?(?:{between}[-$]?{ratio}){{1,50}})"
+        rf"|(?P<list>(?:(?<=[(\[])|(?<={{ ))\s?{ratio}(?:\s?,\s?{ratio}){{1,50}}(?=\s?\\?[)\]}}])"
+        rf"|{ratio}(?:,\s?{ratio}){{0,50}},?(?:{between}[-$]?{ratio}){{1,50}})"
         rf"|(?P<over>{number})\s?/\s?(?P<under>\d{{1,9}})(?![\d/]|[.,]\d)"
         rf"|(?P<plain>{number})(?:(?P<scale>(?-i:k|K|M|B|bn|mn))(?![\w/])"
-        rf"|\s(?P<word>{'|'.join(_WORD_SCALES)})s?\b)?"
+        rf"|\s(?P<word>mn|bn|{'|'.join(_WORD_SCALES)})s?\b)?"
         rf"|(?P<other>\d[\d.,:/']{{0,60}}\d))",
         re.I,
     )
@@ -91,7 +92,8 @@ def _value(match: re.Match[str], comma: bool) -> Fraction | None:
         mantissa = _decimal(match["mantissa"] or match["e_mantissa"], comma)
         return sign * mantissa * Fraction(10) ** int(match["power"] or match["e_power"])
     if match["base"]:
-        return sign * Fraction(int(match["base"])) ** int(match["exponent"])
+        base, exponent = Fraction(int(match["base"])), int(match["exponent"])
+        return sign * base**exponent if base or exponent >= 0 else None
     under = match["bottom"] or match["under"]
     if under:
         if int(under) == 0:

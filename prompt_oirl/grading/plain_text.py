@@ -19,15 +19,20 @@ _REASONING = re.compile(
     r"|\[/think\]|\u25c1/think\u25b7|<\|channel\|>final(?:<\|message\|>)?)",
     re.I,
 )
-_CONTROL_TOKEN = re.compile(r"<\|[a-z_]{1,20}\|>|</s>")
+# Where a chat template ends a turn; a text may begin with such tokens.
+_END_OF_TURN = re.compile(r"(?:<\|[a-z_]{1,20}\|>|</?s>|<(?:start|end)_of_turn>|\[/?INST\])", re.I)
 
 
 def without_reasoning(text: str) -> str:
-    """What follows the reasoning that a model marks with tags; nothing where it never ends."""
+    """What follows the reasoning that a model marks with tags, as far as its turn goes; nothing where the
+    reasoning never ends."""
     tags = list(_REASONING.finditer(text))
-    if not tags:
+    if tags:
+        text = "" if tags[-1]["open"] else text[tags[-1].end() :]
+    if "<" not in text and "[" not in text:
         return text
-    return "" if tags[-1]["open"] else text[tags[-1].end() :]
+    turns = (turn for turn in _END_OF_TURN.split(text) if turn.strip() and turn.strip() != "assistant")
+    return next(turns, "").removeprefix("assistant\n")
 
 
 # --- characters --------------------------------------------------------------------------------------
@@ -41,6 +46,8 @@ _SUPERSCRIPTS = str.maketrans(
 )
 _RAISED = re.compile("[\u2070\u00b9\u00b2\u00b3\u2074-\u2079\u207b]{1,9}")
 _NARROW_THOUSANDS = re.compile("(?<=\\d)[\u00a0\u2009\u202f](?=\\d{3}(?!\\d))")
+_WIDE = r"[\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af]"  # scripts that put no space before digits and letters
+_UNSPACED = re.compile(rf"(?<={_WIDE})(?=[A-Za-z0-9])|(?<=[A-Za-z0-9])(?={_WIDE})")
 _CHARACTERS = str.maketrans(
     {
         **dict.fromkeys("\u2018\u2019\u02bc\uff07", "'"),
@@ -60,7 +67,8 @@ def _ascii_characters(text: str) -> str:
     text = _NARROW_THOUSANDS.sub("", text.translate(_VULGAR))
     text = _RAISED.sub(lambda m: "^" + m[0].translate(_SUPERSCRIPTS), text)
     text = unicodedata.normalize("NFKC", text.translate(_CHARACTERS)).translate(_CHARACTERS)
-    return "".join(c if c.isascii() else str(unicodedata.decimal(c, c)) for c in text)
+    text = "".join(c if c.isascii() else str(unicodedata.decimal(c, c)) for c in text)
+    return _UNSPACED.sub(" ", text)
 
 
 # --- LaTeX -------------------------------------------------------------------------------------------
@@ -77,9 +85,11 @@ _LATEX = (
     (re.compile(r"\^?\\(?:circ|degree)(?![a-zA-Z])|\^\{\\circ\}"), " degrees"),
     (re.compile(r"\\(?:left|right|displaystyle|bigl?|bigr|Bigl?|Bigr|!)(?![a-zA-Z])"), ""),
     (re.compile(r"(?<=\d)(?:\\[,;: ]|\{,\})(?=\d{3}(?!\d))"), ","),
-    (re.compile(r"\{,\}"), ","),
+    (re.compile(r"\{([,:])\}"), r"\1"),
     (re.compile(r"\\(?:quad|qquad)(?![a-zA-Z])|\\[,;: ()\[\]\\]"), " "),
     (re.compile(r"\\([%$#&_])"), r"\1"),
+    (re.compile(r"\\\{"), "{ "),
+    (re.compile(r"\\\}"), " }"),
     (re.compile(r"\^\s?\{([^{}]{1,20})\}"), r"^\1"),
 )
 MAX_BOXES = 20
@@ -94,7 +104,7 @@ def _fraction(match: re.Match[str]) -> str:
 
 def _unboxed(text: str) -> str:
     r"""`\boxed{...}` as an answer element."""
-    parts = re.split(r"\\(?:boxed|fbox)\s{0,3}\{", text)
+    parts = re.split(r"\\?\b(?:boxed|fbox)\s{0,3}\{", text)
     done = "".join(parts[:-MAX_BOXES])
     for i, part in enumerate(parts[-MAX_BOXES:]):
         if i == 0 and len(parts) <= MAX_BOXES:
@@ -135,11 +145,12 @@ _JSON_VALUE = (
 _JSON_FIELDS = [
     re.compile(rf"""["'](?:{names})["']{_JSON_VALUE}""", re.I)
     for names in (
-        "(?:final|correct|predicted)?[_ -]?answer",
-        "(?:final|correct|predicted)?[_ -]?(?:result|solution|choice|prediction|label|option|value)",
+        "(?:final|correct|predicted)?[_ -]?answer(?:_letter)?",
+        "(?:final|correct|predicted)?[_ -]?(?:result|solution|choice|prediction|label|option|letter|value)",
     )
 ]
-_ELEMENT = re.compile(r"<(/?)(?:final[_ -]?answer|answer|final|result)>", re.I)
+_HTML = re.compile(r"</?(?:b|i|u|p|em|strong|span|div|br|sub|sup|code)\s?/?>", re.I)
+_ELEMENT = re.compile(r"<(/?)(?:final[_ -]?answer|answer|final|result|choice)>", re.I)
 
 
 def _json_field(match: re.Match[str]) -> str:
@@ -159,20 +170,22 @@ def plain(text: str) -> str:
     text = without_reasoning(text)[-MAX_CHARACTERS:]
     if not text.isascii():
         text = _ascii_characters(text)
-    if "\\" in text or "{,}" in text:
+    if "\\" in text or "{,}" in text or "boxed{" in text:
         text = _without_latex(text)
     if '"' in text or "'" in text:
         field = next((field for field in _JSON_FIELDS if field.search(text)), None)
         text = field.sub(_json_field, text) if field else text
     if "<" in text:
-        text = _CONTROL_TOKEN.sub(" ", _ELEMENT.sub(r"<\1answer>", text))
+        text = _HTML.sub(" ", _ELEMENT.sub(r"<\1answer>", text))
     if "*" in text:
         text = re.sub(r"(?<=\d)\s?\*\*\s?(?=\d)", "^", text).replace("**", "")
+    if "~~" in text:
+        text = re.sub(r"~~[^~]{0,400}~~", " ", text)
     if "`" in text:
         text = _FENCE.sub("", text).replace("`", "")
     if "#" in text:
         text = _HEADING.sub("", text)
-    text = text.replace("__", "")
+    text = re.sub(r"(?<=\d)_(?=\d{3}(?!\d))", "", text.replace("__", ""))
     text = re.sub(r"(?<!\w)(?:Rs|USD|EUR|GBP|INR|US\$)\.?\s{0,2}(?=[-\d])", "", text)
     text = re.sub(r"-\s?[$\u20ac\u00a3\u00a5\u20b9]\s?(?=[\d.])", "-", text)
-    return re.sub(r"[$\u20ac\u00a3\u00a5\u20b9\u20a9]", " ", text)
+    return re.sub(r" {2,}", " ", re.sub(r"[$\u20ac\u00a3\u00a5\u20b9\u20a9]", " ", text))

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Hashable, Sequence
 
 from prompt_oirl.grading import kinds, numbers
+from prompt_oirl.grading.plain_text import MAX_CHARACTERS
 
 ANSWERS_LOOKED_AT = 1000  # to tell what they are
 MOST = 0.8  # share of the answers that must be of a kind
@@ -14,8 +15,8 @@ READERS: dict[str, Callable[[str, str], Hashable]] = {
     "number": numbers.strict_number,
     "choice": kinds.strict_choice,
     "bool": lambda answer, question: kinds.strict_bool(answer, question=question),
-    "text": lambda answer, question: kinds.words(kinds.strict_text(answer) or "") or None,
-    "original": lambda answer, question: numbers.original_number(answer[-numbers.MAX_CHARACTERS :]),
+    "text": lambda answer, question: next(iter(kinds.text_readings(answer)), None),
+    "original": lambda answer, question: numbers.original_number(answer[-MAX_CHARACTERS:]),
 }
 
 

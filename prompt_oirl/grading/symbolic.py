@@ -9,8 +9,8 @@ import re
 from importlib.util import find_spec
 
 from prompt_oirl.grading import kinds, numbers
+from prompt_oirl.grading.answer_words import MARKED
 from prompt_oirl.grading.plain_text import MAX_CHARACTERS, plain, without_reasoning
-from prompt_oirl.grading.statements import MARKED
 from prompt_oirl.io.files import InputError
 
 MAX_FORMULA = 300  # characters; sympy may take for ever over longer ones

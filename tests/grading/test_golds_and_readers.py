@@ -49,7 +49,6 @@ def test_golds_that_are_numbers(gold: str, value: Fraction | int) -> None:
         "10:30",
         "1e5",
         "nan",
-        "1_000",
         "1/0",
         "not 3",
         "x",
