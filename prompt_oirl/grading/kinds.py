@@ -114,36 +114,29 @@ _TRUTH = re.compile(
     re.I,
 )
 _DIGIT = re.compile(r"^\W{0,4}([01])\W{0,4}$")
-_IN_OTHER_WORDS = {
-    **dict.fromkeys(
-        [
-            "y",
-            "yeah",
-            "yep",
-            "yup",
-            "certainly",
-            "definitely",
-            "absolutely",
-            "ja",
-            "oui",
-            "sí",
-            "sim",
-            "да",
-            "是",
-            "是的",
-            "はい",
-            "네",
-            "نعم",
-        ],
-        True,
+_YES = (
+    *("y", "yeah", "yep", "yup", "certainly", "definitely", "absolutely", "of course"),
+    *(
+        "this is correct",
+        "that is correct",
+        "ja",
+        "oui",
+        "sí",
+        "sim",
+        "да",
+        "是",
+        "是的",
+        "はい",
+        "네",
+        "نعم",
     ),
-    **dict.fromkeys(("of course", "this is correct", "that is correct"), True),
-    **dict.fromkeys(
-        ["n", "nope", "nah", "nein", "non", "não", "нет", "否", "不是", "いいえ", "아니요", "لا"], False
-    ),
-    **dict.fromkeys(("absolutely not", "certainly not", "definitely not", "of course not"), False),
-    **dict.fromkeys(("this is not correct", "that is not correct", "this is incorrect"), False),
-}
+)
+_NO = (
+    *("n", "nope", "nah", "absolutely not", "certainly not", "definitely not", "of course not"),
+    *("this is not correct", "that is not correct", "this is incorrect", "nein", "non", "não", "нет", "否"),
+    *("不是", "いいえ", "아니요", "لا"),
+)
+_IN_OTHER_WORDS = dict.fromkeys(_YES, True) | dict.fromkeys(_NO, False)
 _AFTERTHOUGHT = re.compile(
     r"\([^()]{0,200}\)|[,.;]?\s(?:because|since|as)\b.{0,400}|\b(?:although|though|even if)\b[^.,;]{0,200}",
     re.I | re.S,
@@ -192,7 +185,7 @@ def _truths(text: str, family: tuple[str, str]) -> list[bool]:
     digit = _DIGIT.match(text)
     if digit:
         return [digit[1] == "1"]
-    first = re.split(r"[,.!;:\n]", text.strip(" \"'").casefold(), maxsplit=1)[0].strip()
+    first = re.split(r"[,.!;:\n\u3001]", text.strip(" \"'").casefold(), maxsplit=1)[0].strip()
     if first in _IN_OTHER_WORDS:
         return [_IN_OTHER_WORDS[first]]
     found = [(bool(m[1] or m[2]), m[3].lower()) for m in _TRUTH.finditer(text)]
