@@ -123,14 +123,7 @@ def statements(text: str) -> Iterator[Statement]:
         return
     stated = [(m.start(), m.end(), 1) for m in list(STATED.finditer(text))[-MAX_STATEMENTS:]]
     concluded = [(m.start(), m.end(), 0) for m in list(CONCLUDED.finditer(text))[-MAX_STATEMENTS:]]
-    explaining: list[tuple[int, int, int]] = []
-    if stated and concluded and concluded[-1] > stated[-1]:
-        said = stated[-1][1] + len(
-            first_sentence(text[stated[-1][1] : stated[-1][1] + MAX_SENTENCE].lstrip("\n "))
-        )
-        between = text[said : next(place for place, _, _ in concluded if place > stated[-1][0])]
-        if "\n\n" in between and not between.strip(" .!*\n"):
-            explaining = [place for place in concluded if place > stated[-1]]
+    explaining = _explaining(text, stated, concluded)
     places = sorted({*stated, *concluded} - {*explaining}, reverse=True) + explaining[::-1]
     open_end = text[-1:].isalnum() or text.endswith(_GOING_ON)
     for start, end, rank in places:
@@ -144,6 +137,20 @@ def statements(text: str) -> Iterator[Statement]:
             sentence += " " + first_sentence(behind)
         rest = text[text.index(line, end) + len(line) :]
         yield Statement(sentence, rank, tail.partition("\n")[0], open_end and far, rest)
+
+
+Place = tuple[int, int, int]  # start, end, rank
+
+
+def _explaining(text: str, stated: list[Place], concluded: list[Place]) -> list[Place]:
+    """The conclusions behind an announced answer whose next paragraph one of them opens."""
+    behind = [place for place in concluded if stated and place > stated[-1]]
+    if not behind:
+        return []
+    said = stated[-1][1]
+    said += len(first_sentence(text[said : said + MAX_SENTENCE].lstrip("\n ")))
+    between = text[said : behind[0][0]]
+    return behind if "\n\n" in between and not between.strip(" .!*\n") else []
 
 
 def _last_marked(marked: list[re.Match[str]], text: str) -> list[re.Match[str]]:
