@@ -13,7 +13,8 @@ MARKED = re.compile(
 TAG = re.compile(r"</?answer>")
 _ROMANCE = r"(?:respuesta|réponse|risposta|resposta)(?: (?:correct[ae]|corretta|correta|finale?))?"
 _NOUN = (
-    rf"(?:answers?|solution|correction|antwort|{_ROMANCE}|antwoord|svar|odpowiedź|cevap|jibu|ответ|答案|答え|"
+    rf"(?:answers?|(?:right|correct|best) (?:choice|option)|solution|correction|"
+    rf"antwort|{_ROMANCE}|antwoord|svar|odpowiedź|cevap|jibu|ответ|答案|答え|"
     r"正解|答(?=:)|故选|정답|답|الجواب|الإجابة(?: الصحيحة)?|उत्तर|উত্তর|คำตอบ|సమాధానం)"
 )
 _COPULA = (
@@ -31,6 +32,8 @@ STATED = re.compile(
     r"|(?<![a-z])answer(?: to question)? \d{1,3}:\s",
     re.I,
 )
+# In front of "answer": one that is not meant.
+NOT_MEANT = re.compile(r"\b(?:intuitive|obvious|wrong|incorrect|tempting|initial|first|common) $", re.I)
 CONCLUDED = re.compile(
     r"(?:^|(?<=[.!?:\n*]) {0,3})(?:so|therefore|thus|hence|finally|in total|in conclusion|所以|因此)\b"
     r"(?!,? (?:let|we (?:need|have to|must|should|know|can (?:use|find|start|calculate|say|see|set))"
@@ -54,9 +57,13 @@ _COURTESY = (
     r"if you (?:have|need|would like|want|'d like)|do you (?:have|want|need)|would you like|"
     r"have a (?:great|nice)|thank you|thanks for|you're welcome)\b"
 )
+_CHECK = (
+    r"(?:to (?:verify|check|double[- ]check)|let(?:'s| us| me) (?:verify|check|double)|substituting back)\b"
+)
+CHECK = re.compile(rf"\s{{0,6}}{_CHECK}", re.I)
 COURTESY = re.compile(rf"\s{{0,6}}{_COURTESY}", re.I)
 ENDS = re.compile(
-    rf"\n\s{{0,5}}(?:{_NEXT_QUESTION}|{_EXPLANATION}|{_COURTESY})"
+    rf"\n\s{{0,5}}(?:{_NEXT_QUESTION}|{_EXPLANATION}|{_COURTESY}|{_CHECK})"
     rf"|(?<=[.!?])\s{{1,3}}(?:{_COURTESY}|next question)",
     re.I,
 )

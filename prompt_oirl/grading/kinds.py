@@ -8,10 +8,10 @@ OPRO, 2.4).
 from __future__ import annotations
 
 import re
-import unicodedata
 
 from prompt_oirl.grading.plain_text import plain
-from prompt_oirl.grading.statements import UNSETTLED, Statement, first_sentence, refuses, settled
+from prompt_oirl.grading.statements import UNSETTLED, first_sentence, refuses, settled
+from prompt_oirl.grading.texts import text_readings, words
 
 # --- choices -----------------------------------------------------------------------------------------
 
@@ -19,14 +19,14 @@ _OPTION = re.compile(r"^\s{0,4}(?:\(?([A-Z])\)|([A-Z])[.:])[ \t]{0,8}([^\n]{0,20
 _BRACKETED = re.compile(r"\(\s?([A-Za-z])\s?\)")
 # A letter that stands alone in a short answer, or opens a statement: "B", "B.", "B) banana", "option B".
 _BARE = re.compile(
-    r"^\W{0,6}(?:(?:option|choice|letter|la|die|o|letra|a letra|opción|opção|вариант|选项|选|選択肢)"
+    r"^\W{0,6}(?:(?:option|choice|letter|(?:la )?opción|la|die|o|letra|a letra|opção|вариант|选项|选|選択肢)"
     r"\s{1,2})?([A-Z])"
     r"(?=\s{0,2}(?:[).:,;\]*}=\"(]|'(?!\w)|[^\x00-\x7f]|$)"
     r"|\s{1,2}(?:-|because\b|since\b|as\b|is\b(?! a\b)))",
     re.I,
 )
 _NAMED = re.compile(
-    r"\b(?i:option|choice|letter|answer|it|that|this|only|clearly|final|so|therefore|leaves|choose|pick|select|"
+    r"\b(?i:option|choice|letter|answer|it|that|this|only|clearly|final|so|therefore|leaves|leaving|elimination|choose|pick|select|"
     r"go with)(?i:,?(?:\s(?:is|be|would be|must be|therefore))?:?\s{1,2}|'s\s)[\"'(]?"
     r"(?:([B-Z])\b(?!['\w])|(A)\b(?!['\w]|\s[a-z]))|\b([B-HJ-Z])\sis\s(?:correct|right|the)\b"
 )
@@ -39,10 +39,12 @@ _DENIED_LETTER = re.compile(
     r"(?:\b(?:not|never|nor|neither|rather than|instead of)|n't|而不是|不是)\s{0,2}(?:option |choice )?"
     r"(?:\([A-Za-z]\)|[A-Z]\b)"
     r"|(?:\b(?:[Oo]ption|[Cc]hoice) )?(?<![\w'])\(?[A-Z]\)?\s(?:is|are)\s(?:clearly |also )?"
-    r"(?:incorrect|wrong|false|not\b|ruled out|eliminated)"
+    r"(?:incorrect|wrong|false|not\b|out\b|ruled out|eliminated)"
     r"|\b[Ee]liminating [A-Z](?:(?:,| and| or) [A-Z]){0,5}"
 )
-_REASON = re.compile(r",?\s(?:because|since|as|for|while|although|though)\b|[,;:]?\s(?:not|rather than)\s")
+_REASON = re.compile(
+    r",?\s(?:because|since|as|for|while|although|though|denn|car|porque)\b|[,;:]?\s(?:not|rather than)\s"
+)
 
 
 def options(question: str) -> dict[str, str]:
@@ -64,7 +66,7 @@ def strict_choice(answer: str, question: str = "") -> str | None:
         kept = _DENIED_LETTER.sub(" ", text)
         letters = _letters(kept)
         if len(letters) > 1:  # the reason may name the others
-            first = _letters(_REASON.split(kept, maxsplit=1)[0])
+            first = _letters(_REASON.split(first_sentence(kept), maxsplit=1)[0])
             letters = first if len(first) == 1 else letters
         if listed and len(letters) <= 1:
             letters &= listed.keys()
@@ -107,34 +109,22 @@ def _option_named(text: str, listed: dict[str, str]) -> str | None:
 
 # --- truth values ------------------------------------------------------------------------------------
 
-_FAMILIES = (("no", "yes"), ("false", "true"), ("invalid", "valid"))
+_FAMILIES = (("no", "yes"), ("false", "true"), ("invalid", "valid"), ("implausible", "plausible"))
 _TRUTH = re.compile(
     r"(?:\b(not|cannot be|never)|(n't))?(?:\s(?:be|necessarily|really|actually|logically|deductively))?"
-    r"\s{0,2}\b(no|yes|false|true|invalid|valid)\b",
+    r"\s{0,2}\b(no|yes|false|true|invalid|valid|implausible|plausible)\b",
     re.I,
 )
 _DIGIT = re.compile(r"^\W{0,4}([01])\W{0,4}$")
 _YES = (
-    *("y", "yeah", "yep", "yup", "certainly", "definitely", "absolutely", "of course"),
-    *(
-        "this is correct",
-        "that is correct",
-        "ja",
-        "oui",
-        "sí",
-        "sim",
-        "да",
-        "是",
-        "是的",
-        "はい",
-        "네",
-        "نعم",
-    ),
+    *("y", "yeah", "yep", "yup", "certainly", "definitely", "absolutely", "of course", "correct", "right"),
+    *("this is correct", "that is correct", "that's correct"),
+    *("ja", "oui", "sí", "sim", "да", "是", "是的", "はい", "네", "نعم"),
 )
 _NO = (
-    *("n", "nope", "nah", "absolutely not", "certainly not", "definitely not", "of course not"),
-    *("this is not correct", "that is not correct", "this is incorrect", "nein", "non", "não", "нет", "否"),
-    *("不是", "いいえ", "아니요", "لا"),
+    *("n", "nope", "nah", "absolutely not", "certainly not", "definitely not", "of course not", "incorrect"),
+    *("wrong", "this is not correct", "that is not correct", "this is incorrect", "that is incorrect"),
+    *("nein", "non", "não", "нет", "否", "不是", "いいえ", "아니요", "لا"),
 )
 _IN_OTHER_WORDS = dict.fromkeys(_YES, True) | dict.fromkeys(_NO, False)
 _AFTERTHOUGHT = re.compile(
@@ -167,11 +157,15 @@ def strict_bool(answer: str, gold: str = "", question: str = "") -> bool | None:
     def read(text: str) -> bool | str | None:
         values = _truths(text, family)
         if len(set(values)) > 1:
-            values = _truths(_AFTERTHOUGHT.sub(" ", text), family) or values
+            said = first_sentence(_AFTERTHOUGHT.sub(" ", text))  # "It is false. It would be true if ..."
+            values = _truths(said, family) or values
         return None if not values else values[0] if len(set(values)) == 1 else UNSETTLED
 
     def read_whole(part: str) -> bool | str | None:
         opening = opens.match(part)
+        result = _truths(part.rpartition("=")[2], family) if "=" in part else []
+        if not opening and len(set(result)) == 1:
+            return result[0]
         if not opening and refuses(part):
             return UNSETTLED
         return opening[1].lower() == family[1] if opening else read(part)
@@ -190,59 +184,7 @@ def _truths(text: str, family: tuple[str, str]) -> list[bool]:
         return [_IN_OTHER_WORDS[first]]
     found = [(bool(m[1] or m[2]), m[3].lower()) for m in _TRUTH.finditer(text)]
     own = [pair for pair in found if pair[1] in family]
-    return [(word in ("yes", "true", "valid")) != denied for denied, word in own or found]
-
-
-# --- texts -------------------------------------------------------------------------------------------
-
-_WHY = re.compile(r",?\s(?:because|since)\s|,\s(?:not|rather than)\s|\s\(")
-_SAYS = re.compile(
-    r"(?:it|this|that|(?:the|a|my)\s[^.,;:]{1,80}?|.{0,80}answer)(?:\s(?:is|are|was|were)|'s)\s+(?!not\b)(.{1,200})",
-    re.I,
-)
-_BUT = re.compile(r"not\s.{1,100}?\sbut\s(.{1,200})", re.I)
-_BULLET = re.compile(r"^(?:[-*\u2022]|\d{1,2}[.)])\s+(?=\S)")
-_POLITE = re.compile(r"\s?(?:です|でした|입니다|이다)\.?\s?$")
-
-
-def strict_text(answer: str) -> str | None:
-    """What an answer states as its answer, else its last line that is not empty; None for a refusal."""
-
-    def stated(statement: Statement) -> str | None:
-        if not statement.rank:
-            return None
-        text = (statement.line if statement.rank == 2 else first_sentence(statement.line)).strip()
-        return UNSETTLED if refuses(text) else text or None
-
-    def last_line(part: str) -> str | None:
-        lines = [line.strip() for line in part.split("\n") if line.strip()]
-        return UNSETTLED if lines and refuses(lines[-1]) else lines[-1] if lines else None
-
-    return settled(answer, stated, last_line)
-
-
-def text_readings(answer: str) -> list[str]:
-    """The words of a text answer: without a reason and "It is", without a reason, and as they stand."""
-    said = strict_text(answer)
-    if said is None:
-        return []
-    short = _POLITE.sub("", _WHY.split(_BULLET.sub("", said), maxsplit=1)[0])
-    inner = _BUT.match(short) or _SAYS.fullmatch(short.rstrip(" ."))
-    return list(
-        dict.fromkeys(words(text) for text in (inner[1] if inner else short, short, said) if words(text))
-    )
-
-
-def words(text: str) -> str:
-    """Lower-case words with single spaces; list commas, quotes and closing punctuation dropped."""
-    text = unicodedata.normalize("NFC", text).casefold()
-    if not any(c.isalnum() for c in text):
-        return "".join(text.split())
-    return " ".join(
-        word
-        for part in re.split(r"[\s,;]+", text)
-        if (word := part.strip(".,:;!?*\"'`\u201c\u201d\u2018\u2019"))
-    )
+    return [(word in ("yes", "true", "valid", "plausible")) != denied for denied, word in own or found]
 
 
 # --- all kinds ---------------------------------------------------------------------------------------

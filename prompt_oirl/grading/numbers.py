@@ -65,6 +65,8 @@ def gold_number(gold: str) -> Fraction | None:
     A range, a date, a list and "3,14", which may be one number or two, are none.
     """
     text = plain(gold)
+    if "..." in text:  # 0.333... goes on
+        return None
     found = numerals(text)
     if len(found) != 1 or found[0].value is None or _AMBIGUOUS.search(text):
         return None

@@ -6,6 +6,7 @@ from collections.abc import Callable, Hashable, Sequence
 
 from prompt_oirl.grading import kinds, numbers
 from prompt_oirl.grading.plain_text import MAX_CHARACTERS
+from prompt_oirl.grading.texts import text_readings
 
 ANSWERS_LOOKED_AT = 1000  # to tell what they are
 MOST = 0.8  # share of the answers that must be of a kind
@@ -15,7 +16,7 @@ READERS: dict[str, Callable[[str, str], Hashable]] = {
     "number": numbers.strict_number,
     "choice": kinds.strict_choice,
     "bool": lambda answer, question: kinds.strict_bool(answer, question=question),
-    "text": lambda answer, question: next(iter(kinds.text_readings(answer)), None),
+    "text": lambda answer, question: next(iter(text_readings(answer)), None),
     "original": lambda answer, question: numbers.original_number(answer[-MAX_CHARACTERS:]),
 }
 

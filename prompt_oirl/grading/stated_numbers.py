@@ -57,8 +57,14 @@ _BOUND = re.compile(
 )
 _FORMULA = re.compile(
     r"\d\s?[xyzn]\b|[xyzn]\s?[+^]|[+-]\s?i\b|\d!|[<>\u2264\u2265\u00b1]"
-    r"|\\(?:ln|log|sin|cos|tan|pm|pi|sqrt|[gl]eq?|[gl]t)\b"
+    r"|\\(?:ln|log|sin|cos|tan|pm|pi|sqrt|[gl]eq?|[gl]t)(?![a-z])|\d\s:\s\d|\d_\d|^[^=]*\d\s?[a-z]{0,3}\s?\u00d7\s?\d(?!0?\s?\^)[^=]*$"
 )
+_QUOTIENT = re.compile(r"\\(?:pi|sqrt)(?![a-z])|\)/\(|[a-z\u03c0]\s?/\s?\d", re.I)
+_ROUNDED = re.compile(r"\b(?:so|therefore|thus|which means|rounded(?: up| down)? to|or)\b")
+_GOES_ON = re.compile(r"(?:=|\bso\b|\btherefore\b|\bleft\b|\bin total\b)[^\n]*\d|\d[^\n]*\bleft\b", re.I)
+_HAS = re.compile(r"\b(?:is|are|has|have|had|makes?|needs?|gets?)\s(?=[a-z])", re.I)
+_LABEL = re.compile(r"\W*(?:step|part|method|day|week|question|case|round|year)\s?\d+\W*", re.I)
+_SUPPOSED = re.compile(r"\s*(?:if|with|had)\b.*(?:'d|would)\b", re.I)
 _SOLUTIONS = re.compile(r"\b([a-z])[\d_]{0,3}\s?=\s?-?\d[^=]{0,30}(?:\bor|\band|,)\s{1,2}\1[\d_]{0,3}\s?=")
 _NO_ANSWER = re.compile(
     r"\W{0,3}(?:-?\d{1,9}(?:,\s-?\d{1,9}){1,50}|\d+[xyzn]|(?:step|part|question)\s\d+)\W{0,3}", re.I
@@ -103,6 +109,9 @@ def _stated(statement: Statement, comma: bool, digits: bool) -> Fraction | str |
     """The number one statement makes."""
     if statement.rank and refuses(statement.text):
         return UNSETTLED
+    working = statement.rest.partition("\n\n")[0]
+    if statement.label and len(statement.text.split()) > 4 and _GOES_ON.search(working):
+        return None  # "Answer:" and then the working
     sentence = _undenied(statement.text, comma)
     if statement.rank == 1:
         sentence = re.sub(r"^-\s(?=\d)", "-", sentence)
@@ -120,7 +129,10 @@ def _stated(statement: Statement, comma: bool, digits: bool) -> Fraction | str |
             return UNSETTLED
         if not digits:
             return spelled_number(sentence)
-        return spelled_number(sentence, at_start=True) if statement.rank else None
+        if statement.rank:
+            return spelled_number(sentence, at_start=True)
+        told = _HAS.search(sentence)
+        return spelled_number(sentence[told.end() :], at_start=True) if told else None
     if found.value is None:
         return UNSETTLED if statement.rank else None
     return found.value
@@ -139,6 +151,8 @@ def _chosen(sentence: str, comma: bool, rank: int) -> Numeral | None:
     """The numeral that a sentence is about."""
     if (rank == 2 and _FORMULA.search(sentence)) or _SOLUTIONS.search(sentence):
         return _NONE
+    if rank and _QUOTIENT.search(sentence):
+        return _NONE
     if rank:  # what follows the answer explains it
         outside = _BRACKETS.sub(" ", sentence)
         if numerals(outside, comma):
@@ -151,7 +165,11 @@ def _chosen(sentence: str, comma: bool, rank: int) -> Numeral | None:
         sentence = sentence[condition.end() :]
     _, equals, result = sentence.rpartition("=")
     if equals and (found := numerals(result, comma)):
-        return found[0]
+        rounded = _ROUNDED.search(result, found[0].end)
+        if rounded and (after := numerals(result[rounded.end() :], comma)):
+            return _main(result[rounded.end() :], after)
+        listed = len(found) > 1 and result[found[0].end : found[1].start].strip() == ","
+        return _NONE if rank and listed else found[0]
     said = [m for m in _IS.finditer(sentence) if not _COMPARED.match(sentence, m.end())]
     found = [n for n in numerals(sentence, comma) if not said or n.start >= said[-1].end()]
     if not found:
@@ -223,13 +241,16 @@ def _of_whole(part: str, answer: str, comma: bool) -> Fraction | str | None:
 
 def _last_sentence(text: str) -> str:
     """The last sentence with a digit."""
-    return next((s for s in reversed(_SENTENCES.split(text)) if re.search(r"\d", s)), "")
+    sentences = [s for s in _SENTENCES.split(text) if re.search(r"\d", s)]
+    return next(
+        (s for s in reversed(sentences) if not _SUPPOSED.match(s)), sentences[-1] if sentences else ""
+    )
 
 
 def _bold(part: str, answer: str, comma: bool) -> list[Numeral]:
     """The numbers in the last bold words of an answer, if they stand in its last line."""
     bold = list(_BOLD.finditer(without_reasoning(answer)[-MAX_CHARACTERS:]))
-    if not bold:
+    if not bold or _LABEL.fullmatch(bold[-1][1]):
         return []
     words = plain(bold[-1][1])
     return numerals(words, comma) if words in part.rpartition("\n")[2] else []

@@ -12,11 +12,13 @@ from typing import TypeVar
 
 from prompt_oirl.grading.answer_words import (
     ABBREVIATION,
+    CHECK,
     CONCLUDED,
     CORRECTION,
     COURTESY,
     ENDS,
     MARKED,
+    NOT_MEANT,
     NUMBERED,
     OPEN,
     REFUSAL,
@@ -46,6 +48,7 @@ class Statement:
     line : the statement up to the end of its line
     cut_off : the text breaks off in mid-sentence, far behind
     rest : what follows the sentence
+    label : it is announced by a word and a colon, "Answer:"
     """
 
     text: str
@@ -53,6 +56,7 @@ class Statement:
     line: str
     cut_off: bool = False
     rest: str = ""
+    label: bool = False
 
 
 def settled(
@@ -96,8 +100,11 @@ def _parts(text: str) -> Iterator[str]:
     """`text` as far as it may be the answer, the shortest part first."""
     for number, end in enumerate(ENDS.finditer(text)):
         part = text[: end.start()].strip()
-        if part and COURTESY.match(text, end.start()):
-            yield part  # courtesy is never the answer
+        checks = CHECK.match(text, end.start())
+        if checks and (STATED.search(text, end.end()) or CONCLUDED.search(text, end.end())):
+            continue  # and it goes on behind
+        if part and (checks or COURTESY.match(text, end.start())):
+            yield part  # courtesy is never the answer, nor is a check
             continue
         if number == MAX_ENDS:
             break
@@ -121,7 +128,10 @@ def statements(text: str) -> Iterator[Statement]:
         )
         yield Statement(inside, 2, inside)
         return
-    stated = [(m.start(), m.end(), 1) for m in list(STATED.finditer(text))[-MAX_STATEMENTS:]]
+    announced = [
+        m for m in STATED.finditer(text) if not NOT_MEANT.search(text[max(0, m.start() - 14) : m.start()])
+    ]
+    stated = [(m.start(), m.end(), 1) for m in announced[-MAX_STATEMENTS:]]
     concluded = [(m.start(), m.end(), 0) for m in list(CONCLUDED.finditer(text))[-MAX_STATEMENTS:]]
     explaining = _explaining(text, stated, concluded)
     places = sorted({*stated, *concluded} - {*explaining}, reverse=True) + explaining[::-1]
@@ -136,7 +146,8 @@ def statements(text: str) -> Iterator[Statement]:
         if open_ and behind[:1] not in "*-":
             sentence += " " + first_sentence(behind)
         rest = text[text.index(line, end) + len(line) :]
-        yield Statement(sentence, rank, tail.partition("\n")[0], open_end and far, rest)
+        label = re.fullmatch(r"\w+\s{0,3}:\s*", text[start:end]) is not None
+        yield Statement(sentence, rank, tail.partition("\n")[0], open_end and far, rest, label)
 
 
 Place = tuple[int, int, int]  # start, end, rank

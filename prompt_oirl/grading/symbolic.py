@@ -11,6 +11,7 @@ from importlib.util import find_spec
 from prompt_oirl.grading import kinds, numbers
 from prompt_oirl.grading.answer_words import MARKED
 from prompt_oirl.grading.plain_text import MAX_CHARACTERS, plain, without_reasoning
+from prompt_oirl.grading.texts import strict_text
 from prompt_oirl.io.files import InputError
 
 MAX_FORMULA = 300  # characters; sympy may take for ever over longer ones
@@ -56,7 +57,7 @@ def _stated(answer: str) -> str:
     formulas = list(_FORMULA.finditer(without_reasoning(answer)[-MAX_CHARACTERS:]))
     if formulas:
         return plain(next(filter(None, formulas[-1].groups()))).strip()
-    return (kinds.strict_text(answer) or "").strip(" .")
+    return (strict_text(answer) or "").strip(" .")
 
 
 def _equal(said: str, wanted: str) -> bool:
