@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from typing import Any
 
@@ -34,7 +35,7 @@ def read_answer(data: Any, conversation: Conversation) -> Generation | None:
     """
     if not isinstance(data, dict):
         return None
-    asked = sum(len(turn["content"]) for turn in conversation)
+    asked = -(-sum(len(turn["content"]) for turn in conversation) // 4)
     choices = data.get("choices")
     blocked = data.get("promptFeedback") or data.get("prompt_feedback")
     if isinstance(blocked, dict) and not choices:
@@ -57,11 +58,11 @@ def read_answer(data: Any, conversation: Conversation) -> Generation | None:
         reason = "refused" if refusal else "tool_calls" if called else "empty"
     if reason not in ("stop", "length"):
         refusal = refusal or f"finish_reason {said}" + ("" if text.strip() else ", no text")
-    counted = usage(data)
+    counted = usage(data, asked)
     return Generation(
         text,
         reason,
-        counted[0] or -(-asked // 4),
+        counted[0] or asked,
         counted[1] or -(-len(text) // 4),
         refusal=_line(refusal) if refusal and reason not in ("stop", "length") else None,
     )
@@ -79,30 +80,47 @@ def error_inside(data: Any) -> Any:
     return data if any(data.get(name) for name in names) else None
 
 
-def usage(data: Any) -> tuple[int, int]:
-    """Tokens read and written that a reply reports; 0 where it reports none, or a count that cannot be."""
-    read, written = _counts(data)
-    return (read if _is_count(read) else 0), (written if _is_count(written) else 0)
+def usage(data: Any, asked: int = 0) -> tuple[int, int]:
+    """Tokens read and written that a reply reports; 0 where it reports none, or a count that cannot be.
+
+    Thoughts are written too: servers that leave them out of the answer's count have them in the total.
+
+    Parameters
+    ----------
+    data : JSON of a reply
+    asked : tokens that the question is taken to have where a reply tells nothing but the total
+    """
+    read, written, total = (_count(tokens) or 0 for tokens in _reported(data))
+    if total > written and not read:
+        read = total - written if written else min(asked, total)
+    return read, max(written, total - read)
 
 
 def counts_oddly(data: Any) -> bool:
     """Whether a reply reports counts of tokens that cannot be."""
-    return any(count is not None and not _is_count(count) for count in _counts(data))
+    return any(tokens is not None and _count(tokens) is None for tokens in _reported(data))
 
 
-def _counts(data: Any) -> tuple[Any, Any]:
+def _reported(data: Any) -> tuple[Any, Any, Any]:
+    """Tokens read, written and in all, as a reply has them."""
     counts = data.get("usage") if isinstance(data, dict) else None
     if not isinstance(counts, dict):
-        return None, None
+        return None, None, None
     read, written = counts.get("prompt_tokens"), counts.get("completion_tokens")
     return (
         counts.get("input_tokens") if read is None else read,
         counts.get("output_tokens") if written is None else written,
+        counts.get("total_tokens"),
     )
 
 
-def _is_count(tokens: Any) -> bool:
-    return isinstance(tokens, int) and not isinstance(tokens, bool) and 0 <= tokens <= MAX_TOKENS_OF_A_REPLY
+def _count(tokens: Any) -> int | None:
+    """A number of tokens, which some servers send as 50.0 or "50"; None if it is none."""
+    if isinstance(tokens, str) and re.fullmatch(r"[0-9]{1,8}", tokens):
+        tokens = int(tokens)
+    if isinstance(tokens, bool) or not isinstance(tokens, int | float):
+        return None
+    return int(tokens) if 0 <= tokens <= MAX_TOKENS_OF_A_REPLY and tokens == int(tokens) else None
 
 
 def _text(content: Any) -> str:

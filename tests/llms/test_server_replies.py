@@ -268,9 +268,34 @@ def test_what_is_no_answer(data: Any) -> None:
     assert answer_of(data) is None
 
 
-@pytest.mark.parametrize("count", [-1, 1.5, True, "12", 10**12, 10**400, [1], {"a": 1}])
+@pytest.mark.parametrize("count", [-1, 1.5, True, "twelve", float("nan"), 10**12, 10**400, [1], {"a": 1}])
 def test_counts_beyond_sense_are_estimated(count: Any) -> None:
     data = {**completion("x" * 41), "usage": {"prompt_tokens": count, "completion_tokens": count}}
     answer = answer_of(data)
     assert (answer.tokens_in, answer.tokens_out) == (2, 11) and answers_in_replies.counts_oddly(data)
     assert not answers_in_replies.counts_oddly(completion("x")) and not answers_in_replies.counts_oddly({})
+
+
+@pytest.mark.parametrize(
+    ("counts", "used"),
+    [
+        ({"prompt_tokens": 50, "completion_tokens": 40, "total_tokens": 90}, (50, 40)),
+        ({"prompt_tokens": 50, "completion_tokens": 40}, (50, 40)),
+        ({"prompt_tokens": 50, "completion_tokens": 340, "total_tokens": 390}, (50, 340)),
+        (
+            {"prompt_tokens": 50, "completion_tokens": 40, "total_tokens": 390},
+            (50, 340),
+        ),  # and 300 of thought
+        ({"prompt_tokens": 50, "completion_tokens": 0, "total_tokens": 114}, (50, 64)),
+        ({"prompt_tokens": 50, "total_tokens": 90}, (50, 40)),
+        ({"completion_tokens": 40, "total_tokens": 90}, (50, 40)),
+        ({"total_tokens": 90}, (2, 88)),  # "12345" is taken at two tokens
+        ({"input_tokens": 50, "output_tokens": 40}, (50, 40)),
+        ({"prompt_tokens": 50.0, "completion_tokens": "40", "total_tokens": "390"}, (50, 340)),
+        ({"prompt_tokens": 50, "completion_tokens": 40, "total_tokens": 0}, (50, 40)),
+    ],
+)
+def test_all_that_was_written_counts(counts: Any, used: tuple[int, int]) -> None:
+    data = {**completion("x"), "usage": counts}
+    answer = answer_of(data)
+    assert (answer.tokens_in, answer.tokens_out) == used and not answers_in_replies.counts_oddly(data)
