@@ -76,6 +76,9 @@ def error_inside(data: Any) -> Any:
     if isinstance(choices, list) and choices:
         error = choices[0].get("error") if isinstance(choices[0], dict) else None
         return {"error": error} if error else None
+    base = data.get("base_resp")  # MiniMax; 0 is success
+    if isinstance(base, dict) and base.get("status_code"):
+        return base
     names = ("error", "errors", "detail", "message", "msg", "error_msg", "error_code")
     return data if any(data.get(name) for name in names) else None
 

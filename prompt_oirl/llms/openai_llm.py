@@ -205,8 +205,8 @@ class OpenAILLM:
                 f"{self.server} refused: {said}; {hint}, then run the same command again (answers are kept)"
             )
         self._fitted = True
-        if refusal.kind in ("content_filter", "context_length"):
-            return Generation("", refusal.kind, *used, refusal=said)
+        if refusal.kind == "question":
+            return Generation("", refusal.finish_reason, *used, refusal=said)
         text = f"{self.server}: {said}" + ("; check --base_url and --model" if status < 300 else "")
         if refusal.kind == "later":
             pause = min(max(wait or 0.0, 0.5), server_replies.PATIENCE)
