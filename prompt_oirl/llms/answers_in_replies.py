@@ -9,7 +9,7 @@ from typing import Any
 from prompt_oirl.io.files import on_one_line
 from prompt_oirl.llms import Conversation, Generation
 from prompt_oirl.llms.refusal_words import FINISH_REASONS
-from prompt_oirl.llms.server_replies import MAX_TOKENS_OF_A_REPLY, SENTENCE
+from prompt_oirl.llms.server_replies import MAX_TOKENS_OF_A_REPLY, SENTENCE, without_key
 
 _NOT_TEXT = (
     "thinking",
@@ -22,13 +22,14 @@ _NOT_TEXT = (
 )
 
 
-def read_answer(data: Any, conversation: Conversation) -> Generation | None:
+def read_answer(data: Any, conversation: Conversation, key: str = "") -> Generation | None:
     """The answer in a reply.
 
     Parameters
     ----------
     data : JSON of a reply that came as a success
     conversation : what was asked; tokens that the server does not count are taken at four characters each
+    key : what must not be stored
 
     Returns: the answer; blank, with its reason as `refusal`, where the server stopped it or the model wrote
     none. None if the reply is no chat completion, or an answer that failed on the way (`error_inside`).
@@ -48,23 +49,30 @@ def read_answer(data: Any, conversation: Conversation) -> Generation | None:
         return None
     message = choice.get("message")
     message = message if isinstance(message, dict) else {"content": choice.get("text")}
-    text, refusal = _text(message.get("content")), _refusal(message)
+    text = without_key(_text(message.get("content")), key)
+    refusal = without_key(_refusal(message), key)
     said = choice.get("finish_reason") or choice.get("stop_reason") or "stop"
     reason = next((name for name, words in FINISH_REASONS.items() if words.search(str(said))), "stop")
     if reason == "error":
         return None
+    called = message.get("tool_calls") or message.get("function_call")
+    if reason == "tool_calls" and text.strip() and not called:
+        reason = "stop"
     if not text.strip() and reason == "stop":
-        called = message.get("tool_calls") or message.get("function_call")
         reason = "refused" if refusal else "tool_calls" if called else "empty"
     if reason not in ("stop", "length"):
         refusal = refusal or f"finish_reason {said}" + ("" if text.strip() else ", no text")
+    elif reason == "length" and not text.strip():
+        refusal = f"finish_reason {said}, no text: the limit of tokens went to reasoning"
+    else:
+        refusal = ""
     counted = usage(data, asked)
     return Generation(
         text,
         reason,
         counted[0] or asked,
         counted[1] or -(-len(text) // 4),
-        refusal=_line(refusal) if refusal and reason not in ("stop", "length") else None,
+        refusal=_line(refusal) if refusal else None,
     )
 
 

@@ -25,8 +25,9 @@ FINISH_REASONS = {
     ),
     "refused": _any("refus|declin"),
     "tool_calls": _any("tool|function"),
-    "length": _any("length|max|limit|window|truncat"),
-    "error": _any("error|abort|cancel|fail"),
+    # What the server cut short for want of room is an answer that ends early, paid for like the others.
+    "length": _any("length|max|limit|window|truncat|insufficient|abort|cancel"),
+    "error": _any("error|fail"),
 }
 # Codes and phrases that mean money or key, whatever the status.
 NO_MONEY = _any(
@@ -52,6 +53,14 @@ RATE = _any(
     r"rate[ _-]?limit|too many|concurren|throttl|call rate",
 )
 LONG_RATE = _any(r"per[ _-]?(?:day|week|month)|/ ?(?:day|month)\b|daily|weekly|monthly|\b[rt]pd\b")
+# Words of what waiting does not mend, and of what it does.
+ENDED = _any(
+    r"quota|terminated|trial\b|billing|credit|budget|spend|payment|suspend",
+    r"reached (?:(?!rate)\w+ ){0,5}?limit|(?<!rate )limit (?:was |has been )?reached",
+)
+TIMED = _any(
+    r"per[ _-]?(?:minute|second|min\b|sec\b|hour)|\b[rt]pm\b|retrydelay|(?:try again|retry) (?:in|after) \d"
+)
 ACCOUNT_STATE = _any(
     r"(?:account|organi[sz]ation|user|team|project|key|subscription|resource|access|service) "
     r"(?:has been|have been|is|was|are) "

@@ -22,7 +22,7 @@ MAX_TOKENS_OF_A_REPLY = 10_000_000  # no model reads or writes more; a server th
 MAX_DEPTH = 20  # of the objects of a refusal that are read
 PATIENCE = 300.0  # seconds that a run waits when told to
 
-Kind = Literal["account", "question", "parameter", "later", "other"]
+Kind = Literal["account", "question", "parameter", "later", "doubtful", "other"]
 
 
 @dataclass(frozen=True)
@@ -32,11 +32,13 @@ class Refusal:
     Parameters
     ----------
     kind : account (everything is refused: key, money, model, address, a flag), question (this one is),
-        parameter (of the request), later (ask again), other (this request, for whatever reason)
+        parameter (of the request), later (ask again), doubtful (that too, but it speaks of money or a limit
+        that does not end soon), other (this request, for whatever reason)
     sentence : the server's own words, one line
     finish_reason : of kind question: that of its row, such as content_filter
     parameters : of kind parameter: the field that is refused, or several that a list names
     replacement : the field to send instead, if the server names one
+    remedy : what the user can do, if everything is refused
     """
 
     kind: Kind
@@ -44,14 +46,20 @@ class Refusal:
     finish_reason: str = ""
     parameters: tuple[str, ...] = ()
     replacement: str | None = None
+    remedy: str = ""
 
 
 def parse(body: bytes) -> Any:
-    """The JSON of a reply; None if it is none, or nested too deeply to read."""
+    """The JSON of a reply, out of a list of one; None if it is none, or nested too deeply to read."""
     try:
-        return json.loads(body)
+        try:
+            data = json.loads(body)
+        except UnicodeDecodeError:
+            data = json.loads(body.decode("utf-8", "replace"))
     except (ValueError, RecursionError):
         return None
+    wrapped = isinstance(data, list) and len(data) == 1 and isinstance(data[0], dict)
+    return data[0] if wrapped else data
 
 
 def sentence(body: bytes, key: str = "") -> str:
@@ -70,9 +78,12 @@ def sentence(body: bytes, key: str = "") -> str:
             title = re.search(r"<title[^>]*>([^<]*)", text, re.I)
             text = title[1] if title and title[1].strip() else re.sub(r"<[^>]*>", " ", text)
             text = html.unescape(text)
-    if len(key) > 5:  # shorter ones are no secrets of a provider, but occur in words
-        text = text.replace(key, "…")
-    return on_one_line(" ".join(text.split()), SENTENCE)
+    return on_one_line(" ".join(without_key(text, key).split()), SENTENCE)
+
+
+def without_key(text: str, key: str) -> str:
+    """A text with [key] in the place of the key, which some servers and proxies echo."""
+    return text.replace(key, "[key]") if len(key) > 5 else text  # no provider's is so short, but words are
 
 
 def _message(data: Any, depth: int = 0) -> str:
@@ -153,7 +164,8 @@ def read_refusal(
     elif kind in ("parameter", "other"):  # of no field that is sent
         kind = "account" if status < 500 and refusal_words.NO_MODEL.search(text) else "other"
     instead = refusal_words.INSTEAD.search(text)
-    return Refusal(kind, said, parameters=names, replacement=instead[1] if instead else None)
+    remedy = _remedy(kind, text, wait)
+    return Refusal(kind, said, "", names, instead[1] if instead else None, remedy)
 
 
 def _status_inside(data: dict[str, Any]) -> int:
@@ -207,7 +219,10 @@ def _kind(status: int, text: str, data: Any, sent: Mapping[str, Any], wait: floa
         return "account"
     if status in (408, 409, 425, 429, 498) or (status >= 500 and status not in (501, 505)):
         refused = _explicit(data) & set(sent) or refusal_words.UNEXPECTED.search(text)
-        return "parameter" if status >= 500 and refused else "later"
+        if status >= 500 and refused:
+            return "parameter"
+        timed = wait or status >= 500 or refusal_words.TIMED.search(text)
+        return "doubtful" if refusal_words.ENDED.search(text) and not timed else "later"
     if status == 200 and (refusal_words.BUSY.search(text) or refusal_words.RATE.search(text)):
         return "later"
     if refusal_words.RANGE.search(text):
@@ -246,6 +261,20 @@ def _refused_parameters(text: str, data: Any, sent: Mapping[str, Any]) -> tuple[
     if {"temperature", "top_p"} <= set(places) and refusal_words.NOT_TOGETHER.search(text):
         return ("top_p",)
     return (min(places, key=lambda name: places[name]),)
+
+
+def _remedy(kind: Kind, text: str, wait: float | None) -> str:
+    """What a user can do who is refused everything."""
+    if refusal_words.LONG_RATE.search(text) or (wait or 0) > PATIENCE:
+        return "wait until the limit is renewed, raise it or add credit"
+    if refusal_words.RANGE.search(text) or refusal_words.WINDOW.search(text):
+        if refusal_words.LENGTH_FIELD.search(text) or refusal_words.WINDOW.search(text):
+            return "check --max_gen_len and --model"
+        if re.search(r"\btemperature\b", text):
+            return "give another --temperature"
+    if kind == "other":
+        return "nothing was answered so far: check --model, --base_url and the other flags"
+    return "check OPENAI_API_KEY, --model and --base_url, or add credit"
 
 
 def _not_taken(text: str) -> bool:

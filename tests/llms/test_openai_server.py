@@ -20,8 +20,9 @@ from prompt_oirl.data import interactions
 from prompt_oirl.io.files import REPO_ROOT, InputError, read_json
 from prompt_oirl.llms import Decoding, Generation
 from prompt_oirl.llms.budget import Budget, ask
-from prompt_oirl.llms.openai_llm import OpenAILLM, seconds_to_wait
+from prompt_oirl.llms.openai_llm import OpenAILLM
 from prompt_oirl.llms.options import ModelOptions
+from prompt_oirl.llms.server_connection import seconds_to_wait
 
 KEY = "sk-secret-of-the-test"
 DECODING = Decoding(0.6, 0.9, 50)
@@ -105,9 +106,8 @@ def test_a_refused_field_of_the_user_stops_the_run(step1: Step1) -> None:
     step1.server.respond = lambda body: (400, error("Unknown parameter: 'reasoning_effort'."))
     done = step1.run("--request", "reasoning_effort=low")
     assert done.returncode == 1 and step1.requests() == 1
-    assert (
-        "refuses --request reasoning_effort: HTTP 400: Unknown parameter: 'reasoning_effort'." in done.stderr
-    )
+    said = "refused: HTTP 400: Unknown parameter: 'reasoning_effort'.; leave --request reasoning_effort out"
+    assert said in done.stderr
 
 
 AZURE = {"innererror": {"code": "ResponsibleAIPolicyViolation", "content_filter_result": {"hate": {}}}}
@@ -133,11 +133,21 @@ AZURE = {"innererror": {"code": "ResponsibleAIPolicyViolation", "content_filter_
         ((200, completion(None)), "empty", "finish_reason stop, no text"),
         ((200, {"promptFeedback": {"blockReason": "SAFETY"}}), "content_filter", "blocked: SAFETY"),
         ((200, {**completion(""), "choices": None}), "empty", "a reply without choices"),
-        ((200, completion(None, "length", reasoning_content="7")), "length", None),
+        (
+            (200, completion(None, "length", reasoning_content="7")),
+            "length",
+            "finish_reason length, no text: the limit of tokens went to reasoning",
+        ),
+        (
+            (200, {"choices": None, "base_resp": {"status_code": 1026, "status_msg": "input new_sensitive"}}),
+            "content_filter",
+            "HTTP 200: input new_sensitive",
+        ),
+        ((400, error("No call", code="tool_use_failed")), "tool_calls", "HTTP 400: No call"),
     ],
 )
 def test_one_question_that_is_refused_is_a_row_and_is_not_bought_again(
-    step1: Step1, reply: Reply, reason: str, said: str | None
+    step1: Step1, reply: Reply, reason: str, said: str
 ) -> None:
     step1.server.respond = about(3, reply)
     runs = [step1.run("--price_in", "1", "--price_out", "1") for _ in range(3)]
@@ -149,8 +159,8 @@ def test_one_question_that_is_refused_is_a_row_and_is_not_bought_again(
     assert all(row.correct == 1 and row.refusal is None for row in rows if row is not refused)
     assert [sum(r.tokens_in or 0 for r in rows), sum(r.tokens_out or 0 for r in rows)] == step1.server.billed
     assert sum(row.cost or 0 for row in rows) == pytest.approx(sum(step1.server.billed) / 1e6)
-    if said:
-        assert f"1 answers not given ({reason})" in runs[0].stdout
+    assert f"1 answers not given ({reason})" in runs[0].stdout
+    assert ("use a larger --max_gen_len" in runs[0].stdout) == (reason == "length")
 
 
 QUOTA = error("You exceeded your current quota", type="insufficient_quota", code="insufficient_quota")
@@ -175,7 +185,7 @@ def test_a_refusal_of_everything_takes_one_request(step1: Step1, reply: Reply) -
     assert (
         last.startswith("error: http://127.0.0.1") and "check OPENAI_API_KEY, --model and --base_url" in last
     )
-    said = reply[1]["error"]["message"].replace(KEY, "…")  # type: ignore[index]
+    said = reply[1]["error"]["message"].replace(KEY, "[key]")  # type: ignore[index]
     assert said in last
 
 
