@@ -101,11 +101,9 @@ class Budget:
         if max_new_tokens and generation.tokens_out > max_new_tokens and not self._told_longer:
             self._told_longer = True
             longer = (
-                f"an answer took {generation.tokens_out:,} tokens, more than the {max_new_tokens:,} asked"
+                f"an answer counts {generation.tokens_out:,} tokens, more than the {max_new_tokens:,} asked"
             )
-            note = (
-                "the server does not keep to the limit; costs are foreseen by the longest answer from now on"
-            )
+            note = "the server may not keep to the limit, so the longest answer foretells costs from now on"
             tqdm.write(f"{longer}: {note}", file=sys.stderr)
 
     def why_stopped(self) -> str:

@@ -205,8 +205,8 @@ class _Rows:
         if len(reasons) == 1:
             raise InputError(
                 f"the first {len(self.refused) - 1} questions and the shortest were all refused "
-                f"({reasons.pop()}): {self.refused[-1][1].refusal}; check the account, --model and "
-                "--base_url, then run the same command again (nothing was written)"
+                f"({reasons.pop()}): {self.refused[-1][1].refusal}; check the account, --model, "
+                "--base_url and --max_gen_len, then run the same command again (nothing was written)"
             )
 
     def _write(self, item: Item, answer: Generation, seconds: float) -> None:

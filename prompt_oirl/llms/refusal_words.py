@@ -52,7 +52,9 @@ RATE = _any(
     r"per[ _-]?(?:minute|second|min\b|sec\b|hour)|\b[rt]pm\b|(?:try again|retry) (?:in|after)|retrydelay",
     r"rate[ _-]?limit|too many|concurren|throttl|call rate",
 )
-LONG_RATE = _any(r"per[ _-]?(?:day|week|month)|/ ?(?:day|month)\b|daily|weekly|monthly|\b[rt]pd\b")
+LONG_RATE = _any(
+    r"per[ _-]?(?:day|week|month)|/ ?(?:day|month)\b|daily|weekly|monthly|regain access|\b[rt]pd\b"
+)
 # Words of what waiting does not mend, and of what it does.
 ENDED = _any(
     r"quota|terminated|trial\b|billing|credit|budget|spend|payment|suspend",

@@ -4,78 +4,24 @@ twice, and the server's own words."""
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
 import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
-from in_process import run_in_process
 from misbehaving_server import MisbehavingServer, Reply, completion, error, refused_field
+from server_step1 import DECODING, KEY, QUESTIONS, QUOTA, Step1, about, answers, asked
 
-from prompt_oirl.data import interactions
-from prompt_oirl.io.files import REPO_ROOT, InputError, read_json
-from prompt_oirl.llms import Decoding, Generation
+from prompt_oirl.io.files import InputError
 from prompt_oirl.llms.budget import Budget, ask
 from prompt_oirl.llms.openai_llm import OpenAILLM
 from prompt_oirl.llms.options import ModelOptions
 from prompt_oirl.llms.server_connection import seconds_to_wait
 
-KEY = "sk-secret-of-the-test"
-DECODING = Decoding(0.6, 0.9, 50)
-QUESTIONS = 12
-
-
-class Step1:
-    """Step 1 on twelve questions and one prompt."""
-
-    def __init__(self, root: Path, server: MisbehavingServer):
-        self.root, self.server = root, server
-        lines = [f"What is question{i} + 1?,7,{'train' if i % 2 else 'test'}\n" for i in range(QUESTIONS)]
-        (root / "q.csv").write_text("question,gold,split\n" + "".join(lines))
-
-    def run(self, *flags: str) -> subprocess.CompletedProcess[str]:
-        command = [sys.executable, "llama_step1_gen_offline.py", "--backend", "openai", "--model", "m"]
-        command += ["--base_url", self.server.url, "--dataset_eval", "toy", "--root", str(self.root)]
-        command += ["--questions", str(self.root / "q.csv"), "--prompt_idx", "0", "--max_gen_len", "50"]
-        env = {**os.environ, "OPENAI_API_KEY": KEY}
-        done = run_in_process([*command, *flags], REPO_ROOT / "llama_exps", env)
-        assert KEY not in done.stdout + done.stderr and "Traceback" not in done.stderr
-        return done
-
-    @property
-    def folder(self) -> Path:
-        return self.root / "llama_exps" / "LMm"
-
-    def rows(self) -> list[interactions.LogRow]:
-        return interactions.read(self.folder / "toy_interactions.jsonl", hint="")
-
-    def manifest(self) -> dict[str, Any]:
-        return read_json(self.folder / "toy_model.json", hint="")
-
-    def requests(self) -> int:
-        return sum(self.server.requests.values())
-
 
 @pytest.fixture
 def step1(tmp_path: Path, server: MisbehavingServer) -> Step1:
     return Step1(tmp_path, server)
-
-
-def about(number: int, reply: Reply) -> Callable[[dict[str, Any]], Reply | None]:
-    """A server that replies so to one question, and answers the others."""
-    return lambda body: reply if f"question{number} " in body["messages"][-1]["content"] else None
-
-
-def asked(n: int, text: str = "What is question") -> list[list[dict[str, str]]]:
-    return [[{"role": "user", "content": f"{text}{i} + 1?"}] for i in range(n)]
-
-
-def answers(llm: OpenAILLM, n: int, budget: Budget | None = None) -> list[Generation | None]:
-    return ask(llm, asked(n), budget or Budget(), decoding=DECODING, seeds=range(n))
 
 
 def test_refused_fields_are_learned_once_and_kept_for_the_next_run(step1: Step1) -> None:
@@ -161,9 +107,6 @@ def test_one_question_that_is_refused_is_a_row_and_is_not_bought_again(
     assert sum(row.cost or 0 for row in rows) == pytest.approx(sum(step1.server.billed) / 1e6)
     assert f"1 answers not given ({reason})" in runs[0].stdout
     assert ("use a larger --max_gen_len" in runs[0].stdout) == (reason == "length")
-
-
-QUOTA = error("You exceeded your current quota", type="insufficient_quota", code="insufficient_quota")
 
 
 @pytest.mark.parametrize(
