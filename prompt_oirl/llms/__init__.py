@@ -29,7 +29,7 @@ class Generation:
         one: content_filter, refused (by the model), context_length, tool_calls, empty. error: none this
         time; fatal: the server refuses everything, so the run stops
     tokens_in, tokens_out : read and written
-    refusal : the reason that the server gives for an answer that is none
+    refusal : the reason that the server gives for an answer that is none, or why one of length is blank
     calls : requests that the server received
     wait : of error: seconds after which asking again makes sense; None if it doesn't
     """

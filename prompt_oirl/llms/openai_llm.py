@@ -200,7 +200,7 @@ class OpenAILLM:
         used: tuple[int, int],
         lost: tuple[int, int],
     ) -> Generation:
-        said = f"HTTP {status}: {refusal.sentence or 'no reason given'}"
+        said = f"HTTP {status}: {refusal.sentence}"
         if refusal.kind == "parameter":
             if own := [name for name in refusal.parameters if name in self._request]:
                 return self._stop(said, f"leave --request {own[0]} out")

@@ -78,7 +78,7 @@ def sentence(body: bytes, key: str = "") -> str:
             title = re.search(r"<title[^>]*>([^<]*)", text, re.I)
             text = title[1] if title and title[1].strip() else re.sub(r"<[^>]*>", " ", text)
             text = html.unescape(text)
-    return on_one_line(" ".join(without_key(text, key).split()), SENTENCE)
+    return on_one_line(" ".join(without_key(text, key).split()), SENTENCE) or "an empty reply"
 
 
 def without_key(text: str, key: str) -> str:

@@ -33,7 +33,7 @@ LITELLM = "litellm.RateLimitError: OpenAIException - You exceeded your current q
     ("status", "said", "remedy"),
     [
         (400, error("Terms of planet {} were not accepted"), "check --model, --base_url and the other flags"),
-        (400, {}, "HTTP 400: {}; nothing was answered so far"),
+        (400, "", "HTTP 400: an empty reply; nothing was answered so far"),
         (200, "<html><title>Sign in</title></html>", "HTTP 200: Sign in; check --base_url"),
         (200, "data: {}\n\ndata: [DONE]\n\n", "HTTP 200: data: {} data: [DONE]; check --base_url"),
         (200, {"error": "Unexpected endpoint or method."}, "Unexpected endpoint or method.; nothing was"),
