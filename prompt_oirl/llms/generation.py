@@ -129,7 +129,7 @@ def answer_items(
                 pending.remove(batch[0])
             else:
                 batch = [pending.popleft() for _ in range(min(llm.batch_size, len(pending)))]
-            before = rows.done
+            before, held = rows.done, len(rows.refused)
             answers = ask(
                 llm,
                 [conversation(item.question.text, item.prompt, settings.separator) for item in batch],
@@ -142,7 +142,7 @@ def answer_items(
             pending.extendleft(item for item, answer in zip(batch[::-1], answers[::-1]) if not answer)
             if refused := [answer.text for answer in got if answer.finish_reason == "fatal"]:
                 raise InputError(refused[0])
-            if probing:
+            if probing and len(rows.refused) > held:
                 rows.check_refused()
             failed = [answer.text for answer in got if answer.finish_reason == "error"]
             failures.update(failed)  # not logged, so the next run asks again

@@ -93,6 +93,18 @@ def test_refusals_of_the_first_questions_are_rows_once_the_shortest_is_answered(
     assert step1.run("--llm", "few").returncode == 0, "fewer than eight are taken at the server's word"
 
 
+def test_a_shortest_question_that_fails_otherwise_decides_nothing(step1: Step1) -> None:
+    def respond(body: dict[str, Any]) -> Reply | None:
+        if len(step1.server.bodies) == 9:
+            return 400, error("roles must alternate")
+        return (400, error("prompt is too long")) if len(step1.server.bodies) < 9 else None
+
+    step1.server.respond = respond
+    done = step1.run()
+    assert done.returncode == 1 and "1 answers could not be had" in done.stderr
+    assert step1.requests() == QUESTIONS and len(step1.rows()) == QUESTIONS - 1
+
+
 def test_answers_are_written_while_another_request_hangs(step1: Step1) -> None:
     step1.server.fault_of = lambda text: "hang" if "question3 " in text else ""
     command = [sys.executable, "llama_step1_gen_offline.py", *step1.flags()]
