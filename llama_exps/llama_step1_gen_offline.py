@@ -28,7 +28,7 @@ from prompt_oirl.data.log_store import LogFiles
 from prompt_oirl.data.prompts import PUBLISHED, choose_prompts, load_prompts
 from prompt_oirl.io.files import REPO_ROOT, InputError, Paths, is_file_name
 from prompt_oirl.io.manifest import run_step
-from prompt_oirl.llms import Decoding, generation
+from prompt_oirl.llms import Decoding, before_asking, generation
 from prompt_oirl.llms.generation import LogSettings
 from prompt_oirl.llms.options import BudgetOptions, ModelOptions
 
@@ -95,17 +95,19 @@ def generate(args: Args, name: str, files: LogFiles, rank: int, world: int) -> N
     asked = chosen_questions(args)
     order = generation.all_items(asked, prompts, args.samples)
     logged = list(files.rows())
-    generation.check_log(logged, settings, order, files.merged)
+    before_asking.check_log(logged, settings, order, files.merged)
     wanted = {p.id for p in choose_prompts(args.prompt_idx, prompts)}
     done = {log_store.row_key(row) for row in logged}
     place = {question.id: i for i, question in enumerate(asked)}
     todo = (item for item in order if item.prompt.id in wanted and item.key not in done)
     pending = [(place[item.question.id], item) for item in todo]
     budget = args.budget(rank, world)
+    for row in logged:
+        budget.expect(row.tokens_in or 0, row.tokens_out or 0)
     if args.dry_run:
         if rank == 0:
             items = [item for _, item in pending]
-            print(generation.estimate(items, logged, budget, args.max_gen_len, args.in_flight()))
+            print(before_asking.estimate(items, logged, budget, args.max_gen_len, args.in_flight()))
         return
     if rank == 0:
         files.check_model(args.identity())
@@ -174,8 +176,9 @@ def report(rows: list[LogRow], files: LogFiles, name: str, prompts: Path) -> Non
         print(f"  {prompt:12} {len(of_prompt):7,} answers  {rates}")
     blank = Counter(row.finish_reason for row in rows if row.refusal)
     for reason, count in blank.most_common():
-        print(f"  {count:,} answers not given ({reason}), which counts as wrong; `refusal` says why")
-    no_room = sum(row.tokens_out == 0 and row.finish_reason == "length" for row in rows)
+        more = "; use a larger --max_gen_len and another --llm name" if reason == "length" else ""
+        print(f"  {count:,} answers not given ({reason}), which counts as wrong; `refusal` says why{more}")
+    no_room = sum(row.tokens_out == 0 and row.finish_reason == "length" and not row.refusal for row in rows)
     if no_room:
         print(
             f"  {no_room:,} questions left no room for an answer: use a larger --max_seq_len and another "

@@ -99,6 +99,10 @@ class Handler(BaseHTTPRequestHandler):
             self.close_connection = True
         elif fault == "stall":
             threading.Event().wait(3)
+        elif fault == "hang":
+            threading.Event().wait(60)
+        elif fault.startswith("redirect "):
+            self.send(307, "", {"Location": fault.removeprefix("redirect ")})
         elif fault == "drip":
             self.start(200, 5000)
             self.write_on(b" ", 0.1, 100)
@@ -146,7 +150,8 @@ class Handler(BaseHTTPRequestHandler):
             self.close_connection = True
 
     def send(self, status: int, body: object, headers: dict[str, str] | None = None) -> None:
-        data = (body if isinstance(body, str) else json.dumps(body)).encode()
+        text = body if isinstance(body, str | bytes) else json.dumps(body)
+        data = text if isinstance(text, bytes) else text.encode()
         self.send_response(status)
         for name, value in {
             "Content-Type": "application/json",

@@ -1,7 +1,7 @@
 """The files of a log in the making: part files that ranks append to, merged by key into one log with its
 labels.
 
-Every rank appends finished rows to a part file of its own, so a kill loses the batch in flight and nothing
+Every rank appends finished rows to a part file of its own, so a kill loses what is in flight and nothing
 else. Merging goes by item key: no row is ever doubled.
 """
 

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from prompt_oirl.data.interactions import LogRow
 from prompt_oirl.io.files import InputError
@@ -29,7 +29,7 @@ class Generation:
         one: content_filter, refused (by the model), context_length, tool_calls, empty. error: none this
         time; fatal: the server refuses everything, so the run stops
     tokens_in, tokens_out : read and written
-    refusal : the reason that the server gives for an answer that is none
+    refusal : the reason that the server gives for an answer that is none, or why one of length is blank
     calls : requests that the server received
     wait : of error: seconds after which asking again makes sense; None if it doesn't
     """
@@ -98,4 +98,25 @@ class LLM(Protocol):
         seeds : of the sampling noise, one per conversation
 
         Returns: one answer per conversation, in their order.
+        """
+
+
+@runtime_checkable
+class ServerLLM(LLM, Protocol):
+    """A language model at a server, whose answers come one by one."""
+
+    def answer_each(
+        self,
+        conversations: Sequence[Conversation],
+        *,
+        decoding: Decoding,
+        seeds: Sequence[int],
+        on_answer: Callable[[int, Generation], None],
+    ) -> None:
+        """Like `generate`, but every answer is handed over as it comes, with the place of its conversation.
+
+        Parameters
+        ----------
+        conversations, decoding, seeds : as in `generate`
+        on_answer : is handed what came; conversations that were not sent are left out
         """

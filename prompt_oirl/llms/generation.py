@@ -1,7 +1,7 @@
 """Making an interaction log (step 1): which answers are pending, asking for them, grading and appending.
 
 Work is shared out by a question's place in the full list, never by what is left, so a run may be resumed with
-any number of ranks. Rows are flushed after each batch. The files are those of `data/log_store.py`.
+any number of ranks. Rows are flushed as their answers come. The files are those of `data/log_store.py`.
 """
 
 from __future__ import annotations
@@ -9,10 +9,11 @@ from __future__ import annotations
 import json
 import time
 from collections import Counter, deque
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from tqdm import tqdm
 
@@ -23,10 +24,11 @@ from prompt_oirl.data.prompts import Prompt
 from prompt_oirl.data.questions import Question
 from prompt_oirl.io.files import InputError
 from prompt_oirl.llms import LLM, Decoding, Generation, item_seed
-from prompt_oirl.llms.budget import Budget, ask
+from prompt_oirl.llms.budget import Answers, Budget, ask
 from prompt_oirl.llms.chat import conversation
 
-MAX_FAILURES = 24  # without a single answer; then a run gives up
+MAX_FAILURES = 24  # without an answer between them; then a run gives up
+FIRST_REFUSALS = 8  # questions that are refused one by one at the start: then it may be the account
 
 
 @dataclass(frozen=True)
@@ -86,41 +88,6 @@ def all_items(questions: Sequence[Question], prompts: Sequence[Prompt], samples:
     ]
 
 
-def check_log(rows: Iterable[LogRow], settings: LogSettings, items: Iterable[Item], where: Path) -> None:
-    """Refuse to extend a log of another decoding or grader, or with other questions or prompts.
-
-    Parameters
-    ----------
-    rows : what the log holds
-    settings : of the answers that are to join them
-    items : what is to be asked; a question or prompt must be the logged one if it has its id
-    where : file of the log, which complaints name
-
-    Raises: InputError at the first row that differs.
-    """
-    questions = {item.question.id: item.question for item in items}
-    prompts = {item.prompt.id: item.prompt for item in items}
-    wanted = settings.decoding, settings.grader
-    for row in rows:
-        found = Decoding.of(row)
-        if (found, row.grader) != wanted:
-            raise InputError(
-                f"{where} holds answers drawn with {asdict(found)} and graded by {row.grader}, not with "
-                f"{asdict(settings.decoding)} and {settings.grader}: give the new run another --llm name"
-            )
-        question, prompt = questions.get(row.question_id), prompts.get(row.prompt_id)
-        if question and (question.text, question.gold, question.split) != (row.question, row.gold, row.split):
-            raise InputError(
-                f"{where}: question {row.question_id} has another text, gold or split there; give changed "
-                "questions another id"
-            )
-        if prompt and (prompt.text, prompt.position) != (row.prompt, row.position):
-            raise InputError(
-                f"{where}: prompt {row.prompt_id} has another text or position there; give changed prompts "
-                "another id"
-            )
-
-
 def answer_items(
     items: Sequence[Item],
     llm: LLM,
@@ -135,11 +102,12 @@ def answer_items(
     Items that start alike are asked together, for a model then reads the start once: question by question,
     and prompt by prompt where the prompt stands first. Longest questions go first. Stops cleanly when the
     budget is spent, and when nothing but failures comes back. What the server refuses for good, of one
-    question, is a blank row with the reason.
+    question, is a blank row with the reason; where it is all that comes at first, the shortest question
+    decides whether it is not the account that is refused.
 
     Parameters
     ----------
-    part : file that rows are appended to after each batch; made if it is missing
+    part : file that rows are appended to as answers come; made if it is missing
     on_row : is handed every row as well
     bar : settings of the progress bar (tqdm)
 
@@ -150,48 +118,108 @@ def answer_items(
     cut_torn_line(part)
     pending = deque(sorted(items, key=asking_order))
     failures: Counter[str] = Counter()
-    right, done = 0.0, 0
-    started = time.monotonic()
     with (
         part.open("a", encoding="utf-8", newline="\n") as file,
         tqdm(total=len(pending), **{"disable": None, **bar}) as progress,
     ):
+        rows, silent = _Rows(file, settings, budget, on_row, progress), 0
         while pending:
-            batch = [pending.popleft() for _ in range(min(llm.batch_size, len(pending)))]
-            asked = time.monotonic()
+            if probing := len(rows.refused) >= FIRST_REFUSALS:
+                batch = [min(pending, key=lambda item: len(item.question.text))]
+                pending.remove(batch[0])
+            else:
+                batch = [pending.popleft() for _ in range(min(llm.batch_size, len(pending)))]
+            before, held = rows.done, len(rows.refused)
             answers = ask(
                 llm,
                 [conversation(item.question.text, item.prompt, settings.separator) for item in batch],
                 budget,
                 decoding=settings.decoding,
                 seeds=[item.seed(settings) for item in batch],
+                on_answers=partial(rows.add, batch),
             )
-            got = [(item, answer) for item, answer in zip(batch, answers) if answer]
+            got = [answer for answer in answers if answer]
             pending.extendleft(item for item, answer in zip(batch[::-1], answers[::-1]) if not answer)
-            seconds = (time.monotonic() - asked) / max(len(got), 1)
-            for item, answer in got:
-                if answer.finish_reason in ("error", "fatal"):  # not logged, so the next run asks again
-                    failures[answer.text] += 1
-                    continue
-                cost = budget.cost(answer.tokens_in, answer.tokens_out)
-                row = log_row(item, answer, settings, cost, seconds)
-                right, done = right + row.correct, done + 1
-                file.write(json.dumps(asdict(row), ensure_ascii=True) + "\n")
-                on_row(row)
-            file.flush()
-            if refused := [answer.text for _, answer in got if answer.finish_reason == "fatal"]:
+            if refused := [answer.text for answer in got if answer.finish_reason == "fatal"]:
                 raise InputError(refused[0])
+            if probing and len(rows.refused) > held:
+                rows.check_refused()
+            failed = [answer.text for answer in got if answer.finish_reason == "error"]
+            failures.update(failed)  # not logged, so the next run asks again
+            progress.update(len(failed))
             if not got:
                 progress.write(f"stopped by {budget.why_stopped()}: {len(pending)} answers are still missing")
                 break
-            rate = budget.tokens_out / max(time.monotonic() - started, 1e-9)
-            progress.set_postfix_str(
-                f"{rate:,.0f} tokens/s, {right / max(done, 1):.1%} right, {failures.total()} failed"
-            )
-            progress.update(len(got))
-            if not done and failures.total() >= MAX_FAILURES:
+            silent = silent + len(failed) if rows.done == before else 0
+            if silent >= MAX_FAILURES or not budget.calls:  # or no server was reached
                 break
+        rows.write_refused()
     return failures
+
+
+class _Rows:
+    """The rows of a run, each written as its answer comes.
+
+    Questions that are refused before any is answered are held back in `refused`: it may be the account that
+    is refused, and then they have no rows.
+    """
+
+    def __init__(
+        self,
+        file: IO[str],
+        settings: LogSettings,
+        budget: Budget,
+        on_row: Callable[[LogRow], None],
+        progress: Any,
+    ):
+        self._file, self._settings, self._budget = file, settings, budget
+        self._on_row, self._progress = on_row, progress
+        self.refused: list[tuple[Item, Generation, float]] = []
+        self.done, self._right = 0, 0.0
+        self._started = self._last = time.monotonic()
+
+    def add(self, batch: Sequence[Item], came: Answers) -> None:
+        """Write the answers to some items of a batch; they share the time since the last ones."""
+        now = time.monotonic()
+        seconds, self._last = (now - self._last) / max(len(came), 1), now
+        for place, answer in came:
+            unpaid = not answer.tokens_in + answer.tokens_out
+            if answer.finish_reason in ("error", "fatal"):
+                continue
+            if not self.done and unpaid and answer.finish_reason in ("content_filter", "context_length"):
+                self.refused.append((batch[place], answer, seconds))
+                continue
+            self.write_refused()
+            self._write(batch[place], answer, seconds)
+        self._file.flush()
+
+    def write_refused(self) -> None:
+        """Write what was held back."""
+        for held in self.refused:
+            self._write(*held)
+        self.refused.clear()
+
+    def check_refused(self) -> None:
+        """Raise InputError if all that came so far are refusals for the same reason."""
+        reasons = {answer.finish_reason for _, answer, _ in self.refused}
+        if len(reasons) == 1:
+            raise InputError(
+                f"the first {len(self.refused) - 1} questions and the shortest were all refused "
+                f"({reasons.pop()}): {self.refused[-1][1].refusal}; check the account, --model, "
+                "--base_url and --max_gen_len, then run the same command again (nothing was written)"
+            )
+
+    def _write(self, item: Item, answer: Generation, seconds: float) -> None:
+        cost = self._budget.cost(answer.tokens_in, answer.tokens_out)
+        row = log_row(item, answer, self._settings, cost, seconds)
+        self._file.write(json.dumps(asdict(row), ensure_ascii=True) + "\n")
+        self._right, self.done = self._right + row.correct, self.done + 1
+        rate = self._budget.tokens_out / max(time.monotonic() - self._started, 1e-9)
+        self._progress.set_postfix_str(
+            f"{rate:,.0f} tokens/s, {self._right / self.done:.1%} right", refresh=False
+        )
+        self._progress.update()
+        self._on_row(row)
 
 
 def asking_order(item: Item) -> tuple[Any, ...]:
@@ -206,7 +234,7 @@ def log_row(item: Item, answer: Generation, settings: LogSettings, cost: float, 
     Parameters
     ----------
     cost : of this answer, dollars
-    seconds : that it took, its share of the batch
+    seconds : that it took, or its share of what came together
     """
     question, prompt, grader = item.question, item.prompt, settings.grader
     verdicts = {
@@ -238,40 +266,6 @@ def log_row(item: Item, answer: Generation, settings: LogSettings, cost: float, 
         cost=round(cost, 9),
         time=round(seconds, 4),
     )
-
-
-def estimate(
-    pending: Sequence[Item],
-    logged: Sequence[LogRow],
-    budget: Budget,
-    max_new_tokens: int | None,
-    in_flight: int,
-) -> str:
-    """What a run would ask for; answer length and speed are those of the log so far, where there is one.
-
-    Parameters
-    ----------
-    pending : what is to be asked, taken at four characters a token
-    logged : rows of the log so far
-    budget : gives the prices
-    max_new_tokens : length of an answer where nothing is logged; None counts as 256
-    in_flight : answers that are asked for at a time
-
-    Returns: one line of calls, tokens, dollars and minutes, and by how much a limit may be exceeded.
-    """
-    tokens_in = sum(len(i.question.text) + len(i.prompt.text) for i in pending) // 4
-    known = [row for row in logged if row.tokens_out]
-    per_answer, time_needed = float(max_new_tokens or 256), "time unknown before the first answers"
-    if known:
-        per_answer = sum(row.tokens_out or 0 for row in known) / len(known)
-        seconds = sum(row.time or 0 for row in known) / len(known) * len(pending)
-        time_needed = f"about {seconds / 60:,.0f} minutes of one process"
-    tokens_out = round(per_answer * len(pending))
-    tokens = f"about {tokens_in:,} tokens in and {tokens_out:,} out"
-    longest = max((len(i.question.text) + len(i.prompt.text) for i in pending), default=0) / 4
-    limit = budget.overdraft(min(in_flight, len(pending)), longest, max_new_tokens)
-    line = f"{len(pending):,} calls, {tokens}, ${budget.cost(tokens_in, tokens_out):,.2f}, {time_needed}"
-    return line + (f"; {limit}" if limit else "")
 
 
 def check_complete(failures: Counter[str]) -> None:

@@ -8,25 +8,20 @@ from __future__ import annotations
 
 import asyncio
 import json
-import math
-import os
+import re
 import sys
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
-from email.utils import parsedate_to_datetime
-from time import time
 from typing import Any
-from urllib.parse import urlsplit, urlunsplit
 
 from tqdm import tqdm
 
-from prompt_oirl.io.files import InputError
 from prompt_oirl.llms import Conversation, Decoding, Generation, answers_in_replies, server_replies
+from prompt_oirl.llms import server_connection as connection
 from prompt_oirl.llms.budget import ANSWER_TOKENS
 
-LOCAL_KEY = "none"  # servers of one's own ask for no key, but the client wants one
-MAX_REPLY = 16 * 2**20  # bytes; a chat answer is some kilobytes
 STAGGER = 0.005  # seconds between first requests; small servers queue five connections and drop the sixth
+ALIKE = 4  # refusals in the same words, and no answer: then they concern everything
 
 Changes = dict[
     str, dict[str, str | None]
@@ -38,8 +33,8 @@ class OpenAILLM:
     them, so that they count).
 
     The key comes from OPENAI_API_KEY alone and is never part of a message. Fields that the server refuses are
-    left out, or sent under the name that it asks for, from then on; `changes` holds them. The first request
-    goes alone until it is answered, so that one refusal teaches all.
+    left out, or sent under the name that it asks for, from then on; `changes` holds them. Until one is
+    answered, requests go one by one, so that one refusal teaches all.
 
     Parameters
     ----------
@@ -61,61 +56,67 @@ class OpenAILLM:
         changes: Changes | None = None,
         on_change: Callable[[Changes], None] = lambda changes: None,
     ):
-        address = base_url or os.environ.get("OPENAI_BASE_URL")
-        if address and not _is_address(address):
-            raise InputError(f"base_url {address!a}: give a URL such as http://localhost:8000/v1")
-        key = os.environ.get("OPENAI_API_KEY")
-        if not key and not address:
-            raise InputError(
-                "--backend openai needs OPENAI_API_KEY in the environment, or --base_url of a server of "
-                "your own"
-            )
-        self._key, self._runner = key or "", asyncio.Runner()
-        self._client = _client(key or LOCAL_KEY, base_url, timeout)
+        self._key, self._runner = connection.environment_key(base_url), asyncio.Runner()
+        self._client = connection.client(self._key, base_url, timeout)
+        self.server = connection.shown(str(self._client.base_url))
         self._model, self.batch_size, self._timeout = model, batch_size, timeout
         self._request, self.changes, self._on_change = dict(request or {}), dict(changes or {}), on_change
-        self._fitted, self._stopped, self._told = False, False, False
-
-    @property
-    def server(self) -> str:
-        """The address, without a password that it may hold."""
-        url = urlsplit(str(self._client.base_url))
-        return urlunsplit(url._replace(netloc=url.netloc.rpartition("@")[2])).rstrip("/")
+        self._alone, self._answered, self._stopped, self._told = True, False, False, False
+        self._alike: Counter[str] = Counter()
 
     def generate(
         self, conversations: Sequence[Conversation], *, decoding: Decoding, seeds: Sequence[int]
     ) -> list[Generation]:
-        """Ask once for every answer, `batch_size` requests at a time.
+        """Ask once for every answer; where nothing was sent `calls` is 0. Else as `answer_each`.
 
         Parameters
         ----------
         conversations, decoding, seeds : as in `LLM.generate`
-
-        Returns: one generation each. What may be had by asking again says so by `wait`; `calls` is 0 where
-        nothing was sent, and fatal where the server refuses everything.
         """
-        return self._runner.run(self._ask_all(conversations, decoding, seeds))
+        answers = [Generation("not asked", "error", 0, 0, calls=0, wait=0.0)] * len(conversations)
+        self.answer_each(conversations, decoding=decoding, seeds=seeds, on_answer=answers.__setitem__)
+        return answers
+
+    def answer_each(
+        self,
+        conversations: Sequence[Conversation],
+        *,
+        decoding: Decoding,
+        seeds: Sequence[int],
+        on_answer: Callable[[int, Generation], None],
+    ) -> None:
+        """Ask once for every answer, `batch_size` requests at a time, and hand each over as it comes.
+
+        Parameters
+        ----------
+        conversations, decoding, seeds : as in `LLM.generate`
+        on_answer : is handed the place of a conversation and its answer. What may be had by asking again says
+            so by `wait`; fatal: the server refuses everything. What was not sent is left out
+        """
+        self._runner.run(self._ask_all(conversations, decoding, seeds, on_answer))
 
     async def _ask_all(
-        self, conversations: Sequence[Conversation], decoding: Decoding, seeds: Sequence[int]
-    ) -> list[Generation]:
+        self,
+        conversations: Sequence[Conversation],
+        decoding: Decoding,
+        seeds: Sequence[int],
+        on_answer: Callable[[int, Generation], None],
+    ) -> None:
         slots = asyncio.Semaphore(self.batch_size)
         self._stopped = False
 
-        async def ask(conversation: Conversation, seed: int, place: int = 0) -> Generation:
+        async def ask(place: int) -> None:
             await asyncio.sleep(STAGGER * min(place, self.batch_size))
             async with slots:
-                if self._stopped:
-                    return _unsent()
-                return await self._ask(conversation, decoding, seed)
+                if not self._stopped:
+                    on_answer(place, await self._ask(conversations[place], decoding, seeds[place]))
 
-        wanted = list(zip(conversations, seeds, range(len(seeds))))
-        if not wanted or self._fitted:
-            return list(await asyncio.gather(*(ask(*one) for one in wanted)))
-        first = await ask(*wanted[0])
-        if not self._fitted:
-            return [first, *(_unsent() for _ in wanted[1:])]
-        return [first, *await asyncio.gather(*(ask(*one) for one in wanted[1:]))]
+        first = 0
+        if self._alone and len(seeds):
+            await ask(first)
+            first = 1
+        if not self._alone:
+            await asyncio.gather(*(ask(place) for place in range(first, len(seeds))))
 
     async def _ask(self, conversation: Conversation, decoding: Decoding, seed: int) -> Generation:
         from openai import APIConnectionError, APIStatusError, OpenAIError
@@ -132,40 +133,46 @@ class OpenAILLM:
                 status, body, headers = 200, reply.content, reply.headers
         except APIStatusError as error:
             status, body, headers = error.status_code, error.response.content, error.response.headers
-        except (APIConnectionError, _TooLong) as error:
-            self._fitted = True
+        except (APIConnectionError, connection.TooLong) as error:
             cause = error.__cause__ or error  # older clients wrap every exception
-            if isinstance(cause, _TooLong):
+            if isinstance(cause, connection.TooLong):
                 return Generation(f"{self.server}: {cause}", "error", *lost)
             reason = type(cause).__name__
             reached = not reason.startswith(("Connect", "Pool", "UnsupportedProtocol"))
+            self._alone = self._alone and not reached
             hint = "" if reached else "; check --base_url and that it is running"
             text = f"{self.server}: {reason}{hint}"
             return Generation(text, "error", *(lost if reached else (0, 0)), calls=int(reached), wait=0.5)
         except TimeoutError:
-            self._fitted = True
+            self._alone = False
             text = f"{self.server}: no answer within --timeout {self._timeout:g} seconds"
             return Generation(text, "error", *lost, wait=0.5)
         except (OpenAIError, ValueError) as error:  # of the client itself
             return Generation(f"{self.server}: {type(error).__name__}", "error", 0, 0, calls=0)
+        if 300 <= status < 400:
+            where = connection.shown(headers.get("location", ""))
+            hint = "redirects are not followed: give the address itself as --base_url"
+            return self._stop(f"HTTP {status}: redirected to {where}", hint)
         data = server_replies.parse(body)
         used = answers_in_replies.usage(data)
         if status < 300:
             inside = answers_in_replies.error_inside(data)
             if not inside:
-                self._fitted = True
                 self._tell_odd_counts(data)
-                if answer := answers_in_replies.read_answer(data, conversation):
+                if answer := answers_in_replies.read_answer(data, conversation, self._key):
+                    self._alone, self._answered = False, True
                     return answer
                 said = server_replies.sentence(body, self._key)
                 text = f"{self.server} answered HTTP 200 but no chat completion: {said}; check --base_url"
+                if self._is_of_all(said):
+                    return self._stop(f"HTTP 200: {said}", "check --base_url")
                 torn = data is None and not body.lstrip().startswith(b"<")  # it may have been billed
                 return Generation(text, "error", *(lost if torn else used))
             body = json.dumps(inside).encode()
         echoed = tuple(turn["content"] for turn in conversation if len(turn["content"]) > 2)
-        wait = seconds_to_wait(headers.get("retry-after"))
+        wait = connection.seconds_to_wait(headers.get("retry-after"))
         refusal = server_replies.read_refusal(status, body, sent, echoed=echoed, wait=wait, key=self._key)
-        return self._refused(status, refusal, wait, used)
+        return self._refused(status, refusal, wait, used, lost)
 
     def _fields(self, decoding: Decoding, seed: int) -> dict[str, Any]:
         """The body of a request beside model and messages, as far as the server takes it."""
@@ -186,36 +193,42 @@ class OpenAILLM:
         return sent | self._request
 
     def _refused(
-        self, status: int, refusal: server_replies.Refusal, wait: float | None, used: tuple[int, int]
+        self,
+        status: int,
+        refusal: server_replies.Refusal,
+        wait: float | None,
+        used: tuple[int, int],
+        lost: tuple[int, int],
     ) -> Generation:
         said = f"HTTP {status}: {refusal.sentence}"
         if refusal.kind == "parameter":
             if own := [name for name in refusal.parameters if name in self._request]:
-                return self._stop(f"{self.server} refuses --request {own[0]}: {said}; leave it out")
+                return self._stop(said, f"leave --request {own[0]} out")
             for name in refusal.parameters:
                 self._change(name, refusal)
             return Generation(said, "error", 0, 0, wait=0.0)
-        if refusal.kind == "account":
-            hint = "check OPENAI_API_KEY, --model and --base_url, or add credit"
-            if "tokens" in refusal.sentence and status in (400, 422):
-                hint = "check --max_gen_len and --model"
-            elif "temperature" in refusal.sentence.lower() and status in (400, 422):
-                hint = "give another --temperature"
-            return self._stop(
-                f"{self.server} refused: {said}; {hint}, then run the same command again (answers are kept)"
-            )
-        self._fitted = True
-        if refusal.kind in ("content_filter", "context_length"):
-            return Generation("", refusal.kind, *used, refusal=said)
+        if refusal.kind == "account" or (refusal.kind in ("doubtful", "other") and self._is_of_all(said)):
+            return self._stop(said, refusal.remedy)
+        if refusal.kind == "question":
+            cut = refusal.finish_reason == "length"  # it was written, and billed, all the same
+            return Generation("", refusal.finish_reason, *(lost if cut else used), refusal=said)
         text = f"{self.server}: {said}" + ("; check --base_url and --model" if status < 300 else "")
-        if refusal.kind == "later":
+        if refusal.kind in ("later", "doubtful"):
+            self._alone = self._alone and refusal.kind == "doubtful"
             pause = min(max(wait or 0.0, 0.5), server_replies.PATIENCE)
             return Generation(text, "error", *used, wait=pause)
         return Generation(text, "error", *used)
 
-    def _stop(self, text: str) -> Generation:
+    def _is_of_all(self, said: str) -> bool:
+        """Whether a refusal concerns everything: it came `ALIKE` times before any answer, numbers aside."""
+        alike = re.sub(r"[\w-]*\d[\w-]*", "#", said)
+        self._alike[alike] += 1
+        return self._alike[alike] >= ALIKE and not self._answered
+
+    def _stop(self, said: str, remedy: str) -> Generation:
         self._stopped = True
-        return Generation(text, "fatal", 0, 0)
+        again = "then run the same command again (answers are kept)"
+        return Generation(f"{self.server} refused: {said}; {remedy}, {again}", "fatal", 0, 0)
 
     def _change(self, name: str, refusal: server_replies.Refusal) -> None:
         """Leave a field out of later requests, or send it under another name."""
@@ -234,62 +247,3 @@ class OpenAILLM:
             self._told = True
             note = "reports token counts that cannot be; such answers are booked at four characters a token"
             tqdm.write(f"{self.server} {note}", file=sys.stderr)
-
-
-def _is_address(url: str) -> bool:
-    try:
-        parts = urlsplit(url)
-        return parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
-    except ValueError:
-        return False
-
-
-def _unsent() -> Generation:
-    return Generation("not asked", "error", 0, 0, calls=0, wait=0.0)
-
-
-def seconds_to_wait(header: str | None) -> float | None:
-    """A Retry-After header in seconds; it may be a number or a date."""
-    if not header:
-        return None
-    with suppress(ValueError):
-        seconds = float(header)
-        return max(seconds, 0.0) if math.isfinite(seconds) else None
-    with suppress(ValueError, TypeError, OverflowError):
-        return max(parsedate_to_datetime(header).timestamp() - time(), 0.0)
-    return None
-
-
-class _TooLong(Exception):
-    pass
-
-
-def _client(key: str, base_url: str | None, timeout: float) -> Any:
-    """The client of the openai package, over a connection that reads at most `MAX_REPLY` bytes a reply."""
-    from openai import AsyncOpenAI, DefaultAsyncHttpxClient, Timeout
-
-    class Bounded(DefaultAsyncHttpxClient):
-        async def send(self, request: Any, **options: Any) -> Any:
-            response = await super().send(request, **{**options, "stream": True})
-            body = bytearray()
-            try:
-                async for part in response.aiter_bytes():
-                    body += part
-                    if len(body) > MAX_REPLY:
-                        raise _TooLong(f"a reply of more than {MAX_REPLY // 2**20} MB")
-            finally:
-                await response.aclose()
-            coded = ("content-encoding", "content-length", "transfer-encoding")  # it is decoded already
-            headers = [(name, value) for name, value in response.headers.multi_items() if name not in coded]
-            return type(response)(response.status_code, headers=headers, content=bytes(body), request=request)
-
-    # Connecting ends first, so that a server that is not there is told from one that does not answer.
-    limits = Timeout(timeout, connect=min(timeout / 2, 30))
-    return AsyncOpenAI(
-        api_key=key,
-        base_url=base_url,
-        max_retries=0,
-        timeout=limits,
-        default_headers={"Accept-Encoding": "identity"},  # so that a small reply cannot unpack to a large one
-        http_client=Bounded(timeout=limits),
-    )

@@ -25,8 +25,9 @@ FINISH_REASONS = {
     ),
     "refused": _any("refus|declin"),
     "tool_calls": _any("tool|function"),
-    "length": _any("length|max|limit|window|truncat"),
-    "error": _any("error|abort|cancel|fail"),
+    # What the server cut short for want of room is an answer that ends early, paid for like the others.
+    "length": _any("length|max|limit|window|truncat|insufficient|abort|cancel"),
+    "error": _any("error|fail"),
 }
 # Codes and phrases that mean money or key, whatever the status.
 NO_MONEY = _any(
@@ -40,7 +41,7 @@ MONEY = _any(
     r"billing|payment|prepaid|top[- ]?up|recharge|subscription",
     _near(
         r"(?:exceed|exhaust|reach|run out|used up|out of|not enough)\w*",
-        "quota|credit|balance|budget|spend|allowance",
+        "quota|credit|balance|budget|spend|allowance|usage limit",
     ),
     _near(
         r"quota|credits?|balance|budget|spend\w*|usage limit|key limit|allowance|free tier",
@@ -51,13 +52,28 @@ RATE = _any(
     r"per[ _-]?(?:minute|second|min\b|sec\b|hour)|\b[rt]pm\b|(?:try again|retry) (?:in|after)|retrydelay",
     r"rate[ _-]?limit|too many|concurren|throttl|call rate",
 )
-LONG_RATE = _any(r"per[ _-]?(?:day|week|month)|daily|weekly|monthly|\b[rt]pd\b")
+LONG_RATE = _any(
+    r"per[ _-]?(?:day|week|month)|/ ?(?:day|month)\b|daily|weekly|monthly|regain access|\b[rt]pd\b"
+)
+# Words of what waiting does not mend, and of what it does.
+ENDED = _any(
+    r"quota|terminated|trial\b|billing|credit|budget|spend|payment|suspend",
+    r"reached (?:(?!rate)\w+ ){0,5}?limit|(?<!rate )limit (?:was |has been )?reached",
+)
+TIMED = _any(
+    r"per[ _-]?(?:minute|second|min\b|sec\b|hour)|\b[rt]pm\b|retrydelay|(?:try again|retry) (?:in|after) \d"
+)
 ACCOUNT_STATE = _any(
-    r"(?:account|organi[sz]ation|user|team|project|key|subscription) (?:has been|have been|is|was|are) "
-    r"(?:\w+ ){0,4}?(?:flagged|suspend|disabled|deactivat|block|bann|terminat|revok|restrict|expired)",
-    r"(?:account|organi[sz]ation) violat",
+    r"(?:account|organi[sz]ation|user|team|project|key|subscription|resource|access|service) "
+    r"(?:has been|have been|is|was|are) "
+    r"(?:\w+ ){0,4}?(?:flagged|suspend|disabled|deactivat|block|bann|terminat|revok|restrict|expired|paus)",
+    r"(?:account|organi[sz]ation) violat|login fail|location is not supported",
 )
 
+# What a server echoes of a request; the words of a question must not decide what a refusal means.
+ECHOES = re.compile(
+    r"ctx|url|user_id|request_id|failed_generation|messages|body|request|\w*(?:input|prompt|query)", re.I
+)
 _SUBJECT = r"(?:input|prompt|request|message|question|output|response|answer|completion|text|content)s?"
 CONTENT = _any(
     r"content[_ -]?(?:filter|policy|policies|management|moderation|violat|safety)|contentfilter",
@@ -70,26 +86,35 @@ CONTENT = _any(
     r"blocked (?:the |your )?(?:prompt|content|output|response)",
     _near("blocked by", "content|safety|filter|polic|moderat", 4),
     _near(r"violat\w*", "polic|guideline|safety|content"),
+    r"contents? (?:exists?|poses?|is|at) (?:high )?risk|considered high risk",
 )
+CONTENT_CODE = _any(r"content_filter|responsible_?ai_?policy_?violation|data_?inspection_?failed")
 CONTEXT = _any(
-    r"context[_ -]?(?:length|window|size)|maximum context|n_ctx|request_too_large|string_above_max_length",
+    r"context[_ -]?(?:length|window|size|shift)|maximum context|n_ctx|request_too_large",
+    r"string_above_max_length|too many (?:input |prompt )?tokens|reduce the length",
     r"(?:prompt|input|message|request|content)s? (?:\w+ ){0,3}?too (?:long|large|many)",
-    r"too many (?:input |prompt )?tokens|reduce the length|maximum (?:input|prompt|sequence) length",
+    r"(?:maximum|range of) (?:input|prompt|sequence) length|inputs?\W+must have less than \d+ tokens",
+    r"inputs?\W+(?:tokens )?\+ \W?max|must be at least 1, got -",  # -12 is the room that the question leaves
     _near(
         r"(?:exceed|longer than|greater than|larger than|more than)\w*",
-        r"context|max_?model_?len|input (?:tokens|length)|sequence length|token limit",
+        r"context|max_?model_?len|maximum model length|maximum number of (?:input )?tokens allowed"
+        r"|input (?:tokens|length)|sequence length|token limit",
         8,
     ),
 )
-WINDOW = re.compile(r"maximum context length (?:is|of) (\d+)", re.I)
-TOO_MANY_ASKED = _any(
-    r"max(?:_completion|_output|_new)?_tokens\W.{0,80}?"
-    r"(?:too large|at most|less than|maximum|exceed|greater)"
-)
+WINDOW = re.compile(r"(?:maximum context length (?:is|of)|max_new_tokens\W+must be <=) (\d+)", re.I)
+# Answers that were begun, by the finish reason of their row.
+UNFINISHED = {
+    "length": _any("could not finish the message"),  # GPT-5: every token went to thoughts
+    "tool_calls": _any("tool_use_failed"),
+    "empty": _any("output_parse_failed|json_validate_failed"),
+}
+LENGTH_FIELD = _any(r"max(?:_completion|_output|_new)?_tokens|max(?:Output|New|Completion)Tokens")
 NO_MODEL = _any(
     r"model_not_found|invalid_model|unknown model|no such model|(?:invalid|unsupported) model\b",
     r"model\W(?:\S+\s+){0,4}?"
-    r"(?:does not exist|not found|not a valid|is not available|is not supported)|not a valid model",
+    r"(?:(?:does )?not exist|not found|not a valid|is not available|is not supported|decommissioned)",
+    r"not a valid model|requires terms|non-serverless model|does not support chat",
 )
 
 # How a field of the request is refused.
@@ -99,6 +124,12 @@ REFUSED = _any(
     r"can't|can not|no longer|remove|disallow|refus|illegal|reject|no such|omit|should be|is allowed",
     r"only (?:one|supports|be|set|\d)",
 )
+# Words of a field that is not taken at all, whatever its value.
+UNSUPPORTED = _any(
+    r"unsupport|n[o']t (?:\w+ )?(?:support|permit|allow|available|accept|implement|recogni)|unrecogni",
+    r"unknown|unexpected|extra|forbid|deprecat|no longer|remove|disallow|no such|omit",
+)
+UNEXPECTED = _any(r"unexpected keyword|unsupportedparam")  # of a crash inside the server
 INSTEAD = re.compile(r"\buse\W+(?:the )?(\w{0,20}tokens\w{0,10})", re.I)
 NOT_TOGETHER = _any(r"\bboth\b|only one|together|same time")
 RANGE = _any(r"less than|greater than|between|range|at most|at least|[<>]=|[≤≥]|maximum|minimum")

@@ -22,10 +22,7 @@ MAX_TOKENS_OF_A_REPLY = 10_000_000  # no model reads or writes more; a server th
 MAX_DEPTH = 20  # of the objects of a refusal that are read
 PATIENCE = 300.0  # seconds that a run waits when told to
 
-Kind = Literal["account", "content_filter", "context_length", "parameter", "later", "other"]
-
-# Servers echo what they were sent; the words of a question must not decide what a refusal means.
-_ECHOES = {"input", "ctx", "url", "messages", "body", "request", "failed_generation", "request_id", "user_id"}
+Kind = Literal["account", "question", "parameter", "later", "doubtful", "other"]
 
 
 @dataclass(frozen=True)
@@ -34,25 +31,35 @@ class Refusal:
 
     Parameters
     ----------
-    kind : account (everything is refused: key, money, model, address), content_filter or context_length (this
-        question is), parameter (of the request), later (ask again), other (this request, for whatever reason)
+    kind : account (everything is refused: key, money, model, address, a flag), question (this one is),
+        parameter (of the request), later (ask again), doubtful (that too, but it speaks of money or a limit
+        that does not end soon), other (this request, for whatever reason)
     sentence : the server's own words, one line
+    finish_reason : of kind question: that of its row, such as content_filter
     parameters : of kind parameter: the field that is refused, or several that a list names
     replacement : the field to send instead, if the server names one
+    remedy : what the user can do, if everything is refused
     """
 
     kind: Kind
     sentence: str
+    finish_reason: str = ""
     parameters: tuple[str, ...] = ()
     replacement: str | None = None
+    remedy: str = ""
 
 
 def parse(body: bytes) -> Any:
-    """The JSON of a reply; None if it is none, or nested too deeply to read."""
+    """The JSON of a reply, out of a list of one; None if it is none, or nested too deeply to read."""
     try:
-        return json.loads(body)
+        try:
+            data = json.loads(body)
+        except UnicodeDecodeError:
+            data = json.loads(body.decode("utf-8", "replace"))
     except (ValueError, RecursionError):
         return None
+    wrapped = isinstance(data, list) and len(data) == 1 and isinstance(data[0], dict)
+    return data[0] if wrapped else data
 
 
 def sentence(body: bytes, key: str = "") -> str:
@@ -71,9 +78,12 @@ def sentence(body: bytes, key: str = "") -> str:
             title = re.search(r"<title[^>]*>([^<]*)", text, re.I)
             text = title[1] if title and title[1].strip() else re.sub(r"<[^>]*>", " ", text)
             text = html.unescape(text)
-    if len(key) > 5:  # shorter ones are no secrets of a provider, but occur in words
-        text = text.replace(key, "…")
-    return on_one_line(" ".join(text.split()), SENTENCE)
+    return on_one_line(" ".join(without_key(text, key).split()), SENTENCE) or "an empty reply"
+
+
+def without_key(text: str, key: str) -> str:
+    """A text with [key] in the place of the key, which some servers and proxies echo."""
+    return text.replace(key, "[key]") if len(key) > 5 else text  # no provider's is so short, but words are
 
 
 def _message(data: Any, depth: int = 0) -> str:
@@ -92,6 +102,7 @@ def _message(data: Any, depth: int = 0) -> str:
         "msg",
         "detail",
         "error_msg",
+        "status_msg",
         "error_description",
         "title",
         "raw",
@@ -108,7 +119,7 @@ def _words(data: Any, depth: int = 0) -> Iterator[str]:
         return
     if isinstance(data, dict):
         for name, value in data.items():
-            if name not in _ECHOES:
+            if not refusal_words.ECHOES.fullmatch(str(name)):
                 yield str(name) if "_" in name else ""  # "message" and the like say nothing
                 yield from _words(value, depth + 1)
     elif isinstance(data, list):
@@ -145,13 +156,16 @@ def read_refusal(
     for part in echoed:
         text = text.replace(part, " ")
     text = text[:5000]
+    if reason := _of_the_question(status, text, sent):
+        return Refusal("question", said, reason)
     kind, names = _kind(status, text, data, sent, wait), tuple[str, ...]()
     if kind in ("parameter", "other") and (names := _refused_parameters(text, data, sent)):
         kind = "parameter"
     elif kind in ("parameter", "other"):  # of no field that is sent
         kind = "account" if status < 500 and refusal_words.NO_MODEL.search(text) else "other"
     instead = refusal_words.INSTEAD.search(text)
-    return Refusal(kind, said, names, instead[1] if instead else None)
+    remedy = _remedy(kind, text, wait)
+    return Refusal(kind, said, "", names, instead[1] if instead else None, remedy)
 
 
 def _status_inside(data: dict[str, Any]) -> int:
@@ -164,37 +178,58 @@ def _status_inside(data: dict[str, Any]) -> int:
     return 200
 
 
+def _of_the_question(status: int, text: str, sent: Mapping[str, Any]) -> str:
+    """The finish reason of a question that is refused alone; empty if everything is, or something else.
+
+    The order matters: what is said outright (money, a suspended account) comes before content, that before
+    the status.
+    """
+    if status in (401, 402, 404, 407):
+        return ""
+    if refusal_words.NO_MONEY.search(text) or refusal_words.ACCOUNT_STATE.search(text):
+        return ""
+    content = refusal_words.CONTENT_CODE if status >= 500 else refusal_words.CONTENT
+    if content.search(text) and status != 429:
+        return "content_filter"
+    too_long = "too large" in text if status == 429 else refusal_words.CONTEXT.search(text)
+    if status == 413 or (too_long and status not in (403, 503)):
+        window = refusal_words.WINDOW.search(text)
+        most = next((v for k, v in sent.items() if "tokens" in k and isinstance(v, int)), 0)
+        return "" if window and most >= int(window[1]) else "context_length"
+    if status in (400, 422):
+        for reason in ("length", "tool_calls", "empty"):
+            if refusal_words.UNFINISHED[reason].search(text):
+                return reason
+    return ""
+
+
 def _kind(status: int, text: str, data: Any, sent: Mapping[str, Any], wait: float | None) -> Kind:
-    """The order matters: what is said outright (money, a suspended account, content) before the status."""
+    """What a refusal means that is not of the question alone."""
     if status in (401, 402, 407):
         return "account"
     if status < 500:
         waits = status == 429 and refusal_words.RATE.search(text) and not refusal_words.LONG_RATE.search(text)
         if refusal_words.NO_MONEY.search(text) or refusal_words.ACCOUNT_STATE.search(text):
             return "account"
-        if refusal_words.CONTENT.search(text) and status not in (404, 429):
-            return "content_filter"
         if (refusal_words.MONEY.search(text) and not waits) or (status == 429 and (wait or 0) > PATIENCE):
             return "account"
         if status == 429 and refusal_words.LONG_RATE.search(text) and not 0 < (wait or 0) <= PATIENCE:
             return "account"
-    too_long = "too large" in text if status == 429 else refusal_words.CONTEXT.search(text)
-    if status == 413 or (too_long and status not in (403, 404, 503)):
-        window = refusal_words.WINDOW.search(text)
-        most = next((v for k, v in sent.items() if "tokens" in k and isinstance(v, int)), 0)
-        return "account" if window and most >= int(window[1]) else "context_length"
-    if status in (403, 404, 405, 410, 451):
+    if status in (403, 404, 405, 410, 451) or refusal_words.WINDOW.search(text):
         return "account"
-    if status in (408, 409, 425, 429) or (status >= 500 and status not in (501, 505)):
-        return "parameter" if status >= 500 and _explicit(data) & set(sent) else "later"
-    if status == 200 and refusal_words.BUSY.search(text):
+    if status in (408, 409, 425, 429, 498) or (status >= 500 and status not in (501, 505)):
+        refused = _explicit(data) & set(sent) or refusal_words.UNEXPECTED.search(text)
+        if status >= 500 and refused:
+            return "parameter"
+        timed = wait or status >= 500 or refusal_words.TIMED.search(text)
+        return "doubtful" if refusal_words.ENDED.search(text) and not timed else "later"
+    if status == 200 and (refusal_words.BUSY.search(text) or refusal_words.RATE.search(text)):
         return "later"
-    if refusal_words.TOO_MANY_ASKED.search(text) and not re.search(
-        r"unsupported|not supported|instead", text, re.I
-    ):
-        return "account"
-    if "temperature" in sent and re.search(r"\btemperature\b", text) and refusal_words.RANGE.search(text):
-        return "account"
+    if refusal_words.RANGE.search(text):
+        if refusal_words.LENGTH_FIELD.search(text) and not _not_taken(text):
+            return "account"
+        if "temperature" in sent and re.search(r"\btemperature\b", text):
+            return "account"
     return "other"
 
 
@@ -206,13 +241,15 @@ def _explicit(data: Any, depth: int = 0) -> set[str]:
     for name, value in data.items() if isinstance(data, dict) else enumerate(data):
         if name in ("param", "parameter", "field", "loc"):
             found |= set(re.findall(r"\w+", " ".join(_words(value))))
-        elif name not in _ECHOES:
+        elif not refusal_words.ECHOES.fullmatch(str(name)):
             found |= _explicit(value, depth + 1)
     return found
 
 
 def _refused_parameters(text: str, data: Any, sent: Mapping[str, Any]) -> tuple[str, ...]:
     """The fields of the request that a reply refuses: all that it names as such, else the first in words."""
+    # Of a length, only that the field is not taken at all: else answers would have none from then on.
+    sent = {name: value for name, value in sent.items() if "tokens" not in name or _not_taken(text)}
     if named := [name for name in sent if name in _explicit(data)]:
         return tuple(named)
     if not refusal_words.REFUSED.search(text):
@@ -224,3 +261,22 @@ def _refused_parameters(text: str, data: Any, sent: Mapping[str, Any]) -> tuple[
     if {"temperature", "top_p"} <= set(places) and refusal_words.NOT_TOGETHER.search(text):
         return ("top_p",)
     return (min(places, key=lambda name: places[name]),)
+
+
+def _remedy(kind: Kind, text: str, wait: float | None) -> str:
+    """What a user can do who is refused everything."""
+    if refusal_words.LONG_RATE.search(text) or (wait or 0) > PATIENCE:
+        return "wait until the limit is renewed, raise it or add credit"
+    if refusal_words.RANGE.search(text) or refusal_words.WINDOW.search(text):
+        if refusal_words.LENGTH_FIELD.search(text) or refusal_words.WINDOW.search(text):
+            return "check --max_gen_len and --model"
+        if re.search(r"\btemperature\b", text):
+            return "give another --temperature"
+    if kind == "other":
+        return "nothing was answered so far: check --model, --base_url and the other flags"
+    return "check OPENAI_API_KEY, --model and --base_url, or add credit"
+
+
+def _not_taken(text: str) -> bool:
+    """Whether a field is refused whatever its value."""
+    return bool(refusal_words.UNSUPPORTED.search(text) or refusal_words.INSTEAD.search(text))

@@ -85,6 +85,8 @@ def ask(
     Returns: why answers could not be had, counted.
     """
     settings = log_settings(rows, decoding)
+    for row in rows:
+        budget.expect(row.tokens_in or 0, row.tokens_out or 0)
     return generation.answer_items(items, llm, settings, budget, files.part(0), desc=f"{files.dataset} live")
 
 

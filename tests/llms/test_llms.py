@@ -261,7 +261,7 @@ def test_a_refused_key_is_one_line_without_the_key(monkeypatch) -> None:
     llm = OpenAILLM("m", f"http://127.0.0.1:{refusing.server_port}/v1")
     (refused,) = llm.generate([[{"role": "user", "content": "x"}]], decoding=Decoding(0, 1, 5), seeds=[0])
     refusing.shutdown()
-    assert refused.finish_reason == "fatal" and "refused: HTTP 401: bad key …; check" in refused.text
+    assert refused.finish_reason == "fatal" and "refused: HTTP 401: bad key [key]; check" in refused.text
     assert "sk-secret" not in refused.text and "\n" not in refused.text
 
 

@@ -4,77 +4,24 @@ twice, and the server's own words."""
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
 import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
-from in_process import run_in_process
 from misbehaving_server import MisbehavingServer, Reply, completion, error, refused_field
+from server_step1 import DECODING, KEY, QUESTIONS, QUOTA, Step1, about, answers, asked
 
-from prompt_oirl.data import interactions
-from prompt_oirl.io.files import REPO_ROOT, InputError, read_json
-from prompt_oirl.llms import Decoding, Generation
+from prompt_oirl.io.files import InputError
 from prompt_oirl.llms.budget import Budget, ask
-from prompt_oirl.llms.openai_llm import OpenAILLM, seconds_to_wait
+from prompt_oirl.llms.openai_llm import OpenAILLM
 from prompt_oirl.llms.options import ModelOptions
-
-KEY = "sk-secret-of-the-test"
-DECODING = Decoding(0.6, 0.9, 50)
-QUESTIONS = 12
-
-
-class Step1:
-    """Step 1 on twelve questions and one prompt."""
-
-    def __init__(self, root: Path, server: MisbehavingServer):
-        self.root, self.server = root, server
-        lines = [f"What is question{i} + 1?,7,{'train' if i % 2 else 'test'}\n" for i in range(QUESTIONS)]
-        (root / "q.csv").write_text("question,gold,split\n" + "".join(lines))
-
-    def run(self, *flags: str) -> subprocess.CompletedProcess[str]:
-        command = [sys.executable, "llama_step1_gen_offline.py", "--backend", "openai", "--model", "m"]
-        command += ["--base_url", self.server.url, "--dataset_eval", "toy", "--root", str(self.root)]
-        command += ["--questions", str(self.root / "q.csv"), "--prompt_idx", "0", "--max_gen_len", "50"]
-        env = {**os.environ, "OPENAI_API_KEY": KEY}
-        done = run_in_process([*command, *flags], REPO_ROOT / "llama_exps", env)
-        assert KEY not in done.stdout + done.stderr and "Traceback" not in done.stderr
-        return done
-
-    @property
-    def folder(self) -> Path:
-        return self.root / "llama_exps" / "LMm"
-
-    def rows(self) -> list[interactions.LogRow]:
-        return interactions.read(self.folder / "toy_interactions.jsonl", hint="")
-
-    def manifest(self) -> dict[str, Any]:
-        return read_json(self.folder / "toy_model.json", hint="")
-
-    def requests(self) -> int:
-        return sum(self.server.requests.values())
+from prompt_oirl.llms.server_connection import seconds_to_wait
 
 
 @pytest.fixture
 def step1(tmp_path: Path, server: MisbehavingServer) -> Step1:
     return Step1(tmp_path, server)
-
-
-def about(number: int, reply: Reply) -> Callable[[dict[str, Any]], Reply | None]:
-    """A server that replies so to one question, and answers the others."""
-    return lambda body: reply if f"question{number} " in body["messages"][-1]["content"] else None
-
-
-def asked(n: int, text: str = "What is question") -> list[list[dict[str, str]]]:
-    return [[{"role": "user", "content": f"{text}{i} + 1?"}] for i in range(n)]
-
-
-def answers(llm: OpenAILLM, n: int, budget: Budget | None = None) -> list[Generation | None]:
-    return ask(llm, asked(n), budget or Budget(), decoding=DECODING, seeds=range(n))
 
 
 def test_refused_fields_are_learned_once_and_kept_for_the_next_run(step1: Step1) -> None:
@@ -105,9 +52,8 @@ def test_a_refused_field_of_the_user_stops_the_run(step1: Step1) -> None:
     step1.server.respond = lambda body: (400, error("Unknown parameter: 'reasoning_effort'."))
     done = step1.run("--request", "reasoning_effort=low")
     assert done.returncode == 1 and step1.requests() == 1
-    assert (
-        "refuses --request reasoning_effort: HTTP 400: Unknown parameter: 'reasoning_effort'." in done.stderr
-    )
+    said = "refused: HTTP 400: Unknown parameter: 'reasoning_effort'.; leave --request reasoning_effort out"
+    assert said in done.stderr
 
 
 AZURE = {"innererror": {"code": "ResponsibleAIPolicyViolation", "content_filter_result": {"hate": {}}}}
@@ -133,11 +79,21 @@ AZURE = {"innererror": {"code": "ResponsibleAIPolicyViolation", "content_filter_
         ((200, completion(None)), "empty", "finish_reason stop, no text"),
         ((200, {"promptFeedback": {"blockReason": "SAFETY"}}), "content_filter", "blocked: SAFETY"),
         ((200, {**completion(""), "choices": None}), "empty", "a reply without choices"),
-        ((200, completion(None, "length", reasoning_content="7")), "length", None),
+        (
+            (200, completion(None, "length", reasoning_content="7")),
+            "length",
+            "finish_reason length, no text: the limit of tokens went to reasoning",
+        ),
+        (
+            (200, {"choices": None, "base_resp": {"status_code": 1026, "status_msg": "input new_sensitive"}}),
+            "content_filter",
+            "HTTP 200: input new_sensitive",
+        ),
+        ((400, error("No call", code="tool_use_failed")), "tool_calls", "HTTP 400: No call"),
     ],
 )
 def test_one_question_that_is_refused_is_a_row_and_is_not_bought_again(
-    step1: Step1, reply: Reply, reason: str, said: str | None
+    step1: Step1, reply: Reply, reason: str, said: str
 ) -> None:
     step1.server.respond = about(3, reply)
     runs = [step1.run("--price_in", "1", "--price_out", "1") for _ in range(3)]
@@ -149,11 +105,8 @@ def test_one_question_that_is_refused_is_a_row_and_is_not_bought_again(
     assert all(row.correct == 1 and row.refusal is None for row in rows if row is not refused)
     assert [sum(r.tokens_in or 0 for r in rows), sum(r.tokens_out or 0 for r in rows)] == step1.server.billed
     assert sum(row.cost or 0 for row in rows) == pytest.approx(sum(step1.server.billed) / 1e6)
-    if said:
-        assert f"1 answers not given ({reason})" in runs[0].stdout
-
-
-QUOTA = error("You exceeded your current quota", type="insufficient_quota", code="insufficient_quota")
+    assert f"1 answers not given ({reason})" in runs[0].stdout
+    assert ("use a larger --max_gen_len" in runs[0].stdout) == (reason == "length")
 
 
 @pytest.mark.parametrize(
@@ -175,7 +128,7 @@ def test_a_refusal_of_everything_takes_one_request(step1: Step1, reply: Reply) -
     assert (
         last.startswith("error: http://127.0.0.1") and "check OPENAI_API_KEY, --model and --base_url" in last
     )
-    said = reply[1]["error"]["message"].replace(KEY, "…")  # type: ignore[index]
+    said = reply[1]["error"]["message"].replace(KEY, "[key]")  # type: ignore[index]
     assert said in last
 
 

@@ -26,6 +26,14 @@ VLLM = (
     "messages, 100 in the completion). Please reduce the length of the messages or completion."
 )
 
+TGI = (
+    "`inputs` tokens + `max_new_tokens` must be <= 4097. Given: 4090 `inputs` tokens and 64 `max_new_tokens`"
+)
+GROQ = (
+    "Request too large for model `m` on tokens per minute (TPM): Limit 6000, Requested 9000. Need more "
+    "tokens? Upgrade to Dev Tier today at https://console.groq.com/settings/billing"
+)
+
 
 def read(status: int, body: Any, **more: Any) -> server_replies.Refusal:
     data = body.encode() if isinstance(body, str) else json.dumps(body).encode()
@@ -102,12 +110,58 @@ def read(status: int, body: Any, **more: Any) -> server_replies.Refusal:
             "account",
         ),
         (400, error("temperature must be between 0 and 2", param="temperature"), "account"),
+        # A range of the length, which no renaming mends
+        (400, error("Invalid max_tokens value, the valid range of max_tokens is [1, 32]"), "account"),
+        (400, error("max_tokens: 64 > 32, which is the maximum allowed number of output tokens"), "account"),
+        (400, error("a maxOutputTokens value of 64 but the supported range is from 1 to 33"), "account"),
+        (
+            400,
+            error("Invalid 'max_output_tokens': integer below minimum value. Expected a value >= 128."),
+            "account",
+        ),
+        (
+            422,
+            {"detail": [{"type": "less_than_equal", "loc": ["body", "max_tokens"], "msg": "at most 32"}]},
+            "account",
+        ),
+        # Too little room beside this question
+        (400, error("max_tokens must be at least 1, got -12.", param="max_tokens"), "context_length"),
+        (422, error(TGI, param="max_tokens"), "context_length"),
+        (422, error("Input validation error: `inputs` must have less than 1024 tokens."), "context_length"),
+        (
+            400,
+            error("The input token count (12) exceeds the maximum number of tokens allowed (8)."),
+        )
+        + ("context_length",),
+        (400, error("The decoder prompt is longer than the maximum model length of 8."), "context_length"),
+        (400, error("InvalidParameter: Range of input length should be [1, 30720]"), "context_length"),
+        (500, error("context shift is disabled", code=500), "context_length"),
+        (413, error(GROQ, type="tokens", code="rate_limit_exceeded"), "context_length"),
+        # Nothing that could be read was written
+        (400, error("Could not finish the message because max_tokens was reached. Try higher."), "length"),
+        (400, error("Tool choice is none, but model called a tool", code="tool_use_failed"), "tool_calls"),
+        (400, error("Parsing failed.", code="output_parse_failed", failed_generation="x"), "empty"),
+        # Content in other words
+        (400, error("Content Exists Risk"), "content_filter"),
+        (500, error("The response was filtered", code="content_filter"), "content_filter"),
+        (500, error("x", innererror={"code": "ResponsibleAIPolicyViolation"}), "content_filter"),
+        (200, {"status_code": 1026, "status_msg": "input new_sensitive"}, "content_filter"),
+        # The account in other words
+        (403, error("Your resource has been temporarily blocked: content policies violated"), "account"),
+        (429, error("Your access was terminated due to violation of our policies"), "account"),
+        (429, error("You are using a Trial key, which is limited to 1000 API calls / month."), "account"),
+        (429, error("You reached the set limit and the model service has been paused."), "account"),
+        (400, error("You have reached your specified API usage limits."), "account"),
+        (400, error("Model Not Exist"), "account"),
+        (200, {"status_code": 1008, "status_msg": "insufficient balance"}, "account"),
+        (498, error("Flex tier capacity exceeded, try again later"), "later"),
         (400, error("Conversation roles must alternate user/assistant"), "other"),
         (418, "", "other"),
     ],
 )
 def test_refusals_by_kind(status: int, body: Any, kind: str) -> None:
-    assert read(status, body).kind == kind
+    found = read(status, body)
+    assert (found.finish_reason or found.kind) == kind
 
 
 @pytest.mark.parametrize(
@@ -139,6 +193,8 @@ def test_refusals_by_kind(status: int, body: Any, kind: str) -> None:
         (422, {"object": "error", "message": {"detail": [{"loc": ["body", "seed"]}]}}, ["seed"]),
         (422, error("top_p must be 1 when using greedy sampling."), ["top_p"]),
         (500, error("UnsupportedParamsError: no", param="seed"), ["seed"]),
+        (500, error("create_completion() got an unexpected keyword argument 'seed'"), ["seed"]),
+        (400, error("Unknown parameter: 'max_tokens'."), ["max_tokens"]),
         (200, error("seed is not supported", code=400), ["seed"]),
         (400, "Error: parameter top-p isn't supported here", ["top_p"]),
     ],
@@ -151,6 +207,8 @@ def test_refused_parameters(status: int, body: Any, names: list[str]) -> None:
 def test_the_words_of_a_question_do_not_decide() -> None:
     question = "What seed is invalid? Is the content policy flagged?"
     assert read(400, error(f"Cannot read: {question}"), echoed=(question,)).kind == "other"
+    flagged = {"flagged_input": "My suspended account has no credit: unauthorized", "reasons": ["violence"]}
+    assert read(403, error("Your input was flagged", metadata=flagged)).finish_reason == "content_filter"
     assert read(422, {"detail": [{"loc": ["body", "messages", 0], "input": question}]}).kind == "other"
 
 
@@ -176,7 +234,7 @@ def test_sentences_are_one_bounded_line_without_the_key() -> None:
     assert "sk-secret" not in said
     page = b"<!doctype html><html><head><title>502 Bad Gateway &amp; co</title></head><body>x</body>"
     assert server_replies.sentence(page) == "502 Bad Gateway & co"
-    assert server_replies.sentence(b"\xff\xfe") and server_replies.sentence(b"") == ""
+    assert server_replies.sentence(b"\xff\xfe") and server_replies.sentence(b" ") == "an empty reply"
     detail = {"detail": [{"loc": ["body", "seed"], "msg": "Extra inputs are not permitted"}]}
     assert server_replies.sentence(json.dumps(detail).encode()) == "body.seed: Extra inputs are not permitted"
     wrapped = error("Provider returned error", metadata={"raw": "model is down"})
@@ -206,12 +264,15 @@ def test_any_json_is_an_answer_or_a_refusal(data: Any, status: int) -> None:
     conversation = [{"role": "user", "content": "question"}]
     body = json.dumps(data).encode()
     refusal = server_replies.read_refusal(status, body, SENT)
-    assert set(refusal.parameters) <= set(SENT) and refusal.sentence.isprintable() | (not refusal.sentence)
+    assert set(refusal.parameters) <= set(SENT) and refusal.sentence.isprintable()
     inside = answers_in_replies.error_inside(data)
     answer = None if inside else answers_in_replies.read_answer(data, conversation)
     if answer:
         assert isinstance(answer.text, str) and 0 <= answer.tokens_out < 2**63 and answer.tokens_in >= 0
-        assert (answer.finish_reason in ("stop", "length")) == (answer.refusal is None)
+        told = answer.finish_reason not in ("stop", "length")
+        assert (answer.refusal is not None) == (
+            told or (answer.finish_reason == "length" and not answer.text.strip())
+        )
 
 
 def answer_of(data: Any):  # type: ignore[no-untyped-def]
@@ -268,9 +329,34 @@ def test_what_is_no_answer(data: Any) -> None:
     assert answer_of(data) is None
 
 
-@pytest.mark.parametrize("count", [-1, 1.5, True, "12", 10**12, 10**400, [1], {"a": 1}])
+@pytest.mark.parametrize("count", [-1, 1.5, True, "twelve", float("nan"), 10**12, 10**400, [1], {"a": 1}])
 def test_counts_beyond_sense_are_estimated(count: Any) -> None:
     data = {**completion("x" * 41), "usage": {"prompt_tokens": count, "completion_tokens": count}}
     answer = answer_of(data)
     assert (answer.tokens_in, answer.tokens_out) == (2, 11) and answers_in_replies.counts_oddly(data)
     assert not answers_in_replies.counts_oddly(completion("x")) and not answers_in_replies.counts_oddly({})
+
+
+@pytest.mark.parametrize(
+    ("counts", "used"),
+    [
+        ({"prompt_tokens": 50, "completion_tokens": 40, "total_tokens": 90}, (50, 40)),
+        ({"prompt_tokens": 50, "completion_tokens": 40}, (50, 40)),
+        ({"prompt_tokens": 50, "completion_tokens": 340, "total_tokens": 390}, (50, 340)),
+        (
+            {"prompt_tokens": 50, "completion_tokens": 40, "total_tokens": 390},
+            (50, 340),
+        ),  # 300 of thought
+        ({"prompt_tokens": 50, "completion_tokens": 0, "total_tokens": 114}, (50, 64)),
+        ({"prompt_tokens": 50, "total_tokens": 90}, (50, 40)),
+        ({"completion_tokens": 40, "total_tokens": 90}, (50, 40)),
+        ({"total_tokens": 90}, (2, 88)),  # "12345" is taken at two tokens
+        ({"input_tokens": 50, "output_tokens": 40}, (50, 40)),
+        ({"prompt_tokens": 50.0, "completion_tokens": "40", "total_tokens": "390"}, (50, 340)),
+        ({"prompt_tokens": 50, "completion_tokens": 40, "total_tokens": 0}, (50, 40)),
+    ],
+)
+def test_all_that_was_written_counts(counts: Any, used: tuple[int, int]) -> None:
+    data = {**completion("x"), "usage": counts}
+    answer = answer_of(data)
+    assert (answer.tokens_in, answer.tokens_out) == used and not answers_in_replies.counts_oddly(data)

@@ -24,7 +24,7 @@ from prompt_oirl.data.log_store import LogFiles
 from prompt_oirl.data.prompts import load_prompts
 from prompt_oirl.data.questions import Question, load_own_questions
 from prompt_oirl.io.files import REPO_ROOT, InputError
-from prompt_oirl.llms import Generation, generation
+from prompt_oirl.llms import Generation, before_asking, generation
 from prompt_oirl.llms.budget import Budget
 from prompt_oirl.llms.generation import Decoding, LogSettings, all_items
 from prompt_oirl.llms.options import BudgetOptions
@@ -108,7 +108,7 @@ def test_other_decodings_are_refused(tmp_path: Path) -> None:
     files = LogFiles(tmp_path, "toy")
     ask(files, ScriptedLLM(right_answers, batch_size=4))
     with pytest.raises(InputError, match="--llm"):
-        generation.check_log(files.rows(), replace(SETTINGS, decoding=Decoding(0.0)), [], files.merged)
+        before_asking.check_log(files.rows(), replace(SETTINGS, decoding=Decoding(0.0)), [], files.merged)
 
 
 def command(root: Path, model: Path, questions: Path, processes: int, *flags: str) -> list[str]:
@@ -300,15 +300,15 @@ def test_a_log_is_not_mixed(tmp_path: Path) -> None:
     ask(files, ScriptedLLM(right_answers, batch_size=4))
     rows = list(files.rows())
     items = all_items(QUESTIONS, PROMPTS, 1)
-    generation.check_log(rows, SETTINGS, items, files.merged)
+    before_asking.check_log(rows, SETTINGS, items, files.merged)
     with pytest.raises(InputError, match="graded by strict"):
-        generation.check_log(rows, replace(SETTINGS, grader="original"), items, files.merged)
+        before_asking.check_log(rows, replace(SETTINGS, grader="original"), items, files.merged)
     for changed in (replace(QUESTIONS[0], text="Other?"), replace(QUESTIONS[0], gold="9")):
         with pytest.raises(InputError, match="question q0 has another"):
-            generation.check_log(rows, SETTINGS, all_items([changed], PROMPTS, 1), files.merged)
+            before_asking.check_log(rows, SETTINGS, all_items([changed], PROMPTS, 1), files.merged)
     other = all_items(QUESTIONS, [replace(PROMPTS[0], text="Guess:")], 1)
     with pytest.raises(InputError, match="prompt nan has another"):
-        generation.check_log(rows, SETTINGS, other, files.merged)
+        before_asking.check_log(rows, SETTINGS, other, files.merged)
     files.check_model({"model": "a", "max_seq_len": 512})
     files.check_model({"model": "a", "max_seq_len": 512})
     with pytest.raises(InputError, match="--llm"):
