@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from labelled_answers import made_wrong
 
-from prompt_oirl.grading.numbers import spelled_number
+from prompt_oirl.grading.numerals import spelled_number
 
 GOLDEN = {
     spellings.with_commas: [("9500", "9,500"), ("-1200", "-1,200"), ("0.75", "0.75")],
