@@ -53,7 +53,8 @@ class Args(ModelOptions, BudgetOptions):
     limit: int | None = None
     """Only the first so many questions of each split."""
     questions: Path | None = None
-    """Own questions: JSONL or CSV with question, gold and optionally id, split (default test), group."""
+    """Own questions: JSONL or CSV with question, gold and optionally id, split (default test), kind of the
+    gold (number, the default, choice, bool or text), group. Name them with --dataset_eval."""
     prompts: Path = PUBLISHED
     """CSV of prompts (columns prompt_id, role, position, text)."""
     llm: str | None = None

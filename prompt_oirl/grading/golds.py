@@ -51,6 +51,6 @@ def _number(gold: str) -> str | None:
     if number is not None and number == plain == said and not _EXPONENT.search(gold):
         return None
     return (
-        "give one finite number in digits, with a decimal point (3.14) and without an exponent; for a "
-        "range, a date, several numbers or a formula set kind to text"
+        "give one finite number in digits, with a decimal point (3.14) and without an exponent; set kind to "
+        "choice for a letter, bool for yes or no, text for anything else (a range, a date, a formula)"
     )
