@@ -11,7 +11,7 @@ population. Half of each set was for improving the strict grader; the figures ar
 
 Read so: what an answer settles on last, in its own answer and not in a question that runs on behind it; a
 hedge, a refusal and an unfinished thought settle on nothing; a text cut short counts if it had reached the
-result of the whole question; units are not judged. `original` takes every gold for a number, so it errs on
+result of the whole question; units are not graded. `original` takes every gold for a number, so it errs on
 the new set's choices, truth values and texts. Needs step 2 of LLaMA-2 and
 `scripts/fetch_data.py --datasets real_logs`.
 """

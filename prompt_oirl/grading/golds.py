@@ -14,7 +14,7 @@ _EXPONENT = re.compile(r"\d[eE][-+]?\d")
 
 
 def objection(gold: str, kind: str, question: str) -> str | None:
-    """What stands against a gold answer, with the remedy; None if nothing does.
+    """What stands against a gold answer, and what to give instead; None if nothing does.
 
     Parameters
     ----------

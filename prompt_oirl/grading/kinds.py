@@ -26,8 +26,9 @@ _BARE = re.compile(
     re.I,
 )
 _NAMED = re.compile(
-    r"\b(?i:option|choice|letter|answer|it|that|this|only|clearly|final|so|therefore|leaves|leaving|elimination|choose|pick|select|"
-    r"go with)(?i:,?(?:\s(?:is|be|would be|must be|therefore))?:?\s{1,2}|'s\s)[\"'(]?"
+    r"\b(?i:option|choice|letter|answer|it|that|this|only|clearly|final|so|therefore|leaves|leaving|"
+    r"elimination|choose|pick|select|go with)"
+    r"(?i:,?(?:\s(?:is|be|would be|must be|therefore))?:?\s{1,2}|'s\s)[\"'(]?"
     r"(?:([B-Z])\b(?!['\w])|(A)\b(?!['\w]|\s[a-z]))|\b([B-HJ-Z])\sis\s(?:correct|right|the)\b"
 )
 # "B. Because option A ..."; "B) text", and then a paragraph that says why.

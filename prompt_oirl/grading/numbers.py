@@ -7,7 +7,6 @@ Choices, truth values and texts are graded in `kinds`, OPRO's published grader i
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
 from fractions import Fraction
 
 from prompt_oirl.grading.numerals import numerals
@@ -65,13 +64,10 @@ def gold_number(gold: str) -> Fraction | None:
     A range, a date, a list and "3,14", which may be one number or two, are none.
     """
     text = plain(gold)
-    if "..." in text:  # 0.333... goes on
+    if "..." in text:  # 0.333... has no end
         return None
     found = numerals(text)
     if len(found) != 1 or found[0].value is None or _AMBIGUOUS.search(text):
         return None
     around = _UNIT_POWER.sub("", text[: found[0].start] + text[found[0].end :])
     return None if any(c.isdigit() for c in around) or re.search(r"\b(?:not|or)\b", text) else found[0].value
-
-
-GRADERS: dict[str, Callable[[str, str], bool]] = {"original": original, "strict": strict}

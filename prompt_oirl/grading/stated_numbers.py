@@ -7,7 +7,7 @@ from fractions import Fraction
 
 from prompt_oirl.grading.numerals import Numeral, decimal_comma, numerals, spelled_number
 from prompt_oirl.grading.plain_text import MAX_CHARACTERS, plain, without_reasoning
-from prompt_oirl.grading.statements import SHORT, UNSETTLED, Statement, refuses, settled
+from prompt_oirl.grading.statements import MAX_SENTENCE, SHORT, UNSETTLED, Statement, refuses, settled
 
 # What a number follows that is the outcome of a sentence, and what one follows that is a circumstance.
 _IS = re.compile(
@@ -57,11 +57,12 @@ _BOUND = re.compile(
 )
 _FORMULA = re.compile(
     r"\d\s?[xyzn]\b|[xyzn]\s?[+^]|[+-]\s?i\b|\d!|[<>\u2264\u2265\u00b1]"
-    r"|\\(?:ln|log|sin|cos|tan|pm|pi|sqrt|[gl]eq?|[gl]t)(?![a-z])|\d\s:\s\d|\d_\d|^[^=]*\d\s?[a-z]{0,3}\s?\u00d7\s?\d(?!0?\s?\^)[^=]*$"
+    r"|\\(?:ln|log|sin|cos|tan|pm|pi|sqrt|[gl]eq?|[gl]t)(?![a-z])|\d\s:\s\d|\d_\d"
+    r"|^[^=]*\d\s?[a-z]{0,3}\s?\u00d7\s?\d(?!0?\s?\^)[^=]*$"
 )
 _QUOTIENT = re.compile(r"\\(?:pi|sqrt)(?![a-z])|\)/\(|[a-z\u03c0]\s?/\s?\d", re.I)
 _ROUNDED = re.compile(r"\b(?:so|therefore|thus|which means|rounded(?: up| down)? to|or)\b")
-_GOES_ON = re.compile(r"(?:=|\bso\b|\btherefore\b|\bleft\b|\bin total\b)[^\n]*\d|\d[^\n]*\bleft\b", re.I)
+_WORKING = re.compile(r"(?:=|\bso\b|\btherefore\b|\bleft\b|\bin total\b)[^\n]*\d|\d[^\n]*\bleft\b", re.I)
 _HAS = re.compile(r"\b(?:is|are|has|have|had|makes?|needs?|gets?)\s(?=[a-z])", re.I)
 _LABEL = re.compile(r"\W*(?:step|part|method|day|week|question|case|round|year)\s?\d+\W*", re.I)
 _SUPPOSED = re.compile(r"\s*(?:if|with|had)\b.*(?:'d|would)\b", re.I)
@@ -77,7 +78,6 @@ _AND = re.compile(r"[^.,;\d]{0,30}\band\s(?=\d)")
 _SENTENCES = re.compile(r"(?<=[.!?])\s|\n")
 _BOLD = re.compile(r"\*\*([^*\n]{1,80})\*\*")
 NEAR = 12  # characters: a number so early in an announced answer is the answer
-MAX_SENTENCE = 400
 
 
 def strict_number(text: str, question: str = "") -> Fraction | None:
@@ -86,7 +86,7 @@ def strict_number(text: str, question: str = "") -> Fraction | None:
     The last statement that holds a number decides: behind "=" its result, else what "is" is, else the number
     behind a verb, else the first that is no circumstance. Without any statement it is the number that "is the
     answer", else the last bold one of the last line, else that of the last sentence. Number words count where
-    there are no digits.
+    there are no digits, where an announced answer opens with them, and behind "is" or "has" in a conclusion.
 
     Parameters
     ----------
@@ -110,7 +110,7 @@ def _stated(statement: Statement, comma: bool, digits: bool) -> Fraction | str |
     if statement.rank and refuses(statement.text):
         return UNSETTLED
     working = statement.rest.partition("\n\n")[0]
-    if statement.label and len(statement.text.split()) > 4 and _GOES_ON.search(working):
+    if statement.label and len(statement.text.split()) > 4 and _WORKING.search(working):
         return None  # "Answer:" and then the working
     sentence = _undenied(statement.text, comma)
     if statement.rank == 1:

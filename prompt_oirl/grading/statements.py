@@ -34,7 +34,7 @@ UNSETTLED = "unsettled"  # several answers, a denied one, or a refusal: the text
 MAX_STATEMENTS, MAX_SENTENCE, MAX_ENDS = 20, 400, 10
 SHORT = 12  # words: an answer that is nothing but the answer
 OPEN_END = 250  # a text cut off in mid-sentence this far behind its last statement has not settled on it
-_GOING_ON = tuple(",-+=(*/^&")
+_UNFINISHED = tuple(",-+=(*/^&")
 
 
 @dataclass(frozen=True)
@@ -64,9 +64,9 @@ def settled(
 ) -> T | None:
     """What an answer settles on, None if on nothing.
 
-    A part of the text that ends before the next question, an explanation or courtesy counts if it states an
-    answer or is short; else the whole text. Of a part the last statement counts that holds a value, one that
-    is marked as the answer before all others.
+    What a short text takes back does not count. A part of the text that ends before the next question, an
+    explanation or courtesy counts if it states an answer or is short; else the whole text. Of a part the last
+    statement counts that holds a value, one that is marked as the answer before all others.
 
     Parameters
     ----------
@@ -102,7 +102,7 @@ def _parts(text: str) -> Iterator[str]:
         part = text[: end.start()].strip()
         checks = CHECK.match(text, end.start())
         if checks and (STATED.search(text, end.end()) or CONCLUDED.search(text, end.end())):
-            continue  # and it goes on behind
+            continue  # the answer follows the check
         if part and (checks or COURTESY.match(text, end.start())):
             yield part  # courtesy is never the answer, nor is a check
             continue
@@ -135,7 +135,7 @@ def statements(text: str) -> Iterator[Statement]:
     concluded = [(m.start(), m.end(), 0) for m in list(CONCLUDED.finditer(text))[-MAX_STATEMENTS:]]
     explaining = _explaining(text, stated, concluded)
     places = sorted({*stated, *concluded} - {*explaining}, reverse=True) + explaining[::-1]
-    open_end = text[-1:].isalnum() or text.endswith(_GOING_ON)
+    open_end = text[-1:].isalnum() or text.endswith(_UNFINISHED)
     for start, end, rank in places:
         tail = text[end : end + MAX_SENTENCE].lstrip(" :*,\t=")
         far = len(text) - start > OPEN_END

@@ -23,7 +23,7 @@ _EXPONENT = re.compile(r"\^(-?\w{2,20})")
 
 
 def check() -> None:
-    """Raise InputError with the remedy if math-verify is not installed."""
+    """Raise InputError, which names the package, if math-verify is not installed."""
     if find_spec("math_verify") is None:
         raise InputError("--grader math needs math-verify: pip install 'prompt-oirl[math]'")
 

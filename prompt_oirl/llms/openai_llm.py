@@ -208,7 +208,7 @@ class OpenAILLM:
                 self._change(name, refusal)
             return Generation(said, "error", 0, 0, wait=0.0)
         if refusal.kind == "account" or (refusal.kind in ("doubtful", "other") and self._is_of_all(said)):
-            return self._stop(said, refusal.remedy)
+            return self._stop(said, refusal.advice)
         if refusal.kind == "question":
             cut = refusal.finish_reason == "length"  # it was written, and billed, all the same
             return Generation("", refusal.finish_reason, *(lost if cut else used), refusal=said)
@@ -225,10 +225,10 @@ class OpenAILLM:
         self._alike[alike] += 1
         return self._alike[alike] >= ALIKE and not self._answered
 
-    def _stop(self, said: str, remedy: str) -> Generation:
+    def _stop(self, said: str, advice: str) -> Generation:
         self._stopped = True
         again = "then run the same command again (answers are kept)"
-        return Generation(f"{self.server} refused: {said}; {remedy}, {again}", "fatal", 0, 0)
+        return Generation(f"{self.server} refused: {said}; {advice}, {again}", "fatal", 0, 0)
 
     def _change(self, name: str, refusal: server_replies.Refusal) -> None:
         """Leave a field out of later requests, or send it under another name."""

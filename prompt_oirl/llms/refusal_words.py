@@ -55,7 +55,7 @@ RATE = _any(
 LONG_RATE = _any(
     r"per[ _-]?(?:day|week|month)|/ ?(?:day|month)\b|daily|weekly|monthly|regain access|\b[rt]pd\b"
 )
-# Words of what waiting does not mend, and of what it does.
+# Words of what waiting does not help, and of what it does.
 ENDED = _any(
     r"quota|terminated|trial\b|billing|credit|budget|spend|payment|suspend",
     r"reached (?:(?!rate)\w+ ){0,5}?limit|(?<!rate )limit (?:was |has been )?reached",

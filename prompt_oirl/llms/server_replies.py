@@ -38,7 +38,7 @@ class Refusal:
     finish_reason : of kind question: that of its row, such as content_filter
     parameters : of kind parameter: the field that is refused, or several that a list names
     replacement : the field to send instead, if the server names one
-    remedy : what the user can do, if everything is refused
+    advice : what the user can do, if everything is refused
     """
 
     kind: Kind
@@ -46,7 +46,7 @@ class Refusal:
     finish_reason: str = ""
     parameters: tuple[str, ...] = ()
     replacement: str | None = None
-    remedy: str = ""
+    advice: str = ""
 
 
 def parse(body: bytes) -> Any:
@@ -164,8 +164,8 @@ def read_refusal(
     elif kind in ("parameter", "other"):  # of no field that is sent
         kind = "account" if status < 500 and refusal_words.NO_MODEL.search(text) else "other"
     instead = refusal_words.INSTEAD.search(text)
-    remedy = _remedy(kind, text, wait)
-    return Refusal(kind, said, "", names, instead[1] if instead else None, remedy)
+    advice = _advice(kind, text, wait)
+    return Refusal(kind, said, "", names, instead[1] if instead else None, advice)
 
 
 def _status_inside(data: dict[str, Any]) -> int:
@@ -263,7 +263,7 @@ def _refused_parameters(text: str, data: Any, sent: Mapping[str, Any]) -> tuple[
     return (min(places, key=lambda name: places[name]),)
 
 
-def _remedy(kind: Kind, text: str, wait: float | None) -> str:
+def _advice(kind: Kind, text: str, wait: float | None) -> str:
     """What a user can do who is refused everything."""
     if refusal_words.LONG_RATE.search(text) or (wait or 0) > PATIENCE:
         return "wait until the limit is renewed, raise it or add credit"

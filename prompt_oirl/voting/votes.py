@@ -14,8 +14,8 @@ from functools import lru_cache
 
 import numpy as np
 
+from prompt_oirl import grading
 from prompt_oirl.data.interactions import LogRow
-from prompt_oirl.grading import numbers
 from prompt_oirl.grading.numerals import decimal_comma
 from prompt_oirl.grading.readers import READERS
 from prompt_oirl.io.files import InputError
@@ -118,7 +118,7 @@ def vote_cells(
     column_of = {prompt: j for j, prompt in enumerate(prompt_ids)}
     for row in rows:
         if row.question_id in row_of and row.prompt_id in column_of and row.answer is not None:
-            verdict = row.correct if grader is None else numbers.GRADERS[grader](row.answer, row.gold)
+            verdict = row.correct if grader is None else grading.verdict(grader, row.answer, row.gold)
             yield row_of[row.question_id], column_of[row.prompt_id], row.sample, row.answer, float(verdict)
 
 

@@ -30,7 +30,7 @@ LITELLM = "litellm.RateLimitError: OpenAIException - You exceeded your current q
 
 
 @pytest.mark.parametrize(
-    ("status", "said", "remedy"),
+    ("status", "said", "advice"),
     [
         (400, error("Terms of planet {} were not accepted"), "check --model, --base_url and the other flags"),
         (400, "", "HTTP 400: an empty reply; nothing was answered so far"),
@@ -41,7 +41,7 @@ LITELLM = "litellm.RateLimitError: OpenAIException - You exceeded your current q
     ],
 )
 def test_a_refusal_in_unheard_words_is_of_everything_when_it_comes_four_times(
-    step1: Step1, monkeypatch: pytest.MonkeyPatch, status: int, said: Any, remedy: str
+    step1: Step1, monkeypatch: pytest.MonkeyPatch, status: int, said: Any, advice: str
 ) -> None:
     monkeypatch.setattr("prompt_oirl.llms.budget.LONGEST_PAUSE", 0.01)
 
@@ -54,7 +54,7 @@ def test_a_refusal_in_unheard_words_is_of_everything_when_it_comes_four_times(
     step1.server.respond = respond
     done = step1.run()
     assert done.returncode == 1 and step1.requests() == 4 and not step1.rows_if_any()
-    assert remedy in done.stderr.strip().splitlines()[-1]
+    assert advice in done.stderr.strip().splitlines()[-1]
 
 
 def test_a_question_that_fails_alike_stays_one_question_s_once_others_are_answered(step1: Step1) -> None:

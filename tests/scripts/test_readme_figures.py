@@ -101,3 +101,14 @@ def test_speed_and_size():
         start = f"{model} trained from files on 10,000,000 answers: "
         minutes, memory = line(f"{start}all", "minutes by the clock"), line(f"{start}peak", "GB")
         assert f"{minutes.ours:.1f} minutes and {memory.ours:.1f} GB ({name})" in README
+
+
+@pytest.mark.parametrize("labelled", ["llama2", "new"])
+def test_how_often_graders_err(labelled: str):
+    rows = table("graders").query("set == @labelled and half == 'held_out'").set_index("grader")
+    page = words("docs/prompt_oirl.md")
+    said = {
+        name: "{:.1f} % [{:.1f}, {:.1f}]".format(*100 * rows.loc[name, ["error_rate", "ci_low", "ci_high"]])
+        for name in ("original", "strict")
+    }
+    assert f"| {said['original']} | {said['strict']} |" in page
