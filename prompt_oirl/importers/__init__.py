@@ -16,7 +16,7 @@ Row = dict[str, Any]  # columns as `read_log` takes them: question, prompt, corr
 IMPORTERS = {
     "lm-eval": "lm_eval",
     "promptfoo": "promptfoo",
-    "inspect": "inspect_ai",
+    "inspect": "inspect",
     "traces": "traces",
     "openai-batch": "openai_batch",
     "litellm": "litellm",
