@@ -71,7 +71,9 @@ def _summary(out: Path, log: pd.DataFrame) -> list[str]:
     if len(asked) > PROMPTS_SHOWN:
         lines.append(f"and {len(asked) - PROMPTS_SHOWN:,} more prompts")
     if ungraded:
-        lines.append(f"{ungraded:,} answers have no verdict (column correct); they count only once it is filled")
+        lines.append(
+            f"{ungraded:,} answers have no verdict (column correct); they count only once it is filled"
+        )
     path = shlex.quote(str(out))
     arms = " --arms prompt,llm" if len(llms) > 1 else ""
     if ungraded < len(log):

@@ -31,7 +31,9 @@ def text(value: Any) -> str | None:
     if not isinstance(value, str):
         return None
     return (
-        value if value.isascii() else value.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
+        value
+        if value.isascii()
+        else value.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
     )
 
 
@@ -43,7 +45,12 @@ def filled(value: Any) -> str | None:
 
 def shown(value: Any) -> str | None:
     """A text or number as text, other JSON as JSON; None stays None."""
-    return text(value if isinstance(value, str) or value is None else json.dumps(value, ensure_ascii=False))
+    if value is None or isinstance(value, str):
+        return text(value)
+    try:
+        return text(json.dumps(value, ensure_ascii=False))
+    except RecursionError:
+        return None
 
 
 def amount(value: Any) -> float | None:
