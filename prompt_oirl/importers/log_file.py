@@ -185,7 +185,7 @@ def _write(out: Path, log: pd.DataFrame) -> None:
         elif out.suffix == ".csv":  # texts in quotes: a lone carriage return would end a row
             log.to_csv(temporary, index=False, quoting=csv.QUOTE_NONNUMERIC, lineterminator="\n")
         else:
-            log.assign(**{column: _typed(log[column]) for column in log}).to_parquet(temporary, index=False)
+            log.apply(_typed).to_parquet(temporary, index=False)
 
 
 def _typed(column: pd.Series[Any]) -> pd.Series[Any]:

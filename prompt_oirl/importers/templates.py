@@ -26,7 +26,7 @@ TRIMS = 12  # words that a template may have taken from the edges of its few que
 Group = str | None
 
 
-@dataclass(frozen=True, order=True)
+@dataclass(frozen=True)
 class Skeleton:
     """What a template puts around a question; `between` two copies of it, None: the question stands once."""
 
@@ -44,6 +44,11 @@ class Skeleton:
         """The skeleton with a mark that follows each question left to the question."""
         cut = len(mark)
         return Skeleton(self.before, self.after[cut:], self.between and self.between[cut:])
+
+    @property
+    def order(self) -> tuple[int, str, str]:
+        """The longer, the later; among equals the same each time."""
+        return self.size, self.before, self.between or ""
 
     @property
     def size(self) -> int:
@@ -119,16 +124,21 @@ def _by_key(texts: Sequence[tuple[str, Group, Group]]) -> dict[tuple[str, Group,
     members: dict[Group, list[tuple[str, Group, Group]]] = defaultdict(list)
     for text in texts:
         members[text[2]].append(text)
-    largest_first = sorted(members.values(), key=lambda of: -len({text for text, *_ in of}))
     known: set[str] = set()
     found: dict[tuple[str, Group, Group], Skeleton] = {}
-    for of_key in largest_first:
+    for _, of_key in sorted(members.items(), key=lambda item: _variety(item[1]), reverse=True):
         distinct = list(dict.fromkeys(text for text, *_ in of_key))
         skeleton = _of_one_template(distinct, known)
         if skeleton is not None:
             known.update(q for text in distinct if (q := skeleton.question_in(text)) is not None)
             found.update((text, skeleton) for text in of_key)
     return found
+
+
+def _variety(of_key: Sequence[tuple[str, Group, Group]]) -> tuple[int, int]:
+    """How many texts, in how many characters they differ: with more, less is alike by chance."""
+    texts = list({text for text, *_ in of_key})
+    return len(texts), sum(map(len, texts)) - len(texts) * sum(common_edges(texts))
 
 
 def _of_one_template(texts: Sequence[str], known: set[str]) -> Skeleton | None:
@@ -213,9 +223,8 @@ def _best_fit(
     text: str, group: Group, chosen: Sequence[Skeleton], owners: dict[Asked, set[Skeleton]]
 ) -> tuple[int, Skeleton | None]:
     """The skeleton that leaves the question of most skeletons, then the longest; and of how many."""
-    fitting = [(len(owners.get((group, q), ())), s.size, s) for s in chosen if (q := s.question_in(text))]
-    shared, _, skeleton = max(fitting, default=(0, 0, None))
-    return shared, skeleton
+    fitting = [(len(owners.get((group, q), ())), s) for s in chosen if (q := s.question_in(text))]
+    return max(fitting, key=lambda fit: (fit[0], fit[1].order), default=(0, None))
 
 
 def _templates_of(
@@ -228,11 +237,11 @@ def _templates_of(
     candidates = _candidates([texts[i] for i in chosen_texts], [groups[i] for i in chosen_texts])
     pairs: Counter[tuple[Skeleton, Skeleton]] = Counter()
     for entries in candidates.values():
-        pairs.update(combinations(sorted({s for s, _ in entries[:ASKED_ALIKE]}), 2))
+        pairs.update(combinations(sorted({s for s, _ in entries[:ASKED_ALIKE]}, key=lambda s: s.order), 2))
     if not pairs:
         return [], {}
     (a, b), shared = max(
-        pairs.items(), key=lambda item: (item[1], item[0][0].size + item[0][1].size, item[0])
+        pairs.items(), key=lambda item: (item[1], sum(s.size for s in item[0]), item[0][0].order)
     )
     if shared < 2:
         return [], {}
@@ -248,7 +257,7 @@ def _templates_of(
             continue
         settled = {i for q, of in owners.items() if len(of) > 1 for s, i in candidates[q] if s in of}
         gains = Counter(s for q in owners for s, i in candidates[q] if i not in settled and s not in chosen)
-        best = max(gains.items(), key=lambda item: (item[1], item[0].size, item[0]), default=None)
+        best = max(gains.items(), key=lambda item: (item[1], item[0].order), default=None)
         if best is not None and best[1] >= 2:
             chosen.append(best[0])
     return chosen, dict(owners)
