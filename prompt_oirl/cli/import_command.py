@@ -63,8 +63,9 @@ def _summary(out: Path, log: pd.DataFrame) -> list[str]:
     asked = Counter(log["prompt"].fillna(""))
     ungraded = int(log["correct"].isna().sum())
     lines = [
-        f"{on_one_line(str(out), 200)}: {len(log):,} answers, {log['question'].nunique():,} questions, "
-        f"{len(asked):,} prompts, {len(llms):,} LLMs"
+        f"{on_one_line(str(out), 200)}: {_count(len(log), 'answer')}, "
+        f"{_count(log['question'].nunique(), 'question')}, "
+        f"{_count(len(asked), 'prompt')}, {_count(len(llms), 'LLM')}"
     ]
     for prompt, count in asked.most_common(PROMPTS_SHOWN):
         lines.append(f"prompt of {count:,} answers: {on_one_line(prompt) or '(no prompt)'}")
@@ -79,3 +80,7 @@ def _summary(out: Path, log: pd.DataFrame) -> list[str]:
     if ungraded < len(log):
         lines.append(f"next: prompt-oirl diagnose {on_one_line(path, 400)}{arms}")
     return lines
+
+
+def _count(number: int, what: str) -> str:
+    return f"{number:,} {what}" + "s" * (number != 1)
