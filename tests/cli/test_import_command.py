@@ -54,7 +54,7 @@ def test_from_a_tools_file_to_the_same_verdict(example: Path, tmp_path: Path) ->
     assert lines[2].startswith("prompt of 220 answers: Let’s work this out") and len(lines) == 7
     assert lines[-1] == f"next: prompt-oirl diagnose '{out}'"
     ours, theirs = diagnose(str(out), "tfidf", 0), diagnose(str(example / "log.csv"), "tfidf", 0)
-    assert ours.verdict == theirs.verdict == "WORTH IT"
+    assert ours.verdict == theirs.verdict == "worth it"
     again = run("import", "promptfoo", str(example / "results.json"), "--out", str(out), "--append")
     assert "note: 846 answers that the log held before are left out." in again.stderr
     assert len(pd.read_parquet(out)) == 846
