@@ -173,8 +173,8 @@ def _result(result: Any, where: str, prompt: str) -> Result:
         parts += items(at(part, "componentResults"))
         score = at(part, "score")
         value = score if isinstance(score, int | float) else at(part, "pass")
-        for name in dict.fromkeys((at(part, "assertion", "type"), at(part, "assertion", "metric"))):
-            if filled(name) is not None:
+        for name in {filled(at(part, "assertion", key)): None for key in ("type", "metric")}:
+            if name is not None:
                 verdicts[name].append(value)
     provider = at(result, "provider", "id") or at(result, "provider")
     tokens = at(result, "response", "tokenUsage")
