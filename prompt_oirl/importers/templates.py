@@ -9,69 +9,17 @@ from __future__ import annotations
 
 import random
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from itertools import combinations, product
 
 from prompt_oirl.importers.shared_edges import common_edges, shared_ends, shared_starts
+from prompt_oirl.importers.skeletons import SMALLEST_SHARE, Skeleton, by_common_text, repeated_in
 
-PLACE = "{question}"  # stands in a template where the question was
 LEARNED_FROM = 5_000  # distinct texts that templates are looked for in; the rest is matched
 ASKED_ALIKE = 24  # texts of one middle that are compared with each other
-SHORTEST_REPEAT = 16  # characters by which a question that stands in a text twice is known
-FEWEST_WORDS = 2  # of a template that no question shared with another one confirms
-FEWEST_TEXTS, WORDS_ALONE = 3, 5  # texts and words of each of several such templates
 TRIMS = 12  # words that a template may have taken from the edges of its few questions
 
 Group = str | None
-
-
-@dataclass(frozen=True)
-class Skeleton:
-    """What a template puts around a question; `between` two copies of it, None: the question stands once."""
-
-    before: str
-    after: str
-    between: str | None = None
-
-    @property
-    def template(self) -> str:
-        """The template as text."""
-        inner = PLACE if self.between is None else PLACE + self.between + PLACE
-        return self.before + inner + self.after
-
-    def without(self, mark: str) -> Skeleton:
-        """The skeleton with a mark that follows each question left to the question."""
-        cut = len(mark)
-        return Skeleton(self.before, self.after[cut:], self.between and self.between[cut:])
-
-    @property
-    def order(self) -> tuple[int, str, str]:
-        """The longer, the later; among equals the same each time."""
-        return self.size, self.before, self.between or ""
-
-    @property
-    def size(self) -> int:
-        """Characters that are the template's own."""
-        return len(self.before) + len(self.after) + len(self.between or "")
-
-    @property
-    def words(self) -> int:
-        """Words that are the template's own."""
-        return len(f"{self.before} {self.between or ''} {self.after}".split())
-
-    def question_in(self, text: str) -> str | None:
-        """The question if the text is this template with one in it."""
-        if len(text) <= len(self.before) + len(self.after):
-            return None
-        if not (text.startswith(self.before) and text.endswith(self.after)):
-            return None
-        middle = text[len(self.before) : len(text) - len(self.after)]
-        if self.between is not None:
-            length, odd = divmod(len(middle) - len(self.between), 2)
-            question = middle[: max(length, 0)]
-            return question if not odd and middle == question + self.between + question else None
-        return middle if middle.strip() else None
 
 
 def separate(
@@ -155,7 +103,7 @@ def _of_one_template(texts: Sequence[str], known: set[str]) -> Skeleton | None:
         Skeleton(first[:a], first[len(first) - b :])
         for a, b in product(_trims(first[:start]), _trims(first[len(first) - end :][::-1]))
     ]
-    repeated = Counter(_repeat(skeletons[0], text) for text in texts)
+    repeated = Counter(repeated_in(skeletons[0], text) for text in texts)
     best, count = repeated.most_common(1)[0]
     if best is not None and count == len(texts):
         return best
@@ -168,16 +116,6 @@ def _trims(edge: str) -> list[int]:
     return cuts[: TRIMS + 1]
 
 
-def _repeat(skeleton: Skeleton, text: str) -> Skeleton | None:
-    """The skeleton with the text between two copies of a question, if the middle is such."""
-    middle = text[len(skeleton.before) : len(text) - len(skeleton.after)]
-    at = middle.rfind(middle[:SHORTEST_REPEAT])
-    question = middle[at:]
-    if at < SHORTEST_REPEAT or len(question) > at or not middle.startswith(question):
-        return None
-    return Skeleton(skeleton.before, skeleton.after, middle[len(question) : at])
-
-
 def _by_overlap(texts: Sequence[str], groups: Sequence[Group]) -> list[Skeleton | None]:
     """A skeleton for each text, from questions that stand in several of them."""
     if len(texts) < 2:
@@ -188,10 +126,12 @@ def _by_overlap(texts: Sequence[str], groups: Sequence[Group]) -> list[Skeleton 
         found = _split_again(texts, groups, found)
     else:
         skeleton = _of_one_template(texts, set())
-        if skeleton is not None and skeleton.words >= FEWEST_WORDS:
+        if skeleton is not None and skeleton.between is not None:
             return [skeleton] * len(texts)
     left = [i for i, skeleton in enumerate(found) if skeleton is None]
-    for i, skeleton in zip(left, _by_skeleton([texts[i] for i in left])):
+    if chosen and len(left) < SMALLEST_SHARE * len(texts):
+        return found
+    for i, skeleton in zip(left, by_common_text([texts[i] for i in left])):
         found[i] = skeleton
     return found
 
@@ -272,28 +212,8 @@ def _candidates(texts: Sequence[str], groups: Sequence[Group]) -> dict[Asked, li
     for i, (text, group, starts, ends) in enumerate(edges):
         for start, end in product(starts, ends):
             around = Skeleton(text[:start], text[len(text) - end :])
-            for skeleton in (around, _repeat(around, text)):
+            for skeleton in (around, repeated_in(around, text)):
                 question = skeleton.question_in(text) if skeleton else None
                 if skeleton is not None and question is not None:
                     found[group, question].append((skeletons.setdefault(skeleton, skeleton), i))
     return {question: entries for question, entries in found.items() if len(entries) > 1}
-
-
-def _by_skeleton(texts: Sequence[str]) -> Iterable[Skeleton | None]:
-    """Skeletons of texts that share no questions: the most text that several of them have in common."""
-    found: list[Skeleton | None] = [None] * len(texts)
-    of_skeleton: dict[Skeleton, list[int]] = defaultdict(list)
-    if len(texts) < FEWEST_TEXTS:
-        return found
-    starts, ends = shared_starts(texts, FEWEST_TEXTS), shared_ends(texts, FEWEST_TEXTS)
-    for i, text in enumerate(texts):
-        for start, end in product(starts[i], ends[i]):
-            skeleton = Skeleton(text[:start], text[len(text) - end :])
-            if start + end < len(text) and skeleton.words >= WORDS_ALONE:
-                of_skeleton[skeleton].append(i)
-    for skeleton, members in sorted(of_skeleton.items(), key=lambda item: -item[0].size * len(item[1])):
-        left = [i for i in members if found[i] is None]
-        if len(left) >= FEWEST_TEXTS:
-            for i in left:
-                found[i] = skeleton
-    return found

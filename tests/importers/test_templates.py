@@ -11,7 +11,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from make_example_log import Args, main
 
-from prompt_oirl.importers.templates import PLACE, separate
+from prompt_oirl.importers.skeletons import PLACE
+from prompt_oirl.importers.templates import separate
 
 TEMPLATES = [
     "Q: {question}\nA: Let's think step by step.",
@@ -116,6 +117,17 @@ def test_templates_that_share_no_question_are_told_by_what_they_have_in_common()
     asked = [(long[i % 2], f"{word} is {i}?") for i, word in enumerate(["ab", "cd", "ef", "gh", "ij", "kl"])]
     questions, templates = separate([t + q for t, q in asked])
     assert questions == [q for _, q in asked] and templates == [t + PLACE for t, _ in asked]
+
+
+def test_questions_that_begin_alike_make_no_template(example: pd.DataFrame) -> None:
+    """Without a template nothing is told; with two that share no question, each has its half."""
+    questions = list(dict.fromkeys(example.question))
+    assert set(separate(questions)[0]) == {None}
+    asked = [
+        (TEMPLATES[0] if i % 2 else "You are careful.\n\n{question}", q) for i, q in enumerate(questions)
+    ]
+    found, templates = separate([t.replace(PLACE, q) for t, q in asked])
+    assert found == questions and templates == [t for t, _ in asked]
 
 
 @pytest.mark.parametrize(
