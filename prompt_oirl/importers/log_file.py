@@ -96,12 +96,12 @@ def check_output(out: Path, files: Sequence[Path]) -> None:
         raise InputError(f"--out {on_one_line(str(out), 200)}: name a file that ends in {', '.join(ENDINGS)}")
     place = out.resolve()
     for path in files:
-        inside = (
-            path.is_dir() and path.resolve() in place.parents and out.suffix != ".parquet" and out.exists()
-        )
-        if inside or path.resolve() == place:
+        # What stands in a folder that is read may be read: not so Parquet, which no tool writes.
+        inside = path.is_dir() and path.resolve() in place.parents and out.suffix != ".parquet"
+        if path.resolve() == place or (inside and out.exists()):
+            where = "is" if path.resolve() == place else "may be"
             raise InputError(
-                f"--out {on_one_line(str(out), 200)} is one of the files to read: choose another --out"
+                f"--out {on_one_line(str(out), 200)} {where} one of the files to read: choose another --out"
             )
 
 
