@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from itertools import combinations, product
 
 from prompt_oirl.importers.shared_edges import common_edges, shared_ends, shared_starts
+from prompt_oirl.importers.skeletons import PLACE as PLACE
 from prompt_oirl.importers.skeletons import SMALLEST_SHARE, Skeleton, by_common_text, repeated_in
 
 LEARNED_FROM = 5_000  # distinct texts that templates are looked for in; the rest is matched

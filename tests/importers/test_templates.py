@@ -11,8 +11,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from make_example_log import Args, main
 
-from prompt_oirl.importers.skeletons import PLACE
-from prompt_oirl.importers.templates import separate
+from prompt_oirl.importers.templates import PLACE, separate
 
 TEMPLATES = [
     "Q: {question}\nA: Let's think step by step.",
