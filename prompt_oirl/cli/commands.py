@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import tyro
 
+from prompt_oirl.cli.import_command import Import
 from prompt_oirl.cli.output import Format, plain, say, write_rows, write_stdout
 from prompt_oirl.io.files import InputError, on_one_line
 from prompt_oirl.stats.metrics import format_interval
@@ -270,4 +271,12 @@ class ReportPage(LogArgument, LearnOptions):
         say(f"{made.verdict}: {' '.join(made.sentences)}\n{self.out} opens in any browser")
 
 
-Command = Fit | Select | Evaluate | Diagnose | Vote | Annotated[ReportPage, tyro.conf.subcommand("report")]
+Command = (
+    Fit
+    | Select
+    | Evaluate
+    | Diagnose
+    | Vote
+    | Annotated[ReportPage, tyro.conf.subcommand("report")]
+    | Annotated[Import, tyro.conf.subcommand("import")]
+)

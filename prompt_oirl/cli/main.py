@@ -5,6 +5,7 @@ examples:
   prompt-oirl fit log.csv --out selector            learn a selector and save it
   echo "What is 2 + 3?" | prompt-oirl select selector
   prompt-oirl report log.csv --out report.html      everything on one page
+  prompt-oirl import promptfoo results.json --out log.parquet
 
 A log is a CSV, JSONL or Parquet file with one row per answer and the columns question, prompt and correct
 (0 to 1); answer, cost, group, segment, llm and sample are optional. `-` reads CSV or JSONL from stdin.

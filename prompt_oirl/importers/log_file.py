@@ -1,0 +1,197 @@
+"""Imported answers as a log: templates told apart, repeats numbered, nothing twice, written whole."""
+
+from __future__ import annotations
+
+import csv
+import json
+import math
+from collections import Counter, defaultdict
+from collections.abc import Hashable, Sequence
+from dataclasses import dataclass, fields, replace
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from prompt_oirl.importers import IMPORTERS, Imported, ImportedRow
+from prompt_oirl.importers.json_values import text
+from prompt_oirl.importers.templates import separate
+from prompt_oirl.io.files import InputError, atomic_write, on_one_line
+from prompt_oirl.io.tables import checked_columns, is_empty, numbers, read_table
+
+COLUMNS = tuple(field.name for field in fields(ImportedRow))
+NEEDED = COLUMNS[:3]
+WHOLE_NUMBERS = ("sample", "tokens_in", "tokens_out")
+ENDINGS = (".parquet", ".csv", ".jsonl")
+
+
+@dataclass(frozen=True)
+class Written:
+    """What a log file holds now: all its rows, and how many of the imported ones it held before."""
+
+    log: pd.DataFrame
+    doubled: int
+
+
+def read_answers(tool: str, files: Sequence[Path], verdict: str | None) -> Imported:
+    """The answers in a tool's files, each with its question and prompt.
+
+    Parameters
+    ----------
+    tool : a name in `IMPORTERS`
+    files, verdict : as of `Importer.read`
+
+    Raises: InputError, one line that says what to do.
+    """
+    if tool not in IMPORTERS:
+        raise InputError(f"no tool {on_one_line(tool)} is known: choose {', '.join(IMPORTERS)}")
+    found = import_module(f"{__package__}.{IMPORTERS[tool]}").read(files, verdict)
+    rows, notes = _with_prompts(found.rows)
+    if found.rows and not rows:
+        raise InputError(
+            f"{tool}: template and question cannot be told apart in these {len(found.rows):,} texts; import "
+            "more questions at once, or write a CSV with the columns question, prompt and correct"
+        )
+    asked = [row for row in map(_cleaned, rows) if row.question.strip()]
+    if len(asked) < len(rows):
+        notes.append(f"{len(rows) - len(asked):,} rows without a question are left out.")
+    if not asked:
+        raise InputError(f"{tool}: no answer in these files; name the tool and the files that it wrote")
+    return Imported(asked, [*found.notes, *notes])
+
+
+def _with_prompts(rows: Sequence[ImportedRow]) -> tuple[list[ImportedRow], list[str]]:
+    """Rows whose rendered text became template and question, and what there is to say about it."""
+    rendered = [row for row in rows if row.prompt is None]
+    if not rendered:
+        return list(rows), []
+    questions, templates = separate(
+        [row.question for row in rendered], [r.group for r in rendered], [r.prompt_id for r in rendered]
+    )
+    parts = iter(zip(questions, templates))
+    found = []
+    for row in rows:
+        if row.prompt is not None:
+            found.append(row)
+        elif (part := next(parts)) != (None, None):
+            found.append(replace(row, question=str(part[0]), prompt=part[1]))
+    notes = [f"{len(set(templates) - {None})} templates were found by what {len(rendered):,} texts share."]
+    if len(found) < len(rows):
+        notes.append(
+            f"{len(rows) - len(found):,} rows are left out: their template cannot be told from the question; "
+            "import more questions that were asked with it."
+        )
+    return found, notes
+
+
+def _cleaned(row: ImportedRow) -> ImportedRow:
+    texts: dict[str, Any] = {name: text(v) for name, v in vars(row).items() if isinstance(v, str)}
+    return replace(row, **texts)
+
+
+def check_output(out: Path, files: Sequence[Path]) -> None:
+    """Refuse a log that would lie over an input, or whose name has another ending than `ENDINGS`."""
+    if out.suffix not in ENDINGS or out.is_dir():
+        raise InputError(f"--out {on_one_line(str(out), 200)}: name a file that ends in {', '.join(ENDINGS)}")
+    place = out.resolve()
+    for path in files:
+        # What stands in a folder that is read may be read: not so Parquet, which no tool writes.
+        inside = path.is_dir() and path.resolve() in place.parents and out.suffix != ".parquet"
+        if path.resolve() == place or (inside and out.exists()):
+            where = "is" if path.resolve() == place else "may be"
+            raise InputError(
+                f"--out {on_one_line(str(out), 200)} {where} one of the files to read: choose another --out"
+            )
+
+
+def write_log(out: Path, rows: Sequence[ImportedRow], append: bool) -> Written:
+    """Write rows as a log, whole or not at all.
+
+    Parameters
+    ----------
+    out : .parquet, .csv or .jsonl
+    rows : answers with their prompts
+    append : keep what `out` holds, if it is there, and add what it lacks: of the same question, prompt, llm
+        and answer as many rows as `rows` has more of
+
+    Raises: InputError if `out` is no log to add to, or cannot be written.
+    """
+    new = pd.DataFrame([vars(row) for row in rows], columns=list(COLUMNS), dtype=object)
+    doubled = 0
+    if append and out.exists():
+        hint = "append to a log with the columns question, prompt and correct, or choose another --out"
+        old = checked_columns(read_table(out, hint), NEEDED, str(out), hint).astype(object)
+        for column in {"correct", "cost"} & set(old.columns):
+            old[column] = numbers(old, column, f"{out}:", low=0, high=1 if column == "correct" else math.inf)
+        have = Counter(_same(old))
+        keep = []
+        for key in _same(new):
+            keep.append(not have[key])
+            have[key] -= have[key] > 0
+        doubled = len(keep) - sum(keep)
+        new = pd.concat([old, new[keep]], ignore_index=True)
+    new["sample"] = _samples(new)
+    if not new["sample"].any():
+        new = new.drop(columns="sample")
+    new = new.astype(object).mask(new.isna(), None)  # type: ignore[call-overload]
+    unused = [c for c in new.columns if c not in NEEDED and all(map(is_empty, new[c]))]
+    _write(out, new.drop(columns=unused))
+    return Written(new, doubled)
+
+
+def _cells(log: pd.DataFrame, *columns: str) -> list[tuple[Hashable, ...]]:
+    """Some columns of each row as texts; a missing cell, or column, is an empty text."""
+    texts = [
+        ["" if is_empty(v) else str(v) for v in log[c]] if c in log else [""] * len(log) for c in columns
+    ]
+    return list(zip(*texts))
+
+
+def _same(log: pd.DataFrame) -> list[tuple[Hashable, ...]]:
+    return _cells(log, "question", "prompt", "llm", "answer")
+
+
+def _samples(log: pd.DataFrame) -> list[int]:
+    """Number of the repeat of each row: its own, or the lowest free one of its cell."""
+    taken: dict[tuple[Hashable, ...], set[int]] = defaultdict(set)
+    free: Counter[tuple[Hashable, ...]] = Counter()  # no number below is free
+    found = []
+    own = log["sample"] if "sample" in log else [None] * len(log)
+    for cell, sample in zip(_cells(log, "question", "prompt", "llm"), own):
+        number = _whole(sample)
+        if number is None or number in taken[cell]:
+            while free[cell] in taken[cell]:
+                free[cell] += 1
+            number = free[cell]
+        taken[cell].add(number)
+        found.append(number)
+    return found
+
+
+def _whole(value: Any) -> int | None:
+    try:
+        return None if is_empty(value) else int(float(value))
+    except (TypeError, ValueError, OverflowError):
+        return None
+
+
+def _write(out: Path, log: pd.DataFrame) -> None:
+    with atomic_write(out) as temporary:
+        if out.suffix == ".jsonl":
+            with temporary.open("w", encoding="utf-8", newline="\n") as file:
+                for row in log.to_dict("records"):
+                    file.write(json.dumps(row, default=str) + "\n")
+        elif out.suffix == ".csv":  # texts in quotes: a lone carriage return would end a row
+            log.to_csv(temporary, index=False, quoting=csv.QUOTE_NONNUMERIC, lineterminator="\n")
+        else:
+            log.apply(_typed).to_parquet(temporary, index=False)
+
+
+def _typed(column: pd.Series[Any]) -> pd.Series[Any]:
+    """A column of objects as Parquet needs it: of one kind."""
+    if column.name in WHOLE_NUMBERS:
+        return pd.to_numeric(column, errors="coerce").astype("Int64")
+    if column.name in ("correct", "cost"):
+        return column.astype("float64")
+    return column.map(lambda value: None if is_empty(value) else str(value)).astype(object)
