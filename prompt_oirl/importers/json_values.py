@@ -43,7 +43,12 @@ def filled(value: Any) -> str | None:
 
 def shown(value: Any) -> str | None:
     """A text or number as text, other JSON as JSON; None stays None."""
-    return text(value if isinstance(value, str) or value is None else json.dumps(value, ensure_ascii=False))
+    if value is None or isinstance(value, str):
+        return text(value)
+    try:
+        return text(json.dumps(value, ensure_ascii=False))
+    except RecursionError:
+        return None
 
 
 def amount(value: Any) -> float | None:
