@@ -45,7 +45,7 @@ def read(files: Sequence[Path], verdict: str | None) -> Imported:
             continue
         if predictors is None:
             raise InputError(f"{path}: no program stands before these results; {HINT}")
-        if document:
+        if document and document[0][1]:
             name, found = _rows(path, document, predictors, verdict)
             unasked += len(document) - len(found)
             rows += found
@@ -140,9 +140,10 @@ def _rows(
         )
     fields = {*_fields(predictors[-1][1]), *_fields(predictors[0][1])}
     metrics = [c for c in columns if c not in fields and not c.startswith(("example_", "pred_"))]
-    if verdict is None and (not metrics or metrics[-1] != columns[-1]):
+    last = list(results[0][1])[-1]  # columns of later rows may differ: a failed example has no pred_ columns
+    if verdict is None and last not in metrics:
         raise InputError(f"{path}: the last column is no metric (columns: {shown_columns}); {HINT}")
-    name = metrics[-1] if verdict is None else chosen_verdict(metrics, verdict, str(path)) or ""
+    name = last if verdict is None else chosen_verdict(metrics, verdict, str(path)) or ""
     prompt, llm = _prompt(predictors), filled(at(predictors[-1][1], "lm", "model"))
     rows = []
     for where, row in results:
