@@ -8,7 +8,23 @@ import random
 import zipfile
 from typing import Any
 
-ODD = [None, True, -1, 0, 2.5, float("nan"), 10**400, "", "x", "\ud800", "a\nb\x1b[2J", [], {}, [[]], {"": {}}]
+ODD = [
+    None,
+    True,
+    -1,
+    0,
+    2.5,
+    float("nan"),
+    10**400,
+    "",
+    "x",
+    "\ud800",
+    "a\nb\x1b[2J",
+    [],
+    {},
+    [[]],
+    {"": {}},
+]
 
 
 def damaged(rng: random.Random, data: bytes, name: str) -> bytes:

@@ -130,7 +130,12 @@ def evals_events(correct: bool = True) -> list[dict[str, Any]]:
     """An event log of openai/evals with one sample."""
     return [
         {"spec": {"completion_fns": ["m"], "eval_name": "e"}},
-        {"run_id": "r", "sample_id": "e.1", "type": "sampling", "data": {"prompt": chat(ANN), "sampled": ["7"]}},
+        {
+            "run_id": "r",
+            "sample_id": "e.1",
+            "type": "sampling",
+            "data": {"prompt": chat(ANN), "sampled": ["7"]},
+        },
         {"run_id": "r", "sample_id": "e.1", "type": "match", "data": {"correct": correct, "expected": "7"}},
         {"final_report": {"accuracy": 1.0}},
     ]

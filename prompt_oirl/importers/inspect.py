@@ -36,6 +36,10 @@ HINT = "give logs of inspect_ai, .eval or .json"
 PATTERNS = ("*.eval", "*.json")  # what is read in a folder
 _ZSTD = 93  # the zip method
 _WRAPPERS = ("prompt_template", "chain_of_thought", "multiple_choice")
+_FIELDS = (
+    *("id", "epoch", "input", "choices", "target", "messages", "output"),
+    *("scores", "score", "model_usage", "error"),
+)
 _DEEPEST = 40  # levels of a sample's texts
 _ATTACHMENT = "attachment://"
 
@@ -63,7 +67,7 @@ def read(files: Sequence[Path], verdict: str | None) -> Imported:
     """
     files = files_of(files, PATTERNS, HINT.removeprefix("give "))
     logs = [(path, *_log(path)) for path in files]
-    sent = [(header, _sent(path, header, samples)) for path, header, samples in logs]
+    sent = [(header, _sent(header, samples)) for path, header, samples in logs]
     found = [(header, one) for header, some in sent for one in some]
     source = on_one_line(", ".join(map(str, files)), 300)
     name = chosen_verdict((n for _, one in found for n in _scores(one.sample)), verdict, source)
@@ -82,16 +86,21 @@ def read(files: Sequence[Path], verdict: str | None) -> Imported:
 
 def _log(path: Path) -> tuple[dict[str, Any], list[tuple[str, dict[str, Any]]]]:
     """Header and samples with their places; texts that lie in attachments put back."""
+    header: Any = None
+    samples: list[tuple[str, dict[str, Any]]] = []
     if path.suffix.lower() == ".eval":
-        members = dict(_members(path))
-        header = members.get("header.json") or members.get("_journal/start.json")
-        samples = [(f"{path}, {n}", s) for n, s in members.items() if n.startswith("samples/")]
+        for name, value in _members(path):
+            if name.startswith("samples/"):
+                samples += _read_sample(f"{path}, {name}", value)
+            elif header is None or name == "header.json":  # an unfinished log has only the journal's start
+                header = value
     else:
         header = read_json(path, hint=HINT)
-        samples = [(f"{path}, sample {i}", s) for i, s in enumerate(items(at(header, "samples")), 1)]
+        for i, sample in enumerate(items(at(header, "samples")), 1):
+            samples += _read_sample(f"{path}, sample {i}", sample)
     if not isinstance(header, dict) or not isinstance(header.get("eval"), dict):
         raise InputError(f"{path}: no log of inspect_ai (`eval` is missing); {HINT}")
-    return header, [(where, _with_attachments(s)) for where, s in samples if isinstance(s, dict)]
+    return header, samples
 
 
 def _members(path: Path) -> Iterator[tuple[str, Any]]:
@@ -104,14 +113,14 @@ def _members(path: Path) -> Iterator[tuple[str, Any]]:
                 for n in dict.fromkeys(archive.namelist())
                 if n in ("header.json", "_journal/start.json") or n.startswith("samples/")
             ]
-            if sum(info.file_size for info in infos) > LARGEST_UNPACKED:
-                raise InputError(
-                    f"{path}: unpacks to more than {LARGEST_UNPACKED:,} bytes; import fewer samples at once"
-                )
             for info in infos:
+                if info.file_size > LARGEST_UNPACKED:
+                    raise InputError(
+                        f"{path}: {on_one_line(info.filename)} unpacks to more than {LARGEST_UNPACKED:,} "
+                        "bytes; take it out"
+                    )
                 data = _zstd_member(path, info) if info.compress_type == _ZSTD else archive.read(info)
                 yield info.filename, json.loads(data)
-    # struct.error and more: damaged archives
     except (zipfile.BadZipFile, zlib.error, struct.error, EOFError, OSError, ValueError) as error:
         raise _damaged(path, error) from error
     except (NotImplementedError, RuntimeError, RecursionError, OverflowError) as error:
@@ -146,8 +155,10 @@ def _zstd_member(path: Path, info: zipfile.ZipInfo) -> bytes:
     return data
 
 
-def _with_attachments(sample: dict[str, Any]) -> dict[str, Any]:
-    """A sample whose input, messages and output hold their texts, not the keys of its attachments."""
+def _read_sample(where: str, sample: Any) -> list[tuple[str, dict[str, Any]]]:
+    """The fields of a sample that are used (events are most of it), attachments put back."""
+    if not isinstance(sample, dict):
+        return []
     attachments = at(sample, "attachments")
 
     def restored(value: Any, depth: int = 0) -> Any:
@@ -159,10 +170,10 @@ def _with_attachments(sample: dict[str, Any]) -> dict[str, Any]:
             return [restored(v, depth + 1) for v in value]
         return {k: restored(v, depth + 1) for k, v in value.items()} if isinstance(value, dict) else value
 
-    return sample | {key: restored(sample.get(key)) for key in ("input", "choices", "messages", "output")}
+    return [(where, {key: restored(sample.get(key)) for key in _FIELDS})]
 
 
-def _sent(path: Path, header: dict[str, Any], samples: list[tuple[str, dict[str, Any]]]) -> list[_Sent]:
+def _sent(header: dict[str, Any], samples: list[tuple[str, dict[str, Any]]]) -> list[_Sent]:
     """The samples that were answered, with one prompt where the plan has one template."""
     found = [_one_sent(where, s) for where, s in samples if not at(s, "error") or _answer(s) is not None]
     kept = [one for one in found if one is not None]

@@ -4,7 +4,6 @@ import random
 from importlib import import_module
 
 import pytest
-
 from damaged_files import damaged
 from made_tool_files import (
     ANN,
@@ -22,6 +21,7 @@ from made_tool_files import (
     payload,
     write,
 )
+
 from prompt_oirl.importers import IMPORTERS
 from prompt_oirl.io.files import InputError
 
@@ -36,7 +36,14 @@ def files_of(tool, folder):
     if tool == "traces":
         spans = {"data": [llm_span("1", ANN), llm_span("2", BOX) | {"parent_id": "s1"}]}
         otlp = {"spanId": "s3", "attributes": [{"key": "input.value", "value": {"stringValue": ANN}}]}
-        langfuse = {"id": "o", "traceId": "t", "type": "GENERATION", "input": ANN, "output": "7", "promptName": "p"}
+        langfuse = {
+            "id": "o",
+            "traceId": "t",
+            "type": "GENERATION",
+            "input": ANN,
+            "output": "7",
+            "promptName": "p",
+        }
         prompt = {"name": "p", "version": 1, "prompt": "x{{y}}"}
         return [
             write(folder / "spans.json", spans),
@@ -52,7 +59,11 @@ def files_of(tool, folder):
     assert tool == "dspy"
     table = "question,example_answer,pred_answer,exact\n" + f"{ANN},7,7,True\n{BOX},7,8,False\n"
     (folder / "eval.csv").write_text(table, encoding="utf-8")
-    return [write(folder / "program.json", PROGRAM), write(folder / "eval.json", RESULTS), folder / "eval.csv"]
+    return [
+        write(folder / "program.json", PROGRAM),
+        write(folder / "eval.json", RESULTS),
+        folder / "eval.csv",
+    ]
 
 
 @pytest.mark.parametrize("tool", ["inspect", "traces", "openai-batch", "litellm", "openai-evals", "dspy"])
@@ -76,7 +87,15 @@ def test_damaged_files_are_read_or_refused_in_one_line(tool, tmp_path):
             for row in found.rows:
                 assert row.question.strip()
                 assert row.correct is None or 0 <= row.correct <= 1
-                for said in (row.question, row.prompt, row.answer, row.llm, row.group, row.prompt_id, row.gold):
+                for said in (
+                    row.question,
+                    row.prompt,
+                    row.answer,
+                    row.llm,
+                    row.group,
+                    row.prompt_id,
+                    row.gold,
+                ):
                     (said or "").encode("utf-8")  # no half of a surrogate pair
                 for number in (row.sample, row.tokens_in, row.tokens_out, row.cost):
                     assert number is None or 0 <= number < 2**63

@@ -1,8 +1,8 @@
 import csv
 
 import pytest
-
 from made_tool_files import ANN, BOX, PROGRAM, RESULTS, SAMPLES, write
+
 from prompt_oirl.importers import ImportedRow
 from prompt_oirl.importers.dspy import read
 from prompt_oirl.io.files import InputError
@@ -60,7 +60,9 @@ def test_refusals(tmp_path):
     with pytest.raises(InputError, match=r"no column is an input field .*\(columns: query, exact\)"):
         read([program(tmp_path), write(tmp_path / "r.json", renamed)], None)
     graded = [row | {"exact": 80.0} for row in RESULTS]
-    with pytest.raises(InputError, match=r"g\.json, result 1: the verdict exact is 80\.0, expected a number from"):
+    with pytest.raises(
+        InputError, match=r"g\.json, result 1: the verdict exact is 80\.0, expected a number from"
+    ):
         read([program(tmp_path), write(tmp_path / "g.json", graded)], None)
     with pytest.raises(InputError, match=r"no verdict f1 \(there are: exact\)"):
         read([program(tmp_path), results], "f1")

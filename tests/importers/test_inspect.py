@@ -3,7 +3,6 @@ import zipfile
 from zlib import crc32
 
 import pytest
-
 from made_tool_files import (
     ANN,
     BOX,
@@ -15,6 +14,7 @@ from made_tool_files import (
     pack_eval,
     write,
 )
+
 from prompt_oirl.importers import ImportedRow
 from prompt_oirl.importers.inspect import read
 from prompt_oirl.io.files import InputError
@@ -77,7 +77,9 @@ def test_a_question_asked_bare_has_an_empty_prompt(tmp_path):
 def test_several_scorers_must_be_chosen_from(tmp_path):
     scores = {"match": {"value": "C"}, "judge": {"value": {"style": 0.25, "facts": True}}}
     path = write(tmp_path / "log.json", inspect_log([inspect_sample(ANN, "C", scores=scores)], []))
-    with pytest.raises(InputError, match=r"several verdicts: match, judge/style, judge/facts; .*--verdict NAME"):
+    with pytest.raises(
+        InputError, match=r"several verdicts: match, judge/style, judge/facts; .*--verdict NAME"
+    ):
         read([path], None)
     with pytest.raises(InputError, match=r"no verdict taste \(there are: match, "):
         read([path], "taste")
@@ -119,8 +121,8 @@ def test_a_broken_archive_is_refused(tmp_path):
 
 def test_an_archive_that_unpacks_to_too_much_is_refused(tmp_path, monkeypatch):
     path = pack_eval(tmp_path / "log.eval", inspect_log([inspect_sample(ANN, "C")], []))
-    monkeypatch.setattr("prompt_oirl.importers.inspect.LARGEST_UNPACKED", 500)
-    with pytest.raises(InputError, match=r"log\.eval: unpacks to more than 500 bytes"):
+    monkeypatch.setattr("prompt_oirl.importers.inspect.LARGEST_UNPACKED", 300)
+    with pytest.raises(InputError, match=r"log\.eval: samples/Ann_epoch_1\.json unpacks to more than 300 b"):
         read([path], None)
 
 
@@ -172,7 +174,11 @@ def test_zstd_reads_as_deflate(tmp_path):
     [
         ("log_formats.eval", [0.0], "ollama/llama3.1"),
         ("log_formats.json", [0.0], "ollama/llama3.1"),
-        ("2025-02-11T15-17-00-05-00_popularity_dPiJifoWeEQBrfWsAopzWr.eval", [None] * 10, "openai/gpt-4o-mini"),
+        (
+            "2025-02-11T15-17-00-05-00_popularity_dPiJifoWeEQBrfWsAopzWr.eval",
+            [None] * 10,
+            "openai/gpt-4o-mini",
+        ),
         ("2025-05-12T20-28-13-04-00_popularity.json", [1.0, 1.0, 0.0], "openai/gpt-4o-mini"),
         ("2025-05-12T20-28-26-04-00_security-guide.json", [1.0, 1.0, 1.0], "openai/gpt-4o-mini"),
         ("mmlu-no-summary-choices.eval", [0.0], "openai/gpt-4o"),

@@ -1,6 +1,6 @@
 import pytest
-
 from made_tool_files import ANN, BOX, SAMPLES, STEPS, chat, payload, write
+
 from prompt_oirl.importers import Imported, ImportedRow
 from prompt_oirl.importers.litellm import read
 from prompt_oirl.io.files import InputError
@@ -17,7 +17,9 @@ def test_a_call_is_a_row(tmp_path):
 
 def test_a_managed_prompt_has_its_id(tmp_path):
     metadata = {"prompt_management_metadata": {"prompt_id": "steps"}}
-    assert read([write(tmp_path / "c.json", payload(ANN, metadata=metadata))], None).rows[0].prompt_id == "steps"
+    assert (
+        read([write(tmp_path / "c.json", payload(ANN, metadata=metadata))], None).rows[0].prompt_id == "steps"
+    )
 
 
 def test_what_cannot_be_read_is_left_out_and_said(tmp_path):
@@ -39,7 +41,9 @@ def test_what_cannot_be_read_is_left_out_and_said(tmp_path):
 
 def test_refusals(tmp_path):
     redacted = write(tmp_path / "calls.jsonl", [payload(ANN, messages=None)])
-    with pytest.raises(InputError, match=r"calls\.jsonl: none of 1 calls has both .*; let litellm store messages"):
+    with pytest.raises(
+        InputError, match=r"calls\.jsonl: none of 1 calls has both .*; let litellm store messages"
+    ):
         read([redacted], None)
     with pytest.raises(InputError, match=r"other\.jsonl:2: no StandardLoggingPayload"):
         read([write(tmp_path / "other.jsonl", [payload(ANN), {"question": "x"}])], None)

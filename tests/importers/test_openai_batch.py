@@ -1,6 +1,6 @@
 import pytest
-
 from made_tool_files import ANN, BOX, SAMPLES, STEPS, batch_lines, completion, write
+
 from prompt_oirl.importers import Imported, ImportedRow
 from prompt_oirl.importers.openai_batch import read
 from prompt_oirl.io.files import InputError
@@ -50,10 +50,14 @@ def test_what_has_no_answer_is_left_out_and_said(tmp_path):
 
 def test_refusals(tmp_path):
     requests, replies = batch_lines([ANN, BOX])
-    with pytest.raises(InputError, match=r"in\.jsonl: 2 requests, 0 replies, no answer; give the batch's input"):
+    with pytest.raises(
+        InputError, match=r"in\.jsonl: 2 requests, 0 replies, no answer; give the batch's input"
+    ):
         read(files(tmp_path, requests, [])[1:], None)
     requests[1]["custom_id"] = "q0"
-    with pytest.raises(InputError, match=r"in\.jsonl:2: a second request with custom_id q0; import one batch"):
+    with pytest.raises(
+        InputError, match=r"in\.jsonl:2: a second request with custom_id q0; import one batch"
+    ):
         read(files(tmp_path, requests, replies), None)
     with pytest.raises(InputError, match=r"in\.jsonl:1: neither a request nor a reply"):
         read(files(tmp_path, [{"custom_id": "q0"}], replies), None)

@@ -1,6 +1,6 @@
 import pytest
-
 from made_tool_files import ANN, SAMPLES, STEPS, evals_events, write
+
 from prompt_oirl.importers import ImportedRow
 from prompt_oirl.importers.openai_evals import read
 from prompt_oirl.io.files import InputError
@@ -14,8 +14,15 @@ def test_events_of_a_sample_are_joined(tmp_path):
 
 def test_the_first_sampling_is_the_answer_and_later_ones_the_judges(tmp_path):
     events = evals_events()
-    events[2] = {"run_id": "r", "sample_id": "e.1", "type": "sampling", "data": {"prompt": "?", "sampled": "Y"}}
-    events.append({"run_id": "r", "sample_id": "e.1", "type": "metrics", "data": {"choice": "Y", "score": 0.5}})
+    events[2] = {
+        "run_id": "r",
+        "sample_id": "e.1",
+        "type": "sampling",
+        "data": {"prompt": "?", "sampled": "Y"},
+    }
+    events.append(
+        {"run_id": "r", "sample_id": "e.1", "type": "metrics", "data": {"choice": "Y", "score": 0.5}}
+    )
     row = read([write(tmp_path / "log.jsonl", events)], None).rows[0]
     assert (row.answer, row.correct) == ("7", 0.5)
 
@@ -24,7 +31,9 @@ def test_several_verdicts_must_be_chosen_from(tmp_path):
     events = evals_events(correct=False)
     events.append({"run_id": "r", "sample_id": "e.1", "type": "metrics", "data": {"f1": 0.5}})
     path = write(tmp_path / "log.jsonl", events)
-    with pytest.raises(InputError, match=r"log\.jsonl: several verdicts: match, f1; choose one with --verdict"):
+    with pytest.raises(
+        InputError, match=r"log\.jsonl: several verdicts: match, f1; choose one with --verdict"
+    ):
         read([path], None)
     assert read([path], "f1").rows[0].correct == 0.5
     assert read([path], "match").rows[0].correct == 0.0

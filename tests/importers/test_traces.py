@@ -1,8 +1,8 @@
 import json
 
 import pytest
-
 from made_tool_files import ANN, BOX, STEPS, annotation, chat, llm_span, write
+
 from prompt_oirl.importers import ImportedRow
 from prompt_oirl.importers.traces import read
 from prompt_oirl.io.files import InputError
@@ -92,7 +92,9 @@ def test_verdicts_in_the_span(tmp_path):
 
 def test_several_verdicts_must_be_chosen_from(tmp_path):
     documents = [llm_span("1", ANN)], [annotation("s1", 1), annotation("s1", 0, "tone")]
-    with pytest.raises(InputError, match="several verdicts: correctness, tone; choose one with --verdict NAME"):
+    with pytest.raises(
+        InputError, match="several verdicts: correctness, tone; choose one with --verdict NAME"
+    ):
         rows(tmp_path, *documents)
     assert rows(tmp_path, *documents, verdict="tone")[0].correct == 0.0
 
@@ -133,7 +135,14 @@ OBSERVATION = {
     "usageDetails": {"input": 12, "output": 3, "total": 15},
     "calculatedTotalCost": 0.002,
 }
-SCORE = {"id": "x", "traceId": "t1", "observationId": None, "name": "right", "value": 1, "dataType": "NUMERIC"}
+SCORE = {
+    "id": "x",
+    "traceId": "t1",
+    "observationId": None,
+    "name": "right",
+    "value": 1,
+    "dataType": "NUMERIC",
+}
 ASKED = ImportedRow(ANN, STEPS, 1.0, "7", "m", cost=0.002, tokens_in=12, tokens_out=3)
 
 
@@ -173,7 +182,9 @@ def test_langfuses_prompts_tell_template_and_question_apart(tmp_path):
 
 def test_what_is_left_out_is_said(tmp_path):
     silent = llm_span("2", BOX, **{"output.value": None})
-    path = write(tmp_path / "spans.json", [llm_span("1", ANN), llm_span("3", BOX), silent, annotation("s1", 1)])
+    path = write(
+        tmp_path / "spans.json", [llm_span("1", ANN), llm_span("3", BOX), silent, annotation("s1", 1)]
+    )
     found = read([path], None)
     assert [row.correct for row in found.rows] == [1.0, None]
     assert found.notes == [
@@ -185,7 +196,11 @@ def test_what_is_left_out_is_said(tmp_path):
 
 def test_files_without_a_call_are_refused(tmp_path):
     chain = {"span_id": "s", "attributes": {"openinference.span.kind": "CHAIN"}}
-    with pytest.raises(InputError, match=r"0\.json: 1 spans, no call of an LLM with question and answer; give"):
+    with pytest.raises(
+        InputError, match=r"0\.json: 1 spans, no call of an LLM with question and answer; give"
+    ):
         rows(tmp_path, [chain])
-    with pytest.raises(InputError, match=r"0\.json: the verdict correctness is 7, expected a number from 0 to 1"):
+    with pytest.raises(
+        InputError, match=r"0\.json: the verdict correctness is 7, expected a number from 0 to 1"
+    ):
         rows(tmp_path, [llm_span("1", ANN), annotation("s1", 7)])
