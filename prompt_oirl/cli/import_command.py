@@ -63,17 +63,24 @@ def _summary(out: Path, log: pd.DataFrame) -> list[str]:
     asked = Counter(log["prompt"].fillna(""))
     ungraded = int(log["correct"].isna().sum())
     lines = [
-        f"{on_one_line(str(out), 200)}: {len(log):,} answers, {log['question'].nunique():,} questions, "
-        f"{len(asked):,} prompts, {len(llms):,} LLMs"
+        f"{on_one_line(str(out), 200)}: {_count(len(log), 'answer')}, "
+        f"{_count(log['question'].nunique(), 'question')}, "
+        f"{_count(len(asked), 'prompt')}, {_count(len(llms), 'LLM')}"
     ]
     for prompt, count in asked.most_common(PROMPTS_SHOWN):
         lines.append(f"prompt of {count:,} answers: {on_one_line(prompt) or '(no prompt)'}")
     if len(asked) > PROMPTS_SHOWN:
         lines.append(f"and {len(asked) - PROMPTS_SHOWN:,} more prompts")
     if ungraded:
-        lines.append(f"{ungraded:,} answers have no verdict (column correct); they count only once it is filled")
+        lines.append(
+            f"{ungraded:,} answers have no verdict (column correct); they count only once it is filled"
+        )
     path = shlex.quote(str(out))
     arms = " --arms prompt,llm" if len(llms) > 1 else ""
     if ungraded < len(log):
         lines.append(f"next: prompt-oirl diagnose {on_one_line(path, 400)}{arms}")
     return lines
+
+
+def _count(number: int, what: str) -> str:
+    return f"{number:,} {what}" + "s" * (number != 1)

@@ -50,7 +50,7 @@ class ImportedRow:
 
 @dataclass(frozen=True)
 class Imported:
-    """What a tool's files hold. `notes` are sentences for the user: verdict names there are, what was left out."""
+    """What a tool's files hold; `notes` are sentences for the user, such as what was left out."""
 
     rows: list[ImportedRow]
     notes: list[str]

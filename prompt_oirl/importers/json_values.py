@@ -31,7 +31,9 @@ def text(value: Any) -> str | None:
     if not isinstance(value, str):
         return None
     return (
-        value if value.isascii() else value.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
+        value
+        if value.isascii()
+        else value.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
     )
 
 

@@ -17,15 +17,15 @@ from typing import Any
 from prompt_oirl.importers import Imported, ImportedRow
 from prompt_oirl.importers.inputs import files_of
 from prompt_oirl.importers.json_values import amount, at, filled, items, shown, text
-from prompt_oirl.importers.verdicts import as_correct, chosen_verdict, verdict_note
+from prompt_oirl.importers.template_fields import fields_in, question_of
+from prompt_oirl.importers.verdicts import chosen_verdict, verdict_note
 from prompt_oirl.io.files import InputError, on_one_line, read_json, read_jsonl
 
 HINT = "give the folder that lm_eval --output_path names, written with --log_samples"
 _SAMPLES = re.compile(r"samples_(?P<task>.+)_(?P<time>\d{4}-\d\d-\d\dT[\d.:-]+)\.jsonl")
-_FIELD = re.compile(r"\{[{%][^{}%]*?\b(?:doc\.)?([A-Za-z_]\w*)")
-_USUAL = ("question", "input", "query", "problem", "prompt", "text")  # fields of questions, if no template tells
-_KNOWN = frozenset(
-    "doc_id doc target arguments resps filtered_resps filter metrics doc_hash prompt_hash target_hash".split()
+_NO_METRICS = (
+    *("doc_id", "doc", "target", "arguments", "resps", "filtered_resps", "filter", "metrics"),
+    *("doc_hash", "prompt_hash", "target_hash"),
 )
 
 
@@ -41,8 +41,9 @@ class Task:
 
 @dataclass(frozen=True)
 class Line:
-    """A line of a samples file: an answer under one filter, with its numbers by metric."""
+    """A line of a samples file: an answer under one filter, with its numbers from 0 to 1 by metric."""
 
+    file: Path
     task: Task
     row: Mapping[str, Any]
     filter: str
@@ -67,9 +68,13 @@ def read(files: Sequence[Path], verdict: str | None) -> Imported:
     rows, left_out = _rows(lines, chosen)
     if left_out:
         notes.append(f"{left_out:,} answers without that verdict are left out.")
-    repeats = max((len(items(at(line.row, "resps", 0))) for line in lines if not _choices(line.row)), default=1)
+    repeats = max(
+        (len(items(at(line.row, "resps", 0))) for line in lines if not _choices(line.row)), default=1
+    )
     if repeats > 1:
-        notes.append(f"Up to {repeats} replies a question have one verdict together: the first is the answer.")
+        notes.append(
+            f"Up to {repeats} replies a question have one verdict together: the first is the answer."
+        )
     return Imported(rows, notes)
 
 
@@ -90,7 +95,7 @@ def _lines(path: Path, named: Sequence[Path]) -> Iterator[Line]:
     for number, row in enumerate(read_jsonl(path, hint=HINT), 1):
         if not isinstance(row.get("doc"), dict):
             raise InputError(f"{path}:{number}: no object doc, so these are no samples of lm-eval; {HINT}")
-        metrics = items(row.get("metrics")) or [name for name in row if name not in _KNOWN]
+        metrics = items(row.get("metrics")) or [name for name in row if name not in _NO_METRICS]
         verdicts = {}
         for name in metrics:
             value = row.get(name) if isinstance(name, str) else None
@@ -98,7 +103,7 @@ def _lines(path: Path, named: Sequence[Path]) -> Iterator[Line]:
                 value = value[0]
             if (found := amount(int(value) if isinstance(value, bool) else value)) is not None and found <= 1:
                 verdicts[name] = float(found)
-        yield Line(task, row, text(row.get("filter")) or "none", verdicts)
+        yield Line(path, task, row, text(row.get("filter")) or "none", verdicts)
 
 
 def _task(path: Path, named: Sequence[Path]) -> Task:
@@ -113,6 +118,8 @@ def _task(path: Path, named: Sequence[Path]) -> Task:
     if not isinstance(config, dict):
         raise InputError(f"{result}: no task {on_one_line(name)} among its configs; {HINT}")
     template = text(config.get("doc_to_text"))
+    if template is not None and template.startswith("<function"):  # code that the tool could not write down
+        template = None
     shots = at(results, "n-shot", name)
     shots = config.get("num_fewshot") if shots is None else shots
     if template is None:
@@ -129,52 +136,48 @@ def _task(path: Path, named: Sequence[Path]) -> Task:
 def _rows(lines: Sequence[Line], verdict: str | None) -> tuple[list[ImportedRow], int]:
     """A row for each answer that has the verdict, and how many have not."""
     metric, _, filter_name = (verdict or "").rpartition(",")
-    question_of: dict[str, str] = {}  # a question reads the same in all tasks
-    repeats: Counter[tuple[Any, ...]] = Counter()
-    rows = []
-    answers = defaultdict(int)  # type: defaultdict[tuple[int, str], int]
-    without = set()
+    answers: dict[tuple[Path, str | None], list[Line]] = defaultdict(list)  # a line a filter
     for line in lines:
-        asked = id(line.task), shown(line.row.get("doc_id")) or ""
-        right_filter = verdict is None or (line.filter == filter_name and metric in line.verdicts)
-        if not right_filter or (verdict is None and answers[asked]):
-            without.add(asked)
+        answers[line.file, shown(line.row.get("doc_id"))].append(line)
+    question_of_doc: dict[str, str] = {}  # a question reads the same in all tasks
+    repeats: Counter[tuple[str, str, str | None]] = Counter()
+    rows, left_out = [], 0
+    for of_answer in answers.values():
+        if verdict is not None:
+            of_answer = [x for x in of_answer if x.filter == filter_name and metric in x.verdicts]
+        if not of_answer:
+            left_out += 1
             continue
-        answers[asked] += 1
-        group = filled(line.row.get("doc_hash"))
-        question, prompt = _question(line), line.task.prompt
+        line = of_answer[0]
+        task, group = line.task, filled(line.row.get("doc_hash"))
+        question, prompt = _question(line), task.prompt
         if question is None:
             question, prompt = _rendered(line.row), None
         elif group is not None:
-            question = question_of.setdefault(group, question)
-        cell = question, line.task.name, line.task.llm
+            question = question_of_doc.setdefault(group, question)
         rows.append(
             ImportedRow(
                 question=question,
                 prompt=prompt,
-                correct=as_correct(line.verdicts.get(metric), metric, line.task.name),
+                correct=line.verdicts.get(metric),
                 answer=_answer(line.row),
-                llm=line.task.llm,
-                sample=repeats[cell],
+                llm=task.llm,
+                sample=repeats[question, task.name, task.llm],
                 group=group,
-                prompt_id=line.task.name,
+                prompt_id=task.name,
                 gold=shown(line.row.get("target")),
             )
         )
-        repeats[cell] += 1
-    return rows, len(without - set(answers))
+        repeats[question, task.name, task.llm] += 1
+    return rows, left_out
 
 
 def _question(line: Line) -> str | None:
-    """The fields of the document that the template shows, one a line; None if it shows none."""
+    """The fields of the document that the template shows; None if that cannot be told."""
     doc, template = line.row["doc"], line.task.template
     if template is None:
         return None
-    names = [template] if template in doc else [n for n in dict.fromkeys(_FIELD.findall(template)) if n in doc]
-    if not names:
-        names = [n for n in _USUAL if isinstance(doc.get(n), str)][:1]
-    found = [shown(doc[name]) for name in names]
-    return "\n".join(value for value in found if value) or None
+    return question_of(doc, [template] if template in doc else fields_in(template))
 
 
 def _choices(row: Mapping[str, Any]) -> list[Any]:

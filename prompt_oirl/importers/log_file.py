@@ -50,8 +50,8 @@ def read_answers(tool: str, files: Sequence[Path], verdict: str | None) -> Impor
     rows, notes = _with_prompts(found.rows)
     if found.rows and not rows:
         raise InputError(
-            f"{tool}: template and question cannot be told apart in the {len(found.rows):,} texts; import more "
-            "questions at once, or write a CSV with the columns question, prompt and correct"
+            f"{tool}: template and question cannot be told apart in these {len(found.rows):,} texts; import "
+            "more questions at once, or write a CSV with the columns question, prompt and correct"
         )
     asked = [row for row in map(_cleaned, rows) if row.question.strip()]
     if len(asked) < len(rows):
@@ -86,7 +86,8 @@ def _with_prompts(rows: Sequence[ImportedRow]) -> tuple[list[ImportedRow], list[
 
 
 def _cleaned(row: ImportedRow) -> ImportedRow:
-    return replace(row, **{name: text(v) for name, v in vars(row).items() if isinstance(v, str)})
+    texts: dict[str, Any] = {name: text(v) for name, v in vars(row).items() if isinstance(v, str)}
+    return replace(row, **texts)
 
 
 def check_output(out: Path, files: Sequence[Path]) -> None:
@@ -95,7 +96,9 @@ def check_output(out: Path, files: Sequence[Path]) -> None:
         raise InputError(f"--out {on_one_line(str(out), 200)}: name a file that ends in {', '.join(ENDINGS)}")
     place = out.resolve()
     for path in files:
-        inside = path.is_dir() and path.resolve() in place.parents and out.suffix != ".parquet" and out.exists()
+        inside = (
+            path.is_dir() and path.resolve() in place.parents and out.suffix != ".parquet" and out.exists()
+        )
         if inside or path.resolve() == place:
             raise InputError(
                 f"--out {on_one_line(str(out), 200)} is one of the files to read: choose another --out"
@@ -139,7 +142,9 @@ def write_log(out: Path, rows: Sequence[ImportedRow], append: bool) -> Written:
 
 def _cells(log: pd.DataFrame, *columns: str) -> list[tuple[Hashable, ...]]:
     """Some columns of each row as texts; a missing cell, or column, is an empty text."""
-    texts = [["" if is_empty(v) else str(v) for v in log[c]] if c in log else [""] * len(log) for c in columns]
+    texts = [
+        ["" if is_empty(v) else str(v) for v in log[c]] if c in log else [""] * len(log) for c in columns
+    ]
     return list(zip(*texts))
 
 
@@ -148,7 +153,7 @@ def _same(log: pd.DataFrame) -> list[tuple[Hashable, ...]]:
 
 
 def _samples(log: pd.DataFrame) -> list[int]:
-    """Number of the repeat of each row: its own if no earlier row of the cell has it, else the lowest free one."""
+    """Number of the repeat of each row: its own, or the lowest free one of its cell."""
     taken: dict[tuple[Hashable, ...], set[int]] = defaultdict(set)
     free: Counter[tuple[Hashable, ...]] = Counter()  # no number below is free
     found = []
@@ -180,10 +185,13 @@ def _write(out: Path, log: pd.DataFrame) -> None:
         elif out.suffix == ".csv":  # texts in quotes: a lone carriage return would end a row
             log.to_csv(temporary, index=False, quoting=csv.QUOTE_NONNUMERIC, lineterminator="\n")
         else:
-            for column in log.columns:
-                kind = "Int64" if column in WHOLE_NUMBERS else "float64"
-                if column in (*WHOLE_NUMBERS, "correct", "cost"):
-                    log = log.assign(**{column: pd.to_numeric(log[column], errors="coerce").astype(kind)})
-                else:
-                    log = log.assign(**{column: [None if is_empty(v) else str(v) for v in log[column]]})
-            log.to_parquet(temporary, index=False)
+            log.apply(_typed).to_parquet(temporary, index=False)
+
+
+def _typed(column: pd.Series[Any]) -> pd.Series[Any]:
+    """A column of objects as Parquet needs it: of one kind."""
+    if column.name in WHOLE_NUMBERS:
+        return pd.to_numeric(column, errors="coerce").astype("Int64")
+    if column.name in ("correct", "cost"):
+        return column.astype("float64")
+    return column.map(lambda value: None if is_empty(value) else str(value)).astype(object)

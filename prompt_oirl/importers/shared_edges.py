@@ -40,7 +40,7 @@ def shared_ends(texts: Sequence[str], support: int) -> list[list[int]]:
 
 
 def common_edges(texts: Sequence[str]) -> tuple[int, int]:
-    """Lengths of the beginning and the end that all of some texts share, cut between words, without overlap."""
+    """Lengths of the beginning and the end that all texts share, cut between words, not overlapping."""
     backwards = [text[::-1] for text in texts]
     start = _between_words(texts, len(_common(texts)))
     end = _between_words(backwards, len(_common(backwards)))
@@ -53,7 +53,8 @@ def _common(texts: Sequence[str]) -> str:
 
 def _runs(texts: Sequence[str]) -> list[tuple[int, int, int]]:
     """(length, first, last) of the longest runs of sorted texts that share a beginning of that length."""
-    found, open_runs = [], []  # open_runs: (length, first), ever longer
+    found: list[tuple[int, int, int]] = []
+    open_runs: list[tuple[int, int]] = []  # (length, first), ever longer
     for i in range(len(texts)):
         shared = len(commonprefix([texts[i], texts[i + 1]])) if i + 1 < len(texts) else 0
         first = i

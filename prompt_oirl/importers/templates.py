@@ -1,4 +1,4 @@
-"""Tell template and question apart where a file holds only what was sent: the template with the question in it.
+"""Tell template and question apart where a file holds only the texts sent: templates with questions in them.
 
 A question that was asked with several templates stands in several texts, each time with another beginning and
 end. `separate` looks for the beginnings and ends that let most texts share their middles; what differs by
@@ -26,9 +26,9 @@ TRIMS = 12  # words that a template may have taken from the edges of its few que
 Group = str | None
 
 
-@dataclass(frozen=True, order=True)
+@dataclass(frozen=True)
 class Skeleton:
-    """What a template puts around a question; `between` stands between two copies of it, None: there is one."""
+    """What a template puts around a question; `between` two copies of it, None: the question stands once."""
 
     before: str
     after: str
@@ -44,6 +44,11 @@ class Skeleton:
         """The skeleton with a mark that follows each question left to the question."""
         cut = len(mark)
         return Skeleton(self.before, self.after[cut:], self.between and self.between[cut:])
+
+    @property
+    def order(self) -> tuple[int, str, str]:
+        """The longer, the later; among equals the same each time."""
+        return self.size, self.before, self.between or ""
 
     @property
     def size(self) -> int:
@@ -84,7 +89,9 @@ def separate(
     the template, or it has too little text of its own. Text that all questions of all templates begin or end
     with belongs to the templates.
     """
-    texts = list(dict.fromkeys(zip(rendered, groups or [None] * len(rendered), keys or [None] * len(rendered))))
+    texts = list(
+        dict.fromkeys(zip(rendered, groups or [None] * len(rendered), keys or [None] * len(rendered)))
+    )
     found: dict[tuple[str, Group, Group], Skeleton] = {}
     keyed = [t for t in texts if t[2] is not None]
     found.update(_by_key(keyed))
@@ -117,10 +124,9 @@ def _by_key(texts: Sequence[tuple[str, Group, Group]]) -> dict[tuple[str, Group,
     members: dict[Group, list[tuple[str, Group, Group]]] = defaultdict(list)
     for text in texts:
         members[text[2]].append(text)
-    largest_first = sorted(members.values(), key=lambda of: -len({text for text, *_ in of}))
     known: set[str] = set()
-    found = {}
-    for of_key in largest_first:
+    found: dict[tuple[str, Group, Group], Skeleton] = {}
+    for _, of_key in sorted(members.items(), key=lambda item: _variety(item[1]), reverse=True):
         distinct = list(dict.fromkeys(text for text, *_ in of_key))
         skeleton = _of_one_template(distinct, known)
         if skeleton is not None:
@@ -129,8 +135,14 @@ def _by_key(texts: Sequence[tuple[str, Group, Group]]) -> dict[tuple[str, Group,
     return found
 
 
+def _variety(of_key: Sequence[tuple[str, Group, Group]]) -> tuple[int, int]:
+    """How many texts, in how many characters they differ: with more, less is alike by chance."""
+    texts = list({text for text, *_ in of_key})
+    return len(texts), sum(map(len, texts)) - len(texts) * sum(common_edges(texts))
+
+
 def _of_one_template(texts: Sequence[str], known: set[str]) -> Skeleton | None:
-    """The skeleton of texts of one template; of those that differ at the edges the one with most known questions."""
+    """The skeleton of texts of one template: the longest, or less of it if known questions say so."""
     if len(texts) == 1:  # nothing to compare with: the longest known question in it
         inside = max((q for q in known if q in texts[0]), key=len, default=None)
         if inside is None:
@@ -187,7 +199,7 @@ def _by_overlap(texts: Sequence[str], groups: Sequence[Group]) -> list[Skeleton 
 def _split_again(
     texts: Sequence[str], groups: Sequence[Group], found: list[Skeleton | None]
 ) -> list[Skeleton | None]:
-    """Beginnings and ends that vary independently leave a part of the template in the questions: look there, too."""
+    """Where beginnings and ends vary independently, one of them is left in the questions: look there, too."""
     questions = [s.question_in(text) if s else None for s, text in zip(found, texts)]
     distinct = list(dict.fromkeys((q, g) for q, g in zip(questions, groups) if q is not None))
     chosen, owners = _templates_of([q for q, _ in distinct], [g for _, g in distinct])
@@ -211,9 +223,8 @@ def _best_fit(
     text: str, group: Group, chosen: Sequence[Skeleton], owners: dict[Asked, set[Skeleton]]
 ) -> tuple[int, Skeleton | None]:
     """The skeleton that leaves the question of most skeletons, then the longest; and of how many."""
-    fitting = [(len(owners.get((group, q), ())), s.size, s) for s in chosen if (q := s.question_in(text))]
-    shared, _, skeleton = max(fitting, default=(0, 0, None))
-    return shared, skeleton
+    fitting = [(len(owners.get((group, q), ())), s) for s in chosen if (q := s.question_in(text))]
+    return max(fitting, key=lambda fit: (fit[0], fit[1].order), default=(0, None))
 
 
 def _templates_of(
@@ -226,10 +237,12 @@ def _templates_of(
     candidates = _candidates([texts[i] for i in chosen_texts], [groups[i] for i in chosen_texts])
     pairs: Counter[tuple[Skeleton, Skeleton]] = Counter()
     for entries in candidates.values():
-        pairs.update(combinations(sorted({s for s, _ in entries[:ASKED_ALIKE]}), 2))
+        pairs.update(combinations(sorted({s for s, _ in entries[:ASKED_ALIKE]}, key=lambda s: s.order), 2))
     if not pairs:
         return [], {}
-    (a, b), shared = max(pairs.items(), key=lambda item: (item[1], item[0][0].size + item[0][1].size, item[0]))
+    (a, b), shared = max(
+        pairs.items(), key=lambda item: (item[1], sum(s.size for s in item[0]), item[0][0].order)
+    )
     if shared < 2:
         return [], {}
     of_skeleton: dict[Skeleton, list[Asked]] = defaultdict(list)
@@ -243,18 +256,14 @@ def _templates_of(
         if skeleton is a:
             continue
         settled = {i for q, of in owners.items() if len(of) > 1 for s, i in candidates[q] if s in of}
-        gains = Counter(
-            s for q in owners for s, i in candidates[q] if i not in settled and s not in chosen
-        )
-        best = max(gains.items(), key=lambda item: (item[1], item[0].size, item[0]), default=None)
+        gains = Counter(s for q in owners for s, i in candidates[q] if i not in settled and s not in chosen)
+        best = max(gains.items(), key=lambda item: (item[1], item[0].order), default=None)
         if best is not None and best[1] >= 2:
             chosen.append(best[0])
     return chosen, dict(owners)
 
 
-def _candidates(
-    texts: Sequence[str], groups: Sequence[Group]
-) -> dict[Asked, list[tuple[Skeleton, int]]]:
+def _candidates(texts: Sequence[str], groups: Sequence[Group]) -> dict[Asked, list[tuple[Skeleton, int]]]:
     """Middles that stand in several texts (of one group), with the skeleton and number of each text."""
     support = max(2, len(texts) // 500)
     skeletons: dict[Skeleton, Skeleton] = {}  # each kept once
@@ -262,8 +271,8 @@ def _candidates(
     edges = zip(texts, groups, shared_starts(texts, support), shared_ends(texts, support))
     for i, (text, group, starts, ends) in enumerate(edges):
         for start, end in product(starts, ends):
-            skeleton: Skeleton | None = Skeleton(text[:start], text[len(text) - end :])
-            for skeleton in (skeleton, _repeat(skeleton, text)):  # type: ignore[arg-type]
+            around = Skeleton(text[:start], text[len(text) - end :])
+            for skeleton in (around, _repeat(around, text)):
                 question = skeleton.question_in(text) if skeleton else None
                 if skeleton is not None and question is not None:
                     found[group, question].append((skeletons.setdefault(skeleton, skeleton), i))

@@ -1,0 +1,182 @@
+"""promptfoo's results as a log."""
+
+from __future__ import annotations
+
+import json
+import random
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tool_files import QUESTIONS, cut_or_overwritten, fuzz, promptfoo_results, sample_folder, spoilt
+
+from prompt_oirl.importers.promptfoo import read
+from prompt_oirl.io.files import InputError
+
+COT = "Q: {{question}} Let's think step by step."
+CHAT = '[{"role":"system","content":"Answer with a number."},{"role":"user","content":"{{question}}"}]'
+ANN = "Ann has 3 apples and finds 4 more. How many has she?"
+BOX = "A box holds 12 eggs, 5 break. How many are whole?"
+
+
+def written(folder: Path, results: Any) -> Path:
+    path = folder / "results.json"
+    path.write_text(json.dumps(results))
+    return path
+
+
+def as_json_lines(folder: Path, results: Any) -> Path:
+    path = folder / "results.jsonl"
+    path.write_text("".join(json.dumps(row) + "\n" for row in results["results"]["results"]))
+    return path
+
+
+@pytest.mark.parametrize("name", ["results.json", "results.jsonl"])
+def test_a_real_run(name: str) -> None:
+    """Two questions, two prompts, twice: eight answers of an echo; the templates are the configured ones."""
+    path = sample_folder("promptfoo") / name
+    rows = read([path], "contains").rows
+    assert [(r.question, r.prompt, r.sample) for r in rows] == [
+        (question, prompt, sample) for question in (ANN, BOX) for sample in (0, 1) for prompt in (COT, CHAT)
+    ]
+    # "7" is in no echo; "12" is in the second question, "zzz" is not, and both are asserted.
+    assert [r.correct for r in rows] == [0.0] * 8
+    assert [r.correct for r in read([path], "has12").rows] == [None] * 4 + [1.0] * 4
+    assert [r.correct for r in read([path], "latency").rows] == [1.0] * 4 + [None] * 4
+    assert rows[0].answer == f"Q: {ANN} Let's think step by step." and rows[0].llm == "echo"
+    assert (rows[0].cost, rows[0].tokens_in, rows[0].tokens_out) == (0.0, 0, 0)
+    with pytest.raises(
+        InputError, match="several verdicts: contains, latency, has12, zzz; choose one with --verd"
+    ):
+        read([path], None)
+
+
+def test_a_real_table_holds_labels_and_metrics() -> None:
+    path = sample_folder("promptfoo") / "results.csv"
+    rows = read([path], "Status").rows
+    assert [(r.question, r.prompt, r.sample, r.llm) for r in rows] == [
+        (question, prompt, sample, "echo")
+        for question in (ANN, BOX)
+        for sample in (0, 1)
+        for prompt in (COT, "terse")
+    ]
+    assert [r.correct for r in rows] == [0.0] * 8
+    assert [r.correct for r in read([path], "has12").rows] == [None] * 4 + [1.0] * 4
+    with pytest.raises(InputError, match="several verdicts: Status, has12, zzz"):
+        read([path], None)
+
+
+def test_of_a_folder_each_run_is_read_once_in_its_richest_format(tmp_path: Path) -> None:
+    folder = sample_folder("promptfoo")
+    found = read([folder], "contains")
+    assert found.rows == read([folder / "results.json"], "contains").rows
+    assert "results.csv is left out: results.json holds the same run." in found.notes
+
+
+def test_the_only_verdict_is_taken_and_several_assertions_count_by_their_worst(tmp_path: Path) -> None:
+    results = promptfoo_results([COT, CHAT], "equals", "equals")
+    rows = read([written(tmp_path, results)], None).rows
+    assert [r.correct for r in rows] == [1.0, 1.0, 0.0, 0.0]
+    assert (rows[0].cost, rows[0].tokens_in, rows[0].tokens_out) == (0.25, 11, 4)
+    results["results"]["results"][0]["gradingResult"]["componentResults"][1]["score"] = 0.5
+    assert read([written(tmp_path, results)], None).rows[0].correct == 0.5
+
+
+def test_a_metric_that_is_the_same_as_its_type_is_no_second_verdict(tmp_path: Path) -> None:
+    results = promptfoo_results([COT], "llm-rubric")
+    for row in results["results"]["results"]:
+        row["gradingResult"]["componentResults"][0]["assertion"]["metric"] = "quality"
+    path = written(tmp_path, results)
+    assert [r.correct for r in read([path], None).rows] == [1.0, 0.0]
+    assert read([path], "llm-rubric").notes == ["correct is the verdict llm-rubric."]
+
+
+def test_parts_of_an_assertion_set_count(tmp_path: Path) -> None:
+    results = promptfoo_results([COT], "equals")
+    for row in results["results"]["results"]:
+        grading = row["gradingResult"]
+        grading["componentResults"] = [{"pass": True, "componentResults": grading["componentResults"]}]
+    assert [r.correct for r in read([written(tmp_path, results)], "equals").rows] == [1.0, 0.0]
+
+
+def test_answers_without_assertions_are_ungraded(tmp_path: Path) -> None:
+    found = read([written(tmp_path, promptfoo_results([COT, CHAT]))], None)
+    assert {r.correct for r in found.rows} == {None} and found.notes == [
+        "4 answers without a verdict: they need grading."
+    ]
+
+
+def test_all_fields_that_prompts_show_make_the_question(tmp_path: Path) -> None:
+    results = promptfoo_results(["{{context}} - {{ question | upper }}", "{{question}}"], "equals")
+    for row in results["results"]["results"]:
+        row["vars"] = {"answer": "7", "question": row["vars"]["question"], "context": "Sums."}
+    rows = read([written(tmp_path, results)], None).rows
+    assert [r.question for r in rows] == [f"Sums.\n{q}" for q in QUESTIONS for _ in range(2)]
+
+
+def test_json_lines_with_quotes_in_questions_and_answers_that_stand_in_prompts(tmp_path: Path) -> None:
+    results = promptfoo_results(["7 rules. {{question}}", CHAT], "equals")
+    for i, row in enumerate(results["results"]["results"]):
+        question = row["vars"]["question"] = f'Who said "{i // 2}"?\nAnd when?'
+        row["prompt"]["raw"] = (
+            f"7 rules. {question}"
+            if i % 2 == 0
+            else json.dumps(json.loads(CHAT.replace("{{question}}", json.dumps(question)[1:-1])))
+        )
+    rows = read([as_json_lines(tmp_path, results)], None).rows
+    assert {r.prompt for r in rows} == {"7 rules. {{question}}", json.dumps(json.loads(CHAT))}
+    results["results"]["results"][0]["prompt"]["raw"] = "something else"
+    assert {r.prompt for r in read([as_json_lines(tmp_path, results)], None).rows} == {
+        "label 0",
+        json.dumps(json.loads(CHAT)),
+    }
+
+
+def refused(folder: Path, name: str, text: str) -> str:
+    path = folder / name
+    path.write_text(text)
+    with pytest.raises(InputError) as error:
+        read([path], None)
+    return str(error.value)
+
+
+def test_what_is_no_result_is_refused(tmp_path: Path) -> None:
+    assert "no results.prompts" in refused(tmp_path, "a.json", "{}")
+    assert "no result in it" in refused(
+        tmp_path, "a.json", json.dumps({"results": {"prompts": [{"raw": "a"}]}})
+    )
+    assert "a.jsonl:1: no vars" in refused(tmp_path, "a.jsonl", "{}\n")
+    assert "no column [provider] prompt" in refused(tmp_path, "a.csv", "question,answer\na,b\n")
+    assert "must end in .json, .jsonl, .csv" in refused(tmp_path, "a.yaml", "")
+    odd = promptfoo_results([COT], "equals")
+    odd["results"]["results"][1]["promptIdx"] = 5
+    assert "result 1 has no promptIdx" in refused(tmp_path, "a.json", json.dumps(odd))
+    odd = promptfoo_results([COT], "equals")
+    odd["results"]["results"][1]["gradingResult"]["componentResults"][0]["score"] = 20
+    assert "result 1: the verdict equals is 20, expected" in refused(tmp_path, "a.json", json.dumps(odd))
+    with pytest.raises(InputError, match="no .*json .*in it"):
+        (tmp_path / "empty").mkdir()
+        read([tmp_path / "empty"], None)
+
+
+@pytest.mark.parametrize("times", [150, pytest.param(2000, marks=pytest.mark.slow)])
+def test_spoilt_files_are_read_or_refused_in_one_line(tmp_path: Path, times: int) -> None:
+    whole = promptfoo_results([COT, CHAT], "equals", "latency")
+    table = f"question,[tiny] {COT},Status,Score,Metric: m\n{ANN},7,PASS,1.00,1.00\n{BOX},7,FAIL,0.00,\n"
+
+    def write(rng: random.Random) -> tuple[str, list[Path], str | None]:
+        make = rng.choice([written, as_json_lines, None])
+        if make is None:
+            path = tmp_path / "results.csv"
+            path.write_bytes(cut_or_overwritten(table.encode(), rng))
+            return "promptfoo", [path], rng.choice(["Status", "m", None])
+        if rng.random() < 0.3:
+            path = make(tmp_path, whole)
+            path.write_bytes(cut_or_overwritten(path.read_bytes(), rng))
+        else:
+            odd = spoilt(whole, rng)
+            rows = odd.get("results", {}).get("results") if isinstance(odd.get("results"), dict) else None
+            path = (make if isinstance(rows, list) else written)(tmp_path, odd)
+        return "promptfoo", [path], rng.choice(["equals", "latency", None])
+
+    fuzz(write, 0, times)
