@@ -26,7 +26,7 @@ def chosen_verdict(names: Iterable[str], verdict: str | None, source: str) -> st
     verdict : what the user asks for (--verdict), or None: the only one there is
     source : the beginning of a complaint
 
-    Raises: InputError that lists the names if none was asked for and there are several, or one that isn't there.
+    Raises: InputError that lists the names if there are several, or the one asked for is not among them.
     """
     found = list(dict.fromkeys(names))
     there = on_one_line(", ".join(found[:20]), 400) or "none"
@@ -39,7 +39,7 @@ def chosen_verdict(names: Iterable[str], verdict: str | None, source: str) -> st
 
 
 def as_correct(value: Any, name: str, where: str) -> float | None:
-    """A verdict as 0..1: a number, true or false, or a word such as C, I, P (half), N, pass, fail; None if empty.
+    """A verdict as 0..1: a number, true or false, or a word such as C, I, P (half) or pass; None if empty.
 
     Raises: InputError on another value, with `where` at its beginning.
     """
@@ -65,7 +65,8 @@ def refuse_verdict(verdict: str | None, tool: str) -> None:
     """Refuse --verdict for a tool whose files hold none."""
     if verdict is not None:
         raise InputError(
-            f"--verdict {on_one_line(verdict)}: files of {tool} hold no verdicts; leave it out, and grade the answers"
+            f"--verdict {on_one_line(verdict)}: files of {tool} hold no verdicts; leave it out, and grade "
+            "the answers"
         )
 
 

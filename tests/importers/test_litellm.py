@@ -3,6 +3,7 @@ from made_tool_files import ANN, BOX, SAMPLES, STEPS, chat, payload, write
 
 from prompt_oirl.importers import Imported, ImportedRow
 from prompt_oirl.importers.litellm import read
+from prompt_oirl.importers.log_file import read_answers
 from prompt_oirl.io.files import InputError
 
 ROW = ImportedRow(ANN, STEPS, answer="7", llm="m", cost=0.002, tokens_in=20, tokens_out=1)
@@ -49,6 +50,16 @@ def test_refusals(tmp_path):
         read([write(tmp_path / "other.jsonl", [payload(ANN), {"question": "x"}])], None)
     with pytest.raises(InputError, match="--verdict match: files of litellm hold no verdicts"):
         read([redacted], "match")
+
+
+def test_templates_in_the_users_message_are_told_apart(tmp_path):
+    questions = [ANN, BOX, "What is 12 times 12?", "Tom runs 3 miles a day. How far in a week?"]
+    templates = ["{question} Answer with one number only.", "{question} Think about it step by step first."]
+    texts = [template.replace("{question}", q) for template in templates for q in questions]
+    path = write(tmp_path / "calls.jsonl", [payload("", messages=chat(t, None)) for t in texts])
+    assert [row.question for row in read([path], None).rows] == texts
+    found = read_answers("litellm", [path], None).rows
+    assert [(row.question, row.prompt) for row in found] == [(q, t) for t in templates for q in questions]
 
 
 @pytest.mark.skipif(not SAMPLES.is_dir(), reason="needs ../shared/samples")
