@@ -138,7 +138,7 @@ def _zstd_member(path: Path, info: zipfile.ZipInfo) -> bytes:
     except ImportError:
         raise InputError(
             f"{path}: packed with zstd; run pip install 'prompt-oirl[inspect]', or turn it into JSON with "
-            "`inspect log convert --to json`"
+            "`inspect log convert FILE --to json --output-dir DIR`"
         ) from None
     with path.open("rb") as file:
         file.seek(info.header_offset)
