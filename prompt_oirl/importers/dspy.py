@@ -1,0 +1,164 @@
+"""DSPy: what dspy.Evaluate saved (.json or .csv), together with the program that was evaluated (.json).
+
+A result does not hold its prompt: name each program's file before its results. The prompt is the
+instructions of the program's signatures and their demos, field by field. The question is the signature's
+input fields; the outputs begin at the first field with a `pred_` column, or at "reasoning", which
+ChainOfThought adds. The verdict is the column named after the metric, the last one.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from prompt_oirl.importers import Imported, ImportedRow
+from prompt_oirl.importers.json_values import at, filled, items, no_rows, shown, text
+from prompt_oirl.importers.messages import one_question
+from prompt_oirl.importers.verdicts import as_correct, chosen_verdict, verdict_note
+from prompt_oirl.io.files import InputError, csv_records, on_one_line, read_json
+
+HINT = "give DSPy's program.save(...) file, then what Evaluate saved with save_as_json or save_as_csv"
+_DEFAULT = re.compile(r"Given the fields? (`[^`]+`(?:, `[^`]+`)*), produce the fields? ")
+_REASONING = ("reasoning", "rationale")
+
+
+def read(files: Sequence[Path], verdict: str | None) -> Imported:
+    """Rows of results, one an example.
+
+    Parameters
+    ----------
+    files : a program, its results, the next program, its results, ...
+    verdict : name of the metric's column; None: the last column
+
+    Raises: InputError on a file that is neither, results without a program, or columns that do not match it.
+    """
+    rows: list[ImportedRow] = []
+    names: list[str] = []
+    unasked = 0
+    predictors: list[tuple[str, dict[str, Any]]] | None = None
+    for path in files:
+        document = _document(path)
+        if isinstance(document, dict):
+            predictors = list(_predictors(document, path))
+            continue
+        if predictors is None:
+            raise InputError(f"{path}: no program stands before these results; {HINT}")
+        if document and document[0][1]:
+            name, found = _rows(path, document, predictors, verdict)
+            unasked += len(document) - len(found)
+            rows += found
+            names.append(name)
+    source = on_one_line(", ".join(map(str, files)), 300)
+    if not rows:
+        raise no_rows(source, "no result", HINT)
+    notes = [verdict_note(chosen_verdict(names, verdict, source), len(rows))]
+    if unasked:
+        notes.append(f"{unasked:,} results without a question: left out.")
+    return Imported(rows, notes)
+
+
+def _document(path: Path) -> dict[str, Any] | list[tuple[str, dict[str, Any]]]:
+    """A program, or results with their places."""
+    if path.suffix.lower() == ".csv":
+        # A row with cells beyond the header has them under None.
+        return [
+            (f"{path}:{n}", {k: v for k, v in row.items() if k is not None and v is not None})
+            for n, row in csv_records(path, hint=HINT)
+        ]
+    document = read_json(path, hint=HINT)
+    if isinstance(document, list) and all(isinstance(row, dict) for row in document):
+        return [(f"{path}, result {i}", row) for i, row in enumerate(document, 1)]
+    if not isinstance(document, dict):
+        raise InputError(f"{path}: neither a program nor results of DSPy; {HINT}")
+    return document
+
+
+def _predictors(program: dict[str, Any], path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
+    """The program's parts with a signature, by name; a lone predictor is its own program."""
+    parts = {"": program} if "signature" in program else program
+    found = [(name, part) for name, part in parts.items() if isinstance(at(part, "signature"), dict)]
+    if not found:
+        raise InputError(f"{path}: no program of DSPy (nothing with a signature); {HINT}")
+    yield from found
+
+
+def _prompt(predictors: list[tuple[str, dict[str, Any]]]) -> str:
+    """Instructions and demos; of several predictors each under its name."""
+    blocks = []
+    for name, part in predictors:
+        if len(predictors) > 1:
+            blocks.append(f"[{name}]")
+        blocks.append(text(at(part, "signature", "instructions")) or "")
+        for demo in items(at(part, "demos")):
+            lines = [(prefix, at(demo, field)) for field, prefix in _fields(part).items()]
+            blocks.append(
+                "\n".join(f"{prefix} {shown(value)}" for prefix, value in lines if value is not None)
+            )
+    return "\n\n".join(blocks)
+
+
+def _fields(part: dict[str, Any]) -> dict[str, str]:
+    """Prefix of each field of a signature. The name is "${name}" in its description, or the prefix's."""
+    found = {}
+    for one in items(at(part, "signature", "fields")):
+        prefix, described = text(at(one, "prefix")) or "", text(at(one, "description")) or ""
+        in_braces = re.fullmatch(r"\$\{(\w+)\}", described)
+        name = in_braces[1] if in_braces else prefix.rstrip(": ").lower().replace(" ", "_")
+        if name:
+            found[name] = prefix or f"{name}:"
+    return found
+
+
+def _inputs(predictors: list[tuple[str, dict[str, Any]]], columns: list[str]) -> list[str]:
+    """The input fields among the columns: as the default instructions name them, or those before outputs."""
+    first, last = predictors[0][1], predictors[-1][1]
+    default = _DEFAULT.match(text(at(first, "signature", "instructions")) or "")
+    if default:
+        return [name for name in re.findall(r"`([^`]+)`", default[1]) if name in columns]
+    outputs = {c.removeprefix("pred_") for c in columns if c.startswith("pred_")} | set(_REASONING)
+    outputs |= set(list(_fields(last))[-1:])
+    names = list(_fields(first))
+    end = next((i for i, name in enumerate(names) if name in outputs), len(names))
+    return [name for name in names[:end] if name in columns]
+
+
+def _rows(
+    path: Path,
+    results: list[tuple[str, dict[str, Any]]],
+    predictors: list[tuple[str, dict[str, Any]]],
+    verdict: str | None,
+) -> tuple[str, list[ImportedRow]]:
+    """Name of the metric and the rows of one file."""
+    columns = list(dict.fromkeys(name for _, row in results for name in row))
+    inputs = _inputs(predictors, columns)
+    shown_columns = on_one_line(", ".join(columns), 200)
+    if not inputs:
+        raise InputError(
+            f"{path}: no column is an input field of the program before it (columns: {shown_columns}); {HINT}"
+        )
+    fields = {*_fields(predictors[-1][1]), *_fields(predictors[0][1])}
+    metrics = [c for c in columns if c not in fields and not c.startswith(("example_", "pred_"))]
+    last = list(results[0][1])[-1]  # columns of later rows may differ: a failed example has no pred_ columns
+    if verdict is None and last not in metrics:
+        raise InputError(f"{path}: the last column is no metric (columns: {shown_columns}); {HINT}")
+    name = last if verdict is None else chosen_verdict(metrics, verdict, str(path)) or ""
+    prompt, llm = _prompt(predictors), filled(at(predictors[-1][1], "lm", "model"))
+    rows = []
+    for where, row in results:
+        question = one_question({field: row.get(field) for field in inputs})
+        said = {c.removeprefix("pred_"): row[c] for c in columns if c.startswith("pred_") and row.get(c)}
+        golds = [row[c] for c in columns if c.startswith("example_") and row.get(c) is not None]
+        if question.strip() and any(row.get(field) is not None for field in inputs):
+            rows.append(
+                ImportedRow(
+                    question,
+                    prompt,
+                    correct=as_correct(row.get(name), name, where),
+                    answer=one_question(said) if said else None,
+                    llm=llm,
+                    gold=shown(golds[0]) if len(golds) == 1 else None,
+                )
+            )
+    return name, rows

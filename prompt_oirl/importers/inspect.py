@@ -1,0 +1,275 @@
+"""Logs of inspect_ai: .eval (a zip, packed with deflate or zstd) and .json.
+
+The question is the sample's `input`, with its choices as they were shown. The prompt is what was sent around
+it: system message and earlier turns, and where the user message says more than the input, that message with
+"{question}" in the input's place. Where these texts differ from sample to sample (a template with values of
+the sample), the template in `plan.steps[].params` is taken. A score is C (1), P (.5), I or N (0), or a
+number.
+"""
+
+from __future__ import annotations
+
+import json
+import struct
+import zipfile
+import zlib
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from prompt_oirl.importers import Imported, ImportedRow
+from prompt_oirl.importers.inputs import files_of
+from prompt_oirl.importers.json_values import amount, at, count, filled, items, no_rows, text
+from prompt_oirl.importers.messages import (
+    bare_where_known,
+    content_text,
+    message_text,
+    question_and_prompt,
+)
+from prompt_oirl.importers.templates import PLACE
+from prompt_oirl.importers.verdicts import as_correct, chosen_verdict, verdict_note
+from prompt_oirl.io.files import InputError, on_one_line, read_json, require
+from prompt_oirl.io.tables import LARGEST_UNPACKED
+
+HINT = "give logs of inspect_ai, .eval or .json"
+PATTERNS = ("*.eval", "*.json")  # what is read in a folder
+_ZSTD = 93  # the zip method
+_WRAPPERS = ("prompt_template", "chain_of_thought", "multiple_choice")
+_FIELDS = (
+    *("id", "epoch", "input", "choices", "target", "messages", "output"),
+    *("scores", "score", "model_usage", "error"),
+)
+_DEEPEST = 40  # levels of a sample's texts
+_ATTACHMENT = "attachment://"
+
+
+@dataclass(frozen=True)
+class _Sent:
+    """A sample, and what was sent: `before` the user message, and `around` the question in it."""
+
+    sample: dict[str, Any]
+    question: str
+    before: str | None
+    around: str | None
+    where: str
+
+
+def read(files: Sequence[Path], verdict: str | None) -> Imported:
+    """Rows of logs, one a sample and epoch.
+
+    Parameters
+    ----------
+    files : logs, or folders of them; several make one table
+    verdict : name of the scorer, with several values "scorer/value"; None: the only one
+
+    Raises: InputError on a file that is no such log, or if the scorer must be chosen.
+    """
+    files = files_of(files, PATTERNS, HINT.removeprefix("give "))
+    logs = [(path, *_log(path)) for path in files]
+    sent = [(header, _sent(header, samples)) for path, header, samples in logs]
+    found = [(header, one) for header, some in sent for one in some]
+    source = on_one_line(", ".join(map(str, files)), 300)
+    name = chosen_verdict((n for _, one in found for n in _scores(one.sample)), verdict, source)
+    rows = bare_where_known([_row(header, one, name) for header, one in found])
+    if not rows:
+        raise no_rows(source, "no sample with an answer", HINT)
+    notes = [verdict_note(name, len(rows))]
+    left_out = sum(len(samples) for *_, samples in logs) - len(rows)
+    if left_out:
+        notes.append(f"{left_out:,} samples failed, or their input is no text: left out.")
+    unfinished = [path.name for path, header, _ in logs if at(header, "status") not in ("success", None)]
+    if unfinished:
+        notes.append(f"Not finished: {on_one_line(', '.join(unfinished), 200)}; what there is was read.")
+    return Imported(rows, notes)
+
+
+def _log(path: Path) -> tuple[dict[str, Any], list[tuple[str, dict[str, Any]]]]:
+    """Header and samples with their places; texts that lie in attachments put back."""
+    header: Any = None
+    samples: list[tuple[str, dict[str, Any]]] = []
+    if path.suffix.lower() == ".eval":
+        for name, value in _members(path):
+            if name.startswith("samples/"):
+                samples += _read_sample(f"{path}, {name}", value)
+            elif header is None or name == "header.json":  # an unfinished log has only the journal's start
+                header = value
+    else:
+        header = read_json(path, hint=HINT)
+        for i, sample in enumerate(items(at(header, "samples")), 1):
+            samples += _read_sample(f"{path}, sample {i}", sample)
+    if not isinstance(header, dict) or not isinstance(header.get("eval"), dict):
+        raise InputError(f"{path}: no log of inspect_ai (`eval` is missing); {HINT}")
+    return header, samples
+
+
+def _members(path: Path) -> Iterator[tuple[str, Any]]:
+    require(path, HINT)
+    try:
+        with zipfile.ZipFile(path) as archive:
+            # A log that was continued holds some names twice: the last counts.
+            infos = [
+                archive.getinfo(n)
+                for n in dict.fromkeys(archive.namelist())
+                if n in ("header.json", "_journal/start.json") or n.startswith("samples/")
+            ]
+            for info in infos:
+                if info.file_size > LARGEST_UNPACKED:
+                    raise InputError(
+                        f"{path}: {on_one_line(info.filename)} unpacks to more than {LARGEST_UNPACKED:,} "
+                        "bytes; take it out"
+                    )
+                data = _zstd_member(path, info) if info.compress_type == _ZSTD else archive.read(info)
+                yield info.filename, json.loads(data)
+    except (zipfile.BadZipFile, zlib.error, struct.error, EOFError, OSError, ValueError) as error:
+        raise _damaged(path, error) from error
+    except (NotImplementedError, RuntimeError, RecursionError, OverflowError) as error:
+        raise _damaged(path, error) from error
+
+
+def _damaged(path: Path, error: Exception) -> InputError:
+    return InputError(f"{path}: not a whole .eval file ({on_one_line(str(error), 100)}); {HINT}")
+
+
+def _zstd_member(path: Path, info: zipfile.ZipInfo) -> bytes:
+    """A member packed with zstd, which Python before 3.14 cannot unpack."""
+    try:
+        import zstandard
+    except ImportError:
+        raise InputError(
+            f"{path}: packed with zstd; run pip install 'prompt-oirl[inspect]', or turn it into JSON with "
+            "`inspect log convert FILE --to json --output-dir DIR`"
+        ) from None
+    with path.open("rb") as file:
+        file.seek(info.header_offset)
+        name_length, extra_length = struct.unpack("<26xHH", file.read(30))
+        file.seek(name_length + extra_length, 1)
+        packed = file.read(info.compress_size)
+    try:
+        with zstandard.ZstdDecompressor().stream_reader(packed) as reader:
+            data = reader.read(info.file_size)
+    except zstandard.ZstdError as error:
+        raise _damaged(path, error) from error
+    if zlib.crc32(data) != info.CRC:
+        raise _damaged(path, ValueError(f"{info.filename} does not match its checksum"))
+    return data
+
+
+def _read_sample(where: str, sample: Any) -> list[tuple[str, dict[str, Any]]]:
+    """The fields of a sample that are used (events are most of it), attachments put back."""
+    if not isinstance(sample, dict):
+        return []
+    attachments = at(sample, "attachments")
+
+    def restored(value: Any, depth: int = 0) -> Any:
+        if depth > _DEEPEST:
+            return None
+        if isinstance(value, str) and value.startswith(_ATTACHMENT):
+            return at(attachments, value.removeprefix(_ATTACHMENT)) or value
+        if isinstance(value, list):
+            return [restored(v, depth + 1) for v in value]
+        return {k: restored(v, depth + 1) for k, v in value.items()} if isinstance(value, dict) else value
+
+    return [(where, {key: restored(sample.get(key)) for key in _FIELDS})]
+
+
+def _sent(header: dict[str, Any], samples: list[tuple[str, dict[str, Any]]]) -> list[_Sent]:
+    """The samples that were answered, with one prompt where the plan has one template."""
+    found = [_one_sent(where, s) for where, s in samples if not at(s, "error") or _answer(s) is not None]
+    kept = [one for one in found if one is not None]
+    system = "\n\n".join(_templates(header, ("system_message",)))
+    around = "".join(_templates(header, _WRAPPERS)[-1:])
+    if system and len({one.before for one in kept}) > 1 and all(_plain(one.sample) for one in kept):
+        kept = [replace(one, before=system) for one in kept]
+    if around and len({one.around for one in kept}) > 1:
+        kept = [replace(one, around=around.replace("{prompt}", PLACE)) for one in kept]
+    return kept
+
+
+def _plain(sample: dict[str, Any]) -> bool:
+    return isinstance(sample.get("input"), str)
+
+
+def _templates(header: dict[str, Any], solvers: tuple[str, ...]) -> list[str]:
+    """Templates that the plan's steps of these kinds hold."""
+    steps = items(at(header, "plan", "steps"))
+    found = [
+        filled(at(step, "params", "template"))
+        for step in steps
+        if str(at(step, "solver")).rpartition("/")[2] in solvers
+    ]
+    return [template for template in found if template is not None]
+
+
+def _one_sent(where: str, sample: dict[str, Any]) -> _Sent | None:
+    """What was sent of a sample; None if its input has no question."""
+    given = question_and_prompt(sample.get("input"))
+    if given is None:
+        return None
+    question, before = given
+    choices = [c for c in map(text, items(sample.get("choices"))) if c is not None]
+    messages, own = items(sample.get("messages")), sample.get("input")
+    users = [i for i, message in enumerate(messages) if at(message, "role") == "user"]
+    first = sum(at(message, "role") == "user" for message in own) - 1 if isinstance(own, list) else 0
+    for i in users[max(first, 0) :]:
+        said = message_text(messages[i])
+        if said is None or question not in said:
+            continue
+        start = said.index(question)
+        end = start + len(question)
+        for choice in choices:
+            at_choice = said.find(choice, end)
+            end = at_choice + len(choice) if at_choice >= 0 else end
+        _, before = question_and_prompt(messages[: i + 1]) or given
+        around = said[:start] + PLACE + said[end:]
+        letters = ",".join(chr(ord("A") + k) for k in range(len(choices)))
+        if len(choices) > 1:  # inspect's own templates name the letters that may be answered
+            around = around.replace(f" {letters}.", " {letters}.")
+        return _Sent(sample, said[start:end], before, None if around == PLACE else around, where)
+    options = [f"{chr(ord('A') + k)}) {choice}" for k, choice in enumerate(choices)]
+    return _Sent(sample, "\n\n".join([question, *["\n".join(options)] * bool(options)]), before, None, where)
+
+
+def _answer(sample: dict[str, Any]) -> str | None:
+    said = content_text(at(sample, "output", "choices", 0, "message", "content"))
+    return said if said is not None else filled(at(sample, "output", "completion"))
+
+
+def _scores(sample: dict[str, Any]) -> dict[str, Any]:
+    """Verdicts by name; a scorer with several values makes one each."""
+    scores = at(sample, "scores")
+    if scores is None and isinstance(at(sample, "score"), dict):  # logs of version 1
+        scores = {"score": sample["score"]}
+    found: dict[str, Any] = {}
+    for name, score in scores.items() if isinstance(scores, dict) else ():
+        value = at(score, "value")
+        if isinstance(value, dict):
+            found |= {f"{name}/{key}": part for key, part in value.items()}
+        else:
+            found[name] = value
+    return found
+
+
+def _row(header: dict[str, Any], sent: _Sent, name: str | None) -> ImportedRow:
+    sample, llm = sent.sample, filled(at(header, "eval", "model"))
+    # The usage of the model counts a scorer that asks it, too.
+    usage = at(sample, "output", "usage") or at(sample, "model_usage", llm or "")
+    value = None if name is None else _scores(sample).get(name)
+    target = at(sample, "target")
+    blocks = [block for block in (sent.before, sent.around) if block is not None]
+    epoch = count(at(sample, "epoch"))
+    data = filled(at(header, "eval", "dataset", "name")) or filled(at(header, "eval", "task")) or ""
+    number = at(sample, "id")
+    return ImportedRow(
+        question=sent.question,
+        prompt="\n\n".join(blocks) if blocks else None,
+        correct=None if name is None else as_correct(value, name, sent.where),
+        answer=_answer(sample),
+        llm=llm,
+        sample=epoch - 1 if epoch else None,
+        group=f"{data}:{text(str(number))}" if isinstance(number, str | int) else None,
+        cost=amount(at(usage, "total_cost")),
+        tokens_in=count(at(usage, "input_tokens")),
+        tokens_out=count(at(usage, "output_tokens")),
+        gold=text(target[0] if isinstance(target, list) and len(target) == 1 else target),
+    )

@@ -1,0 +1,273 @@
+"""What exported traces hold, in one form: spans, verdicts and prompts.
+
+Spans come as Phoenix's API and data frames write them, as OTLP JSON (`resourceSpans`) or as OpenTelemetry's
+console exporter does; Langfuse's observations in its API's spelling (camelCase) and that of its storage
+export (snake_case), alone or inside traces.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+from prompt_oirl.importers.json_values import at, filled, items, parsed, shown, text
+
+_CAMEL = re.compile(r"(?<=[a-z0-9])(?=[A-Z])")
+_LISTS = (
+    *("data", "resourceSpans", "scopeSpans", "spans", "annotations"),
+    *("traces", "observations", "scores"),
+)
+_MESSAGES = "llm.input_messages"
+_DEEPEST = 40  # levels of attributes; deeper ones are no convention's
+
+
+@dataclass(frozen=True)
+class Span:
+    """A span or observation; texts of its attributes, "" and None where there are none."""
+
+    number: str
+    parent: str
+    trace: str
+    is_call: bool
+    is_judge: bool
+    template: str | None
+    variables: Any
+    messages: list[Any]
+    given: Any
+    said: Any
+    llm: str | None
+    tokens_in: Any
+    tokens_out: Any
+    cost: Any
+    prompt_id: str | None
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """A score or label of a span or trace (`target`)."""
+
+    target: str
+    name: str
+    value: Any
+    where: str
+
+
+@dataclass
+class Collected:
+    """All that some files hold; `prompts` are Langfuse's templates by "name@version", a text a message."""
+
+    spans: list[Span] = field(default_factory=list)
+    verdicts: list[Verdict] = field(default_factory=list)
+    prompts: dict[str, list[str]] = field(default_factory=dict)
+
+
+def collected(documents: Iterable[tuple[str, Any]]) -> Collected:
+    """Spans, verdicts and prompts of JSON documents; what is none of these is passed over.
+
+    Parameters
+    ----------
+    documents : (where, JSON value)
+    """
+    found = Collected()
+    for where, document in documents:
+        for record in _records(document):
+            _add(found, record, where)
+    return found
+
+
+def _records(value: Any) -> Iterator[dict[str, Any]]:
+    """Objects in lists, pages and traces, and OTLP's spans; a trace also stands for itself."""
+    waiting = [value]
+    while waiting:
+        value = waiting.pop()
+        if isinstance(value, list):
+            waiting.extend(reversed(value))
+        elif isinstance(value, dict):
+            inner = [key for key in _LISTS if isinstance(value.get(key), list)]
+            yield {key: part for key, part in value.items() if key not in inner}
+            waiting.extend(value[key] for key in reversed(inner))
+
+
+def _add(found: Collected, record: dict[str, Any], where: str) -> None:
+    flat = _flat(record)
+    attributes = {
+        name.removeprefix("attributes."): value
+        for name, value in flat.items()
+        if name.startswith("attributes.")
+    }
+    number = _first(flat, "context.span_id", "span_id", "spanId", "id")
+    snake = {_CAMEL.sub("_", key).lower(): value for key, value in record.items()}
+    if attributes:
+        found.spans.append(_span(flat, attributes, number))
+        found.verdicts += _span_verdicts(flat, attributes, number, where)
+    elif "trace_id" in snake and ("input" in snake or "output" in snake):
+        found.spans.append(_observation(snake))
+        scores = snake.get("scores")  # of a table's export: values by name
+        for name, value in scores.items() if isinstance(scores, dict) else ():
+            found.verdicts += [Verdict(number, name, one, where) for one in items(value) or [value]]
+    elif {"name", "version", "prompt"} <= set(snake):
+        messages = snake["prompt"]
+        blocks = [at(m, "content") for m in messages] if isinstance(messages, list) else [messages]
+        found.prompts[f"{snake['name']}@{snake['version']}"] = [b for b in map(filled, blocks) if b]
+    elif "name" in snake and isinstance(snake.get("result"), dict):  # Phoenix's annotation
+        result = snake["result"]
+        value = result.get("score") if result.get("score") is not None else result.get("label")
+        found.verdicts.append(Verdict(_first(flat, "span_id", "trace_id"), _name(snake), value, where))
+    elif "name" in snake and ("value" in snake or "string_value" in snake):  # Langfuse's score
+        value = snake.get("value") if snake.get("value") is not None else snake.get("string_value")
+        if snake.get("data_type") in ("CATEGORICAL", "BOOLEAN") and filled(snake.get("string_value")):
+            value = snake["string_value"]
+        target = filled(snake.get("observation_id")) or filled(snake.get("trace_id")) or ""
+        found.verdicts.append(Verdict(target, _name(snake), value, where))
+
+
+def _name(record: dict[str, Any]) -> str:
+    return shown(record["name"]) or "unnamed"
+
+
+def _flat(record: dict[str, Any]) -> dict[str, Any]:
+    """Values by dotted names; lists are numbered, OTLP's attributes are read, variables stay whole."""
+    found: dict[str, Any] = {}
+    waiting: list[tuple[str, Any, int]] = [("", record, 0)]
+    while waiting:
+        name, value, depth = waiting.pop()
+        if name.endswith("attributes") and isinstance(value, list):
+            value = {str(at(pair, "key")): _otlp(at(pair, "value")) for pair in value}
+        whole = name.endswith("prompt_template.variables") or name.endswith(("metadata", "events"))
+        if isinstance(value, dict) and not whole and depth < _DEEPEST:
+            waiting.extend((f"{name}.{key}".lstrip("."), part, depth + 1) for key, part in value.items())
+        elif isinstance(value, list) and not whole and depth < _DEEPEST:
+            waiting.extend((f"{name}.{i}", part, depth + 1) for i, part in enumerate(value))
+        else:
+            found[name] = value
+    return found
+
+
+def _otlp(value: Any) -> Any:
+    """A value of OTLP JSON, which writes whole numbers as texts."""
+    for kind in ("stringValue", "boolValue", "doubleValue"):
+        if at(value, kind) is not None:
+            return at(value, kind)
+    whole = at(value, "intValue")
+    if isinstance(whole, str) and whole.isdecimal() and len(whole) < 20:
+        return int(whole)
+    return (
+        whole
+        if whole is not None
+        else [_otlp(one) for one in items(at(value, "arrayValue", "values"))] or None
+    )
+
+
+def _first(flat: dict[str, Any], *names: str) -> str:
+    """The first of these values that is a text, "" without one."""
+    return next((found for name in names if (found := filled(flat.get(name)))), "")
+
+
+def _value(flat: dict[str, Any], *names: str) -> Any:
+    return next((flat[name] for name in names if flat.get(name) is not None), None)
+
+
+def _span(flat: dict[str, Any], attributes: dict[str, Any], number: str) -> Span:
+    kind = _first(attributes, "openinference.span.kind") or _first(flat, "span_kind")
+    operation = _first(attributes, "gen_ai.operation.name")
+    return Span(
+        number=number,
+        parent=_first(flat, "parent_id", "parentSpanId", "parent_span_id"),
+        trace=_first(flat, "context.trace_id", "trace_id", "traceId"),
+        is_call=kind.upper() == "LLM" or operation in ("chat", "text_completion", "generate_content"),
+        is_judge=kind.upper() == "EVALUATOR",
+        template=filled(attributes.get("llm.prompt_template.template")),
+        variables=parsed(attributes.get("llm.prompt_template.variables")),
+        messages=_messages(attributes),
+        given=attributes.get("input.value"),
+        said=_said(attributes),
+        llm=_first(attributes, "llm.model_name", "gen_ai.request.model", "gen_ai.response.model") or None,
+        tokens_in=_value(attributes, "llm.token_count.prompt", "gen_ai.usage.input_tokens"),
+        tokens_out=_value(attributes, "llm.token_count.completion", "gen_ai.usage.output_tokens"),
+        cost=attributes.get("llm.cost.total"),
+        prompt_id=_first(attributes, "prompt.id", "llm.prompt_template.version") or None,
+    )
+
+
+def _messages(attributes: dict[str, Any]) -> list[Any]:
+    """Messages of a span: OpenInference's numbered ones, or OpenTelemetry's in one JSON text."""
+    given = parsed(attributes.get("gen_ai.input.messages"))
+    if isinstance(given, list):
+        system = parsed(attributes.get("gen_ai.system_instructions"))
+        return [{"role": "system", "content": system}, *given] if system else given
+    return _numbered(attributes, _MESSAGES)
+
+
+def _numbered(attributes: dict[str, Any], prefix: str) -> list[dict[str, Any]]:
+    found: dict[int, dict[str, Any]] = {}
+    for name, value in attributes.items():
+        index, _, rest = name.removeprefix(f"{prefix}.").partition(".message.")
+        if name.startswith(prefix) and index.isdecimal() and len(index) < 7:
+            message = found.setdefault(int(index), {"content": None})
+            part = re.fullmatch(r"contents\.(\d{1,6})\.message_content\.(type|text)", rest)
+            if part:
+                parts = message.setdefault("parts", {})
+                parts.setdefault(int(part[1]), {})[part[2]] = value
+            elif rest in ("role", "content", "name"):
+                message[rest] = value
+    return [
+        message | {"content": [message["parts"][k] for k in sorted(message["parts"])]}
+        if "parts" in message and message["content"] is None
+        else message
+        for _, message in sorted(found.items())
+    ]
+
+
+def _said(attributes: dict[str, Any]) -> Any:
+    answers = _numbered(attributes, "llm.output_messages")
+    said = text(answers[0]["content"]) if answers else None
+    return said if said is not None else _value(attributes, "output.value", "gen_ai.output.messages")
+
+
+def _span_verdicts(
+    flat: dict[str, Any], attributes: dict[str, Any], number: str, where: str
+) -> Iterator[Verdict]:
+    """Evaluations in a span's attributes, and the columns `eval.NAME.score` of Phoenix's data frames."""
+    trace = _first(flat, "context.trace_id", "trace_id", "traceId")
+    names: dict[tuple[str, str], dict[str, Any]] = {}
+    for name, value in attributes.items():
+        found = re.fullmatch(
+            r"((?:trace\.)?(?:evaluations|annotations)\.\d+)\.(?:evaluation|annotation)\.(name|score|label)",
+            name,
+        )
+        if found:
+            names.setdefault((found[1], ""), {})[found[2]] = value
+    for name, value in flat.items():
+        found = re.fullmatch(r"eval\.(.+)\.(score|label)", name)
+        if found:
+            names.setdefault(("eval", found[1]), {"name": found[1]})[found[2]] = value
+    for (place, _), one in names.items():
+        value = one.get("score") if one.get("score") is not None else one.get("label")
+        if value is not None and filled(one.get("name")):
+            yield Verdict(trace if place.startswith("trace.") else number, _name(one), value, where)
+
+
+def _observation(snake: dict[str, Any]) -> Span:
+    """An observation of Langfuse; its input is often a list of messages, or {"messages": [...]}."""
+    given = parsed(snake.get("input"))
+    usage = parsed(snake.get("usage_details")) or parsed(snake.get("usage"))
+    prompt, version = filled(snake.get("prompt_name")), snake.get("prompt_version")
+    return Span(
+        number=filled(snake.get("id")) or "",
+        parent=filled(snake.get("parent_observation_id")) or "",
+        trace=filled(snake.get("trace_id")) or "",
+        is_call=str(snake.get("type", "GENERATION")).upper() == "GENERATION",
+        is_judge=str(snake.get("type")).upper() == "EVALUATOR",
+        template=None,
+        variables=None,
+        messages=items(at(given, "messages", default=given)),
+        given=given,
+        said=parsed(snake.get("output")),
+        llm=filled(snake.get("model")) or filled(snake.get("provided_model_name")),
+        tokens_in=at(usage, "input", default=snake.get("prompt_tokens")),
+        tokens_out=at(usage, "output", default=snake.get("completion_tokens")),
+        cost=snake.get("calculated_total_cost") or snake.get("total_cost"),
+        prompt_id=None if prompt is None else prompt if version is None else f"{prompt}@{version}",
+    )

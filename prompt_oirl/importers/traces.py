@@ -1,0 +1,159 @@
+"""Traces: OpenInference and OpenTelemetry spans (Phoenix, OTLP JSON), and Langfuse's observations.
+
+An answer is a span of kind LLM; where there is none, a span with a prompt template. The prompt is
+`llm.prompt_template.template` of the span or of one above it, the question its `.variables`. Without a
+template, messages are taken by the rule of `messages`, else `input.value` as a rendered text. Langfuse's
+templates come from its prompts (name, version, prompt), if their file is given too. A verdict is an
+evaluation, annotation or score of the span; one of a span above it, or of the trace, counts where just one
+answer lies below.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import Counter, defaultdict
+from collections.abc import Sequence
+from pathlib import Path
+
+from prompt_oirl.importers import Imported, ImportedRow
+from prompt_oirl.importers.inputs import files_of
+from prompt_oirl.importers.json_values import (
+    amount,
+    at,
+    count,
+    filled,
+    json_documents,
+    no_rows,
+    parsed,
+    shown,
+)
+from prompt_oirl.importers.messages import (
+    EARLIER_TURNS,
+    bare_where_known,
+    has_earlier_turns,
+    message_text,
+    one_question,
+    question_and_prompt,
+)
+from prompt_oirl.importers.spans import Span, Verdict, collected
+from prompt_oirl.importers.verdicts import as_correct, chosen_verdict, verdict_note
+from prompt_oirl.io.files import on_one_line
+
+_VARIABLE = re.compile(r"\{\{[^{}]{1,200}\}\}")
+HINT = "give exported spans or observations (.json or .jsonl: Phoenix, OTLP, Langfuse)"
+PATTERNS = ("*.json", "*.jsonl")  # what is read in a folder
+
+
+def read(files: Sequence[Path], verdict: str | None) -> Imported:
+    """Rows of traces, one a call of an LLM.
+
+    Parameters
+    ----------
+    files : spans or observations, and where they lie apart, annotations, scores and prompts
+    verdict : name of the evaluation, annotation or score; None: the only one there is
+
+    Raises: InputError if there is no call of an LLM, or if the verdict must be chosen.
+    """
+    files = files_of(files, PATTERNS, HINT.removeprefix("give "))
+    found = collected(document for path in files for document in json_documents(path, HINT))
+    source = on_one_line(", ".join(map(str, files)), 300)
+    spans = {span.number: span for span in found.spans if span.number}
+    calls = [span for span in found.spans if _is_answer(span, spans)]
+    calls = calls or [span for span in found.spans if span.template is not None]
+    below = Counter(above.number for call in calls for above in _line_of(call, spans))
+    of_trace = Counter(call.trace for call in calls)
+    verdicts: dict[str, list[Verdict]] = defaultdict(list)
+    for one in found.verdicts:
+        verdicts[one.target].append(one)
+    name = chosen_verdict((one.name for one in found.verdicts), verdict, source)
+    rows, unread, turns = [], 0, 0
+    for call in calls:
+        line = _line_of(call, spans)
+        asked, answer = _asked(call, line, found.prompts), _answer(call)
+        if asked is None or answer is None:
+            unread += 1
+            continue
+        targets = [above.number for above in line if below[above.number] == 1]
+        targets += [call.trace] * (of_trace[call.trace] == 1)
+        turns += has_earlier_turns(call.messages)
+        rows.append(
+            ImportedRow(
+                *asked,
+                correct=_correct(name, [verdicts[t] for t in dict.fromkeys(targets) if t]),
+                answer=answer,
+                llm=call.llm,
+                cost=amount(call.cost),
+                tokens_in=count(call.tokens_in),
+                tokens_out=count(call.tokens_out),
+                prompt_id=call.prompt_id,
+            )
+        )
+    if not rows:
+        raise no_rows(source, f"{len(found.spans):,} spans, no call of an LLM with question and answer", HINT)
+    notes = [verdict_note(name, len(rows))]
+    graded = sum(row.correct is not None for row in rows)
+    if name is not None and graded < len(rows):
+        notes.append(f"{len(rows) - graded:,} of {len(rows):,} answers have no verdict of their own.")
+    if unread:
+        notes.append(f"{unread:,} calls without a question and an answer of text: left out.")
+    if turns:
+        notes.append(EARLIER_TURNS.format(n=turns))
+    return Imported(bare_where_known(rows), notes)
+
+
+def _line_of(span: Span, spans: dict[str, Span]) -> list[Span]:
+    """A span and those above it, nearest first; parents that form a circle end it."""
+    line, seen = [span], {span.number}
+    while (parent := spans.get(line[-1].parent)) is not None and parent.number not in seen:
+        line.append(parent)
+        seen.add(parent.number)
+    return line
+
+
+def _is_answer(span: Span, spans: dict[str, Span]) -> bool:
+    """Whether a span is a call of an LLM: no judge's, and not the same call seen by a second instrument."""
+    above = _line_of(span, spans)[1:]
+    return span.is_call and not any(other.is_call or other.is_judge for other in above)
+
+
+def _asked(call: Span, line: list[Span], prompts: dict[str, list[str]]) -> tuple[str, str | None] | None:
+    for span in line:
+        if span.template is not None and isinstance(span.variables, dict) and span.variables:
+            question = one_question(span.variables)
+            return (question, span.template) if question.strip() else None
+    asked = question_and_prompt(call.messages)
+    if asked is None:
+        given = parsed(call.given)
+        asked = question_and_prompt(at(given, "messages", default=given))
+        if asked is None:
+            rendered = one_question(given) if isinstance(given, dict) and given else shown(given)
+            asked = (rendered, None) if rendered and filled(rendered) else None
+    template = prompts.get(call.prompt_id or "")
+    if asked is None or not template:
+        return asked
+    # What stood in the template is not known: it is what the last message has in the variable's place.
+    around = _VARIABLE.split(template[-1])
+    start, end = around[0], around[-1]
+    if len(around) == 2 and asked[0].startswith(start) and asked[0].endswith(end):
+        middle = asked[0][len(start) : len(asked[0]) - len(end)]
+        return (middle, "\n\n".join(template)) if middle.strip() else asked
+    return asked
+
+
+def _answer(call: Span) -> str | None:
+    """The text of the answer; what is written as a message or a list of choices is unpacked."""
+    said = parsed(call.said)
+    if isinstance(said, list) and said:
+        said = said[-1]
+    choice = at(said, "choices", 0, "message", default=said)
+    return message_text(choice) or filled(said) or filled(call.said) or shown(call.said)
+
+
+def _correct(name: str | None, found: list[list[Verdict]]) -> float | None:
+    """The mean of the verdicts of that name at the nearest place that has any."""
+    for verdicts in found:
+        values = [as_correct(v.value, v.name, v.where) for v in verdicts if v.name == name]
+        known = [value for value in values if value is not None]
+        if known:
+            return sum(known) / len(known)
+    return None

@@ -1,0 +1,206 @@
+import json
+
+import pytest
+from made_tool_files import ANN, BOX, STEPS, annotation, chat, llm_span, write
+
+from prompt_oirl.importers import ImportedRow
+from prompt_oirl.importers.traces import read
+from prompt_oirl.io.files import InputError
+
+ROW = ImportedRow(ANN, "Think. {question}", answer="7", llm="m", tokens_in=12, tokens_out=3)
+
+
+def rows(tmp_path, *documents, verdict=None):
+    """What is read of documents, a .json file each."""
+    paths = [write(tmp_path / f"{i}.json", document) for i, document in enumerate(documents)]
+    return read(paths, verdict).rows
+
+
+def attribute(key, value):
+    kind = {str: "stringValue", int: "intValue"}[type(value)]
+    return {"key": key, "value": {kind: str(value)}}
+
+
+def test_a_span_of_phoenix_is_a_row(tmp_path):
+    assert rows(tmp_path, {"data": [llm_span("1", ANN)], "next_cursor": None}) == [ROW]
+
+
+def test_other_writings_of_a_span_read_alike(tmp_path):
+    span = llm_span("1", ANN)
+    otlp = {
+        "traceId": "t1",
+        "spanId": "s1",
+        "attributes": [attribute(key, value) for key, value in span["attributes"].items()],
+    }
+    nested = {
+        "context": span["context"],
+        "attributes": {
+            "openinference": {"span": {"kind": "LLM"}},
+            "llm": {
+                "model_name": "m",
+                "prompt_template": {"template": "Think. {question}", "variables": {"question": ANN}},
+                "token_count": {"prompt": 12, "completion": 3},
+            },
+            "output": {"value": "7"},
+        },
+    }
+    frame = {f"attributes.{key}": value for key, value in span["attributes"].items()}
+    assert rows(tmp_path, {"resourceSpans": [{"resource": {}, "scopeSpans": [{"spans": [otlp]}]}]}) == [ROW]
+    assert rows(tmp_path, [nested]) == [ROW]
+    assert rows(tmp_path, [frame | {"context.span_id": "s1"}]) == [ROW]
+    assert read([write(tmp_path / "spans.jsonl", [span])], None).rows == [ROW]
+
+
+def test_messages_without_a_template(tmp_path):
+    span = llm_span("1", ANN)
+    for name in ("template", "variables"):
+        del span["attributes"][f"llm.prompt_template.{name}"]
+    for i, message in enumerate(chat(ANN)):
+        for key, value in message.items():
+            span["attributes"][f"llm.input_messages.{i}.message.{key}"] = value
+    assert [(row.question, row.prompt) for row in rows(tmp_path, [span])] == [(ANN, STEPS)]
+
+
+def test_opentelemetrys_own_names(tmp_path):
+    parts = [{"role": "user", "parts": [{"type": "text", "content": ANN}]}]
+    said = [{"role": "assistant", "parts": [{"type": "text", "content": "7"}], "finish_reason": "stop"}]
+    attributes = {
+        "gen_ai.operation.name": "chat",
+        "gen_ai.request.model": "m",
+        "gen_ai.usage.input_tokens": 12,
+        "gen_ai.usage.output_tokens": 3,
+        "gen_ai.system_instructions": json.dumps([{"type": "text", "content": STEPS}]),
+        "gen_ai.input.messages": json.dumps(parts),
+        "gen_ai.output.messages": json.dumps(said),
+    }
+    expected = ImportedRow(ANN, STEPS, answer="7", llm="m", tokens_in=12, tokens_out=3)
+    assert rows(tmp_path, {"spanId": "s1", "attributes": attributes}) == [expected]
+
+
+def test_annotations_are_joined_by_span(tmp_path):
+    notes = {"data": [annotation("s1", 1), annotation("s2", 0), annotation("s2", 1)]}
+    found = rows(tmp_path, [llm_span("1", ANN), llm_span("2", BOX)], notes)
+    assert [row.correct for row in found] == [1.0, 0.5]  # two judged the second
+
+
+def test_verdicts_in_the_span(tmp_path):
+    inside = {"evaluations.0.evaluation.name": "right", "evaluations.0.evaluation.label": "incorrect"}
+    assert rows(tmp_path, [llm_span("1", ANN, **inside)])[0].correct == 0.0
+    frame = llm_span("1", ANN) | {"eval.right.score": 0.25, "eval.right.label": None}
+    assert rows(tmp_path, [frame])[0].correct == 0.25
+
+
+def test_several_verdicts_must_be_chosen_from(tmp_path):
+    documents = [llm_span("1", ANN)], [annotation("s1", 1), annotation("s1", 0, "tone")]
+    with pytest.raises(
+        InputError, match="several verdicts: correctness, tone; choose one with --verdict NAME"
+    ):
+        rows(tmp_path, *documents)
+    assert rows(tmp_path, *documents, verdict="tone")[0].correct == 0.0
+
+
+def test_a_parents_template_and_verdict_count_for_its_only_call(tmp_path):
+    call = llm_span("1", ANN) | {"parent_id": "root"}
+    above = {"span_id": "root", "attributes": {"openinference.span.kind": "CHAIN"}}
+    for name in ("template", "variables"):
+        key = f"llm.prompt_template.{name}"
+        above["attributes"][key] = call["attributes"].pop(key)
+    assert rows(tmp_path, [call, above], [annotation("root", 0)])[0] == ImportedRow(
+        ANN, "Think. {question}", 0.0, "7", "m", tokens_in=12, tokens_out=3
+    )
+    second = llm_span("2", ANN) | {"parent_id": "root"}
+    found = rows(tmp_path, [call, second, above], [annotation("root", 0)])
+    assert [row.correct for row in found] == [None, None]  # whose verdict it is, nobody knows
+
+
+def test_a_call_seen_twice_counts_once_and_a_judges_never(tmp_path):
+    inner = llm_span("2", ANN) | {"parent_id": "s1"}
+    judge = {"span_id": "judge", "attributes": {"openinference.span.kind": "EVALUATOR"}}
+    judging = llm_span("3", "Is it right?") | {"parent_id": "judge"}
+    assert rows(tmp_path, [llm_span("1", ANN), inner, judge, judging]) == [ROW]
+
+
+def test_parents_in_a_circle_end(tmp_path):
+    assert rows(tmp_path, [llm_span("1", ANN) | {"parent_id": "s1"}]) == [ROW]
+
+
+OBSERVATION = {
+    "id": "o1",
+    "traceId": "t1",
+    "type": "GENERATION",
+    "name": "call",
+    "model": "m",
+    "input": chat(ANN),
+    "output": {"role": "assistant", "content": "7"},
+    "usageDetails": {"input": 12, "output": 3, "total": 15},
+    "calculatedTotalCost": 0.002,
+}
+SCORE = {
+    "id": "x",
+    "traceId": "t1",
+    "observationId": None,
+    "name": "right",
+    "value": 1,
+    "dataType": "NUMERIC",
+}
+ASKED = ImportedRow(ANN, STEPS, 1.0, "7", "m", cost=0.002, tokens_in=12, tokens_out=3)
+
+
+def test_langfuses_observations_and_scores(tmp_path):
+    assert rows(tmp_path, {"data": [OBSERVATION]}, {"data": [SCORE]}) == [ASKED]
+    trace = {"id": "t1", "name": "trace", "input": "x", "observations": [OBSERVATION], "scores": [SCORE]}
+    assert rows(tmp_path, [trace]) == [ASKED]
+    word = SCORE | {"dataType": "BOOLEAN", "value": 0, "stringValue": "False", "observationId": "o1"}
+    assert rows(tmp_path, [OBSERVATION], [word])[0].correct == 0.0
+
+
+def test_langfuses_storage_export(tmp_path):
+    stored = {
+        "id": "o1",
+        "trace_id": "t1",
+        "type": "GENERATION",
+        "name": "call",
+        "provided_model_name": "m",
+        "input": json.dumps({"messages": chat(ANN)}),
+        "output": json.dumps({"role": "assistant", "content": "7"}),
+        "usage_details": {"input": 12, "output": 3},
+        "total_cost": 0.002,
+    }
+    score = {"trace_id": "t1", "observation_id": "o1", "name": "right", "value": 1, "string_value": None}
+    observations = write(tmp_path / "observations.jsonl", [stored])
+    assert read([observations, write(tmp_path / "scores.jsonl", [score])], None).rows == [ASKED]
+
+
+def test_langfuses_prompts_tell_template_and_question_apart(tmp_path):
+    sent = OBSERVATION | {"input": f"Think. {ANN} Now:", "promptName": "think", "promptVersion": 2}
+    assert rows(tmp_path, [sent])[0].prompt_id == "think@2"
+    assert rows(tmp_path, [sent])[0].prompt is None
+    prompt = {"name": "think", "version": 2, "type": "text", "prompt": "Think. {{ sum }} Now:"}
+    found = rows(tmp_path, [sent], [prompt])[0]
+    assert (found.question, found.prompt, found.prompt_id) == (ANN, "Think. {{ sum }} Now:", "think@2")
+
+
+def test_what_is_left_out_is_said(tmp_path):
+    silent = llm_span("2", BOX, **{"output.value": None})
+    path = write(
+        tmp_path / "spans.json", [llm_span("1", ANN), llm_span("3", BOX), silent, annotation("s1", 1)]
+    )
+    found = read([path], None)
+    assert [row.correct for row in found.rows] == [1.0, None]
+    assert found.notes == [
+        "correct is the verdict correctness.",
+        "1 of 2 answers have no verdict of their own.",
+        "1 calls without a question and an answer of text: left out.",
+    ]
+
+
+def test_files_without_a_call_are_refused(tmp_path):
+    chain = {"span_id": "s", "attributes": {"openinference.span.kind": "CHAIN"}}
+    with pytest.raises(
+        InputError, match=r"0\.json: 1 spans, no call of an LLM with question and answer; give"
+    ):
+        rows(tmp_path, [chain])
+    with pytest.raises(
+        InputError, match=r"0\.json: the verdict correctness is 7, expected a number from 0 to 1"
+    ):
+        rows(tmp_path, [llm_span("1", ANN), annotation("s1", 7)])

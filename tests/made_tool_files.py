@@ -1,0 +1,162 @@
+"""Small files as the tools write them, for tests where ../shared/samples is not there."""
+
+from __future__ import annotations
+
+import json
+import zipfile
+from pathlib import Path
+from typing import Any
+
+from prompt_oirl.io.files import REPO_ROOT
+
+SAMPLES = REPO_ROOT.parent / "shared" / "samples"
+
+ANN = "Ann has 3 apples and finds 4 more. How many has she?"
+BOX = "A box holds 12 eggs and 5 break. How many are whole?"
+STEPS = "Let's think step by step."
+
+
+def write(path: Path, value: Any) -> Path:
+    """A JSON file, or JSON lines of a list if the name says so."""
+    if path.suffix == ".jsonl":
+        path.write_text("".join(json.dumps(row) + "\n" for row in value), encoding="utf-8")
+    else:
+        path.write_text(json.dumps(value), encoding="utf-8")
+    return path
+
+
+def chat(question: str, system: str | None = STEPS) -> list[dict[str, Any]]:
+    """Messages with a question of the user."""
+    messages = [{"role": "user", "content": question}]
+    return [{"role": "system", "content": system}, *messages] if system is not None else messages
+
+
+def completion(answer: str, **more: Any) -> dict[str, Any]:
+    """A reply of chat completions."""
+    return {
+        "choices": [{"index": 0, "message": {"role": "assistant", "content": answer}}],
+        "usage": {"prompt_tokens": 20, "completion_tokens": 1},
+    } | more
+
+
+def inspect_log(samples: list[dict[str, Any]], steps: list[dict[str, Any]], **more: Any) -> dict[str, Any]:
+    """A log of inspect_ai as JSON."""
+    evaluation = {"model": "openai/m", "task": "toy", "dataset": {"name": "sums"}}
+    return {"status": "success", "eval": evaluation, "plan": {"steps": steps}, "samples": samples} | more
+
+
+def inspect_sample(question: str, value: Any, epoch: int = 1, **more: Any) -> dict[str, Any]:
+    """A sample of such a log, asked with a template."""
+    return {
+        "id": question[:3],
+        "epoch": epoch,
+        "input": question,
+        "target": "7",
+        "messages": chat(f"{STEPS}\n\n{question}", "Be brief."),
+        "output": completion("7", usage={"input_tokens": 30, "output_tokens": 2}),
+        "scores": {"match": {"value": value}},
+    } | more
+
+
+TEMPLATE_STEPS = [
+    {"solver": "system_message", "params": {"template": "Be brief."}},
+    {"solver": "prompt_template", "params": {"template": STEPS + "\n\n{prompt}"}},
+    {"solver": "generate", "params": {}},
+]
+
+
+def pack_eval(path: Path, log: dict[str, Any], method: int = zipfile.ZIP_DEFLATED) -> Path:
+    """The log as an .eval file."""
+    with zipfile.ZipFile(path, "w", method) as archive:
+        archive.writestr("_journal/start.json", json.dumps({"eval": log["eval"], "plan": log["plan"]}))
+        for sample in log["samples"]:
+            archive.writestr(f"samples/{sample['id']}_epoch_{sample['epoch']}.json", json.dumps(sample))
+        archive.writestr("header.json", json.dumps({k: v for k, v in log.items() if k != "samples"}))
+    return path
+
+
+def llm_span(number: str, question: str, **attributes: Any) -> dict[str, Any]:
+    """A span of an LLM's call as Phoenix's API writes it."""
+    return {
+        "name": "call",
+        "context": {"trace_id": f"t{number}", "span_id": f"s{number}"},
+        "span_kind": "LLM",
+        "parent_id": None,
+        "attributes": {
+            "openinference.span.kind": "LLM",
+            "llm.model_name": "m",
+            "llm.prompt_template.template": "Think. {question}",
+            "llm.prompt_template.variables": json.dumps({"question": question}),
+            "llm.token_count.prompt": 12,
+            "llm.token_count.completion": 3,
+            "output.value": "7",
+        }
+        | attributes,
+    }
+
+
+def annotation(span: str, score: Any, name: str = "correctness") -> dict[str, Any]:
+    """An annotation as Phoenix's API writes it."""
+    return {"id": "a", "span_id": span, "name": name, "annotator_kind": "HUMAN", "result": {"score": score}}
+
+
+def batch_lines(questions: list[str]) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+    """Requests and replies of a batch."""
+    requests = [
+        {"custom_id": f"q{i}", "url": "/v1/chat/completions", "body": {"model": "m", "messages": chat(q)}}
+        for i, q in enumerate(questions)
+    ]
+    replies = [
+        {"custom_id": f"q{i}", "response": {"status_code": 200, "body": completion("7")}, "error": None}
+        for i in range(len(questions))
+    ]
+    return requests, replies
+
+
+def payload(question: str, **more: Any) -> dict[str, Any]:
+    """A StandardLoggingPayload of litellm."""
+    return {
+        "status": "success",
+        "model": "m",
+        "messages": chat(question),
+        "response": completion("7"),
+        "response_cost": 0.002,
+        "prompt_tokens": 20,
+        "completion_tokens": 1,
+    } | more
+
+
+def evals_events(correct: bool = True) -> list[dict[str, Any]]:
+    """An event log of openai/evals with one sample."""
+    return [
+        {"spec": {"completion_fns": ["m"], "eval_name": "e"}},
+        {
+            "run_id": "r",
+            "sample_id": "e.1",
+            "type": "sampling",
+            "data": {"prompt": chat(ANN), "sampled": ["7"]},
+        },
+        {"run_id": "r", "sample_id": "e.1", "type": "match", "data": {"correct": correct, "expected": "7"}},
+        {"final_report": {"accuracy": 1.0}},
+    ]
+
+
+PROGRAM = {
+    "predict": {
+        "demos": [{"augmented": True, "question": "1+1?", "reasoning": "one and one", "answer": "2"}],
+        "signature": {
+            "instructions": "Answer the sum.",
+            "fields": [
+                {"prefix": "Question:", "description": "${question}"},
+                {"prefix": "Reasoning:", "description": "${reasoning}"},
+                {"prefix": "Answer:", "description": "the number"},
+            ],
+        },
+        "lm": {"model": "openai/m"},
+    },
+    "metadata": {},
+}
+RESULTS = [
+    {"question": ANN, "example_answer": "7", "reasoning": "3+4", "pred_answer": "7", "exact": True},
+    {"question": BOX, "example_answer": "7", "reasoning": "12-5", "pred_answer": "8", "exact": False},
+]
