@@ -1,0 +1,224 @@
+"""Tables as they lie in files: CSV with any separator, JSON lines, an array of objects, a workbook's first sheet.
+
+Each function returns the rows under the number that a user finds them by: the line a row begins on, the row of
+the sheet, or which object of the array it is.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import re
+import zipfile
+from collections.abc import Iterable
+from pathlib import Path
+from typing import IO, Any
+
+import pandas as pd
+
+from prompt_oirl.io.files import InputError, decode_lines, on_one_line
+
+LARGEST_UNPACKED = (
+    2**30
+)  # bytes that a packed table may hold; a small file can unpack to more than the memory
+_SEPARATOR_LINE = re.compile(r'"?sep=([^\s"]|\t)"?,*\r?', re.IGNORECASE)  # Excel's own, not part of the table
+_SPACE = re.compile(r"\s*")
+
+
+def read_csv(data: bytes, name: str, hint: str, separator: str = ",") -> pd.DataFrame:
+    """All cells as text. Cells missing at the end of a row are empty; cells beyond the header must be.
+
+    Parameters
+    ----------
+    data : UTF-8; a first line such as `sep=;` names another separator
+    name, hint : beginning and end of a complaint
+    separator : stands between cells
+
+    Raises: InputError naming the line.
+    """
+    csv.field_size_limit(2**31 - 1)  # a question may be longer than the default
+    text, start = _decoded(data, name, hint), 1
+    first, _, rest = text.partition("\n")
+    named = _SEPARATOR_LINE.fullmatch(first)
+    if named:
+        separator, text, start = named[1], rest, 2
+    reader = csv.reader(io.StringIO(text, newline=""), strict=True, delimiter=separator)
+    skipped, header, rows = start - 1, None, []
+    try:
+        for row in reader:
+            if row and header is None:
+                header = row
+            elif row:
+                rows.append((start, row))
+            start = reader.line_num + 1 + skipped
+    except csv.Error as error:
+        cause = "a quote is opened here and not closed, or not doubled within a text"
+        raise InputError(f"{name}:{start}: not a readable CSV ({cause}: {error}); {hint}") from error
+    if header is None:
+        raise InputError(f"{name}: the file is empty; {hint}")
+    if len(header) == 1 and (other := {";", "\t"} & set(header[0])):
+        sep = min(other)
+        remedy = "name the file .tsv" if sep == "\t" else "put a first line sep=; above the header"
+        raise InputError(f"{name}: cells are separated by {sep!r}; save the table with commas, or {remedy}")
+    return _below(header, rows, name)
+
+
+def _decoded(data: bytes, name: str, hint: str) -> str:
+    try:
+        return data.decode("utf-8-sig")  # an editor's byte order mark is not part of the first line
+    except UnicodeDecodeError as error:
+        line = data.count(b"\n", 0, error.start) + 1
+        raise InputError(f"{name}:{line}: not UTF-8 ({error.reason}); {hint}") from error
+
+
+def _below(header: list[Any], rows: Iterable[tuple[int, list[Any]]], name: str) -> pd.DataFrame:
+    """The rows below a header, each as long as it."""
+    width, names = len(header), {_bare(cell) for cell in header} - {""}
+    numbers, kept = [], []
+    for number, row in rows:
+        if any(cell not in (None, "") for cell in row[width:]):
+            raise InputError(
+                f"{name}:{number}: {len(row)} cells where the header has {width}; put texts with commas in quotes"
+            )
+        given = [bare for cell in row if (bare := _bare(cell))]
+        if len(given) >= min(2, width) and len(set(given)) == len(given) and set(given) <= names:
+            raise InputError(
+                f"{name}:{number}: the names of the columns stand here again, as where files were joined; "
+                "delete the line, or name the files one by one"
+            )
+        numbers.append(number)
+        kept.append(row[:width] + [""] * (width - len(row)))
+    return pd.DataFrame(kept, columns=header, index=numbers, dtype=object)
+
+
+def _bare(cell: Any) -> str:
+    return "" if cell is None else str(cell).strip("\ufeff \t\r\n")
+
+
+def read_json_lines(lines: Iterable[bytes], name: str, hint: str) -> pd.DataFrame:
+    """One object a line; blank lines are read over.
+
+    Parameters
+    ----------
+    lines : UTF-8, cut at \\n only, so odd Unicode line separators stay inside a text
+    name, hint : as in `read_csv`
+
+    Raises: InputError naming the line.
+    """
+    numbers, rows = [], []
+    for number, line in enumerate(decode_lines(lines, name, hint), 1):
+        if not line.strip():
+            continue
+        try:
+            row = json.loads(line, object_pairs_hook=_object)
+        except (ValueError, RecursionError) as error:
+            raise InputError(f"{name}:{number}: not valid JSON ({error}); {hint}") from error
+        if not isinstance(row, dict):
+            raise InputError(f"{name}:{number}: expected one JSON object per line; {hint}")
+        numbers.append(number)
+        rows.append(row)
+    return pd.DataFrame(rows, dtype=object, index=numbers)
+
+
+def read_json_array(data: bytes, name: str, hint: str) -> pd.DataFrame:
+    """An array of objects, which are numbered from 1.
+
+    Parameters
+    ----------
+    data, name, hint : as in `read_csv`
+
+    Raises: InputError naming the line on which an object begins.
+    """
+    text, rows = _decoded(data, name, hint), []
+    read = json.JSONDecoder(object_pairs_hook=_object).raw_decode
+    at = _after_space(text, 0)
+
+    def refuse(what: str) -> InputError:
+        line = text.count("\n", 0, at) + 1
+        return InputError(
+            f"{name}:{line}: {what}; give an array of objects in brackets, or one object a line as .jsonl; {hint}"
+        )
+
+    if text[at : at + 1] != "[":
+        raise refuse("no array begins here")
+    at = _after_space(text, at + 1)
+    while text[at : at + 1] != "]":
+        try:
+            row, end = read(text, at)
+        except (ValueError, RecursionError) as error:
+            raise refuse(f"not valid JSON ({on_one_line(str(error), 120)})") from error
+        if not isinstance(row, dict):
+            raise refuse("no object begins here")
+        rows.append(row)
+        at = _after_space(text, end)
+        if text[at : at + 1] == ",":
+            at = _after_space(text, at + 1)
+        elif text[at : at + 1] != "]":
+            raise refuse("expected a comma or the closing bracket")
+    at = _after_space(text, at + 1)
+    if at < len(text):
+        raise refuse("more stands behind the array")
+    return pd.DataFrame(rows, dtype=object, index=range(1, len(rows) + 1))
+
+
+def _after_space(text: str, at: int) -> int:
+    return _SPACE.match(text, at).end()  # type: ignore[union-attr]
+
+
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        keys = [key for key, _ in pairs]
+        doubled = next(key for i, key in enumerate(keys) if key in keys[:i])
+        raise ValueError(f"the key {ascii(doubled)[:60]} stands twice in an object")
+    return found
+
+
+def read_workbook(path: Path, hint: str) -> pd.DataFrame:
+    """The first sheet of an .xlsx file, a header above rows; what formulas gave is taken as stored.
+
+    Parameters
+    ----------
+    path : the workbook
+    hint : the end of a complaint
+
+    Raises: InputError on a file that is no workbook or too large, and naming the row of a formula without value.
+    """
+    try:
+        import openpyxl
+        from openpyxl.utils.escape import unescape
+    except ImportError as error:
+        raise InputError(
+            f"{path}: .xlsx needs openpyxl: pip install 'prompt-oirl[xlsx]', or save the sheet as .csv"
+        ) from error
+
+    def sheet(values: bool) -> IO[Any] | Any:
+        return openpyxl.load_workbook(path, read_only=True, data_only=values).worksheets[0].iter_rows()
+
+    try:
+        with zipfile.ZipFile(path) as parts:
+            unpacked = sum(part.file_size for part in parts.infolist())
+        if unpacked > LARGEST_UNPACKED:
+            raise InputError(
+                f"{path}: unpacks to more than {LARGEST_UNPACKED:,} bytes, the limit for packed tables; take "
+                "fewer rows"
+            )
+        rows = []
+        for number, (values, formulas) in enumerate(zip(sheet(True), sheet(False)), 1):
+            if any(v.value is None and f.value is not None for v, f in zip(values, formulas)):
+                raise InputError(
+                    f"{path}:{number}: a formula without a stored value; open and save the file in a "
+                    "spreadsheet, or paste the cells as values"
+                )
+            cells = [unescape(v.value) if isinstance(v.value, str) else v.value for v in values]
+            if any(cell not in (None, "") for cell in cells):
+                rows.append((number, cells))
+    except InputError:
+        raise
+    except Exception as error:  # openpyxl raises many kinds for a damaged file
+        reason = on_one_line(str(error) or type(error).__name__, 120)
+        raise InputError(f"{path}: not a readable .xlsx workbook ({reason}); {hint}") from error
+    if not rows:
+        raise InputError(f"{path}: the first sheet is empty; {hint}")
+    return _below(["" if cell is None else cell for cell in rows[0][1]], rows[1:], str(path))
