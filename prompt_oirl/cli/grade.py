@@ -36,7 +36,13 @@ class Grade(LogArgument):
             raise InputError(f"--out {self.out}: the name must end in .csv or .jsonl")
         own = () if self.gold is not None else ("gold",)
         log = rows_of(self.log, columns_of(self.columns), ("question", "prompt", "answer", *own))
-        golds = log if self.gold is None else rows_of(self.gold, {}, ("question", "gold"))
+        golds = (
+            log
+            if self.gold is None
+            else rows_of(
+                self.gold, {}, ("question", "gold"), "give a table with the columns question and gold"
+            )
+        )
         graded = grade_log(log, golds, self.kind)
         if self.out is not None and self.out.suffix.lower() == ".jsonl":
             text = graded.frame.to_json(orient="records", lines=True)

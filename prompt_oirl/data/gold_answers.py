@@ -39,8 +39,8 @@ class Graded:
         """What was graded, and what could not be."""
         share = f", {self.right / self.graded:.1%} right" if self.graded else ""
         return (
-            f"{self.graded:,} answers graded{share}; {self.blank:,} are blank and {self.unread:,} could not be "
-            f"read, which count as wrong; {self.without_gold:,} questions have no gold answer, their rows no verdict"
+            f"{self.graded:,} answers graded{share}; {self.blank:,} are blank and {self.unread:,} cannot be "
+            f"read, which count as wrong; {self.without_gold:,} questions have no gold answer, so no verdict"
         )
 
 
@@ -53,8 +53,8 @@ def grade_log(log: Source, golds: Source, kind: str) -> Graded:
     golds : rows with question and gold; questions match whatever their white space and Unicode form
     kind : of the golds, one of `KINDS`; math is a number or formula, compared by math-verify
 
-    Raises: InputError on a log that has verdicts, on a gold that is none of its kind, on two for one question,
-        and where no question has one.
+    Raises: InputError on a log that has verdicts, on a gold that is none of its kind, on two for one
+        question, and where no question has one.
     """
     if "correct" in log.frame:
         raise InputError(f"{log.name}: there is a column correct already; rename or drop it to grade anew")
@@ -104,8 +104,8 @@ def _golds(source: Source, kind: str) -> dict[str, str]:
         known = found.setdefault(spelling(question), gold)
         if known != gold:
             raise InputError(
-                f"{source.where}{row}: gold is {short(gold)}, but {short(known)} in an earlier row of the same "
-                "question; a question has one gold answer"
+                f"{source.where}{row}: gold is {short(gold)}, but {short(known)} in an earlier row of "
+                "the same question; a question has one gold answer"
             )
         against = _against(gold, kind, question) if known is gold else None
         if against is not None:

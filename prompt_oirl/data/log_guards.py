@@ -60,13 +60,15 @@ def objection(log: PromptLog) -> str | None:
     rendered = int((single & (contained == 1)).sum())
     if rendered >= 2 and rendered * 2 >= n:
         return (
-            f"{rendered:,} of {n:,} prompts contain the one question that they were asked: they are rendered, and "
-            "none fits another question; give what the questions share, the template, as the prompt"
+            f"{rendered:,} of {n:,} prompts contain the one question that they were asked: they are "
+            "rendered, and none fits another question; give what the prompts share, the template, as the "
+            "prompt"
         )
     if min(n, len(log.questions)) >= MANY and single.mean() >= NEARLY_ALL:
         return (
-            f"{int(single.sum()):,} of {n:,} prompts were asked one question each, which tells nothing of other "
-            "questions; give what the prompts share, the template, as the prompt, or ask each several questions"
+            f"{int(single.sum()):,} of {n:,} prompts were asked one question each, which tells nothing of "
+            "other questions; give what the prompts share, the template, as the prompt, or ask each of them "
+            "several questions"
         )
     return None
 
@@ -77,8 +79,8 @@ def remarks(log: PromptLog) -> list[str]:
     n, single, said = len(log.prompts), int((asked == 1).sum()), []
     if contained.any():
         said.append(
-            f"{int((contained > 0).sum()):,} of {n:,} prompts contain a question that they were asked (an example?): "
-            "such answers say nothing of other questions."
+            f"{int((contained > 0).sum()):,} of {n:,} prompts contain a question that they were asked (an "
+            "example?): such answers say nothing of other questions."
         )
     if min(n, len(log.questions)) >= MANY and single >= SOME * n:
         said.append(f"{single:,} of {n:,} prompts were asked one question each: little is known of these.")
@@ -86,7 +88,7 @@ def remarks(log: PromptLog) -> list[str]:
 
 
 def _asked_and_contained(log: PromptLog) -> tuple[np.ndarray, np.ndarray]:
-    """How many questions each prompt was asked, and how many of them its text contains, int (prompts,) each."""
+    """How many questions each prompt was asked, and how many of these its text contains, int (prompts,)."""
     questions = [spelling(text) for text in log.questions]
     prompts = [spelling(text) for text in log.prompts]
     contained = np.zeros(len(prompts), dtype=np.int64)

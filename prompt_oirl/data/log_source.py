@@ -1,4 +1,4 @@
-"""The rows of a log before they are checked: from one table or several, columns renamed, chat messages split."""
+"""The rows of a log before they are checked: one table or several, columns renamed, chat messages split."""
 
 from __future__ import annotations
 
@@ -20,14 +20,16 @@ COLUMNS = (
     "question, prompt and correct (optional: answer, cost, group, segment, llm, sample, split, prompt_id)"
 )
 HINT = f"give one row per answer with the columns {COLUMNS}, or say with --columns which of yours these are"
-NAMES = ("question", "prompt", "correct", "answer", "cost", "group", "segment", "llm", "sample", "split")
-_ALL_NAMES = (*NAMES, "prompt_id", "gold")
+NAMES = (
+    *("question", "prompt", "correct", "answer", "cost", "group", "segment", "llm", "sample", "split"),
+    *("prompt_id", "gold"),
+)
 _ROLES = ("system", "developer", "user", "assistant", "tool", "function")
 
 
 @dataclass(frozen=True)
 class Source:
-    """Rows of a log whose index, behind `where`, tells where each stands; `name` begins a complaint on all."""
+    """Rows of a log; their index, behind `where`, tells where each stands, and `name` begins a complaint."""
 
     frame: pd.DataFrame
     where: str
@@ -38,27 +40,29 @@ def rows_of(
     log: pd.DataFrame | str | Path | Sequence[str | Path],
     columns: Mapping[str, str] | None,
     needed: Sequence[str],
+    hint: str = HINT,
 ) -> Source:
     """Rows with at least the columns needed.
 
     Parameters
     ----------
     log : a table, the path of one ("-" is stdin), or several paths, whose rows are put together
-    columns : the names that the log has for some of `NAMES`, prompt_id and gold
+    columns : the names that the log has for some of `NAMES`
     needed : columns that must be there; a prompt or question may also lie in chat messages
+    hint : the end of a complaint
 
     Raises: InputError naming the file, and the row or column.
     """
     columns = columns or {}
     for name in columns:
-        if name not in _ALL_NAMES:
-            raise InputError(f"--columns {short(name)}=...: the columns are {', '.join(_ALL_NAMES)}")
+        if name not in NAMES:
+            raise InputError(f"--columns {short(name)}=...: the columns are {', '.join(NAMES)}")
     if isinstance(log, pd.DataFrame):
-        frame = _named(log.reset_index(drop=True), columns, needed, "the log", "the log, row ")
+        frame = _named(log.reset_index(drop=True), columns, needed, "the log", "the log, row ", hint)
         return Source(frame, "the log, row ", "the log")
     paths = [log] if isinstance(log, str | Path) else log
     if not isinstance(paths, Sequence) or not all(isinstance(path, str | Path) for path in paths):
-        raise InputError(f"a log is a DataFrame, a path or several, not {type(log).__name__}; {HINT}")
+        raise InputError(f"a log is a DataFrame, a path or several, not {type(log).__name__}; {hint}")
     if not paths:
         raise InputError("name a log, or give - for stdin")
     seen: set[Path] = set()
@@ -69,9 +73,8 @@ def rows_of(
             raise InputError(f"{path}: named twice, so its answers would count twice; name it once")
         seen.add(same_file)
         name = "stdin" if str(path) == "-" else str(path)
-        parts.append(
-            Source(_named(read_table(path, HINT), columns, needed, name, f"{name}:"), f"{name}:", name)
-        )
+        frame = _named(read_table(path, hint), columns, needed, name, f"{name}:", hint)
+        parts.append(Source(frame, f"{name}:", name))
     if len(parts) == 1:
         return parts[0]
     frames = [p.frame.set_axis([f"{p.where}{number}" for number in p.frame.index]) for p in parts]
@@ -99,7 +102,12 @@ def columns_of(text: str) -> dict[str, str]:
 
 
 def _named(
-    frame: pd.DataFrame, columns: Mapping[str, str], needed: Sequence[str], source: str, where: str
+    frame: pd.DataFrame,
+    columns: Mapping[str, str],
+    needed: Sequence[str],
+    source: str,
+    where: str,
+    hint: str,
 ) -> pd.DataFrame:
     """The frame under our names, its chat messages taken apart."""
     frame = checked_columns(frame, list(columns.values()), source, "correct --columns")
@@ -108,7 +116,7 @@ def _named(
     moved = [own for own in columns.values() if own not in columns]
     frame = frame.drop(columns=[*moved, *(name for name in columns if name in frame)]).assign(**given)
     frame = _without_messages(frame, where)
-    return checked_columns(frame, needed, source, HINT)
+    return checked_columns(frame, needed, source, hint)
 
 
 def _without_messages(frame: pd.DataFrame, where: str) -> pd.DataFrame:
@@ -128,8 +136,8 @@ def _without_messages(frame: pd.DataFrame, where: str) -> pd.DataFrame:
         both = question_and_prompt(told if asked is None else asked)
         if both is None or (told is not None and question_and_prompt(told) is None):
             raise InputError(
-                f"{where}{row}: the chat messages hold no question that can be read: the last one of role user "
-                "must have a text, and so must those before it"
+                f"{where}{row}: the chat messages hold no question that can be read: the last one of role "
+                "user must have a text, and so must those before it"
             )
         question, prompt = both[0], both[1] or ""
         if asked is None:

@@ -3,8 +3,8 @@
 `read_log` takes a DataFrame or files (`io.tables.TABLES`) with one row per answer and the columns question,
 prompt and correct (0 to 1), and optionally answer, cost, group, segment, llm, sample, split and prompt_id.
 Other columns are left alone, so the logs of step 1 are read as well. What cannot be used is refused in one
-sentence; what may mislead (`data/log_guards.py`) is noted. With `arms=("prompt", "llm")` each prompt on each LLM is a prompt of its own,
-see `data/arms.py`.
+sentence; what may mislead (`data/log_guards.py`) is noted. With `arms=("prompt", "llm")` each prompt on each
+LLM is a prompt of its own, see `data/arms.py`.
 """
 
 from __future__ import annotations

@@ -14,7 +14,7 @@ _SPEAKERS = {"user": "User", "assistant": "Assistant", "tool": "Tool", "function
 
 
 def question_and_prompt(messages: Any) -> tuple[str, str | None] | None:
-    """Question and prompt (None without any) of chat messages by the rule above; None if no question can be read.
+    """Question and prompt (None if empty) of chat messages by the rule above; None without a question.
 
     Parameters
     ----------
@@ -47,4 +47,5 @@ def _text(content: Any) -> str | None:
     if not isinstance(content, list):
         return content if isinstance(content, str) else None
     parts = [part.get("text") if isinstance(part, dict) else part for part in content]
-    return "\n".join(parts) if parts and all(isinstance(part, str) for part in parts) else None
+    texts = [part for part in parts if isinstance(part, str)]
+    return "\n".join(texts) if texts and len(texts) == len(parts) else None

@@ -1,7 +1,7 @@
-"""Tables as they lie in files: CSV with any separator, JSON lines, an array of objects, a workbook's first sheet.
+"""Tables as they lie in files: CSV with any separator, JSON lines, an array of objects, a workbook.
 
-Each function returns the rows under the number that a user finds them by: the line a row begins on, the row of
-the sheet, or which object of the array it is.
+Each function returns the rows under the number that a user finds them by: the line a row begins on, the row
+of the sheet, or which object of the array it is.
 """
 
 from __future__ import annotations
@@ -79,7 +79,8 @@ def _below(header: list[Any], rows: Iterable[tuple[int, list[Any]]], name: str) 
     for number, row in rows:
         if any(cell not in (None, "") for cell in row[width:]):
             raise InputError(
-                f"{name}:{number}: {len(row)} cells where the header has {width}; put texts with commas in quotes"
+                f"{name}:{number}: {len(row)} cells where the header has {width}; put texts with "
+                "commas in quotes"
             )
         given = [bare for cell in row if (bare := _bare(cell))]
         if len(given) >= min(2, width) and len(set(given)) == len(given) and set(given) <= names:
@@ -137,7 +138,8 @@ def read_json_array(data: bytes, name: str, hint: str) -> pd.DataFrame:
     def refuse(what: str) -> InputError:
         line = text.count("\n", 0, at) + 1
         return InputError(
-            f"{name}:{line}: {what}; give an array of objects in brackets, or one object a line as .jsonl; {hint}"
+            f"{name}:{line}: {what}; give an array of objects in brackets, or one object a line as "
+            f".jsonl; {hint}"
         )
 
     if text[at : at + 1] != "[":
@@ -183,7 +185,7 @@ def read_workbook(path: Path, hint: str) -> pd.DataFrame:
     path : the workbook
     hint : the end of a complaint
 
-    Raises: InputError on a file that is no workbook or too large, and naming the row of a formula without value.
+    Raises: InputError on a file that is no workbook or too large, and at a formula without a value.
     """
     try:
         import openpyxl

@@ -1,5 +1,5 @@
-"""Tables that a user hands over: CSV, TSV, JSONL, NDJSON, JSON (all also gzipped), Parquet or .xlsx, a file or
-stdin; complaints name the row."""
+"""Tables that a user hands over: CSV, TSV, JSONL, NDJSON, JSON (all also gzipped), Parquet or .xlsx, a file
+or stdin; complaints name the row."""
 
 from __future__ import annotations
 
@@ -42,7 +42,8 @@ def read_table(path: str | Path, hint: str) -> pd.DataFrame:
     kind = next((kind for kind in TABLES if path.name.lower().endswith(kind)), "")
     if not kind:
         raise InputError(
-            f"{path}: the name must end in {', '.join(_TEXTS)}, one of these with .gz, .parquet or .xlsx; {hint}"
+            f"{path}: the name must end in {', '.join(_TEXTS)}, one of these with .gz, .parquet "
+            f"or .xlsx; {hint}"
         )
     require(path, f"correct the path; {hint}")
     if kind == ".xlsx":

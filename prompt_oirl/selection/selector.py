@@ -73,7 +73,7 @@ class PromptSelector(BaseEstimator):
     # --- learning ---------------------------------------------------------------------------------------
 
     def fit(self, log: pd.DataFrame | str | Path | PromptLog) -> PromptSelector:
-        """Learn from a log (see `user_log.read_log`); raises InputError on one that nothing can be learned from."""
+        """Learn from a log (see `user_log.read_log`); raises InputError on one that teaches nothing."""
         log = read_log(log)
         if log.objection is not None:
             raise InputError(log.objection)
