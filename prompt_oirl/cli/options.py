@@ -75,4 +75,4 @@ class LogArgument:
     """The log that a command works on."""
 
     log: tyro.conf.Positional[tuple[str, ...]]
-    """One file or several: .csv, .tsv, .jsonl, .ndjson, .json (each also as .gz), .parquet, .xlsx; -: stdin."""
+    """One file or several: .csv, .tsv, .jsonl, .ndjson, .json (each also .gz), .parquet, .xlsx; -: stdin."""

@@ -68,9 +68,7 @@ def _from_text(data: bytes, kind: str, name: str, hint: str) -> pd.DataFrame:
 
 def _refuse_folder(path: Path) -> None:
     if path.is_dir():
-        raise InputError(
-            f"{path} is a folder: name its files one by one, or let the shell do so: {path}/*.csv"
-        )
+        raise InputError(f"{path} is a folder: name its files, or let the shell do so, as in {path}/*.csv")
 
 
 def read_stdin() -> bytes:
