@@ -23,7 +23,7 @@ MIN_SHARED, MIN_EITHER = (
     30,
     5,
 )  # questions of two prompts with equal verdicts, and right and wrong ones among them
-MOST_PROMPTS = 1000  # up to which all pairs are compared
+MOST_PROMPTS = 50  # up to which pairs are compared: among an optimiser's hundreds some are equal by chance
 
 
 def spelling(text: str) -> str:
@@ -57,20 +57,26 @@ def objection(log: PromptLog) -> str | None:
     """Why no selector can be learned from a log whatever its verdicts, with the remedy; None if it can."""
     asked, contained = _asked_and_contained(log)
     n, single = len(log.prompts), asked == 1
-    rendered = int((single & (contained == 1)).sum())
-    if rendered >= 2 and rendered * 2 >= n:
+    rendered = single & (contained == 1)
+    if rendered.sum() >= 2 and _most(rendered, asked):
         return (
-            f"{rendered:,} of {n:,} prompts contain the one question that they were asked: they are "
-            "rendered, and none fits another question; give what the prompts share, the template, as the "
-            "prompt"
+            f"{int(rendered.sum()):,} of {n:,} prompts contain the one question that they were asked: "
+            "they are rendered, and none fits another question; give what the prompts share, the template, "
+            "as the prompt"
         )
-    if min(n, len(log.questions)) >= MANY and single.mean() >= NEARLY_ALL:
+    many = min(n, len(log.questions)) >= MANY
+    if many and single.mean() >= NEARLY_ALL and _most(single, asked):
         return (
             f"{int(single.sum()):,} of {n:,} prompts were asked one question each, which tells nothing of "
             "other questions; give what the prompts share, the template, as the prompt, or ask each of them "
             "several questions"
         )
     return None
+
+
+def _most(which: np.ndarray, asked: np.ndarray) -> bool:
+    """Whether some prompts are at least half of all, and so are the questions that they were asked."""
+    return bool(2 * which.sum() >= len(which) and 2 * asked[which].sum() >= asked.sum())
 
 
 def remarks(log: PromptLog) -> list[str]:
