@@ -7,11 +7,11 @@ of the sheet, or which object of the array it is.
 from __future__ import annotations
 
 import csv
-import io
 import json
 import re
 import zipfile
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from itertools import chain
 from pathlib import Path
 from typing import IO, Any
 
@@ -22,29 +22,29 @@ from prompt_oirl.io.files import InputError, decode_lines, on_one_line
 LARGEST_UNPACKED = (
     2**30
 )  # bytes that a packed table may hold; a small file can unpack to more than the memory
-_SEPARATOR_LINE = re.compile(r'"?sep=([^\s"]|\t)"?,*\r?', re.IGNORECASE)  # Excel's own, not part of the table
+_SEPARATOR_LINE = re.compile(r'"?sep=([^\s"]|\t)"?,*\s*', re.IGNORECASE)  # Excel's own, not part of the table
+_BEHIND_RETURN = re.compile(r"(?<=\r)(?!\n)")
 _SPACE = re.compile(r"\s*")
 
 
-def read_csv(data: bytes, name: str, hint: str, separator: str = ",") -> pd.DataFrame:
+def read_csv(file: Iterable[bytes], name: str, hint: str, separator: str = ",") -> pd.DataFrame:
     """All cells as text. Cells missing at the end of a row are empty; cells beyond the header must be.
 
     Parameters
     ----------
-    data : UTF-8; a first line such as `sep=;` names another separator
+    file : lines of UTF-8; a first one such as `sep=;` names another separator
     name, hint : beginning and end of a complaint
     separator : stands between cells
 
     Raises: InputError naming the line.
     """
     csv.field_size_limit(2**31 - 1)  # a question may be longer than the default
-    text, start = _decoded(data, name, hint), 1
-    first, _, rest = text.partition("\n")
-    named = _SEPARATOR_LINE.fullmatch(first)
-    if named:
-        separator, text, start = named[1], rest, 2
-    reader = csv.reader(io.StringIO(text, newline=""), strict=True, delimiter=separator)
-    skipped, header, rows = start - 1, None, []
+    lines = _csv_lines(file, name, hint)
+    first, skipped = next(lines, ""), 0
+    if named := _SEPARATOR_LINE.fullmatch(first):
+        separator, first, skipped = named[1], next(lines, ""), 1
+    reader = csv.reader(chain([first], lines), strict=True, delimiter=separator)
+    start, header, rows = 1 + skipped, None, []
     try:
         for row in reader:
             if row and header is None:
@@ -64,12 +64,10 @@ def read_csv(data: bytes, name: str, hint: str, separator: str = ",") -> pd.Data
     return _below(header, rows, name)
 
 
-def _decoded(data: bytes, name: str, hint: str) -> str:
-    try:
-        return data.decode("utf-8-sig")  # an editor's byte order mark is not part of the first line
-    except UnicodeDecodeError as error:
-        line = data.count(b"\n", 0, error.start) + 1
-        raise InputError(f"{name}:{line}: not UTF-8 ({error.reason}); {hint}") from error
+def _csv_lines(file: Iterable[bytes], name: str, hint: str) -> Iterator[str]:
+    """Lines that end at \\n, \\r or both."""
+    for line in decode_lines(file, name, hint):
+        yield from _BEHIND_RETURN.split(line) if "\r" in line else [line]
 
 
 def _below(header: list[Any], rows: Iterable[tuple[int, list[Any]]], name: str) -> pd.DataFrame:
@@ -82,8 +80,7 @@ def _below(header: list[Any], rows: Iterable[tuple[int, list[Any]]], name: str) 
                 f"{name}:{number}: {len(row)} cells where the header has {width}; put texts with "
                 "commas in quotes"
             )
-        given = [bare for cell in row if (bare := _bare(cell))]
-        if len(given) >= min(2, width) and len(set(given)) == len(given) and set(given) <= names:
+        if _bare(row[0]) in names and _is_header(row, names):
             raise InputError(
                 f"{name}:{number}: the names of the columns stand here again, as where files were joined; "
                 "delete the line, or name the files one by one"
@@ -91,6 +88,12 @@ def _below(header: list[Any], rows: Iterable[tuple[int, list[Any]]], name: str) 
         numbers.append(number)
         kept.append(row[:width] + [""] * (width - len(row)))
     return pd.DataFrame(kept, columns=header, index=numbers, dtype=object)
+
+
+def _is_header(row: list[Any], names: set[str]) -> bool:
+    """Whether a row holds names of columns only, two or more if there are."""
+    given = [bare for cell in row if (bare := _bare(cell))]
+    return len(given) >= min(2, len(names)) and len(set(given)) == len(given) and set(given) <= names
 
 
 def _bare(cell: Any) -> str:
@@ -127,11 +130,12 @@ def read_json_array(data: bytes, name: str, hint: str) -> pd.DataFrame:
 
     Parameters
     ----------
-    data, name, hint : as in `read_csv`
+    data : UTF-8
+    name, hint : as in `read_csv`
 
     Raises: InputError naming the line on which an object begins.
     """
-    text, rows = _decoded(data, name, hint), []
+    text, rows = "".join(decode_lines(data.splitlines(keepends=True), name, hint)), []
     read = json.JSONDecoder(object_pairs_hook=_object).raw_decode
     at = _after_space(text, 0)
 

@@ -49,7 +49,8 @@ def read_table(path: str | Path, hint: str) -> pd.DataFrame:
     if kind == ".xlsx":
         return table_formats.read_workbook(path, hint)
     if kind != ".parquet":
-        return _from_text(_file_bytes(path), kind.removesuffix(".gz"), str(path), hint)
+        with path.open("rb") if not kind.endswith(".gz") else io.BytesIO(_file_bytes(path)) as file:
+            return _from_text(file, kind.removesuffix(".gz"), str(path), hint)
     try:
         frame = pd.read_parquet(path)
     except Exception as error:  # Arrow raises many kinds for a damaged file
@@ -58,12 +59,12 @@ def read_table(path: str | Path, hint: str) -> pd.DataFrame:
     return frame.set_axis(range(1, len(frame) + 1))
 
 
-def _from_text(data: bytes, kind: str, name: str, hint: str) -> pd.DataFrame:
+def _from_text(file: IO[bytes], kind: str, name: str, hint: str) -> pd.DataFrame:
     if kind in (".jsonl", ".ndjson"):
-        return table_formats.read_json_lines(io.BytesIO(data), name, hint)
+        return table_formats.read_json_lines(file, name, hint)
     if kind == ".json":
-        return table_formats.read_json_array(data, name, hint)
-    return table_formats.read_csv(data, name, hint, "\t" if kind == ".tsv" else ",")
+        return table_formats.read_json_array(file.read(), name, hint)
+    return table_formats.read_csv(file, name, hint, "\t" if kind == ".tsv" else ",")
 
 
 def _refuse_folder(path: Path) -> None:
@@ -103,7 +104,7 @@ def _unpacked(file: IO[bytes], name: str) -> bytes:
 def _from_bytes(data: bytes, hint: str) -> pd.DataFrame:
     kinds = {b"{": ".jsonl", b"[": ".json"}
     first = data.lstrip(b"\xef\xbb\xbf \r\n\t")[:1]
-    return _from_text(data, kinds.get(first, ".csv"), "stdin", hint)
+    return _from_text(io.BytesIO(data), kinds.get(first, ".csv"), "stdin", hint)
 
 
 def read_texts(path: str, column: str, lines: bool) -> list[str]:

@@ -193,6 +193,7 @@ BAD: dict[str, tuple[str, bytes, str]] = {
         b"question,prompt,correct\n" + b"a,A,1\n" * 5000 + b"\xe9,A,1\n",
         "l.csv:5002: not UTF-8",
     ),
+    "line ends of old": ("l.csv", b"question,prompt,correct\ra,A,1\rb,A,7\r", "l.csv:3: correct is '7'"),
     "UTF-16": ("l.csv", HEAD.encode("utf-16"), "l.csv:1: not UTF-8"),
     "tabs in .csv": ("l.csv", b"question\tprompt\tcorrect\na\tA\t1\n", "name the file .tsv"),
     "semicolons": ("l.csv", b"question;prompt;correct\na;A;1\n", "put a first line sep=; above the header"),
