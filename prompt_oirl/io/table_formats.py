@@ -13,7 +13,7 @@ import zipfile
 from collections.abc import Iterable, Iterator
 from itertools import chain
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 import pandas as pd
 
@@ -199,8 +199,11 @@ def read_workbook(path: Path, hint: str) -> pd.DataFrame:
             f"{path}: .xlsx needs openpyxl: pip install 'prompt-oirl[xlsx]', or save the sheet as .csv"
         ) from error
 
-    def sheet(values: bool) -> IO[Any] | Any:
-        return openpyxl.load_workbook(path, read_only=True, data_only=values).worksheets[0].iter_rows()
+    opened = []
+
+    def sheet(values: bool) -> Iterator[tuple[Any, ...]]:
+        opened.append(openpyxl.load_workbook(path, read_only=True, data_only=values))
+        return opened[-1].worksheets[0].iter_rows()
 
     try:
         with zipfile.ZipFile(path) as parts:
@@ -225,6 +228,9 @@ def read_workbook(path: Path, hint: str) -> pd.DataFrame:
     except Exception as error:  # openpyxl raises many kinds for a damaged file
         reason = on_one_line(str(error) or type(error).__name__, 120)
         raise InputError(f"{path}: not a readable .xlsx workbook ({reason}); {hint}") from error
+    finally:
+        for book in opened:
+            book.close()
     if not rows:
         raise InputError(f"{path}: the first sheet is empty; {hint}")
     return _below(["" if cell is None else cell for cell in rows[0][1]], rows[1:], str(path))

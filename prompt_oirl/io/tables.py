@@ -239,7 +239,9 @@ def check_text(text: str, what: str) -> None:
 
 def is_empty(value: Any) -> bool:
     """Whether a cell counts as empty."""
-    return value is None or value is pd.NA or value == "" or (isinstance(value, float) and math.isnan(value))
+    if isinstance(value, str | float):
+        return value == "" or value != value  # NaN
+    return value is None or value is pd.NA
 
 
 def short(value: Any) -> str:

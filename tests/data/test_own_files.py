@@ -273,6 +273,15 @@ def test_bad_files_are_refused_in_one_line_that_names_the_line(name: str, tmp_pa
     assert message in str(refused.value) and "\n" not in str(refused.value)
 
 
+def test_a_list_that_is_no_chat_is_no_text(tmp_path: Path) -> None:
+    frame = pd.DataFrame({"question": [["a", "b"]], "prompt": "A", "correct": 1, "answer": [["c", "d"]]})
+    frame.to_parquet(tmp_path / "log.parquet")
+    with pytest.raises(InputError, match=r"log.parquet:1: question is array\(\['a', 'b'\], .* expected text"):
+        read_log(tmp_path / "log.parquet")
+    frame.assign(question="a").to_parquet(tmp_path / "log.parquet")
+    assert read_log(tmp_path / "log.parquet").answer == ["['c' 'd']"]
+
+
 def test_a_folder_is_refused_with_what_to_type(tmp_path: Path) -> None:
     for folder in (tmp_path / "logs", tmp_path / "logs.csv"):
         folder.mkdir()
