@@ -5,67 +5,16 @@ from __future__ import annotations
 import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import Annotated, Literal
 
 import tyro
 
+from prompt_oirl.cli.grade import Grade
 from prompt_oirl.cli.import_command import Import
+from prompt_oirl.cli.options import LearnOptions, LogArgument, ReadOptions
 from prompt_oirl.cli.output import Format, plain, say, write_rows, write_stdout
 from prompt_oirl.io.files import InputError, on_one_line
 from prompt_oirl.stats.metrics import format_interval
-
-if TYPE_CHECKING:
-    from prompt_oirl.data.user_log import PromptLog
-    from prompt_oirl.selection.selector import PromptSelector
-
-
-@dataclass(kw_only=True)
-class ReadOptions:
-    """How a log is read."""
-
-    embedder: str = "minilm"
-    """minilm (offline), tfidf (quick, offline), openai:MODEL, or a sentence-transformers folder or hub id."""
-    llm: str | None = None
-    """Use the rows of this LLM only; where the log has several, this or --arms is needed."""
-    arms: str = "prompt"
-    """What is chosen: prompt, or prompt,llm for the LLM (column llm) as well; each pair that was asked then
-    counts as a prompt."""
-    seed: int = 0
-    """Seed of everything random."""
-
-    def read(self, path: str | None) -> PromptLog:
-        """The log in a file, or on stdin; what is odd about it goes to stderr."""
-        from prompt_oirl.data.user_log import read_log
-
-        log = read_log(path or "-", self.llm, self.arms.split(","))
-        for note in log.notes:
-            say(f"note: {note}")
-        return log
-
-
-@dataclass(kw_only=True)
-class LearnOptions(ReadOptions):
-    """Settings of the selector."""
-
-    model: str = "interaction"
-    """The reward model: interaction and boosted_interaction (leave the best prompt only where that is
-    supported), xgboost, lightgbm, linear, mlp or knn."""
-    cost_weight: float = 0.0
-    """Success that one unit of cost must bring: the choice maximises success - cost_weight * cost."""
-
-    def make_selector(self) -> PromptSelector:
-        """A selector with these settings, not yet fitted."""
-        from prompt_oirl.selection.selector import PromptSelector
-
-        return PromptSelector(self.embedder, self.model, self.cost_weight, self.seed)
-
-
-@dataclass(kw_only=True)
-class LogArgument:
-    """The log that a command works on."""
-
-    log: tyro.conf.Positional[str]
-    """CSV, JSONL (both also as .gz) or Parquet file, or - for stdin."""
 
 
 @dataclass(kw_only=True)
@@ -163,11 +112,11 @@ class Evaluate(LearnOptions):
               prompt-oirl evaluate --train log_of_model_a.csv --test log_of_model_b.csv
     """
 
-    log: tyro.conf.Positional[str | None] = None
-    """The log to cross-fit on; or give --train and --test."""
-    train: str | None = None
+    log: tyro.conf.Positional[tuple[str, ...]] = ()
+    """The log to cross-fit on, in one file or several; or give --train and --test."""
+    train: tuple[str, ...] = ()
     """Learn from this log ..."""
-    test: str | None = None
+    test: tuple[str, ...] = ()
     """... and evaluate on this one."""
     table: Literal["choices", "coverage", "calibration"] = "choices"
     """choices, coverage (success if the least sure questions are left out) or calibration (predicted against
@@ -179,10 +128,10 @@ class Evaluate(LearnOptions):
         """Write what choosing per question gains on questions the selector has not seen."""
         from prompt_oirl.selection.evaluate import evaluate
 
-        if (self.log is None) == (self.train is None) or (self.train is None) != (self.test is None):
+        if bool(self.log) == bool(self.train) or bool(self.train) != bool(self.test):
             raise InputError("give one log to cross-fit on, or both --train and --test")
-        log = self.read(self.test if self.log is None else self.log)
-        train = None if self.train is None else self.read(self.train)
+        log = self.read(self.log or self.test)
+        train = self.read(self.train) if self.train else None
         result = evaluate(self.make_selector(), log, train, seed=self.seed)
         tables = {"choices": result.policies, "coverage": result.coverage, "calibration": result.calibration}
         write_rows(tables[self.table], self.format)
@@ -265,7 +214,7 @@ class ReportPage(LogArgument, LearnOptions):
         if self.out.is_dir():
             raise InputError(f"{self.out} is a folder: name the page, such as {self.out / 'report.html'}")
         log = self.read(self.log)
-        name = "log from stdin" if self.log == "-" else Path(self.log).name
+        name = ", ".join("log from stdin" if path == "-" else Path(path).name for path in self.log)
         made = make_report(self.make_selector(), log, self.title or name, self.seed, say)
         write_page(self.out, made)
         say(f"{made.verdict}: {' '.join(made.sentences)}\n{self.out} opens in any browser")
@@ -277,6 +226,7 @@ Command = (
     | Evaluate
     | Diagnose
     | Vote
+    | Grade
     | Annotated[ReportPage, tyro.conf.subcommand("report")]
     | Annotated[Import, tyro.conf.subcommand("import")]
 )

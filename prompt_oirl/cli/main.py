@@ -7,8 +7,9 @@ examples:
   prompt-oirl report log.csv --out report.html      everything on one page
   prompt-oirl import promptfoo results.json --out log.parquet
 
-A log is a CSV, JSONL or Parquet file with one row per answer and the columns question, prompt and correct
-(0 to 1); answer, cost, group, segment, llm and sample are optional. `-` reads CSV or JSONL from stdin.
+A log has one row per answer and the columns question, prompt and correct (0 to 1); answer, cost, group,
+segment, llm and sample are optional. It is one file or several: CSV, TSV, JSONL, JSON, Parquet or .xlsx; `-`
+reads CSV or JSON from stdin. `prompt-oirl grade` adds correct where there are answers only.
 Results go to stdout, remarks to stderr. Exit status: 0 done, 1 the input cannot be used, 2 wrong flags, 130
 stopped.
 """

@@ -1,15 +1,15 @@
 """The user's own log: who asked what with which prompt, and was the answer right.
 
-`read_log` takes a DataFrame or a CSV, JSONL (both also gzipped) or Parquet file with one row per answer and
-the columns question, prompt and correct (0 to 1), and optionally answer, cost, group, segment, llm, sample,
-split and prompt_id. Other columns are left alone, so the logs of step 1 are read as well. What cannot be
-used is refused in one sentence. With `arms=("prompt", "llm")` each prompt on each LLM is a prompt of its own,
-see `data/arms.py`.
+`read_log` takes a DataFrame or files (`io.tables.TABLES`) with one row per answer and the columns question,
+prompt and correct (0 to 1), and optionally answer, cost, group, segment, llm, sample, split and prompt_id.
+Other columns are left alone, so the logs of step 1 are read as well. What cannot be used is refused in one
+sentence; what may mislead (`data/log_guards.py`) is noted. With `arms=("prompt", "llm")` each prompt on each
+LLM is a prompt of its own, see `data/arms.py`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
@@ -29,6 +29,8 @@ from prompt_oirl.data.arms import (
     rows_of_one_llm,
 )
 from prompt_oirl.data.log_columns import groups_of, samples_of, segments_of
+from prompt_oirl.data.log_guards import first_variants, objection, remarks, said_of_variants
+from prompt_oirl.data.log_source import HINT, Source, rows_of
 from prompt_oirl.data.near_duplicates import (
     cluster_texts,
     in_order_of_appearance,
@@ -38,14 +40,10 @@ from prompt_oirl.data.near_duplicates import (
     too_alike,
 )
 from prompt_oirl.io.files import InputError
-from prompt_oirl.io.tables import checked_columns, is_empty, numbers, read_table, texts
+from prompt_oirl.io.tables import is_empty, numbers, texts
 from prompt_oirl.stats.cells import mean_labels
 
-COLUMNS = (
-    "question, prompt and correct (optional: answer, cost, group, segment, llm, sample, split, prompt_id)"
-)
 _DIFFERENT_TASKS = "; if they are different tasks, add a column group that tells them apart"
-HINT = f"give one row per answer with the columns {COLUMNS}"
 
 
 @dataclass(frozen=True)
@@ -58,7 +56,8 @@ class PromptLog:
     `known_groups` (questions,) are groups that were found earlier, or None. `llms` (prompts,) is the LLM of
     each prompt where a prompt on another LLM counts as another prompt, or None; the same text may then stand
     in `prompts` several times. `segments` (questions,) is the log's own category of each question, such as
-    its task, None where unknown; or None without any.
+    its task, None where unknown; or None without any. `objection` says why nothing can be learned from the
+    log, if so.
     """
 
     questions: list[str]
@@ -77,6 +76,7 @@ class PromptLog:
     known_groups: np.ndarray | None = None
     llms: list[str] | None = None
     segments: list[str | None] | None = None
+    objection: str | None = None
 
     @property
     def arms(self) -> Choices:
@@ -180,16 +180,25 @@ class PromptLog:
 
 
 def read_log(
-    log: pd.DataFrame | str | Path | PromptLog, llm: str | None = None, arms: Sequence[str] = PROMPT
+    log: pd.DataFrame | str | Path | Sequence[str | Path] | PromptLog,
+    llm: str | None = None,
+    arms: Sequence[str] = PROMPT,
+    *,
+    columns: Mapping[str, str] | None = None,
+    scale: float = 1.0,
+    normalise: bool = False,
 ) -> PromptLog:
     """Read and check a log.
 
     Parameters
     ----------
-    log : a table or the path of one, see the module; "-" reads CSV or JSONL from stdin; a log that was read
-        before stays as it is
+    log : a table, the path of one or several paths, see the module; "-" reads CSV or JSON from stdin; a log
+        that was read before stays as it is
     llm : keep one LLM's rows
     arms : ("prompt",), or ("prompt", "llm"): each prompt on each LLM that it was asked of counts as a prompt
+    columns : the log's own names of columns, such as {"question": "input"}
+    scale : the highest score in the column correct
+    normalise : take texts that differ only in white space, line ends or Unicode form as the first of them
 
     Raises: InputError, one line that says which row is wrong and what to do.
     """
@@ -202,28 +211,35 @@ def read_log(
         raise InputError(
             "--llm keeps one LLM, and --arms prompt,llm chooses among all of them: leave one out"
         )
-    if isinstance(log, pd.DataFrame):
-        return _checked(log.reset_index(drop=True), "the log, row ", llm, by_llm)
-    if not isinstance(log, str | Path):
-        raise InputError(f"a log is a DataFrame or a path, not {type(log).__name__}; {HINT}")
-    return _checked(read_table(log, HINT), "stdin:" if str(log) == "-" else f"{log}:", llm, by_llm)
+    if not 0 < scale < np.inf:
+        raise InputError(f"--scale {scale:g}: give the highest score, such as 100")
+    checked = _checked(
+        rows_of(log, columns, ("question", "prompt", "correct")), llm, by_llm, scale, normalise
+    )
+    misleads = objection(checked)
+    return replace(
+        checked, objection=misleads, notes=[*checked.notes, *([] if misleads else remarks(checked))]
+    )
 
 
-def _checked(frame: pd.DataFrame, where: str, llm: str | None, by_llm: bool) -> PromptLog:
-    """The log of a frame whose index numbers its rows as `where` means it."""
-    source = where.removesuffix(":").removesuffix(", row ")
-    frame = checked_columns(frame, ("question", "prompt", "correct"), source, HINT)
+def _checked(rows: Source, llm: str | None, by_llm: bool, scale: float, normalise: bool) -> PromptLog:
+    frame, where, source = rows.frame, rows.where, rows.name
     notes: list[str] = []
     if not by_llm:
         frame, llm = rows_of_one_llm(frame, source, llm)
-    correct = numbers(frame, "correct", where, low=0, high=1)
+    correct = numbers(frame, "correct", where, low=0, high=scale) / scale
     unknown = np.isnan(correct)
     if unknown.any():
         notes.append(f"{int(unknown.sum()):,} rows without a verdict (correct is empty) are left out.")
         frame, correct = frame[~unknown], correct[~unknown]
     if not len(frame):
         raise InputError(f"{source}: no row with a verdict; {HINT}")
+    if scale > 1 and 0 < correct.max() * scale <= 1:
+        raise InputError(f"{source}: no score is above 1; leave out --scale {scale:g}")
     questions, prompts = texts(frame, "question", where), texts(frame, "prompt", where)
+    notes += said_of_variants(questions, prompts, normalise)
+    if normalise:
+        questions, prompts = first_variants(questions), first_variants(prompts)
     if not all(prompts):
         notes.append(
             f"{sum(not p for p in prompts):,} rows have an empty prompt: taken as asking without one."

@@ -1,9 +1,8 @@
-"""Tables that a user hands over: CSV, JSONL (both also gzipped) or Parquet, a file or stdin; complaints name
-the row."""
+"""Tables that a user hands over: CSV, TSV, JSONL, NDJSON, JSON (all also gzipped), Parquet or .xlsx, a file
+or stdin; complaints name the row."""
 
 from __future__ import annotations
 
-import csv
 import gzip
 import io
 import math
@@ -16,45 +15,61 @@ from typing import IO, Any
 import numpy as np
 import pandas as pd
 
-from prompt_oirl.io.files import InputError, decode_lines, on_one_line, parse_jsonl, read_jsonl, require
+from prompt_oirl.io import table_formats
+from prompt_oirl.io.files import InputError, decode_lines, on_one_line, require
 
-LARGEST_UNPACKED = (
-    2**30
-)  # bytes that a gzipped text may hold; a small file can unpack to more than the memory
-TABLES = (".csv", ".jsonl", ".parquet", ".csv.gz", ".jsonl.gz")
-_TRUE, _FALSE = {"true", "yes", "right", "correct"}, {"false", "no", "wrong", "incorrect"}
+_TEXTS = (".csv", ".tsv", ".jsonl", ".ndjson", ".json")  # may be gzipped
+TABLES = (*_TEXTS, *(f"{kind}.gz" for kind in _TEXTS), ".parquet", ".xlsx")
+_TRUE = {"true", "yes", "y", "right", "correct", "c", "pass", "passed"}
+_FALSE = {"false", "no", "n", "wrong", "incorrect", "i", "fail", "failed"}
 
 
 def read_table(path: str | Path, hint: str) -> pd.DataFrame:
-    """A CSV, JSONL or Parquet file, the first two also gzipped (`-`: CSV or JSONL on stdin), indexed by the
-    line each row begins on.
+    """A table in a file whose name ends in one of `TABLES`; `-`: CSV, JSONL or a JSON array on stdin.
 
+    Parameters
+    ----------
+    path : the file
+    hint : what the user can do, the end of a complaint
+
+    Returns: the rows, indexed by the line each begins on; in JSON, Parquet and .xlsx by number.
     Raises: InputError on a file that cannot be read, or that unpacks to more than `LARGEST_UNPACKED` bytes.
     """
     if str(path) == "-":
         return _from_bytes(read_stdin(), hint)
     path = Path(path)
+    _refuse_folder(path)
     kind = next((kind for kind in TABLES if path.name.lower().endswith(kind)), "")
     if not kind:
         raise InputError(
-            f"{path}: the name must end in .csv, .jsonl or .parquet, or in .csv.gz or .jsonl.gz; {hint}"
+            f"{path}: the name must end in {', '.join(_TEXTS)}, one of these with .gz, .parquet "
+            f"or .xlsx; {hint}"
         )
     require(path, f"correct the path; {hint}")
-    if kind == ".csv.gz":
-        return _read_csv(io.BytesIO(_file_bytes(path)), str(path), hint)
-    if kind == ".jsonl.gz":
-        return _json_lines(_file_bytes(path), str(path), hint)
-    if kind == ".csv":
-        with path.open("rb") as file:
-            return _read_csv(file, str(path), hint)
-    if kind == ".jsonl":
-        return _numbered(list(read_jsonl(path, hint=hint)))
+    if kind == ".xlsx":
+        return table_formats.read_workbook(path, hint)
+    if kind != ".parquet":
+        with path.open("rb") if not kind.endswith(".gz") else io.BytesIO(_file_bytes(path)) as file:
+            return _from_text(file, kind.removesuffix(".gz"), str(path), hint)
     try:
         frame = pd.read_parquet(path)
     except Exception as error:  # Arrow raises many kinds for a damaged file
         reason = (str(error) or type(error).__name__).splitlines()[0]
         raise InputError(f"{path}: not a readable Parquet file ({reason}); {hint}") from error
     return frame.set_axis(range(1, len(frame) + 1))
+
+
+def _from_text(file: IO[bytes], kind: str, name: str, hint: str) -> pd.DataFrame:
+    if kind in (".jsonl", ".ndjson"):
+        return table_formats.read_json_lines(file, name, hint)
+    if kind == ".json":
+        return table_formats.read_json_array(file.read(), name, hint)
+    return table_formats.read_csv(file, name, hint, "\t" if kind == ".tsv" else ",")
+
+
+def _refuse_folder(path: Path) -> None:
+    if path.is_dir():
+        raise InputError(f"{path} is a folder: name its files, or let the shell do so, as in {path}/*.csv")
 
 
 def read_stdin() -> bytes:
@@ -67,36 +82,29 @@ def read_stdin() -> bytes:
 
 def _file_bytes(path: Path) -> bytes:
     """All of a file, unpacked if its name ends in .gz."""
+    _refuse_folder(path)
     with require(path, "correct the path").open("rb") as file:
         return _unpacked(file, str(path)) if path.suffix.lower() == ".gz" else file.read()
 
 
 def _unpacked(file: IO[bytes], name: str) -> bytes:
+    largest = table_formats.LARGEST_UNPACKED
     try:
-        data = gzip.GzipFile(fileobj=file).read(LARGEST_UNPACKED + 1)
+        data = gzip.GzipFile(fileobj=file).read(largest + 1)
     except (EOFError, OSError, zlib.error) as error:
         raise InputError(f"{name}: not a whole gzip file ({error}); pack it again") from error
-    if len(data) > LARGEST_UNPACKED:
+    if len(data) > largest:
         raise InputError(
-            f"{name}: unpacks to more than {LARGEST_UNPACKED:,} bytes, the limit for gzipped files; unpack "
+            f"{name}: unpacks to more than {largest:,} bytes, the limit for gzipped files; unpack "
             "it yourself, or take fewer rows"
         )
     return data
 
 
 def _from_bytes(data: bytes, hint: str) -> pd.DataFrame:
-    if data.lstrip(b"\xef\xbb\xbf \r\n\t").startswith(b"{"):
-        return _json_lines(data, "stdin", hint)
-    return _read_csv(io.BytesIO(data), "stdin", hint)
-
-
-def _json_lines(data: bytes, name: str, hint: str) -> pd.DataFrame:
-    lines = decode_lines(data.removesuffix(b"\n").split(b"\n"), name, hint)
-    return _numbered(list(parse_jsonl(lines, name, hint)))
-
-
-def _numbered(rows: list[dict[str, Any]]) -> pd.DataFrame:
-    return pd.DataFrame(rows, dtype=object, index=range(1, len(rows) + 1))
+    kinds = {b"{": ".jsonl", b"[": ".json"}
+    first = data.lstrip(b"\xef\xbb\xbf \r\n\t")[:1]
+    return _from_text(io.BytesIO(data), kinds.get(first, ".csv"), "stdin", hint)
 
 
 def read_texts(path: str, column: str, lines: bool) -> list[str]:
@@ -158,37 +166,8 @@ def _lines(data: bytes, name: str, hint: str, column: str) -> pd.DataFrame:
     return pd.DataFrame({column: found}, dtype=object)
 
 
-def _read_csv(file: IO[bytes], name: str, hint: str) -> pd.DataFrame:
-    """All cells as text. Cells missing at the end of a row are empty; cells beyond the header must be."""
-    csv.field_size_limit(2**31 - 1)  # a question may be longer than the default
-    lines, rows = [], []
-    reader = csv.reader(io.TextIOWrapper(file, encoding="utf-8-sig", newline=""), strict=True)
-    try:
-        header = next(filter(None, reader), None)
-        if header is None:
-            raise InputError(f"{name}: the file is empty; {hint}")
-        if len(header) == 1 and (other := {";", "\t"} & set(header[0])):
-            raise InputError(f"{name}: cells are separated by {min(other)!r}; save the table with commas")
-        start = reader.line_num + 1
-        for row in reader:
-            if any(row[len(header) :]):
-                raise InputError(
-                    f"{name}:{start}: {len(row)} cells where the header has {len(header)}; put texts with "
-                    "commas in quotes"
-                )
-            if row:
-                lines.append(start)
-                rows.append(row[: len(header)] + [""] * (len(header) - len(row)))
-            start = reader.line_num + 1
-    except (csv.Error, UnicodeDecodeError) as error:
-        raise InputError(
-            f"{name}: not a readable UTF-8 CSV (after line {reader.line_num}: {error}); {hint}"
-        ) from error
-    return pd.DataFrame(rows, columns=header, index=lines, dtype=object)
-
-
 def numbers(frame: pd.DataFrame, column: str, where: str, low: float, high: float = math.inf) -> np.ndarray:
-    """A column as float64 (n,), empty as NaN; words for yes and no count as 1 and 0 in `correct`.
+    """A column as float64 (n,), empty as NaN; in `correct`, words for right and wrong count as `high` and 0.
 
     Parameters
     ----------
@@ -210,13 +189,19 @@ def numbers(frame: pd.DataFrame, column: str, where: str, low: float, high: floa
         word = value.strip().lower() if isinstance(value, str) else None
         try:
             if column == "correct" and word in _TRUE | _FALSE:
-                values[i] = word in _TRUE
+                values[i] = high * (word in _TRUE)
+            elif isinstance(value, bool | np.bool_):
+                values[i] = high * value if column == "correct" else value
+            elif word is not None and "_" in word:  # which Python's numbers may hold
+                raise ValueError(word)
             else:
                 values[i] = float(value)
         except (TypeError, ValueError, OverflowError):
             values[i] = math.inf
         if not low <= values[i] <= high or math.isinf(values[i]):
-            raise InputError(f"{where}{number}: {column} is {short(value)}, expected {expected}")
+            percent = column == "correct" and high == 1 < values[i] <= 100
+            remedy = "; --scale 100 reads scores from 0 to 100" if percent else ""
+            raise InputError(f"{where}{number}: {column} is {short(value)}, expected {expected}{remedy}")
     return values
 
 
@@ -254,7 +239,9 @@ def check_text(text: str, what: str) -> None:
 
 def is_empty(value: Any) -> bool:
     """Whether a cell counts as empty."""
-    return value is None or value is pd.NA or value == "" or (isinstance(value, float) and math.isnan(value))
+    if isinstance(value, str | float):
+        return value == "" or value != value  # NaN
+    return value is None or value is pd.NA
 
 
 def short(value: Any) -> str:

@@ -73,8 +73,10 @@ class PromptSelector(BaseEstimator):
     # --- learning ---------------------------------------------------------------------------------------
 
     def fit(self, log: pd.DataFrame | str | Path | PromptLog) -> PromptSelector:
-        """Learn from a log (see `prompt_log.read_log`); raises InputError on one that cannot be used."""
+        """Learn from a log (see `user_log.read_log`); raises InputError on one that teaches nothing."""
         log = read_log(log)
+        if log.objection is not None:
+            raise InputError(log.objection)
         self.model_name_, self.model_ = self._fit_model(self.training_set(log), log)
         return self
 

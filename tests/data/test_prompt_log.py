@@ -17,7 +17,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from prompt_oirl.data.user_log import join_groups, read_log
-from prompt_oirl.io import tables
+from prompt_oirl.io import table_formats
 from prompt_oirl.io.files import InputError
 from prompt_oirl.io.tables import read_texts
 from prompt_oirl.selection.evaluate import evaluate
@@ -236,10 +236,18 @@ def test_bad_rows_are_refused_in_one_sentence(name: str) -> None:
 
 GZIPPED = gzip.compress(b"question,prompt,correct\nHow many apples fall?,A,1\nb,A,no idea\n")
 BAD_FILES: dict[str, tuple[str, bytes, str]] = {
-    "suffix": ("log.xlsx", b"", "must end in .csv, .jsonl or .parquet"),
+    "suffix": (
+        "log.xls",
+        b"",
+        "must end in .csv, .tsv, .jsonl, .ndjson, .json, one of these with .gz, .parquet or",
+    ),
     "empty": ("log.csv", b"", "log.csv: the file is empty; give one row per answer"),
-    "latin-1": ("log.csv", "question,prompt,correct\né,A,1\n".encode("latin-1"), "not a readable UTF-8 CSV"),
-    "torn quote": ("log.csv", b'question,prompt,correct\n"a,A,1\n', "not a readable UTF-8 CSV"),
+    "latin-1": ("log.csv", "question,prompt,correct\né,A,1\n".encode("latin-1"), "log.csv:2: not UTF-8 ("),
+    "torn quote": (
+        "log.csv",
+        b'question,prompt,correct\n"a,A,1\n',
+        "log.csv:2: not a readable CSV (a quote is opened",
+    ),
     "too many cells": (
         "log.csv",
         b"question,prompt,correct\na,A,1\nb,c,A,1\n",
@@ -284,7 +292,7 @@ BAD_FILES: dict[str, tuple[str, bytes, str]] = {
     "row of a csv": ("log.csv", b"question,prompt,correct\na,A,1\nb,A,2\n", "log.csv:3: correct is '2'"),
     "torn json": ("log.jsonl", b'{"question": "a"\n', "log.jsonl:1: not valid JSON"),
     "list": ("log.jsonl", b"[1]\n", "log.jsonl:1: expected one JSON object"),
-    "a parquet in gzip": ("log.parquet.gz", b"", "or in .csv.gz or .jsonl.gz"),
+    "a parquet in gzip": ("log.parquet.gz", b"", "one of these with .gz, .parquet or .xlsx"),
     "gzip without gzip": ("log.csv.gz", b"question,prompt,correct\n", "log.csv.gz: not a whole gzip file"),
     "torn gzip": ("log.csv.gz", GZIPPED[:-20], "log.csv.gz: not a whole gzip file (Compressed file ended"),
     "altered gzip": (
@@ -308,13 +316,13 @@ def test_bad_files_are_refused_in_one_sentence(name: str, tmp_path: Path) -> Non
     assert message in str(refused.value) and "\n" not in str(refused.value)
     with pytest.raises(InputError, match="missing .*correct the path"):
         read_log(tmp_path / "nowhere.csv")
-    with pytest.raises(InputError, match="a log is a DataFrame or a path, not int"):
+    with pytest.raises(InputError, match="a log is a DataFrame, a path or several, not int"):
         read_log(3)  # type: ignore[arg-type]
 
 
 def test_a_gzip_that_unpacks_to_too_much_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     limit = 10_000
-    monkeypatch.setattr(tables, "LARGEST_UNPACKED", limit)
+    monkeypatch.setattr(table_formats, "LARGEST_UNPACKED", limit)
     head = b"question,prompt,correct\na,A,1\n"
     whole = head + b"b,A,1\n" * ((limit - len(head)) // 6)
     fits, bomb = tmp_path / "fits.csv.gz", tmp_path / "bomb.csv.gz"

@@ -1,0 +1,55 @@
+"""`prompt-oirl grade`: verdicts for a log that has answers only."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from prompt_oirl.cli.options import LogArgument
+from prompt_oirl.cli.output import say, write_stdout
+from prompt_oirl.io.files import InputError, write_text
+
+
+@dataclass(kw_only=True)
+class Grade(LogArgument):
+    """Add the column correct to a log that has answers only, from the right answers of its questions.
+
+    example: prompt-oirl grade answers.csv --gold golds.csv --kind number --out log.csv
+    """
+
+    kind: Literal["number", "choice", "bool", "text", "math"]
+    """What the right answers are; math: numbers and formulas (extra math)."""
+    gold: str | None = None
+    """Table with the columns question and gold; default: the log has a column gold."""
+    columns: str = ""
+    """The log's names of its columns, such as question=input,prompt=template,answer=output."""
+    out: Path | None = None
+    """File for the log, .csv or .jsonl; default: CSV on stdout."""
+
+    def run(self) -> None:
+        """Write the log with verdicts."""
+        from prompt_oirl.data.gold_answers import grade_log
+        from prompt_oirl.data.log_source import columns_of, rows_of
+
+        if self.out is not None and self.out.suffix.lower() not in (".csv", ".jsonl"):
+            raise InputError(f"--out {self.out}: the name must end in .csv or .jsonl")
+        own = () if self.gold is not None else ("gold",)
+        log = rows_of(self.log, columns_of(self.columns), ("question", "prompt", "answer", *own))
+        golds = (
+            log
+            if self.gold is None
+            else rows_of(
+                self.gold, {}, ("question", "gold"), "give a table with the columns question and gold"
+            )
+        )
+        graded = grade_log(log, golds, self.kind)
+        if self.out is not None and self.out.suffix.lower() == ".jsonl":
+            text = graded.frame.to_json(orient="records", lines=True)
+        else:
+            text = graded.frame.to_csv(index=False, lineterminator="\n")
+        if self.out is None:
+            write_stdout(text)
+        else:
+            write_text(self.out, text)
+        say(graded.sentence() + (f"; written to {self.out}" if self.out else ""))

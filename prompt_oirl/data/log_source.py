@@ -1,0 +1,179 @@
+"""The rows of a log before they are checked: one table or several, columns renamed, chat messages split."""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from prompt_oirl.importers.messages import question_and_prompt
+from prompt_oirl.io.files import InputError, on_one_line
+from prompt_oirl.io.tables import checked_columns, is_empty, read_table, short
+
+COLUMNS = (
+    "question, prompt and correct (optional: answer, cost, group, segment, llm, sample, split, prompt_id)"
+)
+HINT = f"give one row per answer with the columns {COLUMNS}, or say with --columns which of yours these are"
+NAMES = (
+    *("question", "prompt", "correct", "answer", "cost", "group", "segment", "llm", "sample", "split"),
+    *("prompt_id", "gold"),
+)
+_ROLES = ("system", "developer", "user", "assistant", "tool", "function")
+
+
+@dataclass(frozen=True)
+class Source:
+    """Rows of a log; their index, behind `where`, tells where each stands, and `name` begins a complaint."""
+
+    frame: pd.DataFrame
+    where: str
+    name: str
+
+
+def rows_of(
+    log: pd.DataFrame | str | Path | Sequence[str | Path],
+    columns: Mapping[str, str] | None,
+    needed: Sequence[str],
+    hint: str = HINT,
+) -> Source:
+    """Rows with at least the columns needed.
+
+    Parameters
+    ----------
+    log : a table, the path of one ("-" is stdin), or several paths, whose rows are put together
+    columns : the names that the log has for some of `NAMES`
+    needed : columns that must be there; a prompt or question may also lie in chat messages
+    hint : the end of a complaint
+
+    Raises: InputError naming the file, and the row or column.
+    """
+    columns = columns or {}
+    for name in columns:
+        if name not in NAMES:
+            raise InputError(f"--columns {short(name)}=...: the columns are {', '.join(NAMES)}")
+    if isinstance(log, pd.DataFrame):
+        frame = _named(log.reset_index(drop=True), columns, needed, "the log", "the log, row ", hint)
+        return Source(frame, "the log, row ", "the log")
+    paths = [log] if isinstance(log, str | Path) else log
+    if not isinstance(paths, Sequence) or not all(isinstance(path, str | Path) for path in paths):
+        raise InputError(f"a log is a DataFrame, a path or several, not {type(log).__name__}; {hint}")
+    if not paths:
+        raise InputError("name a log, or give - for stdin")
+    seen: set[Path] = set()
+    parts = []
+    for path in paths:
+        same_file = Path(path).resolve()
+        if same_file in seen:
+            raise InputError(f"{path}: named twice, so its answers would count twice; name it once")
+        seen.add(same_file)
+        name = "stdin" if str(path) == "-" else str(path)
+        frame = _named(read_table(path, hint), columns, needed, name, f"{name}:", hint)
+        parts.append(Source(frame, f"{name}:", name))
+    if len(parts) == 1:
+        return parts[0]
+    frames = [p.frame.set_axis([f"{p.where}{number}" for number in p.frame.index]) for p in parts]
+    return Source(pd.concat(frames), "", on_one_line(", ".join(p.name for p in parts), 100))
+
+
+def columns_of(text: str) -> dict[str, str]:
+    """The names of `--columns question=input,prompt=template`; one with a comma stands in quotes.
+
+    Parameters
+    ----------
+    text : as the flag has it
+
+    Raises: InputError at what is no such pair.
+    """
+    found: dict[str, str] = {}
+    for pair in next(csv.reader([text], skipinitialspace=True), []):
+        name, equals, own = (part.strip() for part in pair.partition("="))
+        if not (name and equals and own):
+            raise InputError(f"--columns: {short(pair)} is not of the form question=YOUR_COLUMN")
+        if name in found:
+            raise InputError(f"--columns: {short(name)} is given twice")
+        found[name] = own
+    return found
+
+
+def _named(
+    frame: pd.DataFrame,
+    columns: Mapping[str, str],
+    needed: Sequence[str],
+    source: str,
+    where: str,
+    hint: str,
+) -> pd.DataFrame:
+    """The frame under our names, its chat messages taken apart."""
+    frame = checked_columns(frame, list(columns.values()), source, "correct --columns")
+    # A column that is called as one of ours, but isn't meant, gives way.
+    given = {name: frame[own] for name, own in columns.items()}
+    moved = [own for own in columns.values() if own not in columns]
+    frame = frame.drop(columns=[*moved, *(name for name in columns if name in frame)]).assign(**given)
+    frame = _without_messages(frame, where)
+    return checked_columns(frame, needed, source, hint)
+
+
+def _without_messages(frame: pd.DataFrame, where: str) -> pd.DataFrame:
+    """Questions and prompts that are chat messages as texts; either column may hold both."""
+    have = [name for name in ("question", "prompt") if name in frame]
+    chats = {name: [messages_in(cell) for cell in frame[name].tolist()] for name in have}
+    if not any(chat is not None for found in chats.values() for chat in found):
+        return frame
+    cells: dict[str, list[Any]] = {
+        name: frame[name].tolist() if name in frame else [None] * len(frame)
+        for name in ("question", "prompt")
+    }
+    for i, row in enumerate(frame.index):
+        asked, told = (chats[name][i] if name in chats else None for name in ("question", "prompt"))
+        if asked is None and told is None:
+            continue
+        both = question_and_prompt(told if asked is None else asked)
+        if both is None or (told is not None and question_and_prompt(told) is None):
+            raise InputError(
+                f"{where}{row}: the chat messages hold no question that can be read: the last one of role "
+                "user must have a text, and so must those before it"
+            )
+        question, prompt = both[0], both[1] or ""
+        if asked is None:
+            other = cells["question"][i]
+            clash = not is_empty(other) and str(other).strip() != question.strip()
+        elif told is None:
+            other = cells["prompt"][i]
+            clash = bool(prompt) and not is_empty(other) and str(other) != prompt
+            prompt = prompt if prompt or is_empty(other) else other
+        else:
+            clash = question_and_prompt(told) != both
+        if clash:
+            raise InputError(
+                f"{where}{row}: chat messages hold question and prompt, and the other column says otherwise; "
+                "give both columns the messages, as in --columns question=messages,prompt=messages"
+            )
+        cells["question"][i], cells["prompt"][i] = question, prompt
+    return frame.assign(
+        **{name: pd.Series(found, frame.index, dtype=object) for name, found in cells.items()}
+    )
+
+
+def messages_in(cell: Any) -> list[dict[str, Any]] | None:
+    """The chat messages that a cell holds, as a list or as its JSON; None for anything else."""
+    if isinstance(cell, str):
+        if not cell.lstrip().startswith("[") or '"role"' not in cell:
+            return None
+        try:
+            cell = json.loads(cell)
+        except (ValueError, RecursionError):
+            return None
+    if isinstance(cell, np.ndarray):  # as Parquet holds lists
+        cell = cell.tolist()
+    if not isinstance(cell, list | tuple) or not cell:
+        return None
+    is_chat = all(
+        isinstance(turn, dict) and turn.get("role") in _ROLES and "content" in turn for turn in cell
+    )
+    return [dict(turn) for turn in cell] if is_chat else None
