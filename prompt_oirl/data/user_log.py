@@ -93,7 +93,7 @@ class PromptLog:
         return len(self.questions)
 
     def __getitem__(self, rows: Any) -> PromptLog:
-        """The part about some questions: a slice, mask or numbers; raises InputError where one comes twice."""
+        """The part about some questions: slice, mask or numbers; raises InputError where one comes twice."""
         which = rows[0] if isinstance(rows, tuple) else rows
         kept = np.atleast_1d(np.arange(len(self))[which])
         if len(np.unique(kept)) < len(kept):

@@ -268,8 +268,8 @@ class PromptSelector(BaseEstimator):
         y : unused; scikit-learn passes it
         """
         log = read_log(log)
-        asked = np.flatnonzero(log.counts.any(0))
-        order, predicted = self.rank(log.questions, [log.arms[j] for j in asked], log.segments)
+        arms, asked = log.arms, np.flatnonzero(log.counts.any(0)).tolist()
+        order, predicted = self.rank(log.questions, [arms[j] for j in asked], log.segments)
         values = cell_values(log.labels[:, asked], log.counts[:, asked], predicted)
         return float(np.clip(np.take_along_axis(values, order[:, :1], 1).mean(), 0, 1))
 
