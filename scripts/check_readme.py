@@ -6,7 +6,9 @@ Before a ```bash block may stand `<!-- small: COMMANDS -->`, which says how to d
 `<!-- skip: REASON -->`, or `<!-- needs: released logs -->`, which skips it where PROMPT_OIRL_MIRROR (or
 ../shared/mirror) is not there. Blocks run in order, each from the root of the same copy, in the environment
 that runs this script. A ```text block under `<!-- prints: COMMAND -->` shows what COMMAND prints, and fails
-if it prints anything else; numbers may differ in the last place, as they do between machines.
+if it prints anything else; numbers may differ in the last place, as they do between machines. ```python
+blocks under `<!-- cell: NAME -->` are the cells of one notebook and share their variables; the ```text blocks
+under the same note show all that they print.
 """
 
 from __future__ import annotations
@@ -28,10 +30,10 @@ from prompt_oirl.io.manifest import run_step
 from prompt_oirl.reports.readme import pages
 
 _BLOCK = re.compile(
-    r"((?:<!-- (?:small|skip|needs|prints): .*?-->\s*\n)*)^```(bash|python|text)\n(.*?)^```", re.S | re.M
+    r"((?:<!-- (?:small|skip|needs|prints|cell): .*?-->\s*\n)*)^```(bash|python|text)\n(.*?)^```", re.S | re.M
 )
 _FENCE = re.compile(r"^\s*```\s*(?:bash|sh|shell|console|python)", re.M)
-_NOTE = re.compile(r"<!-- (small|skip|needs|prints): (.*?)\s*-->", re.S)
+_NOTE = re.compile(r"<!-- (small|skip|needs|prints|cell): (.*?)\s*-->", re.S)
 _NUMBER = re.compile(r"\d[\d,]*(?:\.\d+)?")
 _LINK = re.compile(r"""(?:\]\(|(?:src|href)=")(?!https?:|#|mailto:)([^)#"\s]+)""")
 # Takes over folder and exported variables from the command before, and hands them on.
@@ -44,6 +46,16 @@ class Args:
     """The pages whose blocks are run, each from the root of this checkout."""
     minutes: float = 30.0
     """Longest time for all commands together."""
+
+
+@dataclass
+class Block:
+    """Commands of a page; `prints` is all that they print, or None: anything."""
+
+    notes: dict[str, str]
+    language: str
+    body: str
+    prints: str | None = None
 
 
 def main(args: Args) -> None:
@@ -59,21 +71,18 @@ def main(args: Args) -> None:
         checkout = Path(folder) / "checkout"
         copy_checkout(checkout)
         environment = environment_of(checkout, mirror) | {"STATE": f"{folder}/state"}
-        for comments, language, body in _BLOCK.findall("\n".join(texts.values())):
-            notes = dict(_NOTE.findall(comments))
+        for block in blocks_of("\n".join(texts.values())):
+            notes = block.notes
             if "needs" in notes and mirror is None:
                 notes["skip"] = f"the {notes['needs']} are not here: set PROMPT_OIRL_MIRROR"
-            if language == "text" and "prints" not in notes:
-                continue
-            commands = list(split_commands(notes.get("small") or body)) if language == "bash" else [body]
-            commands = [notes["prints"]] if "prints" in notes else commands
-            expected = body if "prints" in notes else None
+            whole = block.language != "bash" or block.prints is not None
+            commands = [block.body] if whole else list(split_commands(notes.get("small") or block.body))
             Path(environment["STATE"]).write_text(f"cd '{checkout}'\n")
             for command in commands:
                 if "skip" in notes:
                     print(f"skipped {command}  ({notes['skip']})", flush=True)
                     counts["skipped"] += 1
-                elif run(command, language, checkout, environment, deadline, expected):
+                elif run(command, block.language, checkout, environment, deadline, block.prints):
                     counts["passed"] += 1
                 else:
                     counts["failed"] += 1
@@ -81,6 +90,28 @@ def main(args: Args) -> None:
     print(f"{counts['passed']} passed, {counts['failed']} failed, {counts['skipped']} skipped")
     if counts["failed"]:
         raise SystemExit(1)
+
+
+def blocks_of(text: str) -> list[Block]:
+    """What is to be run, in order; all cells of a notebook stand where its first one does."""
+    blocks: list[Block] = []
+    notebooks: dict[str, Block] = {}
+    for comments, language, body in _BLOCK.findall(text):
+        notes = dict(_NOTE.findall(comments))
+        if "cell" in notes:
+            if notes["cell"] not in notebooks:
+                notebooks[notes["cell"]] = Block(notes, "python", "", "")
+                blocks.append(notebooks[notes["cell"]])
+            notebook = notebooks[notes["cell"]]
+            if language == "python":
+                notebook.body += body
+            else:
+                notebook.prints = f"{notebook.prints}{body}"
+        elif language != "text":
+            blocks.append(Block(notes, language, body))
+        elif "prints" in notes:
+            blocks.append(Block(notes, "bash", notes["prints"], body))
+    return blocks
 
 
 def problems(page: Path, text: str) -> Iterator[str]:

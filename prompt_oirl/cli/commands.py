@@ -14,7 +14,6 @@ from prompt_oirl.cli.import_command import Import
 from prompt_oirl.cli.options import LearnOptions, LogArgument, ReadOptions
 from prompt_oirl.cli.output import Format, plain, say, write_rows, write_stdout
 from prompt_oirl.io.files import InputError, on_one_line
-from prompt_oirl.stats.metrics import format_interval
 
 
 @dataclass(kw_only=True)
@@ -137,8 +136,7 @@ class Evaluate(LearnOptions):
         write_rows(tables[self.table], self.format)
         for name, text in zip(result.log.names, result.log.prompts):
             say(f"{on_one_line(name)}: {on_one_line(text) or '(no prompt)'}")
-        gain = format_interval(*result.gain, points=True, unit=" points")
-        say(f"choosing per question brings {gain} over the best single prompt")
+        say(result.sentence())
 
 
 @dataclass(kw_only=True)
@@ -177,11 +175,10 @@ class Vote(LogArgument, LearnOptions):
 
     def run(self) -> None:
         """Write what asking several prompts and voting brings."""
-        from prompt_oirl.selection.voting import evaluate_votes, learn_rewards
+        from prompt_oirl.selection.voting import vote
 
         log = self.read(self.log)
-        learned = learn_rewards(self.make_selector(), log, self.seed)
-        found = evaluate_votes(log, learned, self.parser, self.seed)
+        found = vote(self.make_selector(), log, self.parser, self.seed)
         write_rows(found.rows, self.format)
         how = "as most of them can be read; --parser chooses" if self.parser == "auto" else "as asked for"
         say(f"note: answers are compared by --parser {found.parser}, {how}")

@@ -13,6 +13,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -77,6 +78,27 @@ class PromptLog:
     llms: list[str] | None = None
     segments: list[str | None] | None = None
     objection: str | None = None
+
+    def __repr__(self) -> str:
+        size = f"{len(self.questions):,} questions x {len(self.prompts)} prompts"
+        return "\n".join([f"PromptLog of {size}, {len(self.correct):,} answers", *self.notes])
+
+    # scikit-learn takes a log as rows of questions: it asks for `shape`, and for rows as log[rows, ...].
+    @property
+    def shape(self) -> tuple[int, int]:
+        """How many questions and prompts."""
+        return len(self.questions), len(self.prompts)
+
+    def __len__(self) -> int:
+        return len(self.questions)
+
+    def __getitem__(self, rows: Any) -> PromptLog:
+        """The part about some questions: slice, mask or numbers; raises InputError where one comes twice."""
+        which = rows[0] if isinstance(rows, tuple) else rows
+        kept = np.atleast_1d(np.arange(len(self))[which])
+        if len(np.unique(kept)) < len(kept):
+            raise InputError("a part of a log has each question once: give numbers without repeats")
+        return self.select(kept)
 
     @property
     def arms(self) -> Choices:

@@ -22,6 +22,12 @@ class RememberingEmbedder:
         self._embedder, self.info = embedder, embedder.info
         self._vectors: dict[str, np.ndarray] = {}
 
+    def __repr__(self) -> str:
+        return f"shared_embedder({self.info.name!r})"
+
+    def __sklearn_clone__(self) -> RememberingEmbedder:
+        return self  # clones of a selector share what is embedded
+
     def fit(self, texts: Sequence[str]) -> None:
         """Pretrained: nothing to fit."""
 
@@ -33,7 +39,7 @@ class RememberingEmbedder:
         return np.stack([self._vectors[t] for t in texts])
 
 
-def shared_embedder(embedder: str | Embedder, seed: int) -> str | Embedder:
+def shared_embedder(embedder: str | Embedder, seed: int = 0) -> str | Embedder:
     """One embedder for all folds, unless it is fitted, which every fold must do for itself."""
     loaded = load_embedder(embedder, seed) if isinstance(embedder, str) else embedder
     if loaded.info.fitted or isinstance(loaded, RememberingEmbedder):

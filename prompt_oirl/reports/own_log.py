@@ -17,7 +17,8 @@ from prompt_oirl.selection.evaluate import evaluate, evaluate_fitted
 from prompt_oirl.selection.evaluation_tables import Evaluation
 from prompt_oirl.selection.selector import DEFAULT_MODEL, PromptSelector
 from prompt_oirl.selection.variance import VarianceSplit
-from prompt_oirl.selection.voting import Voting, evaluate_votes, learn_rewards
+from prompt_oirl.selection.vote_result import VoteResult
+from prompt_oirl.selection.voting import evaluate_votes, learn_rewards
 
 TONES = {"worth it": "good", "not shown": "bad", "not enough data": "open"}
 VARIANCE_NOTE = "Shares of the variance of one answer's correctness."
@@ -48,7 +49,7 @@ def make_report(
     shared = selector.model == DEFAULT_MODEL and default.study_ is not None
     evaluation = evaluate_fitted(default, log, seed) if shared else evaluate(selector, log, seed=seed)
     warnings = list(log.notes)
-    votes: Voting | None = None
+    votes: VoteResult | None = None
     if log.has_answers:
         say("counting votes over the stored answers")
         try:

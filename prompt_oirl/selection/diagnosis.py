@@ -18,13 +18,16 @@ from prompt_oirl.io.files import InputError
 from prompt_oirl.reward_models.effects import MIN_CLUSTERS
 from prompt_oirl.reward_models.study import Gain, Study, gain_from
 from prompt_oirl.selection.log_facts import DataFacts, data_facts
+from prompt_oirl.selection.notebook_cell import as_html
 from prompt_oirl.selection.selector import PromptSelector
 from prompt_oirl.selection.variance import VarianceSplit, oracle, variance_split
 from prompt_oirl.selection.verdict import decide_verdict
-from prompt_oirl.selection.voting import Voting, evaluate_votes, learn_rewards
+from prompt_oirl.selection.vote_result import VoteResult
+from prompt_oirl.selection.voting import evaluate_votes, learn_rewards
 from prompt_oirl.stats.metrics import format_interval
 from prompt_oirl.stats.splits import HEADLINE_FOLDS
 
+FRAME_COLUMNS = ["measure", "value", "low", "high"]
 CURVE_SHARES = (0.25, 0.5, 1.0)
 # Four fifths of them are what a fold can learn from.
 MIN_GROUPS = MIN_CLUSTERS * HEADLINE_FOLDS // (HEADLINE_FOLDS - 1)
@@ -59,6 +62,41 @@ class Diagnosis:
     more_questions: int | None = None
     buy: str = ""
 
+    def to_frame(self) -> pd.DataFrame:
+        """A row per number: measure, value, low and high; what cannot be told, or has no interval, is NaN."""
+        facts, v = self.facts, self.variance
+        rows: list[tuple] = [
+            (name, getattr(facts, name)) for name in ("rows", "questions", "prompts", "groups", "coverage")
+        ]
+        if self.gain is not None:
+            rows += [
+                ("gain over the best prompt", *self.gain.estimate),
+                ("gain, held-out answers alone", *self.gain.measured),
+                ("p of the test for an interaction", self.p_value),
+            ]
+        rows += [
+            (f"gain from {p['questions']:,} questions", p["gain"], p["low"], p["high"]) for p in self.curve
+        ]
+        if v is not None and v.total > 0:
+            parts = (v.difficulty, v.interaction, v.noise)
+            rows += [
+                ("variance, share of prompt", v.prompt / v.total),
+                *(
+                    (f"variance, share of {name}", value / v.total, low / v.total, high / v.total)
+                    for name, (low, value, high) in zip(("difficulty", "question x prompt", "noise"), parts)
+                ),
+            ]
+        rows += [("success if any prompt is right", self.oracle)]
+        rows += [("success if any prompt is right, luck taken out", self.oracle_without_luck)]
+        rows += [(f"success of {name}", success) for name, success in facts.success.items()]
+        return pd.DataFrame([(*row, np.nan, np.nan)[:4] for row in rows], columns=FRAME_COLUMNS)
+
+    def __repr__(self) -> str:
+        return "\n".join(report_lines(self)[: 2 if self.buy else 1])
+
+    def _repr_html_(self) -> str:
+        return as_html(report_lines(self)[: 2 if self.buy else 1], self.to_frame())
+
 
 def diagnose(
     log: PromptLog | pd.DataFrame | str | Path, embedder: str | Embedder = "minilm", seed: int = 0
@@ -80,7 +118,7 @@ def diagnose(
         return diagnose_fitted(selector.fit(log), log)
 
 
-def diagnose_fitted(selector: PromptSelector, log: PromptLog, voting: Voting | None = None) -> Diagnosis:
+def diagnose_fitted(selector: PromptSelector, log: PromptLog, voting: VoteResult | None = None) -> Diagnosis:
     """`diagnose` by the default selector after `fit` on all of `log`; what it held out is not learned again.
 
     Parameters

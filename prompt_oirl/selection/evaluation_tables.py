@@ -7,10 +7,12 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import pandas as pd
 
 from prompt_oirl.data.user_log import PromptLog
+from prompt_oirl.selection.notebook_cell import as_html
 from prompt_oirl.stats import metrics
-from prompt_oirl.stats.metrics import ClusterBootstrap
+from prompt_oirl.stats.metrics import ClusterBootstrap, format_interval
 from prompt_oirl.stats.off_policy import cell_values
 
 BINS = 15
@@ -40,6 +42,39 @@ class Evaluation:
         """Gain over the best single prompt in success, with its interval."""
         row = next(r for r in self.policies if r["policy"] == "selector")
         return row["gain"], row["gain_low"], row["gain_high"]
+
+    def sentence(self) -> str:
+        """The gain in words."""
+        gain = format_interval(*self.gain, points=True, unit=" points")
+        return f"choosing per question brings {gain} over the best single prompt"
+
+    def to_frame(self) -> pd.DataFrame:
+        """A row per policy: success, gain over the best single prompt and cost."""
+        return pd.DataFrame(self.policies)
+
+    def _lines(self) -> list[str]:
+        said, size = self.sentence(), f"{len(self.log):,} questions ({self.policies[0]['groups']:,} groups)"
+        rates = [f"{row['policy']} {_interval(row, 'success')}" for row in self.policies[:2]]
+        return [f"{said[0].upper()}{said[1:]}.", f"Right on {size} not learned from: {', '.join(rates)}."]
+
+    def __repr__(self) -> str:
+        return "\n".join(self._lines())
+
+    def _repr_html_(self) -> str:
+        rows = [
+            {
+                "policy": row["policy"],
+                "success": _interval(row, "success"),
+                "gain, points": _interval(row, "gain", points=True),
+            }
+            for row in self.policies
+        ]
+        return as_html(self._lines(), pd.DataFrame(rows))
+
+
+def _interval(row: dict[str, Any], column: str, points: bool = False) -> str:
+    value, low, high = row[column], row[f"{column}_low"], row[f"{column}_high"]
+    return format_interval(value, low, high, points=points)
 
 
 def evaluation_of(

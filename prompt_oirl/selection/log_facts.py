@@ -12,6 +12,7 @@ from prompt_oirl.data.user_log import PromptLog
 from prompt_oirl.io.files import on_one_line
 from prompt_oirl.selection.variance import oracle_where_repeated
 
+MIN_GROUPS = 20  # different questions below which nothing about single ones is learned
 MIN_WORDS = 8  # of an answer that may be called cut
 MIN_STOPPING = 0.1  # of answers of several words that must end a sentence, before endings without are told
 _WORDS = re.compile(LETTERS)
@@ -119,6 +120,19 @@ def data_facts(log: PromptLog) -> DataFacts:
         texts={n: on_one_line(t, 61) or "(no prompt)" for n, t in told if n in {*broken, *truncated}},
         success={name: float(s) for name, s in zip(log.names, log.prompt_success)},
     )
+
+
+def too_little(log: PromptLog) -> str | None:
+    """Why nothing about single questions can be learned from a log, or None if it can."""
+    if len(log.prompts) == 1:
+        return "the log has one prompt only"
+    known = log.labels[log.counts > 0]
+    if known.min() == known.max():
+        return f"every answer of the log has correct = {known.min():g}"
+    groups = len(np.unique(log.groups))
+    if groups < MIN_GROUPS:
+        return f"the log has {groups} different questions ({log.counted_once}), fewer than {MIN_GROUPS}"
+    return None
 
 
 def _truncated(log: PromptLog) -> dict[str, float]:

@@ -31,11 +31,12 @@ from prompt_oirl.io.tables import check_text
 from prompt_oirl.reward_models import RewardModel, TrainingSet
 from prompt_oirl.reward_models.study import Study
 from prompt_oirl.selection import storage
+from prompt_oirl.selection.log_facts import too_little
 from prompt_oirl.stats.cells import PromptSuccess, independent_answers
+from prompt_oirl.stats.off_policy import cell_values
 from prompt_oirl.stats.splits import INNER_FOLDS, deal_folds
 
 DEFAULT_MODEL = "interaction"  # ranks prompts by their means unless held-out folds support more
-MIN_GROUPS = 20
 MAX_COST_WEIGHT = 1e12
 
 
@@ -72,8 +73,8 @@ class PromptSelector(BaseEstimator):
 
     # --- learning ---------------------------------------------------------------------------------------
 
-    def fit(self, log: pd.DataFrame | str | Path | PromptLog) -> PromptSelector:
-        """Learn from a log (see `user_log.read_log`); raises InputError on one that teaches nothing."""
+    def fit(self, log: pd.DataFrame | str | Path | PromptLog, y: None = None) -> PromptSelector:
+        """Learn from a log (see `read_log`; `y` is unused); raises InputError on one that teaches nothing."""
         log = read_log(log)
         if log.objection is not None:
             raise InputError(log.objection)
@@ -115,7 +116,7 @@ class PromptSelector(BaseEstimator):
             check_costs(self.arms_, self.cost_)
 
     def _fit_model(self, data: TrainingSet, log: PromptLog) -> tuple[str, RewardModel]:
-        reason = _too_little(log)
+        reason = too_little(log)
         if reason is None:
             held_out = deal_folds(log.groups, INNER_FOLDS, self.seed) == 0
             if data.weights[held_out].any() and data.weights[~held_out].any():
@@ -260,6 +261,20 @@ class PromptSelector(BaseEstimator):
             picks[chances[:, 0] < abstain_below] = None
         return picks, chances
 
+    def score(self, log: pd.DataFrame | str | Path | PromptLog, y: None = None) -> float:
+        """Success of the picks on questions not learned from, estimated as in `evaluate`; costs don't count.
+
+        Parameters
+        ----------
+        log : see `read_log`; only prompts that it has answers of are chosen among
+        y : unused; scikit-learn passes it
+        """
+        log = read_log(log)
+        arms, asked = log.arms, np.flatnonzero(log.counts.any(0)).tolist()
+        order, predicted = self.rank(log.questions, [arms[j] for j in asked], log.segments)
+        values = cell_values(log.labels[:, asked], log.counts[:, asked], predicted)
+        return float(np.clip(np.take_along_axis(values, order[:, :1], 1).mean(), 0, 1))
+
     # --- keeping ----------------------------------------------------------------------------------------
 
     def save(self, folder: str | Path) -> Path:
@@ -272,19 +287,6 @@ class PromptSelector(BaseEstimator):
     def load(cls, folder: str | Path, embedder: Embedder | None = None) -> PromptSelector:
         """Read what `save` wrote. `embedder` is needed only if an object of your own made the vectors."""
         return storage.load(cls, Path(folder), embedder)
-
-
-def _too_little(log: PromptLog) -> str | None:
-    """Why nothing about single questions can be learned from a log, or None if it can."""
-    if len(log.prompts) == 1:
-        return "the log has one prompt only"
-    known = log.labels[log.counts > 0]
-    if known.min() == known.max():
-        return f"every answer of the log has correct = {known.min():g}"
-    groups = len(np.unique(log.groups))
-    if groups < MIN_GROUPS:
-        return f"the log has {groups} different questions ({log.counted_once}), fewer than {MIN_GROUPS}"
-    return None
 
 
 def _checked(items: Sequence[Any] | Mapping | Any, what: str, kind: type[str] | type[Arm]) -> list[Any]:

@@ -8,20 +8,22 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any, TypeAlias
+from pathlib import Path
+from typing import TypeAlias
 
 import numpy as np
+import pandas as pd
 from sklearn.base import clone
 
-from prompt_oirl.data.user_log import PromptLog
+from prompt_oirl.data.user_log import PromptLog, read_log
 from prompt_oirl.features.cache import shared_embedder
 from prompt_oirl.grading.readers import guess_kind
 from prompt_oirl.io.files import InputError, on_one_line
 from prompt_oirl.reward_models.study import Interval, Study, widened
 from prompt_oirl.selection.selector import DEFAULT_MODEL, PromptSelector
+from prompt_oirl.selection.vote_result import BestBuy, VoteResult
 from prompt_oirl.stats.cells import PromptSuccess, independent_answers
-from prompt_oirl.stats.metrics import ClusterBootstrap, format_interval
+from prompt_oirl.stats.metrics import ClusterBootstrap
 from prompt_oirl.stats.off_policy import cell_values
 from prompt_oirl.stats.splits import HEADLINE_FOLDS, Split, cluster_splits
 from prompt_oirl.voting import votes
@@ -52,56 +54,25 @@ CALL_PRICE = 0.01  # in success, one point: what one more call per question must
 MODEL_PRICE = 0.003  # in success, .3 points: what a reward model must bring
 
 
-@dataclass(frozen=True)
-class BestBuy:
-    """What to ask, of all ways and budgets that were compared.
+def vote(
+    selector: PromptSelector,
+    log: PromptLog | pd.DataFrame | str | Path,
+    parser: str = "auto",
+    seed: int = 0,
+) -> VoteResult:
+    """What asking several prompts and voting brings on a log, told from the stored answers.
 
-    Attributes
+    Parameters
     ----------
-    way : key of `BUYABLE`, or "best": one call of the best prompt, which no way is shown to beat
-    budget, calls : calls at most (in the mean where a rule learns when to stop), and calls made in the mean
-    gain : over one call of the best prompt, in success with a 95 % interval that holds for all ways compared
-    prompts : names and texts of the prompts to ask, best first; of all where the question decides
-    compared : ways and budgets
+    selector : says which prompts are best for a question; its settings are used, it is not changed
+    log : see `read_log`; with the column answer
+    parser : what counts as the same answer, see `evaluate_votes`
+    seed : of folds, random orders and the bootstrap
+
+    Raises: InputError on a log that votes cannot be counted on, or on an unknown parser.
     """
-
-    way: str
-    budget: int
-    calls: float
-    gain: tuple[float, float, float]
-    prompts: tuple[str, ...]
-    compared: int
-
-    def sentence(self) -> str:
-        """The buy in words."""
-        if self.way == "best":
-            return f"No vote is shown to beat one call of the best prompt ({self.prompts[0]})."
-        if self.way == "decided":
-            names = "; ".join(self.prompts)
-            asked = f"ask these {self.budget} prompts ({names}) and take the majority, stopping once decided"
-        elif self.budget == 1:
-            asked = "choose the prompt for each question"
-        elif self.way == "predicted":
-            asked = f"ask the {self.budget} best prompts for each question and weigh their votes"
-        else:
-            asked = "ask the best prompts for each question one by one, weigh their votes and stop early"
-        gain = format_interval(*self.gain, points=True, unit=" points")
-        calls = f"{self.calls:.1f} calls" if self.budget > 1 else "one call"
-        return (
-            f"Best buy: {asked}: {gain} over one call of the best prompt, for {calls} a question. "
-            f"The interval holds for all {self.compared} ways and budgets compared."
-        )
-
-
-@dataclass(frozen=True)
-class Voting:
-    """What votes bring on a log: a row per way and budget, the best buy, how many answers are blank, and how
-    answers were read (see `vote_tables`)."""
-
-    rows: list[dict[str, Any]]
-    buy: BestBuy
-    blank: int
-    parser: str
+    log = read_log(log)
+    return evaluate_votes(log, learn_rewards(clone(selector), log, seed), parser, seed)
 
 
 def vote_splits(log: PromptLog, seed: int = 0) -> list[Split]:
@@ -168,7 +139,7 @@ def _held_out_rewards(study: Study, log: PromptLog) -> Rewards:
 
 def evaluate_votes(
     log: PromptLog, rewards: Rewards | None = None, parser: str = "auto", seed: int = 0
-) -> Voting:
+) -> VoteResult:
     """Success and mean calls of each way of voting at budgets 1..16, the gain over one answer of the best
     prompt, and which of them to buy.
 
@@ -212,7 +183,7 @@ def evaluate_votes(
         for row in curve_rows({way: curves[way] for way in WAYS if way in curves}, bootstrap)
     ]
     names = [_label(log, j) for j in np.argsort(-_success(log), kind="stable")]
-    return Voting(rows, best_buy(curves, bootstrap, names), texts.count(""), parser)
+    return VoteResult(rows, best_buy(curves, bootstrap, names), texts.count(""), parser)
 
 
 def _of_way(way: str, value: float, low: float, high: float) -> Interval:

@@ -19,13 +19,24 @@ def test_the_package_imports_nothing_heavy() -> None:
 
 
 def test_public_names_are_the_functions_themselves() -> None:
-    from prompt_oirl import PromptSelector, diagnose, evaluate, read_log
+    from prompt_oirl import (
+        Diagnosis,
+        Evaluation,
+        PromptSelector,
+        VoteResult,
+        diagnose,
+        evaluate,
+        read_log,
+        vote,
+    )
     from prompt_oirl.data import user_log
-    from prompt_oirl.selection import diagnosis, selector
+    from prompt_oirl.selection import diagnosis, evaluation_tables, selector, vote_result, voting
     from prompt_oirl.selection import evaluate as evaluation
 
     assert PromptSelector is selector.PromptSelector and read_log is user_log.read_log
     assert diagnose is diagnosis.diagnose and evaluate is evaluation.evaluate
+    assert vote is voting.vote and Diagnosis is diagnosis.Diagnosis
+    assert Evaluation is evaluation_tables.Evaluation and VoteResult is vote_result.VoteResult
     assert set(prompt_oirl.__all__) <= set(dir(prompt_oirl))
     with pytest.raises(AttributeError, match="no attribute 'nonsense'"):
         prompt_oirl.nonsense  # noqa: B018

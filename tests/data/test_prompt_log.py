@@ -76,6 +76,31 @@ def test_every_format_reads_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyP
         np.testing.assert_array_equal(log.labels, logs[0].labels)
 
 
+def test_a_part_of_a_log_is_taken_by_its_questions() -> None:
+    log = read_log(frame(cost=[1, 3, 10, None, 2]))
+    assert (len(log), log.shape) == (3, (3, 2))
+    for rows in ([2, 0], np.array([2, 0]), (np.array([2, 0]), ...)):
+        part = log[rows]
+        assert part.questions == ["Why?", "How many apples?"] and part.prompts == log.prompts
+        np.testing.assert_array_equal(part.labels, log.labels[[2, 0]])
+        np.testing.assert_array_equal(part.groups, log.groups[[2, 0]])
+    assert log[np.array([True, False, True])].questions == log[::2].questions == log[[0, -1]].questions
+    assert log[1].questions == ["How many pears has Ann?"] and log[[]].shape == (0, 2)
+    assert [part.questions[0] for part in log] == log.questions
+    with pytest.raises(InputError, match="each question once"):
+        log[[0, 1, 0]]
+    with pytest.raises(IndexError):
+        log[3]
+
+
+def test_a_log_is_shown_by_its_size() -> None:
+    log = read_log(frame(correct=[1, None, 0, 1, 1]))
+    assert repr(log) == (
+        "PromptLog of 3 questions x 2 prompts, 4 answers\n"
+        "1 rows without a verdict (correct is empty) are left out."
+    )
+
+
 @pytest.mark.parametrize("written", [["True", "no", "0.5", " 1 ", "RIGHT"], [True, False, 0.5, 1, "yes"]])
 def test_verdicts_may_be_words(written: list) -> None:
     np.testing.assert_array_equal(

@@ -19,7 +19,8 @@ from prompt_oirl.reward_models.study import widened
 from prompt_oirl.selection.evaluate import evaluate
 from prompt_oirl.selection.selector import PromptSelector
 from prompt_oirl.selection.simulation import simulate
-from prompt_oirl.selection.voting import WAYS, Voting, _of_way, best_buy, evaluate_votes, learn_rewards
+from prompt_oirl.selection.vote_result import VoteResult
+from prompt_oirl.selection.voting import WAYS, _of_way, best_buy, evaluate_votes, learn_rewards
 from prompt_oirl.stats.metrics import ClusterBootstrap
 from prompt_oirl.voting.evaluate import Curve
 
@@ -39,11 +40,11 @@ def with_answers(seed: int, blank: float = 0.4, samples: int = 1, drop: float = 
     return log.assign(answer=answer)[rng.random(len(log)) >= drop]
 
 
-def row(found: Voting, way: str, budget: int) -> dict[str, Any]:
+def row(found: VoteResult, way: str, budget: int) -> dict[str, Any]:
     return next(r for r in found.rows if r["way"] == WAYS[way] and r["budget"] == budget)
 
 
-def check_one_call(found: Voting, log: PromptLog, selector: PromptSelector, seed: int = 0) -> None:
+def check_one_call(found: VoteResult, log: PromptLog, selector: PromptSelector, seed: int = 0) -> None:
     """One call of the best prompt is the row of `evaluate`, to the last digit."""
     table = evaluate(selector, log, seed=seed).policies[0]
     assert table["policy"] == "best prompt"
