@@ -30,7 +30,7 @@ from prompt_oirl.importers.messages import (
 from prompt_oirl.importers.templates import PLACE
 from prompt_oirl.importers.verdicts import as_correct, chosen_verdict, verdict_note
 from prompt_oirl.io.files import InputError, on_one_line, read_json, require
-from prompt_oirl.io.tables import LARGEST_UNPACKED
+from prompt_oirl.io.table_formats import LARGEST_UNPACKED
 
 HINT = "give logs of inspect_ai, .eval or .json"
 PATTERNS = ("*.eval", "*.json")  # what is read in a folder

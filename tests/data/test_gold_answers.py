@@ -77,7 +77,7 @@ def test_the_log_may_hold_its_golds() -> None:
     [
         ("number", "7 or 8", "golds.csv:0: gold is '7 or 8': give one finite number in digits"),
         ("number", "3,14", "golds.csv:0: gold is '3,14': "),
-        ("number", "2024-05-17", "set kind to text"),
+        ("number", "2024-05-17", "text for anything else"),
         ("bool", "maybe", "give true or false, yes or no"),
         ("choice", "D", "the question lists the options A, B, C"),
         ("number", "", "golds.csv: no gold answer for any question of log.csv"),

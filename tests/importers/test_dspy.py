@@ -1,7 +1,7 @@
 import csv
 
 import pytest
-from made_tool_files import ANN, BOX, PROGRAM, RESULTS, SAMPLES, write
+from tool_files import ANN, BOX, PROGRAM, RESULTS, SAMPLES, write
 
 from prompt_oirl.importers import ImportedRow
 from prompt_oirl.importers.dspy import read

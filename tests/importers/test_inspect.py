@@ -3,7 +3,7 @@ import zipfile
 from zlib import crc32
 
 import pytest
-from made_tool_files import (
+from tool_files import (
     ANN,
     BOX,
     SAMPLES,

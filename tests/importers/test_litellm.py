@@ -1,5 +1,5 @@
 import pytest
-from made_tool_files import ANN, BOX, SAMPLES, STEPS, chat, payload, write
+from tool_files import ANN, BOX, SAMPLES, STEPS, chat, payload, write
 
 from prompt_oirl.importers import Imported, ImportedRow
 from prompt_oirl.importers.litellm import read

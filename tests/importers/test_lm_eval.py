@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import json
-import random
 from pathlib import Path
 from typing import Any
 
 import pytest
-from tool_files import QUESTIONS, TIME, cut_or_overwritten, fuzz, sample_folder, spoilt, write_lm_eval
+from tool_files import QUESTIONS, TIME, sample_folder, write_lm_eval
 
 from prompt_oirl.importers.lm_eval import read
 from prompt_oirl.importers.log_file import read_answers
@@ -125,25 +124,3 @@ def test_what_is_no_run_is_refused(tmp_path: Path, spoil: Any, message: str) -> 
     spoil(write_lm_eval(tmp_path, {"cot": COT}))
     with pytest.raises(InputError, match=message):
         read([tmp_path], None)
-
-
-@pytest.mark.parametrize("times", [150, pytest.param(2000, marks=pytest.mark.slow)])
-def test_spoilt_files_are_read_or_refused_in_one_line(tmp_path: Path, times: int) -> None:
-    write_lm_eval(tmp_path, {"cot": COT, "plain": PLAIN})
-    results, samples = tmp_path / f"results_{TIME}.json", tmp_path / f"samples_cot_{TIME}.jsonl"
-    whole = {path: path.read_bytes() for path in (results, samples)}
-
-    def write(rng: random.Random) -> tuple[str, list[Path], str | None]:
-        for path, data in whole.items():
-            path.write_bytes(data)
-        path = rng.choice(list(whole))
-        if rng.random() < 0.3:
-            path.write_bytes(cut_or_overwritten(whole[path], rng))
-        elif path == results:
-            path.write_text(json.dumps(spoilt(json.loads(whole[path]), rng)))
-        else:
-            lines = [json.dumps(spoilt(json.loads(line), rng)) for line in whole[path].splitlines()]
-            path.write_text("".join(f"{line}\n" for line in lines))
-        return "lm-eval", [tmp_path], rng.choice([None, "acc", "acc,none"])
-
-    fuzz(write, 0, times)

@@ -1,5 +1,5 @@
 import pytest
-from made_tool_files import ANN, BOX, SAMPLES, STEPS, batch_lines, completion, write
+from tool_files import ANN, BOX, SAMPLES, STEPS, batch_lines, completion, write
 
 from prompt_oirl.importers import Imported, ImportedRow
 from prompt_oirl.importers.openai_batch import read

@@ -1,5 +1,5 @@
 import pytest
-from made_tool_files import ANN, SAMPLES, STEPS, evals_events, write
+from tool_files import ANN, SAMPLES, STEPS, evals_events, write
 
 from prompt_oirl.importers import ImportedRow
 from prompt_oirl.importers.openai_evals import read

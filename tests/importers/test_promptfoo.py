@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import json
-import random
 from pathlib import Path
 from typing import Any
 
 import pytest
-from tool_files import QUESTIONS, cut_or_overwritten, fuzz, promptfoo_results, sample_folder, spoilt
+from tool_files import QUESTIONS, promptfoo_results, sample_folder
 
 from prompt_oirl.importers.promptfoo import read
 from prompt_oirl.io.files import InputError
@@ -157,26 +156,3 @@ def test_what_is_no_result_is_refused(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="no .*json .*in it"):
         (tmp_path / "empty").mkdir()
         read([tmp_path / "empty"], None)
-
-
-@pytest.mark.parametrize("times", [150, pytest.param(2000, marks=pytest.mark.slow)])
-def test_spoilt_files_are_read_or_refused_in_one_line(tmp_path: Path, times: int) -> None:
-    whole = promptfoo_results([COT, CHAT], "equals", "latency")
-    table = f"question,[tiny] {COT},Status,Score,Metric: m\n{ANN},7,PASS,1.00,1.00\n{BOX},7,FAIL,0.00,\n"
-
-    def write(rng: random.Random) -> tuple[str, list[Path], str | None]:
-        make = rng.choice([written, as_json_lines, None])
-        if make is None:
-            path = tmp_path / "results.csv"
-            path.write_bytes(cut_or_overwritten(table.encode(), rng))
-            return "promptfoo", [path], rng.choice(["Status", "m", None])
-        if rng.random() < 0.3:
-            path = make(tmp_path, whole)
-            path.write_bytes(cut_or_overwritten(path.read_bytes(), rng))
-        else:
-            odd = spoilt(whole, rng)
-            rows = odd.get("results", {}).get("results") if isinstance(odd.get("results"), dict) else None
-            path = (make if isinstance(rows, list) else written)(tmp_path, odd)
-        return "promptfoo", [path], rng.choice(["equals", "latency", None])
-
-    fuzz(write, 0, times)

@@ -1,7 +1,7 @@
 import json
 
 import pytest
-from made_tool_files import ANN, BOX, STEPS, annotation, chat, llm_span, write
+from tool_files import ANN, BOX, STEPS, annotation, chat, llm_span, write
 
 from prompt_oirl.importers import ImportedRow
 from prompt_oirl.importers.traces import read

@@ -1,29 +1,40 @@
-"""Small files as evaluation tools write them, the real ones where they are, and spoilt ones."""
+"""Small files as evaluation tools write them, and the real ones where they are."""
 
 from __future__ import annotations
 
 import json
-import random
-from collections.abc import Callable, Sequence
+import zipfile
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from prompt_oirl.importers.log_file import read_answers
-from prompt_oirl.io.files import REPO_ROOT, InputError
+from prompt_oirl.io.files import REPO_ROOT
 
-QUESTIONS = {"Ann has 3 apples and finds 4 more. How many has she?": "7", "What is 2 + 3?": "5"}
+SAMPLES = REPO_ROOT.parent / "shared" / "samples"
+
+ANN = "Ann has 3 apples and finds 4 more. How many has she?"
+BOX = "A box holds 12 eggs and 5 break. How many are whole?"
+STEPS = "Let's think step by step."
+QUESTIONS = {ANN: "7", "What is 2 + 3?": "5"}
 TIME = "2026-01-02T03-04-05.678901"
-_SAMPLES = REPO_ROOT.parent / "shared" / "samples"
-_JUNK = (None, True, -1, 7, 1e400, 10**400, "", "\ud800", "a\nb", [], {}, [[]], {"id": 1}, "{{question}}" * 3)
 
 
 def sample_folder(tool: str) -> Path:
     """The folder of a tool's real files; the test is skipped where there is none."""
-    if not (_SAMPLES / tool).is_dir():
-        pytest.skip("the real files are not here")
-    return _SAMPLES / tool
+    if not (SAMPLES / tool).is_dir():
+        pytest.skip("needs ../shared/samples")
+    return SAMPLES / tool
+
+
+def write(path: Path, value: Any) -> Path:
+    """A JSON file, or JSON lines of a list if the name says so."""
+    if path.suffix == ".jsonl":
+        path.write_text("".join(json.dumps(row) + "\n" for row in value), encoding="utf-8")
+    else:
+        path.write_text(json.dumps(value), encoding="utf-8")
+    return path
 
 
 def write_lm_eval(folder: Path, templates: dict[str, str], **changes: Any) -> Path:
@@ -90,57 +101,138 @@ def promptfoo_results(prompts: Sequence[str], *assertions: str) -> dict[str, Any
     }
 
 
-def spoilt(value: Any, rng: random.Random) -> Any:
-    """A JSON value with one or two of its parts, at any depth, replaced, removed or doubled."""
-    copy = json.loads(json.dumps(value))
-    for _ in range(rng.randint(1, 2)):
-        here = copy
-        while isinstance(here, dict | list) and here:
-            key = rng.choice(list(here)) if isinstance(here, dict) else rng.randrange(len(here))
-            if not isinstance(here[key], dict | list) or not here[key] or rng.random() < 0.2:
-                if isinstance(here, dict) and rng.random() < 0.3:
-                    del here[key]
-                elif isinstance(here, list) and rng.random() < 0.3:
-                    here.append(here[key])
-                else:
-                    here[key] = rng.choice(_JUNK)
-                break
-            here = here[key]
-    return copy
+def chat(question: str, system: str | None = STEPS) -> list[dict[str, Any]]:
+    """Messages with a question of the user."""
+    messages = [{"role": "user", "content": question}]
+    return [{"role": "system", "content": system}, *messages] if system is not None else messages
 
 
-def cut_or_overwritten(data: bytes, rng: random.Random) -> bytes:
-    """Bytes that end early, or with some of them overwritten."""
-    if rng.random() < 0.3:
-        return data[: rng.randrange(len(data) + 1)]
-    changed = bytearray(data)
-    for _ in range(rng.randint(1, 4)):
-        changed[rng.randrange(len(changed))] = rng.choice(b'\x00\xff"{}[],:\n\\9')
-    return bytes(changed)
+def completion(answer: str, **more: Any) -> dict[str, Any]:
+    """A reply of chat completions."""
+    return {
+        "choices": [{"index": 0, "message": {"role": "assistant", "content": answer}}],
+        "usage": {"prompt_tokens": 20, "completion_tokens": 1},
+    } | more
 
 
-def read_or_refused(tool: str, files: Sequence[Path], verdict: str | None) -> bool:
-    """Whether the files were read; if not, the refusal is one line. Anything else raises."""
-    try:
-        for row in read_answers(tool, files, verdict).rows:
-            assert row.prompt is not None and row.question.strip()
-            assert row.correct is None or 0 <= row.correct <= 1
-    except InputError as error:
-        assert str(error) and "\n" not in str(error), ascii(str(error))
-        return False
-    return True
+def inspect_log(samples: list[dict[str, Any]], steps: list[dict[str, Any]], **more: Any) -> dict[str, Any]:
+    """A log of inspect_ai as JSON."""
+    evaluation = {"model": "openai/m", "task": "toy", "dataset": {"name": "sums"}}
+    return {"status": "success", "eval": evaluation, "plan": {"steps": steps}, "samples": samples} | more
 
 
-def fuzz(
-    write: Callable[[random.Random], tuple[str, list[Path], str | None]], seed: int, times: int
-) -> tuple[int, int]:
-    """How many spoilt inputs were read, and how many refused, neither being none.
+def inspect_sample(question: str, value: Any, epoch: int = 1, **more: Any) -> dict[str, Any]:
+    """A sample of such a log, asked with a template."""
+    return {
+        "id": question[:3],
+        "epoch": epoch,
+        "input": question,
+        "target": "7",
+        "messages": chat(f"{STEPS}\n\n{question}", "Be brief."),
+        "output": completion("7", usage={"input_tokens": 30, "output_tokens": 2}),
+        "scores": {"match": {"value": value}},
+    } | more
 
-    Parameters
-    ----------
-    write : writes one, and returns tool, files and verdict
-    """
-    rng = random.Random(seed)
-    read = sum(read_or_refused(*write(rng)) for _ in range(times))
-    assert 0 < read < times
-    return read, times - read
+
+TEMPLATE_STEPS = [
+    {"solver": "system_message", "params": {"template": "Be brief."}},
+    {"solver": "prompt_template", "params": {"template": STEPS + "\n\n{prompt}"}},
+    {"solver": "generate", "params": {}},
+]
+
+
+def pack_eval(path: Path, log: dict[str, Any], method: int = zipfile.ZIP_DEFLATED) -> Path:
+    """The log as an .eval file."""
+    with zipfile.ZipFile(path, "w", method) as archive:
+        archive.writestr("_journal/start.json", json.dumps({"eval": log["eval"], "plan": log["plan"]}))
+        for sample in log["samples"]:
+            archive.writestr(f"samples/{sample['id']}_epoch_{sample['epoch']}.json", json.dumps(sample))
+        archive.writestr("header.json", json.dumps({k: v for k, v in log.items() if k != "samples"}))
+    return path
+
+
+def llm_span(number: str, question: str, **attributes: Any) -> dict[str, Any]:
+    """A span of an LLM's call as Phoenix's API writes it."""
+    return {
+        "name": "call",
+        "context": {"trace_id": f"t{number}", "span_id": f"s{number}"},
+        "span_kind": "LLM",
+        "parent_id": None,
+        "attributes": {
+            "openinference.span.kind": "LLM",
+            "llm.model_name": "m",
+            "llm.prompt_template.template": "Think. {question}",
+            "llm.prompt_template.variables": json.dumps({"question": question}),
+            "llm.token_count.prompt": 12,
+            "llm.token_count.completion": 3,
+            "output.value": "7",
+        }
+        | attributes,
+    }
+
+
+def annotation(span: str, score: Any, name: str = "correctness") -> dict[str, Any]:
+    """An annotation as Phoenix's API writes it."""
+    return {"id": "a", "span_id": span, "name": name, "annotator_kind": "HUMAN", "result": {"score": score}}
+
+
+def batch_lines(questions: list[str]) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+    """Requests and replies of a batch."""
+    requests = [
+        {"custom_id": f"q{i}", "url": "/v1/chat/completions", "body": {"model": "m", "messages": chat(q)}}
+        for i, q in enumerate(questions)
+    ]
+    replies = [
+        {"custom_id": f"q{i}", "response": {"status_code": 200, "body": completion("7")}, "error": None}
+        for i in range(len(questions))
+    ]
+    return requests, replies
+
+
+def payload(question: str, **more: Any) -> dict[str, Any]:
+    """A StandardLoggingPayload of litellm."""
+    return {
+        "status": "success",
+        "model": "m",
+        "messages": chat(question),
+        "response": completion("7"),
+        "response_cost": 0.002,
+        "prompt_tokens": 20,
+        "completion_tokens": 1,
+    } | more
+
+
+def evals_events(correct: bool = True) -> list[dict[str, Any]]:
+    """An event log of openai/evals with one sample."""
+    return [
+        {"spec": {"completion_fns": ["m"], "eval_name": "e"}},
+        {
+            "run_id": "r",
+            "sample_id": "e.1",
+            "type": "sampling",
+            "data": {"prompt": chat(ANN), "sampled": ["7"]},
+        },
+        {"run_id": "r", "sample_id": "e.1", "type": "match", "data": {"correct": correct, "expected": "7"}},
+        {"final_report": {"accuracy": 1.0}},
+    ]
+
+
+PROGRAM = {
+    "predict": {
+        "demos": [{"augmented": True, "question": "1+1?", "reasoning": "one and one", "answer": "2"}],
+        "signature": {
+            "instructions": "Answer the sum.",
+            "fields": [
+                {"prefix": "Question:", "description": "${question}"},
+                {"prefix": "Reasoning:", "description": "${reasoning}"},
+                {"prefix": "Answer:", "description": "the number"},
+            ],
+        },
+        "lm": {"model": "openai/m"},
+    },
+    "metadata": {},
+}
+RESULTS = [
+    {"question": ANN, "example_answer": "7", "reasoning": "3+4", "pred_answer": "7", "exact": True},
+    {"question": BOX, "example_answer": "7", "reasoning": "12-5", "pred_answer": "8", "exact": False},
+]
