@@ -4,11 +4,12 @@
 
 Before a ```bash block may stand `<!-- small: COMMANDS -->`, which says how to do the same at small size,
 `<!-- skip: REASON -->`, or `<!-- needs: released logs -->`, which skips it where PROMPT_OIRL_MIRROR (or
-../shared/mirror) is not there. Blocks run in order, each from the root of the same copy, in the environment
-that runs this script. A ```text block under `<!-- prints: COMMAND -->` shows what COMMAND prints, and fails
-if it prints anything else; numbers may differ in the last place, as they do between machines. ```python
-blocks under `<!-- cell: NAME -->` are the cells of one notebook and share their variables; the ```text blocks
-under the same note show all that they print.
+../shared/mirror) is not there; any other `needs` names a program, and skips it where that is not installed.
+Blocks run in order, each from the root of the same copy, in the environment that runs this script. A ```text
+block under `<!-- prints: COMMAND -->` shows what COMMAND prints, and fails if it prints anything else;
+numbers may differ in the last place, as they do between machines. ```python blocks under `<!-- cell: NAME
+-->` are the cells of one notebook and share their variables; the ```text blocks under the same note show all
+that they print.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from shutil import copy2
+from shutil import copy2, which
 from typing import Any
 
 from prompt_oirl.io.files import REPO_ROOT
@@ -36,6 +37,7 @@ _FENCE = re.compile(r"^\s*```\s*(?:bash|sh|shell|console|python)", re.M)
 _NOTE = re.compile(r"<!-- (small|skip|needs|prints|cell): (.*?)\s*-->", re.S)
 _NUMBER = re.compile(r"\d[\d,]*(?:\.\d+)?")
 _LINK = re.compile(r"""(?:\]\(|(?:src|href)=")(?!https?:|#|mailto:)([^)#"\s]+)""")
+RELEASED_LOGS = "released logs"
 # Takes over folder and exported variables from the command before, and hands them on.
 _SHELL = 'source "$STATE"; eval "$1"; { export -p; printf "cd %q\\n" "$PWD"; } > "$STATE"'
 
@@ -73,8 +75,10 @@ def main(args: Args) -> None:
         environment = environment_of(checkout, mirror) | {"STATE": f"{folder}/state"}
         for block in blocks_of("\n".join(texts.values())):
             notes = block.notes
-            if "needs" in notes and mirror is None:
-                notes["skip"] = f"the {notes['needs']} are not here: set PROMPT_OIRL_MIRROR"
+            if notes.get("needs") == RELEASED_LOGS and mirror is None:
+                notes["skip"] = f"the {RELEASED_LOGS} are not here: set PROMPT_OIRL_MIRROR"
+            elif notes.get("needs", RELEASED_LOGS) != RELEASED_LOGS and not which(notes["needs"]):
+                notes["skip"] = f"{notes['needs']} is not installed"
             whole = block.language != "bash" or block.prints is not None
             commands = [block.body] if whole else list(split_commands(notes.get("small") or block.body))
             Path(environment["STATE"]).write_text(f"cd '{checkout}'\n")
