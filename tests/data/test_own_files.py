@@ -18,6 +18,7 @@ from hypothesis import strategies as st
 
 from prompt_oirl.data.log_source import columns_of, messages_in
 from prompt_oirl.data.user_log import read_log
+from prompt_oirl.importers.log_file import read_answers, write_log
 from prompt_oirl.importers.messages import question_and_prompt
 from prompt_oirl.io import table_formats
 from prompt_oirl.io.files import REPO_ROOT, InputError
@@ -65,12 +66,30 @@ def test_one_log_in_any_form_makes_the_same_selector(example: Path, tmp_path: Pa
     cells = pd.DataFrame(said).assign(chat=[json.dumps(row["chat"]) for row in said])
     cells.to_csv(tmp_path / "chat.csv", index=False)
     pd.DataFrame(said).to_parquet(tmp_path / "chat.parquet")
+    prompts = list(dict.fromkeys(texts.prompt))
+    results = [
+        {
+            "promptIdx": prompts.index(p),
+            "vars": {"question": q},
+            "response": {"output": a},
+            "gradingResult": {"componentResults": [{"score": float(c), "assertion": {"type": "equals"}}]},
+        }
+        for q, p, c, a in zip(texts.question, texts.prompt, texts.correct, texts.answer)
+    ]
+    held = {"results": {"prompts": [{"raw": p, "label": p} for p in prompts], "results": results}}
+    (tmp_path / "results.json").write_text(json.dumps(held))
+    write_log(
+        tmp_path / "imported.parquet",
+        read_answers("promptfoo", [tmp_path / "results.json"], None).rows,
+        False,
+    )
     of_chats = {"columns": {"question": "chat", "prompt": "chat", "correct": "score"}, "scale": 100}
     logs = {
         "csv": read_log(example),
         "tsv": read_log(tmp_path / "log.tsv"),
         "jsonl.gz": read_log(tmp_path / "log.jsonl.gz"),
         "chats": read_log(tmp_path / "chat.jsonl", **of_chats),
+        "promptfoo": read_log(tmp_path / "imported.parquet"),
         "two files": read_log([tmp_path / "a.csv", tmp_path / "b.csv"]),
     }
     logs |= {
@@ -84,7 +103,7 @@ def test_one_log_in_any_form_makes_the_same_selector(example: Path, tmp_path: Pa
         )
         np.testing.assert_array_equal(log.labels, first.labels, err_msg=name)
     saved = {}
-    for name in ("csv", "tsv", "jsonl.gz", "chats", *workbook):
+    for name in ("csv", "tsv", "jsonl.gz", "chats", "promptfoo", *workbook):
         folder = PromptSelector("tfidf").fit(logs[name]).save(tmp_path / "selectors" / name)
         saved[name] = {path.name: path.read_bytes() for path in folder.iterdir()}
     assert all(files == saved["csv"] for files in saved.values()) and len(saved["csv"]) == 3
