@@ -3,8 +3,8 @@
 A result does not hold its prompt: name each program's file before its results. The prompt is the
 instructions of the program's signatures and their demos, field by field. The question is the signature's
 input fields that an example has; the outputs begin at the first field with a `pred_` column, or at one that
-DSPy's modules add ("reasoning", "trajectory"). The verdict is the column named after the metric.
-It is the last column. An example without a prediction failed: its score is DSPy's `failure_score`, no verdict.
+DSPy's modules add ("reasoning", "trajectory"). The verdict is the last column, named after the metric. An
+example without a prediction failed: its score is DSPy's `failure_score`, no verdict.
 """
 
 from __future__ import annotations

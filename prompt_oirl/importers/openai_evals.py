@@ -17,7 +17,7 @@ from prompt_oirl.importers import Imported, ImportedRow
 from prompt_oirl.importers.inputs import files_of
 from prompt_oirl.importers.json_values import at, count, filled, items, no_rows, shown, text
 from prompt_oirl.importers.messages import bare_where_known, question_and_prompt
-from prompt_oirl.importers.verdicts import as_correct, chosen_verdict, verdict_note
+from prompt_oirl.importers.verdicts import as_correct, chosen_verdict, ungraded_note, verdict_note
 from prompt_oirl.io.files import InputError, on_one_line, read_jsonl
 
 HINT = "give event logs of openai/evals (.jsonl)"
@@ -54,6 +54,7 @@ def read(files: Sequence[Path], verdict: str | None) -> Imported:
     if not rows:
         raise no_rows(source, "no sample with a sampling event that can be read", HINT)
     notes = [verdict_note(name, len(rows))]
+    notes += ungraded_note(name, [row.correct for row in rows])
     if len(rows) < len(samples):
         notes.append(f"{len(samples) - len(rows):,} samples without a question and an answer: left out.")
     return Imported(bare_where_known(rows), notes)

@@ -38,7 +38,7 @@ from prompt_oirl.importers.messages import (
     question_and_prompt,
 )
 from prompt_oirl.importers.spans import Span, Verdict, collected
-from prompt_oirl.importers.verdicts import as_correct, chosen_verdict, verdict_note
+from prompt_oirl.importers.verdicts import as_correct, chosen_verdict, ungraded_note, verdict_note
 from prompt_oirl.io.files import on_one_line
 
 _VARIABLE = re.compile(r"\{\{[^{}]{1,200}\}\}")
@@ -100,9 +100,7 @@ def read(files: Sequence[Path], verdict: str | None) -> Imported:
         what += f" ({failed:,} failed, {len(steps):,} only call tools)" if failed or steps else ""
         raise no_rows(source, what, HINT)
     notes = [verdict_note(name, len(rows))]
-    graded = sum(row.correct is not None for row in rows)
-    if name is not None and graded < len(rows):
-        notes.append(f"{len(rows) - graded:,} of {len(rows):,} answers have no verdict of their own.")
+    notes += ungraded_note(name, [row.correct for row in rows])
     if failed:
         notes.append(f"{failed:,} calls failed: left out.")
     if steps:

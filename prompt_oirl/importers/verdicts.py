@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from prompt_oirl.io.files import InputError, on_one_line
@@ -68,6 +68,14 @@ def refuse_verdict(verdict: str | None, tool: str) -> None:
             f"--verdict {on_one_line(verdict)}: files of {tool} hold no verdicts; leave it out, and grade "
             "the answers"
         )
+
+
+def ungraded_note(name: str | None, corrects: Sequence[float | None]) -> list[str]:
+    """A sentence on answers that lack the verdict which others have; none if all have it."""
+    lacking = sum(correct is None for correct in corrects)
+    if name is None or not lacking:
+        return []
+    return [f"{lacking:,} of {len(corrects):,} answers have no verdict of their own."]
 
 
 def verdict_note(name: str | None, rows: int) -> str:
