@@ -61,14 +61,15 @@ def read(files: Sequence[Path], verdict: str | None) -> Imported:
 
 
 def _samples(path: Path) -> list[_Sample]:
-    found: dict[str, _Sample] = {}
+    found: dict[tuple[str, str], _Sample] = {}
     llm = None
     for number, event in enumerate(read_jsonl(path, hint=HINT), 1):
         if "spec" in event:
             who = at(event, "spec", "completion_fns")
             llm = filled(", ".join(map(str, who)) if isinstance(who, list) else who)
         elif isinstance(event.get("sample_id"), str | int):
-            sample = found.setdefault(str(event["sample_id"]), _Sample(f"{path}:{number}", llm))
+            key = str(event.get("run_id")), str(event["sample_id"])  # a file may hold several runs
+            sample = found.setdefault(key, _Sample(f"{path}:{number}", llm))
             kind, data = event.get("type"), event.get("data")
             if kind == "sampling" and sample.sampling is None:
                 sample.sampling = data
