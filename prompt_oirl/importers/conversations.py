@@ -90,6 +90,7 @@ def _is_reply(part: Any) -> bool:
         or at(part, "type") in (*_SILENT, "text", "output_text", "message", "constructor")
         or any(isinstance(at(part, name), kind) for name, kind in _REPLIES.items())
         or any(at(part, name) for name in ("tool_calls", "toolCallId", "finish_reason", "finishReason"))
+        or isinstance(at(part, "additional_kwargs"), dict)  # LangChain's
     )
 
 

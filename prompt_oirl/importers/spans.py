@@ -15,6 +15,8 @@ from typing import Any
 from prompt_oirl.importers.conversations import messages_in
 from prompt_oirl.importers.json_values import at, filled, items, parsed, shown
 from prompt_oirl.importers.span_attributes import is_call, messages_of, said_in, with_events
+from prompt_oirl.importers.verdicts import MEANING
+from prompt_oirl.io.files import InputError
 
 _CAMEL = re.compile(r"(?<=[a-z0-9])(?=[A-Z])")
 _LISTS = (
@@ -115,6 +117,11 @@ def _add(found: Collected, record: dict[str, Any], where: str) -> None:
     }
     number = _first(flat, "context.span_id", "span_id", "spanId", "spanContext.spanId", "id")
     snake = {_CAMEL.sub("_", key).lower(): value for key, value in record.items()}
+    name = shown(snake.get("name")) or shown(snake.get("annotation_name")) or "unnamed"
+    if {"example_id", "repetition_number"} <= set(snake):
+        raise InputError(
+            f"{where}: a run of a Phoenix experiment, which names no prompt; export the spans of its project"
+        )
     if attributes:
         found.spans.append(_span(flat, attributes, number))
         found.verdicts += _span_verdicts(flat, attributes, number, where)
@@ -123,27 +130,34 @@ def _add(found: Collected, record: dict[str, Any], where: str) -> None:
             found.spans.append(_observation(snake))
         else:  # a trace of Langfuse, without its observations in a table's export
             found.traces.append(_observation(snake | {"trace_id": snake.get("id"), "type": "TRACE"}))
-        scores = snake.get("scores")  # of a table's export: values by name
-        for name, value in scores.items() if isinstance(scores, dict) else ():
-            found.verdicts += [Verdict(number, name, one, where) for one in items(value) or [value]]
+        found.verdicts += [Verdict(number, *score, where) for score in _table_scores(record)]
     elif {"name", "version", "prompt"} <= set(snake):
         messages = snake["prompt"]
         blocks = [at(m, "content") for m in messages] if isinstance(messages, list) else [messages]
         found.prompts[f"{snake['name']}@{snake['version']}"] = [b for b in map(filled, blocks) if b]
-    elif "name" in snake and isinstance(snake.get("result"), dict):  # Phoenix's annotation
-        result = snake["result"]
-        value = result.get("score") if result.get("score") is not None else result.get("label")
-        found.verdicts.append(Verdict(_first(flat, "span_id", "trace_id"), _name(snake), value, where))
+    elif {"result.score", "result.label"} & set(flat):  # Phoenix's annotation, in data frames by dotted names
+        value = _value(flat, "result.score", "result.label")
+        found.verdicts.append(Verdict(_first(flat, "span_id", "trace_id"), name, value, where))
     elif "name" in snake and ("value" in snake or "string_value" in snake):  # Langfuse's score
         value = snake.get("value") if snake.get("value") is not None else snake.get("string_value")
         if snake.get("data_type") in ("CATEGORICAL", "BOOLEAN") and filled(snake.get("string_value")):
             value = snake["string_value"]
         target = filled(snake.get("observation_id")) or filled(snake.get("trace_id")) or ""
-        found.verdicts.append(Verdict(target, _name(snake), value, where))
+        found.verdicts.append(Verdict(target, name, value, where))
 
 
-def _name(record: dict[str, Any]) -> str:
-    return shown(record["name"]) or "unnamed"
+def _table_scores(record: dict[str, Any]) -> Iterator[tuple[str, Any]]:
+    """Scores in a row of Langfuse's tables: by name in `scores`, or each a column of its own, a list."""
+    columns = dict(record["scores"]) if isinstance(record.get("scores"), dict) else {}
+    if "comments" in record:  # only the tables' exports have these
+        columns |= {k: v for k, v in record.items() if v and isinstance(v, list) and all(map(_is_verdict, v))}
+    for name, value in columns.items():
+        for one in items(value) or [value]:
+            yield name, one
+
+
+def _is_verdict(value: Any) -> bool:
+    return isinstance(value, int | float) or (isinstance(value, str) and value.lower() in MEANING)
 
 
 def _flat(record: dict[str, Any]) -> dict[str, Any]:
@@ -242,8 +256,9 @@ def _span_verdicts(
             names.setdefault(("eval", found[1]), {"name": found[1]})[found[2]] = value
     for (place, _), one in names.items():
         value = one.get("score") if one.get("score") is not None else one.get("label")
-        if value is not None and filled(one.get("name")):
-            yield Verdict(trace if place.startswith("trace.") else number, _name(one), value, where)
+        called = filled(one.get("name"))
+        if value is not None and called is not None:
+            yield Verdict(trace if place.startswith("trace.") else number, called, value, where)
 
 
 def _observation(snake: dict[str, Any]) -> Span:

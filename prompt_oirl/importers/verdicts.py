@@ -14,7 +14,7 @@ _WORDS = {
     0.0: ("i", "incorrect", "n", "false", "no", "fail", "failed", "wrong"),
     0.5: ("p", "partial"),
 }
-_MEANING = {word: number for number, words in _WORDS.items() for word in words}
+MEANING = {word: number for number, words in _WORDS.items() for word in words}
 
 
 def chosen_verdict(names: Iterable[str], verdict: str | None, source: str) -> str | None:
@@ -43,8 +43,8 @@ def as_correct(value: Any, name: str, where: str) -> float | None:
 
     Raises: InputError on another value, with `where` at its beginning.
     """
-    if isinstance(value, str) and value.strip().lower() in _MEANING:
-        return _MEANING[value.strip().lower()]
+    if isinstance(value, str) and value.strip().lower() in MEANING:
+        return MEANING[value.strip().lower()]
     if value is None or (isinstance(value, str) and not value.strip()):
         return None
     try:

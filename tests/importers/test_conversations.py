@@ -70,6 +70,7 @@ def test_a_call_of_a_tool_before_the_question_hides_nothing():
         },
         {"content": {"parts": [{"text": "7"}]}, "finish_reason": "STOP"},
         {"text": "7", "finish_reason": "stop"},
+        {"type": "AIMessageChunk", "content": "7", "additional_kwargs": {}, "tool_calls": []},
         {"lc": 1, "type": "constructor", "id": ["AIMessage"], "kwargs": {"content": "7"}},
     ],
 )

@@ -316,3 +316,26 @@ def test_langfuses_traces_alone_and_its_judges(tmp_path):
     judged = {"id": "g", "trace_id": "t2", "type": "GENERATION", "input": chat("Right?"), "output": "yes"}
     judged["environment"] = "langfuse-llm-as-a-judge"
     assert [row.answer for row in rows(tmp_path, [trace, judged])] == ["7"]
+
+
+def test_scores_in_columns_of_langfuses_tables(tmp_path):
+    row = {"id": "o", "traceId": "t", "type": "GENERATION", "input": chat(ANN), "output": "7", "comments": []}
+    row |= {"tags": ["beta"], "right": [1], "tone": None, "toolCallNames": []}
+    assert [found.correct for found in rows(tmp_path, [row])] == [1.0]
+
+
+def test_annotations_as_data_frames_write_them(tmp_path):
+    frame = [{"span_id": "s1", "annotation_name": "right", "result.score": None, "result.label": "correct"}]
+    assert rows(tmp_path, [llm_span("1", ANN)], frame)[0].correct == 1.0
+
+
+def test_runs_of_phoenixs_experiments_are_refused(tmp_path):
+    run = {
+        "example_id": "e",
+        "repetition_number": 1,
+        "input": {"question": ANN},
+        "output": "7",
+        "trace_id": "t",
+    }
+    with pytest.raises(InputError, match="a run of a Phoenix experiment, which names no prompt; export the"):
+        rows(tmp_path, [run])
