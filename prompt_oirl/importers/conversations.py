@@ -17,6 +17,7 @@ _SYSTEM = (
     *(("instructions",), ("system",), ("system_instruction",), ("systemInstruction",)),
     *(("config", "system_instruction"), ("config", "systemInstruction")),
 )
+_REQUEST = {"model", *(path[0] for path in _SYSTEM)}  # texts that a request has besides
 _REPLIES = {"choices": list, "candidates": list, "message": dict, "output": list, "parts": list}
 _SILENT = (
     *("function", "function_call", "tool_call", "tool_use", "tool-call"),
@@ -38,8 +39,10 @@ def messages_in(given: Any) -> list[Any]:
     if isinstance(given, str):
         return _spoken(given)
     if isinstance(given, dict):
-        held = next((parsed(given[name]) for name in _HOLDERS if given.get(name)), None)
-        if held is None:
+        name = next((name for name in _HOLDERS if given.get(name)), "")
+        held = parsed(given.get(name))
+        others = {key for key, value in given.items() if filled(value)} - {name, *_REQUEST}
+        if held is None or (isinstance(held, str) and others):  # variables, one of which is called so
             return [given] if at(given, "role") and message_text(given) is not None else []
         if isinstance(held, str):
             held = [{"role": "user", "content": held}]

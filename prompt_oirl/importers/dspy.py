@@ -82,7 +82,16 @@ def _document(path: Path) -> dict[str, Any] | list[tuple[str, dict[str, Any]]]:
 def _predictors(program: dict[str, Any], path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
     """The program's parts with a signature, by name; a lone predictor is its own program."""
     parts = {"": program} if "signature" in program else program
-    found = [(name, part) for name, part in parts.items() if isinstance(at(part, "signature"), dict)]
+    found = [
+        # Version 2.5 kept what ChainOfThought sends apart.
+        (name, part | {"signature": at(part, "extended_signature", default=part["signature"])})
+        for name, part in parts.items()
+        if isinstance(at(part, "signature"), dict)
+    ]
+    if not found and any(at(part, "signature_instructions") for part in [program, *parts.values()]):
+        raise InputError(
+            f"{path}: saved by a DSPy before 2.5, without fields; load and save it with a later one"
+        )
     if not found:
         raise InputError(f"{path}: no program of DSPy (nothing with a signature); {HINT}")
     yield from found

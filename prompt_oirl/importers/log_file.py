@@ -75,7 +75,8 @@ def _with_prompts(rows: Sequence[ImportedRow]) -> tuple[list[ImportedRow], list[
             found.append(row)
         elif (part := next(parts)) != (None, None):
             found.append(replace(row, question=str(part[0]), prompt=part[1]))
-    if not set(templates) - {None} and asked_bare(texts, groups):
+    one = len({row.prompt_id for row in rendered}) == 1
+    if one and not set(templates) - {None} and asked_bare(texts, groups):
         note = f"{len(rendered):,} texts share no template: taken as questions asked without a prompt."
         return [row if row.prompt is not None else replace(row, prompt="") for row in rows], [note]
     notes = [f"{len(set(templates) - {None})} templates were found by what {len(rendered):,} texts share."]

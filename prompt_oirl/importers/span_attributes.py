@@ -70,7 +70,7 @@ def messages_of(attributes: dict[str, Any]) -> list[Any]:
     if given:
         system = parsed(attributes.get("gen_ai.system_instructions"))
         return messages_in({"system": system, "messages": given})
-    for prefix in ("llm.input_messages", "gen_ai.prompt"):
+    for prefix in ("llm.input_messages", "gen_ai.prompt", "llm.prompts"):
         if numbered := _numbered(attributes, prefix):
             return numbered
     for name in ("gen_ai.prompt", "ai.prompt.messages", "ai.prompt"):
@@ -82,7 +82,7 @@ def messages_of(attributes: dict[str, Any]) -> list[Any]:
 
 def said_in(attributes: dict[str, Any]) -> Any:
     """What was answered, as it is written; None if nothing."""
-    for prefix in ("llm.output_messages", "gen_ai.completion"):
+    for prefix in ("llm.output_messages", "gen_ai.completion", "llm.completions"):
         answers = _numbered(attributes, prefix)
         if answers and (answers[0]["content"] is not None or answers[0].get("calls")):
             return {"role": "assistant"} | answers[0]

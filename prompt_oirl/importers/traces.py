@@ -63,17 +63,16 @@ def read(files: Sequence[Path], verdict: str | None) -> Imported:
     calls = [span for span in found.spans if _is_answer(span, spans)]
     calls = calls or [span for span in found.spans if span.template is not None] or found.traces
     answers = {id(call): None if call.failed else answer_in(call.said) for call in calls}
-    continued = _continued(calls)
-    steps = [call for call in calls if id(call) in continued or (_spoke(call) and not answers[id(call)])]
-    left = {id(call): call for call in calls if call not in steps}
-    below = Counter(above.number for call in left.values() for above in _line_of(call, spans))
-    of_trace = Counter(call.trace for call in left.values())
+    steps = _continued(calls) | {id(call) for call in calls if _spoke(call) and not answers[id(call)]}
+    calls = [call for call in calls if id(call) not in steps]
+    below = Counter(above.number for call in calls for above in _line_of(call, spans))
+    of_trace = Counter(call.trace for call in calls)
     verdicts: dict[str, list[Verdict]] = defaultdict(list)
     for one in found.verdicts:
         verdicts[one.target].append(one)
     name = chosen_verdict((one.name for one in found.verdicts), verdict, source)
     rows, failed, unread, turns = [], 0, 0, 0
-    for call in left.values():
+    for call in calls:
         line = _line_of(call, spans)
         asked, answer = _asked(call, line, found.prompts), answers[id(call)]
         if call.failed or asked is None or answer is None:

@@ -41,6 +41,7 @@ def test_messages_of_a_call(given):
 
 def test_what_holds_no_messages():
     assert [messages_in(given) for given in (None, "", ANN, {"topic": "x"}, 3)] == [[]] * 5
+    assert messages_in({"input": ANN, "context": "A shop."}) == []  # two variables of a template
 
 
 def test_a_call_of_a_tool_before_the_question_hides_nothing():

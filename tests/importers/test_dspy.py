@@ -87,3 +87,16 @@ def test_sample_files(name):
         ImportedRow(ANN, prompt, 1.0, "7", gold="7"),
         ImportedRow(BOX, prompt, 0.0, "8", gold="7"),
     ]
+
+
+def test_programs_of_early_versions(tmp_path):
+    signature = PROGRAM["predict"]["signature"]
+    before = {"predict": PROGRAM["predict"] | {"extended_signature": signature | {"instructions": "Think."}}}
+    results = write(tmp_path / "eval.json", RESULTS)
+    rows = read([write(tmp_path / "p25.json", before), results], None).rows
+    assert rows[0].prompt is not None and rows[0].prompt.startswith("Think.")
+    oldest = write(tmp_path / "p24.json", {"predict": {"signature_instructions": "Add.", "demos": []}})
+    with pytest.raises(
+        InputError, match=r"p24\.json: saved by a DSPy before 2\.5, without fields; load and save"
+    ):
+        read([oldest, results], None)
