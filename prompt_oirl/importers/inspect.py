@@ -195,6 +195,8 @@ def _one_sent(where: str, sample: dict[str, Any]) -> _Sent | None:
         if len(choices) > 1:  # inspect's own templates name the letters that may be answered
             around = around.replace(f" {letters}.", " {letters}.")
         return _Sent(sample, said[start:end], before, None if around == PLACE else around, where)
+    for i in users[max(first, 0) :][:1]:  # a solver wrote the message anew: what stood before it is known
+        _, before = question_and_prompt(messages[: i + 1]) or given
     options = [f"{chr(ord('A') + k)}) {choice}" for k, choice in enumerate(choices)]
     return _Sent(sample, "\n\n".join([question, *["\n".join(options)] * bool(options)]), before, None, where)
 

@@ -9,6 +9,7 @@ from tool_files import (
     SAMPLES,
     STEPS,
     TEMPLATE_STEPS,
+    chat,
     inspect_log,
     inspect_sample,
     pack_eval,
@@ -231,3 +232,9 @@ def test_choices_that_were_shuffled_and_inputs_that_were_stripped(tmp_path):
     row = read([write(tmp_path / "log.json", inspect_log([sample], []))], None).rows[0]
     assert row.question == f"{ANN}\n\nA) 8\nB) 7"
     assert row.prompt == "Choose one of {letters}.\n\n{question}\n\nNow B."
+
+
+def test_a_message_written_anew_keeps_the_system_message(tmp_path):
+    sample = inspect_sample(ANN, "C", messages=chat("Translated.", "Be brief."))
+    row = read([write(tmp_path / "log.json", inspect_log([sample], []))], None).rows[0]
+    assert (row.question, row.prompt) == (ANN, "Be brief.")
