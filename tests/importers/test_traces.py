@@ -339,3 +339,13 @@ def test_runs_of_phoenixs_experiments_are_refused(tmp_path):
     }
     with pytest.raises(InputError, match="a run of a Phoenix experiment, which names no prompt; export the"):
         rows(tmp_path, [run])
+
+
+def test_json_lines_in_a_json_file_and_blank_lines(tmp_path):
+    path = write(tmp_path / "spans.jsonl", [llm_span("1", ANN), llm_span("2", BOX)])
+    lines = path.read_text(encoding="utf-8").splitlines()
+    (tmp_path / "spans.json").write_text("\n\n".join(lines) + "\n\n", encoding="utf-8")
+    assert read([tmp_path / "spans.json"], None) == read([path], None)
+    (tmp_path / "spans.json").write_text("\n".join([*lines, "{"]), encoding="utf-8")
+    with pytest.raises(InputError, match=r"spans\.json: not valid JSON"):
+        read([tmp_path / "spans.json"], None)
