@@ -90,9 +90,15 @@ def said_in(attributes: dict[str, Any]) -> Any:
 
 
 def _numbered(attributes: dict[str, Any], prefix: str) -> list[dict[str, Any]]:
-    """Messages whose fields lie in attributes PREFIX.0.message.content, or PREFIX.0.content."""
+    """Messages whose fields lie in attributes PREFIX.0.message.content or PREFIX.0.content.
+
+    OpenInference's may also be one list as JSON, which data frames turn into.
+    """
     found: dict[int, dict[str, Any]] = {}
-    for name, value in attributes.items():
+    listed = [m if isinstance(m, dict) else {} for m in items(parsed(attributes.get(prefix)))]
+    listed = listed if prefix.startswith("llm.") else []
+    fields = {f"{prefix}.{i}.{key}": value for i, m in enumerate(listed) for key, value in m.items()}
+    for name, value in (fields or attributes).items():
         index, _, rest = name.removeprefix(f"{prefix}.").partition(".")
         if not name.startswith(f"{prefix}.") or not index.isdecimal() or len(index) > 6:
             continue

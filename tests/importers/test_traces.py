@@ -349,3 +349,15 @@ def test_json_lines_in_a_json_file_and_blank_lines(tmp_path):
     (tmp_path / "spans.json").write_text("\n".join([*lines, "{"]), encoding="utf-8")
     with pytest.raises(InputError, match=r"spans\.json: not valid JSON"):
         read([tmp_path / "spans.json"], None)
+
+
+def test_messages_in_a_column_of_a_data_frame(tmp_path):
+    row = {
+        "context.span_id": "1",
+        "span_kind": "LLM",
+        "attributes.llm.output_messages": [{"message.content": "7"}],
+    }
+    messages = [{f"message.{key}": value for key, value in message.items()} for message in chat(ANN)]
+    for column in (messages, json.dumps(messages)):
+        found = rows(tmp_path, [row | {"attributes.llm.input_messages": column}])
+        assert found == [ImportedRow(ANN, STEPS, answer="7")]
