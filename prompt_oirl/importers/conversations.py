@@ -56,6 +56,23 @@ def messages_in(given: Any) -> list[Any]:
     return [_unpacked(message) for message in found]
 
 
+def with_instructions(messages: list[Any], said: Any) -> list[Any]:
+    """Messages after the instructions that OpenAI's responses repeat, if no message holds any.
+
+    Parameters
+    ----------
+    said : the reply
+    """
+    instructions = filled(at(parsed(said), "instructions"))
+    if (
+        instructions is None
+        or not messages
+        or any(at(m, "role") in ("system", "developer") for m in messages)
+    ):
+        return messages
+    return [{"role": "system", "content": instructions}, *messages]
+
+
 def _spoken(said: str) -> list[Any]:
     """Messages that an instrument wrote as lines "system: ..." and "user: ..."."""
     before, *turns = _SPEAKER.split(said)

@@ -12,7 +12,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
-from prompt_oirl.importers.conversations import messages_in
+from prompt_oirl.importers.conversations import messages_in, with_instructions
 from prompt_oirl.importers.json_values import at, filled, items, parsed, shown
 from prompt_oirl.importers.span_attributes import is_call, messages_of, said_in, with_events
 from prompt_oirl.importers.verdicts import MEANING
@@ -276,7 +276,7 @@ def _observation(snake: dict[str, Any]) -> Span:
         failed=snake.get("level") == "ERROR",
         template=None,
         variables=None,
-        messages=messages_in(given),
+        messages=with_instructions(messages_in(given), snake.get("output")),
         given=given,
         said=parsed(snake.get("output")),
         llm=filled(snake.get("model")) or filled(snake.get("provided_model_name")),

@@ -158,10 +158,12 @@ def _asked(call: Span, line: list[Span], prompts: dict[str, list[str]]) -> tuple
     asked = question_and_prompt(call.messages)
     if asked is None:
         given = parsed(call.given)
-        asked = question_and_prompt(messages_in(given))
-        if asked is None:
+        messages = call.messages or messages_in(given)
+        asked = question_and_prompt(messages)
+        if asked is None and not messages:
             rendered = one_question(given) if isinstance(given, dict) and given else shown(given)
             asked = (rendered, None) if rendered and filled(rendered) else None
+    asked = _asked_above(call, asked, line[1:])
     template = prompts.get(call.prompt_id or "")
     if asked is None or not template:
         return asked
@@ -172,6 +174,25 @@ def _asked(call: Span, line: list[Span], prompts: dict[str, list[str]]) -> tuple
         middle = asked[0][len(start) : len(asked[0]) - len(end)]
         return (middle, "\n\n".join(template)) if middle.strip() else asked
     return asked
+
+
+def _asked_above(
+    call: Span, asked: tuple[str, str | None] | None, above: Sequence[Span]
+) -> tuple[str, str | None] | None:
+    """What an agent around the call was asked, where it knows more: the instructions of the same question.
+
+    A call that holds only results of tools answers the agent's question.
+    """
+    without = asked is None and bool(call.messages) and not _has_user(call)
+    for span in above:
+        known = question_and_prompt(span.messages)
+        if known is not None and (without or (asked == (known[0], None) and known[1] is not None)):
+            return known
+    return asked
+
+
+def _has_user(call: Span) -> bool:
+    return any(at(message, "role") in ("user", "human") for message in call.messages)
 
 
 def _correct(name: str | None, found: list[list[Verdict]]) -> float | None:

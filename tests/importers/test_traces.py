@@ -361,3 +361,23 @@ def test_messages_in_a_column_of_a_data_frame(tmp_path):
     for column in (messages, json.dumps(messages)):
         found = rows(tmp_path, [row | {"attributes.llm.input_messages": column}])
         assert found == [ImportedRow(ANN, STEPS, answer="7")]
+
+
+def test_an_agent_around_the_calls_knows_the_instructions(tmp_path):
+    agent = {"id": "a", "traceId": "t", "type": "AGENT", "input": chat(ANN), "output": "7"}
+    bare = {"role": "user", "parts": [{"type": "text", "content": ANN}]}
+    result = {"role": "tool", "parts": [{"type": "tool_call_response", "response": "7"}]}
+    tool = [{"role": "assistant", "parts": [{"type": "tool_call", "name": "add"}]}]
+    call = {"parentObservationId": "a", "traceId": "t", "type": "GENERATION"}
+    first = call | {"id": "1", "input": [bare], "output": tool}
+    for messages in ([result], [bare]):  # some send only what is new
+        last = call | {"id": "2", "input": messages, "output": "7"}
+        assert rows(tmp_path, [first, last, agent]) == [ImportedRow(ANN, STEPS, answer="7")]
+
+
+def test_instructions_that_only_the_reply_repeats(tmp_path):
+    said = {"type": "message", "content": [{"type": "output_text", "text": "7"}]}
+    reply = json.dumps({"instructions": STEPS, "output": [said]})
+    asked = [{"role": "user", "content": ANN}]
+    found = rows(tmp_path, [{"id": "1", "traceId": "t", "input": asked, "output": reply}])
+    assert found == [ImportedRow(ANN, STEPS, answer="7")]
