@@ -2,8 +2,9 @@
 
 A result does not hold its prompt: name each program's file before its results. The prompt is the
 instructions of the program's signatures and their demos, field by field. The question is the signature's
-input fields; the outputs begin at the first field with a `pred_` column, or at "reasoning", which
-ChainOfThought adds. The verdict is the column named after the metric, the last one.
+input fields that an example has; the outputs begin at the first field with a `pred_` column, or at one that
+DSPy's modules add ("reasoning", "trajectory"). The verdict is the last column, named after the metric. An
+example without a prediction failed: its score is DSPy's `failure_score`, no verdict.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from prompt_oirl.io.files import InputError, csv_records, on_one_line, read_json
 
 HINT = "give DSPy's program.save(...) file, then what Evaluate saved with save_as_json or save_as_csv"
 _DEFAULT = re.compile(r"Given the fields? (`[^`]+`(?:, `[^`]+`)*), produce the fields? ")
-_REASONING = ("reasoning", "rationale")
+_ADDED = ("reasoning", "rationale", "trajectory")  # outputs of ChainOfThought and ReAct
 
 
 def read(files: Sequence[Path], verdict: str | None) -> Imported:
@@ -36,7 +37,7 @@ def read(files: Sequence[Path], verdict: str | None) -> Imported:
     """
     rows: list[ImportedRow] = []
     names: list[str] = []
-    unasked = 0
+    unasked = failed = 0
     predictors: list[tuple[str, dict[str, Any]]] | None = None
     for path in files:
         document = _document(path)
@@ -46,14 +47,17 @@ def read(files: Sequence[Path], verdict: str | None) -> Imported:
         if predictors is None:
             raise InputError(f"{path}: no program stands before these results; {HINT}")
         if document and document[0][1]:
-            name, found = _rows(path, document, predictors, verdict)
-            unasked += len(document) - len(found)
+            name, found, without = _rows(path, document, predictors, verdict)
+            unasked += len(document) - len(found) - without
+            failed += without
             rows += found
             names.append(name)
     source = on_one_line(", ".join(map(str, files)), 300)
     if not rows:
         raise no_rows(source, "no result", HINT)
     notes = [verdict_note(chosen_verdict(names, verdict, source), len(rows))]
+    if failed:
+        notes.append(f"{failed:,} examples failed (no prediction): left out.")
     if unasked:
         notes.append(f"{unasked:,} results without a question: left out.")
     return Imported(rows, notes)
@@ -78,7 +82,16 @@ def _document(path: Path) -> dict[str, Any] | list[tuple[str, dict[str, Any]]]:
 def _predictors(program: dict[str, Any], path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
     """The program's parts with a signature, by name; a lone predictor is its own program."""
     parts = {"": program} if "signature" in program else program
-    found = [(name, part) for name, part in parts.items() if isinstance(at(part, "signature"), dict)]
+    found = [
+        # Version 2.5 kept what ChainOfThought sends apart.
+        (name, part | {"signature": at(part, "extended_signature", default=part["signature"])})
+        for name, part in parts.items()
+        if isinstance(at(part, "signature"), dict)
+    ]
+    if not found and any(at(part, "signature_instructions") for part in [program, *parts.values()]):
+        raise InputError(
+            f"{path}: saved by a DSPy before 2.5, without fields; load and save it with a later one"
+        )
     if not found:
         raise InputError(f"{path}: no program of DSPy (nothing with a signature); {HINT}")
     yield from found
@@ -112,16 +125,21 @@ def _fields(part: dict[str, Any]) -> dict[str, str]:
 
 
 def _inputs(predictors: list[tuple[str, dict[str, Any]]], columns: list[str]) -> list[str]:
-    """The input fields among the columns: as the default instructions name them, or those before outputs."""
+    """The input fields among the columns: as the default instructions name them, or those before outputs.
+
+    What a program adds to its prediction (passages it found) stands behind the example's own columns.
+    """
     first, last = predictors[0][1], predictors[-1][1]
     default = _DEFAULT.match(text(at(first, "signature", "instructions")) or "")
     if default:
         return [name for name in re.findall(r"`([^`]+)`", default[1]) if name in columns]
-    outputs = {c.removeprefix("pred_") for c in columns if c.startswith("pred_")} | set(_REASONING)
+    outputs = {c.removeprefix("pred_") for c in columns if c.startswith("pred_")} | set(_ADDED)
     outputs |= set(list(_fields(last))[-1:])
     names = list(_fields(first))
     end = next((i for i, name in enumerate(names) if name in outputs), len(names))
-    return [name for name in names[:end] if name in columns]
+    inputs = [name for name in names[:end] if name in columns]
+    own = max((i for i, c in enumerate(columns) if c.startswith("example_")), default=len(columns))
+    return [name for name in inputs if name in columns[:own]] or inputs
 
 
 def _rows(
@@ -129,8 +147,8 @@ def _rows(
     results: list[tuple[str, dict[str, Any]]],
     predictors: list[tuple[str, dict[str, Any]]],
     verdict: str | None,
-) -> tuple[str, list[ImportedRow]]:
-    """Name of the metric and the rows of one file."""
+) -> tuple[str, list[ImportedRow], int]:
+    """Name of the metric, the rows of one file, and how many examples have no prediction."""
     columns = list(dict.fromkeys(name for _, row in results for name in row))
     inputs = _inputs(predictors, columns)
     shown_columns = on_one_line(", ".join(columns), 200)
@@ -145,10 +163,16 @@ def _rows(
         raise InputError(f"{path}: the last column is no metric (columns: {shown_columns}); {HINT}")
     name = last if verdict is None else chosen_verdict(metrics, verdict, str(path)) or ""
     prompt, llm = _prompt(predictors), filled(at(predictors[-1][1], "lm", "model"))
-    rows = []
+    predicted = [c for c in columns if c.startswith("pred_")]
+    predicted = predicted or [c for c in [*_fields(predictors[-1][1]), "prediction"] if c not in inputs]
+    predicted = [c for c in predicted if c in columns]
+    rows, failed = [], 0
     for where, row in results:
+        if predicted and not any(shown(row.get(c)) for c in [*predicted, *_ADDED]):
+            failed += 1
+            continue
         question = one_question({field: row.get(field) for field in inputs})
-        said = {c.removeprefix("pred_"): row[c] for c in columns if c.startswith("pred_") and row.get(c)}
+        said = {c.removeprefix("pred_"): row[c] for c in predicted if c not in _ADDED and row.get(c)}
         golds = [row[c] for c in columns if c.startswith("example_") and row.get(c) is not None]
         if question.strip() and any(row.get(field) is not None for field in inputs):
             rows.append(
@@ -161,4 +185,4 @@ def _rows(
                     gold=shown(golds[0]) if len(golds) == 1 else None,
                 )
             )
-    return name, rows
+    return name, rows, failed

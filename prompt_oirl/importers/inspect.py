@@ -9,16 +9,13 @@ number.
 
 from __future__ import annotations
 
-import json
-import struct
-import zipfile
-import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from prompt_oirl.importers import Imported, ImportedRow
+from prompt_oirl.importers.eval_files import HINT, members
 from prompt_oirl.importers.inputs import files_of
 from prompt_oirl.importers.json_values import amount, at, count, filled, items, no_rows, text
 from prompt_oirl.importers.messages import (
@@ -28,20 +25,20 @@ from prompt_oirl.importers.messages import (
     question_and_prompt,
 )
 from prompt_oirl.importers.templates import PLACE
-from prompt_oirl.importers.verdicts import as_correct, chosen_verdict, verdict_note
-from prompt_oirl.io.files import InputError, on_one_line, read_json, require
-from prompt_oirl.io.table_formats import LARGEST_UNPACKED
+from prompt_oirl.importers.verdicts import as_correct, chosen_verdict, ungraded_note, verdict_note
+from prompt_oirl.io.files import InputError, on_one_line, read_json
 
-HINT = "give logs of inspect_ai, .eval or .json"
 PATTERNS = ("*.eval", "*.json")  # what is read in a folder
-_ZSTD = 93  # the zip method
 _WRAPPERS = ("prompt_template", "chain_of_thought", "multiple_choice")
 _FIELDS = (
     *("id", "epoch", "input", "choices", "target", "messages", "output"),
-    *("scores", "score", "model_usage", "error"),
+    *("scores", "score", "model_usage", "error", "uuid"),
 )
 _DEEPEST = 40  # levels of a sample's texts
 _ATTACHMENT = "attachment://"
+
+
+_Log = tuple[Path, dict[str, Any], list[tuple[str, dict[str, Any]]]]  # with the samples' places
 
 
 @dataclass(frozen=True)
@@ -67,14 +64,19 @@ def read(files: Sequence[Path], verdict: str | None) -> Imported:
     """
     files = files_of(files, PATTERNS, HINT.removeprefix("give "))
     logs = [(path, *_log(path)) for path in files]
-    sent = [(header, _sent(header, samples)) for path, header, samples in logs]
+    logs, doubled = _each_once(logs)
+    sent = [(header, _sent(header, samples)) for _, header, samples in logs]
     found = [(header, one) for header, some in sent for one in some]
     source = on_one_line(", ".join(map(str, files)), 300)
     name = chosen_verdict((n for _, one in found for n in _scores(one.sample)), verdict, source)
     rows = bare_where_known([_row(header, one, name) for header, one in found])
     if not rows:
-        raise no_rows(source, "no sample with an answer", HINT)
-    notes = [verdict_note(name, len(rows))]
+        there = sum(len(samples) for *_, samples in logs)
+        what = f"no answer of text in {there:,} samples" if there else "the log was written without samples"
+        raise no_rows(source, what, HINT if there else "run it again without --no-log-samples")
+    notes = [verdict_note(name, len(rows)), *ungraded_note(name, [row.correct for row in rows])]
+    if doubled:
+        notes.append(f"{doubled:,} samples stand in several of these logs: counted once.")
     left_out = sum(len(samples) for *_, samples in logs) - len(rows)
     if left_out:
         notes.append(f"{left_out:,} samples failed, or their input is no text: left out.")
@@ -84,12 +86,33 @@ def read(files: Sequence[Path], verdict: str | None) -> Imported:
     return Imported(rows, notes)
 
 
+def _each_once(logs: list[_Log]) -> tuple[list[_Log], int]:
+    """Logs without samples that a later one holds, too (of a run retried or converted), and how many."""
+    seen: set[tuple[str, ...]] = set()
+    kept: list[_Log] = []
+    doubled = 0
+    for path, header, samples in reversed(logs):
+        task = filled(at(header, "eval", "task_id"))
+        new = []
+        for where, sample in samples:
+            # A log of early versions names no sample's run, only the task's, which a retry keeps.
+            uuid = filled(at(sample, "uuid"))
+            key = (uuid,) if uuid else (task or "", str(at(sample, "id")), str(at(sample, "epoch")))
+            if (uuid or task) is None or key not in seen:
+                new.append((where, sample))
+            if not at(sample, "error"):
+                seen.add(key)
+        doubled += len(samples) - len(new)
+        kept.append((path, header, new))
+    return kept[::-1], doubled
+
+
 def _log(path: Path) -> tuple[dict[str, Any], list[tuple[str, dict[str, Any]]]]:
     """Header and samples with their places; texts that lie in attachments put back."""
     header: Any = None
     samples: list[tuple[str, dict[str, Any]]] = []
     if path.suffix.lower() == ".eval":
-        for name, value in _members(path):
+        for name, value in members(path):
             if name.startswith("samples/"):
                 samples += _read_sample(f"{path}, {name}", value)
             elif header is None or name == "header.json":  # an unfinished log has only the journal's start
@@ -101,58 +124,6 @@ def _log(path: Path) -> tuple[dict[str, Any], list[tuple[str, dict[str, Any]]]]:
     if not isinstance(header, dict) or not isinstance(header.get("eval"), dict):
         raise InputError(f"{path}: no log of inspect_ai (`eval` is missing); {HINT}")
     return header, samples
-
-
-def _members(path: Path) -> Iterator[tuple[str, Any]]:
-    require(path, HINT)
-    try:
-        with zipfile.ZipFile(path) as archive:
-            # A log that was continued holds some names twice: the last counts.
-            infos = [
-                archive.getinfo(n)
-                for n in dict.fromkeys(archive.namelist())
-                if n in ("header.json", "_journal/start.json") or n.startswith("samples/")
-            ]
-            for info in infos:
-                if info.file_size > LARGEST_UNPACKED:
-                    raise InputError(
-                        f"{path}: {on_one_line(info.filename)} unpacks to more than {LARGEST_UNPACKED:,} "
-                        "bytes; take it out"
-                    )
-                data = _zstd_member(path, info) if info.compress_type == _ZSTD else archive.read(info)
-                yield info.filename, json.loads(data)
-    except (zipfile.BadZipFile, zlib.error, struct.error, EOFError, OSError, ValueError) as error:
-        raise _damaged(path, error) from error
-    except (NotImplementedError, RuntimeError, RecursionError, OverflowError) as error:
-        raise _damaged(path, error) from error
-
-
-def _damaged(path: Path, error: Exception) -> InputError:
-    return InputError(f"{path}: not a whole .eval file ({on_one_line(str(error), 100)}); {HINT}")
-
-
-def _zstd_member(path: Path, info: zipfile.ZipInfo) -> bytes:
-    """A member packed with zstd, which Python before 3.14 cannot unpack."""
-    try:
-        import zstandard
-    except ImportError:
-        raise InputError(
-            f"{path}: packed with zstd; run pip install 'prompt-oirl[inspect]', or turn it into JSON with "
-            "`inspect log convert FILE --to json --output-dir DIR`"
-        ) from None
-    with path.open("rb") as file:
-        file.seek(info.header_offset)
-        name_length, extra_length = struct.unpack("<26xHH", file.read(30))
-        file.seek(name_length + extra_length, 1)
-        packed = file.read(info.compress_size)
-    try:
-        with zstandard.ZstdDecompressor().stream_reader(packed) as reader:
-            data = reader.read(info.file_size)
-    except zstandard.ZstdError as error:
-        raise _damaged(path, error) from error
-    if zlib.crc32(data) != info.CRC:
-        raise _damaged(path, ValueError(f"{info.filename} does not match its checksum"))
-    return data
 
 
 def _read_sample(where: str, sample: Any) -> list[tuple[str, dict[str, Any]]]:
@@ -213,21 +184,29 @@ def _one_sent(where: str, sample: dict[str, Any]) -> _Sent | None:
     first = sum(at(message, "role") == "user" for message in own) - 1 if isinstance(own, list) else 0
     for i in users[max(first, 0) :]:
         said = message_text(messages[i])
-        if said is None or question not in said:
+        if said is None or question.strip() not in said:
             continue
-        start = said.index(question)
-        end = start + len(question)
-        for choice in choices:
-            at_choice = said.find(choice, end)
-            end = at_choice + len(choice) if at_choice >= 0 else end
+        shown = question if question in said else question.strip()  # templates may strip it
+        start = said.index(shown)
+        end = _end_of_choices(said, start + len(shown), choices)
         _, before = question_and_prompt(messages[: i + 1]) or given
         around = said[:start] + PLACE + said[end:]
         letters = ",".join(chr(ord("A") + k) for k in range(len(choices)))
         if len(choices) > 1:  # inspect's own templates name the letters that may be answered
             around = around.replace(f" {letters}.", " {letters}.")
         return _Sent(sample, said[start:end], before, None if around == PLACE else around, where)
+    for i in users[max(first, 0) :][:1]:  # a solver wrote the message anew: what stood before it is known
+        _, before = question_and_prompt(messages[: i + 1]) or given
     options = [f"{chr(ord('A') + k)}) {choice}" for k, choice in enumerate(choices)]
     return _Sent(sample, "\n\n".join([question, *["\n".join(options)] * bool(options)]), before, None, where)
+
+
+def _end_of_choices(said: str, start: int, choices: list[str]) -> int:
+    """Where the last choice ends that stands behind the question; they may have been shuffled."""
+    places = [(said.find(f") {choice}", start), len(choice) + 2) for choice in choices]
+    if any(place < 0 for place, _ in places):
+        places = [(said.find(choice, start), len(choice)) for choice in choices]
+    return max([place + length for place, length in places if place >= 0], default=start)
 
 
 def _answer(sample: dict[str, Any]) -> str | None:

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from prompt_oirl.io.files import InputError, on_one_line, read_json, read_jsonl
+from prompt_oirl.io.files import InputError, on_one_line, read_json, read_lines
 
 
 def at(value: Any, *path: str | int, default: Any = None) -> Any:
@@ -82,13 +82,34 @@ def parsed(value: Any) -> Any:
 def json_documents(path: Path, hint: str) -> Iterator[tuple[str, Any]]:
     """Yield (where, JSON value): of .jsonl and .ndjson one a line, else the whole file's.
 
+    A .json file may hold JSON lines, too: OpenTelemetry's collector writes such. Blank lines are passed over.
+
     Raises: InputError on a file that cannot be read, with `hint` at its end.
     """
     if path.suffix.lower() in (".jsonl", ".ndjson"):
-        for number, row in enumerate(read_jsonl(path, hint=hint), 1):
-            yield f"{path}:{number}", row
-    else:
-        yield str(path), read_json(path, hint=hint)
+        yield from _json_lines(path, hint)
+        return
+    try:
+        found = [(str(path), read_json(path, hint=hint))]
+    except InputError:
+        try:
+            found = list(_json_lines(path, hint))
+        except InputError:
+            found = []
+        if len(found) < 2:
+            raise
+    yield from found
+
+
+def _json_lines(path: Path, hint: str) -> Iterator[tuple[str, Any]]:
+    for number, line in enumerate(read_lines(path, hint=hint), 1):
+        if not line.strip():
+            continue
+        try:
+            row = json.loads(line)
+        except (ValueError, RecursionError) as error:
+            raise InputError(f"{path}:{number}: not valid JSON ({error}); {hint}") from error
+        yield f"{path}:{number}", row
 
 
 def no_rows(files: str, reason: str, remedy: str) -> InputError:

@@ -1,5 +1,6 @@
 """Logs of litellm: StandardLoggingPayload objects, one a line of .jsonl or one a .json file.
 
+Rows of its spend logs are read alike, and payloads in what a callback wrote (`standard_logging_object`).
 There is no verdict and no gold answer. litellm stores messages only where it is told to: calls without are
 left out, as are calls that failed.
 """
@@ -11,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from prompt_oirl.importers import Imported, ImportedRow
+from prompt_oirl.importers.conversations import answer_in, messages_in
 from prompt_oirl.importers.inputs import files_of
 from prompt_oirl.importers.json_values import (
     amount,
@@ -21,13 +23,11 @@ from prompt_oirl.importers.json_values import (
     json_documents,
     no_rows,
     parsed,
-    text,
 )
 from prompt_oirl.importers.messages import (
     EARLIER_TURNS,
     bare_where_known,
     has_earlier_turns,
-    message_text,
     question_and_prompt,
 )
 from prompt_oirl.importers.verdicts import refuse_verdict, verdict_note
@@ -53,17 +53,22 @@ def read(files: Sequence[Path], verdict: str | None) -> Imported:
     refuse_verdict(verdict, "litellm")
     calls = [call for path in files for call in _calls(path)]
     rows: list[ImportedRow] = []
-    failed = unread = turns = 0
+    failed = unread = silent = turns = 0
     for call in calls:
-        messages = parsed(call.get("messages"))
+        # Spend logs may hold the messages in the request only.
+        messages = messages_in(call.get("messages")) or messages_in(call.get("proxy_server_request"))
+        if not messages and (bare := filled(parsed(call.get("messages")))):
+            messages = [{"role": "user", "content": bare}]
         asked = question_and_prompt(messages)
         if call.get("status") not in ("success", None):
             failed += 1
         elif asked is None or _REDACTED in asked[0]:
             unread += 1
         else:
-            turns += has_earlier_turns(messages)
-            rows += _rows(call, asked)
+            found = _rows(call, asked)
+            turns += has_earlier_turns(messages) and bool(found)
+            silent += not found
+            rows += found
     source = on_one_line(", ".join(map(str, files)), 300)
     if not rows:
         raise no_rows(source, f"none of {len(calls):,} calls has both messages and a reply", STORE)
@@ -72,6 +77,8 @@ def read(files: Sequence[Path], verdict: str | None) -> Imported:
         notes.append(f"{failed:,} calls failed: left out.")
     if unread:
         notes.append(f"{unread:,} calls without messages of text: left out; {STORE}.")
+    if silent:
+        notes.append(f"{silent:,} calls without an answer of text (calls of tools, embeddings): left out.")
     if turns:
         notes.append(EARLIER_TURNS.format(n=turns))
     return Imported(bare_where_known(rows), notes)
@@ -81,6 +88,8 @@ def _calls(path: Path) -> list[dict[str, Any]]:
     found = []
     for where, document in json_documents(path, HINT):
         for call in document if isinstance(document, list) else [document]:
+            for name in ("kwargs", "standard_logging_object"):
+                call = at(call, name, default=call)
             if not isinstance(call, dict) or not {"messages", "response"} <= set(call):
                 raise InputError(f"{where}: no StandardLoggingPayload (messages, response); {HINT}")
             found.append(call)
@@ -90,9 +99,10 @@ def _calls(path: Path) -> list[dict[str, Any]]:
 def _rows(call: dict[str, Any], asked: tuple[str, str | None]) -> list[ImportedRow]:
     """One row a choice; cost and tokens are the call's, so with several choices they go to none."""
     reply = parsed(call["response"])
-    answers = [message_text(at(choice, "message")) for choice in items(at(reply, "choices"))]
-    if isinstance(reply, str):
-        answers = [text(reply)]
+    if isinstance(reply, dict | list) and not reply:
+        return []
+    choices = items(at(reply, "choices"))
+    answers = [answer_in({"choices": [choice]}) for choice in choices] or [answer_in(call["response"])]
     answers = [None if answer and _REDACTED in answer else answer for answer in answers]
     single = len(answers) == 1
     return [
@@ -101,7 +111,7 @@ def _rows(call: dict[str, Any], asked: tuple[str, str | None]) -> list[ImportedR
             answer=answer,
             llm=filled(call.get("model")),
             sample=None if single else i,
-            cost=amount(call.get("response_cost")) if single else None,
+            cost=amount(call.get("response_cost", call.get("spend"))) if single else None,
             tokens_in=count(call.get("prompt_tokens")) if single else None,
             tokens_out=count(call.get("completion_tokens")) if single else None,
             prompt_id=filled(at(call, "metadata", "prompt_management_metadata", "prompt_id")),

@@ -16,7 +16,7 @@ import pandas as pd
 
 from prompt_oirl.importers import IMPORTERS, Imported, ImportedRow
 from prompt_oirl.importers.json_values import text
-from prompt_oirl.importers.templates import separate
+from prompt_oirl.importers.templates import asked_bare, separate
 from prompt_oirl.io.files import InputError, atomic_write, on_one_line
 from prompt_oirl.io.tables import checked_columns, is_empty, numbers, read_table
 
@@ -66,9 +66,8 @@ def _with_prompts(rows: Sequence[ImportedRow]) -> tuple[list[ImportedRow], list[
     rendered = [row for row in rows if row.prompt is None]
     if not rendered:
         return list(rows), []
-    questions, templates = separate(
-        [row.question for row in rendered], [r.group for r in rendered], [r.prompt_id for r in rendered]
-    )
+    texts, groups = [row.question for row in rendered], [row.group for row in rendered]
+    questions, templates = separate(texts, groups, [row.prompt_id for row in rendered])
     parts = iter(zip(questions, templates))
     found = []
     for row in rows:
@@ -76,6 +75,10 @@ def _with_prompts(rows: Sequence[ImportedRow]) -> tuple[list[ImportedRow], list[
             found.append(row)
         elif (part := next(parts)) != (None, None):
             found.append(replace(row, question=str(part[0]), prompt=part[1]))
+    one = len({row.prompt_id for row in rendered}) == 1
+    if one and not set(templates) - {None} and asked_bare(texts, groups):
+        note = f"{len(rendered):,} texts share no template: taken as questions asked without a prompt."
+        return [row if row.prompt is not None else replace(row, prompt="") for row in rows], [note]
     notes = [f"{len(set(templates) - {None})} templates were found by what {len(rendered):,} texts share."]
     if len(found) < len(rows):
         notes.append(

@@ -17,6 +17,7 @@ from prompt_oirl.importers import ImportedRow
 from prompt_oirl.importers.json_values import at, items, shown, text
 
 _SYSTEM = ("system", "developer")
+_RESULTS = ("tool_result", "tool_call_response", "function_response", "functionResponse")
 _SPEAKERS = {"user": "User", "assistant": "Assistant", "tool": "Tool", "function": "Tool"}
 
 
@@ -62,14 +63,14 @@ def question_and_prompt(messages: Any) -> tuple[str, str | None] | None:
     if (
         question is None
         or not question.strip()
-        or any(said is None for role, said in before if role != "assistant")
+        or any(said is None for role, said in before if role == "user" or role in _SYSTEM)
     ):
         return None
     blocks: list[list[str]] = []
     for role, said in before:
         if role in _SYSTEM:
             blocks.append([said or ""])
-        elif said is not None:  # an assistant that only calls a tool says nothing
+        elif said is not None:  # who only calls a tool says nothing
             if role == "user" or not blocks:
                 blocks.append([])
             blocks[-1].append(f"{_SPEAKERS.get(role, 'Other')}: {said}")
@@ -78,11 +79,21 @@ def question_and_prompt(messages: Any) -> tuple[str, str | None] | None:
 
 
 def _role(message: Any) -> str:
-    """Who speaks; OpenAI's evals write examples as system messages with a name."""
-    role, name = str(at(message, "role")).lower(), at(message, "name")
+    """Who speaks; OpenAI's evals write examples as system messages with a name.
+
+    Anthropic and Gemini write the results of tools as messages of the user, LangChain the role as `type`.
+    """
+    role, name = str(at(message, "role") or at(message, "type")).lower(), at(message, "name")
     if role in _SYSTEM and name in ("example_user", "example_assistant"):
         return name.removeprefix("example_")
+    parts = items(at(message, "content")) or items(at(message, "parts"))
+    if role == "user" and parts and all(map(_is_result, parts)):
+        return "tool"
     return {"human": "user", "ai": "assistant", "model": "assistant"}.get(role, role)
+
+
+def _is_result(part: Any) -> bool:
+    return at(part, "type") in _RESULTS or any(at(part, name) for name in _RESULTS)
 
 
 def has_earlier_turns(messages: Any) -> bool:

@@ -50,10 +50,10 @@ def read(files: Sequence[Path], verdict: str | None) -> Imported:
                 raise InputError(f"{where}: neither a request nor a reply of a batch; {HINT}")
             if "response" in line:
                 replies.append((number, line))
-            elif number in requests:
+            elif requests.get(number, line["body"]) != line["body"]:  # the same one may be sent again
                 shown = on_one_line(number)
                 raise InputError(
-                    f"{where}: a second request with custom_id {shown}; import one batch at a time"
+                    f"{where}: another request has the custom_id {shown}; import one batch at a time"
                 )
             else:
                 requests[number] = line["body"]

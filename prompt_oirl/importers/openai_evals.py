@@ -17,7 +17,7 @@ from prompt_oirl.importers import Imported, ImportedRow
 from prompt_oirl.importers.inputs import files_of
 from prompt_oirl.importers.json_values import at, count, filled, items, no_rows, shown, text
 from prompt_oirl.importers.messages import bare_where_known, question_and_prompt
-from prompt_oirl.importers.verdicts import as_correct, chosen_verdict, verdict_note
+from prompt_oirl.importers.verdicts import as_correct, chosen_verdict, ungraded_note, verdict_note
 from prompt_oirl.io.files import InputError, on_one_line, read_jsonl
 
 HINT = "give event logs of openai/evals (.jsonl)"
@@ -54,20 +54,22 @@ def read(files: Sequence[Path], verdict: str | None) -> Imported:
     if not rows:
         raise no_rows(source, "no sample with a sampling event that can be read", HINT)
     notes = [verdict_note(name, len(rows))]
+    notes += ungraded_note(name, [row.correct for row in rows])
     if len(rows) < len(samples):
         notes.append(f"{len(samples) - len(rows):,} samples without a question and an answer: left out.")
     return Imported(bare_where_known(rows), notes)
 
 
 def _samples(path: Path) -> list[_Sample]:
-    found: dict[str, _Sample] = {}
+    found: dict[tuple[str, str], _Sample] = {}
     llm = None
     for number, event in enumerate(read_jsonl(path, hint=HINT), 1):
         if "spec" in event:
             who = at(event, "spec", "completion_fns")
             llm = filled(", ".join(map(str, who)) if isinstance(who, list) else who)
         elif isinstance(event.get("sample_id"), str | int):
-            sample = found.setdefault(str(event["sample_id"]), _Sample(f"{path}:{number}", llm))
+            key = str(event.get("run_id")), str(event["sample_id"])  # a file may hold several runs
+            sample = found.setdefault(key, _Sample(f"{path}:{number}", llm))
             kind, data = event.get("type"), event.get("data")
             if kind == "sampling" and sample.sampling is None:
                 sample.sampling = data

@@ -12,26 +12,41 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
-from prompt_oirl.importers.json_values import at, filled, items, parsed, shown, text
+from prompt_oirl.importers.conversations import messages_in, with_instructions
+from prompt_oirl.importers.json_values import at, filled, items, parsed, shown
+from prompt_oirl.importers.span_attributes import is_call, messages_of, said_in, with_events
+from prompt_oirl.importers.verdicts import MEANING
+from prompt_oirl.io.files import InputError
 
 _CAMEL = re.compile(r"(?<=[a-z0-9])(?=[A-Z])")
 _LISTS = (
     *("data", "resourceSpans", "scopeSpans", "spans", "annotations"),
     *("traces", "observations", "scores"),
 )
-_MESSAGES = "llm.input_messages"
+_TRACE = ("context.trace_id", "trace_id", "traceId", "spanContext.traceId")
+_MODELS = ("llm.model_name", "gen_ai.request.model", "gen_ai.response.model", "ai.model.id")
+_TOKENS_IN = (
+    *("llm.token_count.prompt", "gen_ai.usage.input_tokens", "gen_ai.usage.prompt_tokens"),
+    *("ai.usage.promptTokens", "ai.usage.inputTokens"),
+)
+_TOKENS_OUT = (
+    *("llm.token_count.completion", "gen_ai.usage.output_tokens", "gen_ai.usage.completion_tokens"),
+    *("ai.usage.completionTokens", "ai.usage.outputTokens"),
+)
+_FAILED = ("ERROR", "STATUS_CODE_ERROR", "2")
 _DEEPEST = 40  # levels of attributes; deeper ones are no convention's
 
 
 @dataclass(frozen=True)
 class Span:
-    """A span or observation; texts of its attributes, "" and None where there are none."""
+    """A span, observation or whole trace; texts of its attributes, "" and None where there are none."""
 
     number: str
     parent: str
     trace: str
     is_call: bool
     is_judge: bool
+    failed: bool
     template: str | None
     variables: Any
     messages: list[Any]
@@ -59,6 +74,7 @@ class Collected:
     """All that some files hold; `prompts` are Langfuse's templates by "name@version", a text a message."""
 
     spans: list[Span] = field(default_factory=list)
+    traces: list[Span] = field(default_factory=list)
     verdicts: list[Verdict] = field(default_factory=list)
     prompts: dict[str, list[str]] = field(default_factory=dict)
 
@@ -74,6 +90,8 @@ def collected(documents: Iterable[tuple[str, Any]]) -> Collected:
     for where, document in documents:
         for record in _records(document):
             _add(found, record, where)
+    # Pages of an export may overlap: of spans with one number the last counts.
+    found.spans = list({(s.trace, s.number) if s.number else id(s): s for s in found.spans}.values())
     return found
 
 
@@ -97,34 +115,49 @@ def _add(found: Collected, record: dict[str, Any], where: str) -> None:
         for name, value in flat.items()
         if name.startswith("attributes.")
     }
-    number = _first(flat, "context.span_id", "span_id", "spanId", "id")
+    number = _first(flat, "context.span_id", "span_id", "spanId", "spanContext.spanId", "id")
     snake = {_CAMEL.sub("_", key).lower(): value for key, value in record.items()}
+    name = shown(snake.get("name")) or shown(snake.get("annotation_name")) or "unnamed"
+    if {"example_id", "repetition_number"} <= set(snake):
+        raise InputError(
+            f"{where}: a run of a Phoenix experiment, which names no prompt; export the spans of its project"
+        )
     if attributes:
         found.spans.append(_span(flat, attributes, number))
         found.verdicts += _span_verdicts(flat, attributes, number, where)
-    elif "trace_id" in snake and ("input" in snake or "output" in snake):
-        found.spans.append(_observation(snake))
-        scores = snake.get("scores")  # of a table's export: values by name
-        for name, value in scores.items() if isinstance(scores, dict) else ():
-            found.verdicts += [Verdict(number, name, one, where) for one in items(value) or [value]]
+    elif {"input", "output"} & set(snake) and ({"trace_id", "timestamp"} & set(snake)):
+        if "trace_id" in snake:
+            found.spans.append(_observation(snake))
+        else:  # a trace of Langfuse, without its observations in a table's export
+            found.traces.append(_observation(snake | {"trace_id": snake.get("id"), "type": "TRACE"}))
+        found.verdicts += [Verdict(number, *score, where) for score in _table_scores(record)]
     elif {"name", "version", "prompt"} <= set(snake):
         messages = snake["prompt"]
         blocks = [at(m, "content") for m in messages] if isinstance(messages, list) else [messages]
         found.prompts[f"{snake['name']}@{snake['version']}"] = [b for b in map(filled, blocks) if b]
-    elif "name" in snake and isinstance(snake.get("result"), dict):  # Phoenix's annotation
-        result = snake["result"]
-        value = result.get("score") if result.get("score") is not None else result.get("label")
-        found.verdicts.append(Verdict(_first(flat, "span_id", "trace_id"), _name(snake), value, where))
+    elif {"result.score", "result.label"} & set(flat):  # Phoenix's annotation, in data frames by dotted names
+        value = _value(flat, "result.score", "result.label")
+        found.verdicts.append(Verdict(_first(flat, "span_id", "trace_id"), name, value, where))
     elif "name" in snake and ("value" in snake or "string_value" in snake):  # Langfuse's score
         value = snake.get("value") if snake.get("value") is not None else snake.get("string_value")
         if snake.get("data_type") in ("CATEGORICAL", "BOOLEAN") and filled(snake.get("string_value")):
             value = snake["string_value"]
         target = filled(snake.get("observation_id")) or filled(snake.get("trace_id")) or ""
-        found.verdicts.append(Verdict(target, _name(snake), value, where))
+        found.verdicts.append(Verdict(target, name, value, where))
 
 
-def _name(record: dict[str, Any]) -> str:
-    return shown(record["name"]) or "unnamed"
+def _table_scores(record: dict[str, Any]) -> Iterator[tuple[str, Any]]:
+    """Scores in a row of Langfuse's tables: by name in `scores`, or each a column of its own, a list."""
+    columns = dict(record["scores"]) if isinstance(record.get("scores"), dict) else {}
+    if "comments" in record:  # only the tables' exports have these
+        columns |= {k: v for k, v in record.items() if v and isinstance(v, list) and all(map(_is_verdict, v))}
+    for name, value in columns.items():
+        for one in items(value) or [value]:
+            yield name, one
+
+
+def _is_verdict(value: Any) -> bool:
+    return isinstance(value, int | float) or (isinstance(value, str) and value.lower() in MEANING)
 
 
 def _flat(record: dict[str, Any]) -> dict[str, Any]:
@@ -171,66 +204,44 @@ def _value(flat: dict[str, Any], *names: str) -> Any:
 
 def _span(flat: dict[str, Any], attributes: dict[str, Any], number: str) -> Span:
     kind = _first(attributes, "openinference.span.kind") or _first(flat, "span_kind")
-    operation = _first(attributes, "gen_ai.operation.name")
+    attributes = with_events(attributes, _with_plain_attributes(flat.get("events")))
+    status = _value(flat, "status_code", "status.status_code", "status.code")
     return Span(
         number=number,
-        parent=_first(flat, "parent_id", "parentSpanId", "parent_span_id"),
-        trace=_first(flat, "context.trace_id", "trace_id", "traceId"),
-        is_call=kind.upper() == "LLM" or operation in ("chat", "text_completion", "generate_content"),
+        parent=_first(flat, "parent_id", "parentSpanId", "parent_span_id", "parentSpanContext.spanId"),
+        trace=_first(flat, *_TRACE),
+        is_call=is_call(attributes, kind),
         is_judge=kind.upper() == "EVALUATOR",
+        failed=str(status).upper() in _FAILED,
         template=filled(attributes.get("llm.prompt_template.template")),
         variables=parsed(attributes.get("llm.prompt_template.variables")),
-        messages=_messages(attributes),
+        messages=messages_of(attributes),
         given=attributes.get("input.value"),
-        said=_said(attributes),
-        llm=_first(attributes, "llm.model_name", "gen_ai.request.model", "gen_ai.response.model") or None,
-        tokens_in=_value(attributes, "llm.token_count.prompt", "gen_ai.usage.input_tokens"),
-        tokens_out=_value(attributes, "llm.token_count.completion", "gen_ai.usage.output_tokens"),
-        cost=attributes.get("llm.cost.total"),
+        said=said_in(attributes),
+        llm=_first(attributes, *_MODELS) or None,
+        tokens_in=_value(attributes, *_TOKENS_IN),
+        tokens_out=_value(attributes, *_TOKENS_OUT),
+        cost=_value(attributes, "llm.cost.total", "gen_ai.usage.cost", "operation.cost"),
         prompt_id=_first(attributes, "prompt.id", "llm.prompt_template.version") or None,
     )
 
 
-def _messages(attributes: dict[str, Any]) -> list[Any]:
-    """Messages of a span: OpenInference's numbered ones, or OpenTelemetry's in one JSON text."""
-    given = parsed(attributes.get("gen_ai.input.messages"))
-    if isinstance(given, list):
-        system = parsed(attributes.get("gen_ai.system_instructions"))
-        return [{"role": "system", "content": system}, *given] if system else given
-    return _numbered(attributes, _MESSAGES)
-
-
-def _numbered(attributes: dict[str, Any], prefix: str) -> list[dict[str, Any]]:
-    found: dict[int, dict[str, Any]] = {}
-    for name, value in attributes.items():
-        index, _, rest = name.removeprefix(f"{prefix}.").partition(".message.")
-        if name.startswith(prefix) and index.isdecimal() and len(index) < 7:
-            message = found.setdefault(int(index), {"content": None})
-            part = re.fullmatch(r"contents\.(\d{1,6})\.message_content\.(type|text)", rest)
-            if part:
-                parts = message.setdefault("parts", {})
-                parts.setdefault(int(part[1]), {})[part[2]] = value
-            elif rest in ("role", "content", "name"):
-                message[rest] = value
-    return [
-        message | {"content": [message["parts"][k] for k in sorted(message["parts"])]}
-        if "parts" in message and message["content"] is None
-        else message
-        for _, message in sorted(found.items())
-    ]
-
-
-def _said(attributes: dict[str, Any]) -> Any:
-    answers = _numbered(attributes, "llm.output_messages")
-    said = text(answers[0]["content"]) if answers else None
-    return said if said is not None else _value(attributes, "output.value", "gen_ai.output.messages")
+def _with_plain_attributes(events: Any) -> list[dict[str, Any]]:
+    """Events of a span, OTLP's lists of attributes as objects."""
+    found = []
+    for event in items(parsed(events)):
+        pairs = at(event, "attributes")
+        if isinstance(pairs, list):
+            event = event | {"attributes": {str(at(p, "key")): _otlp(at(p, "value")) for p in pairs}}
+        found.append(event)
+    return found
 
 
 def _span_verdicts(
     flat: dict[str, Any], attributes: dict[str, Any], number: str, where: str
 ) -> Iterator[Verdict]:
     """Evaluations in a span's attributes, and the columns `eval.NAME.score` of Phoenix's data frames."""
-    trace = _first(flat, "context.trace_id", "trace_id", "traceId")
+    trace = _first(flat, *_TRACE)
     names: dict[tuple[str, str], dict[str, Any]] = {}
     for name, value in attributes.items():
         found = re.fullmatch(
@@ -245,12 +256,13 @@ def _span_verdicts(
             names.setdefault(("eval", found[1]), {"name": found[1]})[found[2]] = value
     for (place, _), one in names.items():
         value = one.get("score") if one.get("score") is not None else one.get("label")
-        if value is not None and filled(one.get("name")):
-            yield Verdict(trace if place.startswith("trace.") else number, _name(one), value, where)
+        called = filled(one.get("name"))
+        if value is not None and called is not None:
+            yield Verdict(trace if place.startswith("trace.") else number, called, value, where)
 
 
 def _observation(snake: dict[str, Any]) -> Span:
-    """An observation of Langfuse; its input is often a list of messages, or {"messages": [...]}."""
+    """An observation of Langfuse, or a trace."""
     given = parsed(snake.get("input"))
     usage = parsed(snake.get("usage_details")) or parsed(snake.get("usage"))
     prompt, version = filled(snake.get("prompt_name")), snake.get("prompt_version")
@@ -259,10 +271,12 @@ def _observation(snake: dict[str, Any]) -> Span:
         parent=filled(snake.get("parent_observation_id")) or "",
         trace=filled(snake.get("trace_id")) or "",
         is_call=str(snake.get("type", "GENERATION")).upper() == "GENERATION",
-        is_judge=str(snake.get("type")).upper() == "EVALUATOR",
+        is_judge=str(snake.get("type")).upper() == "EVALUATOR"
+        or str(snake.get("environment")).startswith("langfuse-"),  # Langfuse's own, such as its judges
+        failed=snake.get("level") == "ERROR",
         template=None,
         variables=None,
-        messages=items(at(given, "messages", default=given)),
+        messages=with_instructions(messages_in(given), snake.get("output")),
         given=given,
         said=parsed(snake.get("output")),
         llm=filled(snake.get("model")) or filled(snake.get("provided_model_name")),

@@ -18,6 +18,7 @@ from prompt_oirl.importers.skeletons import SMALLEST_SHARE, Skeleton, by_common_
 
 LEARNED_FROM = 5_000  # distinct texts that templates are looked for in; the rest is matched
 ASKED_ALIKE = 24  # texts of one middle that are compared with each other
+FEWEST_BARE, RUN, WORDS_LOOKED_AT = 10, 6, 2_000
 TRIMS = 12  # words that a template may have taken from the edges of its few questions
 
 Group = str | None
@@ -60,6 +61,23 @@ def separate(
             questions.append(question + stop)
             templates.append(skeleton.without(stop).template)
     return questions, templates
+
+
+def asked_bare(rendered: Sequence[str], groups: Sequence[Group]) -> bool:
+    """Whether texts without any template are questions that nothing was put around.
+
+    That takes `FEWEST_BARE` texts, each of its own question, and no run of words that many of them share.
+
+    Parameters
+    ----------
+    rendered, groups : as of `separate`
+    """
+    texts = set(rendered)
+    if len(texts) < FEWEST_BARE or len(texts) > len(set(groups) - {None} or texts):
+        return False
+    words = [text.split()[:WORDS_LOOKED_AT] for text in texts]
+    runs = Counter(run for of in words for run in {tuple(of[i : i + RUN]) for i in range(len(of) - RUN + 1)})
+    return max(runs.values(), default=0) < max(2, SMALLEST_SHARE * len(texts))
 
 
 def _shared_stop(skeletons: set[Skeleton]) -> str:

@@ -5,7 +5,8 @@ An answer is a span of kind LLM; where there is none, a span with a prompt templ
 template, messages are taken by the rule of `messages`, else `input.value` as a rendered text. Langfuse's
 templates come from its prompts (name, version, prompt), if their file is given too. A verdict is an
 evaluation, annotation or score of the span; one of a span above it, or of the trace, counts where just one
-answer lies below.
+answer lies below. Calls that failed are no answers, nor are the steps of a loop over tools before its last.
+Traces of Langfuse without observations are answers themselves.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from prompt_oirl.importers import Imported, ImportedRow
+from prompt_oirl.importers.conversations import answer_in, messages_in
 from prompt_oirl.importers.inputs import files_of
 from prompt_oirl.importers.json_values import (
     amount,
@@ -36,7 +38,7 @@ from prompt_oirl.importers.messages import (
     question_and_prompt,
 )
 from prompt_oirl.importers.spans import Span, Verdict, collected
-from prompt_oirl.importers.verdicts import as_correct, chosen_verdict, verdict_note
+from prompt_oirl.importers.verdicts import as_correct, chosen_verdict, ungraded_note, verdict_note
 from prompt_oirl.io.files import on_one_line
 
 _VARIABLE = re.compile(r"\{\{[^{}]{1,200}\}\}")
@@ -59,19 +61,23 @@ def read(files: Sequence[Path], verdict: str | None) -> Imported:
     source = on_one_line(", ".join(map(str, files)), 300)
     spans = {span.number: span for span in found.spans if span.number}
     calls = [span for span in found.spans if _is_answer(span, spans)]
-    calls = calls or [span for span in found.spans if span.template is not None]
+    calls = calls or [span for span in found.spans if span.template is not None] or found.traces
+    answers = {id(call): None if call.failed else answer_in(call.said) for call in calls}
+    steps = _continued(calls) | {id(call) for call in calls if _spoke(call) and not answers[id(call)]}
+    calls = [call for call in calls if id(call) not in steps]
     below = Counter(above.number for call in calls for above in _line_of(call, spans))
     of_trace = Counter(call.trace for call in calls)
     verdicts: dict[str, list[Verdict]] = defaultdict(list)
     for one in found.verdicts:
         verdicts[one.target].append(one)
     name = chosen_verdict((one.name for one in found.verdicts), verdict, source)
-    rows, unread, turns = [], 0, 0
+    rows, failed, unread, turns = [], 0, 0, 0
     for call in calls:
         line = _line_of(call, spans)
-        asked, answer = _asked(call, line, found.prompts), _answer(call)
-        if asked is None or answer is None:
-            unread += 1
+        asked, answer = _asked(call, line, found.prompts), answers[id(call)]
+        if call.failed or asked is None or answer is None:
+            failed += call.failed
+            unread += not call.failed
             continue
         targets = [above.number for above in line if below[above.number] == 1]
         targets += [call.trace] * (of_trace[call.trace] == 1)
@@ -89,11 +95,15 @@ def read(files: Sequence[Path], verdict: str | None) -> Imported:
             )
         )
     if not rows:
-        raise no_rows(source, f"{len(found.spans):,} spans, no call of an LLM with question and answer", HINT)
+        what = f"{len(found.spans):,} spans, no call of an LLM with question and answer"
+        what += f" ({failed:,} failed, {len(steps):,} only call tools)" if failed or steps else ""
+        raise no_rows(source, what, HINT)
     notes = [verdict_note(name, len(rows))]
-    graded = sum(row.correct is not None for row in rows)
-    if name is not None and graded < len(rows):
-        notes.append(f"{len(rows) - graded:,} of {len(rows):,} answers have no verdict of their own.")
+    notes += ungraded_note(name, [row.correct for row in rows])
+    if failed:
+        notes.append(f"{failed:,} calls failed: left out.")
+    if steps:
+        notes.append(f"{len(steps):,} calls are steps that call tools: left out.")
     if unread:
         notes.append(f"{unread:,} calls without a question and an answer of text: left out.")
     if turns:
@@ -112,8 +122,32 @@ def _line_of(span: Span, spans: dict[str, Span]) -> list[Span]:
 
 def _is_answer(span: Span, spans: dict[str, Span]) -> bool:
     """Whether a span is a call of an LLM: no judge's, and not the same call seen by a second instrument."""
-    above = _line_of(span, spans)[1:]
-    return span.is_call and not any(other.is_call or other.is_judge for other in above)
+    line = _line_of(span, spans)
+    return span.is_call and not any(one.is_judge for one in line) and not any(one.is_call for one in line[1:])
+
+
+def _spoke(call: Span) -> bool:
+    return call.said is not None and not call.failed
+
+
+def _continued(calls: Sequence[Span]) -> set[int]:
+    """Calls (by `id`) that another call of their trace goes on from, with what tools said in between."""
+    of_trace: dict[str, list[tuple[tuple[str, ...], int]]] = defaultdict(list)
+    for call in calls:
+        asked = question_and_prompt(call.messages)
+        if call.trace and asked is not None:
+            said = tuple(str((at(m, "role"), message_text(m))) for m in call.messages)
+            of_trace[f"{call.trace} {asked}"].append((said, id(call)))
+    found = set()
+    for turns in of_trace.values():
+        turns.sort()
+        following = None  # a longer conversation: sorted, it stands right behind those that it continues
+        for said, number in reversed(turns):
+            if following is not None and len(said) < len(following) and following[: len(said)] == said:
+                found.add(number)
+            else:
+                following = said
+    return found
 
 
 def _asked(call: Span, line: list[Span], prompts: dict[str, list[str]]) -> tuple[str, str | None] | None:
@@ -124,10 +158,12 @@ def _asked(call: Span, line: list[Span], prompts: dict[str, list[str]]) -> tuple
     asked = question_and_prompt(call.messages)
     if asked is None:
         given = parsed(call.given)
-        asked = question_and_prompt(at(given, "messages", default=given))
-        if asked is None:
+        messages = call.messages or messages_in(given)
+        asked = question_and_prompt(messages)
+        if asked is None and not messages:
             rendered = one_question(given) if isinstance(given, dict) and given else shown(given)
             asked = (rendered, None) if rendered and filled(rendered) else None
+    asked = _asked_above(call, asked, line[1:])
     template = prompts.get(call.prompt_id or "")
     if asked is None or not template:
         return asked
@@ -140,13 +176,23 @@ def _asked(call: Span, line: list[Span], prompts: dict[str, list[str]]) -> tuple
     return asked
 
 
-def _answer(call: Span) -> str | None:
-    """The text of the answer; what is written as a message or a list of choices is unpacked."""
-    said = parsed(call.said)
-    if isinstance(said, list) and said:
-        said = said[-1]
-    choice = at(said, "choices", 0, "message", default=said)
-    return message_text(choice) or filled(said) or filled(call.said) or shown(call.said)
+def _asked_above(
+    call: Span, asked: tuple[str, str | None] | None, above: Sequence[Span]
+) -> tuple[str, str | None] | None:
+    """What an agent around the call was asked, where it knows more: the instructions of the same question.
+
+    A call that holds only results of tools answers the agent's question.
+    """
+    without = asked is None and bool(call.messages) and not _has_user(call)
+    for span in above:
+        known = question_and_prompt(span.messages)
+        if known is not None and (without or (asked == (known[0], None) and known[1] is not None)):
+            return known
+    return asked
+
+
+def _has_user(call: Span) -> bool:
+    return any(at(message, "role") in ("user", "human") for message in call.messages)
 
 
 def _correct(name: str | None, found: list[list[Verdict]]) -> float | None:

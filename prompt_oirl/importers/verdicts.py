@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from prompt_oirl.io.files import InputError, on_one_line
@@ -14,7 +14,7 @@ _WORDS = {
     0.0: ("i", "incorrect", "n", "false", "no", "fail", "failed", "wrong"),
     0.5: ("p", "partial"),
 }
-_MEANING = {word: number for number, words in _WORDS.items() for word in words}
+MEANING = {word: number for number, words in _WORDS.items() for word in words}
 
 
 def chosen_verdict(names: Iterable[str], verdict: str | None, source: str) -> str | None:
@@ -43,8 +43,8 @@ def as_correct(value: Any, name: str, where: str) -> float | None:
 
     Raises: InputError on another value, with `where` at its beginning.
     """
-    if isinstance(value, str) and value.strip().lower() in _MEANING:
-        return _MEANING[value.strip().lower()]
+    if isinstance(value, str) and value.strip().lower() in MEANING:
+        return MEANING[value.strip().lower()]
     if value is None or (isinstance(value, str) and not value.strip()):
         return None
     try:
@@ -68,6 +68,14 @@ def refuse_verdict(verdict: str | None, tool: str) -> None:
             f"--verdict {on_one_line(verdict)}: files of {tool} hold no verdicts; leave it out, and grade "
             "the answers"
         )
+
+
+def ungraded_note(name: str | None, corrects: Sequence[float | None]) -> list[str]:
+    """A sentence on answers that lack the verdict which others have; none if all have it."""
+    lacking = sum(correct is None for correct in corrects)
+    if name is None or not lacking:
+        return []
+    return [f"{lacking:,} of {len(corrects):,} answers have no verdict of their own."]
 
 
 def verdict_note(name: str | None, rows: int) -> str:

@@ -42,10 +42,21 @@ def test_two_programs_are_two_prompts(tmp_path):
     assert [row.prompt for row in rows] == [PROMPT, PROMPT, "Add.", "Add."]
 
 
-def test_an_example_that_failed_counts_without_an_answer(tmp_path):
+def test_an_example_that_failed_is_no_wrong_answer(tmp_path):
     failed = {"question": BOX, "answer": "7", "exact": 0.0}
-    rows = read([program(tmp_path), write(tmp_path / "eval.json", [RESULTS[0], failed])], None).rows
-    assert (rows[1].question, rows[1].correct, rows[1].answer) == (BOX, 0.0, None)
+    found = read([program(tmp_path), write(tmp_path / "eval.json", [RESULTS[0], failed])], None)
+    assert found.rows == ROWS[:1]
+    assert found.notes[1:] == ["1 examples failed (no prediction): left out."]
+
+
+def test_what_a_program_adds_to_its_prediction_is_no_question(tmp_path):
+    fields = [{"prefix": f"{name.title()}:", "description": ""} for name in ("context", "question", "answer")]
+    path = write(tmp_path / "p.json", {"a.predict": {"signature": {"instructions": "Do.", "fields": fields}}})
+    result = {"question": ANN, "example_answer": "7", "context": ["found"], "pred_answer": "7", "exact": True}
+    assert read([path, write(tmp_path / "r.json", [result])], None).rows[0].question == ANN
+    result = {"question": ANN, "gold": "7", "trajectory": {"thought_0": "?"}, "answer": "7", "exact": True}
+    row = read([path, write(tmp_path / "r.json", [result])], None).rows[0]
+    assert (row.question, row.answer) == (ANN, "7")
 
 
 def test_refusals(tmp_path):
@@ -76,3 +87,16 @@ def test_sample_files(name):
         ImportedRow(ANN, prompt, 1.0, "7", gold="7"),
         ImportedRow(BOX, prompt, 0.0, "8", gold="7"),
     ]
+
+
+def test_programs_of_early_versions(tmp_path):
+    signature = PROGRAM["predict"]["signature"]
+    before = {"predict": PROGRAM["predict"] | {"extended_signature": signature | {"instructions": "Think."}}}
+    results = write(tmp_path / "eval.json", RESULTS)
+    rows = read([write(tmp_path / "p25.json", before), results], None).rows
+    assert rows[0].prompt is not None and rows[0].prompt.startswith("Think.")
+    oldest = write(tmp_path / "p24.json", {"predict": {"signature_instructions": "Add.", "demos": []}})
+    with pytest.raises(
+        InputError, match=r"p24\.json: saved by a DSPy before 2\.5, without fields; load and save"
+    ):
+        read([oldest, results], None)

@@ -9,6 +9,7 @@ from tool_files import (
     SAMPLES,
     STEPS,
     TEMPLATE_STEPS,
+    chat,
     inspect_log,
     inspect_sample,
     pack_eval,
@@ -102,7 +103,7 @@ def test_failed_samples_are_left_out_and_said(tmp_path):
     ("change", "message"),
     [
         ({"eval": 3}, r"log\.json: no log of inspect_ai \(`eval` is missing\); give logs"),
-        ({"samples": []}, r"log\.json: no sample with an answer; give logs"),
+        ({"samples": []}, r"log\.json: the log was written without samples; run it again without"),
         ({"samples": [inspect_sample(ANN, 40)]}, r"log\.json, sample 1: the verdict match is 40, expected"),
     ],
 )
@@ -121,7 +122,7 @@ def test_a_broken_archive_is_refused(tmp_path):
 
 def test_an_archive_that_unpacks_to_too_much_is_refused(tmp_path, monkeypatch):
     path = pack_eval(tmp_path / "log.eval", inspect_log([inspect_sample(ANN, "C")], []))
-    monkeypatch.setattr("prompt_oirl.importers.inspect.LARGEST_UNPACKED", 300)
+    monkeypatch.setattr("prompt_oirl.importers.eval_files.LARGEST_UNPACKED", 300)
     with pytest.raises(InputError, match=r"log\.eval: samples/Ann_epoch_1\.json unpacks to more than 300 b"):
         read([path], None)
 
@@ -202,3 +203,38 @@ def test_choices_belong_to_the_question():
     )
     assert (row.answer, row.gold, row.tokens_in, row.tokens_out) == ("ANSWER: C", "A", 153, 3)
     assert json.dumps(row.group) == '"cais/mmlu:1"'
+
+
+@pytest.mark.parametrize(("names", "doubled"), [((None, None, None), 4), (("u1", "u2", "u3"), 3)])
+def test_a_run_that_was_retried_or_converted_counts_once(tmp_path, names, doubled):
+    first = inspect_sample(ANN, "C", uuid=names[0])
+    failed = inspect_sample(BOX, "I", error={"message": "?"}, output={}, uuid=names[1])
+    log = inspect_log([first, failed], [])
+    log["eval"]["task_id"] = "t1"
+    again = log | {"samples": [first, inspect_sample(BOX, "I", uuid=names[2])]}
+    files = [write(tmp_path / "a.json", log), pack_eval(tmp_path / "b.eval", again)]
+    found = read([*files, write(tmp_path / "c.json", again)], None)
+    assert [(row.question, row.correct) for row in found.rows] == [(ANN, 1.0), (BOX, 0.0)]
+    assert f"{doubled} samples stand in several of these logs: counted once." in found.notes
+
+
+def test_an_answer_without_a_verdict_is_told(tmp_path):
+    log = inspect_log([inspect_sample(ANN, "C"), inspect_sample(BOX, "I", scores=None)], [])
+    found = read([write(tmp_path / "log.json", log)], None)
+    assert [row.correct for row in found.rows] == [1.0, None]
+    assert "1 of 2 answers have no verdict of their own." in found.notes
+
+
+def test_choices_that_were_shuffled_and_inputs_that_were_stripped(tmp_path):
+    shown = f"Choose one of A,B.\n\n{ANN}\n\nA) 8\nB) 7\n\nNow B."
+    messages = [{"role": "user", "content": shown}]
+    sample = inspect_sample(f"{ANN}\n", "C", choices=["7", "8"], messages=messages)
+    row = read([write(tmp_path / "log.json", inspect_log([sample], []))], None).rows[0]
+    assert row.question == f"{ANN}\n\nA) 8\nB) 7"
+    assert row.prompt == "Choose one of {letters}.\n\n{question}\n\nNow B."
+
+
+def test_a_message_written_anew_keeps_the_system_message(tmp_path):
+    sample = inspect_sample(ANN, "C", messages=chat("Translated.", "Be brief."))
+    row = read([write(tmp_path / "log.json", inspect_log([sample], []))], None).rows[0]
+    assert (row.question, row.prompt) == (ANN, "Be brief.")

@@ -1,3 +1,5 @@
+import json
+
 import pytest
 from tool_files import ANN, BOX, SAMPLES, STEPS, chat, payload, write
 
@@ -66,3 +68,33 @@ def test_templates_in_the_users_message_are_told_apart(tmp_path):
 def test_sample_file():
     row = ImportedRow(ANN, STEPS, answer="7", llm="gpt-4o-mini", cost=1.35e-05, tokens_in=10, tokens_out=20)
     assert read([SAMPLES / "litellm"], None).rows == [row]
+
+
+def test_spend_logs_and_callbacks_hold_calls_too(tmp_path):
+    call = payload(ANN)
+    expected = read([write(tmp_path / "a.jsonl", [call])], None)
+    spend = {"spend" if key == "response_cost" else key: value for key, value in call.items()}
+    spend |= {"messages": "{}", "proxy_server_request": json.dumps({"messages": call["messages"]})}
+    assert read([write(tmp_path / "b.jsonl", [spend])], None) == expected
+    wrapped = {"kwargs": {"standard_logging_object": call}}
+    assert read([write(tmp_path / "c.jsonl", [wrapped])], None) == expected
+
+
+@pytest.mark.parametrize(
+    "response",
+    [
+        {"choices": [{"text": "7"}]},
+        {"output": [{"type": "message", "content": [{"type": "output_text", "text": "7"}]}]},
+        {"role": "assistant", "content": [{"type": "text", "text": "7"}]},
+    ],
+)
+def test_replies_of_other_endpoints(tmp_path, response):
+    assert read([write(tmp_path / "a.jsonl", [payload(ANN, response=response)])], None).rows[0].answer == "7"
+
+
+def test_calls_without_a_text_are_told(tmp_path):
+    calls = [payload(ANN), payload(ANN, response={"choices": [{"message": {"tool_calls": [{"id": "c"}]}}]})]
+    calls.append(payload(ANN, response={}))
+    found = read([write(tmp_path / "a.jsonl", calls)], None)
+    assert len(found.rows) == 1
+    assert "2 calls without an answer of text (calls of tools, embeddings): left out." in found.notes

@@ -56,7 +56,7 @@ def test_refusals(tmp_path):
         read(files(tmp_path, requests, [])[1:], None)
     requests[1]["custom_id"] = "q0"
     with pytest.raises(
-        InputError, match=r"in\.jsonl:2: a second request with custom_id q0; import one batch"
+        InputError, match=r"in\.jsonl:2: another request has the custom_id q0; import one batch"
     ):
         read(files(tmp_path, requests, replies), None)
     with pytest.raises(InputError, match=r"in\.jsonl:1: neither a request nor a reply"):
@@ -70,3 +70,11 @@ def test_sample_files():
     row = ImportedRow("What is 2+3?", STEPS, answer="5", llm="gpt-4o-mini", tokens_in=20, tokens_out=1)
     folder = SAMPLES / "openai_batch"
     assert read([folder], None) == Imported([row], ["1 answers without a verdict: they need grading."])
+
+
+def test_a_request_that_was_sent_again_is_one_request(tmp_path):
+    requests, replies = batch_lines([ANN, BOX])
+    failed = replies[0] | {"response": {"status_code": 500, "body": {}}}
+    found = read(files(tmp_path, [*requests, requests[0]], [failed, replies[1], replies[0]]), None)
+    assert [(row.question, row.sample) for row in found.rows] == [(BOX, None), (ANN, None)]
+    assert len(found.notes) == 1

@@ -60,3 +60,9 @@ def test_sample_file():
             "The first US president was ", prompt, 1.0, "George Washington", llm, gold="George Washington"
         ),
     ]
+
+
+def test_two_runs_in_one_file_are_two_answers(tmp_path):
+    second = [event | {"run_id": "r2"} if "run_id" in event else event for event in evals_events()]
+    found = read([write(tmp_path / "log.jsonl", [*evals_events(), *second])], None)
+    assert [(row.question, row.correct) for row in found.rows] == [(ANN, 1.0), (ANN, 1.0)]

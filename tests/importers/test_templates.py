@@ -10,8 +10,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from make_example_log import Args, main
+from tool_files import ANN
 
-from prompt_oirl.importers.templates import PLACE, separate
+from prompt_oirl.importers.templates import PLACE, asked_bare, separate
 
 TEMPLATES = [
     "Q: {question}\nA: Let's think step by step.",
@@ -152,3 +153,13 @@ def test_hostile_texts_take_no_long_time() -> None:
     for text, question, template in zip(nested + noise, questions, templates):
         if template is not None and template.count(PLACE) == 1:
             assert template.replace(PLACE, question or "") == text
+
+
+def test_many_texts_that_share_nothing_were_asked_bare():
+    words = ["red", "green", "blue", "pink", "white", "black", "grey", "brown", "gold", "plum"]
+    questions = [f"{word} {i}? {word} {i + 1} or {word} {i + 2}?" for i, word in enumerate(words)]
+    unknown = [None] * len(questions)
+    assert separate(questions)[1] == unknown and asked_bare(questions, unknown)
+    assert not asked_bare(questions[1:], unknown[1:])  # too few to know
+    assert not asked_bare(questions, ["one question"] * len(questions))
+    assert not asked_bare([f"{word} {ANN} {word}" for word in words], unknown)

@@ -204,3 +204,180 @@ def test_files_without_a_call_are_refused(tmp_path):
         InputError, match=r"0\.json: the verdict correctness is 7, expected a number from 0 to 1"
     ):
         rows(tmp_path, [llm_span("1", ANN), annotation("s1", 7)])
+
+
+def call(number, messages, **attributes):
+    """A span with messages instead of a template, in trace t0."""
+    span = llm_span(number, ANN, **attributes)
+    span["context"]["trace_id"] = "t0"
+    for name in ("template", "variables"):
+        del span["attributes"][f"llm.prompt_template.{name}"]
+    span["attributes"]["gen_ai.input.messages"] = json.dumps(messages)
+    return span
+
+
+def test_the_steps_of_a_loop_over_tools_are_one_answer(tmp_path):
+    said = {"role": "assistant", "content": "I look it up.", "tool_calls": [{"id": "c"}]}
+    result = {"role": "tool", "content": "7 apples"}
+    only_calls = {"llm.output_messages.0.message.tool_calls.0.tool_call.function.name": "add"}
+    first = call("1", chat(ANN), **{"output.value": "I look it up."})
+    second = call("2", [*chat(ANN), said, result], **only_calls)
+    last = call("3", [*chat(ANN), said, result, {"role": "tool", "content": "sure"}])
+    files = [
+        write(tmp_path / "a.json", [first, second, last]),
+        write(tmp_path / "b.json", [annotation("t0", 1)]),
+    ]
+    found = read(files, None)
+    assert [(row.question, row.answer, row.correct) for row in found.rows] == [(ANN, "7", 1.0)]
+    assert "2 calls are steps that call tools: left out." in found.notes
+
+
+def test_repeats_within_a_trace_are_no_steps(tmp_path):
+    assert [row.answer for row in rows(tmp_path, [call("1", chat(ANN)), call("2", chat(ANN))])] == ["7", "7"]
+
+
+def test_calls_that_failed_are_no_answers(tmp_path):
+    broken = [
+        llm_span("1", ANN) | {"status_code": "ERROR"},
+        llm_span("2", ANN) | {"status": {"code": 2}},
+        llm_span("3", ANN) | {"status": {"status_code": "ERROR"}},
+        {
+            "id": "4",
+            "trace_id": "t",
+            "type": "GENERATION",
+            "input": chat(ANN),
+            "output": "?",
+            "level": "ERROR",
+        },
+    ]
+    found = read([write(tmp_path / "a.json", [*broken, llm_span("5", BOX)])], None)
+    assert [row.question for row in found.rows] == [BOX]
+    assert "4 calls failed: left out." in found.notes
+
+
+def test_a_span_of_two_pages_counts_once(tmp_path):
+    assert rows(tmp_path, [llm_span("1", ANN)], [llm_span("1", ANN), llm_span("2", BOX)])[1].question == BOX
+
+
+def test_openllmetry_vercel_and_events(tmp_path):
+    openllmetry = {
+        "llm.request.type": "chat",
+        "gen_ai.request.model": "m",
+        "gen_ai.prompt.0.role": "system",
+        "gen_ai.prompt.0.content": STEPS,
+        "gen_ai.prompt.1.role": "user",
+        "gen_ai.prompt.1.content": json.dumps([{"type": "text", "text": ANN}]),
+        "gen_ai.completion.0.content": "7",
+        "gen_ai.usage.prompt_tokens": 12,
+        "gen_ai.usage.completion_tokens": 3,
+    }
+    vercel = {
+        "ai.operationId": "ai.generateText",
+        "ai.model.id": "m",
+        "ai.prompt": json.dumps({"system": STEPS, "messages": [{"role": "user", "content": ANN}]}),
+        "ai.response.text": "7",
+        "ai.usage.promptTokens": 12,
+        "ai.usage.completionTokens": 3,
+    }
+    plain = {
+        "gen_ai.operation.name": "chat",
+        "gen_ai.request.model": "m",
+        "gen_ai.usage.input_tokens": 12,
+        "gen_ai.usage.output_tokens": 3,
+    }
+    logfire = [
+        {"event.name": "gen_ai.system.message", "content": STEPS, "role": "system"},
+        {"event.name": "gen_ai.user.message", "content": ANN, "role": "user"},
+        {"event.name": "gen_ai.choice", "index": 0, "message": {"role": "assistant", "content": "7"}},
+    ]
+    otlp = [
+        {"name": "gen_ai.content.prompt", "attributes": [attribute("gen_ai.prompt", json.dumps(chat(ANN)))]},
+        {"name": "gen_ai.content.completion", "attributes": [attribute("gen_ai.completion", "7")]},
+    ]
+    inner = {
+        "ai.operationId": "ai.generateText.doGenerate",
+        "ai.prompt.messages": "[]",
+        "ai.response.text": "7",
+    }
+    spans = [
+        {"spanId": "1", "traceId": "1", "attributes": openllmetry},
+        {"spanContext": {"spanId": "2", "traceId": "2"}, "attributes": vercel},
+        {"spanContext": {"spanId": "3", "traceId": "2"}, "parentSpanId": "2", "attributes": inner},
+        {"spanId": "4", "traceId": "4", "attributes": plain | {"events": json.dumps(logfire)}},
+        {"spanId": "5", "traceId": "5", "attributes": plain, "events": otlp},
+    ]
+    expected = ImportedRow(ANN, STEPS, answer="7", llm="m", tokens_in=12, tokens_out=3)
+    assert rows(tmp_path, spans) == [expected] * 4
+
+
+def test_langfuses_traces_alone_and_its_judges(tmp_path):
+    trace = {"id": "t1", "timestamp": "2026", "name": "qa", "input": chat(ANN), "output": "7"}
+    assert rows(tmp_path, [trace | {"scores": {"right": [1]}}]) == [ImportedRow(ANN, STEPS, 1.0, "7")]
+    judged = {"id": "g", "trace_id": "t2", "type": "GENERATION", "input": chat("Right?"), "output": "yes"}
+    judged["environment"] = "langfuse-llm-as-a-judge"
+    assert [row.answer for row in rows(tmp_path, [trace, judged])] == ["7"]
+
+
+def test_scores_in_columns_of_langfuses_tables(tmp_path):
+    row = {"id": "o", "traceId": "t", "type": "GENERATION", "input": chat(ANN), "output": "7", "comments": []}
+    row |= {"tags": ["beta"], "right": [1], "tone": None, "toolCallNames": []}
+    assert [found.correct for found in rows(tmp_path, [row])] == [1.0]
+
+
+def test_annotations_as_data_frames_write_them(tmp_path):
+    frame = [{"span_id": "s1", "annotation_name": "right", "result.score": None, "result.label": "correct"}]
+    assert rows(tmp_path, [llm_span("1", ANN)], frame)[0].correct == 1.0
+
+
+def test_runs_of_phoenixs_experiments_are_refused(tmp_path):
+    run = {
+        "example_id": "e",
+        "repetition_number": 1,
+        "input": {"question": ANN},
+        "output": "7",
+        "trace_id": "t",
+    }
+    with pytest.raises(InputError, match="a run of a Phoenix experiment, which names no prompt; export the"):
+        rows(tmp_path, [run])
+
+
+def test_json_lines_in_a_json_file_and_blank_lines(tmp_path):
+    path = write(tmp_path / "spans.jsonl", [llm_span("1", ANN), llm_span("2", BOX)])
+    lines = path.read_text(encoding="utf-8").splitlines()
+    (tmp_path / "spans.json").write_text("\n\n".join(lines) + "\n\n", encoding="utf-8")
+    assert read([tmp_path / "spans.json"], None) == read([path], None)
+    (tmp_path / "spans.json").write_text("\n".join([*lines, "{"]), encoding="utf-8")
+    with pytest.raises(InputError, match=r"spans\.json: not valid JSON"):
+        read([tmp_path / "spans.json"], None)
+
+
+def test_messages_in_a_column_of_a_data_frame(tmp_path):
+    row = {
+        "context.span_id": "1",
+        "span_kind": "LLM",
+        "attributes.llm.output_messages": [{"message.content": "7"}],
+    }
+    messages = [{f"message.{key}": value for key, value in message.items()} for message in chat(ANN)]
+    for column in (messages, json.dumps(messages)):
+        found = rows(tmp_path, [row | {"attributes.llm.input_messages": column}])
+        assert found == [ImportedRow(ANN, STEPS, answer="7")]
+
+
+def test_an_agent_around_the_calls_knows_the_instructions(tmp_path):
+    agent = {"id": "a", "traceId": "t", "type": "AGENT", "input": chat(ANN), "output": "7"}
+    bare = {"role": "user", "parts": [{"type": "text", "content": ANN}]}
+    result = {"role": "tool", "parts": [{"type": "tool_call_response", "response": "7"}]}
+    tool = [{"role": "assistant", "parts": [{"type": "tool_call", "name": "add"}]}]
+    call = {"parentObservationId": "a", "traceId": "t", "type": "GENERATION"}
+    first = call | {"id": "1", "input": [bare], "output": tool}
+    for messages in ([result], [bare]):  # some send only what is new
+        last = call | {"id": "2", "input": messages, "output": "7"}
+        assert rows(tmp_path, [first, last, agent]) == [ImportedRow(ANN, STEPS, answer="7")]
+
+
+def test_instructions_that_only_the_reply_repeats(tmp_path):
+    said = {"type": "message", "content": [{"type": "output_text", "text": "7"}]}
+    reply = json.dumps({"instructions": STEPS, "output": [said]})
+    asked = [{"role": "user", "content": ANN}]
+    found = rows(tmp_path, [{"id": "1", "traceId": "t", "input": asked, "output": reply}])
+    assert found == [ImportedRow(ANN, STEPS, answer="7")]

@@ -1,0 +1,73 @@
+"""Files of inspect_ai's .eval format: a zip of JSON, packed with deflate or zstd."""
+
+from __future__ import annotations
+
+import json
+import struct
+import zipfile
+import zlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from prompt_oirl.io.files import InputError, on_one_line, require
+from prompt_oirl.io.table_formats import LARGEST_UNPACKED
+
+HINT = "give logs of inspect_ai, .eval or .json"
+_ZSTD = 93  # the zip method
+
+
+def members(path: Path) -> Iterator[tuple[str, Any]]:
+    """Names and JSON of the header, the journal's start and the samples.
+
+    Raises: InputError on a file that is damaged, too large, or packed in a way that can't be read here.
+    """
+    require(path, HINT)
+    try:
+        with zipfile.ZipFile(path) as archive:
+            # A log that was continued holds some names twice: the last counts.
+            infos = [
+                archive.getinfo(n)
+                for n in dict.fromkeys(archive.namelist())
+                if n in ("header.json", "_journal/start.json") or n.startswith("samples/")
+            ]
+            for info in infos:
+                if info.file_size > LARGEST_UNPACKED:
+                    raise InputError(
+                        f"{path}: {on_one_line(info.filename)} unpacks to more than {LARGEST_UNPACKED:,} "
+                        "bytes; take it out"
+                    )
+                data = _zstd_member(path, info) if info.compress_type == _ZSTD else archive.read(info)
+                yield info.filename, json.loads(data)
+    except (zipfile.BadZipFile, zlib.error, struct.error, EOFError, OSError, ValueError) as error:
+        raise _damaged(path, error) from error
+    except (NotImplementedError, RuntimeError, RecursionError, OverflowError) as error:
+        raise _damaged(path, error) from error
+
+
+def _damaged(path: Path, error: Exception) -> InputError:
+    return InputError(f"{path}: not a whole .eval file ({on_one_line(str(error), 100)}); {HINT}")
+
+
+def _zstd_member(path: Path, info: zipfile.ZipInfo) -> bytes:
+    """A member packed with zstd, which Python before 3.14 cannot unpack."""
+    try:
+        import zstandard
+    except ImportError:
+        raise InputError(
+            f"{path}: packed with zstd; run pip install 'prompt-oirl[inspect]', or turn it into JSON with "
+            "`inspect log convert FILE --to json --output-dir DIR`"
+        ) from None
+    with path.open("rb") as file:
+        file.seek(info.header_offset)
+        name_length, extra_length = struct.unpack("<26xHH", file.read(30))
+        file.seek(name_length + extra_length, 1)
+        packed = file.read(info.compress_size)
+    try:
+        with zstandard.ZstdDecompressor().stream_reader(packed) as reader:
+            data = reader.read(info.file_size)
+    except zstandard.ZstdError as error:
+        raise _damaged(path, error) from error
+    if zlib.crc32(data) != info.CRC:
+        raise _damaged(path, ValueError(f"{info.filename} does not match its checksum"))
+    return data
