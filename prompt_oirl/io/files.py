@@ -214,7 +214,7 @@ def read_json(path: Path, *, hint: str) -> Any:
     """Read a JSON file."""
     require(path, hint)
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        return json.loads(path.read_text(encoding="utf-8-sig"))
     except (ValueError, RecursionError) as error:
         raise InputError(f"{path}: not valid JSON ({error}); {hint}") from error
 
