@@ -116,7 +116,19 @@ def _named(
     moved = [own for own in columns.values() if own not in columns]
     frame = frame.drop(columns=[*moved, *(name for name in columns if name in frame)]).assign(**given)
     frame = _without_messages(frame, where)
+    if "prompt" in frame:
+        _refuse_merged_cells(frame["prompt"].tolist(), source)
     return checked_columns(frame, needed, source, hint)
+
+
+def _refuse_merged_cells(prompts: list[Any], source: str) -> None:
+    """Refuse prompts that stand in the first of their rows only: the others would count as asked without."""
+    there = [str(prompt) for prompt in prompts if not is_empty(prompt)]
+    if there and len(there) < len(prompts) / 2 and len(set(there)) == len(there) and not is_empty(prompts[0]):
+        raise InputError(
+            f"{source}: each prompt stands in one row, and the rows below have none, as merged cells are "
+            "saved; fill each prompt down into all of its rows"
+        )
 
 
 def _without_messages(frame: pd.DataFrame, where: str) -> pd.DataFrame:

@@ -182,14 +182,15 @@ def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 
 def read_workbook(path: Path, hint: str) -> pd.DataFrame:
-    """The first sheet of an .xlsx file, a header above rows; what formulas gave is taken as stored.
+    """The only table of an .xlsx file, on its first sheet; what formulas gave is taken as stored.
 
     Parameters
     ----------
     path : the workbook
     hint : the end of a complaint
 
-    Raises: InputError on a file that is no workbook or too large, and at a formula without a value.
+    Raises: InputError on a file that is no workbook or too large, at a formula without a value, and on other
+    sheets with the same header, which would be passed over.
     """
     try:
         import openpyxl
@@ -223,6 +224,13 @@ def read_workbook(path: Path, hint: str) -> pd.DataFrame:
             cells = [unescape(v.value) if isinstance(v.value, str) else v.value for v in values]
             if any(cell not in (None, "") for cell in cells):
                 rows.append((number, cells))
+        for other in opened[0].worksheets[1:] if rows else ():
+            header = next(other.iter_rows(values_only=True), ())
+            if {_bare(cell) for cell in header} == {_bare(cell) for cell in rows[0][1]}:
+                raise InputError(
+                    f"{path}: the sheet {on_one_line(other.title)} has the header of the first one; save "
+                    "each as a .csv and name them all"
+                )
     except InputError:
         raise
     except Exception as error:  # openpyxl raises many kinds for a damaged file

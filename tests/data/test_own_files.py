@@ -102,6 +102,8 @@ def test_verdicts_in_the_words_and_scores_of_others() -> None:
         (["1_0"], 100, "row 0: correct is '1_0', expected a number from 0 to 100, true or false"),
         (["0_1"], 1, "row 0: correct is '0_1'"),
         ([1, 85], 1, "row 1: correct is 85, .*; --scale 100 reads scores from 0 to 100"),
+        ([1, 4], 1, "row 1: correct is 4, .*; --scale 5 reads scores from 0 to 5"),
+        ([1, 7], 1, "row 1: correct is 7, .*; --scale 10 reads scores from 0 to 10"),
         ([1, 101], 100, "row 1: correct is 101, expected a number from 0 to 100"),
         ([1, 0.5], 100, "no score is above 1; leave out --scale 100"),
         ([1], 0, "--scale 0: give the highest score"),
@@ -134,6 +136,31 @@ def test_columns_go_by_the_names_of_the_user(tmp_path: Path) -> None:
         InputError, match="the column question is missing .*say with --columns which of yours"
     ):
         read_log(path)
+
+
+def test_a_workbook_with_the_log_on_several_sheets_is_refused(tmp_path: Path) -> None:
+    openpyxl = pytest.importorskip("openpyxl")
+    book = openpyxl.Workbook()
+    for sheet in (book.active, book.create_sheet("notes"), book.create_sheet("more")):
+        sheet.append(["question", "prompt", "correct"] if sheet.title != "notes" else ["what"])
+        sheet.append(["x", f"Prompt of {sheet.title}", 1])
+    book.save(tmp_path / "log.xlsx")
+    with pytest.raises(
+        InputError, match="the sheet more has the header of the first one; save each as a .csv"
+    ):
+        read_log(tmp_path / "log.xlsx")
+    del book["more"]
+    book.save(tmp_path / "log.xlsx")
+    assert read_log(tmp_path / "log.xlsx").prompts == ["Prompt of Sheet"]
+
+
+def test_prompts_in_merged_cells_are_no_questions_without_a_prompt(tmp_path: Path) -> None:
+    path = tmp_path / "log.csv"
+    path.write_text(HEAD + "x,Think.,1\ny,,0\nz,,0\nx,Say.,1\ny,,0\nz,,1\n")
+    with pytest.raises(InputError, match="log.csv: each prompt stands in one row, .* fill each prompt down"):
+        read_log(path)
+    path.write_text(HEAD + "x,,1\ny,,0\nz,,0\nx,Say.,1\ny,Say.,0\n")
+    assert read_log(path).prompts == ["", "Say."]
 
 
 def test_complaints_on_several_files_name_the_file(tmp_path: Path) -> None:
@@ -196,7 +223,11 @@ BAD: dict[str, tuple[str, bytes, str]] = {
         "l.csv:5002: not UTF-8",
     ),
     "line ends of old": ("l.csv", b"question,prompt,correct\ra,A,1\rb,A,7\r", "l.csv:3: correct is '7'"),
-    "UTF-16": ("l.csv", HEAD.encode("utf-16"), "l.csv:1: not UTF-8"),
+    "UTF-16": (
+        "l.csv",
+        HEAD.encode("utf-16"),
+        "l.csv:1: not UTF-8 (invalid start byte); save it as UTF-8, or",
+    ),
     "tabs in .csv": ("l.csv", b"question\tprompt\tcorrect\na\tA\t1\n", "name the file .tsv"),
     "semicolons": ("l.csv", b"question;prompt;correct\na;A;1\n", "put a first line sep=; above the header"),
     "only sep=": ("l.csv", b"sep=;\n", "l.csv: the file is empty"),
