@@ -124,7 +124,8 @@ def _named(
 def _refuse_merged_cells(prompts: list[Any], source: str) -> None:
     """Refuse prompts that stand in the first of their rows only: the others would count as asked without."""
     there = [str(prompt) for prompt in prompts if not is_empty(prompt)]
-    if there and len(there) < len(prompts) / 2 and len(set(there)) == len(there) and not is_empty(prompts[0]):
+    below = len(prompts) - len(there)
+    if below >= max(10, len(there)) and len(set(there)) == len(there) > 1 and not is_empty(prompts[0]):
         raise InputError(
             f"{source}: each prompt stands in one row, and the rows below have none, as merged cells are "
             "saved; fill each prompt down into all of its rows"

@@ -156,10 +156,13 @@ def test_a_workbook_with_the_log_on_several_sheets_is_refused(tmp_path: Path) ->
 
 def test_prompts_in_merged_cells_are_no_questions_without_a_prompt(tmp_path: Path) -> None:
     path = tmp_path / "log.csv"
-    path.write_text(HEAD + "x,Think.,1\ny,,0\nz,,0\nx,Say.,1\ny,,0\nz,,1\n")
+    blocks = [
+        "".join(f"q{i},{prompt if i == 0 else ''},1\n" for i in range(6)) for prompt in ("Think.", "Say.")
+    ]
+    path.write_text(HEAD + "".join(blocks))
     with pytest.raises(InputError, match="log.csv: each prompt stands in one row, .* fill each prompt down"):
         read_log(path)
-    path.write_text(HEAD + "x,,1\ny,,0\nz,,0\nx,Say.,1\ny,Say.,0\n")
+    path.write_text(HEAD + "".join(f"q{i},,1\nq{i},Say.,0\n" for i in range(12)))
     assert read_log(path).prompts == ["", "Say."]
 
 
