@@ -21,7 +21,7 @@ from prompt_oirl.importers import Imported, ImportedRow
 from prompt_oirl.importers.inputs import files_of
 from prompt_oirl.importers.json_values import amount, at, count, filled, items, shown, text
 from prompt_oirl.importers.messages import one_question
-from prompt_oirl.importers.promptfoo_prompts import configured, template_of
+from prompt_oirl.importers.promptfoo_prompts import configured, filled_in, template_of
 from prompt_oirl.importers.template_fields import fields_in, question_of
 from prompt_oirl.importers.verdicts import as_correct, chosen_verdict, verdict_note
 from prompt_oirl.io.files import InputError, on_one_line, read_json, read_jsonl
@@ -69,7 +69,7 @@ def read(files: Sequence[Path], verdict: str | None) -> Imported:
         if not results:
             raise InputError(f"{source}: no result has an answer ({cause}); run promptfoo eval again")
         notes.append(f"{len(failed):,} results are left out: the provider gave no answer ({cause}).")
-    names = _names(results)
+    names = _names(results, verdict)
     chosen = chosen_verdict(names, verdict, source)
     notes.append(verdict_note(chosen, len(results)))
     if chosen in (_STATUS, "success"):
@@ -101,10 +101,10 @@ def read(files: Sequence[Path], verdict: str | None) -> Imported:
 
 
 def _questions(results: Sequence[Result]) -> list[str]:
-    """The variables that prompts show; if none does (code), the usual one, unless tests differ in others."""
+    """The variables that prompts show; where one shows none (code, a label) all, if only they part tests."""
     names = list(dict.fromkeys(name for r in results for name in fields_in(r.prompt)))
     found = [question_of(r.variables, names) or "" for r in results]
-    if any(name in r.variables for r in results for name in names):
+    if all(any(name in r.variables for name in fields_in(r.prompt)) for r in results):
         return found
     tests = [one_question(r.variables) for r in results]
     return found if all(found) and len(set(found)) == len(set(tests)) else tests
@@ -136,14 +136,14 @@ def _once_a_run(paths: Sequence[Path]) -> tuple[list[Path], list[str]]:
     return kept, notes
 
 
-def _names(results: Sequence[Result]) -> list[str]:
+def _names(results: Sequence[Result], asked: str | None) -> list[str]:
     """Verdicts that can be told apart: a metric that is all there is of its type is no other verdict."""
     values: dict[str, list[Any]] = defaultdict(list)
     for i, result in enumerate(results):
         for name, found in result.verdicts.items():
             values[name].append((i, found))
     names = [a for i, a in enumerate(values) if all(values[a] != values[b] for b in list(values)[:i])]
-    several = _STATUS not in names and len(set(names) - set(_NOT_OF_THE_ANSWER)) > 1
+    several = _STATUS not in names and len(set(names) - set(_NOT_OF_THE_ANSWER)) > (asked != ALL)
     return [*names, ALL] if several and ALL not in names else names
 
 
@@ -171,7 +171,8 @@ def _json_results(path: Path) -> list[Result]:
         prompt = prompts[index] if index is not None and index < len(prompts) else None
         if prompt is None:
             raise InputError(f"{where} has no promptIdx that is in results.prompts; {HINT}")
-        rendered[prompt].append((text(at(result, "prompt", "raw")) or "", at(result, "vars")))
+        variables = filled_in(at(result, "vars", default={}))
+        rendered[prompt].append((text(at(result, "prompt", "raw")) or "", variables))
     # Of a prompt that is code, what it makes of the tests may show a template.
     templates = {p: p if fields_in(p) else template_of(texts) or p for p, texts in rendered.items()}
     return [
@@ -196,7 +197,7 @@ def _without_prompts(path: Path, rows: Sequence[tuple[str, Any]]) -> list[Result
         by_prompt[shown(row.get("promptIdx")), shown(label)].append(i)
     found: dict[int, Result] = {}
     for column, ((_, label), same) in enumerate(by_prompt.items()):
-        rendered = [(rows[i][1]["prompt"]["raw"], rows[i][1]["vars"]) for i in same]
+        rendered = [(rows[i][1]["prompt"]["raw"], filled_in(rows[i][1]["vars"])) for i in same]
         template = template_of(rendered)
         is_template = label and "{{" in label  # of .jsonl it may be the file's name and the template
         if is_template and (
@@ -214,9 +215,9 @@ def _without_prompts(path: Path, rows: Sequence[tuple[str, Any]]) -> list[Result
 
 def _result(result: Any, where: str, column: tuple[Path, int], prompt: str) -> Result:
     """A result of .json or .jsonl."""
-    variables = at(result, "vars")
-    if not isinstance(variables, dict):
+    if not isinstance(at(result, "vars"), dict):
         raise InputError(f"{where} has no vars, so no question; {HINT}")
+    variables = filled_in(result["vars"])
     verdicts = _verdicts(result)
     output = at(result, "response", "output")
     error = filled(at(result, "error")) or shown(at(result, "response", "error"))
@@ -271,7 +272,7 @@ def _csv_results(path: Path) -> list[Result]:
         )
     found = []
     for line, cells in zip(frame.index, frame.to_numpy().tolist()):
-        variables = dict(zip(header[: outputs[0]], cells))
+        variables = filled_in(dict(zip(header[: outputs[0]], cells)))
         for first, behind in zip(outputs, [*outputs[1:], len(header)]):
             where, column = f"{path}:{line}", (path, first)
             found.append(_csv_result(where, column, variables, header[first:behind], cells[first:behind]))

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import json
+import re
 from collections import Counter, defaultdict
 from collections.abc import Sequence
 from typing import Any
 
 from prompt_oirl.importers.json_values import at, shown, text
+
+_VARIABLE = re.compile(r"\{\{\s*(\w+)\s*\}\}")
 
 
 def configured(prompts: Sequence[Any]) -> list[str | None]:
@@ -22,7 +25,23 @@ def configured(prompts: Sequence[Any]) -> list[str | None]:
     return found
 
 
-def template_of(rendered: Sequence[tuple[str, Any]]) -> str | None:
+def filled_in(variables: Any) -> dict[str, Any]:
+    """Variables of a test with those that stand in others put in, without the tool's own."""
+    if not isinstance(variables, dict):
+        return {}
+    own = {
+        name: value for name, value in variables.items() if name != "sessionId" and not name.startswith("_")
+    }
+
+    def put_in(value: Any) -> Any:
+        if not isinstance(value, str) or "{{" not in value:
+            return value
+        return _VARIABLE.sub(lambda found: shown(own.get(found[1])) or found[0], value)
+
+    return {name: put_in(put_in(value)) for name, value in own.items()}
+
+
+def template_of(rendered: Sequence[tuple[str, dict[str, Any]]]) -> str | None:
     """The one text that is left when the variables' values are taken out; None if there is no such.
 
     Parameters
@@ -30,7 +49,7 @@ def template_of(rendered: Sequence[tuple[str, Any]]) -> str | None:
     rendered : texts that were sent with one prompt, each with its variables
     """
     texts = [raw for raw, _ in rendered]
-    variables = [values if isinstance(values, dict) else {} for _, values in rendered]
+    variables = [values for _, values in rendered]
     lengths = Counter({n: len(shown(v) or "") for values in variables for n, v in values.items()})
     for name, _ in lengths.most_common():
         taken_out = []

@@ -147,6 +147,8 @@ def test_tests_asserted_in_different_ways_have_a_verdict_together(tmp_path: Path
     found = read([path], "all")
     assert [r.correct for r in found.rows] == [1.0, 1.0]
     assert "all is the worst verdict of an answer, latency and cost left out." in found.notes
+    path = written(tmp_path, promptfoo_results([COT], "contains"))
+    assert read([path], "all").rows == read([path], None).rows
 
 
 def test_a_verdict_that_code_returned_has_the_name_of_the_assertion_in_its_place(tmp_path: Path) -> None:
@@ -245,6 +247,35 @@ def test_where_no_prompt_shows_a_variable_tests_that_differ_are_questions_that_d
         row["vars"] = {}
     with pytest.raises(InputError, match="have no variables, so no question can be told.*vars: {question"):
         read([written(tmp_path, results)], None)
+
+
+def test_variables_may_hold_variables(tmp_path: Path) -> None:
+    """promptfoo fills them in too, so the tests ask four questions, not two, in any of its formats."""
+    said = [f"Say it in {lang}{mark}" for lang in ("French", "German") for mark in ("?", "!")]
+    results = promptfoo_results([COT], "equals")
+    first = results["results"]["results"][0]
+    results["results"]["results"] = [
+        first
+        | {"vars": {"lang": said[i][10:16], "question": "Say it in {{ lang }}" + said[i][-1], "sessionId": i}}
+        | {"prompt": {"raw": COT.replace("{{question}}", said[i]), "label": "short"}}
+        for i in range(4)
+    ]
+    table = tmp_path / "table.csv"
+    cells = "".join(f"{s[10:16]},Say it in {{{{lang}}}}{s[-1]},7,PASS\n" for s in said)
+    table.write_text(f"lang,question,[tiny] {COT.replace(',', '')},Status\n{cells}")
+    for path in (written(tmp_path, results), as_json_lines(tmp_path, results), table):
+        rows = read([path], None).rows
+        assert [(r.question, r.sample) for r in rows] == [(s, 0) for s in said]
+    assert {r.prompt for r in read([as_json_lines(tmp_path, results)], None).rows} == {COT}
+
+
+def test_a_label_that_hides_a_variable_makes_no_repeats_of_tests(tmp_path: Path) -> None:
+    path = tmp_path / "results.csv"
+    rows = "".join(f"Is it so?,Text {i}.,yes,PASS,no,FAIL\n" for i in (1, 2))
+    path.write_text(f"question,context,[a] {{{{question}}}},Status,[a] with text,Status\n{rows}")
+    assert [(r.question, r.sample) for r in read([path], None).rows] == [
+        (f"question: Is it so?\ncontext: Text {i}.", 0) for i in (1, 1, 2, 2)
+    ]
 
 
 def test_old_results_hold_prompts_rendered_and_one_verdict(tmp_path: Path) -> None:
