@@ -122,7 +122,9 @@ def _rows(lines: Sequence[Line], verdict: str | None) -> tuple[list[ImportedRow]
     for line in lines:
         answers[line.file, shown(line.row.get("doc_id"))].append(line)
     rendered = _rendered(lines)
-    question_of_doc: dict[str, str] = {}  # a question reads the same in all tasks
+    shown_of_doc: dict[str | None, dict[str, None]] = defaultdict(dict)
+    for line in lines:
+        shown_of_doc[filled(line.row.get("doc_hash"))].update(dict.fromkeys(_shown_fields(line)))
     repeats: Counter[tuple[str, str, str | None]] = Counter()
     rows, left_out = [], 0
     for of_answer in answers.values():
@@ -133,11 +135,12 @@ def _rows(lines: Sequence[Line], verdict: str | None) -> tuple[list[ImportedRow]
             continue
         line = of_answer[0]
         task, group = line.task, filled(line.row.get("doc_hash"))
-        question, prompt = _question(line), task.prompt
-        if question is None:
+        names = _shown_fields(line)
+        if names:  # a question reads the same in all tasks that are templates
+            names = names if group is None else list(shown_of_doc[group])
+            question, prompt = question_of(line.row["doc"], names) or "", task.prompt
+        else:
             question, prompt = rendered[line.file, shown(line.row.get("doc_id"))], None
-        elif group is not None:
-            question = question_of_doc.setdefault(group, question)
         rows.append(
             ImportedRow(
                 question=question,
@@ -155,10 +158,9 @@ def _rows(lines: Sequence[Line], verdict: str | None) -> tuple[list[ImportedRow]
     return rows, left_out
 
 
-def _question(line: Line) -> str | None:
-    """The fields of the document that the template shows; None if that cannot be told."""
-    template = line.task.template
-    return None if template is None else question_of(line.row["doc"], fields_in(template))
+def _shown_fields(line: Line) -> list[str]:
+    """The fields of the document that the template shows; none if that cannot be told."""
+    return [name for name in fields_in(line.task.template or "") if name in line.row["doc"]]
 
 
 def _rendered(lines: Sequence[Line]) -> dict[tuple[Path, str | None], str]:
@@ -169,7 +171,7 @@ def _rendered(lines: Sequence[Line]) -> dict[tuple[Path, str | None], str]:
     of_file: dict[Path, dict[str | None, str]] = defaultdict(dict)
     tasks = {}
     for line in lines:
-        if _question(line) is None:
+        if not _shown_fields(line):
             of_file[line.file][shown(line.row.get("doc_id"))] = _sent(line.row)
             tasks[line.file] = line.task
     found = {}

@@ -186,6 +186,33 @@ def test_chat_templates_and_examples_are_part_of_the_prompt(tmp_path: Path) -> N
     }
 
 
+def test_the_right_answer_in_a_condition_is_no_part_of_the_question(tmp_path: Path) -> None:
+    """As in lm-eval's own mgsm and copa: other words of a template may be called like fields, too."""
+    template = (
+        '{% if answer is not none %}{{question+"\\nThe answer:"}}{% else %}{{"Q: "+question}}{% endif %}'
+    )
+    write_lm_eval(tmp_path, {"mgsm": template})
+    assert [r.question for r in read([tmp_path], None).rows] == list(QUESTIONS)
+    copa = '{{premise[:-1].strip() + " " + {"cause": "for the question", "effect": "so"}[question]}}'
+    docs = [{"premise": f"It rains {i}.", "question": "cause", "for": "x"} for i in range(2)]
+    for i, doc in enumerate(docs):
+        write_lm_eval(tmp_path / str(i), {"copa": copa}, doc=doc, doc_hash=str(i))
+    rows = read([tmp_path / "0", tmp_path / "1"], None).rows
+    assert {r.question for r in rows} == {"It rains 0.\ncause", "It rains 1.\ncause"}
+
+
+def test_a_question_is_all_that_any_of_its_tasks_shows(tmp_path: Path) -> None:
+    """The closed-book task shows less, but the same document is the same question, and others are not."""
+    for i in range(2):
+        doc = {"passage": f"Text {i}.", "question": "Is it so?"}
+        tasks = {"closed": "{{question}}", "open": "{{passage}} {{question}}"}
+        write_lm_eval(tmp_path / str(i), tasks, doc=doc, doc_hash=str(i), doc_id=0)
+    rows = read([tmp_path], None).rows
+    assert [(r.prompt_id, r.question, r.sample) for r in rows] == [
+        (task, f"Is it so?\nText {i}.", 0) for i in range(2) for task in ("closed", "open")
+    ]
+
+
 CODE = 'def doc_to_text(doc):\n    return "Q: " + doc["question"]\n'
 
 
