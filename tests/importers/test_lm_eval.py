@@ -238,6 +238,21 @@ def test_code_asks_what_was_sent_and_not_only_the_field_called_question(tmp_path
     assert {r.prompt for r in found.rows} == {"Which is right?\nA. {question}\nAnswer:"}
 
 
+def test_a_document_is_one_question_whether_a_template_or_code_shows_it(tmp_path: Path) -> None:
+    write_lm_eval(tmp_path / "a", {"plain": PLAIN})
+    write_lm_eval(tmp_path / "b", {"cot": COT})
+    results_changed(tmp_path / "b", configs={"doc_to_text": CODE})
+    path = tmp_path / "b" / f"samples_cot_{TIME}.jsonl"
+    lines = [json.loads(line) for line in path.read_text().splitlines()]
+    for line, question in zip(lines, QUESTIONS):
+        choices = "yes or no" if line["doc_id"] else "7 or 8"
+        line["arguments"]["gen_args_0"]["arg_0"] = f"Pick. {question}\n{choices}\nAnswer:"
+    path.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    rows = read_answers("lm-eval", [tmp_path], None).rows
+    assert [r.question for r in rows] == list(QUESTIONS) * 2
+    assert {r.prompt for r in rows} == {PLAIN, "Pick. {question}\nAnswer:"}
+
+
 @pytest.mark.parametrize("as_messages", [False, True])
 def test_examples_before_code_are_left_off(tmp_path: Path, as_messages: bool) -> None:
     examples = ["Q: 1 + 1\nA: 2", "Q: 2 + 2\nA: 4"], ["Q: 3 + 3\nA: 6", "Q: 1 + 1\nA: 2"]
