@@ -99,4 +99,5 @@ def _llm(results: Any) -> str | None:
     named = (filled(given.get(key)) for key in ("pretrained", "model", "path"))
     name = filled(results.get("model_name")) or next(filter(None, named), None)
     more = [f"{key}={given[key]}" for key in _OF_THE_MODEL if filled(shown(given.get(key)))]
-    return ",".join([name or filled(at(results, "config", "model")) or "model", *more])
+    name = name or filled(at(results, "config", "model"))
+    return ",".join([name, *more]) if name else None

@@ -126,7 +126,7 @@ def read_json_lines(lines: Iterable[bytes], name: str, hint: str) -> pd.DataFram
 
 
 def read_json_array(data: bytes, name: str, hint: str) -> pd.DataFrame:
-    """An array of objects, which are numbered from 1.
+    """An array of objects, which are numbered from 1; or one object a line, which some write as .json.
 
     Parameters
     ----------
@@ -135,7 +135,10 @@ def read_json_array(data: bytes, name: str, hint: str) -> pd.DataFrame:
 
     Raises: InputError naming the line on which an object begins.
     """
-    text, rows = "".join(decode_lines(data.splitlines(keepends=True), name, hint)), []
+    lines = data.splitlines(keepends=True)
+    text, rows = "".join(decode_lines(lines, name, hint)), []
+    if _one_a_line(text):
+        return read_json_lines(lines, name, hint)
     read = json.JSONDecoder(object_pairs_hook=_object).raw_decode
     at = _after_space(text, 0)
 
@@ -166,6 +169,15 @@ def read_json_array(data: bytes, name: str, hint: str) -> pd.DataFrame:
     if at < len(text):
         raise refuse("more stands behind the array")
     return pd.DataFrame(rows, dtype=object, index=range(1, len(rows) + 1))
+
+
+def _one_a_line(text: str) -> bool:
+    """Whether an object ends with its line, and more lines follow."""
+    first, _, more = text.lstrip().partition("\n")
+    try:
+        return first.startswith("{") and bool(more.strip()) and isinstance(json.loads(first), dict)
+    except (ValueError, RecursionError):
+        return False
 
 
 def _after_space(text: str, at: int) -> int:

@@ -52,6 +52,7 @@ def test_one_log_in_any_form_makes_the_same_selector(example: Path, tmp_path: Pa
     (tmp_path / "log.json").write_text(numbers.to_json(orient="records", indent=1))
     lines = numbers.to_json(orient="records", lines=True)
     (tmp_path / "log.ndjson").write_text(lines.replace("}\n", "}\n\n"))
+    (tmp_path / "lines.json").write_text(lines)
     (tmp_path / "log.jsonl.gz").write_bytes(gzip.compress(lines.encode()))
     (tmp_path / "log.tsv.gz").write_bytes(gzip.compress((tmp_path / "log.tsv").read_bytes()))
     texts.iloc[:400].to_csv(tmp_path / "a.csv", index=False)
@@ -75,7 +76,7 @@ def test_one_log_in_any_form_makes_the_same_selector(example: Path, tmp_path: Pa
     }
     logs |= {
         name: read_log(tmp_path / name)
-        for name in ("log.csv", "log.json", "log.ndjson", "log.tsv.gz", *workbook)
+        for name in ("log.csv", "log.json", "lines.json", "log.ndjson", "log.tsv.gz", *workbook)
     } | {name: read_log(tmp_path / name, **of_chats) for name in ("chat.csv", "chat.parquet")}
     first = logs["csv"]
     for name, log in logs.items():
