@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import csv
 import json
 from collections.abc import Mapping, Sequence
@@ -174,13 +175,15 @@ def _without_messages(frame: pd.DataFrame, where: str) -> pd.DataFrame:
 
 
 def messages_in(cell: Any) -> list[dict[str, Any]] | None:
-    """The chat messages that a cell holds, as a list or as its JSON; None for anything else."""
+    """The chat messages that a cell holds, as a list, its JSON or its Python text; None for anything else."""
     if isinstance(cell, str):
-        if not cell.lstrip().startswith("[") or '"role"' not in cell:
+        start = cell.lstrip()
+        if not start.startswith("[") or ('"role"' not in cell and "'role'" not in cell):
             return None
         try:
-            cell = json.loads(cell)
-        except (ValueError, RecursionError):
+            # pandas writes lists into CSV as Python does: literals, of which nothing is run.
+            cell = json.loads(cell) if '"role"' in cell else ast.literal_eval(start)
+        except (ValueError, SyntaxError, RecursionError, MemoryError):
             return None
     if isinstance(cell, np.ndarray):  # as Parquet holds lists
         cell = cell.tolist()

@@ -139,6 +139,16 @@ def test_columns_go_by_the_names_of_the_user(tmp_path: Path) -> None:
         read_log(path)
 
 
+def test_messages_that_pandas_wrote_into_a_csv(tmp_path: Path) -> None:
+    frame = pd.DataFrame(
+        {"chat": [chat("What's up?", "Be kind."), chat("Who?", "Be kind.")], "correct": [1, 0]}
+    )
+    frame.to_csv(tmp_path / "log.csv", index=False)
+    log = read_log(tmp_path / "log.csv", columns={"question": "chat", "prompt": "chat"})
+    assert (log.questions, log.prompts) == (["What's up?", "Who?"], ["Be kind."])
+    assert messages_in("[{'role': 'user', 'content': print(1)}]") is None
+
+
 def test_a_workbook_with_the_log_on_several_sheets_is_refused(tmp_path: Path) -> None:
     openpyxl = pytest.importorskip("openpyxl")
     book = openpyxl.Workbook()
