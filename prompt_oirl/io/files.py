@@ -250,7 +250,7 @@ def decode_lines(lines: Iterable[bytes], source: str | Path, hint: str) -> Itera
             yield line.decode("utf-8-sig" if number == 1 else "utf-8")
         except UnicodeDecodeError as error:
             raise InputError(
-                f"{source}:{number}: not UTF-8 ({error.reason}); save it as UTF-8, or {hint}"
+                f"{source}:{number}: not UTF-8 ({error.reason}); save it so, or {hint}"
             ) from error
 
 
