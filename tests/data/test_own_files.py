@@ -240,7 +240,7 @@ BAD: dict[str, tuple[str, bytes, str]] = {
     "UTF-16": (
         "l.csv",
         HEAD.encode("utf-16"),
-        "l.csv:1: not UTF-8 (invalid start byte); save it so, or",
+        "l.csv:1: not UTF-8 (invalid start byte); save it as UTF-8, or",
     ),
     "tabs in .csv": ("l.csv", b"question\tprompt\tcorrect\na\tA\t1\n", "name the file .tsv"),
     "semicolons": ("l.csv", b"question;prompt;correct\na;A;1\n", "put a first line sep=; above the header"),
