@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import csv
 import json
 from collections.abc import Mapping, Sequence
@@ -116,7 +117,20 @@ def _named(
     moved = [own for own in columns.values() if own not in columns]
     frame = frame.drop(columns=[*moved, *(name for name in columns if name in frame)]).assign(**given)
     frame = _without_messages(frame, where)
+    if "prompt" in frame:
+        _refuse_merged_cells(frame["prompt"].tolist(), source)
     return checked_columns(frame, needed, source, hint)
+
+
+def _refuse_merged_cells(prompts: list[Any], source: str) -> None:
+    """Refuse prompts that stand in the first of their rows only: the others would count as asked without."""
+    there = [str(prompt) for prompt in prompts if not is_empty(prompt)]
+    below = len(prompts) - len(there)
+    if below >= max(10, len(there)) and len(set(there)) == len(there) > 1 and not is_empty(prompts[0]):
+        raise InputError(
+            f"{source}: each prompt stands in one row, and the rows below have none, as merged cells are "
+            "saved; fill each prompt down into all of its rows"
+        )
 
 
 def _without_messages(frame: pd.DataFrame, where: str) -> pd.DataFrame:
@@ -161,13 +175,15 @@ def _without_messages(frame: pd.DataFrame, where: str) -> pd.DataFrame:
 
 
 def messages_in(cell: Any) -> list[dict[str, Any]] | None:
-    """The chat messages that a cell holds, as a list or as its JSON; None for anything else."""
+    """The chat messages that a cell holds, as a list, its JSON or its Python text; None for anything else."""
     if isinstance(cell, str):
-        if not cell.lstrip().startswith("[") or '"role"' not in cell:
+        start = cell.lstrip()
+        if not start.startswith("[") or ('"role"' not in cell and "'role'" not in cell):
             return None
         try:
-            cell = json.loads(cell)
-        except (ValueError, RecursionError):
+            # pandas writes lists into CSV as Python does: literals, of which nothing is run.
+            cell = json.loads(cell) if '"role"' in cell else ast.literal_eval(start)
+        except (ValueError, SyntaxError, RecursionError, MemoryError):
             return None
     if isinstance(cell, np.ndarray):  # as Parquet holds lists
         cell = cell.tolist()

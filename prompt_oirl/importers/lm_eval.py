@@ -1,28 +1,28 @@
 """lm-eval 0.4: `samples_TASK_TIME.jsonl` of `--log_samples`, and the `results_TIME.json` beside them.
 
-The prompt is the task's description and `doc_to_text`, a Jinja template that is taken as text, from the
-results file; the samples hold it only with the question in it. A line is an answer under one filter, so a
-verdict is a metric and a filter: "exact_match,strict-match", as the results file calls it.
+The prompt is in the results file; the samples hold it only with the question in it. A line is an answer under
+one filter, so a verdict is a metric and a filter: "exact_match,strict-match", as the results file calls it.
+Where the template is code, the questions are found in the texts that were sent.
 """
 
 from __future__ import annotations
 
-import re
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from os.path import commonprefix
 from pathlib import Path
 from typing import Any
 
 from prompt_oirl.importers import Imported, ImportedRow
 from prompt_oirl.importers.inputs import files_of
-from prompt_oirl.importers.json_values import amount, at, filled, items, shown, text
+from prompt_oirl.importers.json_values import amount, at, filled, items, parsed, shown, text
+from prompt_oirl.importers.lm_eval_tasks import HINT, SAMPLES, Task, task_of
+from prompt_oirl.importers.messages import question_and_prompt
 from prompt_oirl.importers.template_fields import fields_in, question_of
 from prompt_oirl.importers.verdicts import chosen_verdict, verdict_note
 from prompt_oirl.io.files import InputError, on_one_line, read_json, read_jsonl
 
-HINT = "give the folder that lm_eval --output_path names, written with --log_samples"
-_SAMPLES = re.compile(r"samples_(?P<task>.+)_(?P<time>\d{4}-\d\d-\d\dT[\d.:-]+)\.jsonl")
 _NO_METRICS = (
     *("doc_id", "doc", "target", "arguments", "resps", "filtered_resps", "filter", "metrics"),
     *("doc_hash", "prompt_hash", "target_hash"),
@@ -30,18 +30,8 @@ _NO_METRICS = (
 
 
 @dataclass(frozen=True)
-class Task:
-    """A task as the results file of a run has it; `template` None: it is written as code."""
-
-    name: str
-    llm: str | None
-    prompt: str | None
-    template: str | None
-
-
-@dataclass(frozen=True)
 class Line:
-    """A line of a samples file: an answer under one filter, with its numbers from 0 to 1 by metric."""
+    """A line of a samples file: an answer under one filter, with its numbers by metric."""
 
     file: Path
     task: Task
@@ -55,12 +45,16 @@ def read(files: Sequence[Path], verdict: str | None) -> Imported:
 
     `verdict` is "metric,filter", or one of the two where that leaves a single one.
     """
-    named = files_of(files, ("samples_*.jsonl", "results_*.json"), "samples_*.jsonl and results_*.json")
-    samples = [path for path in named if path.suffix == ".jsonl"]
+    patterns = ("samples_*.jsonl", "samples_*.json", "*__*_*.jsonl", "*.json")
+    named = list(dict.fromkeys(files_of(files, patterns, "samples_*.jsonl and results_*.json")))
+    samples = [path for path in named if SAMPLES.fullmatch(path.name) or path.suffix == ".jsonl"]
     if not samples:
         raise InputError(f"{on_one_line(str(named[0]), 200)}: no samples_*.jsonl among the files; {HINT}")
     lines = [line for path in samples for line in _lines(path, named)]
+    # A metric with larger numbers is no verdict, though some of them may lie between 0 and 1.
+    too_large = {f"{metric},{line.filter}" for line in lines for metric, x in line.verdicts.items() if x > 1}
     names = list(dict.fromkeys(f"{metric},{line.filter}" for line in lines for metric in line.verdicts))
+    names = [name for name in names if name not in too_large]
     chosen = chosen_verdict(names, _full_name(names, verdict), str(samples[0].parent))
     notes = [verdict_note(chosen, len(lines))]
     if chosen is None:
@@ -91,46 +85,34 @@ def _full_name(names: Sequence[str], verdict: str | None) -> str | None:
 
 def _lines(path: Path, named: Sequence[Path]) -> Iterator[Line]:
     """The lines of a samples file."""
-    task = _task(path, named)
-    for number, row in enumerate(read_jsonl(path, hint=HINT), 1):
+    task = task_of(path, named)
+    seen: Counter[str | None] = Counter()
+    for where, row in _objects(path):
         if not isinstance(row.get("doc"), dict):
-            raise InputError(f"{path}:{number}: no object doc, so these are no samples of lm-eval; {HINT}")
+            raise InputError(f"{where}: no object doc, so these are no samples of lm-eval; {HINT}")
         metrics = items(row.get("metrics")) or [name for name in row if name not in _NO_METRICS]
         verdicts = {}
         for name in metrics:
             value = row.get(name) if isinstance(name, str) else None
             if isinstance(value, list) and len(value) == 1:
                 value = value[0]
-            if (found := amount(int(value) if isinstance(value, bool) else value)) is not None and found <= 1:
+            if (found := amount(int(value) if isinstance(value, bool) else value)) is not None:
                 verdicts[name] = float(found)
-        yield Line(path, task, row, text(row.get("filter")) or "none", verdicts)
+        number = seen[shown(row.get("doc_id"))]
+        seen[shown(row.get("doc_id"))] += 1
+        in_order = task.filters[number] if number < len(task.filters) else None  # old files name none
+        yield Line(path, task, row, text(row.get("filter")) or in_order or "none", verdicts)
 
 
-def _task(path: Path, named: Sequence[Path]) -> Task:
-    """The task of a samples file, from the results file of its run."""
-    match = _SAMPLES.fullmatch(path.name)
-    if not match:
-        raise InputError(f"{path}: the name is not samples_TASK_TIME.jsonl, as lm-eval writes it; {HINT}")
-    name, result = match["task"], path.with_name(f"results_{match['time']}.json")
-    beside = [other for other in named if other.name == result.name]
-    results = read_json(result if result.is_file() or not beside else beside[0], hint=HINT)
-    config = at(results, "configs", name)
-    if not isinstance(config, dict):
-        raise InputError(f"{result}: no task {on_one_line(name)} among its configs; {HINT}")
-    template = text(config.get("doc_to_text"))
-    if template is not None and template.startswith("<function"):  # code that the tool could not write down
-        template = None
-    shots = at(results, "n-shot", name)
-    shots = config.get("num_fewshot") if shots is None else shots
-    if template is None:
-        prompt = None
-    else:
-        system = text(results.get("system_instruction"))
-        parts = [f"{system}\n\n" if system else "", text(config.get("description")) or ""]
-        examples = f"[{shots} examples]\n\n" if amount(shots) else ""
-        prompt = "".join([*parts, examples, template, text(config.get("gen_prefix")) or ""])
-    llm = filled(results.get("model_name")) or filled(at(results, "config", "model"))
-    return Task(name, llm, prompt, template)
+def _objects(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
+    """The objects of a samples file, one a line or all in an array, and where each stands."""
+    with path.open("rb") as file:
+        is_array = file.read(9).lstrip(b"\xef\xbb\xbf \r\n\t").startswith(b"[")
+    if not is_array:
+        yield from ((f"{path}:{i}", row) for i, row in enumerate(read_jsonl(path, hint=HINT), 1))
+        return
+    for i, row in enumerate(items(read_json(path, hint=HINT))):
+        yield f"{path}: sample {i}", row if isinstance(row, dict) else {}
 
 
 def _rows(lines: Sequence[Line], verdict: str | None) -> tuple[list[ImportedRow], int]:
@@ -139,7 +121,10 @@ def _rows(lines: Sequence[Line], verdict: str | None) -> tuple[list[ImportedRow]
     answers: dict[tuple[Path, str | None], list[Line]] = defaultdict(list)  # a line a filter
     for line in lines:
         answers[line.file, shown(line.row.get("doc_id"))].append(line)
-    question_of_doc: dict[str, str] = {}  # a question reads the same in all tasks
+    rendered = _rendered(lines)
+    shown_of_doc: dict[str | None, dict[str, None]] = defaultdict(dict)
+    for line in lines:
+        shown_of_doc[filled(line.row.get("doc_hash"))].update(dict.fromkeys(_shown_fields(line)))
     repeats: Counter[tuple[str, str, str | None]] = Counter()
     rows, left_out = [], 0
     for of_answer in answers.values():
@@ -150,11 +135,12 @@ def _rows(lines: Sequence[Line], verdict: str | None) -> tuple[list[ImportedRow]
             continue
         line = of_answer[0]
         task, group = line.task, filled(line.row.get("doc_hash"))
-        question, prompt = _question(line), task.prompt
-        if question is None:
-            question, prompt = _rendered(line.row), None
-        elif group is not None:
-            question = question_of_doc.setdefault(group, question)
+        names = _shown_fields(line)
+        if names:  # a question reads the same in all tasks that are templates
+            names = names if group is None else list(shown_of_doc[group])
+            question, prompt = question_of(line.row["doc"], names) or "", task.prompt
+        else:
+            question, prompt = rendered[line.file, shown(line.row.get("doc_id"))], None
         rows.append(
             ImportedRow(
                 question=question,
@@ -164,7 +150,7 @@ def _rows(lines: Sequence[Line], verdict: str | None) -> tuple[list[ImportedRow]
                 llm=task.llm,
                 sample=repeats[question, task.name, task.llm],
                 group=group,
-                prompt_id=task.name,
+                prompt_id=task.name if prompt is not None else f"{task.before}{task.name}",
                 gold=shown(line.row.get("target")),
             )
         )
@@ -172,12 +158,43 @@ def _rows(lines: Sequence[Line], verdict: str | None) -> tuple[list[ImportedRow]
     return rows, left_out
 
 
-def _question(line: Line) -> str | None:
-    """The fields of the document that the template shows; None if that cannot be told."""
-    doc, template = line.row["doc"], line.task.template
-    if template is None:
-        return None
-    return question_of(doc, [template] if template in doc else fields_in(template))
+def _shown_fields(line: Line) -> list[str]:
+    """The fields of the document that the template shows; none if that cannot be told."""
+    return [name for name in fields_in(line.task.template or "") if name in line.row["doc"]]
+
+
+def _rendered(lines: Sequence[Line]) -> dict[tuple[Path, str | None], str]:
+    """The text sent for each document of tasks whose template is code, examples left off.
+
+    Raises: InputError where examples cannot be told from questions.
+    """
+    of_file: dict[Path, dict[str | None, str]] = defaultdict(dict)
+    tasks = {}
+    for line in lines:
+        if not _shown_fields(line):
+            of_file[line.file][shown(line.row.get("doc_id"))] = _sent(line.row)
+            tasks[line.file] = line.task
+    found = {}
+    for file, sent in of_file.items():
+        task, texts = tasks[file], list(sent.values())
+        if task.shots and commonprefix(texts).count(task.delimiter) < task.shots:  # other examples for each
+            if len({sent_text.count(task.delimiter) for sent_text in texts}) > 1:
+                raise InputError(
+                    f"{file}: the template is code, and the examples before each question cannot be told "
+                    "from it; import a run with --num_fewshot 0"
+                )
+            sent = {doc: sent_text.rpartition(task.delimiter)[2] for doc, sent_text in sent.items()}
+        found.update({(file, doc): task.before * bool(task.shots) + x for doc, x in sent.items()})
+    return found
+
+
+def _sent(row: Mapping[str, Any]) -> str:
+    """The text of the first request; of chat messages the last one of the user."""
+    first = at(list(_arguments(row, 0)), 0)
+    first = first[0] if isinstance(first, list) and first else first
+    messages = parsed(first)
+    asked = question_and_prompt(messages) if isinstance(messages, list) else None
+    return asked[0] if asked else text(first) or ""
 
 
 def _choices(row: Mapping[str, Any]) -> list[Any]:
@@ -192,13 +209,11 @@ def _arguments(row: Mapping[str, Any], k: int) -> Sequence[Any]:
     return [at(named, "arg_0"), at(named, "arg_1")] if named else items(at(row, "arguments", k))
 
 
-def _rendered(row: Mapping[str, Any]) -> str:
-    return text(at(list(_arguments(row, 0)), 0)) or ""
-
-
 def _answer(row: Mapping[str, Any]) -> str | None:
-    """The first reply, of a choice the likeliest continuation."""
+    """The first reply, of a choice the likeliest continuation; a text that was only weighed is none."""
     choices = _choices(row)
+    if at(list(_arguments(row, 0)), 1) is None or len(choices) == 1:
+        return None
     if not choices:
         return shown(at(row, "resps", 0, 0))
     likely = [_number(at(choice, 0)) for choice in choices]

@@ -68,6 +68,10 @@ def _with_prompts(rows: Sequence[ImportedRow]) -> tuple[list[ImportedRow], list[
         return list(rows), []
     texts, groups = [row.question for row in rendered], [row.group for row in rendered]
     questions, templates = separate(texts, groups, [row.prompt_id for row in rendered])
+    asked = {row.group: row.question for row in rows if row.prompt is not None and row.group is not None}
+    # The same document, of which another task shows fields, is the same question.
+    known = [asked.get(row.group or "") for row in rendered]
+    questions = [k if q is not None and k and k.split("\n")[0] in q else q for q, k in zip(questions, known)]
     parts = iter(zip(questions, templates))
     found = []
     for row in rows:

@@ -3,12 +3,13 @@
 The template is the prompt as configured (results.prompts[promptIdx].raw in .json); a result's own prompt has
 the variables filled in. A result's success and score mix in latency and cost, so the verdict is a type of
 assertion ("contains") or the name of a metric; of several such assertions of one result the worst counts.
-JSON Lines lack the templates: they are found by taking the variables' values out. CSV holds only labels.
+"all" is the worst of all but latency and cost, for tests that are asserted in different ways.
+JSON Lines, and .json of versions before 0.90, lack the templates: they are found by taking the variables'
+values out. CSV holds only labels.
 """
 
 from __future__ import annotations
 
-import json
 import re
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
@@ -19,26 +20,35 @@ from typing import Any
 from prompt_oirl.importers import Imported, ImportedRow
 from prompt_oirl.importers.inputs import files_of
 from prompt_oirl.importers.json_values import amount, at, count, filled, items, shown, text
+from prompt_oirl.importers.messages import one_question
+from prompt_oirl.importers.promptfoo_prompts import configured, filled_in, template_of
 from prompt_oirl.importers.template_fields import fields_in, question_of
 from prompt_oirl.importers.verdicts import as_correct, chosen_verdict, verdict_note
 from prompt_oirl.io.files import InputError, on_one_line, read_json, read_jsonl
 from prompt_oirl.io.tables import read_table
 
 HINT = "give what promptfoo eval -o results.json wrote"
+OTHER_FORMAT = "write the same run as .json: promptfoo export eval latest -o results.json"
 ENDINGS = (".json", ".jsonl", ".csv")  # the same run may be there in all: the first says most
 _OUTPUT = re.compile(r"\[([^\]]{1,300})\] (.*)", re.DOTALL)  # header of a column of answers: [provider] label
 _STATUS, _METRIC = "Status", "Metric: "
+ALL, _NOT_OF_THE_ANSWER = "all", ("latency", "cost")
 
 
 @dataclass(frozen=True)
 class Result:
-    """One answer, whatever the format; `verdicts` are its values by type of assertion and by metric."""
+    """One answer, whatever the format; `verdicts` are its values by type of assertion and by metric.
+
+    `column` is the file and number of its prompt and provider; `error` is set where the provider failed.
+    """
 
     where: str
+    column: tuple[Path, int]
     variables: Mapping[str, Any]
     prompt: str
     row: ImportedRow
-    verdicts: dict[str, Any]
+    verdicts: dict[str, list[Any]]
+    error: str | None = None
 
 
 def read(files: Sequence[Path], verdict: str | None) -> Imported:
@@ -48,32 +58,69 @@ def read(files: Sequence[Path], verdict: str | None) -> Imported:
     results: list[Result] = []
     for path in paths:
         if path.suffix not in readers:
-            raise InputError(f"{path}: the name must end in {', '.join(ENDINGS)}; {HINT}")
+            raise InputError(f"{path}: the name must end in {', '.join(ENDINGS)}; {OTHER_FORMAT}")
         results += readers[path.suffix](path)
+    source = on_one_line(str(paths[0]), 200)
     if not results:
-        raise InputError(f"{on_one_line(str(paths[0]), 200)}: no result in it; {HINT}")
-    names = _names(results)
-    chosen = chosen_verdict(names, verdict, on_one_line(str(paths[0]), 200))
+        raise InputError(f"{source}: no result in it; {HINT}")
+    results, failed = [r for r in results if r.error is None], [r for r in results if r.error is not None]
+    if failed:
+        cause = on_one_line(str(failed[0].error), 120)
+        if not results:
+            raise InputError(f"{source}: no result has an answer ({cause}); run promptfoo eval again")
+        notes.append(f"{len(failed):,} results are left out: the provider gave no answer ({cause}).")
+    names = _names(results, verdict)
+    chosen = chosen_verdict(names, verdict, source)
     notes.append(verdict_note(chosen, len(results)))
-    if chosen == _STATUS:
-        notes.append("Status is PASS where all assertions hold, latency and cost among them.")
-    shown_names = list(dict.fromkeys(name for r in results for name in fields_in(r.prompt)))
+    if chosen in (_STATUS, "success"):
+        notes.append(f"{chosen} says whether all assertions hold, latency and cost among them.")
+    if chosen == ALL:
+        notes.append(f"{ALL} is the worst verdict of an answer, latency and cost left out.")
+    questions = _questions(results)
+    if not any(questions):
+        raise InputError(
+            f"{source}: the tests have no variables, so no question can be told from the prompt; write it as "
+            "a variable, such as vars: {question: ...}"
+        )
     repeats: Counter[tuple[str, str, str | None]] = Counter()
     rows = []
-    for result in results:
-        question = question_of(result.variables, shown_names) or ""
-        cell = question, result.prompt, result.row.llm
+    for result, question, llm in zip(results, questions, _llms(results)):
+        cell = question, result.prompt, llm
         rows.append(
             replace(
                 result.row,
                 question=question,
                 prompt=result.prompt,
+                llm=llm,
                 correct=_correct(result, chosen),
                 sample=repeats[cell],
             )
         )
         repeats[cell] += 1
     return Imported(rows, notes)
+
+
+def _questions(results: Sequence[Result]) -> list[str]:
+    """The variables that prompts show; where one shows none (code, a label) all, if only they part tests."""
+    names = list(dict.fromkeys(name for r in results for name in fields_in(r.prompt)))
+    found = [question_of(r.variables, names) or "" for r in results]
+    if all(any(name in r.variables for name in fields_in(r.prompt)) for r in results):
+        return found
+    tests = [one_question(r.variables) for r in results]
+    return found if all(found) and len(set(found)) == len(set(tests)) else tests
+
+
+def _llms(results: Sequence[Result]) -> list[str | None]:
+    """The provider of each result; of one name with other settings they are numbered."""
+    columns: dict[tuple[Path, str, str | None], set[int]] = defaultdict(set)
+    for r in results:
+        columns[r.column[0], r.prompt, r.row.llm].add(r.column[1])
+    found = []
+    for r in results:
+        same = sorted(columns[r.column[0], r.prompt, r.row.llm])
+        number = same.index(r.column[1]) + 1
+        found.append(r.row.llm if number == 1 else f"{r.row.llm or 'provider'} ({number})")
+    return found
 
 
 def _once_a_run(paths: Sequence[Path]) -> tuple[list[Path], list[str]]:
@@ -89,106 +136,126 @@ def _once_a_run(paths: Sequence[Path]) -> tuple[list[Path], list[str]]:
     return kept, notes
 
 
-def _names(results: Sequence[Result]) -> list[str]:
+def _names(results: Sequence[Result], asked: str | None) -> list[str]:
     """Verdicts that can be told apart: a metric that is all there is of its type is no other verdict."""
     values: dict[str, list[Any]] = defaultdict(list)
     for i, result in enumerate(results):
         for name, found in result.verdicts.items():
             values[name].append((i, found))
-    return [a for i, a in enumerate(values) if all(values[a] != values[b] for b in list(values)[:i])]
+    names = [a for i, a in enumerate(values) if all(values[a] != values[b] for b in list(values)[:i])]
+    several = _STATUS not in names and len(set(names) - set(_NOT_OF_THE_ANSWER)) > (asked != ALL)
+    return [*names, ALL] if several and ALL not in names else names
 
 
 def _correct(result: Result, verdict: str | None) -> float | None:
-    """The worst of the verdict's values; None without one."""
-    values = result.verdicts.get(verdict, []) if verdict is not None else []
-    found = [as_correct(value, str(verdict), result.where) for value in values]
-    return min((value for value in found if value is not None), default=None)
+    """The worst of the verdict's values; None without one, or if a grader failed."""
+    if verdict == ALL and ALL not in result.verdicts:
+        asked = [name for name in result.verdicts if name not in _NOT_OF_THE_ANSWER]
+    else:
+        asked = [verdict] if verdict in result.verdicts else []
+    found = [as_correct(value, name, result.where) for name in asked for value in result.verdicts[name]]
+    return None if None in found else min(found, default=None)  # type: ignore[type-var]
 
 
 def _json_results(path: Path) -> list[Result]:
     data = read_json(path, hint=HINT)
-    prompts = [text(at(prompt, "raw")) for prompt in items(at(data, "results", "prompts"))]
+    results = [(f"{path}: result {i}", row) for i, row in enumerate(items(at(data, "results", "results")))]
+    prompts = configured(items(at(data, "results", "prompts")))
     if not prompts:
-        raise InputError(f"{path}: no results.prompts, as promptfoo writes them since 0.90; {HINT}")
-    found = []
-    for number, result in enumerate(items(at(data, "results", "results"))):
-        where = f"{path}: result {number}"
-        index = count(at(result, "promptIdx"))
+        if at(data, "results", "results") is None:
+            raise InputError(f"{path}: no results.results, as promptfoo writes them; {HINT}")
+        return _without_prompts(path, results)
+    indices = [count(at(result, "promptIdx")) for _, result in results]
+    rendered: dict[str, list[tuple[str, Any]]] = defaultdict(list)
+    for (where, result), index in zip(results, indices):
         prompt = prompts[index] if index is not None and index < len(prompts) else None
         if prompt is None:
             raise InputError(f"{where} has no promptIdx that is in results.prompts; {HINT}")
-        found.append(_result(result, where, prompt))
-    return found
+        variables = filled_in(at(result, "vars", default={}))
+        rendered[prompt].append((text(at(result, "prompt", "raw")) or "", variables))
+    # Of a prompt that is code, what it makes of the tests may show a template.
+    templates = {p: p if fields_in(p) else template_of(texts) or p for p, texts in rendered.items()}
+    return [
+        _result(result, where, (path, index or 0), templates[prompts[index or 0] or ""])
+        for (where, result), index in zip(results, indices)
+    ]
 
 
 def _json_lines(path: Path) -> list[Result]:
-    rows = list(enumerate(read_jsonl(path, hint=HINT), 1))
-    for number, row in rows:
-        if not isinstance(row.get("vars"), dict) or text(at(row, "prompt", "raw")) is None:
-            raise InputError(f"{path}:{number}: no vars or no prompt.raw, so no result of promptfoo; {HINT}")
-    by_prompt: dict[tuple[Any, Any], list[tuple[int, dict[str, Any]]]] = defaultdict(list)
-    for number, row in rows:
-        by_prompt[shown(row.get("promptIdx")), shown(row["prompt"].get("label"))].append((number, row))
-    found = {}
-    for (_, label), same in by_prompt.items():
-        template = _template([(row["prompt"]["raw"], row["vars"]) for _, row in same])
+    return _without_prompts(
+        path, [(f"{path}:{i}", row) for i, row in enumerate(read_jsonl(path, hint=HINT), 1)]
+    )
+
+
+def _without_prompts(path: Path, rows: Sequence[tuple[str, Any]]) -> list[Result]:
+    """Results that hold their prompts only rendered."""
+    by_prompt: dict[tuple[Any, Any], list[int]] = defaultdict(list)
+    for i, (where, row) in enumerate(rows):
+        if not isinstance(at(row, "vars"), dict) or text(at(row, "prompt", "raw")) is None:
+            raise InputError(f"{where}: no vars or no prompt.raw, so no result of promptfoo; {HINT}")
+        label = at(row, "prompt", "label") or at(row, "prompt", "display")
+        by_prompt[shown(row.get("promptIdx")), shown(label)].append(i)
+    found: dict[int, Result] = {}
+    for column, ((_, label), same) in enumerate(by_prompt.items()):
+        rendered = [(rows[i][1]["prompt"]["raw"], filled_in(rows[i][1]["vars"])) for i in same]
+        template = template_of(rendered)
+        is_template = label and "{{" in label  # of .jsonl it may be the file's name and the template
+        if is_template and (
+            at(rows[same[0]][1], "prompt", "display") or len({raw for raw, _ in rendered}) == 1
+        ):
+            template = label  # what all texts share may hold a variable
         if template is None and filled(label) is None:
             raise InputError(
-                f"{path}:{same[0][0]}: the prompt's template cannot be told; give the .json of the same run"
+                f"{rows[same[0]][0]}: the prompt's template cannot be told; give the .json of the same run"
             )
-        for number, row in same:
-            found[number] = _result(row, f"{path}:{number}", template or str(label))
-    return [found[number] for number, _ in rows]
+        for i in same:
+            found[i] = _result(rows[i][1], rows[i][0], (path, column), template or str(label))
+    return [found[i] for i in range(len(rows))]
 
 
-def _template(rendered: Sequence[tuple[str, Mapping[str, Any]]]) -> str | None:
-    """The one text that is left when the variables' values are taken out; None if there is no such."""
-    texts = [raw for raw, _ in rendered]
-    lengths = Counter({n: len(shown(v) or "") for _, variables in rendered for n, v in variables.items()})
-    for name, _ in lengths.most_common():
-        taken_out = []
-        for now, (_, variables) in zip(texts, rendered):
-            value = shown(variables.get(name)) or ""
-            # In messages as JSON a value stands as JSON writes it.
-            forms = [
-                f for f in (value, json.dumps(value)[1:-1], json.dumps(value, ensure_ascii=False)[1:-1]) if f
-            ]
-            form = next((form for form in forms if form in now), None)
-            taken_out.append(now.replace(form, "{{" + name + "}}") if form else None)
-        kept = [t for t in taken_out if t is not None]
-        # What stands in all texts by chance, such as a short answer, makes them no more alike.
-        if len(kept) == len(texts) and len(set(kept)) < len(set(texts)):
-            texts = kept
-    return texts[0] if len(set(texts)) == 1 and "{{" in texts[0] else None
-
-
-def _result(result: Any, where: str, prompt: str) -> Result:
+def _result(result: Any, where: str, column: tuple[Path, int], prompt: str) -> Result:
     """A result of .json or .jsonl."""
-    variables = at(result, "vars")
-    if not isinstance(variables, dict):
+    if not isinstance(at(result, "vars"), dict):
         raise InputError(f"{where} has no vars, so no question; {HINT}")
-    verdicts: dict[str, list[Any]] = defaultdict(list)
-    parts = list(items(at(result, "gradingResult", "componentResults")))
-    for part in parts:  # an assert-set has parts of its own, which are added behind
-        parts += items(at(part, "componentResults"))
-        score = at(part, "score")
-        value = score if isinstance(score, int | float) else at(part, "pass")
-        for name in {filled(at(part, "assertion", key)): None for key in ("type", "metric")}:
-            if name is not None:
-                verdicts[name].append(value)
-    provider = at(result, "provider", "id") or at(result, "provider")
+    variables = filled_in(result["vars"])
+    verdicts = _verdicts(result)
+    output = at(result, "response", "output")
+    error = filled(at(result, "error")) or shown(at(result, "response", "error"))
+    # An assertion that fails is an error, too.
+    failed = output is None and not at(result, "gradingResult", "componentResults")
     tokens = at(result, "response", "tokenUsage")
     row = ImportedRow(
         question="",
         prompt=None,
-        answer=shown(at(result, "response", "output")),
-        llm=filled(provider),
+        answer=shown(output),
+        llm=filled(at(result, "provider", "label"))
+        or filled(at(result, "provider", "id") or at(result, "provider")),
         cost=amount(at(result, "cost")),
         tokens_in=count(at(tokens, "prompt")),
         tokens_out=count(at(tokens, "completion")),
         prompt_id=filled(at(result, "promptId")),
     )
-    return Result(where, variables, prompt, row, dict(verdicts))
+    return Result(where, column, variables, prompt, row, verdicts, error if failed else None)
+
+
+def _verdicts(result: Any) -> dict[str, list[Any]]:
+    """Values by type of assertion and by metric; None where the grader failed."""
+    verdicts: dict[str, list[Any]] = defaultdict(list)
+    parts = list(items(at(result, "gradingResult", "componentResults")))
+    for i, part in enumerate(parts):  # an assert-set has parts of its own, which are added behind
+        parts += items(at(part, "componentResults"))
+        # What code returns as its verdict does not name the assertion: it is in the same place of the test.
+        assertion = at(part, "assertion") or at(result, "testCase", "assert", i)
+        score = at(part, "score")
+        value = score if isinstance(score, int | float) else at(part, "pass")
+        if at(part, "metadata", "graderError") is True:
+            value = None
+        for name in {filled(at(assertion, key)): None for key in ("type", "metric")}:
+            if name not in (None, "assert-set"):
+                verdicts[str(name)].append(value)
+    if isinstance(result, dict) and "gradingResult" not in result:  # versions before 0.30 say no more
+        verdicts["success"] = [at(result, "success")]
+    return dict(verdicts)
 
 
 def _csv_results(path: Path) -> list[Result]:
@@ -200,21 +267,26 @@ def _csv_results(path: Path) -> list[Result]:
     ]
     if not outputs:
         raise InputError(
-            f"{path}:1: no column [provider] prompt with Status behind it, as promptfoo writes them; {HINT}"
+            f"{path}:1: no column [provider] prompt with Status behind it, as promptfoo writes them now; "
+            "give the .json of the same run"
         )
     found = []
     for line, cells in zip(frame.index, frame.to_numpy().tolist()):
-        variables = dict(zip(header[: outputs[0]], cells))
+        variables = filled_in(dict(zip(header[: outputs[0]], cells)))
         for first, behind in zip(outputs, [*outputs[1:], len(header)]):
-            found.append(_csv_result(f"{path}:{line}", variables, header[first:behind], cells[first:behind]))
+            where, column = f"{path}:{line}", (path, first)
+            found.append(_csv_result(where, column, variables, header[first:behind], cells[first:behind]))
     return found
 
 
-def _csv_result(where: str, variables: dict[str, Any], header: list[str], cells: list[Any]) -> Result:
+def _csv_result(
+    where: str, column: tuple[Path, int], variables: dict[str, Any], header: list[str], cells: list[Any]
+) -> Result:
     provider, label = _OUTPUT.fullmatch(header[0]).groups()  # type: ignore[union-attr]
     verdicts = {_STATUS: [cells[1]]}
     for name, cell in zip(header, cells):
         if name.startswith(_METRIC) and cell:
             verdicts[name.removeprefix(_METRIC)] = [cell]
     row = ImportedRow(question="", prompt=None, answer=cells[0], llm=provider)
-    return Result(where, variables, label, row, verdicts)
+    error = cells[0] or cells[1] if cells[1] == "ERROR" else None
+    return Result(where, column, variables, label, row, verdicts, error)

@@ -16,13 +16,21 @@ USUAL = (
     "prompt",
     "text",
 )  # fields of questions, if no template tells
-_BLOCK = re.compile(r"\{\{[^{}]{0,1000}\}\}|\{%[^{}%]{0,1000}%\}")
-_NAME = re.compile(r"""(?:\bdoc\.|\bdoc\[['"]|(?<![\w.'"]))([A-Za-z_]\w*)""")
+_BLOCK = re.compile(r"\{\{.{0,1000}?\}\}|\{%.{0,1000}?%\}", re.DOTALL)
+_CONDITION = re.compile(r"\{%-?\s*(if|elif)\b")
+_KEY = re.compile(r"""\bdoc\[['"](\w+)['"]\]""")
+_TEXT = re.compile(r"""'[^']*'|"[^"]*\"""")
+_NAME = re.compile(r"(?:\bdoc\.|(?<![\w.]))([A-Za-z_]\w*)")
 
 
 def fields_in(template: str) -> list[str]:
-    """Names that stand in the template's blocks, in order; among them words such as `if`, and filters."""
-    return list(dict.fromkeys(name for block in _BLOCK.findall(template) for name in _NAME.findall(block)))
+    """Names that stand in the template's blocks, in order; among them words such as `for`, and filters.
+
+    What stands in a condition only is not shown: it may be the right answer, which examples have.
+    """
+    shown_blocks = [block for block in _BLOCK.findall(template) if not _CONDITION.match(block)]
+    bare = [_TEXT.sub("''", _KEY.sub(r"\1", block)) for block in shown_blocks]
+    return list(dict.fromkeys(name for block in bare for name in _NAME.findall(block)))
 
 
 def question_of(values: Mapping[str, Any], names: Sequence[str]) -> str | None:

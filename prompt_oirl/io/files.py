@@ -214,7 +214,7 @@ def read_json(path: Path, *, hint: str) -> Any:
     """Read a JSON file."""
     require(path, hint)
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        return json.loads(path.read_text(encoding="utf-8-sig"))
     except (ValueError, RecursionError) as error:
         raise InputError(f"{path}: not valid JSON ({error}); {hint}") from error
 
@@ -245,11 +245,11 @@ def read_lines(path: Path, *, hint: str) -> Iterator[str]:
 def decode_lines(lines: Iterable[bytes], source: str | Path, hint: str) -> Iterator[str]:
     """Lines as text; what is no UTF-8 names its line. Parameters as in `parse_jsonl`, but lines of bytes."""
     for number, line in enumerate(lines, 1):
-        try:
-            # utf-8-sig: an editor's byte order mark is not part of the first line.
+        try:  # utf-8-sig: an editor's byte order mark is not part of the first line
             yield line.decode("utf-8-sig" if number == 1 else "utf-8")
         except UnicodeDecodeError as error:
-            raise InputError(f"{source}:{number}: not UTF-8 ({error.reason}); {hint}") from error
+            why = f"not UTF-8 ({error.reason}); save it as UTF-8, or {hint}"
+            raise InputError(f"{source}:{number}: {why}") from error
 
 
 def read_csv(path: Path, *, hint: str, columns: Iterable[str] = ()) -> list[dict[str, str]]:

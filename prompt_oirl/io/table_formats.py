@@ -126,7 +126,7 @@ def read_json_lines(lines: Iterable[bytes], name: str, hint: str) -> pd.DataFram
 
 
 def read_json_array(data: bytes, name: str, hint: str) -> pd.DataFrame:
-    """An array of objects, which are numbered from 1.
+    """An array of objects, which are numbered from 1; or one object a line, which some write as .json.
 
     Parameters
     ----------
@@ -135,7 +135,10 @@ def read_json_array(data: bytes, name: str, hint: str) -> pd.DataFrame:
 
     Raises: InputError naming the line on which an object begins.
     """
-    text, rows = "".join(decode_lines(data.splitlines(keepends=True), name, hint)), []
+    lines = data.splitlines(keepends=True)
+    text, rows = "".join(decode_lines(lines, name, hint)), []
+    if _one_a_line(text):
+        return read_json_lines(lines, name, hint)
     read = json.JSONDecoder(object_pairs_hook=_object).raw_decode
     at = _after_space(text, 0)
 
@@ -168,6 +171,15 @@ def read_json_array(data: bytes, name: str, hint: str) -> pd.DataFrame:
     return pd.DataFrame(rows, dtype=object, index=range(1, len(rows) + 1))
 
 
+def _one_a_line(text: str) -> bool:
+    """Whether an object ends with its line, and more lines follow."""
+    first, _, more = text.lstrip().partition("\n")
+    try:
+        return first.startswith("{") and bool(more.strip()) and isinstance(json.loads(first), dict)
+    except (ValueError, RecursionError):
+        return False
+
+
 def _after_space(text: str, at: int) -> int:
     return _SPACE.match(text, at).end()  # type: ignore[union-attr]
 
@@ -182,14 +194,15 @@ def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 
 def read_workbook(path: Path, hint: str) -> pd.DataFrame:
-    """The first sheet of an .xlsx file, a header above rows; what formulas gave is taken as stored.
+    """The only table of an .xlsx file, on its first sheet; what formulas gave is taken as stored.
 
     Parameters
     ----------
     path : the workbook
     hint : the end of a complaint
 
-    Raises: InputError on a file that is no workbook or too large, and at a formula without a value.
+    Raises: InputError on a file that is no workbook or too large, at a formula without a value, and on other
+    sheets with the same header, which would be passed over.
     """
     try:
         import openpyxl
@@ -223,6 +236,13 @@ def read_workbook(path: Path, hint: str) -> pd.DataFrame:
             cells = [unescape(v.value) if isinstance(v.value, str) else v.value for v in values]
             if any(cell not in (None, "") for cell in cells):
                 rows.append((number, cells))
+        for other in opened[0].worksheets[1:] if rows else ():
+            header = next(other.iter_rows(values_only=True), ())
+            if {_bare(cell) for cell in header} == {_bare(cell) for cell in rows[0][1]}:
+                raise InputError(
+                    f"{path}: the sheet {on_one_line(other.title)} has the header of the first one; save "
+                    "each as a .csv and name them all"
+                )
     except InputError:
         raise
     except Exception as error:  # openpyxl raises many kinds for a damaged file

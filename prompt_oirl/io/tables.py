@@ -200,7 +200,8 @@ def numbers(frame: pd.DataFrame, column: str, where: str, low: float, high: floa
             values[i] = math.inf
         if not low <= values[i] <= high or math.isinf(values[i]):
             percent = column == "correct" and high == 1 < values[i] <= 100
-            remedy = "; --scale 100 reads scores from 0 to 100" if percent else ""
+            highest = next(n for n in (5, 10, 100) if not percent or values[i] <= n)
+            remedy = f"; --scale {highest} reads scores from 0 to {highest}" if percent else ""
             raise InputError(f"{where}{number}: {column} is {short(value)}, expected {expected}{remedy}")
     return values
 
@@ -219,7 +220,8 @@ def texts(frame: pd.DataFrame, column: str, where: str) -> list[str]:
         if is_empty(value):
             value = ""
         if not isinstance(value, str):
-            raise InputError(f"{where}{number}: {column} is {short(value)}, expected text")
+            remedy = "; write it as text" if isinstance(value, int | float) else ""
+            raise InputError(f"{where}{number}: {column} is {short(value)}, expected text{remedy}")
         if column == "question" and not value.strip():
             raise InputError(f"{where}{number}: the question is empty; leave the row out")
         check_text(value, f"{where}{number}: the {column}")

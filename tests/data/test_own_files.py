@@ -53,6 +53,7 @@ def test_one_log_in_any_form_makes_the_same_selector(example: Path, tmp_path: Pa
     (tmp_path / "log.json").write_text(numbers.to_json(orient="records", indent=1))
     lines = numbers.to_json(orient="records", lines=True)
     (tmp_path / "log.ndjson").write_text(lines.replace("}\n", "}\n\n"))
+    (tmp_path / "lines.json").write_text(lines)
     (tmp_path / "log.jsonl.gz").write_bytes(gzip.compress(lines.encode()))
     (tmp_path / "log.tsv.gz").write_bytes(gzip.compress((tmp_path / "log.tsv").read_bytes()))
     texts.iloc[:400].to_csv(tmp_path / "a.csv", index=False)
@@ -94,7 +95,7 @@ def test_one_log_in_any_form_makes_the_same_selector(example: Path, tmp_path: Pa
     }
     logs |= {
         name: read_log(tmp_path / name)
-        for name in ("log.csv", "log.json", "log.ndjson", "log.tsv.gz", *workbook)
+        for name in ("log.csv", "log.json", "lines.json", "log.ndjson", "log.tsv.gz", *workbook)
     } | {name: read_log(tmp_path / name, **of_chats) for name in ("chat.csv", "chat.parquet")}
     first = logs["csv"]
     for name, log in logs.items():
@@ -121,6 +122,8 @@ def test_verdicts_in_the_words_and_scores_of_others() -> None:
         (["1_0"], 100, "row 0: correct is '1_0', expected a number from 0 to 100, true or false"),
         (["0_1"], 1, "row 0: correct is '0_1'"),
         ([1, 85], 1, "row 1: correct is 85, .*; --scale 100 reads scores from 0 to 100"),
+        ([1, 4], 1, "row 1: correct is 4, .*; --scale 5 reads scores from 0 to 5"),
+        ([1, 7], 1, "row 1: correct is 7, .*; --scale 10 reads scores from 0 to 10"),
         ([1, 101], 100, "row 1: correct is 101, expected a number from 0 to 100"),
         ([1, 0.5], 100, "no score is above 1; leave out --scale 100"),
         ([1], 0, "--scale 0: give the highest score"),
@@ -153,6 +156,44 @@ def test_columns_go_by_the_names_of_the_user(tmp_path: Path) -> None:
         InputError, match="the column question is missing .*say with --columns which of yours"
     ):
         read_log(path)
+
+
+def test_messages_that_pandas_wrote_into_a_csv(tmp_path: Path) -> None:
+    frame = pd.DataFrame(
+        {"chat": [chat("What's up?", "Be kind."), chat("Who?", "Be kind.")], "correct": [1, 0]}
+    )
+    frame.to_csv(tmp_path / "log.csv", index=False)
+    log = read_log(tmp_path / "log.csv", columns={"question": "chat", "prompt": "chat"})
+    assert (log.questions, log.prompts) == (["What's up?", "Who?"], ["Be kind."])
+    assert messages_in("[{'role': 'user', 'content': print(1)}]") is None
+
+
+def test_a_workbook_with_the_log_on_several_sheets_is_refused(tmp_path: Path) -> None:
+    openpyxl = pytest.importorskip("openpyxl")
+    book = openpyxl.Workbook()
+    for sheet in (book.active, book.create_sheet("notes"), book.create_sheet("more")):
+        sheet.append(["question", "prompt", "correct"] if sheet.title != "notes" else ["what"])
+        sheet.append(["x", f"Prompt of {sheet.title}", 1])
+    book.save(tmp_path / "log.xlsx")
+    with pytest.raises(
+        InputError, match="the sheet more has the header of the first one; save each as a .csv"
+    ):
+        read_log(tmp_path / "log.xlsx")
+    del book["more"]
+    book.save(tmp_path / "log.xlsx")
+    assert read_log(tmp_path / "log.xlsx").prompts == ["Prompt of Sheet"]
+
+
+def test_prompts_in_merged_cells_are_no_questions_without_a_prompt(tmp_path: Path) -> None:
+    path = tmp_path / "log.csv"
+    blocks = [
+        "".join(f"q{i},{prompt if i == 0 else ''},1\n" for i in range(6)) for prompt in ("Think.", "Say.")
+    ]
+    path.write_text(HEAD + "".join(blocks))
+    with pytest.raises(InputError, match="log.csv: each prompt stands in one row, .* fill each prompt down"):
+        read_log(path)
+    path.write_text(HEAD + "".join(f"q{i},,1\nq{i},Say.,0\n" for i in range(12)))
+    assert read_log(path).prompts == ["", "Say."]
 
 
 def test_complaints_on_several_files_name_the_file(tmp_path: Path) -> None:
@@ -215,7 +256,11 @@ BAD: dict[str, tuple[str, bytes, str]] = {
         "l.csv:5002: not UTF-8",
     ),
     "line ends of old": ("l.csv", b"question,prompt,correct\ra,A,1\rb,A,7\r", "l.csv:3: correct is '7'"),
-    "UTF-16": ("l.csv", HEAD.encode("utf-16"), "l.csv:1: not UTF-8"),
+    "UTF-16": (
+        "l.csv",
+        HEAD.encode("utf-16"),
+        "l.csv:1: not UTF-8 (invalid start byte); save it as UTF-8, or",
+    ),
     "tabs in .csv": ("l.csv", b"question\tprompt\tcorrect\na\tA\t1\n", "name the file .tsv"),
     "semicolons": ("l.csv", b"question;prompt;correct\na;A;1\n", "put a first line sep=; above the header"),
     "only sep=": ("l.csv", b"sep=;\n", "l.csv: the file is empty"),

@@ -235,7 +235,10 @@ BAD: dict[str, tuple[pd.DataFrame, str]] = {
     "verdict below 0": (frame(correct=[1, 0, 1, 1, -1]), "row 4: correct is -1"),
     "verdict infinite": (frame(correct=[1, 0, 1, 1, float("inf")]), "row 4: correct is inf"),
     "empty question": (frame(question=["a", " ", "b", "c", "d"]), "row 1: the question is empty"),
-    "question is a number": (frame(question=["a", "b", "c", "d", 5]), "row 4: question is 5, expected text"),
+    "question is a number": (
+        frame(question=["a", "b", "c", "d", 5]),
+        "row 4: question is 5, expected text; write it as text",
+    ),
     "prompt is a list": (
         frame(prompt=["a", "b", "c", "d", ["e"]]),
         r"row 4: prompt is \['e'\], expected text",

@@ -107,6 +107,182 @@ def test_other_metrics_are_no_verdict(tmp_path: Path, value: Any) -> None:
     assert {r.correct for r in found.rows} == {None} and "No metric is a number from 0 to 1." in found.notes
 
 
+def results_changed(folder: Path, name: str = f"results_{TIME}.json", **fields: Any) -> None:
+    """Set fields of a run's results; `configs` is set in each task's."""
+    path = folder / f"results_{TIME}.json"
+    results = json.loads(path.read_text()) | {k: v for k, v in fields.items() if k != "configs"}
+    for config in results["configs"].values():
+        config |= fields.get("configs", {})
+    path.unlink()
+    (folder / name).write_text(json.dumps(results))
+
+
+def test_a_metric_beyond_1_is_no_verdict_though_some_of_its_values_are_small(tmp_path: Path) -> None:
+    write_lm_eval(tmp_path, {"cot": COT})
+    path = tmp_path / f"samples_cot_{TIME}.jsonl"
+    lines = [
+        json.loads(line) | {"bleu": 0.5 + 40 * i} for i, line in enumerate(path.read_text().splitlines())
+    ]
+    path.write_text("".join(json.dumps(line | {"metrics": ["bleu", "acc"]}) + "\n" for line in lines))
+    assert [r.correct for r in read([tmp_path], None).rows] == [1.0, 0.0]
+    with pytest.raises(InputError, match="there is no verdict bleu .there are: acc,none"):
+        read([tmp_path], "bleu")
+
+
+def test_files_of_versions_before_0_4_3(tmp_path: Path) -> None:
+    """An array, named after the model's arguments; no filters named, but a line for each in their order."""
+    write_lm_eval(tmp_path, {"cot": COT, "my_cot": "{{question}}"})
+    filters = {"filter_list": [{"name": "strict"}, {"name": "loose"}]}
+    config = {"model": "hf", "model_args": "pretrained=me/tiny,peft=me/more"}
+    results_changed(tmp_path, "results.json", configs=filters, model_name=None, config=config)
+    for task in ("cot", "my_cot"):
+        path = tmp_path / f"samples_{task}_{TIME}.jsonl"
+        lines = [json.loads(line) for line in path.read_text().splitlines()]
+        for line in lines:
+            for name in ("filter", "metrics", "doc_hash"):
+                del line[name]
+            line["arguments"] = [[line["arguments"]["gen_args_0"]["arg_0"], {}]]
+        loose = [line | {"acc": 1 - line["acc"]} for line in lines]
+        path.unlink()
+        (tmp_path / f"pretrained__me__tiny_{task}.jsonl").write_text(json.dumps(lines + loose, indent=2))
+    with pytest.raises(InputError, match="several verdicts: acc,strict, acc,loose; choose one"):
+        read([tmp_path], None)
+    rows = read([tmp_path], "loose").rows
+    assert [(r.question, r.prompt, r.correct) for r in rows] == [
+        (question, prompt, correct)
+        for prompt in (COT, "{{question}}")
+        for question, correct in zip(QUESTIONS, (0.0, 1.0))
+    ]
+    assert {(r.llm, r.sample, r.prompt_id) for r in rows} == {
+        ("me/tiny,peft=me/more", 0, "cot"),
+        ("me/tiny,peft=me/more", 0, "my_cot"),
+    }
+
+
+def test_an_output_path_that_names_a_file(tmp_path: Path) -> None:
+    """--output_path out.json writes out_TIME.json."""
+    write_lm_eval(tmp_path, {"cot": COT})
+    results_changed(tmp_path, f"out_{TIME}.json")
+    assert [r.prompt for r in read([tmp_path], None).rows] == [COT, COT]
+
+
+def test_models_that_differ_in_their_arguments_are_no_repeats(tmp_path: Path) -> None:
+    for revision in ("step1", "step2"):
+        write_lm_eval(tmp_path / revision, {"cot": COT})
+        arguments = {"pretrained": "tiny", "revision": revision, "dtype": "float16"}
+        results_changed(tmp_path / revision, config={"model_args": arguments})
+    assert [(r.llm, r.sample) for r in read([tmp_path], None).rows] == [
+        (f"tiny,revision={revision}", 0) for revision in ("step1", "step2") for _ in QUESTIONS
+    ]
+
+
+def test_chat_templates_and_examples_are_part_of_the_prompt(tmp_path: Path) -> None:
+    write_lm_eval(tmp_path, {"cot": "question"})
+    results_changed(
+        tmp_path, chat_template="{{ messages }}", fewshot_as_multiturn=True, **{"n-shot": {"cot": 2}}
+    )
+    assert {r.prompt for r in read([tmp_path], None).rows} == {
+        "[chat template]\n\n[2 examples as turns]\n\n{{question}}"
+    }
+
+
+def test_the_right_answer_in_a_condition_is_no_part_of_the_question(tmp_path: Path) -> None:
+    """As in lm-eval's own mgsm and copa: other words of a template may be called like fields, too."""
+    template = (
+        '{% if answer is not none %}{{question+"\\nThe answer:"}}{% else %}{{"Q: "+question}}{% endif %}'
+    )
+    write_lm_eval(tmp_path, {"mgsm": template})
+    assert [r.question for r in read([tmp_path], None).rows] == list(QUESTIONS)
+    copa = '{{premise[:-1].strip() + " " + {"cause": "for the question", "effect": "so"}[question]}}'
+    docs = [{"premise": f"It rains {i}.", "question": "cause", "for": "x"} for i in range(2)]
+    for i, doc in enumerate(docs):
+        write_lm_eval(tmp_path / str(i), {"copa": copa}, doc=doc, doc_hash=str(i))
+    rows = read([tmp_path / "0", tmp_path / "1"], None).rows
+    assert {r.question for r in rows} == {"It rains 0.\ncause", "It rains 1.\ncause"}
+
+
+def test_a_question_is_all_that_any_of_its_tasks_shows(tmp_path: Path) -> None:
+    """The closed-book task shows less, but the same document is the same question, and others are not."""
+    for i in range(2):
+        doc = {"passage": f"Text {i}.", "question": "Is it so?"}
+        tasks = {"closed": "{{question}}", "open": "{{passage}} {{question}}"}
+        write_lm_eval(tmp_path / str(i), tasks, doc=doc, doc_hash=str(i), doc_id=0)
+    rows = read([tmp_path], None).rows
+    assert [(r.prompt_id, r.question, r.sample) for r in rows] == [
+        (task, f"Is it so?\nText {i}.", 0) for i in range(2) for task in ("closed", "open")
+    ]
+
+
+CODE = 'def doc_to_text(doc):\n    return "Q: " + doc["question"]\n'
+
+
+def coded(folder: Path, texts: list[Any], shots: int) -> Path:
+    """A run whose template is code, with the texts that were sent."""
+    write_lm_eval(folder, {"cot": COT})
+    results_changed(folder, configs={"doc_to_text": CODE}, **{"n-shot": {"cot": shots}})
+    path = folder / f"samples_cot_{TIME}.jsonl"
+    line = json.loads(path.read_text().splitlines()[0])
+    lines = [
+        line | {"doc_id": i, "doc_hash": str(i), "arguments": {"gen_args_0": {"arg_0": sent, "arg_1": {}}}}
+        for i, sent in enumerate(texts)
+    ]
+    path.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    return folder
+
+
+def test_code_asks_what_was_sent_and_not_only_the_field_called_question(tmp_path: Path) -> None:
+    """The questions differ in their choices, which only the code shows."""
+    sent = [f"Which is right?\nA. {a}\nB. {b}\nAnswer:" for a, b in (("one", "two"), ("red", "blue"))]
+    found = read_answers("lm-eval", [coded(tmp_path, sent, 0)], None)
+    assert [r.question for r in found.rows] == ["one\nB. two", "red\nB. blue"]
+    assert {r.prompt for r in found.rows} == {"Which is right?\nA. {question}\nAnswer:"}
+
+
+def test_a_document_is_one_question_whether_a_template_or_code_shows_it(tmp_path: Path) -> None:
+    write_lm_eval(tmp_path / "a", {"plain": PLAIN})
+    write_lm_eval(tmp_path / "b", {"cot": COT})
+    results_changed(tmp_path / "b", configs={"doc_to_text": CODE})
+    path = tmp_path / "b" / f"samples_cot_{TIME}.jsonl"
+    lines = [json.loads(line) for line in path.read_text().splitlines()]
+    for line, question in zip(lines, QUESTIONS):
+        choices = "yes or no" if line["doc_id"] else "7 or 8"
+        line["arguments"]["gen_args_0"]["arg_0"] = f"Pick. {question}\n{choices}\nAnswer:"
+    path.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    rows = read_answers("lm-eval", [tmp_path], None).rows
+    assert [r.question for r in rows] == list(QUESTIONS) * 2
+    assert {r.prompt for r in rows} == {PLAIN, "Pick. {question}\nAnswer:"}
+
+
+@pytest.mark.parametrize("as_messages", [False, True])
+def test_examples_before_code_are_left_off(tmp_path: Path, as_messages: bool) -> None:
+    examples = ["Q: 1 + 1\nA: 2", "Q: 2 + 2\nA: 4"], ["Q: 3 + 3\nA: 6", "Q: 1 + 1\nA: 2"]
+    asked = ["Q: Who is tall?\nA:", "Q: Where are we?\nA:"]
+    sent: list[Any] = ["\n\n".join([*before, question]) for before, question in zip(examples, asked)]
+    if as_messages:  # as lm-eval writes them: a text in a list
+        sent = [[json.dumps([{"role": "user", "content": text}])] for text in sent]
+    found = read_answers("lm-eval", [coded(tmp_path, sent, 2)], None)
+    assert [r.question for r in found.rows] == ["Who is tall?", "Where are we?"]
+    assert {r.prompt for r in found.rows} == {"[2 examples]\n\nQ: {question}\nA:"}
+
+
+def test_examples_that_cannot_be_told_from_the_question_are_refused(tmp_path: Path) -> None:
+    sent = ["Q: 1\n\nQ: Who is\n\ntall?", "Q: 2\n\nQ: Where?"]
+    with pytest.raises(InputError, match="cannot be told from it; import a run with --num_fewshot 0"):
+        read([coded(tmp_path, sent, 1)], None)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "resps"),
+    [
+        ({"gen_args_0": {"arg_0": "Who?", "arg_1": " Ann"}}, [[["-3.2", "False"]]]),
+        ({"gen_args_0": {"arg_0": "Some text."}}, [["-12.5"]]),
+    ],
+)
+def test_a_text_that_was_only_weighed_is_no_answer(tmp_path: Path, arguments: Any, resps: Any) -> None:
+    write_lm_eval(tmp_path, {"cot": COT}, arguments=arguments, resps=resps)
+    assert {r.answer for r in read([tmp_path], None).rows} == {None}
+
+
 @pytest.mark.parametrize(
     ("spoil", "message"),
     [
@@ -114,6 +290,10 @@ def test_other_metrics_are_no_verdict(tmp_path: Path, value: Any) -> None:
         (lambda f: (f / f"results_{TIME}.json").write_text("{}"), "no task cot among its configs"),
         (lambda f: (f / f"samples_cot_{TIME}.jsonl").write_text("{}\n"), r"jsonl:1: no object doc"),
         (lambda f: (f / f"samples_cot_{TIME}.jsonl").unlink(), "no samples_.*jsonl among the files"),
+        (
+            lambda f: (f / f"results_{TIME}.json").unlink(),
+            "missing .*: put the results file of the run beside its samples, or give the folder",
+        ),
         (
             lambda f: (f / f"samples_cot_{TIME}.jsonl").rename(f / "samples_x.jsonl"),
             "name is not samples_TASK",

@@ -42,10 +42,11 @@ def test_a_real_run(name: str) -> None:
     assert [r.correct for r in rows] == [0.0] * 8
     assert [r.correct for r in read([path], "has12").rows] == [None] * 4 + [1.0] * 4
     assert [r.correct for r in read([path], "latency").rows] == [1.0] * 4 + [None] * 4
+    assert [r.correct for r in read([path], "all").rows] == [0.0] * 8
     assert rows[0].answer == f"Q: {ANN} Let's think step by step." and rows[0].llm == "echo"
     assert (rows[0].cost, rows[0].tokens_in, rows[0].tokens_out) == (0.0, 0, 0)
     with pytest.raises(
-        InputError, match="several verdicts: contains, latency, has12, zzz; choose one with --verd"
+        InputError, match="several verdicts: contains, latency, has12, zzz, all; choose one with"
     ):
         read([path], None)
 
@@ -131,6 +132,172 @@ def test_json_lines_with_quotes_in_questions_and_answers_that_stand_in_prompts(t
     }
 
 
+def changed(results: Any, number: int, **fields: Any) -> Any:
+    """The results with fields of one of them set."""
+    results["results"]["results"][number] |= fields
+    return results
+
+
+def test_tests_asserted_in_different_ways_have_a_verdict_together(tmp_path: Path) -> None:
+    results = promptfoo_results([COT], "contains")
+    parts = [{"pass": True, "assertion": {"type": "regex"}}, {"pass": False, "assertion": {"type": "cost"}}]
+    path = written(tmp_path, changed(results, 1, gradingResult={"componentResults": parts}))
+    with pytest.raises(InputError, match="several verdicts: contains, regex, cost, all;"):
+        read([path], None)
+    found = read([path], "all")
+    assert [r.correct for r in found.rows] == [1.0, 1.0]
+    assert "all is the worst verdict of an answer, latency and cost left out." in found.notes
+    path = written(tmp_path, promptfoo_results([COT], "contains"))
+    assert read([path], "all").rows == read([path], None).rows
+
+
+def test_a_verdict_that_code_returned_has_the_name_of_the_assertion_in_its_place(tmp_path: Path) -> None:
+    results = promptfoo_results([COT], "javascript")
+    for row in results["results"]["results"]:
+        del row["gradingResult"]["componentResults"][0]["assertion"]
+        row["testCase"] = {"assert": [{"type": "javascript", "value": "({pass: true})"}]}
+    found = read([written(tmp_path, results)], None)
+    assert [r.correct for r in found.rows] == [1.0, 0.0] and found.notes == [
+        "correct is the verdict javascript."
+    ]
+
+
+def test_an_answer_whose_grader_failed_is_ungraded(tmp_path: Path) -> None:
+    results = promptfoo_results([COT], "llm-rubric")
+    part = results["results"]["results"][1]["gradingResult"]["componentResults"][0]
+    part["metadata"] = {"graderError": True}
+    assert [r.correct for r in read([written(tmp_path, results)], None).rows] == [1.0, None]
+
+
+@pytest.mark.parametrize("write", [written, as_json_lines])
+def test_results_without_an_answer_are_left_out_with_the_cause(tmp_path: Path, write: Any) -> None:
+    failed = {"response": None, "error": "429: slow\ndown", "gradingResult": None, "success": False}
+    results = changed(promptfoo_results([COT, CHAT], "equals"), 2, **failed)
+    found = read([write(tmp_path, results)], None)
+    assert [r.correct for r in found.rows] == [1.0, 1.0, 0.0]
+    assert found.notes[0] == "1 results are left out: the provider gave no answer (429: slow down)."
+    for i in range(4):
+        changed(results, i, **failed)
+    with pytest.raises(
+        InputError, match="no result has an answer .429: slow down.; run promptfoo eval again"
+    ):
+        read([write(tmp_path, results)], None)
+
+
+def test_an_empty_answer_that_failed_its_assertion_is_wrong(tmp_path: Path) -> None:
+    results = changed(promptfoo_results([COT], "equals"), 1, response={"output": None}, error="Expected 7")
+    assert [r.correct for r in read([written(tmp_path, results)], None).rows] == [1.0, 0.0]
+
+
+def test_in_a_table_errors_are_left_out(tmp_path: Path) -> None:
+    path = tmp_path / "results.csv"
+    path.write_text(
+        "question,[a] {{question}},Status,[b] {{question}},Status\n"
+        "Q1?,1,PASS,Timed out,ERROR\nQ2?,2,FAIL,2,PASS\n"
+    )
+    found = read([path], None)
+    assert [(r.question, r.llm, r.correct) for r in found.rows] == [
+        ("Q1?", "a", 1.0),
+        ("Q2?", "a", 0.0),
+        ("Q2?", "b", 1.0),
+    ]
+    assert found.notes[0] == "1 results are left out: the provider gave no answer (Timed out)."
+
+
+@pytest.mark.parametrize("write", [written, as_json_lines])
+def test_providers_of_one_name_are_no_repeats(tmp_path: Path, write: Any) -> None:
+    """Their labels tell them apart, or else their columns; only a test that was run again is a repeat."""
+    results = promptfoo_results([COT, COT], "equals")
+    for row in results["results"]["results"]:
+        row["prompt"]["label"] = COT
+    rows = read([write(tmp_path, results)], None).rows
+    assert [(r.llm, r.sample) for r in rows] == [("tiny", 0), ("tiny (2)", 0)] * 2
+    for i, row in enumerate(results["results"]["results"]):
+        row["provider"]["label"] = f"temperature {i % 2}"
+    rows = read([write(tmp_path, results)], None).rows
+    assert [(r.llm, r.sample) for r in rows] == [("temperature 0", 0), ("temperature 1", 0)] * 2
+    results["results"]["results"] *= 2
+    rows = read([write(tmp_path, results)], None).rows
+    assert [r.sample for r in rows] == [0] * 4 + [1] * 4
+
+
+def test_functions_of_one_file_are_prompts_of_their_own(tmp_path: Path) -> None:
+    """promptfoo writes the file's text as the text of both; what they make of the tests shows a template."""
+    results = promptfoo_results([COT, "{{question}}"], "equals")
+    for i, prompt in enumerate(results["results"]["prompts"]):
+        prompt |= {"raw": "def f(context): ...", "label": f"prompts.py:f{i}"}
+    assert [r.prompt for r in read([written(tmp_path, results)], None).rows] == [COT, "{{question}}"] * 2
+    for i, row in enumerate(results["results"]["results"]):
+        row["prompt"]["raw"] = f"made up {i}"
+    rows = read([written(tmp_path, results)], None).rows
+    assert [r.prompt for r in rows] == ["prompts.py:f0", "prompts.py:f1"] * 2
+
+
+def test_where_no_prompt_shows_a_variable_tests_that_differ_are_questions_that_differ(tmp_path: Path) -> None:
+    results = promptfoo_results(["pain_v1"], "equals")
+    for row in results["results"]["results"]:
+        row["vars"] = {"question": row["vars"]["question"]}
+    assert [r.question for r in read([written(tmp_path, results)], None).rows] == list(QUESTIONS)
+    for i, row in enumerate(results["results"]["results"]):
+        row["vars"] = {"question": "Is it in the text?", "context": f"Text {i}."}
+    assert [r.question for r in read([written(tmp_path, results)], None).rows] == [
+        f"question: Is it in the text?\ncontext: Text {i}." for i in range(2)
+    ]
+    for row in results["results"]["results"]:
+        row["vars"] = {}
+    with pytest.raises(InputError, match="have no variables, so no question can be told.*vars: {question"):
+        read([written(tmp_path, results)], None)
+
+
+def test_variables_may_hold_variables(tmp_path: Path) -> None:
+    """promptfoo fills them in too, so the tests ask four questions, not two, in any of its formats."""
+    said = [f"Say it in {lang}{mark}" for lang in ("French", "German") for mark in ("?", "!")]
+    results = promptfoo_results([COT], "equals")
+    first = results["results"]["results"][0]
+    results["results"]["results"] = [
+        first
+        | {"vars": {"lang": said[i][10:16], "question": "Say it in {{ lang }}" + said[i][-1], "sessionId": i}}
+        | {"prompt": {"raw": COT.replace("{{question}}", said[i]), "label": "short"}}
+        for i in range(4)
+    ]
+    table = tmp_path / "table.csv"
+    cells = "".join(f"{s[10:16]},Say it in {{{{lang}}}}{s[-1]},7,PASS\n" for s in said)
+    table.write_text(f"lang,question,[tiny] {COT.replace(',', '')},Status\n{cells}")
+    for path in (written(tmp_path, results), as_json_lines(tmp_path, results), table):
+        rows = read([path], None).rows
+        assert [(r.question, r.sample) for r in rows] == [(s, 0) for s in said]
+    assert {r.prompt for r in read([as_json_lines(tmp_path, results)], None).rows} == {COT}
+
+
+def test_a_label_that_hides_a_variable_makes_no_repeats_of_tests(tmp_path: Path) -> None:
+    path = tmp_path / "results.csv"
+    rows = "".join(f"Is it so?,Text {i}.,yes,PASS,no,FAIL\n" for i in (1, 2))
+    path.write_text(f"question,context,[a] {{{{question}}}},Status,[a] with text,Status\n{rows}")
+    assert [(r.question, r.sample) for r in read([path], None).rows] == [
+        (f"question: Is it so?\ncontext: Text {i}.", 0) for i in (1, 1, 2, 2)
+    ]
+
+
+def test_old_results_hold_prompts_rendered_and_one_verdict(tmp_path: Path) -> None:
+    """Version 2: no list of prompts, no assertions; quotes are escaped as in HTML."""
+    rows = [
+        {
+            "prompt": {"raw": f"Say it in {lang}: How&#39;s it?", "display": "Say it in {{lang}}: {{input}}"},
+            "vars": {"lang": lang, "input": "How's it?"},
+            "response": {"output": "?"},
+            "success": lang == "German",
+            "score": 0,
+        }
+        for lang in ("German", "French")
+    ]
+    found = read([written(tmp_path, {"results": {"version": 2, "results": rows, "table": {}}})], None)
+    assert [(r.question, r.prompt, r.correct) for r in found.rows] == [
+        ("German\nHow's it?", "Say it in {{lang}}: {{input}}", 1.0),
+        ("French\nHow's it?", "Say it in {{lang}}: {{input}}", 0.0),
+    ]
+    assert "success says whether all assertions hold, latency and cost among them." in found.notes
+
+
 def refused(folder: Path, name: str, text: str) -> str:
     path = folder / name
     path.write_text(text)
@@ -140,13 +307,13 @@ def refused(folder: Path, name: str, text: str) -> str:
 
 
 def test_what_is_no_result_is_refused(tmp_path: Path) -> None:
-    assert "no results.prompts" in refused(tmp_path, "a.json", "{}")
+    assert "no results.results" in refused(tmp_path, "a.json", "{}")
     assert "no result in it" in refused(
         tmp_path, "a.json", json.dumps({"results": {"prompts": [{"raw": "a"}]}})
     )
     assert "a.jsonl:1: no vars" in refused(tmp_path, "a.jsonl", "{}\n")
     assert "no column [provider] prompt" in refused(tmp_path, "a.csv", "question,answer\na,b\n")
-    assert "must end in .json, .jsonl, .csv" in refused(tmp_path, "a.yaml", "")
+    assert "must end in .json, .jsonl, .csv; write the same run as .json" in refused(tmp_path, "a.yaml", "")
     odd = promptfoo_results([COT], "equals")
     odd["results"]["results"][1]["promptIdx"] = 5
     assert "result 1 has no promptIdx" in refused(tmp_path, "a.json", json.dumps(odd))
