@@ -68,6 +68,6 @@ class Importer(Protocol):
         verdict : name of the metric, scorer or assertion that says whether an answer is right; None: the
             only one there is
 
-        Raises: InputError, one line that names the file and the remedy.
+        Raises: InputError, one line that names the file and says what to do.
         """
         ...

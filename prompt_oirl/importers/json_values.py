@@ -112,6 +112,6 @@ def _json_lines(path: Path, hint: str) -> Iterator[tuple[str, Any]]:
         yield f"{path}:{number}", row
 
 
-def no_rows(files: str, reason: str, remedy: str) -> InputError:
+def no_rows(files: str, reason: str, advice: str) -> InputError:
     """Refusal of files that hold no answer; all on one line."""
-    return InputError(f"{on_one_line(files, 300)}: {reason}; {remedy}")
+    return InputError(f"{on_one_line(files, 300)}: {reason}; {advice}")

@@ -224,6 +224,7 @@ def _result(result: Any, where: str, column: tuple[Path, int], prompt: str) -> R
     # An assertion that fails is an error, too.
     failed = output is None and not at(result, "gradingResult", "componentResults")
     tokens = at(result, "response", "tokenUsage")
+    label = filled(at(result, "prompt", "label"))  # by default it is the prompt, behind a file's name if in one
     row = ImportedRow(
         question="",
         prompt=None,
@@ -233,7 +234,7 @@ def _result(result: Any, where: str, column: tuple[Path, int], prompt: str) -> R
         cost=amount(at(result, "cost")),
         tokens_in=count(at(tokens, "prompt")),
         tokens_out=count(at(tokens, "completion")),
-        prompt_id=filled(at(result, "promptId")),
+        prompt_id=None if label is None or prompt in label else label,
     )
     return Result(where, column, variables, prompt, row, verdicts, error if failed else None)
 

@@ -45,7 +45,7 @@ class Span:
     parent: str
     trace: str
     is_call: bool
-    is_judge: bool
+    is_grader: bool
     failed: bool
     template: str | None
     variables: Any
@@ -211,7 +211,7 @@ def _span(flat: dict[str, Any], attributes: dict[str, Any], number: str) -> Span
         parent=_first(flat, "parent_id", "parentSpanId", "parent_span_id", "parentSpanContext.spanId"),
         trace=_first(flat, *_TRACE),
         is_call=is_call(attributes, kind),
-        is_judge=kind.upper() == "EVALUATOR",
+        is_grader=kind.upper() == "EVALUATOR",
         failed=str(status).upper() in _FAILED,
         template=filled(attributes.get("llm.prompt_template.template")),
         variables=parsed(attributes.get("llm.prompt_template.variables")),
@@ -271,7 +271,7 @@ def _observation(snake: dict[str, Any]) -> Span:
         parent=filled(snake.get("parent_observation_id")) or "",
         trace=filled(snake.get("trace_id")) or "",
         is_call=str(snake.get("type", "GENERATION")).upper() == "GENERATION",
-        is_judge=str(snake.get("type")).upper() == "EVALUATOR"
+        is_grader=str(snake.get("type")).upper() == "EVALUATOR"
         or str(snake.get("environment")).startswith("langfuse-"),  # Langfuse's own, such as its judges
         failed=snake.get("level") == "ERROR",
         template=None,

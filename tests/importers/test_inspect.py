@@ -148,7 +148,7 @@ def as_zstd(path, compress):
     path.write_bytes(data)
 
 
-def test_zstd_without_the_package_names_the_remedy(tmp_path, monkeypatch):
+def test_zstd_without_the_package_says_what_to_install(tmp_path, monkeypatch):
     path = pack_eval(tmp_path / "log.eval", inspect_log([inspect_sample(ANN, "C")], []))
     as_zstd(path, bytes)
     monkeypatch.setitem(__import__("sys").modules, "zstandard", None)
