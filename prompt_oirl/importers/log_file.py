@@ -23,6 +23,7 @@ from prompt_oirl.io.tables import checked_columns, is_empty, numbers, read_table
 COLUMNS = tuple(field.name for field in fields(ImportedRow))
 NEEDED = COLUMNS[:3]
 WHOLE_NUMBERS = ("sample", "tokens_in", "tokens_out")
+CONFIRMED = 0.2  # share of the questions found with several templates, below which the templates are doubtful
 ENDINGS = (".parquet", ".csv", ".jsonl")
 
 
@@ -77,6 +78,16 @@ def _with_prompts(rows: Sequence[ImportedRow]) -> tuple[list[ImportedRow], list[
         elif (part := next(parts)) != (None, None):
             found.append(replace(row, question=str(part[0]), prompt=part[1]))
     notes = [f"{len(set(templates) - {None})} templates were found by what {len(rendered):,} texts share."]
+    met: dict[str, set[str]] = defaultdict(set)
+    for question, template in zip(questions, templates):
+        if question is not None and template is not None:
+            met[question].add(template)
+    confirmed = sum(len(of) > 1 for of in met.values())
+    if confirmed < CONFIRMED * len(met) and any(row.prompt_id is None for row in rendered):
+        notes.append(
+            f"Only {confirmed:,} of {len(met):,} questions were found with several templates, so templates may be "
+            "mistaken: check that the prompts below are yours."
+        )
     if len(found) < len(rows):
         notes.append(
             f"{len(rows) - len(found):,} rows are left out: their template cannot be told from the question; "

@@ -18,6 +18,7 @@ from prompt_oirl.importers.skeletons import SMALLEST_SHARE, Skeleton, by_common_
 
 LEARNED_FROM = 5_000  # distinct texts that templates are looked for in; the rest is matched
 ASKED_ALIKE = 24  # texts of one middle that are compared with each other
+SPLITS = 4  # parts that vary independently of each other and are taken off one after another
 TRIMS = 12  # words that a template may have taken from the edges of its few questions
 
 Group = str | None
@@ -124,7 +125,10 @@ def _by_overlap(texts: Sequence[str], groups: Sequence[Group]) -> list[Skeleton 
     chosen, owners = _templates_of(texts, groups)
     found = [_best_fit(text, group, chosen, owners)[1] for text, group in zip(texts, groups)]
     if chosen:
-        found = _split_again(texts, groups, found)
+        for _ in range(SPLITS):
+            before, found = found, _split_again(texts, groups, found)
+            if found == before:
+                break
     else:
         skeleton = _of_one_template(texts, set())
         if skeleton is not None and skeleton.between is not None:
