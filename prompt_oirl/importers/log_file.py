@@ -16,6 +16,7 @@ import pandas as pd
 
 from prompt_oirl.importers import IMPORTERS, Imported, ImportedRow
 from prompt_oirl.importers.json_values import text
+from prompt_oirl.importers.skeletons import without_numbers
 from prompt_oirl.importers.templates import separate
 from prompt_oirl.io.files import InputError, atomic_write, on_one_line
 from prompt_oirl.io.tables import checked_columns, is_empty, numbers, read_table
@@ -24,6 +25,7 @@ COLUMNS = tuple(field.name for field in fields(ImportedRow))
 NEEDED = COLUMNS[:3]
 WHOLE_NUMBERS = ("sample", "tokens_in", "tokens_out")
 CONFIRMED = 0.2  # share of the questions found with several templates, below which the templates are doubtful
+SEVERAL_NUMBERED = 2  # templates that another one differs from in numbers only: told
 ENDINGS = (".parquet", ".csv", ".jsonl")
 
 
@@ -83,10 +85,16 @@ def _with_prompts(rows: Sequence[ImportedRow]) -> tuple[list[ImportedRow], list[
         if question is not None and template is not None:
             met[question].add(template)
     confirmed = sum(len(of) > 1 for of in met.values())
+    distinct = set(templates) - {None}
+    if len(distinct) - len({without_numbers(str(t)) for t in distinct}) >= SEVERAL_NUMBERED:
+        notes.append(
+            "Some templates differ in numbers only, which may be the questions': check that the prompts "
+            "below are yours."
+        )
     if confirmed < CONFIRMED * len(met) and any(row.prompt_id is None for row in rendered):
         notes.append(
-            f"Only {confirmed:,} of {len(met):,} questions were found with several templates, so templates may be "
-            "mistaken: check that the prompts below are yours."
+            f"Only {confirmed:,} of {len(met):,} questions were found with several templates, so templates "
+            "may be mistaken: check that the prompts below are yours."
         )
     if len(found) < len(rows):
         notes.append(

@@ -12,6 +12,7 @@ from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from prompt_oirl.importers import Imported, ImportedRow
 from prompt_oirl.importers.json_values import no_rows
@@ -19,9 +20,9 @@ from prompt_oirl.importers.skeletons import PLACE
 from prompt_oirl.io.files import InputError, on_one_line
 from prompt_oirl.io.tables import checked_columns, is_empty, numbers, read_table, texts
 
-HINT = "give one row per answer with the columns prompt (the text that was sent), correct and, if known, question"
+HINT = "give one row per answer with the columns prompt (the text sent), correct and, if known, question"
 TEXTS = ("answer", "llm", "group", "prompt_id", "gold")
-NUMBERS = {"cost": float, "sample": int, "tokens_in": int, "tokens_out": int}
+NUMBERS = {"correct": float, "cost": float, "sample": int, "tokens_in": int, "tokens_out": int}
 MOST_COPIES = 4  # of a question in a text that are looked at
 
 Asked = tuple[str, str]  # question and text sent
@@ -51,8 +52,12 @@ def read(files: Sequence[Path], verdict: str | None) -> Imported:
         return Imported([_text_only(row) for row in rows], notes)
     changed = sum(template != text for (_, text), template in template_of.items())
     if not changed:
-        raise InputError("log: no prompt contains its question: prompt-oirl diagnose reads these files as they are")
-    notes.append(f"Questions were taken out of {changed:,} prompts: {len(questions):,} different ones are left.")
+        raise InputError(
+            "log: no prompt contains its question: prompt-oirl diagnose reads these files as they are"
+        )
+    notes.append(
+        f"Questions were taken out of {changed:,} prompts: {len(questions):,} different ones are left."
+    )
     return Imported([replace(r, prompt=template_of[r.question, str(r.prompt)]) for r in rows], notes)
 
 
@@ -61,8 +66,8 @@ def templates_of(asked: Sequence[Asked]) -> list[str]:
 
     Parameters
     ----------
-    asked : distinct questions with the texts that were sent. Where a question stands in a text several times, as
-        in a quotation or an example, it is taken out where that gives the template of most questions.
+    asked : distinct questions with the texts that were sent. Of several copies of a question in a text, as in
+        an example, those are taken out that leave the template of most questions.
     """
     found = [list(dict.fromkeys(_without(*pair))) for pair in asked]
     questions: dict[str, set[str]] = defaultdict(set)
@@ -77,7 +82,9 @@ def _without(question: str, text: str) -> Iterator[str]:
     bare = question.strip()
     unix = bare.replace("\r\n", "\n")
     spellings = (bare, unix, unix.replace("\n", "\r\n"), json.dumps(bare)[1:-1])
-    written = next((s for s in (*spellings, json.dumps(bare, ensure_ascii=False)[1:-1]) if s and s in text), None)
+    written = next(
+        (s for s in (*spellings, json.dumps(bare, ensure_ascii=False)[1:-1]) if s and s in text), None
+    )
     if written is None:
         yield text
         return
@@ -96,24 +103,17 @@ def _rows(path: Path, verdict: str | None, unused: dict[str, None]) -> list[Impo
         frame = frame.drop(columns="correct", errors="ignore").rename(columns={verdict: "correct"})
     prompts = texts(frame, "prompt", where)
     questions = texts(frame, "question", where) if "question" in frame else prompts
-    n = len(frame)
-    columns: dict[str, list[object]] = {
-        column: [None if is_empty(v) else str(v) for v in frame[column]] for column in TEXTS if column in frame
-    }
-    if "correct" in frame:
-        columns["correct"] = [*_known(numbers(frame, "correct", where, low=0, high=1), float)]
-    for column, kind in NUMBERS.items():
-        if column in frame:
-            columns[column] = [*_known(numbers(frame, column, where, low=0), kind)]
-    unused.update(dict.fromkeys(c for c in frame if c not in columns and c not in ("question", "prompt")))
-    return [
-        ImportedRow(questions[i], prompts[i], **{column: cells[i] for column, cells in columns.items()})
-        for i in range(n)
-    ]
-
-
-def _known(values: Sequence[float], kind: type[float] | type[int]) -> Iterator[float | None]:
-    return (None if math.isnan(value) else kind(value) for value in values)
+    columns: dict[str, list[Any]] = {"question": questions, "prompt": prompts}
+    for name in frame.columns:
+        if name in TEXTS:
+            columns[name] = [None if is_empty(value) else str(value) for value in frame[name]]
+        elif name in NUMBERS:
+            highest = 1 if name == "correct" else math.inf
+            values = numbers(frame, name, where, 0, highest).tolist()
+            columns[name] = [None if math.isnan(value) else NUMBERS[name](value) for value in values]
+        elif name not in columns:
+            unused[name] = None
+    return [ImportedRow(**dict(zip(columns, cells))) for cells in zip(*columns.values())]
 
 
 def _text_only(row: ImportedRow) -> ImportedRow:
