@@ -98,11 +98,11 @@ def _asked_and_contained(log: PromptLog) -> tuple[np.ndarray, np.ndarray]:
     """How many questions each prompt was asked, and how many of these its text contains, int (prompts,)."""
     questions = [spelling(text) for text in log.questions]
     prompts = [spelling(text) for text in log.prompts]
+    pairs = np.unique(np.stack([log.question, log.prompt]), axis=1)  # no table: rendered prompts are many
     contained = np.zeros(len(prompts), dtype=np.int64)
-    rows, columns = np.nonzero(log.counts)
-    for i, j in zip(rows.tolist(), columns.tolist()):
+    for i, j in pairs.T.tolist():
         contained[j] += len(questions[i]) >= SHORTEST and questions[i] in prompts[j]
-    return (log.counts > 0).sum(0), contained
+    return np.bincount(pairs[1], minlength=len(prompts)), contained
 
 
 def _blank(log: PromptLog) -> list[str]:

@@ -25,7 +25,7 @@ COLUMNS = tuple(field.name for field in fields(ImportedRow))
 NEEDED = COLUMNS[:3]
 WHOLE_NUMBERS = ("sample", "tokens_in", "tokens_out")
 CONFIRMED = 0.2  # share of the questions found with several templates, below which the templates are doubtful
-SEVERAL_NUMBERED = 2  # templates that another one differs from in numbers only: told
+SEVERAL_NUMBERED = 5  # templates that another one differs from in numbers only: told
 ENDINGS = (".parquet", ".csv", ".jsonl")
 
 
