@@ -249,7 +249,9 @@ def decode_lines(lines: Iterable[bytes], source: str | Path, hint: str) -> Itera
             # utf-8-sig: an editor's byte order mark is not part of the first line.
             yield line.decode("utf-8-sig" if number == 1 else "utf-8")
         except UnicodeDecodeError as error:
-            raise InputError(f"{source}:{number}: not UTF-8 ({error.reason}); {hint}") from error
+            raise InputError(
+                f"{source}:{number}: not UTF-8 ({error.reason}): save it as such; {hint}"
+            ) from error
 
 
 def read_csv(path: Path, *, hint: str, columns: Iterable[str] = ()) -> list[dict[str, str]]:
