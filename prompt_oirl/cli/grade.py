@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from prompt_oirl.cli.options import LogArgument
+from prompt_oirl.cli.options import LogArgument, refuse_input_as_output
 from prompt_oirl.cli.output import say, write_stdout
 from prompt_oirl.io.files import InputError, write_text
 
@@ -34,6 +34,8 @@ class Grade(LogArgument):
 
         if self.out is not None and self.out.suffix.lower() not in (".csv", ".jsonl"):
             raise InputError(f"--out {self.out}: the name must end in .csv or .jsonl")
+        if self.out is not None:
+            refuse_input_as_output(self.out, [*self.log, *([] if self.gold is None else [self.gold])])
         own = () if self.gold is not None else ("gold",)
         log = rows_of(self.log, columns_of(self.columns), ("question", "prompt", "answer", *own))
         golds = (

@@ -25,7 +25,8 @@ class Import:
 
     example: prompt-oirl import lm-eval results --verdict exact_match,strict-match --out log.parquet
 
-    Tools: lm-eval, promptfoo, inspect, traces, openai-batch, litellm, openai-evals, dspy.
+    Tools: lm-eval, promptfoo, inspect, traces, openai-batch, litellm, openai-evals, dspy; log: a log of your
+    own whose prompts contain the questions.
     """
 
     tool: tyro.conf.Positional[str]

@@ -23,6 +23,7 @@ MIN_SHARED, MIN_EITHER = (
     30,
     5,
 )  # questions of two prompts with equal verdicts, and right and wrong ones among them
+REMEDY = "prompt-oirl import log FILES --out log.parquet makes templates of prompts with questions in them"
 MOST_PROMPTS = 50  # up to which pairs are compared: among an optimiser's hundreds some are equal by chance
 
 
@@ -61,15 +62,13 @@ def objection(log: PromptLog) -> str | None:
     if rendered.sum() >= 2 and _most(rendered, asked):
         return (
             f"{int(rendered.sum()):,} of {n:,} prompts contain the one question that they were asked: "
-            "they are rendered, and none fits another question; give what the prompts share, the template, "
-            "as the prompt"
+            f"they are rendered, and none fits another question; {REMEDY}"
         )
     many = min(n, len(log.questions)) >= MANY
     if many and single.mean() >= NEARLY_ALL and _most(single, asked):
         return (
             f"{int(single.sum()):,} of {n:,} prompts were asked one question each, which tells nothing of "
-            "other questions; give what the prompts share, the template, as the prompt, or ask each of them "
-            "several questions"
+            f"other questions; {REMEDY}, or ask each of them several questions"
         )
     return None
 
@@ -84,9 +83,11 @@ def remarks(log: PromptLog) -> list[str]:
     asked, contained = _asked_and_contained(log)
     n, single, said = len(log.prompts), int((asked == 1).sum()), []
     if contained.any():
+        rendered = int(((contained == 1) & (asked == 1)).sum())
         said.append(
             f"{int((contained > 0).sum()):,} of {n:,} prompts contain a question that they were asked (an "
-            "example?): such answers say nothing of other questions."
+            "example?): such answers say nothing of other questions"
+            + (f"; {REMEDY}." if rendered > 1 else ".")
         )
     if min(n, len(log.questions)) >= MANY and single >= SOME * n:
         said.append(f"{single:,} of {n:,} prompts were asked one question each: little is known of these.")
@@ -97,11 +98,11 @@ def _asked_and_contained(log: PromptLog) -> tuple[np.ndarray, np.ndarray]:
     """How many questions each prompt was asked, and how many of these its text contains, int (prompts,)."""
     questions = [spelling(text) for text in log.questions]
     prompts = [spelling(text) for text in log.prompts]
+    pairs = np.unique(np.stack([log.question, log.prompt]), axis=1)  # no table: rendered prompts are many
     contained = np.zeros(len(prompts), dtype=np.int64)
-    rows, columns = np.nonzero(log.counts)
-    for i, j in zip(rows.tolist(), columns.tolist()):
+    for i, j in pairs.T.tolist():
         contained[j] += len(questions[i]) >= SHORTEST and questions[i] in prompts[j]
-    return (log.counts > 0).sum(0), contained
+    return np.bincount(pairs[1], minlength=len(prompts)), contained
 
 
 def _blank(log: PromptLog) -> list[str]:

@@ -111,7 +111,9 @@ def _named(
     hint: str,
 ) -> pd.DataFrame:
     """The frame under our names, its chat messages taken apart."""
-    frame = checked_columns(frame, list(columns.values()), source, "correct --columns")
+    frame = checked_columns(
+        frame, list(columns.values()), source, "correct --columns" if columns else "rename one"
+    )
     # A column that is called as one of ours, but isn't meant, gives way.
     given = {name: frame[own] for name, own in columns.items()}
     moved = [own for own in columns.values() if own not in columns]

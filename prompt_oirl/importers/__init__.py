@@ -22,6 +22,7 @@ IMPORTERS = {
     "litellm": "litellm",
     "openai-evals": "openai_evals",
     "dspy": "dspy",
+    "log": "own_log",
 }
 """Module of each tool that `prompt-oirl import` knows."""
 

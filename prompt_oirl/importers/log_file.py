@@ -16,6 +16,7 @@ import pandas as pd
 
 from prompt_oirl.importers import IMPORTERS, Imported, ImportedRow
 from prompt_oirl.importers.json_values import text
+from prompt_oirl.importers.skeletons import without_numbers
 from prompt_oirl.importers.templates import asked_bare, separate
 from prompt_oirl.io.files import InputError, atomic_write, on_one_line
 from prompt_oirl.io.tables import checked_columns, is_empty, numbers, read_table
@@ -23,6 +24,8 @@ from prompt_oirl.io.tables import checked_columns, is_empty, numbers, read_table
 COLUMNS = tuple(field.name for field in fields(ImportedRow))
 NEEDED = COLUMNS[:3]
 WHOLE_NUMBERS = ("sample", "tokens_in", "tokens_out")
+CONFIRMED = 0.2  # share of the questions found with several templates, below which the templates are doubtful
+SEVERAL_NUMBERED = 5  # templates that another one differs from in numbers only: told
 ENDINGS = (".parquet", ".csv", ".jsonl")
 
 
@@ -84,6 +87,22 @@ def _with_prompts(rows: Sequence[ImportedRow]) -> tuple[list[ImportedRow], list[
         note = f"{len(rendered):,} texts share no template: taken as questions asked without a prompt."
         return [row if row.prompt is not None else replace(row, prompt="") for row in rows], [note]
     notes = [f"{len(set(templates) - {None})} templates were found by what {len(rendered):,} texts share."]
+    met: dict[str, set[str]] = defaultdict(set)
+    for question, template in zip(questions, templates):
+        if question is not None and template is not None:
+            met[question].add(template)
+    confirmed = sum(len(of) > 1 for of in met.values())
+    distinct = set(templates) - {None}
+    if len(distinct) - len({without_numbers(str(t)) for t in distinct}) >= SEVERAL_NUMBERED:
+        notes.append(
+            "Some templates differ in numbers only, which may be the questions': check that the prompts "
+            "below are yours."
+        )
+    if confirmed < CONFIRMED * len(met) and any(row.prompt_id is None for row in rendered):
+        notes.append(
+            f"Only {confirmed:,} of {len(met):,} questions were found with several templates, so templates "
+            "may be mistaken: check that the prompts below are yours."
+        )
     if len(found) < len(rows):
         notes.append(
             f"{len(rows) - len(found):,} rows are left out: their template cannot be told from the question; "

@@ -224,7 +224,9 @@ def _result(result: Any, where: str, column: tuple[Path, int], prompt: str) -> R
     # An assertion that fails is an error, too.
     failed = output is None and not at(result, "gradingResult", "componentResults")
     tokens = at(result, "response", "tokenUsage")
-    label = filled(at(result, "prompt", "label"))  # by default it is the prompt, behind a file's name if in one
+    label = filled(
+        at(result, "prompt", "label")
+    )  # by default it is the prompt, behind a file's name if in one
     row = ImportedRow(
         question="",
         prompt=None,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -10,7 +11,9 @@ from itertools import product
 from prompt_oirl.importers.shared_edges import common_edges, shared_ends, shared_starts
 
 PLACE = "{question}"  # stands in a template where the question was
-SHORTEST_REPEAT = 16  # characters by which a question that stands in a text twice is known
+SHORTEST_REPEAT = (
+    16  # characters by which a question that stands in a text twice is known; else its first word
+)
 FEWEST_WORDS = 2  # of a template that all texts have in common
 # Of several templates: words of each, and texts, at least this share. Questions often begin alike, too.
 WORDS_OF_SEVERAL, FEWEST_TEXTS, SMALLEST_SHARE = 5, 3, 0.1
@@ -67,11 +70,19 @@ class Skeleton:
 def repeated_in(skeleton: Skeleton, text: str) -> Skeleton | None:
     """The skeleton with the text between two copies of a question, if the middle is such."""
     middle = text[len(skeleton.before) : len(text) - len(skeleton.after)]
-    at = middle.rfind(middle[:SHORTEST_REPEAT])
-    question = middle[at:]
-    if at < SHORTEST_REPEAT or len(question) > at or not middle.startswith(question):
-        return None
-    return Skeleton(skeleton.before, skeleton.after, middle[len(question) : at])
+    head = middle[:SHORTEST_REPEAT]
+    for words, start in ((0, head), (FEWEST_WORDS, head.split(maxsplit=1)[0] if head.split() else "")):
+        at = middle.rfind(start) if start else 0
+        question, between = middle[at:], middle[len(middle) - at : at]
+        twice = at >= max(SHORTEST_REPEAT, len(question)) and middle.startswith(question)
+        if twice and len(between.split()) >= words:
+            return Skeleton(skeleton.before, skeleton.after, between)
+    return None
+
+
+def without_numbers(template: str) -> str:
+    """Equal for templates that differ in numbers only."""
+    return re.sub(r"\d+", "0", template)
 
 
 def by_common_text(texts: Sequence[str]) -> list[Skeleton | None]:

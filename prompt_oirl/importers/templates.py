@@ -14,11 +14,20 @@ from itertools import combinations, product
 
 from prompt_oirl.importers.shared_edges import common_edges, shared_ends, shared_starts
 from prompt_oirl.importers.skeletons import PLACE as PLACE
-from prompt_oirl.importers.skeletons import SMALLEST_SHARE, Skeleton, by_common_text, repeated_in
+from prompt_oirl.importers.skeletons import (
+    SMALLEST_SHARE,
+    Skeleton,
+    by_common_text,
+    repeated_in,
+    without_numbers,
+)
 
 LEARNED_FROM = 5_000  # distinct texts that templates are looked for in; the rest is matched
 ASKED_ALIKE = 24  # texts of one middle that are compared with each other
 FEWEST_BARE, RUN, WORDS_LOOKED_AT = 10, 6, 2_000
+SPLITS = 4  # parts that vary independently of each other and are taken off one after another
+NUMBERED = 3  # templates that differ in numbers only, from which on these may be the questions'
+STILL_CONFIRMED = 0.25  # of their texts that then have a question of several templates
 TRIMS = 12  # words that a template may have taken from the edges of its few questions
 
 Group = str | None
@@ -142,7 +151,11 @@ def _by_overlap(texts: Sequence[str], groups: Sequence[Group]) -> list[Skeleton 
     chosen, owners = _templates_of(texts, groups)
     found = [_best_fit(text, group, chosen, owners)[1] for text, group in zip(texts, groups)]
     if chosen:
-        found = _split_again(texts, groups, found)
+        for _ in range(SPLITS):
+            before, found = found, _split_again(texts, groups, found)
+            if found == before:
+                break
+        found = _numbers_left_to_questions(texts, found)
     else:
         skeleton = _of_one_template(texts, set())
         if skeleton is not None and skeleton.between is not None:
@@ -173,6 +186,43 @@ def _split_again(
             skeleton = Skeleton(skeleton.before + part.before, part.after + skeleton.after, part.between)
         again.append(skeleton)
     return again
+
+
+def _numbers_left_to_questions(texts: Sequence[str], found: list[Skeleton | None]) -> list[Skeleton | None]:
+    """Skeletons that differ in numbers only as one, if several templates still share questions then.
+
+    Sums such as "What is 3 + 4?" vary in parts, too, as templates may.
+    """
+    kinds: dict[str, set[Skeleton]] = defaultdict(set)
+    for skeleton in found:
+        if skeleton is not None:
+            kinds[without_numbers(skeleton.template)].add(skeleton)
+    one_of: dict[Skeleton | None, Skeleton] = {}
+    for alike in kinds.values():
+        if len(alike) >= NUMBERED:
+            start, _ = common_edges([s.before for s in alike])
+            end, _ = common_edges([s.after[::-1] for s in alike])
+            first = min(alike, key=lambda s: s.order)
+            for skeleton in alike:
+                one_of[skeleton] = Skeleton(first.before[:start], first.after[len(first.after) - end :])
+    joined = []
+    for text, skeleton in zip(texts, found):
+        wider = one_of.get(skeleton, skeleton)
+        if skeleton is not None and skeleton.between is not None and wider is not None:
+            wider = skeleton if wider == skeleton else repeated_in(wider, text)
+        joined.append(wider)
+    changed = [i for i, skeleton in enumerate(found) if skeleton in one_of]
+    before, now = (_confirmed(texts, split, changed) for split in (found, joined))
+    return joined if now > STILL_CONFIRMED * before else found
+
+
+def _confirmed(texts: Sequence[str], found: Sequence[Skeleton | None], which: Sequence[int]) -> int:
+    """How many of some texts have a question that stands in several templates."""
+    questions = [s.question_in(text) if s else None for text, s in zip(texts, found)]
+    of = defaultdict(set)
+    for question, skeleton in zip(questions, found):
+        of[question].add(skeleton)
+    return sum(questions[i] is not None and len(of[questions[i]]) > 1 for i in which)
 
 
 Asked = tuple[Group, str]

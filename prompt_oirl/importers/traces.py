@@ -123,7 +123,9 @@ def _line_of(span: Span, spans: dict[str, Span]) -> list[Span]:
 def _is_answer(span: Span, spans: dict[str, Span]) -> bool:
     """Whether a span is a call of an LLM: no grader's, and not the same call seen by a second instrument."""
     line = _line_of(span, spans)
-    return span.is_call and not any(one.is_grader for one in line) and not any(one.is_call for one in line[1:])
+    return (
+        span.is_call and not any(one.is_grader for one in line) and not any(one.is_call for one in line[1:])
+    )
 
 
 def _spoke(call: Span) -> bool:

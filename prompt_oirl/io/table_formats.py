@@ -193,6 +193,18 @@ def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return found
 
 
+def _refuse_merged_cells(path: Path) -> None:
+    """Of merged cells only the first has the text: the others would count as empty."""
+    with zipfile.ZipFile(path) as parts:
+        sheets = [name for name in parts.namelist() if name.startswith("xl/worksheets/sheet")]
+        first = parts.read(min(sheets, key=lambda name: (len(name), name))) if sheets else b""
+        found = re.search(rb'<mergeCell [^>]*ref="([A-Z0-9:]{1,20})"', first)
+    if found:
+        raise InputError(
+            f"{path}: cells {found[1].decode()} are merged; take them apart and fill each, or save as .csv"
+        )
+
+
 def read_workbook(path: Path, hint: str) -> pd.DataFrame:
     """The only table of an .xlsx file, on its first sheet; what formulas gave is taken as stored.
 
@@ -226,6 +238,7 @@ def read_workbook(path: Path, hint: str) -> pd.DataFrame:
                 f"{path}: unpacks to more than {LARGEST_UNPACKED:,} bytes, the limit for packed tables; take "
                 "fewer rows"
             )
+        _refuse_merged_cells(path)
         rows = []
         for number, (values, formulas) in enumerate(zip(sheet(True), sheet(False)), 1):
             if any(v.value is None and f.value is not None for v, f in zip(values, formulas)):

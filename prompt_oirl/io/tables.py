@@ -20,8 +20,8 @@ from prompt_oirl.io.files import InputError, decode_lines, on_one_line, require
 
 _TEXTS = (".csv", ".tsv", ".jsonl", ".ndjson", ".json")  # may be gzipped
 TABLES = (*_TEXTS, *(f"{kind}.gz" for kind in _TEXTS), ".parquet", ".xlsx")
-_TRUE = {"true", "yes", "y", "right", "correct", "c", "pass", "passed"}
-_FALSE = {"false", "no", "n", "wrong", "incorrect", "i", "fail", "failed"}
+_TRUE = {"true", "t", "yes", "y", "right", "correct", "c", "pass", "passed"}
+_FALSE = {"false", "f", "no", "n", "wrong", "incorrect", "i", "fail", "failed"}
 
 
 def read_table(path: str | Path, hint: str) -> pd.DataFrame:

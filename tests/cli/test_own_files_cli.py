@@ -76,6 +76,13 @@ def test_rendered_prompts_are_one_line_in_every_command(command: str, tmp_path: 
     assert len(errors) == 1 and errors[0].startswith("error: ") and "contain the one question" in errors[0]
 
 
+def test_the_report_is_not_written_over_the_log(tmp_path: Path) -> None:
+    made_log(30).to_csv(tmp_path / "log.csv", index=False)
+    refused = run("report", str(tmp_path / "log.csv"), "--out", str(tmp_path / "log.csv"))
+    assert refused.status == 1 and "is one of the files to read" in refused.stderr
+    assert (tmp_path / "log.csv").read_text().startswith("question,")
+
+
 def test_grade_makes_a_log(tmp_path: Path) -> None:
     log = made_log(30).assign(answer=lambda d: ["The answer is " + "57"[c == 0] + "." for c in d.correct])
     answers, golds = str(tmp_path / "answers.csv"), str(tmp_path / "golds.jsonl")
@@ -101,6 +108,8 @@ def test_grade_makes_a_log(tmp_path: Path) -> None:
         ([], "the column gold is missing"),
         (["--gold", golds, "--out", "log.xlsx"], "--out log.xlsx: the name must end in .csv or .jsonl"),
         (["--gold", str(tmp_path / "no.csv")], "missing "),
+        (["--gold", golds, "--out", answers], "answers.csv is one of the files to read"),
+        (["--gold", golds, "--out", golds], "golds.jsonl is one of the files to read"),
     ):
         refused = run("grade", answers, *flags, *arguments)
         assert refused.status == 1 and message in refused.stderr and refused.stderr.count("\n") == 1

@@ -115,7 +115,7 @@ def test_verdicts_in_the_words_and_scores_of_others() -> None:
         frame = pd.DataFrame({"question": "What is it?", "prompt": "A", "correct": cells}, dtype=object)
         return read_log(frame, scale=scale).correct.tolist()
 
-    assert verdicts("C", "I", "c", "PASS", "FAIL", "passed", "Y", "N") == [1, 0, 1, 1, 0, 1, 1, 0]
+    assert verdicts("C", "I", "c", "PASS", "FAIL", "passed", "Y", "N", "T") == [1, 0, 1, 1, 0, 1, 1, 0, 1]
     assert verdicts("100", 50, "0", "true", False, "I", True, scale=100) == [1, 0.5, 0, 1, 0, 0, 1]
     assert verdicts(0, 0, scale=100) == [0, 0]
     for cells, scale, message in (
@@ -261,6 +261,11 @@ BAD: dict[str, tuple[str, bytes, str]] = {
         HEAD.encode("utf-16"),
         "l.csv:1: not UTF-8 (invalid start byte); save it as UTF-8, or",
     ),
+    "a column twice": (
+        "l.csv",
+        b"question,prompt,correct,correct\na,A,1,1\n",
+        "l.csv: two columns are called correct; rename one",
+    ),
     "tabs in .csv": ("l.csv", b"question\tprompt\tcorrect\na\tA\t1\n", "name the file .tsv"),
     "semicolons": ("l.csv", b"question;prompt;correct\na;A;1\n", "put a first line sep=; above the header"),
     "only sep=": ("l.csv", b"sep=;\n", "l.csv: the file is empty"),
@@ -376,6 +381,13 @@ def test_workbooks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     ):
         with pytest.raises(InputError, match=message):
             read_log(saved(*rows))
+    book = openpyxl.Workbook()
+    for row in [names, ("a", "A", 1), ("b", "A", 0)]:
+        book.active.append(row)
+    book.active.merge_cells("B2:B3")
+    book.save(tmp_path / "log.xlsx")
+    with pytest.raises(InputError, match="log.xlsx: cells B2:B3 are merged; take them apart"):
+        read_log(tmp_path / "log.xlsx")
     monkeypatch.setattr(table_formats, "LARGEST_UNPACKED", 1000)
     with pytest.raises(InputError, match="log.xlsx: unpacks to more than 1,000 bytes"):
         read_log(saved(names, ("a", "A", 1)))

@@ -16,6 +16,7 @@ from tool_files import (
     BOX,
     PROGRAM,
     RESULTS,
+    STEPS,
     TEMPLATE_STEPS,
     annotation,
     batch_lines,
@@ -79,6 +80,11 @@ def files_of(tool: str, folder: Path) -> list[Path]:
         return [write(folder / "calls.jsonl", [payload(ANN), payload(BOX)])]
     if tool == "openai-evals":
         return [write(folder / "log.jsonl", evals_events())]
+    if tool == "log":
+        sent = [{"prompt": f"{p}{q}", "question": q, "correct": 1} for p in ("", "Q: ") for q in (ANN, BOX)]
+        table = "prompt,correct,cost\n" + f"{ANN},1,0.5\n{STEPS} {ANN},PASS,\n{STEPS} {BOX},0,1\n"
+        (folder / "sent.csv").write_text(table, encoding="utf-8")
+        return [write(folder / "log.jsonl", sent), folder / "sent.csv"]
     assert tool == "dspy"
     table = "question,example_answer,pred_answer,exact\n" + f"{ANN},7,7,True\n{BOX},7,8,False\n"
     (folder / "eval.csv").write_text(table, encoding="utf-8")
@@ -117,7 +123,7 @@ def check_rows(rows: list[Any]) -> None:
             assert number is None or 0 <= number < 2**63
 
 
-# All eight tools: 10,000 files where the slow tests run.
+# All tools: 11,250 files where the slow tests run.
 @pytest.mark.parametrize("times", [100, pytest.param(1250, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("tool", list(IMPORTERS))
 def test_damaged_files_are_read_or_refused_in_one_line(tool: str, times: int, tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable
+from itertools import product
 
 import pandas as pd
 import pytest
@@ -95,6 +96,46 @@ def test_a_real_log_comes_back(example: pd.DataFrame, name: str) -> None:
     questions, templates = separate(texts)
     assert questions == list(example.question)
     assert templates == [render(p, PLACE) for p in example.prompt]
+
+
+def test_parts_that_vary_independently_are_all_taken_off(example: pd.DataFrame) -> None:
+    parts = [("Please", "Now", "Kindly"), (" answer: ", " solve: "), ("", " Think.", "\nA:")]
+    templates = [f"{a}{b}{PLACE}{c}" for a, b, c in product(*parts)]
+    questions = list(dict.fromkeys(example.question))[:60]
+    asked = [(t, q) for i, q in enumerate(questions) for j, t in enumerate(templates) if (i + j) % 3]
+    found, of = separate([t.replace(PLACE, q) for t, q in asked])
+    assert found == [q for _, q in asked] and of == [t for t, _ in asked]
+
+
+@pytest.mark.parametrize("twice", [False, True])
+def test_numbers_that_vary_are_the_questions(twice: bool) -> None:
+    """Sums of two numbers could be templates of one number as well; prompts of the log tell."""
+    questions = [f"What is {a} + {b}?" for a in range(9) for b in range(9)]
+    templates = [
+        "{question} Think.",
+        "Q: {question}\nAgain: {question}\nA:" if twice else "Now: {question}\nA:",
+    ]
+    asked = [(t, q) for t in templates for q in questions]
+    found, of = separate([t.replace(PLACE, q) for t, q in asked])
+    assert len(set(of)) == 2 and len(set(found)) == 81
+    assert all(str(f) in q for f, (_, q) in zip(found, asked))
+
+
+def test_templates_that_differ_in_numbers_stay_templates(example: pd.DataFrame) -> None:
+    templates = [f"Answer in {n} words: {PLACE}" for n in (50, 100, 200)] + [
+        "Q: {question}",
+        "{question} Go.",
+    ]
+    asked = [(t, q) for t in templates for q in dict.fromkeys(example.question)]
+    found, of = separate([t.replace(PLACE, q) for t, q in asked])
+    assert found == [q for _, q in asked] and of == [t for t, _ in asked]
+
+
+def test_short_questions_that_stand_twice() -> None:
+    templates = ["Q: {question}\nRead the question again: {question}\nA:", "Q: {question}\nA:"]
+    asked = [(t, q) for t in templates for q in ("Paris", "New York", "Rome", "Oslo", "Lima")]
+    found, of = separate([t.replace(PLACE, q) for t, q in asked])
+    assert found == [q for _, q in asked] and of == [t for t, _ in asked]
 
 
 def test_few_texts_with_known_questions_are_enough() -> None:

@@ -1,0 +1,122 @@
+"""A log of one's own whose prompts are the texts that were sent: the questions are taken out of them.
+
+With a column question the template is the prompt without it. Where that differs for each question (options or
+a passage stand in it, too), or where no question is given, `templates.separate` compares the texts.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from prompt_oirl.importers import Imported, ImportedRow
+from prompt_oirl.importers.json_values import no_rows
+from prompt_oirl.importers.skeletons import PLACE
+from prompt_oirl.io.files import InputError, on_one_line
+from prompt_oirl.io.tables import checked_columns, is_empty, numbers, read_table, texts
+
+HINT = "give one row per answer with the columns prompt (the text sent), correct and, if known, question"
+TEXTS = ("answer", "llm", "group", "prompt_id", "gold")
+NUMBERS = {"correct": float, "cost": float, "sample": int, "tokens_in": int, "tokens_out": int}
+MOST_COPIES = 4  # of a question in a text that are looked at
+
+Asked = tuple[str, str]  # question and text sent
+
+
+def read(files: Sequence[Path], verdict: str | None) -> Imported:
+    """The answers in tables; `verdict` is the column that stands for correct. See `Importer.read`."""
+    rows: list[ImportedRow] = []
+    unused: dict[str, None] = {}
+    for path in dict.fromkeys(files):
+        rows += _rows(path, verdict, unused)
+    if not rows:
+        raise no_rows("log", "no row in these files", HINT)
+    notes = [f"The columns {on_one_line(', '.join(unused), 200)} are left out."] if unused else []
+    # An id that each text has to itself is no template's.
+    ids = {row.prompt_id for row in rows}
+    if len(ids) == len({row.prompt for row in rows}):
+        rows = [replace(row, prompt_id=None) for row in rows]
+    asked = list(dict.fromkeys((row.question, str(row.prompt)) for row in rows))
+    template_of = dict(zip(asked, templates_of(asked)))
+    questions: dict[str, set[str]] = defaultdict(set)
+    for (question, _), template in template_of.items():
+        questions[template].add(question)
+    alone = sum(len(of) == 1 for of in questions.values())
+    if 2 * alone >= len(questions) or all(question == text for question, text in asked):
+        # The question is not known, or not all that differs.
+        return Imported([_text_only(row) for row in rows], notes)
+    changed = sum(template != text for (_, text), template in template_of.items())
+    if not changed:
+        raise InputError(
+            "log: no prompt contains its question: prompt-oirl diagnose reads these files as they are"
+        )
+    notes.append(
+        f"Questions were taken out of {changed:,} prompts: {len(questions):,} different ones are left."
+    )
+    return Imported([replace(r, prompt=template_of[r.question, str(r.prompt)]) for r in rows], notes)
+
+
+def templates_of(asked: Sequence[Asked]) -> list[str]:
+    """Each text with `PLACE` for its question; a text that lacks it stays as it is.
+
+    Parameters
+    ----------
+    asked : distinct questions with the texts that were sent. Of several copies of a question in a text, as in
+        an example, those are taken out that leave the template of most questions.
+    """
+    found = [list(dict.fromkeys(_without(*pair))) for pair in asked]
+    questions: dict[str, set[str]] = defaultdict(set)
+    for (question, _), candidates in zip(asked, found):
+        for template in candidates:
+            questions[template].add(question)
+    return [max(candidates, key=lambda t: len(questions[t])) for candidates in found]
+
+
+def _without(question: str, text: str) -> Iterator[str]:
+    """The templates that a text may be made of, all copies of the question taken out first."""
+    bare = question.strip()
+    unix = bare.replace("\r\n", "\n")
+    spellings = (bare, unix, unix.replace("\n", "\r\n"), json.dumps(bare)[1:-1])
+    written = next(
+        (s for s in (*spellings, json.dumps(bare, ensure_ascii=False)[1:-1]) if s and s in text), None
+    )
+    if written is None:
+        yield text
+        return
+    yield text.replace(written, PLACE)
+    at = text.find(written)
+    for _ in range(MOST_COPIES):
+        if at >= 0:
+            yield text[:at] + PLACE + text[at + len(written) :]
+            at = text.find(written, at + 1)
+
+
+def _rows(path: Path, verdict: str | None, unused: dict[str, None]) -> list[ImportedRow]:
+    name, where = str(path), f"{path}:"
+    frame = checked_columns(read_table(path, HINT), ["prompt", *([verdict] if verdict else [])], name, HINT)
+    if verdict and verdict != "correct":
+        frame = frame.drop(columns="correct", errors="ignore").rename(columns={verdict: "correct"})
+    prompts = texts(frame, "prompt", where)
+    questions = texts(frame, "question", where) if "question" in frame else prompts
+    columns: dict[str, list[Any]] = {"question": questions, "prompt": prompts}
+    for name in frame.columns:
+        if name in TEXTS:
+            columns[name] = [None if is_empty(value) else str(value) for value in frame[name]]
+        elif name in NUMBERS:
+            highest = 1 if name == "correct" else math.inf
+            values = numbers(frame, name, where, 0, highest).tolist()
+            columns[name] = [None if math.isnan(value) else NUMBERS[name](value) for value in values]
+        elif name not in columns:
+            unused[name] = None
+    return [ImportedRow(**dict(zip(columns, cells))) for cells in zip(*columns.values())]
+
+
+def _text_only(row: ImportedRow) -> ImportedRow:
+    """The row with its template unknown; texts of one question, if that is known, belong together."""
+    own = None if row.question == row.prompt else row.question
+    return replace(row, question=str(row.prompt), prompt=None, group=row.group or own)
