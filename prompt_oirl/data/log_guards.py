@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from prompt_oirl.importers.own_log import named_templates
 from prompt_oirl.io.files import on_one_line
 
 if TYPE_CHECKING:
@@ -23,7 +24,7 @@ MIN_SHARED, MIN_EITHER = (
     30,
     5,
 )  # questions of two prompts with equal verdicts, and right and wrong ones among them
-REMEDY = "prompt-oirl import log FILES --out log.parquet makes templates of prompts with questions in them"
+ADVICE = "prompt-oirl import log FILES --out log.parquet makes templates of prompts with questions in them"
 MOST_PROMPTS = 50  # up to which pairs are compared: among an optimiser's hundreds some are equal by chance
 
 
@@ -55,20 +56,29 @@ def said_of_variants(questions: Sequence[str], prompts: Sequence[str], merged: b
 
 
 def objection(log: PromptLog) -> str | None:
-    """Why no selector can be learned from a log whatever its verdicts, with the remedy; None if it can."""
+    """Why no selector can be learned from a log whatever its verdicts, and what to do; None if it can."""
     asked, contained = _asked_and_contained(log)
     n, single = len(log.prompts), asked == 1
     rendered = single & (contained == 1)
     if rendered.sum() >= 2 and _most(rendered, asked):
         return (
             f"{int(rendered.sum()):,} of {n:,} prompts contain the one question that they were asked: "
-            f"they are rendered, and none fits another question; {REMEDY}"
+            f"they are rendered, and none fits another question; {ADVICE}"
+        )
+    prompt_of = dict(zip(log.question.tolist(), log.prompt.tolist()))
+    one_prompt_each = all(prompt_of[i] == j for i, j in zip(log.question.tolist(), log.prompt.tolist()))
+    if one_prompt_each and named_templates(
+        [(log.questions[i], log.prompts[j]) for i, j in prompt_of.items()]
+    ):
+        return (
+            "the questions of each prompt begin or end alike, and otherwise than those of others: they are the "
+            f"texts sent, and the prompts only names of templates; {ADVICE}"
         )
     many = min(n, len(log.questions)) >= MANY
     if many and single.mean() >= NEARLY_ALL and _most(single, asked):
         return (
             f"{int(single.sum()):,} of {n:,} prompts were asked one question each, which tells nothing of "
-            f"other questions; {REMEDY}, or ask each of them several questions"
+            f"other questions; {ADVICE}, or ask each of them several questions"
         )
     return None
 
@@ -87,7 +97,7 @@ def remarks(log: PromptLog) -> list[str]:
         said.append(
             f"{int((contained > 0).sum()):,} of {n:,} prompts contain a question that they were asked (an "
             "example?): such answers say nothing of other questions"
-            + (f"; {REMEDY}." if rendered > 1 else ".")
+            + (f"; {ADVICE}." if rendered > 1 else ".")
         )
     if min(n, len(log.questions)) >= MANY and single >= SOME * n:
         said.append(f"{single:,} of {n:,} prompts were asked one question each: little is known of these.")

@@ -1,8 +1,8 @@
 """Event logs of openai/evals (.jsonl): `spec`, then events that belong together by `sample_id`.
 
-The first `sampling` event of a sample is the answer (later ones are of a model that grades). A verdict is `correct` of the
-`match` event, or a number in a `metrics` event by its name. A prompt written as text, "User: ..." and
-"Assistant: ", is taken apart like messages.
+The first `sampling` event of a sample is the answer (later ones are of a model that grades). A verdict is
+`correct` of the `match` event, or a number in a `metrics` event by its name. A prompt written as text,
+"User: ..." and "Assistant: ", is taken apart like messages.
 """
 
 from __future__ import annotations

@@ -1,7 +1,8 @@
 """A log of one's own whose prompts are the texts that were sent: the questions are taken out of them.
 
 With a column question the template is the prompt without it. Where that differs for each question (options or
-a passage stand in it, too), or where no question is given, `templates.separate` compares the texts.
+a passage stand in it, too), where no question is given, or where the question is the text sent and the prompt
+a name, `templates.separate` compares the texts.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from typing import Any
 
 from prompt_oirl.importers import Imported, ImportedRow
 from prompt_oirl.importers.json_values import no_rows
+from prompt_oirl.importers.shared_edges import common_edges
 from prompt_oirl.importers.skeletons import PLACE
 from prompt_oirl.io.files import InputError, on_one_line
 from prompt_oirl.io.tables import checked_columns, is_empty, numbers, read_table, texts
@@ -23,6 +25,7 @@ from prompt_oirl.io.tables import checked_columns, is_empty, numbers, read_table
 HINT = "give one row per answer with the columns prompt (the text sent), correct and, if known, question"
 TEXTS = ("answer", "llm", "group", "prompt_id", "gold")
 NUMBERS = {"correct": float, "cost": float, "sample": int, "tokens_in": int, "tokens_out": int}
+FEWEST_OF_NAME, WORDS_OF_NAME = 5, 2
 MOST_COPIES = 4  # of a question in a text that are looked at
 
 Asked = tuple[str, str]  # question and text sent
@@ -50,6 +53,9 @@ def read(files: Sequence[Path], verdict: str | None) -> Imported:
     if 2 * alone >= len(questions) or all(question == text for question, text in asked):
         # The question is not known, or not all that differs.
         return Imported([_text_only(row) for row in rows], notes)
+    if named_templates(asked):
+        texts_sent = [replace(row, prompt=None, prompt_id=row.prompt) for row in rows]
+        return Imported(texts_sent, notes)
     changed = sum(template != text for (_, text), template in template_of.items())
     if not changed:
         raise InputError(
@@ -59,6 +65,31 @@ def read(files: Sequence[Path], verdict: str | None) -> Imported:
         f"Questions were taken out of {changed:,} prompts: {len(questions):,} different ones are left."
     )
     return Imported([replace(r, prompt=template_of[r.question, str(r.prompt)]) for r in rows], notes)
+
+
+def named_templates(asked: Sequence[Asked]) -> bool:
+    """Whether the questions are the texts sent, and prompts only the names of their templates.
+
+    That takes several prompts that share no question, each with at least `FEWEST_OF_NAME` questions that
+    begin or end alike and otherwise than those of any other prompt; one template may be the bare question.
+
+    Parameters
+    ----------
+    asked : distinct pairs of question and prompt
+    """
+    questions: dict[str, list[str]] = defaultdict(list)
+    for question, prompt in asked:
+        questions[prompt].append(question)
+    if len(questions) < 2 or len({question for question, _ in asked}) < len(asked):
+        return False
+    if min(map(len, questions.values())) < FEWEST_OF_NAME:
+        return False
+    edges = []
+    for same in questions.values():
+        start, end = common_edges(same)
+        edges.append((same[0][:start], same[0][len(same[0]) - end :]))
+    worded = sum(len(f"{before} {after}".split()) >= WORDS_OF_NAME for before, after in edges)
+    return len(set(edges)) == len(edges) and worded >= len(edges) - 1
 
 
 def templates_of(asked: Sequence[Asked]) -> list[str]:

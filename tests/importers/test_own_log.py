@@ -49,6 +49,17 @@ def test_the_log_of_the_templates_comes_back(name: str, known: bool, tmp_path: P
     assert len(notes) == 1 and "3 " in notes[0]
 
 
+def test_questions_may_be_the_texts_sent_and_prompts_their_names(tmp_path: Path) -> None:
+    names = LOG.prompt.map(dict(zip(LOG.prompt.unique(), "abc")))
+    sent = LOG.assign(prompt=names, question=LOG.prompt + "\n" + LOG.question)
+    assert "the prompts only names" in str(read_log(sent).objection)
+    imported(sent, tmp_path)
+    back, own = read_log(tmp_path / "log.parquet"), read_log(LOG)
+    assert back.questions == own.questions and back.objection is None
+    np.testing.assert_array_equal(back.labels, own.labels)
+    assert read_log(LOG.drop_duplicates("question")).objection is None  # a prompt a question, nothing shared
+
+
 def test_what_stands_between_is_the_questions(tmp_path: Path) -> None:
     """A passage of each question's own: no template without it fits another question."""
     passage = LOG.question.rank(method="dense").astype(int).map("Passage {}.\n".format)
