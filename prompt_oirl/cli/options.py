@@ -13,7 +13,7 @@ from prompt_oirl.cli.output import say
 from prompt_oirl.io.files import InputError, on_one_line
 
 if TYPE_CHECKING:
-    from prompt_oirl.data.user_log import PromptLog
+    from prompt_oirl.data.prompt_log import PromptLog
     from prompt_oirl.selection.selector import PromptSelector
 
 

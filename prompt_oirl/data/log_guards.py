@@ -13,7 +13,7 @@ from prompt_oirl.importers.own_log import named_templates
 from prompt_oirl.io.files import on_one_line
 
 if TYPE_CHECKING:
-    from prompt_oirl.data.user_log import PromptLog
+    from prompt_oirl.data.prompt_log import PromptLog
 
 MANY = 10  # prompts, and questions, from which on one question a prompt is no accident
 NEARLY_ALL = 0.8  # of the prompts, asked one question each: nothing can be learned of them
@@ -71,8 +71,8 @@ def objection(log: PromptLog) -> str | None:
         [(log.questions[i], log.prompts[j]) for i, j in prompt_of.items()]
     ):
         return (
-            "the questions of each prompt begin or end alike, and otherwise than those of others: they are the "
-            f"texts sent, and the prompts only names of templates; {ADVICE}"
+            "the questions of each prompt begin or end alike, and otherwise than those of others: they are "
+            f"the texts sent, and the prompts only names of templates; {ADVICE}"
         )
     many = min(n, len(log.questions)) >= MANY
     if many and single.mean() >= NEARLY_ALL and _most(single, asked):

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from sklearn.base import clone
 
-from prompt_oirl.data.user_log import PromptLog
+from prompt_oirl.data.prompt_log import PromptLog
 from prompt_oirl.features.cache import shared_embedder
 from prompt_oirl.io.files import InputError
 from prompt_oirl.reports.html import Report

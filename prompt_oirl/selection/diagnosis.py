@@ -11,7 +11,8 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from prompt_oirl.data.user_log import PromptLog, read_log
+from prompt_oirl.data.prompt_log import PromptLog
+from prompt_oirl.data.user_log import read_log
 from prompt_oirl.features.cache import shared_embedder
 from prompt_oirl.features.embedders import Embedder
 from prompt_oirl.io.files import InputError

@@ -8,7 +8,7 @@ from __future__ import annotations
 import numpy as np
 
 from prompt_oirl.data.arms import check_costs, costs_of
-from prompt_oirl.data.user_log import PromptLog
+from prompt_oirl.data.prompt_log import PromptLog
 from prompt_oirl.selection.evaluate import evaluate
 from prompt_oirl.selection.selector import PromptSelector
 

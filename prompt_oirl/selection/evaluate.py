@@ -21,7 +21,8 @@ import pandas as pd
 from sklearn.base import clone
 
 from prompt_oirl.data.arms import Choices
-from prompt_oirl.data.user_log import PromptLog, join_groups, read_log
+from prompt_oirl.data.prompt_log import PromptLog
+from prompt_oirl.data.user_log import join_groups, read_log
 from prompt_oirl.features.cache import shared_embedder
 from prompt_oirl.io.files import InputError
 from prompt_oirl.reward_models.study import widened

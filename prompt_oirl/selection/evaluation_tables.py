@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from prompt_oirl.data.user_log import PromptLog
+from prompt_oirl.data.prompt_log import PromptLog
 from prompt_oirl.selection.notebook_cell import as_html
 from prompt_oirl.stats import metrics
 from prompt_oirl.stats.metrics import ClusterBootstrap, format_interval

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from prompt_oirl.data.near_duplicates import LETTERS
-from prompt_oirl.data.user_log import PromptLog
+from prompt_oirl.data.prompt_log import PromptLog
 from prompt_oirl.io.files import on_one_line
 from prompt_oirl.selection.variance import oracle_where_repeated
 

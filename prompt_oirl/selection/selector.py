@@ -20,7 +20,8 @@ from sklearn.utils.validation import check_is_fitted
 
 from prompt_oirl import reward_models
 from prompt_oirl.data.arms import Arm, Choices, arms_of, check_costs, costs_of, llm_of, prompt_of
-from prompt_oirl.data.user_log import PromptLog, read_log
+from prompt_oirl.data.prompt_log import PromptLog
+from prompt_oirl.data.user_log import read_log
 from prompt_oirl.features.cache import encode_distinct
 from prompt_oirl.features.embedders import Embedder, load_embedder
 from prompt_oirl.features.prompt_axes import prompt_features, with_llm_axes

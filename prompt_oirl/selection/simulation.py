@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from prompt_oirl.data.user_log import PromptLog
+from prompt_oirl.data.prompt_log import PromptLog
 from prompt_oirl.features.embedders import EmbedderInfo
 from prompt_oirl.reward_models.training_set import TrainingSet
 from prompt_oirl.stats.cells import mean_labels

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from prompt_oirl.data.user_log import PromptLog
+from prompt_oirl.data.prompt_log import PromptLog
 from prompt_oirl.stats.cells import mean_labels
 
 # Below, what two answers to one cell have in common is not known.

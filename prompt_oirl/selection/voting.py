@@ -15,7 +15,8 @@ import numpy as np
 import pandas as pd
 from sklearn.base import clone
 
-from prompt_oirl.data.user_log import PromptLog, read_log
+from prompt_oirl.data.prompt_log import PromptLog
+from prompt_oirl.data.user_log import read_log
 from prompt_oirl.features.cache import shared_embedder
 from prompt_oirl.grading.readers import guess_kind
 from prompt_oirl.io.files import InputError, on_one_line

@@ -11,7 +11,8 @@ from conftest import run_step
 
 from prompt_oirl import PromptSelector, evaluate
 from prompt_oirl.data import interactions
-from prompt_oirl.data.user_log import PromptLog, read_log
+from prompt_oirl.data.prompt_log import PromptLog
+from prompt_oirl.data.user_log import read_log
 from prompt_oirl.features.embedders import EmbedderInfo, TfidfEmbedder
 from prompt_oirl.io.files import REPO_ROOT, Paths
 from prompt_oirl.pipeline import fits, offline_dataset

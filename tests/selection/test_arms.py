@@ -12,7 +12,7 @@ from made_logs import log_of_two_llms, made_log
 
 from prompt_oirl import PromptSelector, diagnose, evaluate, read_log
 from prompt_oirl.data.arms import Arm, costs_of, on_llms
-from prompt_oirl.data.user_log import PromptLog
+from prompt_oirl.data.prompt_log import PromptLog
 from prompt_oirl.io.files import InputError, content_key, write_json
 from prompt_oirl.selection.equal_cost import fit_at_equal_cost
 from prompt_oirl.selection.storage import HEADER

@@ -12,7 +12,8 @@ from made_logs import ODD, PROMPTS, made_log
 from sklearn.base import clone
 from sklearn.exceptions import NotFittedError
 
-from prompt_oirl.data.user_log import PromptLog, read_log
+from prompt_oirl.data.prompt_log import PromptLog
+from prompt_oirl.data.user_log import read_log
 from prompt_oirl.io.files import InputError, content_key, write_json
 from prompt_oirl.reward_models import MODELS
 from prompt_oirl.selection.evaluate import evaluate

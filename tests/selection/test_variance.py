@@ -10,7 +10,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from prompt_oirl.data.user_log import PromptLog, read_log
+from prompt_oirl.data.prompt_log import PromptLog
+from prompt_oirl.data.user_log import read_log
 from prompt_oirl.reports.own_log import variance_note, variance_shares
 from prompt_oirl.selection.diagnosis import Diagnosis, report_lines
 from prompt_oirl.selection.log_facts import data_facts

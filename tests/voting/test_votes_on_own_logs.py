@@ -13,7 +13,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from made_logs import PROMPTS, made_log
 
-from prompt_oirl.data.user_log import PromptLog, read_log
+from prompt_oirl.data.prompt_log import PromptLog
+from prompt_oirl.data.user_log import read_log
 from prompt_oirl.io.files import REPO_ROOT, InputError
 from prompt_oirl.reward_models.study import widened
 from prompt_oirl.selection.evaluate import evaluate
