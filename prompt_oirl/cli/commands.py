@@ -11,7 +11,7 @@ import tyro
 
 from prompt_oirl.cli.grade import Grade
 from prompt_oirl.cli.import_command import Import
-from prompt_oirl.cli.options import LearnOptions, LogArgument, ReadOptions, refuse_input_as_output
+from prompt_oirl.cli.options import LearnOptions, LogArgument, ReadOptions
 from prompt_oirl.cli.output import Format, plain, say, write_rows, write_stdout
 from prompt_oirl.io.files import InputError, on_one_line
 
@@ -210,6 +210,8 @@ class ReportPage(LogArgument, LearnOptions):
 
         if self.out.is_dir():
             raise InputError(f"{self.out} is a folder: name the page, such as {self.out / 'report.html'}")
+        from prompt_oirl.io.table_output import refuse_input_as_output
+
         refuse_input_as_output(self.out, self.log)
         log = self.read(self.log)
         name = ", ".join("log from stdin" if path == "-" else Path(path).name for path in self.log)

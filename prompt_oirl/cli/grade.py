@@ -6,9 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from prompt_oirl.cli.options import LogArgument, refuse_input_as_output
+from prompt_oirl.cli.options import LogArgument
 from prompt_oirl.cli.output import say, write_stdout
-from prompt_oirl.io.files import InputError, write_text
 
 
 @dataclass(kw_only=True)
@@ -25,17 +24,16 @@ class Grade(LogArgument):
     columns: str = ""
     """The log's names of its columns, such as question=input,prompt=template,answer=output."""
     out: Path | None = None
-    """File for the log, .csv or .jsonl; default: CSV on stdout."""
+    """File for the log, .parquet, .csv or .jsonl; default: CSV on stdout."""
 
     def run(self) -> None:
         """Write the log with verdicts."""
         from prompt_oirl.data.gold_answers import grade_log
         from prompt_oirl.data.log_source import columns_of, rows_of
+        from prompt_oirl.io.table_output import as_csv, check_table_output, write_table
 
-        if self.out is not None and self.out.suffix.lower() not in (".csv", ".jsonl"):
-            raise InputError(f"--out {self.out}: the name must end in .csv or .jsonl")
         if self.out is not None:
-            refuse_input_as_output(self.out, [*self.log, *([] if self.gold is None else [self.gold])])
+            check_table_output(self.out, [*self.log, *([] if self.gold is None else [self.gold])])
         own = () if self.gold is not None else ("gold",)
         log = rows_of(self.log, columns_of(self.columns), ("question", "prompt", "answer", *own))
         golds = (
@@ -46,12 +44,8 @@ class Grade(LogArgument):
             )
         )
         graded = grade_log(log, golds, self.kind)
-        if self.out is not None and self.out.suffix.lower() == ".jsonl":
-            text = graded.frame.to_json(orient="records", lines=True)
-        else:
-            text = graded.frame.to_csv(index=False, lineterminator="\n")
         if self.out is None:
-            write_stdout(text)
+            write_stdout(as_csv(graded.frame))
         else:
-            write_text(self.out, text)
+            write_table(self.out, graded.frame)
         say(graded.sentence() + (f"; written to {self.out}" if self.out else ""))

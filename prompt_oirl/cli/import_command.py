@@ -43,11 +43,12 @@ class Import:
 
     def run(self) -> None:
         """Write the answers in a tool's files as a log."""
-        from prompt_oirl.importers.log_file import check_output, read_answers, write_log
+        from prompt_oirl.importers.log_file import read_answers, write_log
+        from prompt_oirl.io.table_output import check_table_output
 
         if not self.files:
             raise InputError(f"name the files or folders that {on_one_line(self.tool)} wrote")
-        check_output(self.out, self.files)
+        check_table_output(self.out, self.files)
         found = read_answers(self.tool, self.files, self.verdict)
         written = write_log(self.out, found.rows, self.append)
         for note in found.notes:

@@ -4,25 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import tyro
 
 from prompt_oirl.cli.output import say
-from prompt_oirl.io.files import InputError, on_one_line
 
 if TYPE_CHECKING:
     from prompt_oirl.data.prompt_log import PromptLog
     from prompt_oirl.selection.selector import PromptSelector
-
-
-def refuse_input_as_output(out: Path, inputs: Sequence[str]) -> None:
-    """Refuse to write over a file that is read, by whatever path; "-" is stdin."""
-    if any(path != "-" and Path(path).resolve() == out.resolve() for path in inputs):
-        raise InputError(
-            f"--out {on_one_line(str(out), 200)} is one of the files to read: choose another --out"
-        )
 
 
 @dataclass(kw_only=True)

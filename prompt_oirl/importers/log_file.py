@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import json
 import math
 from collections import Counter, defaultdict
 from collections.abc import Hashable, Sequence
@@ -18,15 +16,14 @@ from prompt_oirl.importers import IMPORTERS, Imported, ImportedRow
 from prompt_oirl.importers.json_values import text
 from prompt_oirl.importers.skeletons import without_numbers
 from prompt_oirl.importers.templates import asked_bare, separate
-from prompt_oirl.io.files import InputError, atomic_write, on_one_line
+from prompt_oirl.io.files import InputError, on_one_line
+from prompt_oirl.io.table_output import write_table
 from prompt_oirl.io.tables import checked_columns, is_empty, numbers, read_table
 
 COLUMNS = tuple(field.name for field in fields(ImportedRow))
 NEEDED = COLUMNS[:3]
-WHOLE_NUMBERS = ("sample", "tokens_in", "tokens_out")
 CONFIRMED = 0.2  # share of the questions found with several templates, below which the templates are doubtful
 SEVERAL_NUMBERED = 5  # templates that another one differs from in numbers only: told
-ENDINGS = (".parquet", ".csv", ".jsonl")
 
 
 @dataclass(frozen=True)
@@ -116,21 +113,6 @@ def _cleaned(row: ImportedRow) -> ImportedRow:
     return replace(row, **texts)
 
 
-def check_output(out: Path, files: Sequence[Path]) -> None:
-    """Refuse a log that would lie over an input, or whose name has another ending than `ENDINGS`."""
-    if out.suffix not in ENDINGS or out.is_dir():
-        raise InputError(f"--out {on_one_line(str(out), 200)}: name a file that ends in {', '.join(ENDINGS)}")
-    place = out.resolve()
-    for path in files:
-        # What stands in a folder that is read may be read: not so Parquet, which no tool writes.
-        inside = path.is_dir() and path.resolve() in place.parents and out.suffix != ".parquet"
-        if path.resolve() == place or (inside and out.exists()):
-            where = "is" if path.resolve() == place else "may be"
-            raise InputError(
-                f"--out {on_one_line(str(out), 200)} {where} one of the files to read: choose another --out"
-            )
-
-
 def write_log(out: Path, rows: Sequence[ImportedRow], append: bool) -> Written:
     """Write rows as a log, whole or not at all.
 
@@ -160,9 +142,8 @@ def write_log(out: Path, rows: Sequence[ImportedRow], append: bool) -> Written:
     new["sample"] = _samples(new)
     if not new["sample"].any():
         new = new.drop(columns="sample")
-    new = new.astype(object).mask(new.isna(), None)  # type: ignore[call-overload]
     unused = [c for c in new.columns if c not in NEEDED and all(map(is_empty, new[c]))]
-    _write(out, new.drop(columns=unused))
+    write_table(out, new.drop(columns=unused))
     return Written(new, doubled)
 
 
@@ -200,24 +181,3 @@ def _whole(value: Any) -> int | None:
         return None if is_empty(value) else int(float(value))
     except (TypeError, ValueError, OverflowError):
         return None
-
-
-def _write(out: Path, log: pd.DataFrame) -> None:
-    with atomic_write(out) as temporary:
-        if out.suffix == ".jsonl":
-            with temporary.open("w", encoding="utf-8", newline="\n") as file:
-                for row in log.to_dict("records"):
-                    file.write(json.dumps(row, default=str) + "\n")
-        elif out.suffix == ".csv":  # texts in quotes: a lone carriage return would end a row
-            log.to_csv(temporary, index=False, quoting=csv.QUOTE_NONNUMERIC, lineterminator="\n")
-        else:
-            log.apply(_typed).to_parquet(temporary, index=False)
-
-
-def _typed(column: pd.Series[Any]) -> pd.Series[Any]:
-    """A column of objects as Parquet needs it: of one kind."""
-    if column.name in WHOLE_NUMBERS:
-        return pd.to_numeric(column, errors="coerce").astype("Int64")
-    if column.name in ("correct", "cost"):
-        return column.astype("float64")
-    return column.map(lambda value: None if is_empty(value) else str(value)).astype(object)

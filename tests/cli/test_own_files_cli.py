@@ -91,7 +91,7 @@ def test_grade_makes_a_log(tmp_path: Path) -> None:
     unique = log[["question"]].drop_duplicates()
     unique.assign(gold=5).to_json(golds, orient="records", lines=True)
     flags = ("--kind", "number", "--columns", "answer=output")
-    for name in ("log.csv", "log.jsonl"):
+    for name in ("log.csv", "log.jsonl", "log.parquet"):
         result = run("grade", answers, "--gold", golds, *flags, "--out", str(tmp_path / name))
         assert result.status == 0 and result.stdout == "", result.stderr
         assert result.stderr.startswith(
@@ -100,13 +100,16 @@ def test_grade_makes_a_log(tmp_path: Path) -> None:
         read = read_log(tmp_path / name)
         np.testing.assert_array_equal(read.labels, read_log(log).labels)
     shown = done("grade", answers, "--gold", golds, *flags)
-    assert shown == (tmp_path / "log.csv").read_text() and ",12345678.5," in shown
+    assert shown == (tmp_path / "log.csv").read_text() and ',"12345678.5",' in shown
     held = pd.read_csv(answers).assign(gold=5).to_csv(index=False)
     assert done("grade", "-", *flags, stdin=held).count("\n") == len(log) + 1
     for arguments, message in (
         (["--gold", answers], "the column gold is missing"),
         ([], "the column gold is missing"),
-        (["--gold", golds, "--out", "log.xlsx"], "--out log.xlsx: the name must end in .csv or .jsonl"),
+        (
+            ["--gold", golds, "--out", "log.xlsx"],
+            "--out log.xlsx: name a file that ends in .parquet, .csv, .jsonl",
+        ),
         (["--gold", str(tmp_path / "no.csv")], "missing "),
         (["--gold", golds, "--out", answers], "answers.csv is one of the files to read"),
         (["--gold", golds, "--out", golds], "golds.jsonl is one of the files to read"),

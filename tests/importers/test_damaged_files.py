@@ -32,8 +32,9 @@ from tool_files import (
 )
 
 from prompt_oirl.importers import IMPORTERS
-from prompt_oirl.importers.log_file import ENDINGS, read_answers, write_log
+from prompt_oirl.importers.log_file import read_answers, write_log
 from prompt_oirl.io.files import InputError
+from prompt_oirl.io.table_output import ENDINGS
 
 SECONDS = 5  # no input takes longer
 VERDICTS = {"lm-eval": ["acc", "acc,none"], "promptfoo": ["equals", "latency", "Status", "m"]}

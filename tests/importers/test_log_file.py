@@ -12,8 +12,9 @@ from hypothesis import strategies as st
 
 from prompt_oirl.data.user_log import read_log
 from prompt_oirl.importers import IMPORTERS, ImportedRow
-from prompt_oirl.importers.log_file import ENDINGS, check_output, read_answers, write_log
+from prompt_oirl.importers.log_file import read_answers, write_log
 from prompt_oirl.io.files import InputError
+from prompt_oirl.io.table_output import ENDINGS, check_table_output
 
 TEXTS = st.text(st.characters(blacklist_categories=["Cs"]), max_size=8)
 ROWS = st.builds(
@@ -83,11 +84,11 @@ def test_the_log_lies_over_no_input(tmp_path: Path) -> None:
     file.write_text("{}\n")
     for files in ([file], [tmp_path], [tmp_path / ".." / tmp_path.name / "results.jsonl"]):
         with pytest.raises(InputError, match="(is|may be) one of the files to read: choose another --out"):
-            check_output(file, files)
-    check_output(tmp_path / "log.parquet", [file, tmp_path])
+            check_table_output(file, files)
+    check_table_output(tmp_path / "log.parquet", [file, tmp_path])
     for name in ("log.xlsx", "log"):
         with pytest.raises(InputError, match=r"name a file that ends in .parquet, .csv, .jsonl"):
-            check_output(tmp_path / name, [file])
+            check_table_output(tmp_path / name, [file])
 
 
 def test_an_unknown_tool_is_refused_with_those_there_are(tmp_path: Path) -> None:
