@@ -27,7 +27,8 @@ from prompt_oirl.alol.rows import check_at_least, encode_rows
 from prompt_oirl.alol.steps.options import LengthOptions, PolicyModelOptions, check_policy_name
 from prompt_oirl.alol.tasks.task import Task
 from prompt_oirl.alol.tasks.task_rewards import Rewards
-from prompt_oirl.io.files import InputError, read_json, write_csv, write_json, write_jsonl
+from prompt_oirl.io.files import InputError, write_csv, write_json, write_jsonl
+from prompt_oirl.io.json_files import read_json
 from prompt_oirl.io.manifest import check_finished, run_step
 
 

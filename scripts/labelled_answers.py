@@ -23,7 +23,8 @@ from prompt_oirl.data import interactions
 from prompt_oirl.data.interactions import LogRow
 from prompt_oirl.grading.numbers import original_number
 from prompt_oirl.importers import published_results as published
-from prompt_oirl.io.files import Paths, content_key, read_json, read_jsonl
+from prompt_oirl.io.files import Paths, content_key
+from prompt_oirl.io.json_files import read_json, read_jsonl
 from prompt_oirl.opro.benchmarks import BBH
 
 SEED = 0

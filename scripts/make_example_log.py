@@ -26,6 +26,8 @@ class Args:
     """The log."""
     questions: Path | None = None
     """New questions."""
+    rendered: bool = False
+    """Write as prompts the texts that were sent, with the question in them."""
     size: int = 300
     """How many questions are logged."""
     missing: float = 0.3
@@ -43,6 +45,8 @@ def main(args: Args) -> None:
     kept = pd.Series(rng.random(len(rows)) >= args.missing, rows.index)
     nothing_left = ~kept.groupby(rows.question_id).transform("any")
     rows = rows[kept | (nothing_left & ~rows.question_id.duplicated())]
+    if args.rendered:
+        rows = rows.assign(prompt=rows.question + "\n" + rows.prompt)
     with atomic_write(args.out) as temporary:
         rows.to_csv(temporary, columns=["question", "prompt", "correct", "answer"], index=False)
     print(

@@ -13,7 +13,8 @@ from in_process import run_in_process
 from misbehaving_server import MisbehavingServer, Reply, error
 
 from prompt_oirl.data import interactions
-from prompt_oirl.io.files import REPO_ROOT, read_json
+from prompt_oirl.io.files import REPO_ROOT
+from prompt_oirl.io.json_files import read_json
 from prompt_oirl.llms import Decoding, Generation
 from prompt_oirl.llms.budget import Budget, ask
 from prompt_oirl.llms.openai_llm import OpenAILLM

@@ -19,7 +19,8 @@ from typing import Any, Literal
 
 from prompt_oirl.alol.models.log_probabilities import Tokens
 from prompt_oirl.data.questions import is_unicode
-from prompt_oirl.io.files import InputError, read_jsonl, sha256_texts, write_jsonl
+from prompt_oirl.io.files import InputError, sha256_texts, write_jsonl
+from prompt_oirl.io.json_files import read_jsonl
 
 PUBLISHED = ("id", "prompt_or_input_text", "references", "reward_components", "meta_data")
 FINAL = "final_reward"

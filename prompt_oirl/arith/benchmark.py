@@ -12,7 +12,8 @@ from typing import Any
 from prompt_oirl.arith.families import BY_NAME
 from prompt_oirl.arith.problems import Problem, draw_problem, groups_by_family, groups_of, text_key
 from prompt_oirl.data.near_duplicates import cluster_texts
-from prompt_oirl.io.files import REPO_ROOT, read_jsonl, sha256, write_json, write_jsonl
+from prompt_oirl.io.files import REPO_ROOT, sha256, write_json, write_jsonl
+from prompt_oirl.io.json_files import read_jsonl
 
 FOLDER = REPO_ROOT / "data" / "arith"
 SIZES = {"train": 3000, "validation": 500, "test": 1000}

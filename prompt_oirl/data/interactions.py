@@ -17,7 +17,8 @@ from urllib.parse import unquote
 
 from prompt_oirl.data.prompts import POSITIONS
 from prompt_oirl.data.questions import SPLITS
-from prompt_oirl.io.files import InputError, atomic_write, read_jsonl, require, write_jsonl
+from prompt_oirl.io.files import InputError, atomic_write, require, write_jsonl
+from prompt_oirl.io.json_files import read_jsonl
 
 SCHEMA = 1
 CHUNK = 50_000  # rows that are in memory at a time

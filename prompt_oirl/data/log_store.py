@@ -16,7 +16,8 @@ from typing import Any
 
 from prompt_oirl.data import interactions
 from prompt_oirl.data.interactions import LogRow
-from prompt_oirl.io.files import InputError, Paths, parse_jsonl, read_json, read_lines, write_csv, write_json
+from prompt_oirl.io.files import InputError, Paths, read_lines, write_csv, write_json
+from prompt_oirl.io.json_files import parse_jsonl, read_json
 
 Key = tuple[str, str, int]  # question_id, prompt_id, sample
 MERGED = "_interactions.jsonl"  # how the names of merged logs end

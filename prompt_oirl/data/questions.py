@@ -10,7 +10,8 @@ from decimal import Decimal
 from pathlib import Path
 
 from prompt_oirl.grading.golds import objection
-from prompt_oirl.io.files import InputError, Paths, content_key, csv_records, read_jsonl
+from prompt_oirl.io.files import InputError, Paths, content_key, csv_records
+from prompt_oirl.io.json_files import read_jsonl
 
 DATASETS = ("gsm8k", "svamp", "mawps", "arith")
 RELEASED = DATASETS[:3]  # those with published LLaMA-2 logs

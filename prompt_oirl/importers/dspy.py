@@ -18,7 +18,8 @@ from prompt_oirl.importers import Imported, ImportedRow
 from prompt_oirl.importers.json_values import at, filled, items, no_rows, shown, text
 from prompt_oirl.importers.messages import one_question
 from prompt_oirl.importers.verdicts import as_correct, chosen_verdict, verdict_note
-from prompt_oirl.io.files import InputError, csv_records, on_one_line, read_json
+from prompt_oirl.io.files import InputError, csv_records, on_one_line
+from prompt_oirl.io.json_files import read_json
 
 HINT = "give DSPy's program.save(...) file, then what Evaluate saved with save_as_json or save_as_csv"
 _DEFAULT = re.compile(r"Given the fields? (`[^`]+`(?:, `[^`]+`)*), produce the fields? ")

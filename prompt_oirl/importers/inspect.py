@@ -26,7 +26,8 @@ from prompt_oirl.importers.messages import (
 )
 from prompt_oirl.importers.templates import PLACE
 from prompt_oirl.importers.verdicts import as_correct, chosen_verdict, ungraded_note, verdict_note
-from prompt_oirl.io.files import InputError, on_one_line, read_json
+from prompt_oirl.io.files import InputError, on_one_line
+from prompt_oirl.io.json_files import read_json
 
 PATTERNS = ("*.eval", "*.json")  # what is read in a folder
 _WRAPPERS = ("prompt_template", "chain_of_thought", "multiple_choice")

@@ -8,7 +8,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from prompt_oirl.io.files import InputError, on_one_line, read_json, read_lines
+from prompt_oirl.io.files import InputError, on_one_line, read_lines
+from prompt_oirl.io.json_files import numbered_objects, numbered_values, read_json
 
 
 def at(value: Any, *path: str | int, default: Any = None) -> Any:
@@ -102,14 +103,14 @@ def json_documents(path: Path, hint: str) -> Iterator[tuple[str, Any]]:
 
 
 def _json_lines(path: Path, hint: str) -> Iterator[tuple[str, Any]]:
-    for number, line in enumerate(read_lines(path, hint=hint), 1):
-        if not line.strip():
-            continue
-        try:
-            row = json.loads(line)
-        except (ValueError, RecursionError) as error:
-            raise InputError(f"{path}:{number}: not valid JSON ({error}); {hint}") from error
-        yield f"{path}:{number}", row
+    lines = numbered_values(read_lines(path, hint=hint), path, hint)
+    return ((f"{path}:{number}", value) for number, value in lines)
+
+
+def json_rows(path: Path, hint: str) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Yield (where, object) of JSON lines. Raises: InputError as of `json_documents`."""
+    lines = numbered_objects(read_lines(path, hint=hint), path, hint)
+    return ((f"{path}:{number}", row) for number, row in lines)
 
 
 def no_rows(files: str, reason: str, advice: str) -> InputError:

@@ -16,12 +16,13 @@ from typing import Any
 
 from prompt_oirl.importers import Imported, ImportedRow
 from prompt_oirl.importers.inputs import files_of
-from prompt_oirl.importers.json_values import amount, at, filled, items, parsed, shown, text
+from prompt_oirl.importers.json_values import amount, at, filled, items, json_rows, parsed, shown, text
 from prompt_oirl.importers.lm_eval_tasks import HINT, SAMPLES, Task, task_of
 from prompt_oirl.importers.messages import question_and_prompt
 from prompt_oirl.importers.template_fields import fields_in, question_of
 from prompt_oirl.importers.verdicts import chosen_verdict, verdict_note
-from prompt_oirl.io.files import InputError, on_one_line, read_json, read_jsonl
+from prompt_oirl.io.files import InputError, on_one_line
+from prompt_oirl.io.json_files import read_json
 
 _NO_METRICS = (
     *("doc_id", "doc", "target", "arguments", "resps", "filtered_resps", "filter", "metrics"),
@@ -109,7 +110,7 @@ def _objects(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
     with path.open("rb") as file:
         is_array = file.read(9).lstrip(b"\xef\xbb\xbf \r\n\t").startswith(b"[")
     if not is_array:
-        yield from ((f"{path}:{i}", row) for i, row in enumerate(read_jsonl(path, hint=HINT), 1))
+        yield from json_rows(path, HINT)
         return
     for i, row in enumerate(items(read_json(path, hint=HINT))):
         yield f"{path}: sample {i}", row if isinstance(row, dict) else {}

@@ -14,7 +14,8 @@ from pathlib import Path
 from typing import Any
 
 from prompt_oirl.importers.json_values import at, count, filled, items, shown, text
-from prompt_oirl.io.files import InputError, on_one_line, read_json
+from prompt_oirl.io.files import InputError, on_one_line
+from prompt_oirl.io.json_files import read_json
 
 HINT = "give the folder that lm_eval --output_path names, written with --log_samples"
 SAMPLES = re.compile(r"samples_(?P<task>.+)_(?P<time>\d{4}-\d\d-\d\dT[\d.:-]+)\.jsonl?")

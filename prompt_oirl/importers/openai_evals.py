@@ -15,10 +15,10 @@ from typing import Any
 
 from prompt_oirl.importers import Imported, ImportedRow
 from prompt_oirl.importers.inputs import files_of
-from prompt_oirl.importers.json_values import at, count, filled, items, no_rows, shown, text
+from prompt_oirl.importers.json_values import at, count, filled, items, json_rows, no_rows, shown, text
 from prompt_oirl.importers.messages import bare_where_known, question_and_prompt
 from prompt_oirl.importers.verdicts import as_correct, chosen_verdict, ungraded_note, verdict_note
-from prompt_oirl.io.files import InputError, on_one_line, read_jsonl
+from prompt_oirl.io.files import InputError, on_one_line
 
 HINT = "give event logs of openai/evals (.jsonl)"
 PATTERNS = ("*.jsonl",)  # what is read in a folder
@@ -63,13 +63,13 @@ def read(files: Sequence[Path], verdict: str | None) -> Imported:
 def _samples(path: Path) -> list[_Sample]:
     found: dict[tuple[str, str], _Sample] = {}
     llm = None
-    for number, event in enumerate(read_jsonl(path, hint=HINT), 1):
+    for where, event in json_rows(path, HINT):
         if "spec" in event:
             who = at(event, "spec", "completion_fns")
             llm = filled(", ".join(map(str, who)) if isinstance(who, list) else who)
         elif isinstance(event.get("sample_id"), str | int):
             key = str(event.get("run_id")), str(event["sample_id"])  # a file may hold several runs
-            sample = found.setdefault(key, _Sample(f"{path}:{number}", llm))
+            sample = found.setdefault(key, _Sample(where, llm))
             kind, data = event.get("type"), event.get("data")
             if kind == "sampling" and sample.sampling is None:
                 sample.sampling = data
@@ -78,7 +78,7 @@ def _samples(path: Path) -> list[_Sample]:
             elif kind == "metrics" and isinstance(data, dict):
                 sample.verdicts |= {k: v for k, v in data.items() if isinstance(v, bool | int | float)}
         elif "final_report" not in event and "run_id" not in event:
-            raise InputError(f"{path}:{number}: no event (spec, final_report or sample_id); {HINT}")
+            raise InputError(f"{where}: no event (spec, final_report or sample_id); {HINT}")
     return list(found.values())
 
 

@@ -19,12 +19,13 @@ from typing import Any
 
 from prompt_oirl.importers import Imported, ImportedRow
 from prompt_oirl.importers.inputs import files_of
-from prompt_oirl.importers.json_values import amount, at, count, filled, items, shown, text
+from prompt_oirl.importers.json_values import amount, at, count, filled, items, json_rows, shown, text
 from prompt_oirl.importers.messages import one_question
 from prompt_oirl.importers.promptfoo_prompts import configured, filled_in, template_of
 from prompt_oirl.importers.template_fields import fields_in, question_of
 from prompt_oirl.importers.verdicts import as_correct, chosen_verdict, verdict_note
-from prompt_oirl.io.files import InputError, on_one_line, read_json, read_jsonl
+from prompt_oirl.io.files import InputError, on_one_line
+from prompt_oirl.io.json_files import read_json
 from prompt_oirl.io.tables import read_table
 
 HINT = "give what promptfoo eval -o results.json wrote"
@@ -182,9 +183,7 @@ def _json_results(path: Path) -> list[Result]:
 
 
 def _json_lines(path: Path) -> list[Result]:
-    return _without_prompts(
-        path, [(f"{path}:{i}", row) for i, row in enumerate(read_jsonl(path, hint=HINT), 1)]
-    )
+    return _without_prompts(path, list(json_rows(path, HINT)))
 
 
 def _without_prompts(path: Path, rows: Sequence[tuple[str, Any]]) -> list[Result]:

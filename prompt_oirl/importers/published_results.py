@@ -11,7 +11,8 @@ from functools import partial
 from pathlib import Path
 
 from prompt_oirl.importers import Row
-from prompt_oirl.io.files import InputError, read_csv, read_json, read_jsonl, write_csv
+from prompt_oirl.io.files import InputError, read_csv, write_csv
+from prompt_oirl.io.json_files import read_json, read_jsonl
 
 HINT = "run scripts/fetch_data.py --datasets real_logs again"
 

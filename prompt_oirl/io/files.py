@@ -210,32 +210,6 @@ def require(path: Path, hint: str) -> Path:
     return path
 
 
-def read_json(path: Path, *, hint: str) -> Any:
-    """Read a JSON file."""
-    require(path, hint)
-    try:
-        return json.loads(path.read_text(encoding="utf-8-sig"))
-    except (ValueError, RecursionError) as error:
-        raise InputError(f"{path}: not valid JSON ({error}); {hint}") from error
-
-
-def read_jsonl(path: Path, *, hint: str) -> Iterator[dict[str, Any]]:
-    """Yield one object per line; lines end at \\n only, so odd Unicode line separators stay inside a text."""
-    return parse_jsonl(read_lines(path, hint=hint), path, hint)
-
-
-def parse_jsonl(lines: Iterable[str], source: str | Path, hint: str) -> Iterator[dict[str, Any]]:
-    """Yield one object a line. Parameters: JSON lines; complaints begin with `source` and end with `hint`."""
-    for number, line in enumerate(lines, 1):
-        try:
-            row = json.loads(line)
-        except (ValueError, RecursionError) as error:
-            raise InputError(f"{source}:{number}: not valid JSON ({error}); {hint}") from error
-        if not isinstance(row, dict):
-            raise InputError(f"{source}:{number}: expected one JSON object per line; {hint}")
-        yield row
-
-
 def read_lines(path: Path, *, hint: str) -> Iterator[str]:
     """Lines of a UTF-8 text, cut at \\n only; bytes that are no UTF-8 name their line."""
     with require(path, hint).open("rb") as file:
@@ -243,7 +217,7 @@ def read_lines(path: Path, *, hint: str) -> Iterator[str]:
 
 
 def decode_lines(lines: Iterable[bytes], source: str | Path, hint: str) -> Iterator[str]:
-    """Lines as text; what is no UTF-8 names its line. Parameters as in `parse_jsonl`, but lines of bytes."""
+    """Lines of bytes as text; what is no UTF-8 names its line, after `source` and before `hint`."""
     for number, line in enumerate(lines, 1):
         try:  # utf-8-sig: an editor's byte order mark is not part of the first line
             yield line.decode("utf-8-sig" if number == 1 else "utf-8")

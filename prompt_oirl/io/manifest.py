@@ -17,7 +17,8 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-from prompt_oirl.io.files import REPO_ROOT, InputError, content_key, read_json, require, sha256, write_json
+from prompt_oirl.io.files import REPO_ROOT, InputError, content_key, require, sha256, write_json
+from prompt_oirl.io.json_files import read_json
 
 PACKAGE = Path(__file__).resolve().parents[1]
 

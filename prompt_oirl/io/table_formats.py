@@ -18,6 +18,7 @@ from typing import Any
 import pandas as pd
 
 from prompt_oirl.io.files import InputError, decode_lines, on_one_line
+from prompt_oirl.io.json_files import each_key_once, numbered_objects
 
 LARGEST_UNPACKED = (
     2**30
@@ -111,15 +112,7 @@ def read_json_lines(lines: Iterable[bytes], name: str, hint: str) -> pd.DataFram
     Raises: InputError naming the line.
     """
     numbers, rows = [], []
-    for number, line in enumerate(decode_lines(lines, name, hint), 1):
-        if not line.strip():
-            continue
-        try:
-            row = json.loads(line, object_pairs_hook=_object)
-        except (ValueError, RecursionError) as error:
-            raise InputError(f"{name}:{number}: not valid JSON ({error}); {hint}") from error
-        if not isinstance(row, dict):
-            raise InputError(f"{name}:{number}: expected one JSON object per line; {hint}")
+    for number, row in numbered_objects(decode_lines(lines, name, hint), name, hint):
         numbers.append(number)
         rows.append(row)
     return pd.DataFrame(rows, dtype=object, index=numbers)
@@ -139,7 +132,7 @@ def read_json_array(data: bytes, name: str, hint: str) -> pd.DataFrame:
     text, rows = "".join(decode_lines(lines, name, hint)), []
     if _one_a_line(text):
         return read_json_lines(lines, name, hint)
-    read = json.JSONDecoder(object_pairs_hook=_object).raw_decode
+    read = json.JSONDecoder(object_pairs_hook=each_key_once).raw_decode
     at = _after_space(text, 0)
 
     def refuse(what: str) -> InputError:
@@ -182,15 +175,6 @@ def _one_a_line(text: str) -> bool:
 
 def _after_space(text: str, at: int) -> int:
     return _SPACE.match(text, at).end()  # type: ignore[union-attr]
-
-
-def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    found = dict(pairs)
-    if len(found) < len(pairs):
-        keys = [key for key, _ in pairs]
-        doubled = next(key for i, key in enumerate(keys) if key in keys[:i])
-        raise ValueError(f"the key {ascii(doubled)[:60]} stands twice in an object")
-    return found
 
 
 def _refuse_merged_cells(path: Path) -> None:

@@ -10,7 +10,8 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from prompt_oirl.io.files import InputError, read_json
+from prompt_oirl.io.files import InputError
+from prompt_oirl.io.json_files import read_json
 from prompt_oirl.llms.chat import META_TEMPLATE
 
 DOWNLOAD = "pass the folder that Meta's download makes"

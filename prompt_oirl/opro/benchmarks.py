@@ -14,7 +14,8 @@ from pathlib import Path
 from typing import Any
 
 from prompt_oirl.data.questions import Question
-from prompt_oirl.io.files import InputError, Paths, read_json, read_jsonl, require
+from prompt_oirl.io.files import InputError, Paths, require
+from prompt_oirl.io.json_files import read_json, read_jsonl
 
 HINT = "run scripts/fetch_data.py --datasets aqua,bbh,mmlu,multiarith"
 LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"

@@ -14,7 +14,8 @@ from pathlib import Path
 from typing import Literal
 
 from prompt_oirl.data.log_store import cut_torn_line
-from prompt_oirl.io.files import InputError, read_jsonl
+from prompt_oirl.io.files import InputError
+from prompt_oirl.io.json_files import read_jsonl
 from prompt_oirl.llms import LLM, Conversation, Decoding, Generation, item_seed
 from prompt_oirl.llms.budget import Budget, ask
 from prompt_oirl.llms.options import ModelOptions

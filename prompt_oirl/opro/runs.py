@@ -23,10 +23,10 @@ from prompt_oirl.io.files import (
     is_file_name,
     on_one_line,
     read_csv,
-    read_json,
     sha256,
     write_csv,
 )
+from prompt_oirl.io.json_files import read_json
 from prompt_oirl.llms.generation import Decoding
 from prompt_oirl.llms.options import ModelOptions
 from prompt_oirl.opro import report

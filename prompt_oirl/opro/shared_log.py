@@ -11,7 +11,8 @@ from pathlib import Path
 
 from prompt_oirl.data import log_store
 from prompt_oirl.data.log_store import LogFiles
-from prompt_oirl.io.files import content_key, read_jsonl
+from prompt_oirl.io.files import content_key
+from prompt_oirl.io.json_files import read_jsonl
 
 
 @dataclass

@@ -19,7 +19,8 @@ import numpy as np
 
 from prompt_oirl import reward_models
 from prompt_oirl.features.mapped import MappedQuestions
-from prompt_oirl.io.files import InputError, Paths, atomic_write, content_key, read_json, sha256, write_json
+from prompt_oirl.io.files import InputError, Paths, atomic_write, content_key, sha256, write_json
+from prompt_oirl.io.json_files import read_json
 from prompt_oirl.io.manifest import code_version
 from prompt_oirl.pipeline import offline_dataset
 from prompt_oirl.pipeline.fit_data import FitData, masked_features

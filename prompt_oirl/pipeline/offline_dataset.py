@@ -17,7 +17,8 @@ from prompt_oirl.features.embedders import EmbedderInfo, load_embeddings
 from prompt_oirl.features.mapped import MappedQuestions
 from prompt_oirl.features.prompt_axes import prompt_features
 from prompt_oirl.io.arrays import load_array
-from prompt_oirl.io.files import InputError, Paths, read_csv, read_json, read_jsonl, require
+from prompt_oirl.io.files import InputError, Paths, read_csv, require
+from prompt_oirl.io.json_files import read_json, read_jsonl
 from prompt_oirl.io.manifest import check_finished
 from prompt_oirl.stats import splits
 from prompt_oirl.voting.votes import VoteTable

@@ -47,8 +47,7 @@ class PromptSelector(BaseEstimator):
     Parameters
     ----------
     embedder: "minilm" (works offline), "tfidf", "openai:MODEL", a sentence-transformers folder or hub id, or
-    an
-        object with `info`, `fit(texts)` and `encode(texts)`.
+        an object with `info`, `fit(texts)` and `encode(texts)`.
     model: name of a reward model.
     cost_weight: success that one unit of cost must bring; the score is success - cost_weight * cost.
     seed: of everything random.

@@ -11,15 +11,8 @@ import numpy as np
 from prompt_oirl import reward_models
 from prompt_oirl.features.embedders import Embedder, TfidfEmbedder, load_embedder
 from prompt_oirl.features.segments import Segments
-from prompt_oirl.io.files import (
-    InputError,
-    atomic_write,
-    content_key,
-    is_file_name,
-    read_json,
-    sha256,
-    write_json,
-)
+from prompt_oirl.io.files import InputError, atomic_write, content_key, is_file_name, sha256, write_json
+from prompt_oirl.io.json_files import read_json
 
 if TYPE_CHECKING:
     from prompt_oirl.selection.selector import PromptSelector

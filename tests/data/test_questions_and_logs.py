@@ -163,7 +163,6 @@ def test_gsm8k_golds_stand_behind_the_last_mark(tmp_path: Path) -> None:
         '{"question": null, "answer": "#### 1"}',
         '["question", "answer"]',
         '{"question": "q", "answ',
-        "",
     ],
 )
 def test_a_broken_gsm8k_line_is_named(tmp_path: Path, line: str) -> None:
@@ -558,7 +557,7 @@ def test_raw_unicode_and_crlf_logs_of_others_are_read(tmp_path: Path) -> None:
         ({**ROW, "answer": 5}, "answer"),
         ("{'single': 'quotes'}", "not valid JSON"),
         ('{"cut": "off', "not valid JSON"),
-        ("", "not valid JSON"),
+        ('{"llm": "a", "llm": "b"}', "the key 'llm' stands twice"),
         ("\ufeff" + json.dumps(ROW), "not valid JSON"),
         pytest.param("[" * 100_000, "not valid JSON", id="deeply nested"),
         pytest.param(b'{"llm": "caf\xe9"}', "", id="not UTF-8"),
@@ -570,6 +569,13 @@ def test_a_malformed_log_line_is_named(tmp_path: Path, line: Any, reason: str) -
     path = log_file(tmp_path / "log.jsonl", ROW, line, ROW)
     where = str(path) if isinstance(line, bytes) else f"{path}:2: "
     refused(lambda: interactions.read(path, hint="run step 1"), where, reason, "run step 1")
+
+
+def test_blank_lines_are_read_over_and_keep_their_numbers(tmp_path: Path) -> None:
+    path = log_file(tmp_path / "log.jsonl", ROW, "", ROW | {"sample": 1}, " ")
+    assert len(list(interactions.read(path, hint="run step 1"))) == 2
+    path = log_file(tmp_path / "log.jsonl", ROW, "", "no JSON")
+    refused(lambda: interactions.read(path, hint="run step 1"), f"{path}:3: ", "run step 1")
 
 
 def test_an_empty_or_missing_log_is_named(tmp_path: Path) -> None:

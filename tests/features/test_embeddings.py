@@ -34,7 +34,8 @@ from prompt_oirl.features.embedders import (
     save_embeddings,
 )
 from prompt_oirl.features.surface import NAMES, surface_features
-from prompt_oirl.io.files import REPO_ROOT, InputError, read_json, sha256, write_json
+from prompt_oirl.io.files import REPO_ROOT, InputError, sha256, write_json
+from prompt_oirl.io.json_files import read_json
 from prompt_oirl.pipeline.offline_dataset import DatasetIndex, fold_column
 from prompt_oirl.stats.splits import assign_folds
 

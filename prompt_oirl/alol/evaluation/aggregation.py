@@ -23,7 +23,8 @@ from typing import Any
 
 import numpy as np
 
-from prompt_oirl.io.files import InputError, read_csv, read_json, read_jsonl
+from prompt_oirl.io.files import InputError, read_csv
+from prompt_oirl.io.json_files import read_json, read_jsonl
 from prompt_oirl.io.manifest import check_finished
 from prompt_oirl.stats.metrics import ClusterBootstrap
 

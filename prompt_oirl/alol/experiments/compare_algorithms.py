@@ -32,7 +32,8 @@ from prompt_oirl.alol.steps.train_policy import (
 )
 from prompt_oirl.alol.training.loop import TrainingRecipe
 from prompt_oirl.alol.training.losses import PRESETS, choose_loss
-from prompt_oirl.io.files import REPO_ROOT, InputError, read_json, write_json
+from prompt_oirl.io.files import REPO_ROOT, InputError, write_json
+from prompt_oirl.io.json_files import read_json
 
 TUNING_SEED = 100
 HINT = "run the same command again"

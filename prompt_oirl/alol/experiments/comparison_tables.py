@@ -14,7 +14,8 @@ from prompt_oirl.alol.experiments.compare_algorithms import HINT, CompareOptions
 from prompt_oirl.alol.policies import LEARNS_FROM
 from prompt_oirl.alol.tasks.registry import get_task
 from prompt_oirl.alol.training.losses import PRESETS
-from prompt_oirl.io.files import InputError, read_json, write_csv
+from prompt_oirl.io.files import InputError, write_csv
+from prompt_oirl.io.json_files import read_json
 from prompt_oirl.reports.readme import fill_tables, markdown
 from prompt_oirl.stats.metrics import format_interval
 

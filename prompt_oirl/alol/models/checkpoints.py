@@ -15,7 +15,8 @@ from typing import Any
 import torch
 
 from prompt_oirl.io import files
-from prompt_oirl.io.files import InputError, atomic_write, content_key, read_json, require, sha256
+from prompt_oirl.io.files import InputError, atomic_write, content_key, require, sha256
+from prompt_oirl.io.json_files import read_json
 
 EXTRA = 'pip install -e ".[alol]"'
 

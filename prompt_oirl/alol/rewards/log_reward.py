@@ -22,7 +22,8 @@ from prompt_oirl.data.near_duplicates import cluster_texts, in_order_of_appearan
 from prompt_oirl.features.cache import encode_distinct
 from prompt_oirl.features.embedders import Embedder, load_embedder
 from prompt_oirl.features.surface import surface_features
-from prompt_oirl.io.files import InputError, read_json, sha256, write_json
+from prompt_oirl.io.files import InputError, sha256, write_json
+from prompt_oirl.io.json_files import read_json
 from prompt_oirl.reward_models import RewardModel, TrainingSet
 from prompt_oirl.stats.cells import mean_labels
 from prompt_oirl.stats.crossfit import crossfit

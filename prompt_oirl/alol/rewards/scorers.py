@@ -22,7 +22,8 @@ import numpy as np
 import torch
 
 from prompt_oirl.alol.models.processes import device_name
-from prompt_oirl.io.files import InputError, read_json
+from prompt_oirl.io.files import InputError
+from prompt_oirl.io.json_files import read_json
 
 Text = str | tuple[str, str]
 Score = Callable[[Sequence[Any]], np.ndarray]

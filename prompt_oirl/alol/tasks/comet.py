@@ -19,7 +19,8 @@ from prompt_oirl.alol.rows import FINAL, Row
 from prompt_oirl.alol.tasks import raw_files
 from prompt_oirl.alol.tasks.task import Prepared, Request, Settings, Task, drawn, drop_held_out
 from prompt_oirl.alol.tasks.task_rewards import Component, Rewards
-from prompt_oirl.io.files import InputError, read_jsonl, read_lines, write_json
+from prompt_oirl.io.files import InputError, read_lines, write_json
+from prompt_oirl.io.json_files import read_jsonl
 
 CRITIC = "data/comet_critic"  # scripts/convert_critic.py's default
 ATOMIC10X, ATOMIC2020 = "symbolic_knowledge_distillation/ATOMIC10X.jsonl", "atomic2020/test.tsv"

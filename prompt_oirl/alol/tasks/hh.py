@@ -19,7 +19,8 @@ from prompt_oirl.alol.rows import FINAL, Row
 from prompt_oirl.alol.tasks import raw_files
 from prompt_oirl.alol.tasks.task import Prepared, Request, Settings, Task, drawn, drop_held_out
 from prompt_oirl.alol.tasks.task_rewards import Component, Rewards
-from prompt_oirl.io.files import InputError, read_jsonl, write_json
+from prompt_oirl.io.files import InputError, write_json
+from prompt_oirl.io.json_files import read_jsonl
 
 TRAIN, VALIDATION = "hh_train_len2/train.json", "hh_dev/sampled_dev.json"
 SEGMENTS = ("harmless_base", "helpful_base", "helpful_online", "helpful_rejection")

@@ -25,7 +25,8 @@ from prompt_oirl.alol.tasks import raw_files
 from prompt_oirl.alol.tasks.reddit import BASE, COLA, DEPTH, DIALOGUE, END, response_alone, score_splits
 from prompt_oirl.alol.tasks.task import Prepared, Request, Task, drop_held_out
 from prompt_oirl.alol.tasks.task_rewards import TFIDF, Component, Rewards, load_tfidf
-from prompt_oirl.io.files import InputError, read_json
+from prompt_oirl.io.files import InputError
+from prompt_oirl.io.json_files import read_json
 
 WOW = "wizard_of_wikipedia/wizard_of_wikipedia.tgz"
 WOW_SPLITS = {"train": "train.json", "validation": "valid_topic_split.json"}

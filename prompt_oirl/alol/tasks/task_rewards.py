@@ -19,7 +19,8 @@ from prompt_oirl.alol.rewards.scorers import Score
 from prompt_oirl.alol.rows import FINAL, Row
 from prompt_oirl.io import files
 from prompt_oirl.io.arrays import load_array
-from prompt_oirl.io.files import InputError, read_json, sha256_texts, write_json
+from prompt_oirl.io.files import InputError, sha256_texts, write_json
+from prompt_oirl.io.json_files import read_json
 
 HINT = "run alol_step1_prepare_data.py again"
 TFIDF = "tfidf.json"  # stands where a model's name would
