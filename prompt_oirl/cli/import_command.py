@@ -67,7 +67,7 @@ def _summary(out: Path, log: pd.DataFrame) -> list[str]:
     lines = [
         f"{on_one_line(str(out), 200)}: {_count(len(log), 'answer')}, "
         f"{_count(log['question'].nunique(), 'question')}, "
-        f"{_count(len(asked), 'prompt')}, {_count(len(llms), 'LLM')}"
+        f"{_count(len(asked), 'prompt')}" + (f", {_count(len(llms), 'LLM')}" if llms else "")
     ]
     for prompt, count in asked.most_common(PROMPTS_SHOWN):
         lines.append(f"prompt of {count:,} answers: {on_one_line(prompt) or '(no prompt)'}")
