@@ -47,6 +47,8 @@ class ImportedRow:
     tokens_out: int | None = None
     prompt_id: str | None = None
     gold: str | None = None
+    answer_id: str | None = None  # what the tool calls this answer: the same one in another file has the same
+    verdict: str | None = None  # name of the verdict that `correct` is
 
 
 @dataclass(frozen=True)
