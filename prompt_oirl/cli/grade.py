@@ -8,11 +8,12 @@ from typing import Literal
 
 from prompt_oirl.cli.options import LogArgument
 from prompt_oirl.cli.output import say, write_stdout
+from prompt_oirl.io.files import on_one_line
 
 
 @dataclass(kw_only=True)
 class Grade(LogArgument):
-    """Add the column correct to a log that has answers only, from the right answers of its questions.
+    """Fill the column correct of a log, where it is empty or missing, from its questions' right answers.
 
     example: prompt-oirl grade answers.csv --gold golds.csv --kind number --out log.csv
     """
@@ -35,7 +36,8 @@ class Grade(LogArgument):
         if self.out is not None:
             check_table_output(self.out, [*self.log, *([] if self.gold is None else [self.gold])])
         own = () if self.gold is not None else ("gold",)
-        log = rows_of(self.log, columns_of(self.columns), ("question", "prompt", "answer", *own))
+        hint = "give one row per answer with question, prompt and answer, and with --gold the right answers"
+        log = rows_of(self.log, columns_of(self.columns), ("question", "prompt", "answer", *own), hint)
         golds = (
             log
             if self.gold is None
@@ -48,4 +50,4 @@ class Grade(LogArgument):
             write_stdout(as_csv(graded.frame))
         else:
             write_table(self.out, graded.frame)
-        say(graded.sentence() + (f"; written to {self.out}" if self.out else ""))
+        say(graded.sentence() + (f"; written to {on_one_line(str(self.out), 200)}" if self.out else ""))

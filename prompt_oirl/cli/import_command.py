@@ -53,8 +53,12 @@ class Import:
         written = write_log(self.out, found.rows, self.append)
         for note in found.notes:
             say(f"note: {on_one_line(note, 1000)}")
-        if written.doubled:
-            say(f"note: {written.doubled:,} answers that the log held before are left out.")
+        if written.held:
+            filled = f"; {written.filled:,} of them got their verdict" if written.filled else ""
+            say(f"note: the log held {_count(written.held, 'answer')} of these before{filled}.")
+        if len(written.verdicts) > 1:
+            names = on_one_line(", ".join(written.verdicts), 200)
+            say(f"note: the log holds verdicts of several names ({names}), which may mean different things.")
         for line in _summary(self.out, written.log):
             say(line)
 
@@ -70,17 +74,19 @@ def _summary(out: Path, log: pd.DataFrame) -> list[str]:
         f"{_count(len(asked), 'prompt')}" + (f", {_count(len(llms), 'LLM')}" if llms else "")
     ]
     for prompt, count in asked.most_common(PROMPTS_SHOWN):
-        lines.append(f"prompt of {count:,} answers: {on_one_line(prompt) or '(no prompt)'}")
+        lines.append(f"prompt of {_count(count, 'answer')}: {on_one_line(prompt) or '(no prompt)'}")
     if len(asked) > PROMPTS_SHOWN:
         lines.append(f"and {len(asked) - PROMPTS_SHOWN:,} more prompts")
     if ungraded:
-        lines.append(
-            f"{ungraded:,} answers have no verdict (column correct); they count only once it is filled"
-        )
+        lines.append(f"{_count(ungraded, 'answer')} without a verdict, which count only once they have one")
     path = shlex.quote(str(out))
     arms = " --arms prompt,llm" if len(llms) > 1 else ""
     if ungraded < len(log):
         lines.append(f"next: prompt-oirl diagnose {on_one_line(path, 400)}{arms}")
+    else:
+        lines.append(
+            f"next: prompt-oirl grade {on_one_line(path, 400)} --gold GOLDS.csv --kind number --out NEW_LOG"
+        )
     return lines
 
 

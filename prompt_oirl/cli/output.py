@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
 from prompt_oirl.io.files import InputError, on_one_line
+from prompt_oirl.io.manifest import LONGEST_MESSAGE
 from prompt_oirl.stats.metrics import format_number
 
 Format = Literal["table", "csv", "jsonl"]
@@ -84,8 +85,8 @@ def _cell(value: Any, digits: int = 6) -> str:
 
 
 def say(text: str) -> None:
-    """Write a remark to stderr."""
-    print(text, file=sys.stderr)
+    """Write a remark to stderr, without control characters that a text or a file's name may bring."""
+    print(on_one_line(text, LONGEST_MESSAGE), file=sys.stderr)
 
 
 def say_warning(message: Warning | str, *_: Any) -> None:

@@ -13,7 +13,7 @@ from prompt_oirl.grading import check, verdict
 from prompt_oirl.grading.golds import objection
 from prompt_oirl.grading.readers import READERS
 from prompt_oirl.io.files import InputError
-from prompt_oirl.io.tables import is_empty, short, texts
+from prompt_oirl.io.tables import cell_text, is_empty, short, texts
 
 KINDS = ("number", "choice", "bool", "text", "math")
 
@@ -24,11 +24,13 @@ class Graded:
 
     Attributes
     ----------
+    kept : rows that had a verdict, which they keep
     blank, unread : answers with a gold that are blank, or that settle on nothing of their kind: both wrong
     without_gold : questions without a gold
     """
 
     frame: pd.DataFrame
+    kept: int
     right: int
     graded: int
     blank: int
@@ -38,14 +40,16 @@ class Graded:
     def sentence(self) -> str:
         """What was graded, and what could not be."""
         share = f", {self.right / self.graded:.1%} right" if self.graded else ""
+        kept = f"{self.kept:,} rows keep the verdict that they have; " if self.kept else ""
         return (
-            f"{self.graded:,} answers graded{share}; {self.blank:,} are blank and {self.unread:,} cannot be "
-            f"read, which count as wrong; {self.without_gold:,} questions have no gold answer, so no verdict"
+            f"{kept}{self.graded:,} answers graded{share}; {self.blank:,} are blank and {self.unread:,} "
+            f"cannot be read, which count as wrong; {self.without_gold:,} questions have no gold answer, so "
+            "no verdict"
         )
 
 
 def grade_log(log: Source, golds: Source, kind: str) -> Graded:
-    """Add the column correct to a log.
+    """Add the column correct to a log, or fill it where it is empty.
 
     Parameters
     ----------
@@ -53,11 +57,13 @@ def grade_log(log: Source, golds: Source, kind: str) -> Graded:
     golds : rows with question and gold; questions match whatever their white space and Unicode form
     kind : of the golds, one of `KINDS`; math is a number or formula, compared by math-verify
 
-    Raises: InputError on a log that has verdicts, on a gold that is none of its kind, on two for one
-        question, and where no question has one.
+    Raises: InputError on a log whose rows all have verdicts, on a gold that is none of its kind, on two for
+        one question, and where no question has one.
     """
-    if "correct" in log.frame:
-        raise InputError(f"{log.name}: there is a column correct already; rename or drop it to grade anew")
+    verdicts = log.frame["correct"].tolist() if "correct" in log.frame else [None] * len(log.frame)
+    kept = sum(not is_empty(known) for known in verdicts)
+    if kept == len(verdicts):
+        raise InputError(f"{log.name}: all rows have a verdict; drop the column correct to grade anew")
     if kind == "math":
         check("math")
     gold_of = _golds(golds, kind)
@@ -65,9 +71,13 @@ def grade_log(log: Source, golds: Source, kind: str) -> Graded:
     correct: list[Any] = []
     blank = unread = 0
     missing: set[str] = set()
-    for question, cell in zip(questions, log.frame["answer"].tolist()):
-        gold = gold_of.get(spelling(question))
-        answer = "" if is_empty(cell) else str(cell)
+    right_ones = graded = 0
+    for question, cell, known in zip(questions, log.frame["answer"].tolist(), verdicts):
+        gold, answer = gold_of.get(spelling(question)), cell_text(cell)
+        if not is_empty(known):
+            correct.append(known)
+            continue
+        graded += gold is not None
         if gold is None:
             missing.add(question)
             correct.append(None)
@@ -77,14 +87,14 @@ def grade_log(log: Source, golds: Source, kind: str) -> Graded:
         else:
             right = _right(answer, gold, kind, question)
             unread += not right and READERS["text" if kind == "math" else kind](answer, question) is None
+            right_ones += right
             correct.append(int(right))
-    given = [value for value in correct if value is not None]
-    if not given:
+    if not graded:
         raise InputError(
             f"{golds.name}: no gold answer for any question of {log.name}; give the questions alike"
         )
     frame = log.frame.assign(correct=pd.Series(correct, log.frame.index, dtype=object))
-    return Graded(frame, sum(given), len(given), blank, unread, len(missing))
+    return Graded(frame, kept, right_ones, graded, blank, unread, len(missing))
 
 
 def _right(answer: str, gold: str, kind: str, question: str) -> bool:
@@ -100,7 +110,7 @@ def _golds(source: Source, kind: str) -> dict[str, str]:
     for row, question, cell in zip(source.frame.index, questions, source.frame["gold"].tolist()):
         if is_empty(cell) or not str(cell).strip():
             continue
-        gold = str(cell).strip()
+        gold = cell_text(cell).strip()
         known = found.setdefault(spelling(question), gold)
         if known != gold:
             raise InputError(

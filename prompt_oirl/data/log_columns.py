@@ -9,7 +9,7 @@ import pandas as pd
 
 from prompt_oirl.data.near_duplicates import connected_groups, in_order_of_appearance
 from prompt_oirl.io.files import InputError
-from prompt_oirl.io.tables import check_text, is_empty, numbers, short
+from prompt_oirl.io.tables import cell_text, check_text, is_empty, numbers, short
 
 
 def samples_of(
@@ -70,7 +70,7 @@ def groups_of(frame: pd.DataFrame, question: np.ndarray, n: int) -> np.ndarray |
     """
     if "group" not in frame:
         return None
-    rows = [(i, str(g)) for i, g in zip(question.tolist(), frame["group"].tolist()) if not is_empty(g)]
+    rows = [(i, cell_text(g)) for i, g in zip(question.tolist(), frame["group"].tolist()) if not is_empty(g)]
     if not rows:
         return None
     names = in_order_of_appearance([g for _, g in rows]) + n
@@ -106,7 +106,7 @@ def segments_of(frame: pd.DataFrame, question: np.ndarray, n: int, where: str) -
 
 
 def segment_column(frame: pd.DataFrame, where: str) -> list[str | None]:
-    """The cells of the column segment as texts, None where blank; whole numbers are written without ".0".
+    """The cells of the column segment as texts, None where blank.
 
     Parameters
     ----------
@@ -114,8 +114,7 @@ def segment_column(frame: pd.DataFrame, where: str) -> list[str | None]:
     """
     found: list[str | None] = []
     for row, cell in zip(frame.index, frame["segment"].tolist()):
-        whole = isinstance(cell, float) and cell.is_integer()  # a table's missing cells make numbers floats
-        text = "" if is_empty(cell) else str(int(cell) if whole else cell).strip()
+        text = cell_text(cell).strip()
         check_text(text, f"{where}{row}: the segment")
         found.append(text or None)
     return found

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import csv
 import json
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,10 +22,12 @@ COLUMNS = (
     "question, prompt and correct (optional: answer, cost, group, segment, llm, sample, split, prompt_id)"
 )
 HINT = f"give one row per answer with the columns {COLUMNS}, or say with --columns which of yours these are"
+GRADE = "prompt-oirl grade LOG --gold GOLDS --kind KIND --out NEW_LOG makes verdicts of answers"
 NAMES = (
     *("question", "prompt", "correct", "answer", "cost", "group", "segment", "llm", "sample", "split"),
     *("prompt_id", "gold"),
 )
+_PLACE = re.compile(r"\{\{?\s*\w+\s*\}?\}")  # where a template has a variable
 _ROLES = ("system", "developer", "user", "assistant", "tool", "function")
 
 
@@ -111,6 +114,8 @@ def _named(
     hint: str,
 ) -> pd.DataFrame:
     """The frame under our names, its chat messages taken apart."""
+    # Of several files some may have our names already.
+    columns = {name: own for name, own in columns.items() if own in frame or name not in frame}
     frame = checked_columns(
         frame, list(columns.values()), source, "correct --columns" if columns else "rename one"
     )
@@ -121,7 +126,20 @@ def _named(
     frame = _without_messages(frame, where)
     if "prompt" in frame:
         _refuse_merged_cells(frame["prompt"].tolist(), source)
-    return checked_columns(frame, needed, source, hint)
+    return checked_columns(frame, needed, source, _advice(frame, needed) or hint)
+
+
+def _advice(frame: pd.DataFrame, needed: Sequence[str]) -> str | None:
+    """What to do about columns that are missing, where the others tell."""
+    missing = [name for name in needed if name not in frame]
+    chats = [c for c in frame.columns if len(frame) and messages_in(frame[c].iat[0]) is not None]
+    if "question" in missing and chats:
+        return f"--columns question={chats[0]},prompt={chats[0]} takes chat messages apart"
+    if missing == ["question"] and "prompt" in frame:
+        return "prompt-oirl import log takes the questions out of prompts that are the texts sent"
+    if missing == ["correct"] and "answer" in frame:
+        return GRADE
+    return None
 
 
 def _refuse_merged_cells(prompts: list[Any], source: str) -> None:
@@ -150,6 +168,8 @@ def _without_messages(frame: pd.DataFrame, where: str) -> pd.DataFrame:
         if asked is None and told is None:
             continue
         both = question_and_prompt(told if asked is None else asked)
+        if asked is None and both is not None and _PLACE.search(both[0]):
+            continue  # a template
         if both is None or (told is not None and question_and_prompt(told) is None):
             raise InputError(
                 f"{where}{row}: the chat messages hold no question that can be read: the last one of role "

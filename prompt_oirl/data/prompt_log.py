@@ -23,7 +23,7 @@ from prompt_oirl.stats.cells import mean_labels
 _DIFFERENT_TASKS = "; if they are different tasks, add a column group that tells them apart"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class PromptLog:
     """A checked log. Rows are answers; `question` and `prompt` (rows,) point into the distinct texts.
 
@@ -70,8 +70,16 @@ class PromptLog:
 
     def __getitem__(self, rows: Any) -> PromptLog:
         """The part about some questions: slice, mask or numbers; raises InputError where one comes twice."""
-        which = rows[0] if isinstance(rows, tuple) else rows
-        kept = np.atleast_1d(np.arange(len(self))[which])
+        if isinstance(rows, tuple):  # scikit-learn asks for log[rows, ...]
+            if len(rows) != 2 or rows[1] is not Ellipsis:
+                raise InputError("a part of a log is of some questions: log[rows]; prompts: log.select")
+            rows = rows[0]
+        try:
+            kept = np.atleast_1d(np.arange(len(self))[np.asarray(rows, bool) if _is_mask(rows) else rows])
+        except (TypeError, ValueError) as error:
+            raise InputError(f"log[...] takes a slice, a mask or numbers of questions: {error}") from None
+        if kept.ndim > 1:
+            raise InputError("log[...] takes a slice, a mask or numbers of questions")
         if len(np.unique(kept)) < len(kept):
             raise InputError("a part of a log has each question once: give numbers without repeats")
         return self.select(kept)
@@ -175,3 +183,7 @@ class PromptLog:
             # A cluster of near-duplicates is a matter of the whole log, so a part keeps its numbers.
             known_groups=self.groups[kept_questions],
         )
+
+
+def _is_mask(rows: Any) -> bool:
+    return getattr(rows, "dtype", None) == "boolean"  # pandas' own, which may hold NA

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from numbers import Real
 from pathlib import Path
 
 import numpy as np
@@ -28,7 +29,7 @@ from prompt_oirl.data.arms import (
 )
 from prompt_oirl.data.log_columns import groups_of, samples_of, segments_of
 from prompt_oirl.data.log_guards import first_variants, objection, remarks, said_of_variants
-from prompt_oirl.data.log_source import HINT, Source, rows_of
+from prompt_oirl.data.log_source import GRADE, HINT, Source, rows_of
 from prompt_oirl.data.near_duplicates import (
     cluster_texts,
     in_order_of_appearance,
@@ -36,7 +37,7 @@ from prompt_oirl.data.near_duplicates import (
 )
 from prompt_oirl.data.prompt_log import PromptLog
 from prompt_oirl.io.files import InputError
-from prompt_oirl.io.tables import is_empty, numbers, texts
+from prompt_oirl.io.tables import cell_text, is_empty, numbers, short, texts
 
 
 def read_log(
@@ -63,6 +64,8 @@ def read_log(
     Raises: InputError, one line that says which row is wrong and what to do.
     """
     if isinstance(log, PromptLog):
+        if not len(log):
+            raise InputError("the log has no question")
         return log
     if tuple(arms) not in (PROMPT, PROMPT_AND_LLM):
         raise InputError(f"--arms {','.join(arms)}: choose prompt or prompt,llm")
@@ -71,8 +74,8 @@ def read_log(
         raise InputError(
             "--llm keeps one LLM, and --arms prompt,llm chooses among all of them: leave one out"
         )
-    if not 0 < scale < np.inf:
-        raise InputError(f"--scale {scale:g}: give the highest score, such as 100")
+    if not isinstance(scale, Real) or not 0 < scale < np.inf:
+        raise InputError(f"--scale {short(scale)}: give the highest score, such as 100")
     checked = _checked(
         rows_of(log, columns, ("question", "prompt", "correct")), llm, by_llm, scale, normalise
     )
@@ -93,7 +96,7 @@ def _checked(rows: Source, llm: str | None, by_llm: bool, scale: float, normalis
         notes.append(f"{int(unknown.sum()):,} rows without a verdict (correct is empty) are left out.")
         frame, correct = frame[~unknown], correct[~unknown]
     if not len(frame):
-        raise InputError(f"{source}: no row with a verdict; {HINT}")
+        raise InputError(f"{source}: no row with a verdict; {GRADE if 'answer' in rows.frame else HINT}")
     if scale > 1 and 0 < correct.max() * scale <= 1:
         raise InputError(f"{source}: no score is above 1; leave out --scale {scale:g}")
     questions, prompts = texts(frame, "question", where), texts(frame, "prompt", where)
@@ -117,7 +120,7 @@ def _checked(rows: Source, llm: str | None, by_llm: bool, scale: float, normalis
     cost = numbers(frame, "cost", where, low=0) if "cost" in frame else np.full(len(frame), np.nan)
     keep, sample = samples_of(frame, question, prompt, correct, where, notes)
     answers = frame.get("answer", [None] * len(frame))
-    answer = [None if is_empty(text) else str(text) for text in answers]
+    answer = [None if is_empty(cell) else cell_text(cell) for cell in answers]
     return PromptLog(
         questions=distinct_questions,
         prompts=distinct_prompts,

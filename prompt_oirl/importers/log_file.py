@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections import Counter, defaultdict
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass, fields, replace
@@ -15,10 +16,11 @@ import pandas as pd
 from prompt_oirl.importers import IMPORTERS, Imported, ImportedRow
 from prompt_oirl.importers.json_values import text
 from prompt_oirl.importers.skeletons import without_numbers
+from prompt_oirl.importers.template_text import template_text
 from prompt_oirl.importers.templates import asked_bare, separate
 from prompt_oirl.io.files import InputError, on_one_line
 from prompt_oirl.io.table_output import write_table
-from prompt_oirl.io.tables import checked_columns, is_empty, numbers, read_table
+from prompt_oirl.io.tables import cell_text, checked_columns, is_empty, numbers, read_table
 
 COLUMNS = tuple(field.name for field in fields(ImportedRow))
 NEEDED = COLUMNS[:3]
@@ -28,10 +30,13 @@ SEVERAL_NUMBERED = 5  # templates that another one differs from in numbers only:
 
 @dataclass(frozen=True)
 class Written:
-    """What a log file holds now: all its rows, and how many of the imported ones it held before."""
+    """What a log file holds now: all its rows, how many of the imported ones it held before, of how many of
+    these it lacked the verdict, and the names of the verdicts in it."""
 
     log: pd.DataFrame
-    doubled: int
+    held: int
+    filled: int
+    verdicts: list[str]
 
 
 def read_answers(tool: str, files: Sequence[Path], verdict: str | None) -> Imported:
@@ -56,6 +61,10 @@ def read_answers(tool: str, files: Sequence[Path], verdict: str | None) -> Impor
     asked = [row for row in map(_cleaned, rows) if row.question.strip()]
     if len(asked) < len(rows):
         notes.append(f"{len(rows) - len(asked):,} rows without a question are left out.")
+    once = _each_once(asked)
+    if len(once) < len(asked):
+        notes.append(f"{len(asked) - len(once):,} answers that stand in several places count once.")
+    asked = once
     if not asked:
         raise InputError(f"{tool}: no answer in these files; name the tool and the files that it wrote")
     return Imported(asked, [*found.notes, *notes])
@@ -110,7 +119,17 @@ def _with_prompts(rows: Sequence[ImportedRow]) -> tuple[list[ImportedRow], list[
 
 def _cleaned(row: ImportedRow) -> ImportedRow:
     texts: dict[str, Any] = {name: text(v) for name, v in vars(row).items() if isinstance(v, str)}
-    return replace(row, **texts)
+    return replace(row, **(texts | {"prompt": template_text(texts["prompt"])}))
+
+
+def _each_once(rows: Sequence[ImportedRow]) -> list[ImportedRow]:
+    """Rows without those of an answer that is there already; one with a verdict goes before one without."""
+    found: dict[Hashable, ImportedRow] = {}
+    for i, row in enumerate(rows):
+        key = i if row.answer_id is None else row.answer_id
+        if key not in found or (found[key].correct is None and row.correct is not None):
+            found[key] = row
+    return list(found.values())
 
 
 def write_log(out: Path, rows: Sequence[ImportedRow], append: bool) -> Written:
@@ -120,43 +139,76 @@ def write_log(out: Path, rows: Sequence[ImportedRow], append: bool) -> Written:
     ----------
     out : .parquet, .csv or .jsonl
     rows : answers with their prompts
-    append : keep what `out` holds, if it is there, and add what it lacks: of the same question, prompt, llm
-        and answer as many rows as `rows` has more of
+    append : keep what `out` holds, if it is there, and add what it lacks. An answer is held if its
+        `answer_id` is; without one, if as many of the same question, prompt, llm and answer are. Verdicts
+        that held answers lack are filled in.
 
     Raises: InputError if `out` is no log to add to, or cannot be written.
     """
-    new = pd.DataFrame([vars(row) for row in rows], columns=list(COLUMNS), dtype=object)
-    doubled = 0
+    table = pd.DataFrame([vars(row) for row in rows], columns=list(COLUMNS), dtype=object)
+    held = filled = 0
     if append and out.exists():
-        hint = "append to a log with the columns question, prompt and correct, or choose another --out"
-        old = checked_columns(read_table(out, hint), NEEDED, str(out), hint).astype(object)
-        for column in {"correct", "cost"} & set(old.columns):
-            old[column] = numbers(old, column, f"{out}:", low=0, high=1 if column == "correct" else math.inf)
-        have = Counter(_same(old))
-        keep = []
-        for key in _same(new):
-            keep.append(not have[key])
-            have[key] -= have[key] > 0
-        doubled = len(keep) - sum(keep)
-        new = pd.concat([old, new[keep]], ignore_index=True)
-    new["sample"] = _samples(new)
-    if not new["sample"].any():
-        new = new.drop(columns="sample")
-    unused = [c for c in new.columns if c not in NEEDED and all(map(is_empty, new[c]))]
-    write_table(out, new.drop(columns=unused))
-    return Written(new, doubled)
+        old = _held_log(out)
+        places = _places_in(old, table)
+        held = sum(place is not None for place in places)
+        known = {name: old[name].tolist() for name in ("correct", "verdict")}
+        for place, correct, verdict in zip(places, table["correct"], table["verdict"]):
+            if place is not None and is_empty(known["correct"][place]) and not is_empty(correct):
+                filled += 1
+                known["correct"][place], known["verdict"][place] = correct, verdict
+        old = old.assign(**{name: pd.Series(values, dtype=object) for name, values in known.items()})
+        table = pd.concat([old, table[[place is None for place in places]]], ignore_index=True)
+    table["sample"] = _samples(table)
+    if not table["sample"].any():
+        table = table.drop(columns="sample")
+    unused = [c for c in table.columns if c not in NEEDED and all(map(is_empty, table[c]))]
+    verdicts = [str(name) for name in dict.fromkeys(table["verdict"]) if not is_empty(name)]
+    write_table(out, table.drop(columns=unused))
+    return Written(table, held, filled, verdicts)
+
+
+def _held_log(out: Path) -> pd.DataFrame:
+    """The log that is added to."""
+    hint = "append to a log with the columns question, prompt and correct, or choose another --out"
+    old = checked_columns(read_table(out, hint), NEEDED, str(out), hint).astype(object)
+    for column, high in (("correct", 1), ("cost", math.inf)):
+        if column in old:
+            try:
+                old[column] = numbers(old, column, f"{out}:", low=0, high=high).astype(object)
+            except InputError as error:
+                raise InputError(f"{str(error).partition(';')[0]}; {hint}") from error
+    old = old.reset_index(drop=True)
+    return old if "verdict" in old else old.assign(verdict=None)
+
+
+def _places_in(old: pd.DataFrame, new: pd.DataFrame) -> list[int | None]:
+    """Where in the old rows each of the new ones stands, None if it doesn't."""
+    ids = old["answer_id"] if "answer_id" in old else [None] * len(old)
+    place_of_id: dict[str, int] = {}
+    unnamed: dict[Hashable, list[int]] = defaultdict(list)
+    for place, (name, key) in enumerate(zip(ids, _same(old))):
+        if is_empty(name):
+            unnamed[key].append(place)
+        else:
+            place_of_id[str(name)] = place
+    places: list[int | None] = []
+    for name, key in zip(new["answer_id"], _same(new)):
+        known = place_of_id.get(name) if name is not None else None
+        if known is None and unnamed[key]:
+            known = unnamed[key].pop(0)
+        places.append(known)
+    return places
 
 
 def _cells(log: pd.DataFrame, *columns: str) -> list[tuple[Hashable, ...]]:
     """Some columns of each row as texts; a missing cell, or column, is an empty text."""
-    texts = [
-        ["" if is_empty(v) else str(v) for v in log[c]] if c in log else [""] * len(log) for c in columns
-    ]
-    return list(zip(*texts))
+    return list(zip(*([cell_text(v) for v in log[c]] if c in log else [""] * len(log) for c in columns)))
 
 
 def _same(log: pd.DataFrame) -> list[tuple[Hashable, ...]]:
-    return _cells(log, "question", "prompt", "llm", "answer")
+    """What tells answers without an id apart; a table that was read and written anew has 2.0 for 2."""
+    cells = _cells(log, "question", "prompt", "llm", "answer")
+    return [(*asked, re.sub(r"^(-?\d+)\.0$", r"\1", str(answer))) for *asked, answer in cells]
 
 
 def _samples(log: pd.DataFrame) -> list[int]:

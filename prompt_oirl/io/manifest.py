@@ -17,9 +17,10 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-from prompt_oirl.io.files import REPO_ROOT, InputError, content_key, require, sha256, write_json
+from prompt_oirl.io.files import REPO_ROOT, InputError, content_key, on_one_line, require, sha256, write_json
 from prompt_oirl.io.json_files import read_json
 
+LONGEST_MESSAGE = 4_000
 PACKAGE = Path(__file__).resolve().parents[1]
 
 
@@ -197,15 +198,19 @@ def run_reporting(work: Callable[[], None], other_place: str, after_stop: str) -
     try:
         work()
     except InputError as error:
-        print(f"error: {error}", file=sys.stderr)
+        print(f"error: {on_one_line(str(error), LONGEST_MESSAGE)}", file=sys.stderr)
+        raise SystemExit(1) from None
+    except MemoryError:
+        print("error: not enough memory; give fewer rows, or smaller files", file=sys.stderr)
         raise SystemExit(1) from None
     except BrokenPipeError:  # the reader (head, say) has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         raise SystemExit(128 + signal.SIGPIPE) from None
     except OSError as error:
+        name = on_one_line(str(error.filename or "a file"), 500)
         print(
-            f"error: {error.filename or 'a file'}: {error.strerror or error}; correct the path or its "
-            f"permissions, free some space, or {other_place}",
+            f"error: {name}: {error.strerror or error}; correct the path or its permissions, free some "
+            f"space, or {other_place}",
             file=sys.stderr,
         )
         raise SystemExit(1) from None

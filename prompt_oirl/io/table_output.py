@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
+import pyarrow
 
 from prompt_oirl.io.files import InputError, atomic_write, on_one_line
 from prompt_oirl.io.tables import is_empty
@@ -73,6 +74,8 @@ def _typed(column: pd.Series[Any]) -> pd.Series[Any]:
         return pd.to_numeric(column, errors="coerce").astype("Int64")
     if column.name in ("correct", "cost"):
         return column.astype("float64")
-    if pd.api.types.is_numeric_dtype(inferred := column.infer_objects()):
-        return inferred
-    return column.map(lambda value: None if is_empty(value) else str(value)).astype(object)
+    try:
+        pyarrow.array(column, from_pandas=True)
+        return column
+    except (pyarrow.ArrowException, TypeError, ValueError, OverflowError):  # of several kinds: as texts
+        return column.map(lambda value: None if is_empty(value) else str(value)).astype(object)

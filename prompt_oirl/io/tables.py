@@ -9,6 +9,7 @@ import math
 import sys
 import zlib
 from collections.abc import Sequence
+from decimal import Decimal
 from pathlib import Path
 from typing import IO, Any
 
@@ -181,7 +182,7 @@ def numbers(frame: pd.DataFrame, column: str, where: str, low: float, high: floa
     values = np.empty(len(frame))
     expected = "a number of 0 or more, or empty" if math.isinf(high) else f"a number from {low:g} to {high:g}"
     if column == "correct":
-        expected += ", true or false"
+        expected += ", true or false, PASS or FAIL, C or I, or empty where there is no verdict"
     for i, (number, value) in enumerate(zip(frame.index, frame[column].tolist())):
         if is_empty(value):
             values[i] = np.nan
@@ -201,8 +202,8 @@ def numbers(frame: pd.DataFrame, column: str, where: str, low: float, high: floa
         if not low <= values[i] <= high or math.isinf(values[i]):
             percent = column == "correct" and high == 1 < values[i] <= 100
             highest = next(n for n in (5, 10, 100) if not percent or values[i] <= n)
-            remedy = f"; --scale {highest} reads scores from 0 to {highest}" if percent else ""
-            raise InputError(f"{where}{number}: {column} is {short(value)}, expected {expected}{remedy}")
+            advice = f"; --scale {highest} reads scores from 0 to {highest}" if percent else ""
+            raise InputError(f"{where}{number}: {column} is {short(value)}, expected {expected}{advice}")
     return values
 
 
@@ -241,9 +242,17 @@ def check_text(text: str, what: str) -> None:
 
 def is_empty(value: Any) -> bool:
     """Whether a cell counts as empty."""
-    if isinstance(value, str | float):
+    if isinstance(value, str | float | np.floating | Decimal):
         return value == "" or value != value  # NaN
-    return value is None or value is pd.NA
+    return value is None or value is pd.NA or value is pd.NaT
+
+
+def cell_text(value: Any) -> str:
+    """A cell as text, "" if it is empty; a missing cell makes a column's whole numbers floats: no ".0"."""
+    if is_empty(value):
+        return ""
+    whole = isinstance(value, float | np.floating) and value.is_integer()
+    return str(int(value) if whole else value)
 
 
 def short(value: Any) -> str:

@@ -11,6 +11,7 @@ import pandas as pd
 import pytest
 from make_example_log import Args, main
 from test_cli import done, run
+from tool_files import batch_lines, completion, write
 
 from prompt_oirl.selection.diagnosis import diagnose
 
@@ -56,7 +57,7 @@ def test_from_a_tools_file_to_the_same_verdict(example: Path, tmp_path: Path) ->
     ours, theirs = diagnose(str(out), "tfidf", 0), diagnose(str(example / "log.csv"), "tfidf", 0)
     assert ours.verdict == theirs.verdict == "worth it"
     again = run("import", "promptfoo", str(example / "results.json"), "--out", str(out), "--append")
-    assert "note: 846 answers that the log held before are left out." in again.stderr
+    assert "note: the log held 846 answers of these before." in again.stderr
     assert len(pd.read_parquet(out)) == 846
 
 
@@ -86,13 +87,33 @@ def test_answers_without_a_verdict_and_of_two_llms(example: Path, tmp_path: Path
         row["provider"] = {"id": "other"}
     path.write_text(json.dumps(data))
     stderr = run("import", "promptfoo", str(path), "--out", out).stderr
-    assert "100 answers have no verdict" in stderr and "2 LLMs" in stderr
+    assert "100 answers without a verdict" in stderr and "2 LLMs" in stderr
     assert stderr.endswith(f"next: prompt-oirl diagnose {out} --arms prompt,llm\n")
     for row in data["results"]["results"]:
         row["gradingResult"] = None
     path.write_text(json.dumps(data))
     stderr = run("import", "promptfoo", str(path), "--out", out).stderr
-    assert "846 answers have no verdict" in stderr and "next:" not in stderr
+    assert "846 answers without a verdict" in stderr
+    assert stderr.endswith(f"next: prompt-oirl grade {out} --gold GOLDS.csv --kind number --out NEW_LOG\n")
+
+
+def test_a_batch_is_imported_graded_and_diagnosed(tmp_path: Path) -> None:
+    """As docs/import.md has it, up to a log that holds text no terminal should run."""
+    questions = [f"What is {i} + {i}? \x1b[2J" for i in range(60)]
+    requests, replies = batch_lines(questions)
+    for i, reply in enumerate(replies):
+        said = str(2 * i + i % 2)
+        reply["response"]["body"] = completion(f"The answer is {said}.", id=f"reply {i}")
+    files = [write(tmp_path / "in.jsonl", requests), write(tmp_path / "out.jsonl", replies)]
+    golds = pd.DataFrame({"question": questions, "gold": [2 * i for i in range(60)]})
+    golds.to_csv(tmp_path / "golds.csv", index=False)
+    answers, log = str(tmp_path / "answers.parquet"), str(tmp_path / "log.parquet")
+    assert run("import", "openai-batch", *map(str, files), "--out", answers).status == 0
+    graded = run("grade", answers, "--gold", str(tmp_path / "golds.csv"), "--kind", "number", "--out", log)
+    assert graded.stderr.startswith("60 answers graded, 50.0% right; 0 are blank"), graded.stderr
+    verdict = run("diagnose", log, "--embedder", "tfidf")
+    assert verdict.status == 0 and "60 questions x 1 prompts" in verdict.stdout
+    assert "\x1b" not in graded.stderr + verdict.stderr + verdict.stdout
 
 
 def test_help_has_an_example() -> None:

@@ -93,9 +93,23 @@ def test_two_golds_and_two_verdicts_are_refused() -> None:
     log = source("log.csv", question=["a"], prompt="A", answer=["1"])
     with pytest.raises(InputError, match="golds.csv:1: gold is '2', but '1' in an earlier row of the same"):
         grade_log(log, source("golds.csv", question=["a", "a "], gold=["1", "2"]), "number")
-    with pytest.raises(InputError, match="log.csv: there is a column correct already"):
+    with pytest.raises(InputError, match="log.csv: all rows have a verdict; drop the column"):
         grade_log(
             Source(log.frame.assign(correct=1), "log.csv:", "log.csv"),
             source("golds.csv", question=["a"], gold=["1"]),
             "number",
         )
+
+
+def test_empty_verdicts_are_filled_and_others_stay() -> None:
+    log = source("log", question=["a", "b", "c"], prompt="A", answer=["1", "1", "1"], correct=[None, 1, ""])
+    found = grade_log(log, source("golds", question=["a", "b", "c"], gold=["1", "2", "2"]), "number")
+    assert found.frame.correct.tolist() == [1, 1, 0]
+    assert found.sentence().startswith(
+        "1 rows keep the verdict that they have; 2 answers graded, 50.0% right"
+    )
+
+
+def test_numbers_of_a_column_with_a_gap_are_their_texts() -> None:
+    log = source("log", question=["a", "b", "c"], prompt="A", answer=["42", 7.0, "x"], gold=[42.0, 7.0, None])
+    assert grade_log(log, log, "text").frame.correct.tolist() == [1, 1, None]

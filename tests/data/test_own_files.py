@@ -460,3 +460,29 @@ def test_any_bytes_are_read_or_refused_in_one_line(
         read_table(path, "hint")
     except InputError as refused:
         assert "\n" not in str(refused)
+
+
+def test_chat_templates_are_prompts() -> None:
+    template = json.dumps(chat("{{question}}", "Be brief."))
+    frame = pd.DataFrame({"question": ["a", "b"], "prompt": template, "correct": [1, 0]})
+    log = read_log(frame)
+    assert log.questions == ["a", "b"] and log.prompts == [template]
+
+
+def test_what_is_missing_is_asked_for_where_it_may_lie() -> None:
+    answers = {"prompt": ["A"], "answer": ["7"]}
+    for columns, message in (
+        ({"question": ["a"], **answers}, "the column correct is missing.*prompt-oirl grade LOG --gold"),
+        ({**answers, "correct": [1]}, "the column question is missing.*prompt-oirl import log takes"),
+        ({"messages": [chat("a", "A")], "correct": [1]}, "--columns question=messages,prompt=messages takes"),
+        ({"question": ["a"], **answers, "correct": [None]}, "no row with a verdict; prompt-oirl grade LOG"),
+    ):
+        with pytest.raises(InputError, match=message):
+            read_log(pd.DataFrame(columns))
+
+
+def test_columns_may_be_renamed_in_one_file_of_two(tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_text("question,prompt,right\na,A,1\n")
+    (tmp_path / "b.csv").write_text("question,prompt,correct\nb,A,0\n")
+    log = read_log([tmp_path / "a.csv", tmp_path / "b.csv"], columns={"correct": "right"})
+    assert log.correct.tolist() == [1, 0]

@@ -91,6 +91,11 @@ def test_a_part_of_a_log_is_taken_by_its_questions() -> None:
         log[[0, 1, 0]]
     with pytest.raises(IndexError):
         log[3]
+    for wrong in ((slice(None), 0), (0, 1), [[0, 1]], None):
+        with pytest.raises(InputError, match="part of a log is of|takes a slice, a mask or numbers"):
+            log[wrong]
+    with pytest.raises(InputError, match="the log has no question"):
+        read_log(log[[]])
 
 
 def test_a_log_is_shown_by_its_size() -> None:

@@ -250,7 +250,7 @@ def test_a_document_is_one_question_whether_a_template_or_code_shows_it(tmp_path
     path.write_text("".join(json.dumps(line) + "\n" for line in lines))
     rows = read_answers("lm-eval", [tmp_path], None).rows
     assert [r.question for r in rows] == list(QUESTIONS) * 2
-    assert {r.prompt for r in rows} == {PLAIN, "Pick. {question}\nAnswer:"}
+    assert {r.prompt for r in rows} == {"", "Pick. {question}\nAnswer:"}
 
 
 @pytest.mark.parametrize("as_messages", [False, True])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pandas as pd
@@ -41,7 +42,7 @@ def test_what_is_written_is_read_back(tmp_path_factory: pytest.TempPathFactory, 
         assert [log.prompts[j] for j in log.prompt] == [row.prompt for row in rows]
         assert log.correct.tolist() == [row.correct for row in rows]
         assert log.answer == [row.answer or None for row in rows]
-        assert write_log(out, rows, append=True).doubled == len(rows)
+        assert write_log(out, rows, append=True).held == len(rows)
         assert len(read_log(out).correct) == len(rows)
 
     check()
@@ -52,14 +53,51 @@ def test_appending_adds_what_is_new(tmp_path: Path, ending: str) -> None:
     out = tmp_path / f"log{ending}"
     a = ImportedRow("Is it?", "P", 1.0, "yes", sample=0)
     other = ImportedRow("Is it?", "P", 0.0, "no", sample=0, llm=None, tokens_in=7)
-    assert write_log(out, [a, a], append=True).doubled == 0
+    assert write_log(out, [a, a], append=True).held == 0
     written = write_log(out, [a, other, a, a], append=True)
-    assert written.doubled == 2
+    assert written.held == 2
     log = read_log(out)
     assert log.answer == ["yes", "yes", "no", "yes"] and log.sample.tolist() == [0, 1, 2, 3]
-    assert write_log(out, [other, a], append=True).doubled == 2
+    assert write_log(out, [other, a], append=True).held == 2
     assert read_log(out).answer == log.answer
-    assert write_log(out, [other], append=False).doubled == 0 and read_log(out).answer == ["no"]
+    assert write_log(out, [other], append=False).held == 0 and read_log(out).answer == ["no"]
+
+
+@pytest.mark.parametrize("ending", ENDINGS)
+def test_ids_tell_the_same_answer_from_an_equal_one(tmp_path: Path, ending: str) -> None:
+    """A second run gives many equal answers: dropping these would leave only the repeats that differ."""
+    out = tmp_path / f"log{ending}"
+    monday = [ImportedRow(q, "P", None, "yes", answer_id=f"mon-{q}") for q in "abc"]
+    tuesday = [replace(row, answer_id=f"tue-{row.question}") for row in monday]
+    write_log(out, monday, append=True)
+    assert write_log(out, tuesday, append=True).held == 0
+    graded = [replace(row, correct=1.0, verdict="match") for row in monday]
+    written = write_log(out, [*graded, *graded[:1]], append=True)
+    assert (written.held, written.filled, written.verdicts) == (4, 3, ["match"])
+    other = [replace(row, correct=0.0, verdict="other") for row in tuesday]
+    assert write_log(out, other, append=True).verdicts == ["match", "other"]
+    log = read_log(out)
+    assert log.correct.tolist() == [1, 1, 1, 0, 0, 0] and log.sample.tolist() == [0, 0, 0, 1, 1, 1]
+    again = [replace(row, correct=1.0) for row in tuesday]  # a verdict that is there stays
+    assert write_log(out, again, append=True).filled == 0
+
+
+def test_a_log_that_pandas_wrote_anew_holds_the_same_answers(tmp_path: Path) -> None:
+    out = tmp_path / "log.csv"
+    rows = [ImportedRow(q, "P", 1.0, answer) for q, answer in zip("abc", ("", "2", "4"))]
+    write_log(out, rows, append=False)
+    pd.read_csv(out).assign(note="x").to_csv(out, index=False)
+    assert "2.0" in out.read_text() and write_log(out, rows, append=True).held == 3
+
+
+def test_columns_of_ones_own_keep_their_kind(tmp_path: Path) -> None:
+    out = tmp_path / "log.parquet"
+    own = {"vector": [[1.0, 2.0]], "note": [{"a": 1}], "when": pd.to_datetime(["2026-01-02"]), "flag": [True]}
+    pd.DataFrame({"question": ["a"], "prompt": ["P"], "correct": [1.0], **own}).to_parquet(out)
+    write_log(out, [ImportedRow("b", "P", 1.0)], append=True)
+    found = pd.read_parquet(out)
+    assert found.vector[0].tolist() == [1.0, 2.0] and found.note[0] == {"a": 1} and found.flag[0] is True
+    assert found.when[0] == pd.Timestamp("2026-01-02") and found.vector[1] is None
 
 
 def test_a_log_of_ones_own_keeps_its_columns_and_verdicts(tmp_path: Path) -> None:
