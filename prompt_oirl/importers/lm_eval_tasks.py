@@ -121,9 +121,8 @@ def task_of(path: Path, named: Sequence[Path]) -> Task:
 def _which(config: Mapping[str, Any], results: Any) -> str:
     """A short hash of which examples a task shows and how it writes them; empty where nothing tells."""
 
-    def told(
-        source: Any, name: str
-    ) -> str | None:  # code is shown with its address, which differs in each run
+    def told(source: Any, name: str) -> str | None:
+        # Code is shown with its address, which differs in each run.
         value = at(source, name)
         return re.sub(r" at 0x[0-9a-f]+", "", shown(value) or "") if value is not None else None
 
