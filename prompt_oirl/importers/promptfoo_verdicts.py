@@ -67,6 +67,6 @@ def correct_of(verdicts: Verdicts, chosen: str | None, where: str) -> float | No
     if chosen == ALL and ALL not in verdicts:
         asked = [name for name in verdicts if name not in _NOT_OF_THE_ANSWER]
     else:
-        asked = [chosen] if chosen in verdicts else []
+        asked = [chosen] if chosen is not None and chosen in verdicts else []
     found = [as_correct(value, name, where) for name in asked for value in verdicts[name]]
     return None if None in found else min(found, default=None)  # type: ignore[type-var]

@@ -83,6 +83,19 @@ def test_the_only_verdict_is_taken_and_several_assertions_count_by_their_worst(t
     assert read([written(tmp_path, results)], None).rows[0].correct == 0.5
 
 
+def test_a_table_that_is_named_in_two_ways_is_read_once(tmp_path: Path) -> None:
+    path = tmp_path / "results.csv"
+    path.write_text("question,[a] {{question}},Status\nQ1?,1,PASS\n")
+    spelt = tmp_path / ".." / tmp_path.name / path.name
+    assert read([path, spelt], None) == read([path], None) and len(read([path], None).rows) == 1
+
+
+def test_one_answer_without_assertions_needs_grading(tmp_path: Path) -> None:
+    results = promptfoo_results([COT])
+    del results["results"]["results"][1]
+    assert read([written(tmp_path, results)], None).notes == ["1 answer without a verdict: it needs grading."]
+
+
 def test_a_metric_that_is_the_same_as_its_type_is_no_second_verdict(tmp_path: Path) -> None:
     results = promptfoo_results([COT], "llm-rubric")
     for row in results["results"]["results"]:
