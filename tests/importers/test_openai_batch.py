@@ -69,7 +69,7 @@ def test_refusals(tmp_path):
 def test_sample_files():
     row = ImportedRow("What is 2+3?", STEPS, answer="5", llm="gpt-4o-mini", tokens_in=20, tokens_out=1)
     folder = SAMPLES / "openai_batch"
-    assert read([folder], None) == Imported([row], ["1 answers without a verdict: they need grading."])
+    assert read([folder], None) == Imported([row], ["1 answer without a verdict: it needs grading."])
 
 
 def test_a_request_that_was_sent_again_is_one_request(tmp_path):
