@@ -83,8 +83,11 @@ def _advice(verdict: str, evaluation: Evaluation) -> str:
     name = log.names[best]
     text = " ".join(log.prompts[best].split()) or "no prompt"
     shown = text if len(text) <= 80 else f"{text[:80]}…"
-    success = next(row["success"] for row in evaluation.policies if row["policy"] == "best prompt")
-    known = f"{name} ({shown}), right {100 * success:.1f} % of the time on held-out questions"
+    success = {row["policy"]: f"{100 * row['success']:.1f} %" for row in evaluation.policies}
+    own, held_out = success[f"always {log.names[best]}"], success["best prompt"]
+    known = f"{name} ({shown}), right {own} of the time"
+    if own != held_out:  # among equal prompts the one chosen on other questions is often another
+        known += f" (chosen without the questions that it is measured on: {held_out})"
     advice = {
         "worth it": f"Learn a selector with prompt-oirl fit. The best single prompt is {known}.",
         "not enough data": f"Meanwhile use the best single prompt: {known}.",
