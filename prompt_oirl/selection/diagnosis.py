@@ -227,7 +227,7 @@ def _rest(v: VarianceSplit, total: float) -> str:
             f"difficulty {v.difficulty[1] / total:.0%}, question x prompt {v.interaction[1] / total:.0%}, "
             f"sampling noise {v.noise[1] / total:.0%}. {v.basis()}".rstrip()
         )
-    if v.total > 0 and v.difficulty[0] == v.difficulty[2]:  # all prompts always agree
+    if v.total > 0 and v.interaction[2] <= 1e-9 * total:  # all prompts always agree
         return f"difficulty {v.difficulty[0] / total:.0%}."
     return (
         f"difficulty {v.difficulty[0] / total:.0%} to {v.difficulty[2] / total:.0%}, question x prompt "
