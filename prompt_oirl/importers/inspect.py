@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from prompt_oirl.importers import Imported, ImportedRow
+from prompt_oirl.importers.conversations import answer_in
 from prompt_oirl.importers.eval_files import HINT, members
 from prompt_oirl.importers.inputs import files_of
 from prompt_oirl.importers.json_values import amount, at, count, filled, items, no_rows, shown, text
@@ -251,7 +252,9 @@ def _end_of_choices(said: str, start: int, choices: list[str]) -> int:
 
 def _answer(sample: dict[str, Any]) -> str | None:
     said = content_text(at(sample, "output", "choices", 0, "message", "content"))
-    return said if said is not None else filled(at(sample, "output", "completion"))
+    if said is not None or (said := filled(at(sample, "output", "completion"))) is not None:
+        return said
+    return answer_in({"choices": items(at(sample, "output", "choices"))})  # "" where all went into reasoning
 
 
 def _scores(sample: dict[str, Any]) -> dict[str, Any]:

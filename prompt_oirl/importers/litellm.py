@@ -82,7 +82,7 @@ def read(files: Sequence[Path], verdict: str | None) -> Imported:
     if silent:
         notes.append(f"Left out: {counted(silent, 'call')} without an answer of text (of tools, embeddings).")
     if turns:
-        notes.append(EARLIER_TURNS.format(n=turns))
+        notes.append(EARLIER_TURNS.format(n=counted(turns, "answer")))
     return Imported(bare_where_known(rows), notes)
 
 

@@ -77,7 +77,7 @@ def read(files: Sequence[Path], verdict: str | None) -> Imported:
         notes.append(f"Left out: {orphans:,} {'reply' if orphans == 1 else 'replies'} without a request.")
     turns = sum(has_earlier_turns(_asked(requests[number])) for number in seen)
     if turns:
-        notes.append(EARLIER_TURNS.format(n=turns))
+        notes.append(EARLIER_TURNS.format(n=counted(turns, "answer")))
     return Imported(bare_where_known(rows), notes)
 
 

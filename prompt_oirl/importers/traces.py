@@ -112,7 +112,7 @@ def read(files: Sequence[Path], verdict: str | None) -> Imported:
     if unread:
         notes.append(f"Left out: {counted(unread, 'call')} without a question and an answer of text.")
     if turns:
-        notes.append(EARLIER_TURNS.format(n=turns))
+        notes.append(EARLIER_TURNS.format(n=counted(turns, "answer")))
     return Imported(bare_where_known(rows), notes)
 
 

@@ -309,3 +309,18 @@ def test_names_inside_an_archive_are_shown_on_one_line(tmp_path):
     with pytest.raises(InputError) as refused:
         read([pack_eval(tmp_path / "log.eval", inspect_log([sample], []))], None)
     assert str(refused.value).isprintable()
+
+
+@pytest.mark.parametrize(
+    ("message", "answer"),
+    [
+        ({"content": ""}, ""),
+        ({"content": [{"type": "reasoning", "reasoning": "Hm."}]}, ""),
+        ({"content": [], "tool_calls": [{"id": "c"}]}, None),
+    ],
+)
+def test_a_sample_that_was_answered_with_nothing(tmp_path, message, answer):
+    output = {"choices": [{"message": {"role": "assistant"} | message, "stop_reason": "max_tokens"}]}
+    log = inspect_log([inspect_sample(ANN, "I", output=output)], [])
+    row = read([write(tmp_path / "log.json", log)], None).rows[0]
+    assert (row.answer, row.correct) == (answer, 0.0)

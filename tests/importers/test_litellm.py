@@ -39,7 +39,7 @@ def test_what_cannot_be_read_is_left_out_and_said(tmp_path):
     assert found.rows[1].prompt == "User: 1+1?\nAssistant: 2"
     assert found.notes[1] == "Left out: 1 call that failed."
     assert found.notes[2].startswith("Left out: 2 calls without messages of text; let litellm store messages")
-    assert found.notes[3].startswith("1 answers have earlier turns, which belong to the prompt")
+    assert found.notes[3].startswith("1 answer with earlier turns, which belong to the prompt")
 
 
 def test_refusals(tmp_path):
