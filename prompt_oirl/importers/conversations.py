@@ -152,4 +152,4 @@ def _holds_more(said: Any, depth: int) -> bool:
     if kind not in _TEXTS or any(more):
         return True
     inner = [message[name] for name, of in _REPLIES.items() if isinstance(at(message, name), of)]
-    return any(_holds_more(part, depth + 1) or part == [] for part in [*inner, at(message, "content")])
+    return [] in inner or any(_holds_more(part, depth + 1) for part in [*inner, at(message, "content")])

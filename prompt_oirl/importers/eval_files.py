@@ -15,7 +15,7 @@ from prompt_oirl.io.table_formats import LARGEST_UNPACKED
 
 HINT = "give logs of inspect_ai, .eval or .json"
 _ZSTD = 93  # the zip method
-_PACKED_TO = 20  # bytes that a byte of a large log may unpack to; real ones make less than 10
+_PACKED_TO = 40  # bytes that a byte of a large log may unpack to; of real ones it is 4 to 12
 _MOST_VALUES = 10_000_000  # of one sample; each takes some 60 bytes of memory, however few in the file
 _AS_JSON = "turn it into JSON with `inspect log convert FILE --to json --output-dir DIR`"
 

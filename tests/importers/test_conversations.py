@@ -108,6 +108,7 @@ def test_json_is_an_answer_as_it_is(said):
         {"choices": [{"message": {"role": "assistant", "content": ""}, "finish_reason": "length"}]},
         {"choices": [{"message": {"content": None, "reasoning": "Hm."}, "finish_reason": "length"}]},
         {"choices": [{"text": ""}]},
+        {"role": "assistant", "content": [], "stop_reason": "end_turn"},
         {"output": [{"type": "reasoning", "summary": []}], "status": "incomplete"},
         {"candidates": [{"content": {"role": "model"}, "finishReason": "MAX_TOKENS"}]},
         {"type": "ai", "content": "", "additional_kwargs": {}, "tool_calls": []},
