@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from os.path import realpath
 from pathlib import Path
 
 from prompt_oirl.io.files import InputError, on_one_line, require
@@ -28,4 +29,4 @@ def files_of(files: Sequence[Path], patterns: Sequence[str], what: str) -> list[
         if not inside:
             raise InputError(f"{on_one_line(str(path), 200)}: no {' or '.join(patterns)} in it; give {what}")
         found += inside
-    return list(dict.fromkeys(found))
+    return list({realpath(path): path for path in found}.values())

@@ -7,9 +7,11 @@ Where the template is code, the questions are found in the texts that were sent.
 
 from __future__ import annotations
 
+import json
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from hashlib import sha256
 from os.path import commonprefix
 from pathlib import Path
 from typing import Any
@@ -21,6 +23,7 @@ from prompt_oirl.importers.lm_eval_tasks import HINT, SAMPLES, Task, task_of
 from prompt_oirl.importers.messages import question_and_prompt
 from prompt_oirl.importers.template_fields import fields_in, question_of
 from prompt_oirl.importers.verdicts import chosen_verdict, verdict_note
+from prompt_oirl.importers.wording import counted
 from prompt_oirl.io.files import InputError, on_one_line
 from prompt_oirl.io.json_files import read_json
 
@@ -56,13 +59,23 @@ def read(files: Sequence[Path], verdict: str | None) -> Imported:
     too_large = {f"{metric},{line.filter}" for line in lines for metric, x in line.verdicts.items() if x > 1}
     names = list(dict.fromkeys(f"{metric},{line.filter}" for line in lines for metric in line.verdicts))
     names = [name for name in names if name not in too_large]
-    chosen = chosen_verdict(names, _full_name(names, verdict), str(samples[0].parent))
+    lower = {metric: None for line in lines for metric in line.row if metric in line.task.lower}
+    full_name = _full_name(names, verdict)
+    if full_name not in names and full_name and full_name.partition(",")[0] in lower:
+        raise InputError(
+            f"--verdict {on_one_line(full_name)}: less of this metric is better, so it is no verdict (there "
+            f"are: {on_one_line(', '.join(names), 400) or 'none'}); correct --verdict, or grade the answers"
+        )
+    chosen = chosen_verdict(names, full_name, on_one_line(str(samples[0].parent), 200))
     notes = [verdict_note(chosen, len(lines))]
     if chosen is None:
         notes.append("No metric is a number from 0 to 1.")
+        if lower:
+            notes.append(f"Less is better of {on_one_line(', '.join(lower), 200)}: no verdict.")
     rows, left_out = _rows(lines, chosen)
     if left_out:
-        notes.append(f"{left_out:,} answers without that verdict are left out.")
+        are = "is" if left_out == 1 else "are"
+        notes.append(f"{counted(left_out, 'answer')} without that verdict {are} left out.")
     repeats = max(
         (len(items(at(line.row, "resps", 0))) for line in lines if not _choices(line.row)), default=1
     )
@@ -94,7 +107,7 @@ def _lines(path: Path, named: Sequence[Path]) -> Iterator[Line]:
         metrics = items(row.get("metrics")) or [name for name in row if name not in _NO_METRICS]
         verdicts = {}
         for name in metrics:
-            value = row.get(name) if isinstance(name, str) else None
+            value = row.get(name) if isinstance(name, str) and name not in task.lower else None
             if isinstance(value, list) and len(value) == 1:
                 value = value[0]
             if (found := amount(int(value) if isinstance(value, bool) else value)) is not None:
@@ -153,10 +166,24 @@ def _rows(lines: Sequence[Line], verdict: str | None) -> tuple[list[ImportedRow]
                 group=group,
                 prompt_id=task.name if prompt is not None else f"{task.before}{task.name}",
                 gold=shown(line.row.get("target")),
+                answer_id=_answer_id(line),
+                verdict=verdict,
             )
         )
         repeats[question, task.name, task.llm] += 1
     return rows, left_out
+
+
+def _answer_id(line: Line) -> str | None:
+    """The same for an answer and its copies; None if the time of its run is not known."""
+    if line.task.run is None:
+        return None
+    told = [
+        line.task.run,
+        line.task.name,
+        *(shown(line.row.get(name)) for name in ("doc_id", "doc_hash", "resps")),
+    ]
+    return sha256(json.dumps(told).encode()).hexdigest()[:32]
 
 
 def _shown_fields(line: Line) -> list[str]:

@@ -12,6 +12,7 @@ import math
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from os.path import realpath
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from prompt_oirl.importers import Imported, ImportedRow
 from prompt_oirl.importers.json_values import no_rows
 from prompt_oirl.importers.shared_edges import common_edges
 from prompt_oirl.importers.skeletons import PLACE
+from prompt_oirl.importers.wording import counted
 from prompt_oirl.io.files import InputError, on_one_line
 from prompt_oirl.io.tables import checked_columns, is_empty, numbers, read_table, texts
 
@@ -35,11 +37,14 @@ def read(files: Sequence[Path], verdict: str | None) -> Imported:
     """The answers in tables; `verdict` is the column that stands for correct. See `Importer.read`."""
     rows: list[ImportedRow] = []
     unused: dict[str, None] = {}
-    for path in dict.fromkeys(files):
+    for path in {realpath(path): path for path in files}.values():  # one file may be named in two ways
         rows += _rows(path, verdict, unused)
     if not rows:
         raise no_rows("log", "no row in these files", HINT)
-    notes = [f"The columns {on_one_line(', '.join(unused), 200)} are left out."] if unused else []
+    notes = []
+    if unused:
+        columns, are = ("column", "is") if len(unused) == 1 else ("columns", "are")
+        notes.append(f"The {columns} {on_one_line(', '.join(unused), 200)} {are} left out.")
     # An id that each text has to itself is no template's.
     ids = {row.prompt_id for row in rows}
     if len(ids) == len({row.prompt for row in rows}):
@@ -50,19 +55,25 @@ def read(files: Sequence[Path], verdict: str | None) -> Imported:
     for (question, _), template in template_of.items():
         questions[template].add(question)
     alone = sum(len(of) == 1 for of in questions.values())
-    if 2 * alone >= len(questions) or all(question == text for question, text in asked):
+    changed = sum(template != text for (_, text), template in template_of.items())
+    known = any(question != text for question, text in asked)
+    if 2 * alone >= len(questions) or not known:
         # The question is not known, or not all that differs.
+        if known and not changed:
+            notes.append(
+                "No prompt contains its question: the column question was not used, except as group."
+            )
         return Imported([_text_only(row) for row in rows], notes)
     if named_templates(asked):
         texts_sent = [replace(row, prompt=None, prompt_id=row.prompt) for row in rows]
         return Imported(texts_sent, notes)
-    changed = sum(template != text for (_, text), template in template_of.items())
     if not changed:
         raise InputError(
             "log: no prompt contains its question: prompt-oirl diagnose reads these files as they are"
         )
     notes.append(
-        f"Questions were taken out of {changed:,} prompts: {len(questions):,} different ones are left."
+        f"Questions were taken out of {counted(changed, 'prompt')}: {len(questions):,} different "
+        f"{'one is' if len(questions) == 1 else 'ones are'} left."
     )
     return Imported([replace(r, prompt=template_of[r.question, str(r.prompt)]) for r in rows], notes)
 
@@ -134,7 +145,12 @@ def _rows(path: Path, verdict: str | None, unused: dict[str, None]) -> list[Impo
         frame = frame.drop(columns="correct", errors="ignore").rename(columns={verdict: "correct"})
     prompts = texts(frame, "prompt", where)
     questions = texts(frame, "question", where) if "question" in frame else prompts
-    columns: dict[str, list[Any]] = {"question": questions, "prompt": prompts}
+    graded = (verdict or "correct") if "correct" in frame else None
+    columns: dict[str, list[Any]] = {
+        "question": questions,
+        "prompt": prompts,
+        "verdict": [graded] * len(prompts),
+    }
     for name in frame.columns:
         if name in TEXTS:
             columns[name] = [None if is_empty(value) else str(value) for value in frame[name]]

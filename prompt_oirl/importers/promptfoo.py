@@ -22,8 +22,10 @@ from prompt_oirl.importers.inputs import files_of
 from prompt_oirl.importers.json_values import amount, at, count, filled, items, json_rows, shown, text
 from prompt_oirl.importers.messages import one_question
 from prompt_oirl.importers.promptfoo_prompts import configured, filled_in, template_of
+from prompt_oirl.importers.promptfoo_verdicts import ALL, STATUS, chosen_of, correct_of, verdicts_of
 from prompt_oirl.importers.template_fields import fields_in, question_of
-from prompt_oirl.importers.verdicts import as_correct, chosen_verdict, verdict_note
+from prompt_oirl.importers.verdicts import verdict_note
+from prompt_oirl.importers.wording import counted, without_keys
 from prompt_oirl.io.files import InputError, on_one_line
 from prompt_oirl.io.json_files import read_json
 from prompt_oirl.io.tables import read_table
@@ -32,8 +34,8 @@ HINT = "give what promptfoo eval -o results.json wrote"
 OTHER_FORMAT = "write the same run as .json: promptfoo export eval latest -o results.json"
 ENDINGS = (".json", ".jsonl", ".csv")  # the same run may be there in all: the first says most
 _OUTPUT = re.compile(r"\[([^\]]{1,300})\] (.*)", re.DOTALL)  # header of a column of answers: [provider] label
-_STATUS, _METRIC = "Status", "Metric: "
-ALL, _NOT_OF_THE_ANSWER = "all", ("latency", "cost")
+_METRIC = "Metric: "
+_UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 
 
 @dataclass(frozen=True)
@@ -64,16 +66,19 @@ def read(files: Sequence[Path], verdict: str | None) -> Imported:
     source = on_one_line(str(paths[0]), 200)
     if not results:
         raise InputError(f"{source}: no result in it; {HINT}")
+    results = _told_apart(results, notes)
     results, failed = [r for r in results if r.error is None], [r for r in results if r.error is not None]
     if failed:
-        cause = on_one_line(str(failed[0].error), 120)
+        cause = on_one_line(without_keys(str(failed[0].error)), 120)
         if not results:
             raise InputError(f"{source}: no result has an answer ({cause}); run promptfoo eval again")
-        notes.append(f"{len(failed):,} results are left out: the provider gave no answer ({cause}).")
-    names = _names(results, verdict)
-    chosen = chosen_verdict(names, verdict, source)
+        are = "is" if len(failed) == 1 else "are"
+        notes.append(
+            f"{counted(len(failed), 'result')} {are} left out: the provider gave no answer ({cause})."
+        )
+    chosen = chosen_of([result.verdicts for result in results], verdict, source)
     notes.append(verdict_note(chosen, len(results)))
-    if chosen in (_STATUS, "success"):
+    if chosen in (STATUS, "success"):
         notes.append(f"{chosen} says whether all assertions hold, latency and cost among them.")
     if chosen == ALL:
         notes.append(f"{ALL} is the worst verdict of an answer, latency and cost left out.")
@@ -85,15 +90,15 @@ def read(files: Sequence[Path], verdict: str | None) -> Imported:
         )
     repeats: Counter[tuple[str, str, str | None]] = Counter()
     rows = []
-    for result, question, llm in zip(results, questions, _llms(results)):
-        cell = question, result.prompt, llm
+    for result, question in zip(results, questions):
+        cell = question, result.prompt, result.row.llm
         rows.append(
             replace(
                 result.row,
                 question=question,
                 prompt=result.prompt,
-                llm=llm,
-                correct=_correct(result, chosen),
+                correct=correct_of(result.verdicts, chosen, result.where),
+                verdict=chosen,
                 sample=repeats[cell],
             )
         )
@@ -111,16 +116,28 @@ def _questions(results: Sequence[Result]) -> list[str]:
     return found if all(found) and len(set(found)) == len(set(tests)) else tests
 
 
-def _llms(results: Sequence[Result]) -> list[str | None]:
-    """The provider of each result; of one name with other settings they are numbered."""
-    columns: dict[tuple[Path, str, str | None], set[int]] = defaultdict(set)
+def _told_apart(results: Sequence[Result], notes: list[str]) -> list[Result]:
+    """Results with their providers numbered where several have one name and other settings.
+
+    promptfoo's columns are all prompts of a provider, then all of the next one: the second column of a prompt
+    is that of the second provider. Where some prompts have fewer columns, that cannot be told.
+    """
+    columns: dict[tuple[Path, str | None], dict[str, set[int]]] = defaultdict(lambda: defaultdict(set))
     for r in results:
-        columns[r.column[0], r.prompt, r.row.llm].add(r.column[1])
+        columns[r.column[0], r.row.llm][r.prompt].add(r.column[1])
+    unlike = [name for name, prompts in columns.items() if len(set(map(len, prompts.values()))) > 1]
+    notes += [
+        f"{on_one_line(path.name)}: providers called {on_one_line(llm or 'provider')} were asked different "
+        "prompts and cannot be told apart: each column is an LLM of its own; give each provider a label."
+        for path, llm in unlike
+    ]
     found = []
     for r in results:
-        same = sorted(columns[r.column[0], r.prompt, r.row.llm])
-        number = same.index(r.column[1]) + 1
-        found.append(r.row.llm if number == 1 else f"{r.row.llm or 'provider'} ({number})")
+        name, prompts = (r.column[0], r.row.llm), columns[r.column[0], r.row.llm]
+        same = set.union(*prompts.values()) if name in unlike else prompts[r.prompt]
+        number = sorted(same).index(r.column[1]) + 1
+        llm = r.row.llm if number == 1 else f"{r.row.llm or 'provider'} ({number})"
+        found.append(replace(r, row=replace(r.row, llm=llm)))
     return found
 
 
@@ -133,29 +150,11 @@ def _once_a_run(paths: Sequence[Path]) -> tuple[list[Path], list[str]]:
     for same in by_run.values():
         first, *others = sorted(same, key=lambda p: ENDINGS.index(p.suffix) if p.suffix in ENDINGS else 9)
         kept.append(first)
-        notes += [f"{other.name} is left out: {first.name} holds the same run." for other in others]
+        notes += [
+            on_one_line(f"{other.name} is left out: {first.name} holds the same run.", 200)
+            for other in others
+        ]
     return kept, notes
-
-
-def _names(results: Sequence[Result], asked: str | None) -> list[str]:
-    """Verdicts that can be told apart: a metric that is all there is of its type is no other verdict."""
-    values: dict[str, list[Any]] = defaultdict(list)
-    for i, result in enumerate(results):
-        for name, found in result.verdicts.items():
-            values[name].append((i, found))
-    names = [a for i, a in enumerate(values) if all(values[a] != values[b] for b in list(values)[:i])]
-    several = _STATUS not in names and len(set(names) - set(_NOT_OF_THE_ANSWER)) > (asked != ALL)
-    return [*names, ALL] if several and ALL not in names else names
-
-
-def _correct(result: Result, verdict: str | None) -> float | None:
-    """The worst of the verdict's values; None without one, or if a grader failed."""
-    if verdict == ALL and ALL not in result.verdicts:
-        asked = [name for name in result.verdicts if name not in _NOT_OF_THE_ANSWER]
-    else:
-        asked = [verdict] if verdict in result.verdicts else []
-    found = [as_correct(value, name, result.where) for name in asked for value in result.verdicts[name]]
-    return None if None in found else min(found, default=None)  # type: ignore[type-var]
 
 
 def _json_results(path: Path) -> list[Result]:
@@ -176,8 +175,9 @@ def _json_results(path: Path) -> list[Result]:
         rendered[prompt].append((text(at(result, "prompt", "raw")) or "", variables))
     # Of a prompt that is code, what it makes of the tests may show a template.
     templates = {p: p if fields_in(p) else template_of(texts) or p for p, texts in rendered.items()}
+    run = filled(at(data, "evalId"))
     return [
-        _result(result, where, (path, index or 0), templates[prompts[index or 0] or ""])
+        _result(result, where, (path, index or 0), templates[prompts[index or 0] or ""], run)
         for (where, result), index in zip(results, indices)
     ]
 
@@ -195,7 +195,8 @@ def _without_prompts(path: Path, rows: Sequence[tuple[str, Any]]) -> list[Result
         label = at(row, "prompt", "label") or at(row, "prompt", "display")
         by_prompt[shown(row.get("promptIdx")), shown(label)].append(i)
     found: dict[int, Result] = {}
-    for column, ((_, label), same) in enumerate(by_prompt.items()):
+    in_order = sorted(by_prompt.items(), key=lambda item: count(at(rows[item[1][0]][1], "promptIdx")) or 0)
+    for column, ((_, label), same) in enumerate(in_order):
         rendered = [(rows[i][1]["prompt"]["raw"], filled_in(rows[i][1]["vars"])) for i in same]
         template = template_of(rendered)
         is_template = label and "{{" in label  # of .jsonl it may be the file's name and the template
@@ -212,17 +213,18 @@ def _without_prompts(path: Path, rows: Sequence[tuple[str, Any]]) -> list[Result
     return [found[i] for i in range(len(rows))]
 
 
-def _result(result: Any, where: str, column: tuple[Path, int], prompt: str) -> Result:
-    """A result of .json or .jsonl."""
+def _result(result: Any, where: str, column: tuple[Path, int], prompt: str, run: str | None = None) -> Result:
+    """A result of .json or .jsonl, of the run with some evalId."""
     if not isinstance(at(result, "vars"), dict):
         raise InputError(f"{where} has no vars, so no question; {HINT}")
     variables = filled_in(result["vars"])
-    verdicts = _verdicts(result)
+    verdicts = verdicts_of(result)
     output = at(result, "response", "output")
     error = filled(at(result, "error")) or shown(at(result, "response", "error"))
     # An assertion that fails is an error, too.
     failed = output is None and not at(result, "gradingResult", "componentResults")
     tokens = at(result, "response", "tokenUsage")
+    own_id = filled(at(result, "id")) or ""
     label = filled(
         at(result, "prompt", "label")
     )  # by default it is the prompt, behind a file's name if in one
@@ -236,37 +238,16 @@ def _result(result: Any, where: str, column: tuple[Path, int], prompt: str) -> R
         tokens_in=count(at(tokens, "prompt")),
         tokens_out=count(at(tokens, "completion")),
         prompt_id=None if label is None or prompt in label else label,
+        answer_id=own_id if _UUID.fullmatch(own_id) else f"{run} {own_id}" if run and own_id else None,
     )
     return Result(where, column, variables, prompt, row, verdicts, error if failed else None)
-
-
-def _verdicts(result: Any) -> dict[str, list[Any]]:
-    """Values by type of assertion and by metric; None where the grader failed."""
-    verdicts: dict[str, list[Any]] = defaultdict(list)
-    parts = list(items(at(result, "gradingResult", "componentResults")))
-    for i, part in enumerate(parts):  # an assert-set has parts of its own, which are added behind
-        parts += items(at(part, "componentResults"))
-        # What code returns as its verdict does not name the assertion: it is in the same place of the test.
-        assertion = at(part, "assertion") or at(result, "testCase", "assert", i)
-        score = at(part, "score")
-        value = score if isinstance(score, int | float) else at(part, "pass")
-        if at(part, "metadata", "graderError") is True:
-            value = None
-        for name in {filled(at(assertion, key)): None for key in ("type", "metric")}:
-            if name not in (None, "assert-set"):
-                verdicts[str(name)].append(value)
-    if isinstance(result, dict) and "gradingResult" not in result:  # versions before 0.30 say no more
-        verdicts["success"] = [at(result, "success")]
-    return dict(verdicts)
 
 
 def _csv_results(path: Path) -> list[Result]:
     """Each output column, headed "[provider] label", is followed by its status, scores and reasons."""
     frame = read_table(path, HINT)
     header = [str(name) for name in frame.columns]
-    outputs = [
-        i for i, name in enumerate(header[:-1]) if header[i + 1] == _STATUS and _OUTPUT.fullmatch(name)
-    ]
+    outputs = [i for i, name in enumerate(header[:-1]) if header[i + 1] == STATUS and _OUTPUT.fullmatch(name)]
     if not outputs:
         raise InputError(
             f"{path}:1: no column [provider] prompt with Status behind it, as promptfoo writes them now; "
@@ -285,7 +266,7 @@ def _csv_result(
     where: str, column: tuple[Path, int], variables: dict[str, Any], header: list[str], cells: list[Any]
 ) -> Result:
     provider, label = _OUTPUT.fullmatch(header[0]).groups()  # type: ignore[union-attr]
-    verdicts = {_STATUS: [cells[1]]}
+    verdicts = {STATUS: [cells[1]]}
     for name, cell in zip(header, cells):
         if name.startswith(_METRIC) and cell:
             verdicts[name.removeprefix(_METRIC)] = [cell]

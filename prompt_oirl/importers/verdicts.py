@@ -6,6 +6,7 @@ import math
 from collections.abc import Iterable, Sequence
 from typing import Any
 
+from prompt_oirl.importers.wording import counted
 from prompt_oirl.io.files import InputError, on_one_line
 from prompt_oirl.io.tables import short
 
@@ -81,5 +82,6 @@ def ungraded_note(name: str | None, corrects: Sequence[float | None]) -> list[st
 def verdict_note(name: str | None, rows: int) -> str:
     """A sentence that says what `correct` is."""
     if name is None:
-        return f"{rows:,} answers without a verdict: they need grading."
+        need = "it needs" if rows == 1 else "they need"
+        return f"{counted(rows, 'answer')} without a verdict: {need} grading."
     return f"correct is the verdict {on_one_line(name)}."

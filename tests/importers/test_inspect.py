@@ -287,9 +287,9 @@ def test_an_archive_of_many_small_samples_is_limited_too(tmp_path, monkeypatch):
     samples = [inspect_sample(ANN, "C", epoch=i) | {"input": "q " * 5000} for i in range(9)]
     path = pack_eval(tmp_path / "log.eval", inspect_log(samples, []))
     monkeypatch.setattr("prompt_oirl.importers.eval_files.LARGEST_UNPACKED", 50_000)
-    with pytest.raises(
-        InputError, match=r"log\.eval: unpacks to more than 5\d,\d{3} bytes; turn it into JSON"
-    ):
+    assert len(read([path], None).rows) == 9  # no more than a file of its size may hold
+    monkeypatch.setattr("prompt_oirl.importers.eval_files._PACKED_TO", 1)
+    with pytest.raises(InputError, match=r"log\.eval: unpacks to more than 50,000 bytes; turn it into JSON"):
         read([path], None)
 
 

@@ -12,7 +12,7 @@ ROW = ImportedRow(ANN, STEPS, answer="7", llm="m", cost=0.002, tokens_in=20, tok
 
 
 def test_a_call_is_a_row(tmp_path):
-    expected = Imported([ROW], ["1 answers without a verdict: they need grading."])
+    expected = Imported([ROW], ["1 answer without a verdict: it needs grading."])
     assert read([write(tmp_path / "calls.jsonl", [payload(ANN)])], None) == expected
     assert read([write(tmp_path / "call.json", payload(ANN))], None) == expected
     assert read([write(tmp_path / "calls.json", [payload(ANN)])], None) == expected

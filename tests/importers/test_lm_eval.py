@@ -172,8 +172,91 @@ def test_models_that_differ_in_their_arguments_are_no_repeats(tmp_path: Path) ->
         arguments = {"pretrained": "tiny", "revision": revision, "dtype": "float16"}
         results_changed(tmp_path / revision, config={"model_args": arguments})
     assert [(r.llm, r.sample) for r in read([tmp_path], None).rows] == [
-        (f"tiny,revision={revision}", 0) for revision in ("step1", "step2") for _ in QUESTIONS
+        (f"tiny,dtype=float16,revision={revision}", 0) for revision in ("step1", "step2") for _ in QUESTIONS
     ]
+
+
+@pytest.mark.parametrize(
+    ("config", "llm"),
+    [
+        (
+            {"model_args": "pretrained=me/tiny,load_in_4bit=True,device=cuda:1,dtype=auto"},
+            "tiny,load_in_4bit=True",
+        ),
+        ({"model_args": {"load_in_4bit": True, "api_key": "secret123"}}, "tiny,load_in_4bit=True"),
+        ({"model_args": "", "gen_kwargs": {"temperature": 0.8}}, "tiny,temperature=0.8"),
+        ({"model_args": {}, "gen_kwargs": "temperature=0.8,do_sample=None"}, "tiny,temperature=0.8"),
+        (
+            {"model_args": "base_url=http://x/v1,num_concurrent=8,seed=3,max_length=512"},
+            "tiny,max_length=512",
+        ),
+    ],
+)
+def test_a_model_that_runs_with_other_settings_is_another_one(tmp_path: Path, config: Any, llm: str) -> None:
+    write_lm_eval(tmp_path, {"cot": COT})
+    results_changed(tmp_path, config=config)
+    assert {r.llm for r in read([tmp_path], None).rows} == {llm}
+
+
+def test_a_metric_of_which_less_is_better_is_no_verdict(tmp_path: Path) -> None:
+    write_lm_eval(tmp_path, {"cot": COT}, metrics=["acc", "brier"], brier=0.9)
+    results_changed(tmp_path, higher_is_better={"cot": {"acc": True, "brier": False}})
+    assert [r.correct for r in read([tmp_path], None).rows] == [1.0, 0.0]
+    assert {r.verdict for r in read([tmp_path], None).rows} == {"acc,none"}
+    for asked in ("brier", "brier,none"):
+        with pytest.raises(InputError, match=f"{asked}: less of this metric is better.*there are: acc,none"):
+            read([tmp_path], asked)
+    results_changed(
+        tmp_path,
+        higher_is_better=None,
+        configs={"metric_list": [{"metric": name, "higher_is_better": False} for name in ("acc", "brier")]},
+    )
+    found = read([tmp_path], None)
+    assert {(r.correct, r.verdict) for r in found.rows} == {(None, None)}
+    assert found.notes[-1] == "Less is better of acc, brier: no verdict."
+
+
+def test_tasks_with_other_examples_are_other_prompts(tmp_path: Path) -> None:
+    examples: list[dict[str, Any]] = [
+        {"configs": {"fewshot_config": {"samples": [{"question": "1 + 1"}]}}},
+        {"configs": {"fewshot_config": {"samples": [{"question": "2 + 2"}]}}},
+        {"configs": {"fewshot_config": {"samples": "<function a at 0x7f1>"}}},
+        {"configs": {"fewshot_config": {"samples": "<function a at 0x7f2>", "sampler": "default"}}},
+        {"configs": {"fewshot_split": "dev"}},
+        {"configs": {"fewshot_split": "dev", "fewshot_config": {"sampler": "first_n"}}},
+        {"configs": {"fewshot_split": "dev"}, "config": {"fewshot_seed": 7}},
+        {"configs": {"fewshot_split": "dev"}, "config": {"fewshot_seed": 1234}},
+        {"configs": {"fewshot_split": "dev", "doc_to_target": "{{steps}}"}},
+    ]
+    for i, fields in enumerate(examples):
+        write_lm_eval(tmp_path / str(i), {"cot": COT})
+        results_changed(tmp_path / str(i), **fields, **{"n-shot": {"cot": 2}})
+    prompts = [row.prompt for row in read([tmp_path], None).rows][:: len(QUESTIONS)]
+    same = [[j for j, p in enumerate(prompts) if p == prompt] for prompt in dict.fromkeys(prompts)]
+    assert same == [[0], [1], [2, 3], [4, 7], [5], [6], [8]]
+    assert all(prompt and prompt.startswith("[2 examples #") for prompt in prompts)
+    for i in range(len(examples)):  # without examples nothing of this counts
+        results_changed(tmp_path / str(i), **{"n-shot": {"cot": 0}})
+    assert {row.prompt for row in read([tmp_path], None).rows} == {COT}
+
+
+def test_an_answer_is_the_same_in_any_copy_of_its_file(tmp_path: Path) -> None:
+    """By the time of its run, in the results or in the file's name; a later run gives answers of its own."""
+    write_lm_eval(tmp_path / "a", {"cot": COT})
+    write_lm_eval(tmp_path / "copy", {"cot": COT})
+    write_lm_eval(tmp_path / "later", {"cot": COT})
+    later = TIME.replace("2026", "2027")
+    for path in (tmp_path / "later").iterdir():
+        path.rename(path.with_name(path.name.replace(TIME, later)))
+    first, copy, other = (
+        [r.answer_id for r in read([tmp_path / f], None).rows] for f in ("a", "copy", "later")
+    )
+    assert first == copy and len({*first, *other}) == 2 * len(QUESTIONS) and None not in first
+    for folder in ("a", "later"):
+        path = next((tmp_path / folder).glob("results_*"))
+        path.write_text(json.dumps(json.loads(path.read_text()) | {"date": 1795888755.5}))
+    first, other = ([r.answer_id for r in read([tmp_path / f], None).rows] for f in ("a", "later"))
+    assert first == other != copy
 
 
 def test_chat_templates_and_examples_are_part_of_the_prompt(tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ from made_logs import made_log
 
 from prompt_oirl.data.user_log import read_log
 from prompt_oirl.importers.log_file import read_answers, write_log
-from prompt_oirl.importers.own_log import templates_of
+from prompt_oirl.importers.own_log import read, templates_of
 from prompt_oirl.importers.skeletons import PLACE
 from prompt_oirl.io.files import InputError
 
@@ -82,7 +82,36 @@ def test_columns_verdicts_and_what_is_left_out(tmp_path: Path) -> None:
     log, notes = imported(sent.drop(columns="correct").assign(cost=0.5, llm="tiny"), tmp_path, "mark")
     assert list(log.correct) == list(LOG.correct) and set(log.cost) == {0.5} and set(log.llm) == {"tiny"}
     assert not [note for note in notes if "left out" in note]
-    assert "The columns mark are left out." in imported(sent, tmp_path)[1]
+    assert "The column mark is left out." in imported(sent, tmp_path)[1]
+    assert "The columns mark, day are left out." in imported(sent.assign(day=1), tmp_path)[1]
+
+
+def test_correct_has_the_name_of_its_column(tmp_path: Path) -> None:
+    sent = LOG.assign(prompt=LOG.prompt + " " + LOG.question, mark=LOG.correct)
+    sent.to_csv(tmp_path / "sent.csv", index=False)
+    sent.drop(columns="correct").to_csv(tmp_path / "ungraded.csv", index=False)
+    for name, asked, verdict in (
+        ("sent", None, "correct"),
+        ("sent", "mark", "mark"),
+        ("ungraded", None, None),
+    ):
+        assert {row.verdict for row in read([tmp_path / f"{name}.csv"], asked).rows} == {verdict}
+
+
+def test_a_file_that_is_named_in_two_ways_is_read_once(tmp_path: Path) -> None:
+    LOG.assign(prompt=LOG.prompt + " " + LOG.question).to_csv(tmp_path / "sent.csv", index=False)
+    (tmp_path / "link.csv").symlink_to(tmp_path / "sent.csv")
+    once = read([tmp_path / "sent.csv"], None)
+    paths = [tmp_path / "sent.csv", tmp_path / ".." / tmp_path.name / "sent.csv", tmp_path / "link.csv"]
+    assert read(paths, None) == once
+
+
+def test_a_question_that_no_prompt_contains_is_told(tmp_path: Path) -> None:
+    numbers = LOG.question.rank(method="dense").astype(int).map("number {}".format)
+    sent = LOG.assign(prompt=LOG.prompt + " " + LOG.question, question=numbers)
+    log, notes = imported(sent, tmp_path)
+    assert notes[0] == "No prompt contains its question: the column question was not used, except as group."
+    assert list(log.question) == list(LOG.question) and list(log.group) == list(numbers)
 
 
 def test_a_log_without_rendered_prompts_is_refused(tmp_path: Path) -> None:

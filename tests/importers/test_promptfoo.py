@@ -46,7 +46,8 @@ def test_a_real_run(name: str) -> None:
     assert rows[0].answer == f"Q: {ANN} Let's think step by step." and rows[0].llm == "echo"
     assert (rows[0].cost, rows[0].tokens_in, rows[0].tokens_out) == (0.0, 0, 0)
     with pytest.raises(
-        InputError, match="several verdicts: contains, latency, has12, zzz, all; choose one with"
+        InputError,
+        match="several verdicts: contains, has12, zzz, all, latency; choose .*all: the worst of all but lat",
     ):
         read([path], None)
 
@@ -80,6 +81,19 @@ def test_the_only_verdict_is_taken_and_several_assertions_count_by_their_worst(t
     assert (rows[0].cost, rows[0].tokens_in, rows[0].tokens_out) == (0.25, 11, 4)
     results["results"]["results"][0]["gradingResult"]["componentResults"][1]["score"] = 0.5
     assert read([written(tmp_path, results)], None).rows[0].correct == 0.5
+
+
+def test_a_table_that_is_named_in_two_ways_is_read_once(tmp_path: Path) -> None:
+    path = tmp_path / "results.csv"
+    path.write_text("question,[a] {{question}},Status\nQ1?,1,PASS\n")
+    spelt = tmp_path / ".." / tmp_path.name / path.name
+    assert read([path, spelt], None) == read([path], None) and len(read([path], None).rows) == 1
+
+
+def test_one_answer_without_assertions_needs_grading(tmp_path: Path) -> None:
+    results = promptfoo_results([COT])
+    del results["results"]["results"][1]
+    assert read([written(tmp_path, results)], None).notes == ["1 answer without a verdict: it needs grading."]
 
 
 def test_a_metric_that_is_the_same_as_its_type_is_no_second_verdict(tmp_path: Path) -> None:
@@ -142,13 +156,13 @@ def test_tests_asserted_in_different_ways_have_a_verdict_together(tmp_path: Path
     results = promptfoo_results([COT], "contains")
     parts = [{"pass": True, "assertion": {"type": "regex"}}, {"pass": False, "assertion": {"type": "cost"}}]
     path = written(tmp_path, changed(results, 1, gradingResult={"componentResults": parts}))
-    with pytest.raises(InputError, match="several verdicts: contains, regex, cost, all;"):
+    with pytest.raises(InputError, match="several verdicts: contains, regex, all, cost;"):
         read([path], None)
     found = read([path], "all")
     assert [r.correct for r in found.rows] == [1.0, 1.0]
     assert "all is the worst verdict of an answer, latency and cost left out." in found.notes
     path = written(tmp_path, promptfoo_results([COT], "contains"))
-    assert read([path], "all").rows == read([path], None).rows
+    assert [r.correct for r in read([path], "all").rows] == [r.correct for r in read([path], None).rows]
 
 
 def test_a_verdict_that_code_returned_has_the_name_of_the_assertion_in_its_place(tmp_path: Path) -> None:
@@ -175,7 +189,7 @@ def test_results_without_an_answer_are_left_out_with_the_cause(tmp_path: Path, w
     results = changed(promptfoo_results([COT, CHAT], "equals"), 2, **failed)
     found = read([write(tmp_path, results)], None)
     assert [r.correct for r in found.rows] == [1.0, 1.0, 0.0]
-    assert found.notes[0] == "1 results are left out: the provider gave no answer (429: slow down)."
+    assert found.notes[0] == "1 result is left out: the provider gave no answer (429: slow down)."
     for i in range(4):
         changed(results, i, **failed)
     with pytest.raises(
@@ -201,7 +215,7 @@ def test_in_a_table_errors_are_left_out(tmp_path: Path) -> None:
         ("Q2?", "a", 0.0),
         ("Q2?", "b", 1.0),
     ]
-    assert found.notes[0] == "1 results are left out: the provider gave no answer (Timed out)."
+    assert found.notes[0] == "1 result is left out: the provider gave no answer (Timed out)."
 
 
 @pytest.mark.parametrize("write", [written, as_json_lines])
@@ -219,6 +233,57 @@ def test_providers_of_one_name_are_no_repeats(tmp_path: Path, write: Any) -> Non
     results["results"]["results"] *= 2
     rows = read([write(tmp_path, results)], None).rows
     assert [r.sample for r in rows] == [0] * 4 + [1] * 4
+
+
+@pytest.mark.parametrize("write", [written, as_json_lines])
+def test_providers_of_one_name_with_prompts_of_their_own_are_not_taken_for_one(
+    tmp_path: Path, write: Any
+) -> None:
+    """Columns: one prompt of the first provider, both of the second, in any order of the results."""
+    results = promptfoo_results([COT, COT, CHAT], "equals")
+    for row in results["results"]["results"]:
+        row["prompt"]["label"] = [COT, COT, CHAT][row["promptIdx"]]
+    results["results"]["results"].reverse()
+    found = read([write(tmp_path, results)], None)
+    assert [(r.prompt, r.llm) for r in found.rows] == [
+        (CHAT, "tiny (3)"),
+        (COT, "tiny (2)"),
+        (COT, "tiny"),
+    ] * 2
+    assert "providers called tiny were asked different prompts and cannot be told apart" in found.notes[0]
+
+
+def test_a_provider_that_failed_keeps_its_column(tmp_path: Path) -> None:
+    results = promptfoo_results([COT, COT], "equals")
+    for i in (0, 2):
+        changed(results, i, response=None, error="down", gradingResult=None)
+    assert {r.llm for r in read([written(tmp_path, results)], None).rows} == {"tiny (2)"}
+
+
+def test_an_assertion_that_failed_is_wrong_whatever_its_score(tmp_path: Path) -> None:
+    results = promptfoo_results([COT], "llm-rubric")
+    results["results"]["results"][1]["gradingResult"]["componentResults"][0]["score"] = 0.8
+    found = read([written(tmp_path, results)], None)
+    assert [(r.correct, r.verdict) for r in found.rows] == [(1.0, "llm-rubric"), (0.0, "llm-rubric")]
+
+
+def test_a_result_has_the_same_id_in_each_file_of_its_run(tmp_path: Path) -> None:
+    results = promptfoo_results([COT], "equals")
+    assert {r.answer_id for r in read([written(tmp_path, results)], None).rows} == {None}
+    changed(results, 0, id="9c1c09ed-f387-4bf1-a497-e6aaf8efb4fc")
+    changed(results, 1, id="1")
+    ids = [[r.answer_id for r in read([w(tmp_path, results)], None).rows] for w in (written, as_json_lines)]
+    assert ids[0] == ids[1] == ["9c1c09ed-f387-4bf1-a497-e6aaf8efb4fc", None]
+    found = [read([written(tmp_path, results | {"evalId": run})], None).rows for run in ("a", "b")]
+    assert found[0][0].answer_id == found[1][0].answer_id == ids[0][0]
+    assert found[0][1].answer_id == "a 1" and found[1][1].answer_id == "b 1"
+
+
+def test_a_key_in_an_error_is_not_shown(tmp_path: Path) -> None:
+    results = changed(promptfoo_results([COT], "equals"), 1, response=None, gradingResult=None)
+    changed(results, 1, error="401 Incorrect API key provided: sk-abcd1234efgh5678.")
+    notes = read([written(tmp_path, results)], None).notes
+    assert notes[0].endswith("gave no answer (401 Incorrect API key provided: ***).")
 
 
 def test_functions_of_one_file_are_prompts_of_their_own(tmp_path: Path) -> None:
@@ -318,8 +383,8 @@ def test_what_is_no_result_is_refused(tmp_path: Path) -> None:
     odd["results"]["results"][1]["promptIdx"] = 5
     assert "result 1 has no promptIdx" in refused(tmp_path, "a.json", json.dumps(odd))
     odd = promptfoo_results([COT], "equals")
-    odd["results"]["results"][1]["gradingResult"]["componentResults"][0]["score"] = 20
-    assert "result 1: the verdict equals is 20, expected" in refused(tmp_path, "a.json", json.dumps(odd))
+    odd["results"]["results"][0]["gradingResult"]["componentResults"][0]["score"] = 20
+    assert "result 0: the verdict equals is 20, expected" in refused(tmp_path, "a.json", json.dumps(odd))
     with pytest.raises(InputError, match="no .*json .*in it"):
         (tmp_path / "empty").mkdir()
         read([tmp_path / "empty"], None)
