@@ -1,7 +1,8 @@
 """Messages and answer of a call, out of the shapes in which providers and frameworks write them.
 
 Inputs are lists of messages or requests that hold one (OpenAI, Anthropic, Gemini, Vercel, LangChain);
-outputs are texts, messages, lists of these, or replies. A message that only calls tools is no answer.
+outputs are texts, messages, lists of these, or replies. A message that only calls tools is no answer, one
+that holds nothing at all (its tokens went into reasoning) is an empty one.
 """
 
 from __future__ import annotations
@@ -19,10 +20,14 @@ _SYSTEM = (
 )
 _REQUEST = {"model", *(path[0] for path in _SYSTEM)}  # texts that a request has besides
 _REPLIES = {"choices": list, "candidates": list, "message": dict, "output": list, "parts": list}
-_SILENT = (
-    *("function", "function_call", "tool_call", "tool_use", "tool-call"),
-    *("reasoning", "thinking", "redacted_thinking"),
+_REASONING = ("reasoning", "thinking", "redacted_thinking")
+_SILENT = ("function", "function_call", "tool_call", "tool_use", "tool-call", *_REASONING)
+_CALLS = (
+    *("tool_calls", "invalid_tool_calls", "function_call", "functionCall", "toolCallId"),
+    *("calls", "refusal"),  # what a model refuses to say is no answer either
 )
+_MEDIA = ("inline_data", "inlineData", "file_data", "fileData", "audio")  # Gemini's and OpenAI's
+_TEXTS = (None, "text", "output_text", "message", "constructor", "ai", "AIMessageChunk", "assistant")
 _SPEAKER = re.compile(r"^(system|developer|user|assistant|tool): ", re.MULTILINE)
 _DEEPEST = 12  # levels of replies in replies
 
@@ -90,7 +95,7 @@ def _unpacked(message: Any) -> Any:
 
 
 def answer_in(said: Any) -> str | None:
-    """The answer's text; None if there is none, or only calls of tools.
+    """The answer's text, "" for a blank one; None if there is none, or only calls of tools.
 
     Parameters
     ----------
@@ -99,8 +104,9 @@ def answer_in(said: Any) -> str | None:
     """
     unpacked = parsed(said)
     if any(map(_is_reply, unpacked if isinstance(unpacked, list) else [unpacked])):
-        return filled(_text_of(unpacked, 0))
-    return filled(shown(said))
+        return filled(_text_of(unpacked, 0)) or (None if _holds_more(unpacked, 0) else "")
+    whole = shown(said)
+    return None if whole is None else filled(whole) or ""
 
 
 def _is_reply(part: Any) -> bool:
@@ -132,3 +138,18 @@ def _text_of(said: Any, depth: int) -> str | None:
             return _text_of(inner[:1] if name in ("choices", "candidates") else inner, depth + 1)
     content = at(message, "content")
     return text(at(message, "text")) if content is None else _text_of(content, depth + 1)
+
+
+def _holds_more(said: Any, depth: int) -> bool:
+    """Whether a reply without a text holds calls of tools, pictures or such, or no message at all."""
+    if isinstance(said, list):
+        return any(_holds_more(part, depth + 1) for part in said)
+    message = _unpacked(said)
+    kind = at(message, "type")
+    if depth > _DEEPEST or not isinstance(message, dict) or kind in _REASONING:
+        return depth > _DEEPEST
+    more = (at(message, name) or at(message, "additional_kwargs", name) for name in (*_CALLS, *_MEDIA))
+    if kind not in _TEXTS or any(more):
+        return True
+    inner = [message[name] for name, of in _REPLIES.items() if isinstance(at(message, name), of)]
+    return [] in inner or any(_holds_more(part, depth + 1) for part in [*inner, at(message, "content")])

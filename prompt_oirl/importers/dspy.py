@@ -18,7 +18,8 @@ from prompt_oirl.importers import Imported, ImportedRow
 from prompt_oirl.importers.json_values import at, filled, items, no_rows, shown, text
 from prompt_oirl.importers.messages import one_question
 from prompt_oirl.importers.verdicts import as_correct, chosen_verdict, verdict_note
-from prompt_oirl.io.files import InputError, csv_records, on_one_line
+from prompt_oirl.importers.wording import counted
+from prompt_oirl.io.files import InputError, content_key, csv_records, on_one_line
 from prompt_oirl.io.json_files import read_json
 
 HINT = "give DSPy's program.save(...) file, then what Evaluate saved with save_as_json or save_as_csv"
@@ -41,6 +42,10 @@ def read(files: Sequence[Path], verdict: str | None) -> Imported:
     unasked = failed = 0
     predictors: list[tuple[str, dict[str, Any]]] | None = None
     for path in files:
+        if path.is_dir():
+            raise InputError(
+                f"{on_one_line(str(path), 200)}: a folder; name files, each program before its results"
+            )
         document = _document(path)
         if isinstance(document, dict):
             predictors = list(_predictors(document, path))
@@ -58,9 +63,9 @@ def read(files: Sequence[Path], verdict: str | None) -> Imported:
         raise no_rows(source, "no result", HINT)
     notes = [verdict_note(chosen_verdict(names, verdict, source), len(rows))]
     if failed:
-        notes.append(f"{failed:,} examples failed (no prediction): left out.")
+        notes.append(f"Left out: {counted(failed, 'example')} that failed (no prediction).")
     if unasked:
-        notes.append(f"{unasked:,} results without a question: left out.")
+        notes.append(f"Left out: {counted(unasked, 'result')} without a question.")
     return Imported(rows, notes)
 
 
@@ -143,6 +148,12 @@ def _inputs(predictors: list[tuple[str, dict[str, Any]]], columns: list[str]) ->
     return [name for name in inputs if name in columns[:own]] or inputs
 
 
+def _evaluation_id(prompt: str, llm: str | None, results: list[tuple[str, dict[str, Any]]]) -> str:
+    """A key of all that an evaluation gave, the same for its .json and .csv; DSPy names none."""
+    cells = [{k: str(v) for k, v in row.items() if v is not None and v != ""} for _, row in results]
+    return content_key([prompt, llm, cells])
+
+
 def _rows(
     path: Path,
     results: list[tuple[str, dict[str, Any]]],
@@ -167,8 +178,8 @@ def _rows(
     predicted = [c for c in columns if c.startswith("pred_")]
     predicted = predicted or [c for c in [*_fields(predictors[-1][1]), "prediction"] if c not in inputs]
     predicted = [c for c in predicted if c in columns]
-    rows, failed = [], 0
-    for where, row in results:
+    rows, failed, evaluation = [], 0, _evaluation_id(prompt, llm, results)
+    for number, (where, row) in enumerate(results):
         if predicted and not any(shown(row.get(c)) for c in [*predicted, *_ADDED]):
             failed += 1
             continue
@@ -176,14 +187,17 @@ def _rows(
         said = {c.removeprefix("pred_"): row[c] for c in predicted if c not in _ADDED and row.get(c)}
         golds = [row[c] for c in columns if c.startswith("example_") and row.get(c) is not None]
         if question.strip() and any(row.get(field) is not None for field in inputs):
+            correct = as_correct(row.get(name), name, where)
             rows.append(
                 ImportedRow(
                     question,
                     prompt,
-                    correct=as_correct(row.get(name), name, where),
+                    correct=correct,
                     answer=one_question(said) if said else None,
                     llm=llm,
                     gold=shown(golds[0]) if len(golds) == 1 else None,
+                    answer_id=f"{evaluation}:{number}",
+                    verdict=None if correct is None else name,
                 )
             )
     return name, rows, failed

@@ -15,6 +15,9 @@ from prompt_oirl.io.table_formats import LARGEST_UNPACKED
 
 HINT = "give logs of inspect_ai, .eval or .json"
 _ZSTD = 93  # the zip method
+_PACKED_TO = 40  # bytes that a byte of a large log may unpack to; of real ones it is 4 to 12
+_MOST_VALUES = 10_000_000  # of one sample; each takes some 60 bytes of memory, however few in the file
+_AS_JSON = "turn it into JSON with `inspect log convert FILE --to json --output-dir DIR`"
 
 
 def members(path: Path) -> Iterator[tuple[str, Any]]:
@@ -31,14 +34,23 @@ def members(path: Path) -> Iterator[tuple[str, Any]]:
                 for n in dict.fromkeys(archive.namelist())
                 if n in ("header.json", "_journal/start.json") or n.startswith("samples/")
             ]
+            limit = max(LARGEST_UNPACKED, _PACKED_TO * sum(info.compress_size for info in infos))
+            if sum(info.file_size for info in infos) > limit:
+                raise InputError(
+                    f"{path}: unpacks to more than {limit:,} bytes; {_AS_JSON}, or take samples out"
+                )
             for info in infos:
+                name = on_one_line(info.filename, 200)
                 if info.file_size > LARGEST_UNPACKED:
                     raise InputError(
-                        f"{path}: {on_one_line(info.filename)} unpacks to more than {LARGEST_UNPACKED:,} "
-                        "bytes; take it out"
+                        f"{path}: {name} unpacks to more than {LARGEST_UNPACKED:,} bytes; take it out"
                     )
                 data = _zstd_member(path, info) if info.compress_type == _ZSTD else archive.read(info)
-                yield info.filename, json.loads(data)
+                if sum(map(data.count, (b",", b"[", b"{"))) > _MOST_VALUES:  # a value each, at most
+                    raise InputError(
+                        f"{path}: {name} holds more than {_MOST_VALUES:,} values; {_AS_JSON}, or take it out"
+                    )
+                yield name, json.loads(data)
     except (zipfile.BadZipFile, zlib.error, struct.error, EOFError, OSError, ValueError) as error:
         raise _damaged(path, error) from error
     except (NotImplementedError, RuntimeError, RecursionError, OverflowError) as error:
@@ -55,8 +67,7 @@ def _zstd_member(path: Path, info: zipfile.ZipInfo) -> bytes:
         import zstandard
     except ImportError:
         raise InputError(
-            f"{path}: packed with zstd; run pip install 'prompt-oirl[inspect]', or turn it into JSON with "
-            "`inspect log convert FILE --to json --output-dir DIR`"
+            f"{path}: packed with zstd; run pip install 'prompt-oirl[inspect]', or {_AS_JSON}"
         ) from None
     with path.open("rb") as file:
         file.seek(info.header_offset)

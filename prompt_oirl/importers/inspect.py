@@ -9,15 +9,18 @@ number.
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from prompt_oirl.importers import Imported, ImportedRow
+from prompt_oirl.importers.conversations import answer_in
 from prompt_oirl.importers.eval_files import HINT, members
 from prompt_oirl.importers.inputs import files_of
-from prompt_oirl.importers.json_values import amount, at, count, filled, items, no_rows, text
+from prompt_oirl.importers.json_values import amount, at, count, filled, items, no_rows, shown, text
 from prompt_oirl.importers.messages import (
     bare_where_known,
     content_text,
@@ -26,6 +29,7 @@ from prompt_oirl.importers.messages import (
 )
 from prompt_oirl.importers.templates import PLACE
 from prompt_oirl.importers.verdicts import as_correct, chosen_verdict, ungraded_note, verdict_note
+from prompt_oirl.importers.wording import counted
 from prompt_oirl.io.files import InputError, on_one_line
 from prompt_oirl.io.json_files import read_json
 
@@ -33,7 +37,7 @@ PATTERNS = ("*.eval", "*.json")  # what is read in a folder
 _WRAPPERS = ("prompt_template", "chain_of_thought", "multiple_choice")
 _FIELDS = (
     *("id", "epoch", "input", "choices", "target", "messages", "output"),
-    *("scores", "score", "model_usage", "error", "uuid"),
+    *("scores", "score", "model_usage", "error", "uuid", "completed_at"),
 )
 _DEEPEST = 40  # levels of a sample's texts
 _ATTACHMENT = "attachment://"
@@ -65,65 +69,97 @@ def read(files: Sequence[Path], verdict: str | None) -> Imported:
     """
     files = files_of(files, PATTERNS, HINT.removeprefix("give "))
     logs = [(path, *_log(path)) for path in files]
-    logs, doubled = _each_once(logs)
+    source = on_one_line(", ".join(map(str, files)), 300)
+    name = chosen_verdict(
+        (n for *_, some in logs for _, sample in some for n in _scores(sample)), verdict, source
+    )
+    logs, doubled, differ = _each_once(logs, name)
     sent = [(header, _sent(header, samples)) for _, header, samples in logs]
     found = [(header, one) for header, some in sent for one in some]
-    source = on_one_line(", ".join(map(str, files)), 300)
-    name = chosen_verdict((n for _, one in found for n in _scores(one.sample)), verdict, source)
     rows = bare_where_known([_row(header, one, name) for header, one in found])
+    there = sum(len(samples) for *_, samples in logs)
+    if not there:
+        raise no_rows(source, "the log was written without samples", "run it again without --no-log-samples")
     if not rows:
-        there = sum(len(samples) for *_, samples in logs)
-        what = f"no answer of text in {there:,} samples" if there else "the log was written without samples"
-        raise no_rows(source, what, HINT if there else "run it again without --no-log-samples")
+        raise no_rows(source, f"no answer of text in {counted(there, 'sample')}", HINT)
     notes = [verdict_note(name, len(rows)), *ungraded_note(name, [row.correct for row in rows])]
     if doubled:
-        notes.append(f"{doubled:,} samples stand in several of these logs: counted once.")
-    left_out = sum(len(samples) for *_, samples in logs) - len(rows)
-    if left_out:
-        notes.append(f"{left_out:,} samples failed, or their input is no text: left out.")
+        notes.append(f"Counted once: {counted(doubled, 'sample')} found in several of these logs.")
+    if differ:
+        notes.append(f"Their verdicts differ in {counted(differ, 'sample')}: the last one counts.")
+    if left_out := there - len(rows):
+        notes.append(f"Left out: {counted(left_out, 'sample')} that failed, or whose input is no text.")
     unfinished = [path.name for path, header, _ in logs if at(header, "status") not in ("success", None)]
     if unfinished:
         notes.append(f"Not finished: {on_one_line(', '.join(unfinished), 200)}; what there is was read.")
     return Imported(rows, notes)
 
 
-def _each_once(logs: list[_Log]) -> tuple[list[_Log], int]:
-    """Logs without samples that a later one holds, too (of a run retried or converted), and how many."""
-    seen: set[tuple[str, ...]] = set()
+def _each_once(logs: list[_Log], name: str | None) -> tuple[list[_Log], int, int]:
+    """Logs without samples that stand in a better one, too (of a run retried, converted or scored again).
+
+    It counts that a sample was answered, has the verdict, was scored later, then the order of the files.
+
+    Returns: the logs, how many samples that leaves out, and how many have several verdicts.
+    """
+    best: dict[str, tuple[tuple[bool, bool, float], int]] = {}
+    verdicts: dict[str, set[str | None]] = defaultdict(set)
+    for _, header, samples in logs:
+        for _, sample in samples:
+            key, value = _answer_id(header, sample), _scores(sample).get(name or "")
+            rank = not at(sample, "error"), value is not None, _scored_at(header, sample)
+            if key is not None and (key not in best or rank >= best[key][0]):
+                best[key] = rank, id(sample)
+            if key is not None and value is not None:
+                verdicts[key].add(shown(value))
     kept: list[_Log] = []
-    doubled = 0
-    for path, header, samples in reversed(logs):
-        task = filled(at(header, "eval", "task_id"))
-        new = []
-        for where, sample in samples:
-            # A log of early versions names no sample's run, only the task's, which a retry keeps.
-            uuid = filled(at(sample, "uuid"))
-            key = (uuid,) if uuid else (task or "", str(at(sample, "id")), str(at(sample, "epoch")))
-            if (uuid or task) is None or key not in seen:
-                new.append((where, sample))
-            if not at(sample, "error"):
-                seen.add(key)
-        doubled += len(samples) - len(new)
-        kept.append((path, header, new))
-    return kept[::-1], doubled
+    for path, header, samples in logs:
+        keys = [_answer_id(header, sample) for _, sample in samples]
+        once = [one for key, one in zip(keys, samples) if key is None or best[key][1] == id(one[1])]
+        kept.append((path, header, once))
+    doubled = sum(len(samples) for *_, samples in logs) - sum(len(samples) for *_, samples in kept)
+    return kept, doubled, sum(len(found) > 1 for found in verdicts.values())
+
+
+def _answer_id(header: dict[str, Any], sample: dict[str, Any]) -> str | None:
+    """What a log calls an answer: early versions name the task's run, which a retry keeps, and the sample."""
+    task, number = filled(at(header, "eval", "task_id")), shown(at(sample, "id"))
+    named = f"{task}:{number}:{at(sample, 'epoch')}" if task and number else None
+    return filled(at(sample, "uuid")) or named
+
+
+def _scored_at(header: dict[str, Any], sample: dict[str, Any]) -> float:
+    """When a sample was scored last, in seconds, or the nearest time known."""
+    places = (sample, "scored_at"), (sample, "completed_at"), (header, "stats", "completed_at")
+    return next((time for place in places if (time := _seconds(at(*place)))), 0.0)
+
+
+def _seconds(time: Any) -> float:
+    """An ISO time in seconds, one without a zone as of UTC; 0 if it is none."""
+    try:
+        found = datetime.fromisoformat(time)
+        return (found if found.tzinfo else found.replace(tzinfo=UTC)).timestamp()
+    except (TypeError, ValueError, OverflowError):
+        return 0.0
 
 
 def _log(path: Path) -> tuple[dict[str, Any], list[tuple[str, dict[str, Any]]]]:
     """Header and samples with their places; texts that lie in attachments put back."""
     header: Any = None
+    place = on_one_line(str(path), 300)
     samples: list[tuple[str, dict[str, Any]]] = []
     if path.suffix.lower() == ".eval":
         for name, value in members(path):
             if name.startswith("samples/"):
-                samples += _read_sample(f"{path}, {name}", value)
+                samples += _read_sample(f"{place}, {name}", value)
             elif header is None or name == "header.json":  # an unfinished log has only the journal's start
                 header = value
     else:
         header = read_json(path, hint=HINT)
         for i, sample in enumerate(items(at(header, "samples")), 1):
-            samples += _read_sample(f"{path}, sample {i}", sample)
+            samples += _read_sample(f"{place}, sample {i}", sample)
     if not isinstance(header, dict) or not isinstance(header.get("eval"), dict):
-        raise InputError(f"{path}: no log of inspect_ai (`eval` is missing); {HINT}")
+        raise InputError(f"{place}: no log of inspect_ai (`eval` is missing); {HINT}")
     return header, samples
 
 
@@ -142,7 +178,11 @@ def _read_sample(where: str, sample: Any) -> list[tuple[str, dict[str, Any]]]:
             return [restored(v, depth + 1) for v in value]
         return {k: restored(v, depth + 1) for k, v in value.items()} if isinstance(value, dict) else value
 
-    return [(where, {key: restored(sample.get(key)) for key in _FIELDS})]
+    scored = [
+        at(e, "timestamp") for e in items(sample.get("events")) if at(e, "event") in ("score", "score_edit")
+    ]
+    kept = {key: restored(sample.get(key)) for key in _FIELDS}
+    return [(where, kept | {"scored_at": max(scored, key=_seconds, default=None)})]
 
 
 def _sent(header: dict[str, Any], samples: list[tuple[str, dict[str, Any]]]) -> list[_Sent]:
@@ -212,7 +252,9 @@ def _end_of_choices(said: str, start: int, choices: list[str]) -> int:
 
 def _answer(sample: dict[str, Any]) -> str | None:
     said = content_text(at(sample, "output", "choices", 0, "message", "content"))
-    return said if said is not None else filled(at(sample, "output", "completion"))
+    if said is not None or (said := filled(at(sample, "output", "completion"))) is not None:
+        return said
+    return answer_in({"choices": items(at(sample, "output", "choices"))})  # "" where all went into reasoning
 
 
 def _scores(sample: dict[str, Any]) -> dict[str, Any]:
@@ -240,10 +282,11 @@ def _row(header: dict[str, Any], sent: _Sent, name: str | None) -> ImportedRow:
     epoch = count(at(sample, "epoch"))
     data = filled(at(header, "eval", "dataset", "name")) or filled(at(header, "eval", "task")) or ""
     number = at(sample, "id")
+    correct = None if name is None else as_correct(value, name, sent.where)
     return ImportedRow(
         question=sent.question,
         prompt="\n\n".join(blocks) if blocks else None,
-        correct=None if name is None else as_correct(value, name, sent.where),
+        correct=correct,
         answer=_answer(sample),
         llm=llm,
         sample=epoch - 1 if epoch else None,
@@ -252,4 +295,6 @@ def _row(header: dict[str, Any], sent: _Sent, name: str | None) -> ImportedRow:
         tokens_in=count(at(usage, "input_tokens")),
         tokens_out=count(at(usage, "output_tokens")),
         gold=text(target[0] if isinstance(target, list) and len(target) == 1 else target),
+        answer_id=_answer_id(header, sample),
+        verdict=None if correct is None else name,
     )

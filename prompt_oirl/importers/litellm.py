@@ -23,6 +23,7 @@ from prompt_oirl.importers.json_values import (
     json_documents,
     no_rows,
     parsed,
+    shown,
 )
 from prompt_oirl.importers.messages import (
     EARLIER_TURNS,
@@ -31,6 +32,7 @@ from prompt_oirl.importers.messages import (
     question_and_prompt,
 )
 from prompt_oirl.importers.verdicts import refuse_verdict, verdict_note
+from prompt_oirl.importers.wording import counted
 from prompt_oirl.io.files import InputError, on_one_line
 
 HINT = "give litellm's StandardLoggingPayload objects (.jsonl or .json)"
@@ -71,16 +73,16 @@ def read(files: Sequence[Path], verdict: str | None) -> Imported:
             rows += found
     source = on_one_line(", ".join(map(str, files)), 300)
     if not rows:
-        raise no_rows(source, f"none of {len(calls):,} calls has both messages and a reply", STORE)
+        raise no_rows(source, f"no call of {len(calls):,} has both messages and a reply", STORE)
     notes = [verdict_note(None, len(rows))]
     if failed:
-        notes.append(f"{failed:,} calls failed: left out.")
+        notes.append(f"Left out: {counted(failed, 'call')} that failed.")
     if unread:
-        notes.append(f"{unread:,} calls without messages of text: left out; {STORE}.")
+        notes.append(f"Left out: {counted(unread, 'call')} without messages of text; {STORE}.")
     if silent:
-        notes.append(f"{silent:,} calls without an answer of text (calls of tools, embeddings): left out.")
+        notes.append(f"Left out: {counted(silent, 'call')} without an answer of text (of tools, embeddings).")
     if turns:
-        notes.append(EARLIER_TURNS.format(n=turns))
+        notes.append(EARLIER_TURNS.format(n=counted(turns, "answer")))
     return Imported(bare_where_known(rows), notes)
 
 
@@ -99,12 +101,12 @@ def _calls(path: Path) -> list[dict[str, Any]]:
 def _rows(call: dict[str, Any], asked: tuple[str, str | None]) -> list[ImportedRow]:
     """One row a choice; cost and tokens are the call's, so with several choices they go to none."""
     reply = parsed(call["response"])
-    if isinstance(reply, dict | list) and not reply:
+    if not reply:  # not stored
         return []
     choices = items(at(reply, "choices"))
     answers = [answer_in({"choices": [choice]}) for choice in choices] or [answer_in(call["response"])]
     answers = [None if answer and _REDACTED in answer else answer for answer in answers]
-    single = len(answers) == 1
+    single, number = len(answers) == 1, _call_id(call)
     return [
         ImportedRow(
             *asked,
@@ -115,7 +117,15 @@ def _rows(call: dict[str, Any], asked: tuple[str, str | None]) -> list[ImportedR
             tokens_in=count(call.get("prompt_tokens")) if single else None,
             tokens_out=count(call.get("completion_tokens")) if single else None,
             prompt_id=filled(at(call, "metadata", "prompt_management_metadata", "prompt_id")),
+            answer_id=f"{number}:{i}" if number else None,
         )
         for i, answer in enumerate(answers)
         if answer is not None
     ]
+
+
+def _call_id(call: dict[str, Any]) -> str | None:
+    """Id and start of a call: the id is the server's, and some draw it from a thousand numbers."""
+    found = (filled(call.get(name)) for name in ("id", "request_id", "litellm_call_id"))
+    number = next((one for one in found if one), None)
+    return ":".join(filter(None, [number, shown(call.get("startTime"))])) if number else None

@@ -109,9 +109,7 @@ def one_question(variables: Mapping[str, Any]) -> str:
     return "\n".join(f"{name}: {value}" for name, value in values.items())
 
 
-EARLIER_TURNS = (
-    "{n:,} answers have earlier turns, which belong to the prompt: each conversation makes its own."
-)
+EARLIER_TURNS = "{n} with earlier turns, which belong to the prompt: each conversation makes its own."
 
 
 def bare_where_known(rows: list[ImportedRow]) -> list[ImportedRow]:

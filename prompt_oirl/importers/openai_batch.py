@@ -1,7 +1,8 @@
 """OpenAI's Batch API: files of requests and of replies, joined on `custom_id`.
 
 Chat completions, responses and completions. There is no verdict and no gold answer. Which file is which shows
-in its lines: a request has `body`, a reply `response`. Requests that failed or have no reply are left out.
+in its lines: a request has `body`, a reply `response`. Requests that failed or have no reply are left out,
+as are replies that only call tools or refuse. A reply without a text is an empty answer.
 """
 
 from __future__ import annotations
@@ -12,17 +13,18 @@ from pathlib import Path
 from typing import Any
 
 from prompt_oirl.importers import Imported, ImportedRow
+from prompt_oirl.importers.conversations import answer_in
 from prompt_oirl.importers.inputs import files_of
-from prompt_oirl.importers.json_values import at, count, filled, items, json_documents, no_rows
+from prompt_oirl.importers.json_values import at, count, filled, items, json_documents, no_rows, shown
 from prompt_oirl.importers.messages import (
     EARLIER_TURNS,
     bare_where_known,
     content_text,
     has_earlier_turns,
-    message_text,
     question_and_prompt,
 )
 from prompt_oirl.importers.verdicts import refuse_verdict, verdict_note
+from prompt_oirl.importers.wording import counted
 from prompt_oirl.io.files import InputError, on_one_line
 
 HINT = "give the batch's input and output files (.jsonl), both in one command"
@@ -51,9 +53,9 @@ def read(files: Sequence[Path], verdict: str | None) -> Imported:
             if "response" in line:
                 replies.append((number, line))
             elif requests.get(number, line["body"]) != line["body"]:  # the same one may be sent again
-                shown = on_one_line(number)
+                name = on_one_line(number)
                 raise InputError(
-                    f"{where}: another request has the custom_id {shown}; import one batch at a time"
+                    f"{where}: another request has the custom_id {name}; import one batch at a time"
                 )
             else:
                 requests[number] = line["body"]
@@ -65,17 +67,17 @@ def read(files: Sequence[Path], verdict: str | None) -> Imported:
             seen[number] += 1
     source = on_one_line(", ".join(map(str, files)), 300)
     if not rows:
-        raise no_rows(source, f"{len(requests):,} requests, {len(replies):,} replies, no answer", HINT)
+        raise no_rows(source, f"no answer (requests: {len(requests):,}, replies: {len(replies):,})", HINT)
     notes = [verdict_note(None, len(rows))]
     unanswered = len(requests) - len(seen)
     if unanswered:
-        notes.append(f"{unanswered:,} requests without an answer that could be read: left out.")
+        notes.append(f"Left out: {counted(unanswered, 'request')} without an answer that could be read.")
     orphans = sum(number not in requests for number, _ in replies)
     if orphans:
-        notes.append(f"{orphans:,} replies without a request: left out.")
+        notes.append(f"Left out: {orphans:,} {'reply' if orphans == 1 else 'replies'} without a request.")
     turns = sum(has_earlier_turns(_asked(requests[number])) for number in seen)
     if turns:
-        notes.append(EARLIER_TURNS.format(n=turns))
+        notes.append(EARLIER_TURNS.format(n=counted(turns, "answer")))
     return Imported(bare_where_known(rows), notes)
 
 
@@ -86,6 +88,7 @@ def _rows(body: Any, line: Any, first: int) -> Iterator[ImportedRow]:
         return
     answers = list(_answers(reply))
     usage = at(reply, "usage") if len(answers) == 1 else None  # of several choices it is the sum
+    number = _reply_id(line)
     for i, answer in enumerate(answers, first):
         yield ImportedRow(
             *asked,
@@ -94,7 +97,17 @@ def _rows(body: Any, line: Any, first: int) -> Iterator[ImportedRow]:
             sample=i if i or len(answers) > 1 else None,
             tokens_in=count(at(usage, "prompt_tokens", default=at(usage, "input_tokens"))),
             tokens_out=count(at(usage, "completion_tokens", default=at(usage, "output_tokens"))),
+            answer_id=f"{number}:{i - first}" if number else None,
         )
+
+
+def _reply_id(line: Any) -> str | None:
+    """What names a reply: together, since servers of one's own draw some of it from a thousand numbers."""
+    paths = ("id",), ("response", "request_id"), ("response", "body", "id")
+    found = [shown(at(line, *path)) for path in paths]
+    body = at(line, "response", "body")
+    made = shown(at(body, "created", default=at(body, "created_at")))
+    return ":".join(filter(None, [*found, made, shown(at(line, "custom_id"))])) if any(found) else None
 
 
 def _asked(body: Any) -> Any:
@@ -112,9 +125,10 @@ def _asked(body: Any) -> Any:
 def _answers(reply: Any) -> Iterator[str]:
     """Texts of a reply; none of one that only calls tools or refuses."""
     for choice in items(at(reply, "choices")):
-        said = message_text(at(choice, "message")) or filled(at(choice, "text"))
+        said = answer_in({"choices": [choice]})
         if said is not None:
             yield said
     parts = [content_text(at(part, "content")) for part in items(at(reply, "output"))]
-    if any(parts):
-        yield "\n".join(filter(None, parts))
+    said = "\n".join(filter(None, parts)) or answer_in({"output": at(reply, "output")})
+    if at(reply, "output") and said is not None:
+        yield said

@@ -18,6 +18,7 @@ from prompt_oirl.importers.inputs import files_of
 from prompt_oirl.importers.json_values import at, count, filled, items, json_rows, no_rows, shown, text
 from prompt_oirl.importers.messages import bare_where_known, question_and_prompt
 from prompt_oirl.importers.verdicts import as_correct, chosen_verdict, ungraded_note, verdict_note
+from prompt_oirl.importers.wording import counted
 from prompt_oirl.io.files import InputError, on_one_line
 
 HINT = "give event logs of openai/evals (.jsonl)"
@@ -27,10 +28,11 @@ _SPEAKER = re.compile(r"^(User|Assistant): ?", re.MULTILINE)
 
 @dataclass
 class _Sample:
-    """Events of one sample: the first sampling, verdicts by name, the place, and who answered."""
+    """Events of one sample: the first sampling, verdicts by name, the place, who answered, run and number."""
 
     where: str
     llm: str | None
+    number: str | None
     sampling: Any = None
     verdicts: dict[str, Any] = field(default_factory=dict)
     gold: Any = None
@@ -56,7 +58,8 @@ def read(files: Sequence[Path], verdict: str | None) -> Imported:
     notes = [verdict_note(name, len(rows))]
     notes += ungraded_note(name, [row.correct for row in rows])
     if len(rows) < len(samples):
-        notes.append(f"{len(samples) - len(rows):,} samples without a question and an answer: left out.")
+        left_out = counted(len(samples) - len(rows), "sample")
+        notes.append(f"Left out: {left_out} without a question and an answer.")
     return Imported(bare_where_known(rows), notes)
 
 
@@ -69,7 +72,8 @@ def _samples(path: Path) -> list[_Sample]:
             llm = filled(", ".join(map(str, who)) if isinstance(who, list) else who)
         elif isinstance(event.get("sample_id"), str | int):
             key = str(event.get("run_id")), str(event["sample_id"])  # a file may hold several runs
-            sample = found.setdefault(key, _Sample(where, llm))
+            number = ":".join(key) if event.get("run_id") else None
+            sample = found.setdefault(key, _Sample(where, llm, number))
             kind, data = event.get("type"), event.get("data")
             if kind == "sampling" and sample.sampling is None:
                 sample.sampling = data
@@ -90,14 +94,17 @@ def _row(sample: _Sample, name: str | None) -> ImportedRow | None:
         return None
     gold = sample.gold[0] if isinstance(sample.gold, list) and len(sample.gold) == 1 else sample.gold
     usage = items(at(sample.sampling, "usage")) or [at(sample.sampling, "usage")]
+    correct = None if name is None else as_correct(sample.verdicts.get(name), name, sample.where)
     return ImportedRow(
         *asked,
-        correct=None if name is None else as_correct(sample.verdicts.get(name), name, sample.where),
+        correct=correct,
         answer=answer,
         llm=text(sample.llm),
         tokens_in=count(at(usage[0], "prompt_tokens")),
         tokens_out=count(at(usage[0], "completion_tokens")),
         gold=None if isinstance(gold, list | dict) else shown(gold),
+        answer_id=sample.number,
+        verdict=None if correct is None else name,
     )
 
 

@@ -16,6 +16,7 @@ from prompt_oirl.importers.json_values import at, filled, items, parsed
 _EVENT = re.compile(r"gen_ai\.(system|user|assistant|tool)\.message")
 _OPERATIONS = ("chat", "text_completion", "generate_content")
 _AI_SDK = ("ai.generateText", "ai.streamText", "ai.generateObject", "ai.streamObject")
+_AI_SDK_CALLS = ("ai.response.toolCalls", "ai.result.toolCalls")
 _ANSWERS = (
     *("gen_ai.output.messages", "gen_ai.completion", "ai.response.text", "ai.response.object"),
     *("ai.result.text", "ai.result.object", "output.value"),
@@ -86,7 +87,10 @@ def said_in(attributes: dict[str, Any]) -> Any:
         answers = _numbered(attributes, prefix)
         if answers and (answers[0]["content"] is not None or answers[0].get("calls")):
             return {"role": "assistant"} | answers[0]
-    return next((attributes[name] for name in _ANSWERS if attributes.get(name) is not None), None)
+    found = [attributes[name] for name in _ANSWERS if attributes.get(name) is not None]
+    if not any(map(filled, found)) and any(attributes.get(name) for name in _AI_SDK_CALLS):
+        return {"role": "assistant", "calls": True}  # beside an empty text
+    return next(iter(found), None)
 
 
 def _numbered(attributes: dict[str, Any], prefix: str) -> list[dict[str, Any]]:

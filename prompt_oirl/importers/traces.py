@@ -6,6 +6,7 @@ template, messages are taken by the rule of `messages`, else `input.value` as a 
 templates come from its prompts (name, version, prompt), if their file is given too. A verdict is an
 evaluation, annotation or score of the span; one of a span above it, or of the trace, counts where just one
 answer lies below. Calls that failed are no answers, nor are the steps of a loop over tools before its last.
+A call that was answered with nothing has an empty answer.
 Traces of Langfuse without observations are answers themselves.
 """
 
@@ -39,6 +40,7 @@ from prompt_oirl.importers.messages import (
 )
 from prompt_oirl.importers.spans import Span, Verdict, collected
 from prompt_oirl.importers.verdicts import as_correct, chosen_verdict, ungraded_note, verdict_note
+from prompt_oirl.importers.wording import counted
 from prompt_oirl.io.files import on_one_line
 
 _VARIABLE = re.compile(r"\{\{[^{}]{1,200}\}\}")
@@ -63,7 +65,7 @@ def read(files: Sequence[Path], verdict: str | None) -> Imported:
     calls = [span for span in found.spans if _is_answer(span, spans)]
     calls = calls or [span for span in found.spans if span.template is not None] or found.traces
     answers = {id(call): None if call.failed else answer_in(call.said) for call in calls}
-    steps = _continued(calls) | {id(call) for call in calls if _spoke(call) and not answers[id(call)]}
+    steps = _continued(calls) | {id(call) for call in calls if _spoke(call) and answers[id(call)] is None}
     calls = [call for call in calls if id(call) not in steps]
     below = Counter(above.number for call in calls for above in _line_of(call, spans))
     of_trace = Counter(call.trace for call in calls)
@@ -82,33 +84,42 @@ def read(files: Sequence[Path], verdict: str | None) -> Imported:
         targets = [above.number for above in line if below[above.number] == 1]
         targets += [call.trace] * (of_trace[call.trace] == 1)
         turns += has_earlier_turns(call.messages)
+        correct = _correct(name, [verdicts[t] for t in dict.fromkeys(targets) if t])
         rows.append(
             ImportedRow(
                 *asked,
-                correct=_correct(name, [verdicts[t] for t in dict.fromkeys(targets) if t]),
+                correct=correct,
                 answer=answer,
                 llm=call.llm,
                 cost=amount(call.cost),
                 tokens_in=count(call.tokens_in),
                 tokens_out=count(call.tokens_out),
                 prompt_id=call.prompt_id,
+                answer_id=_answer_id(call),
+                verdict=None if correct is None else name,
             )
         )
     if not rows:
-        what = f"{len(found.spans):,} spans, no call of an LLM with question and answer"
+        what = f"{counted(len(found.spans), 'span')}, no call of an LLM with question and answer"
         what += f" ({failed:,} failed, {len(steps):,} only call tools)" if failed or steps else ""
         raise no_rows(source, what, HINT)
     notes = [verdict_note(name, len(rows))]
     notes += ungraded_note(name, [row.correct for row in rows])
     if failed:
-        notes.append(f"{failed:,} calls failed: left out.")
+        notes.append(f"Left out: {counted(failed, 'call')} that failed.")
     if steps:
-        notes.append(f"{len(steps):,} calls are steps that call tools: left out.")
+        notes.append(f"Left out: {counted(len(steps), 'step')} of a loop over tools, without an answer yet.")
     if unread:
-        notes.append(f"{unread:,} calls without a question and an answer of text: left out.")
+        notes.append(f"Left out: {counted(unread, 'call')} without a question and an answer of text.")
     if turns:
-        notes.append(EARLIER_TURNS.format(n=turns))
+        notes.append(EARLIER_TURNS.format(n=counted(turns, "answer")))
     return Imported(bare_where_known(rows), notes)
+
+
+def _answer_id(call: Span) -> str | None:
+    """Trace and span; some exporters write the numbers as 0x..."""
+    numbers = [number.removeprefix("0x") for number in (call.trace, call.number) if number]
+    return ":".join(numbers) if call.number else None
 
 
 def _line_of(span: Span, spans: dict[str, Span]) -> list[Span]:

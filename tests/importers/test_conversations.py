@@ -83,7 +83,6 @@ def test_the_answer_of_a_call(said):
     "said",
     [
         None,
-        " ",
         [CALL],
         {"role": "assistant", "content": "", "tool_calls": [CALL]},
         {"choices": [{"message": {"content": None, "tool_calls": [CALL]}}]},
@@ -100,3 +99,34 @@ def test_calls_of_tools_are_no_answer(said):
 @pytest.mark.parametrize("said", ['{"answer": 7}', "[1, 2]", '{"role": "cook", "message": "hi"}', "[]"])
 def test_json_is_an_answer_as_it_is(said):
     assert answer_in(said) == said
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        " ",
+        {"choices": [{"message": {"role": "assistant", "content": ""}, "finish_reason": "length"}]},
+        {"choices": [{"message": {"content": None, "reasoning": "Hm."}, "finish_reason": "length"}]},
+        {"choices": [{"text": ""}]},
+        {"role": "assistant", "content": [], "stop_reason": "end_turn"},
+        {"output": [{"type": "reasoning", "summary": []}], "status": "incomplete"},
+        {"candidates": [{"content": {"role": "model"}, "finishReason": "MAX_TOKENS"}]},
+        {"type": "ai", "content": "", "additional_kwargs": {}, "tool_calls": []},
+    ],
+)
+def test_a_reply_of_nothing_is_an_empty_answer(said):
+    assert answer_in(said) == ""
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        {"choices": []},
+        {"choices": [{"message": {"content": None, "refusal": "No."}}]},
+        {"role": "assistant", "content": [{"type": "image_url", "image_url": {}}]},
+        {"candidates": [{"content": {"parts": [{"functionCall": {"name": "add"}}]}}]},
+        {"type": "ai", "content": "", "additional_kwargs": {"tool_calls": [CALL]}},
+    ],
+)
+def test_what_is_no_text_is_no_empty_answer(said):
+    assert answer_in(said) is None

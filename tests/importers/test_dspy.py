@@ -1,7 +1,7 @@
 import csv
 
 import pytest
-from tool_files import ANN, BOX, PROGRAM, RESULTS, SAMPLES, write
+from tool_files import ANN, BOX, PROGRAM, RESULTS, SAMPLES, unnamed, write
 
 from prompt_oirl.importers import ImportedRow
 from prompt_oirl.importers.dspy import read
@@ -21,7 +21,8 @@ def program(tmp_path, **more):
 
 def test_results_get_the_prompt_of_the_program_before_them(tmp_path):
     found = read([program(tmp_path), write(tmp_path / "eval.json", RESULTS)], None)
-    assert found.rows == ROWS
+    assert unnamed(found.rows) == ROWS
+    assert {row.verdict for row in found.rows} == {"exact"}
     assert found.notes == ["correct is the verdict exact."]
 
 
@@ -31,7 +32,9 @@ def test_csv_reads_as_json(tmp_path):
         writer.writeheader()
         writer.writerows(RESULTS)
     expected = read([program(tmp_path), write(tmp_path / "eval.json", RESULTS)], None)
-    assert read([program(tmp_path), tmp_path / "eval.csv"], None) == expected
+    found = read([program(tmp_path), tmp_path / "eval.csv"], None)
+    assert found == expected
+    assert len({row.answer_id for row in found.rows}) == 2
 
 
 def test_two_programs_are_two_prompts(tmp_path):
@@ -40,13 +43,27 @@ def test_two_programs_are_two_prompts(tmp_path):
     second = write(tmp_path / "second.json", {"predict": other})
     rows = read([program(tmp_path), results, second, results], None).rows
     assert [row.prompt for row in rows] == [PROMPT, PROMPT, "Add.", "Add."]
+    assert len({row.answer_id for row in rows}) == 4
+
+
+def test_another_evaluation_has_other_answers(tmp_path):
+    first = write(tmp_path / "a.json", RESULTS)
+    second = write(tmp_path / "b.json", [RESULTS[0], RESULTS[1] | {"pred_answer": "6"}])
+    rows = read([program(tmp_path), first, second], None).rows
+    assert len({row.answer_id for row in rows}) == 4
+
+
+def test_a_folder_has_no_order(tmp_path):
+    program(tmp_path)
+    with pytest.raises(InputError, match="a folder; name files, each program before its results"):
+        read([tmp_path], None)
 
 
 def test_an_example_that_failed_is_no_wrong_answer(tmp_path):
     failed = {"question": BOX, "answer": "7", "exact": 0.0}
     found = read([program(tmp_path), write(tmp_path / "eval.json", [RESULTS[0], failed])], None)
-    assert found.rows == ROWS[:1]
-    assert found.notes[1:] == ["1 examples failed (no prediction): left out."]
+    assert unnamed(found.rows) == ROWS[:1]
+    assert found.notes[1:] == ["Left out: 1 example that failed (no prediction)."]
 
 
 def test_what_a_program_adds_to_its_prediction_is_no_question(tmp_path):
@@ -83,7 +100,7 @@ def test_refusals(tmp_path):
 @pytest.mark.parametrize("name", ["dspy_eval.json", "dspy_eval.csv"])
 def test_sample_files(name):
     prompt = "Given the fields `question`, produce the fields `answer`."
-    assert read([SAMPLES / "dspy" / "prog.json", SAMPLES / "dspy" / name], None).rows == [
+    assert unnamed(read([SAMPLES / "dspy" / "prog.json", SAMPLES / "dspy" / name], None).rows) == [
         ImportedRow(ANN, prompt, 1.0, "7", gold="7"),
         ImportedRow(BOX, prompt, 0.0, "8", gold="7"),
     ]

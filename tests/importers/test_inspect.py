@@ -13,6 +13,7 @@ from tool_files import (
     inspect_log,
     inspect_sample,
     pack_eval,
+    unnamed,
     write,
 )
 
@@ -38,7 +39,8 @@ def test_a_sample_becomes_question_and_template(tmp_path):
         tokens_out=2,
         gold="7",
     )
-    assert found.rows[0] == first
+    assert unnamed(found.rows)[0] == first
+    assert [row.verdict for row in found.rows] == ["match", "match"]
     assert (found.rows[1].correct, found.rows[1].sample) == (0.0, 1)
     assert found.notes == ["correct is the verdict match."]
 
@@ -94,7 +96,7 @@ def test_failed_samples_are_left_out_and_said(tmp_path):
     found = read([write(tmp_path / "log.json", log)], None)
     assert [row.question for row in found.rows] == [ANN]
     assert found.notes[1:] == [
-        "1 samples failed, or their input is no text: left out.",
+        "Left out: 1 sample that failed, or whose input is no text.",
         "Not finished: log.json; what there is was read.",
     ]
 
@@ -215,7 +217,7 @@ def test_a_run_that_was_retried_or_converted_counts_once(tmp_path, names, double
     files = [write(tmp_path / "a.json", log), pack_eval(tmp_path / "b.eval", again)]
     found = read([*files, write(tmp_path / "c.json", again)], None)
     assert [(row.question, row.correct) for row in found.rows] == [(ANN, 1.0), (BOX, 0.0)]
-    assert f"{doubled} samples stand in several of these logs: counted once." in found.notes
+    assert f"Counted once: {doubled} samples found in several of these logs." in found.notes
 
 
 def test_an_answer_without_a_verdict_is_told(tmp_path):
@@ -238,3 +240,87 @@ def test_a_message_written_anew_keeps_the_system_message(tmp_path):
     sample = inspect_sample(ANN, "C", messages=chat("Translated.", "Be brief."))
     row = read([write(tmp_path / "log.json", inspect_log([sample], []))], None).rows[0]
     assert (row.question, row.prompt) == (ANN, "Be brief.")
+
+
+def scored(value, at, name="match", **more):
+    """A sample with one score, and the event that says when it was given."""
+    events = [{"event": "score", "timestamp": at}, {"event": "state", "timestamp": "2027-01-01T00:00:00Z"}]
+    return inspect_sample(ANN, value, uuid="u1", scores={name: {"value": value}}, events=events, **more)
+
+
+EARLY, LATE = "2026-03-01T12:00:00+02:00", "2026-03-01T10:30:00Z"  # in text they sort the other way
+
+
+def test_a_log_scored_again_counts_wherever_it_sorts(tmp_path):
+    unscored = scored(None, EARLY) | {"scores": None, "completed_at": "2026-03-01T11:00:00Z"}
+    write(tmp_path / "log.json", inspect_log([unscored], []))
+    write(tmp_path / "log-scored.json", inspect_log([scored("C", LATE)], []))
+    found = read([tmp_path], None)
+    assert [(row.correct, row.answer_id, row.verdict) for row in found.rows] == [(1.0, "u1", "match")]
+    assert found.notes[1:] == ["Counted once: 1 sample found in several of these logs."]
+
+
+def test_of_different_verdicts_the_last_one_counts_and_is_told(tmp_path):
+    old = write(tmp_path / "b.json", inspect_log([scored("I", EARLY)], []))
+    new = write(tmp_path / "a.json", inspect_log([scored("C", LATE)], []))
+    for files in ([old, new], [new, old]):
+        found = read(files, None)
+        assert [row.correct for row in found.rows] == [1.0]
+        assert "Their verdicts differ in 1 sample: the last one counts." in found.notes
+
+
+def test_the_sample_with_the_verdict_asked_for_counts(tmp_path):
+    asked = write(tmp_path / "a.json", inspect_log([scored("C", EARLY)], []))
+    other = write(tmp_path / "b.json", inspect_log([scored("I", LATE, "includes")], []))
+    assert [row.correct for row in read([asked, other], "match").rows] == [1.0]
+
+
+def test_early_logs_name_an_answer_by_task_sample_and_epoch(tmp_path):
+    log = inspect_log([inspect_sample(ANN, "C"), inspect_sample(ANN, "C", epoch=2)], [])
+    assert {row.answer_id for row in read([write(tmp_path / "a.json", log)], None).rows} == {None}
+    log["eval"]["task_id"] = "t1"
+    found = read([write(tmp_path / "a.json", log)], None).rows
+    assert [row.answer_id for row in found] == ["t1:Ann:1", "t1:Ann:2"]
+
+
+def test_an_archive_of_many_small_samples_is_limited_too(tmp_path, monkeypatch):
+    samples = [inspect_sample(ANN, "C", epoch=i) | {"input": "q " * 5000} for i in range(9)]
+    path = pack_eval(tmp_path / "log.eval", inspect_log(samples, []))
+    monkeypatch.setattr("prompt_oirl.importers.eval_files.LARGEST_UNPACKED", 50_000)
+    assert len(read([path], None).rows) == 9  # no more than a file of its size may hold
+    monkeypatch.setattr("prompt_oirl.importers.eval_files._PACKED_TO", 1)
+    with pytest.raises(InputError, match=r"log\.eval: unpacks to more than 50,000 bytes; turn it into JSON"):
+        read([path], None)
+
+
+def test_more_values_than_fit_in_memory_are_refused(tmp_path, monkeypatch):
+    path = pack_eval(
+        tmp_path / "log.eval", inspect_log([inspect_sample(ANN, "C") | {"events": [[]] * 90}], [])
+    )
+    monkeypatch.setattr("prompt_oirl.importers.eval_files._MOST_VALUES", 150)
+    with pytest.raises(
+        InputError, match=r"samples/Ann_epoch_1\.json holds more than 150 values; turn it into"
+    ):
+        read([path], None)
+
+
+def test_names_inside_an_archive_are_shown_on_one_line(tmp_path):
+    sample = inspect_sample(ANN, "perhaps") | {"id": "a\n\x1b[31m"}
+    with pytest.raises(InputError) as refused:
+        read([pack_eval(tmp_path / "log.eval", inspect_log([sample], []))], None)
+    assert str(refused.value).isprintable()
+
+
+@pytest.mark.parametrize(
+    ("message", "answer"),
+    [
+        ({"content": ""}, ""),
+        ({"content": [{"type": "reasoning", "reasoning": "Hm."}]}, ""),
+        ({"content": [], "tool_calls": [{"id": "c"}]}, None),
+    ],
+)
+def test_a_sample_that_was_answered_with_nothing(tmp_path, message, answer):
+    output = {"choices": [{"message": {"role": "assistant"} | message, "stop_reason": "max_tokens"}]}
+    log = inspect_log([inspect_sample(ANN, "I", output=output)], [])
+    row = read([write(tmp_path / "log.json", log)], None).rows[0]
+    assert (row.answer, row.correct) == (answer, 0.0)

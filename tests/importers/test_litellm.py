@@ -1,7 +1,7 @@
 import json
 
 import pytest
-from tool_files import ANN, BOX, SAMPLES, STEPS, chat, payload, write
+from tool_files import ANN, BOX, SAMPLES, STEPS, chat, payload, unnamed, write
 
 from prompt_oirl.importers import Imported, ImportedRow
 from prompt_oirl.importers.litellm import read
@@ -37,15 +37,15 @@ def test_what_cannot_be_read_is_left_out_and_said(tmp_path):
     found = read([write(tmp_path / "calls.jsonl", calls)], None)
     assert [row.question for row in found.rows] == [ANN, BOX]
     assert found.rows[1].prompt == "User: 1+1?\nAssistant: 2"
-    assert found.notes[1] == "1 calls failed: left out."
-    assert found.notes[2].startswith("2 calls without messages of text: left out; let litellm store messages")
-    assert found.notes[3].startswith("1 answers have earlier turns, which belong to the prompt")
+    assert found.notes[1] == "Left out: 1 call that failed."
+    assert found.notes[2].startswith("Left out: 2 calls without messages of text; let litellm store messages")
+    assert found.notes[3].startswith("1 answer with earlier turns, which belong to the prompt")
 
 
 def test_refusals(tmp_path):
     redacted = write(tmp_path / "calls.jsonl", [payload(ANN, messages=None)])
     with pytest.raises(
-        InputError, match=r"calls\.jsonl: none of 1 calls has both .*; let litellm store messages"
+        InputError, match=r"calls\.jsonl: no call of 1 has both .*; let litellm store messages"
     ):
         read([redacted], None)
     with pytest.raises(InputError, match=r"other\.jsonl:2: no StandardLoggingPayload"):
@@ -67,7 +67,7 @@ def test_templates_in_the_users_message_are_told_apart(tmp_path):
 @pytest.mark.skipif(not SAMPLES.is_dir(), reason="needs ../shared/samples")
 def test_sample_file():
     row = ImportedRow(ANN, STEPS, answer="7", llm="gpt-4o-mini", cost=1.35e-05, tokens_in=10, tokens_out=20)
-    assert read([SAMPLES / "litellm"], None).rows == [row]
+    assert unnamed(read([SAMPLES / "litellm"], None).rows) == [row]
 
 
 def test_spend_logs_and_callbacks_hold_calls_too(tmp_path):
@@ -97,4 +97,24 @@ def test_calls_without_a_text_are_told(tmp_path):
     calls.append(payload(ANN, response={}))
     found = read([write(tmp_path / "a.jsonl", calls)], None)
     assert len(found.rows) == 1
-    assert "2 calls without an answer of text (calls of tools, embeddings): left out." in found.notes
+    assert "Left out: 2 calls without an answer of text (of tools, embeddings)." in found.notes
+
+
+def test_ids_tell_copies_from_other_calls(tmp_path):
+    call = payload(ANN, id="chatcmpl-7", startTime=1.5)
+    paths = [
+        write(tmp_path / name, [lines])
+        for name, lines in (("a.jsonl", call), ("b.jsonl", call), ("c.jsonl", call | {"startTime": 2.5}))
+    ]
+    found = read(paths, None).rows
+    assert [row.answer_id for row in found] == ["chatcmpl-7:1.5:0", "chatcmpl-7:1.5:0", "chatcmpl-7:2.5:0"]
+    assert read([write(tmp_path / "d.jsonl", [payload(ANN)])], None).rows[0].answer_id is None
+
+
+def test_a_call_that_answered_nothing_has_an_empty_answer(tmp_path):
+    choice = {"message": {"role": "assistant", "content": ""}, "finish_reason": "length"}
+    calls = [
+        payload(ANN, response={"choices": [choice]}),
+        payload(BOX, response=""),
+    ]  # the second: not stored
+    assert [row.answer for row in read([write(tmp_path / "a.jsonl", calls)], None).rows] == [""]

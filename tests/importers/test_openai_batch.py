@@ -1,7 +1,7 @@
 import pytest
-from tool_files import ANN, BOX, SAMPLES, STEPS, batch_lines, completion, write
+from tool_files import ANN, BOX, SAMPLES, STEPS, batch_lines, completion, unnamed, write
 
-from prompt_oirl.importers import Imported, ImportedRow
+from prompt_oirl.importers import ImportedRow
 from prompt_oirl.importers.openai_batch import read
 from prompt_oirl.io.files import InputError
 
@@ -43,15 +43,15 @@ def test_what_has_no_answer_is_left_out_and_said(tmp_path):
     found = read(files(tmp_path, requests, replies), None)
     assert [row.question for row in found.rows] == [ANN]
     assert found.notes[1:] == [
-        "2 requests without an answer that could be read: left out.",
-        "1 replies without a request: left out.",
+        "Left out: 2 requests without an answer that could be read.",
+        "Left out: 1 reply without a request.",
     ]
 
 
 def test_refusals(tmp_path):
     requests, replies = batch_lines([ANN, BOX])
     with pytest.raises(
-        InputError, match=r"in\.jsonl: 2 requests, 0 replies, no answer; give the batch's input"
+        InputError, match=r"in\.jsonl: no answer \(requests: 2, replies: 0\); give the batch's input"
     ):
         read(files(tmp_path, requests, [])[1:], None)
     requests[1]["custom_id"] = "q0"
@@ -69,7 +69,7 @@ def test_refusals(tmp_path):
 def test_sample_files():
     row = ImportedRow("What is 2+3?", STEPS, answer="5", llm="gpt-4o-mini", tokens_in=20, tokens_out=1)
     folder = SAMPLES / "openai_batch"
-    assert read([folder], None) == Imported([row], ["1 answer without a verdict: it needs grading."])
+    assert unnamed(read([folder], None).rows) == [row]
 
 
 def test_a_request_that_was_sent_again_is_one_request(tmp_path):
@@ -78,3 +78,36 @@ def test_a_request_that_was_sent_again_is_one_request(tmp_path):
     found = read(files(tmp_path, [*requests, requests[0]], [failed, replies[1], replies[0]]), None)
     assert [(row.question, row.sample) for row in found.rows] == [(BOX, None), (ANN, None)]
     assert len(found.notes) == 1
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        {"choices": [{"message": {"role": "assistant", "content": ""}, "finish_reason": "length"}]},
+        {"choices": [{"message": {"role": "assistant", "content": None}, "finish_reason": "length"}]},
+        {"output": [{"type": "reasoning", "summary": []}], "status": "incomplete"},
+    ],
+)
+def test_a_call_that_answered_nothing_has_an_empty_answer(tmp_path, body):
+    requests, replies = batch_lines([ANN])
+    replies[0]["response"]["body"] = body
+    assert [row.answer for row in read(files(tmp_path, requests, replies), None).rows] == [""]
+
+
+def test_calls_of_tools_and_refusals_are_left_out(tmp_path):
+    requests, replies = batch_lines([ANN, BOX, "1+1?", "2+2?"])
+    for reply, message in zip(replies, ({"tool_calls": [{"id": "c"}]}, {"refusal": "No."})):
+        reply["response"]["body"] = {"choices": [{"message": message | {"content": None}}]}
+    replies[2]["response"]["body"] = {"output": [{"type": "function_call", "name": "add"}]}
+    assert [row.question for row in read(files(tmp_path, requests, replies), None).rows] == ["2+2?"]
+
+
+def test_a_copy_names_the_same_answers_and_another_call_none_of_them(tmp_path):
+    requests, replies = batch_lines([ANN, BOX])
+    assert {row.answer_id for row in read(files(tmp_path, requests, replies), None).rows} == {None}
+    for i, reply in enumerate(replies):
+        reply["id"] = f"batch_req_{i}"
+    copy = write(tmp_path / "copy.jsonl", replies)
+    again = write(tmp_path / "again.jsonl", [reply | {"id": reply["id"] + "x"} for reply in replies])
+    ids = [row.answer_id for row in read([*files(tmp_path, requests, replies), copy, again], None).rows]
+    assert ids[0] == ids[2] != ids[4] and len(set(ids)) == 4

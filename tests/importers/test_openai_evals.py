@@ -1,5 +1,7 @@
+from dataclasses import replace
+
 import pytest
-from tool_files import ANN, SAMPLES, STEPS, evals_events, write
+from tool_files import ANN, SAMPLES, STEPS, evals_events, unnamed, write
 
 from prompt_oirl.importers import ImportedRow
 from prompt_oirl.importers.openai_evals import read
@@ -8,7 +10,8 @@ from prompt_oirl.io.files import InputError
 
 def test_events_of_a_sample_are_joined(tmp_path):
     found = read([write(tmp_path / "log.jsonl", evals_events())], None)
-    assert found.rows == [ImportedRow(ANN, STEPS, correct=1.0, answer="7", llm="m", gold="7")]
+    row = ImportedRow(ANN, STEPS, correct=1.0, answer="7", llm="m", gold="7")
+    assert found.rows == [replace(row, answer_id="r:e.1", verdict="match")]
     assert found.notes == ["correct is the verdict match."]
 
 
@@ -52,7 +55,7 @@ def test_refusals(tmp_path):
 @pytest.mark.skipif(not SAMPLES.is_dir(), reason="needs ../shared/samples")
 def test_sample_file():
     prompt, llm = "Complete the phrase as concisely as possible.", "auto_gpt_completion_fn"
-    assert read([SAMPLES / "openai_evals"], None).rows == [
+    assert unnamed(read([SAMPLES / "openai_evals"], None).rows) == [
         ImportedRow(
             "OpenAI was founded in 20", prompt, 0.0, "OpenAI was founded in 2015.2015", llm, gold="15"
         ),
@@ -66,3 +69,4 @@ def test_two_runs_in_one_file_are_two_answers(tmp_path):
     second = [event | {"run_id": "r2"} if "run_id" in event else event for event in evals_events()]
     found = read([write(tmp_path / "log.jsonl", [*evals_events(), *second])], None)
     assert [(row.question, row.correct) for row in found.rows] == [(ANN, 1.0), (ANN, 1.0)]
+    assert [row.answer_id for row in found.rows] == ["r:e.1", "r2:e.1"]

@@ -1,7 +1,7 @@
 import json
 
 import pytest
-from tool_files import ANN, BOX, STEPS, annotation, chat, llm_span, write
+from tool_files import ANN, BOX, STEPS, annotation, chat, llm_span, unnamed, write
 
 from prompt_oirl.importers import ImportedRow
 from prompt_oirl.importers.traces import read
@@ -13,7 +13,7 @@ ROW = ImportedRow(ANN, "Think. {question}", answer="7", llm="m", tokens_in=12, t
 def rows(tmp_path, *documents, verdict=None):
     """What is read of documents, a .json file each."""
     paths = [write(tmp_path / f"{i}.json", document) for i, document in enumerate(documents)]
-    return read(paths, verdict).rows
+    return unnamed(read(paths, verdict).rows)
 
 
 def attribute(key, value):
@@ -48,7 +48,7 @@ def test_other_writings_of_a_span_read_alike(tmp_path):
     assert rows(tmp_path, {"resourceSpans": [{"resource": {}, "scopeSpans": [{"spans": [otlp]}]}]}) == [ROW]
     assert rows(tmp_path, [nested]) == [ROW]
     assert rows(tmp_path, [frame | {"context.span_id": "s1"}]) == [ROW]
-    assert read([write(tmp_path / "spans.jsonl", [span])], None).rows == [ROW]
+    assert unnamed(read([write(tmp_path / "spans.jsonl", [span])], None).rows) == [ROW]
 
 
 def test_messages_without_a_template(tmp_path):
@@ -168,7 +168,8 @@ def test_langfuses_storage_export(tmp_path):
     }
     score = {"trace_id": "t1", "observation_id": "o1", "name": "right", "value": 1, "string_value": None}
     observations = write(tmp_path / "observations.jsonl", [stored])
-    assert read([observations, write(tmp_path / "scores.jsonl", [score])], None).rows == [ASKED]
+    found = read([observations, write(tmp_path / "scores.jsonl", [score])], None).rows
+    assert unnamed(found) == [ASKED]
 
 
 def test_langfuses_prompts_tell_template_and_question_apart(tmp_path):
@@ -190,14 +191,14 @@ def test_what_is_left_out_is_said(tmp_path):
     assert found.notes == [
         "correct is the verdict correctness.",
         "1 of 2 answers have no verdict of their own.",
-        "1 calls without a question and an answer of text: left out.",
+        "Left out: 1 call without a question and an answer of text.",
     ]
 
 
 def test_files_without_a_call_are_refused(tmp_path):
     chain = {"span_id": "s", "attributes": {"openinference.span.kind": "CHAIN"}}
     with pytest.raises(
-        InputError, match=r"0\.json: 1 spans, no call of an LLM with question and answer; give"
+        InputError, match=r"0\.json: 1 span, no call of an LLM with question and answer; give"
     ):
         rows(tmp_path, [chain])
     with pytest.raises(
@@ -229,7 +230,7 @@ def test_the_steps_of_a_loop_over_tools_are_one_answer(tmp_path):
     ]
     found = read(files, None)
     assert [(row.question, row.answer, row.correct) for row in found.rows] == [(ANN, "7", 1.0)]
-    assert "2 calls are steps that call tools: left out." in found.notes
+    assert "Left out: 2 steps of a loop over tools, without an answer yet." in found.notes
 
 
 def test_repeats_within_a_trace_are_no_steps(tmp_path):
@@ -252,7 +253,7 @@ def test_calls_that_failed_are_no_answers(tmp_path):
     ]
     found = read([write(tmp_path / "a.json", [*broken, llm_span("5", BOX)])], None)
     assert [row.question for row in found.rows] == [BOX]
-    assert "4 calls failed: left out." in found.notes
+    assert "Left out: 4 calls that failed." in found.notes
 
 
 def test_a_span_of_two_pages_counts_once(tmp_path):
@@ -381,3 +382,33 @@ def test_instructions_that_only_the_reply_repeats(tmp_path):
     asked = [{"role": "user", "content": ANN}]
     found = rows(tmp_path, [{"id": "1", "traceId": "t", "input": asked, "output": reply}])
     assert found == [ImportedRow(ANN, STEPS, answer="7")]
+
+
+def test_a_call_that_answered_nothing_has_an_empty_answer(tmp_path):
+    blank = [
+        llm_span("1", ANN, **{"output.value": " "}),
+        llm_span("2", BOX, **{"output.value": ""}),
+        {"id": "o", "traceId": "t", "type": "GENERATION", "input": chat("1+1?"), "output": {"content": ""}},
+    ]
+    blank[2]["output"]["role"] = "assistant"
+    found = read([write(tmp_path / "a.json", [*blank, annotation("s1", 0)])], None)
+    assert [(row.answer, row.correct) for row in found.rows] == [("", 0.0), ("", None), ("", None)]
+    assert len(found.notes) == 2
+
+
+def test_vercels_calls_of_tools_beside_an_empty_text_are_no_answer(tmp_path):
+    attributes = {"ai.operationId": "ai.generateText", "ai.prompt": json.dumps({"prompt": ANN})}
+    step = attributes | {"ai.response.text": "", "ai.response.toolCalls": '[{"toolName": "add"}]'}
+    spans = [{"spanId": "1", "attributes": step}, {"spanId": "2", "attributes": attributes}]
+    spans[1]["attributes"]["ai.response.text"] = ""
+    assert [row.answer for row in rows(tmp_path, spans)] == [""]
+    found = read([write(tmp_path / "b.json", [llm_span("3", ANN), spans[0]])], None)
+    assert "Left out: 1 step of a loop over tools, without an answer yet." in found.notes
+
+
+def test_spans_name_answers_and_verdicts(tmp_path):
+    console = llm_span("2", BOX)
+    console["context"] = {"trace_id": "0xt2", "span_id": "0xs2"}
+    spans = write(tmp_path / "a.json", [llm_span("1", ANN), console, annotation("s1", 1)])
+    found = read([spans], None).rows
+    assert [(row.answer_id, row.verdict) for row in found] == [("t1:s1", "correctness"), ("t2:s2", None)]

@@ -5,11 +5,13 @@ from __future__ import annotations
 import json
 import zipfile
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from prompt_oirl.importers import ImportedRow
 from prompt_oirl.io.files import REPO_ROOT
 
 SAMPLES = REPO_ROOT.parent / "shared" / "samples"
@@ -19,6 +21,11 @@ BOX = "A box holds 12 eggs and 5 break. How many are whole?"
 STEPS = "Let's think step by step."
 QUESTIONS = {ANN: "7", "What is 2 + 3?": "5"}
 TIME = "2026-01-02T03-04-05.678901"
+
+
+def unnamed(rows: Sequence[ImportedRow]) -> list[ImportedRow]:
+    """Rows without what names the answer and its verdict, which tests of their own look at."""
+    return [replace(row, answer_id=None, verdict=None) for row in rows]
 
 
 def sample_folder(tool: str) -> Path:
