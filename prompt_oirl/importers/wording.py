@@ -11,7 +11,7 @@ _KEY = re.compile(
       | \b(?:x-)?api[ _-]?key (?:\s+provided)? ["'\s]* [:=] \s* ["']?
       | [?&](?:key|token|sig|signature) =
     ) [^\s"',;&)]{6,}
-    | \b(?:sk|pk|rk|gsk|xai|hf|ghp|pplx|r8) [-_] (?=[\w*.-]*[\d*]) [\w*.-]{6,}
+    | \b(?:sk|pk|rk|gsk|xai|hf|ghp|pplx|r8) [-_] (?: (?=[\w*.-]*[\d*]) [\w*.-]{6,} | [\w*.-]{16,} )
     | \bAIza [\w*-]{10,} | \bAKIA \w{10,} | \beyJ [\w-]{8,} (?:\.[\w-]+)+
     """
 )

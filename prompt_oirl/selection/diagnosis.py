@@ -202,8 +202,8 @@ def learning_curve(full: Study, seed: int) -> list[dict[str, float]]:
 def report_lines(d: Diagnosis) -> Sequence[str]:
     """The diagnosis as plain sentences, verdict first."""
     lines = [f"{d.verdict.upper()}: {d.reason}", *([d.buy] if d.buy else []), *d.facts.lines()]
-    if d.variance is not None:
-        v, total = d.variance, max(d.variance.total, 1e-12)
+    if d.variance is not None and d.variance.total > 0:
+        v, total = d.variance, d.variance.total
         lines.append(f"Variance of correctness: prompt {v.prompt / total:z.0%}, " + _rest(v, total))
     if not np.isnan(d.oracle):
         lines.append(f"Any prompt right: {d.oracle:.3f}, luck included.")
@@ -227,7 +227,7 @@ def _rest(v: VarianceSplit, total: float) -> str:
             f"difficulty {v.difficulty[1] / total:.0%}, question x prompt {v.interaction[1] / total:.0%}, "
             f"sampling noise {v.noise[1] / total:.0%}. {v.basis()}".rstrip()
         )
-    if v.total > 0 and v.interaction[2] <= 1e-9 * total:  # all prompts always agree
+    if v.interaction[2] <= 1e-9 * total:  # all prompts always agree
         return f"difficulty {v.difficulty[0] / total:.0%}."
     return (
         f"difficulty {v.difficulty[0] / total:.0%} to {v.difficulty[2] / total:.0%}, question x prompt "
