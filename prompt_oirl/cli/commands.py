@@ -217,7 +217,8 @@ class ReportPage(LogArgument, LearnOptions):
         name = ", ".join("log from stdin" if path == "-" else Path(path).name for path in self.log)
         made = make_report(self.make_selector(), log, self.title or name, self.seed, say)
         write_page(self.out, made)
-        say(f"{made.verdict}: {' '.join(made.sentences)}\n{self.out} opens in any browser")
+        say(f"{made.verdict}: {' '.join(made.sentences)}")
+        say(f"{self.out} opens in any browser")
 
 
 Command = (
