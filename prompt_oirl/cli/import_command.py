@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import tyro
 
 from prompt_oirl.cli.output import say
+from prompt_oirl.importers.wording import counted
 from prompt_oirl.io.files import InputError, on_one_line
 
 if TYPE_CHECKING:
@@ -55,7 +56,7 @@ class Import:
             say(f"note: {on_one_line(note, 1000)}")
         if written.held:
             filled = f"; {written.filled:,} of them got their verdict" if written.filled else ""
-            say(f"note: the log held {_count(written.held, 'answer')} of these before{filled}.")
+            say(f"note: the log held {counted(written.held, 'answer')} of these before{filled}.")
         if len(written.verdicts) > 1:
             names = on_one_line(", ".join(written.verdicts), 200)
             say(f"note: the log holds verdicts of several names ({names}), which may mean different things.")
@@ -69,16 +70,16 @@ def _summary(out: Path, log: pd.DataFrame) -> list[str]:
     asked = Counter(log["prompt"].fillna(""))
     ungraded = int(log["correct"].isna().sum())
     lines = [
-        f"{on_one_line(str(out), 200)}: {_count(len(log), 'answer')}, "
-        f"{_count(log['question'].nunique(), 'question')}, "
-        f"{_count(len(asked), 'prompt')}" + (f", {_count(len(llms), 'LLM')}" if llms else "")
+        f"{on_one_line(str(out), 200)}: {counted(len(log), 'answer')}, "
+        f"{counted(log['question'].nunique(), 'question')}, "
+        f"{counted(len(asked), 'prompt')}" + (f", {counted(len(llms), 'LLM')}" if llms else "")
     ]
     for prompt, count in asked.most_common(PROMPTS_SHOWN):
-        lines.append(f"prompt of {_count(count, 'answer')}: {on_one_line(prompt) or '(no prompt)'}")
+        lines.append(f"prompt of {counted(count, 'answer')}: {on_one_line(prompt) or '(no prompt)'}")
     if len(asked) > PROMPTS_SHOWN:
         lines.append(f"and {len(asked) - PROMPTS_SHOWN:,} more prompts")
     if ungraded:
-        lines.append(f"{_count(ungraded, 'answer')} without a verdict, which count only once they have one")
+        lines.append(f"{counted(ungraded, 'answer')} without a verdict, which count only once they have one")
     path = shlex.quote(str(out))
     arms = " --arms prompt,llm" if len(llms) > 1 else ""
     if ungraded < len(log):
@@ -88,7 +89,3 @@ def _summary(out: Path, log: pd.DataFrame) -> list[str]:
             f"next: prompt-oirl grade {on_one_line(path, 400)} --gold GOLDS.csv --kind number --out NEW_LOG"
         )
     return lines
-
-
-def _count(number: int, what: str) -> str:
-    return f"{number:,} {what}" + "s" * (number != 1)

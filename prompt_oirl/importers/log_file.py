@@ -9,15 +9,16 @@ from collections.abc import Hashable, Sequence
 from dataclasses import dataclass, fields, replace
 from importlib import import_module
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pandas as pd
 
-from prompt_oirl.importers import IMPORTERS, Imported, ImportedRow
+from prompt_oirl.importers import IMPORTERS, Imported, ImportedRow, Importer
 from prompt_oirl.importers.json_values import text
 from prompt_oirl.importers.skeletons import without_numbers
 from prompt_oirl.importers.template_text import template_text
 from prompt_oirl.importers.templates import asked_bare, separate
+from prompt_oirl.importers.wording import counted
 from prompt_oirl.io.files import InputError, on_one_line
 from prompt_oirl.io.table_output import write_table
 from prompt_oirl.io.tables import cell_text, checked_columns, is_empty, numbers, read_table
@@ -51,7 +52,8 @@ def read_answers(tool: str, files: Sequence[Path], verdict: str | None) -> Impor
     """
     if tool not in IMPORTERS:
         raise InputError(f"no tool {on_one_line(tool)} is known: choose {', '.join(IMPORTERS)}")
-    found = import_module(f"{__package__}.{IMPORTERS[tool]}").read(files, verdict)
+    importer = cast(Importer, import_module(f"{__package__}.{IMPORTERS[tool]}"))
+    found = importer.read(files, verdict)
     rows, notes = _with_prompts(found.rows)
     if found.rows and not rows:
         raise InputError(
@@ -60,10 +62,10 @@ def read_answers(tool: str, files: Sequence[Path], verdict: str | None) -> Impor
         )
     asked = [row for row in map(_cleaned, rows) if row.question.strip()]
     if len(asked) < len(rows):
-        notes.append(f"{len(rows) - len(asked):,} rows without a question are left out.")
+        notes.append(f"Left out: {counted(len(rows) - len(asked), 'row')} without a question.")
     once = _each_once(asked)
     if len(once) < len(asked):
-        notes.append(f"{len(asked) - len(once):,} answers that stand in several places count once.")
+        notes.append(f"Counted once: {counted(len(asked) - len(once), 'answer')} found in several places.")
     asked = once
     if not asked:
         raise InputError(f"{tool}: no answer in these files; name the tool and the files that it wrote")
@@ -111,8 +113,8 @@ def _with_prompts(rows: Sequence[ImportedRow]) -> tuple[list[ImportedRow], list[
         )
     if len(found) < len(rows):
         notes.append(
-            f"{len(rows) - len(found):,} rows are left out: their template cannot be told from the question; "
-            "import more questions that were asked with it."
+            f"Left out: {counted(len(rows) - len(found), 'row')} whose template cannot be told from the "
+            "question; import more questions that were asked with it."
         )
     return found, notes
 

@@ -148,6 +148,6 @@ def test_half_a_surrogate_pair_and_missing_questions(tmp_path: Path) -> None:
     path.write_text(json.dumps({"results": results}))
     found = read_answers("promptfoo", [path], None)
     assert [(r.question, r.answer) for r in found.rows] == [("a\ufffd", "\ufffd")]
-    assert "1 rows without a question are left out." in found.notes
+    assert "Left out: 1 row without a question." in found.notes
     write_log(tmp_path / "log.parquet", found.rows, append=False)
     assert pd.read_parquet(tmp_path / "log.parquet").question.tolist() == ["a\ufffd"]
