@@ -40,7 +40,7 @@ class ImportedRow:
     correct: float | None = None  # 0..1; None: not graded
     answer: str | None = None
     llm: str | None = None
-    sample: int | None = None  # number of the repeat
+    sample: int | None = None  # the tool's number of the repeat; None: numbered when the log is written
     group: str | None = None
     cost: float | None = None
     tokens_in: int | None = None

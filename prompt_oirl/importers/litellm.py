@@ -112,7 +112,6 @@ def _rows(call: dict[str, Any], asked: tuple[str, str | None]) -> list[ImportedR
             *asked,
             answer=answer,
             llm=filled(call.get("model")),
-            sample=None if single else i,
             cost=amount(call.get("response_cost", call.get("spend"))) if single else None,
             tokens_in=count(call.get("prompt_tokens")) if single else None,
             tokens_out=count(call.get("completion_tokens")) if single else None,

@@ -139,7 +139,6 @@ def _rows(lines: Sequence[Line], verdict: str | None) -> tuple[list[ImportedRow]
     shown_of_doc: dict[str | None, dict[str, None]] = defaultdict(dict)
     for line in lines:
         shown_of_doc[filled(line.row.get("doc_hash"))].update(dict.fromkeys(_shown_fields(line)))
-    repeats: Counter[tuple[str, str, str | None]] = Counter()
     rows, left_out = [], 0
     for of_answer in answers.values():
         if verdict is not None:
@@ -162,7 +161,6 @@ def _rows(lines: Sequence[Line], verdict: str | None) -> tuple[list[ImportedRow]
                 correct=line.verdicts.get(metric),
                 answer=_answer(line.row),
                 llm=task.llm,
-                sample=repeats[question, task.name, task.llm],
                 group=group,
                 prompt_id=task.name if prompt is not None else f"{task.before}{task.name}",
                 gold=shown(line.row.get("target")),
@@ -170,7 +168,6 @@ def _rows(lines: Sequence[Line], verdict: str | None) -> tuple[list[ImportedRow]
                 verdict=verdict,
             )
         )
-        repeats[question, task.name, task.llm] += 1
     return rows, left_out
 
 

@@ -7,7 +7,6 @@ as are replies that only call tools or refuse. A reply without a text is an empt
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -60,11 +59,11 @@ def read(files: Sequence[Path], verdict: str | None) -> Imported:
             else:
                 requests[number] = line["body"]
     rows: list[ImportedRow] = []
-    seen: Counter[str] = Counter()
+    seen: set[str] = set()
     for number, line in replies:
-        for row in _rows(requests.get(number), line, seen[number]):
-            rows.append(row)
-            seen[number] += 1
+        answers = list(_rows(requests.get(number), line))
+        rows += answers
+        seen |= {number} if answers else set()
     source = on_one_line(", ".join(map(str, files)), 300)
     if not rows:
         raise no_rows(source, f"no answer (requests: {len(requests):,}, replies: {len(replies):,})", HINT)
@@ -81,23 +80,22 @@ def read(files: Sequence[Path], verdict: str | None) -> Imported:
     return Imported(bare_where_known(rows), notes)
 
 
-def _rows(body: Any, line: Any, first: int) -> Iterator[ImportedRow]:
-    """The answers of one reply, none if it failed; repeats of a request count from `first`."""
+def _rows(body: Any, line: Any) -> Iterator[ImportedRow]:
+    """The answers of one reply, none if it failed."""
     reply, asked = at(line, "response", "body"), question_and_prompt(_asked(body))
     if asked is None or at(line, "error") or at(line, "response", "status_code") not in (200, None):
         return
     answers = list(_answers(reply))
     usage = at(reply, "usage") if len(answers) == 1 else None  # of several choices it is the sum
     number = _reply_id(line)
-    for i, answer in enumerate(answers, first):
+    for i, answer in enumerate(answers):
         yield ImportedRow(
             *asked,
             answer=answer,
             llm=filled(at(body, "model")) or filled(at(reply, "model")),
-            sample=i if i or len(answers) > 1 else None,
             tokens_in=count(at(usage, "prompt_tokens", default=at(usage, "input_tokens"))),
             tokens_out=count(at(usage, "completion_tokens", default=at(usage, "output_tokens"))),
-            answer_id=f"{number}:{i - first}" if number else None,
+            answer_id=f"{number}:{i}" if number else None,
         )
 
 

@@ -11,7 +11,7 @@ values out. CSV holds only labels.
 from __future__ import annotations
 
 import re
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -88,21 +88,16 @@ def read(files: Sequence[Path], verdict: str | None) -> Imported:
             f"{source}: the tests have no variables, so no question can be told from the prompt; write it as "
             "a variable, such as vars: {question: ...}"
         )
-    repeats: Counter[tuple[str, str, str | None]] = Counter()
-    rows = []
-    for result, question in zip(results, questions):
-        cell = question, result.prompt, result.row.llm
-        rows.append(
-            replace(
-                result.row,
-                question=question,
-                prompt=result.prompt,
-                correct=correct_of(result.verdicts, chosen, result.where),
-                verdict=chosen,
-                sample=repeats[cell],
-            )
+    rows = [
+        replace(
+            result.row,
+            question=question,
+            prompt=result.prompt,
+            correct=correct_of(result.verdicts, chosen, result.where),
+            verdict=chosen,
         )
-        repeats[cell] += 1
+        for result, question in zip(results, questions)
+    ]
     return Imported(rows, notes)
 
 

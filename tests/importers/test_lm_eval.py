@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tool_files import QUESTIONS, TIME, sample_folder, write_lm_eval
+from tool_files import QUESTIONS, TIME, repeats, sample_folder, write_lm_eval
 
 from prompt_oirl.importers.lm_eval import read
 from prompt_oirl.importers.log_file import read_answers
@@ -29,7 +29,8 @@ def test_a_real_run() -> None:
             "Tom reads 6 pages a day for 5 days. How many pages is that?",
         )
     ]
-    assert {(r.correct, r.answer, r.llm, r.sample) for r in found.rows} == {(0.0, "lol", "i82qcls7", 0)}
+    assert {(r.correct, r.answer, r.llm) for r in found.rows} == {(0.0, "lol", "i82qcls7")}
+    assert repeats(found.rows) == [0] * 6
     assert [r.gold for r in found.rows[:3]] == ["7", "7", "30"]
     assert [r.prompt_id for r in found.rows] == ["toy_cot"] * 3 + ["toy_plain"] * 3
     assert len({r.group for r in found.rows}) == 3
@@ -53,9 +54,9 @@ def test_tasks_ask_the_same_questions_with_their_templates(tmp_path: Path) -> No
     rows = read([tmp_path], None).rows
     assert [r.question for r in rows] == list(QUESTIONS) * 2
     assert [r.prompt for r in rows] == [COT, COT, PLAIN, PLAIN]
-    assert [r.correct for r in rows] == [1.0, 0.0] * 2 and [r.sample for r in rows] == [0] * 4
+    assert [r.correct for r in rows] == [1.0, 0.0] * 2 and repeats(rows) == [0] * 4
     write_lm_eval(tmp_path / "b", {"cot": COT})
-    assert sorted(r.sample or 0 for r in read([tmp_path], None).rows) == [0] * 4 + [1] * 2
+    assert sorted(repeats(read([tmp_path], None).rows)) == [0] * 4 + [1] * 2
 
 
 def test_the_prompt_is_all_that_stays_the_same(tmp_path: Path) -> None:
@@ -153,7 +154,7 @@ def test_files_of_versions_before_0_4_3(tmp_path: Path) -> None:
         for prompt in (COT, "{{question}}")
         for question, correct in zip(QUESTIONS, (0.0, 1.0))
     ]
-    assert {(r.llm, r.sample, r.prompt_id) for r in rows} == {
+    assert {(r.llm, n, r.prompt_id) for r, n in zip(rows, repeats(rows))} == {
         ("me/tiny,peft=me/more", 0, "cot"),
         ("me/tiny,peft=me/more", 0, "my_cot"),
     }
@@ -171,7 +172,8 @@ def test_models_that_differ_in_their_arguments_are_no_repeats(tmp_path: Path) ->
         write_lm_eval(tmp_path / revision, {"cot": COT})
         arguments = {"pretrained": "tiny", "revision": revision, "dtype": "float16"}
         results_changed(tmp_path / revision, config={"model_args": arguments})
-    assert [(r.llm, r.sample) for r in read([tmp_path], None).rows] == [
+    rows = read([tmp_path], None).rows
+    assert list(zip([r.llm for r in rows], repeats(rows))) == [
         (f"tiny,dtype=float16,revision={revision}", 0) for revision in ("step1", "step2") for _ in QUESTIONS
     ]
 
@@ -291,7 +293,7 @@ def test_a_question_is_all_that_any_of_its_tasks_shows(tmp_path: Path) -> None:
         tasks = {"closed": "{{question}}", "open": "{{passage}} {{question}}"}
         write_lm_eval(tmp_path / str(i), tasks, doc=doc, doc_hash=str(i), doc_id=0)
     rows = read([tmp_path], None).rows
-    assert [(r.prompt_id, r.question, r.sample) for r in rows] == [
+    assert [(r.prompt_id, r.question, n) for r, n in zip(rows, repeats(rows))] == [
         (task, f"Is it so?\nText {i}.", 0) for i in range(2) for task in ("closed", "open")
     ]
 

@@ -1,7 +1,8 @@
 import pytest
-from tool_files import ANN, BOX, SAMPLES, STEPS, batch_lines, completion, unnamed, write
+from tool_files import ANN, BOX, SAMPLES, STEPS, batch_lines, completion, repeats, unnamed, write
 
 from prompt_oirl.importers import ImportedRow
+from prompt_oirl.importers.log_file import read_answers
 from prompt_oirl.importers.openai_batch import read
 from prompt_oirl.io.files import InputError
 
@@ -24,7 +25,10 @@ def test_several_choices_are_repeats_whose_tokens_are_unknown(tmp_path):
     choices = [{"message": {"role": "assistant", "content": said}} for said in ("7", "8")]
     replies[0]["response"]["body"] = completion("", choices=choices)
     found = read(files(tmp_path, requests, replies), None).rows
-    assert [(row.answer, row.sample, row.tokens_in) for row in found] == [("7", 0, None), ("8", 1, None)]
+    assert [(row.answer, n, row.tokens_in) for row, n in zip(found, repeats(found))] == [
+        ("7", 0, None),
+        ("8", 1, None),
+    ]
 
 
 def test_responses_api(tmp_path):
@@ -76,7 +80,7 @@ def test_a_request_that_was_sent_again_is_one_request(tmp_path):
     requests, replies = batch_lines([ANN, BOX])
     failed = replies[0] | {"response": {"status_code": 500, "body": {}}}
     found = read(files(tmp_path, [*requests, requests[0]], [failed, replies[1], replies[0]]), None)
-    assert [(row.question, row.sample) for row in found.rows] == [(BOX, None), (ANN, None)]
+    assert [row.question for row in found.rows] == [BOX, ANN] and repeats(found.rows) == [0, 0]
     assert len(found.notes) == 1
 
 
@@ -111,3 +115,13 @@ def test_a_copy_names_the_same_answers_and_another_call_none_of_them(tmp_path):
     again = write(tmp_path / "again.jsonl", [reply | {"id": reply["id"] + "x"} for reply in replies])
     ids = [row.answer_id for row in read([*files(tmp_path, requests, replies), copy, again], None).rows]
     assert ids[0] == ids[2] != ids[4] and len(set(ids)) == 4
+
+
+def test_a_copied_file_leaves_no_gap_in_the_repeats(tmp_path):
+    requests, replies = batch_lines([ANN])
+    again = [replies[0] | {"id": "another reply"}]
+    replies[0]["id"] = "one reply"
+    names = {"in": requests, "out": replies, "copy": replies, "rerun": again}
+    paths = [write(tmp_path / f"{name}.jsonl", lines) for name, lines in names.items()]
+    found = read_answers("openai-batch", paths, None)
+    assert repeats(found.rows) == [0, 1] and "Counted once: 1 answer found in several places." in found.notes

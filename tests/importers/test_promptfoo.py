@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tool_files import QUESTIONS, promptfoo_results, sample_folder
+from tool_files import QUESTIONS, promptfoo_results, repeats, sample_folder
 
 from prompt_oirl.importers.promptfoo import read
 from prompt_oirl.io.files import InputError
@@ -35,7 +35,7 @@ def test_a_real_run(name: str) -> None:
     """Two questions, two prompts, twice: eight answers of an echo; the templates are the configured ones."""
     path = sample_folder("promptfoo") / name
     rows = read([path], "contains").rows
-    assert [(r.question, r.prompt, r.sample) for r in rows] == [
+    assert [(r.question, r.prompt, n) for r, n in zip(rows, repeats(rows))] == [
         (question, prompt, sample) for question in (ANN, BOX) for sample in (0, 1) for prompt in (COT, CHAT)
     ]
     # "7" is in no echo; "12" is in the second question, "zzz" is not, and both are asserted.
@@ -55,7 +55,7 @@ def test_a_real_run(name: str) -> None:
 def test_a_real_table_holds_labels_and_metrics() -> None:
     path = sample_folder("promptfoo") / "results.csv"
     rows = read([path], "Status").rows
-    assert [(r.question, r.prompt, r.sample, r.llm) for r in rows] == [
+    assert [(r.question, r.prompt, n, r.llm) for r, n in zip(rows, repeats(rows))] == [
         (question, prompt, sample, "echo")
         for question in (ANN, BOX)
         for sample in (0, 1)
@@ -225,14 +225,17 @@ def test_providers_of_one_name_are_no_repeats(tmp_path: Path, write: Any) -> Non
     for row in results["results"]["results"]:
         row["prompt"]["label"] = COT
     rows = read([write(tmp_path, results)], None).rows
-    assert [(r.llm, r.sample) for r in rows] == [("tiny", 0), ("tiny (2)", 0)] * 2
+    assert [(r.llm, n) for r, n in zip(rows, repeats(rows))] == [("tiny", 0), ("tiny (2)", 0)] * 2
     for i, row in enumerate(results["results"]["results"]):
         row["provider"]["label"] = f"temperature {i % 2}"
     rows = read([write(tmp_path, results)], None).rows
-    assert [(r.llm, r.sample) for r in rows] == [("temperature 0", 0), ("temperature 1", 0)] * 2
+    assert [(r.llm, n) for r, n in zip(rows, repeats(rows))] == [
+        ("temperature 0", 0),
+        ("temperature 1", 0),
+    ] * 2
     results["results"]["results"] *= 2
     rows = read([write(tmp_path, results)], None).rows
-    assert [r.sample for r in rows] == [0] * 4 + [1] * 4
+    assert repeats(rows) == [0] * 4 + [1] * 4
 
 
 @pytest.mark.parametrize("write", [written, as_json_lines])
@@ -330,7 +333,7 @@ def test_variables_may_hold_variables(tmp_path: Path) -> None:
     table.write_text(f"lang,question,[tiny] {COT.replace(',', '')},Status\n{cells}")
     for path in (written(tmp_path, results), as_json_lines(tmp_path, results), table):
         rows = read([path], None).rows
-        assert [(r.question, r.sample) for r in rows] == [(s, 0) for s in said]
+        assert [(r.question, n) for r, n in zip(rows, repeats(rows))] == [(s, 0) for s in said]
     assert {r.prompt for r in read([as_json_lines(tmp_path, results)], None).rows} == {COT}
 
 
@@ -338,7 +341,8 @@ def test_a_label_that_hides_a_variable_makes_no_repeats_of_tests(tmp_path: Path)
     path = tmp_path / "results.csv"
     rows = "".join(f"Is it so?,Text {i}.,yes,PASS,no,FAIL\n" for i in (1, 2))
     path.write_text(f"question,context,[a] {{{{question}}}},Status,[a] with text,Status\n{rows}")
-    assert [(r.question, r.sample) for r in read([path], None).rows] == [
+    found = read([path], None).rows
+    assert [(r.question, n) for r, n in zip(found, repeats(found))] == [
         (f"question: Is it so?\ncontext: Text {i}.", 0) for i in (1, 1, 2, 2)
     ]
 

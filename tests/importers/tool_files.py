@@ -7,11 +7,13 @@ import zipfile
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import pytest
 
 from prompt_oirl.importers import ImportedRow
+from prompt_oirl.importers.log_file import write_log
 from prompt_oirl.io.files import REPO_ROOT
 
 SAMPLES = REPO_ROOT.parent / "shared" / "samples"
@@ -26,6 +28,13 @@ TIME = "2026-01-02T03-04-05.678901"
 def unnamed(rows: Sequence[ImportedRow]) -> list[ImportedRow]:
     """Rows without what names the answer and its verdict, which tests of their own look at."""
     return [replace(row, answer_id=None, verdict=None) for row in rows]
+
+
+def repeats(rows: Sequence[ImportedRow]) -> list[int]:
+    """Number of the repeat that each row gets in a log."""
+    with TemporaryDirectory() as folder:
+        log = write_log(Path(folder) / "log.csv", rows, append=False).log
+    return list(log["sample"]) if "sample" in log else [0] * len(rows)
 
 
 def sample_folder(tool: str) -> Path:
