@@ -3,7 +3,7 @@ prompt is. Where there is one LLM only, the texts of the prompts stand for thems
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
@@ -43,6 +43,28 @@ def prompt_of(choice: str | Arm) -> str:
 def llm_of(choice: str | Arm) -> str | None:
     """The LLM; None where only prompts are chosen among."""
     return choice.llm if isinstance(choice, Arm) else None
+
+
+def checked_choices(items: Any, what: str, kind: type[str] | type[Arm]) -> list[Any]:
+    """Texts, or arms, as a list.
+
+    Parameters
+    ----------
+    items : what was given for them
+    what : its name, the beginning of a complaint
+    kind : str, or Arm where LLMs are chosen among
+
+    Raises: InputError where something else stands among them.
+    """
+    if isinstance(items, str | bytes | Mapping | pd.DataFrame):
+        raise InputError(f"{what}: give a list of texts, not one {type(items).__name__}")
+    checked = list(items)
+    for i, item in enumerate(checked):
+        if not isinstance(item, kind):
+            expected = "text" if kind is str else "an Arm: this selector chooses the LLM too"
+            raise InputError(f"{what}[{i}] is {type(item).__name__}, expected {expected}")
+        check_text(prompt_of(item), f"{what}[{i}]")
+    return checked
 
 
 def on_llms(prompts: Sequence[str], logged: Choices) -> Choices:

