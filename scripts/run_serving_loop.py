@@ -2,12 +2,12 @@
 
     make serving-loop                     # or: python scripts/run_serving_loop.py; some minutes on two cores
 
-A cold log (80 questions, six prompts, most cells missing) makes the first selector. `prompt-oirl serve` puts it
-before the tiny model (scripts/nano_server.py); a client asks 2,000 training problems, grades each answer and
-sends the verdict back. `prompt-oirl value` estimates from that log what other policies would have scored, and
-`prompt-oirl fit --update` learns from it. What that gains is then measured on 1,000 test problems that nobody
-asked before, whose answers to all prompts are known (data/nano_log). Writes
-results/reference/serving_loop.csv and the tables of docs/serving.md; everything else lies in --work.
+A cold log (80 questions, six prompts, most cells missing) makes the first selector. `prompt-oirl serve` puts
+it before the tiny model (scripts/nano_server.py); a client asks 2,000 training problems, grades each answer
+and sends the verdict back. `prompt-oirl value` estimates from that log what other policies would have scored,
+and `prompt-oirl fit --update` learns from it. What that gains is then measured on 1,000 test problems that
+nobody asked before, whose answers to all prompts are known (data/nano_log). Writes serving_loop.csv and
+serving_loop_values.csv of results/reference and the tables of docs/serving.md; the rest lies in --work.
 """
 
 from __future__ import annotations
@@ -76,9 +76,9 @@ def main(args: Args) -> None:
     questions = [q for q in read_rows("train") if q["question"] not in set(cold.question)][: args.requests]
     with upstream(args.seed) as port, server(selector, served, port, args) as url:
         right = asyncio.run(ask(questions, url, args.at_once))
-    policies = {"first selector": selector, "best": "best", "random": "random"}
+    policies: dict[str, str | Path] = {"first selector": selector, "best": "best", "random": "random"}
     policies |= {f"prompt {name}": f"prompt:{name}" for name in dict.fromkeys(cold.prompt_id)}
-    flags = [flag for policy in policies.values() for flag in ("--policy", policy)]
+    flags: list[str | Path] = [flag for policy in policies.values() for flag in ("--policy", policy)]
     values = pd.read_csv(io.StringIO(run("value", served, *flags, "--format", "csv")))
     print(run("fit", cold_file, served, "--update", selector), flush=True)
     second = PromptSelector.load(selector)
@@ -98,8 +98,8 @@ def main(args: Args) -> None:
     )
     shown = format_interval(gained["success"], gained["low"], gained["high"], points=True)
     print(
-        f"{len(right):,} requests served and graded, {100 * np.mean(right):.1f} % right; the refit gains {shown} "
-        f"points on {test.question.nunique():,} test questions; {time.monotonic() - started:.0f} s"
+        f"{len(right):,} requests served and graded, {100 * np.mean(right):.1f} % right; the refit gains "
+        f"{shown} points on {test.question.nunique():,} test questions; {time.monotonic() - started:.0f} s"
     )
 
 
