@@ -7,7 +7,7 @@ DEMO_SUBSETS ?= 6
 # Released files are taken from here when set (a folder laid out like data/fetched); otherwise downloaded.
 export PROMPT_OIRL_MIRROR ?=
 
-.PHONY: install demo nano-log nano-tables opro opro-log alol alol-tables reproduce intervals models voting transfer off-policy real-logs reference selection-tables bench test check format readme real-server clean
+.PHONY: install demo nano-log nano-tables opro opro-log alol alol-tables reproduce intervals models voting transfer off-policy real-logs reference selection-tables serving-loop bench test check format readme real-server clean
 
 install: .venv/.installed
 
@@ -127,6 +127,12 @@ reference: install
 # The interaction model and the diagnosis on real and simulated logs; needs what reproduce and demo leave behind.
 selection-tables: install
 	$(BIN)/python scripts/measure_selection.py --force
+
+# The selector in production, in small: cold log, fit, serve 2,000 requests of the tiny model with exploration and
+# feedback, value, refit, and what that gained.
+serving-loop: install
+	rm -rf build/serving_loop
+	$(BIN)/python scripts/run_serving_loop.py
 
 # Every figure of results/reference/bench.csv, measured here (an hour on two cores; PARTS=selection,embedding for some).
 PARTS ?= all
