@@ -60,6 +60,10 @@ def load_embedder(spec: str, seed: int = 0) -> Embedder:
         return TfidfEmbedder(seed)
     if spec.startswith("openai:"):
         return OpenAIEmbedder(spec.removeprefix("openai:"))
+    if spec == "minilm-int8":
+        from prompt_oirl.features.onnx_minilm import OnnxMiniLM
+
+        return OnnxMiniLM(int8=True)
     return SentenceEmbedder(spec)
 
 
