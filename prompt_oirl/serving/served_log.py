@@ -77,6 +77,7 @@ def answer_row(
     prices: Prices | None = None,
     texts: bool = True,
     vector: np.ndarray | None = None,
+    votes: int | None = None,
 ) -> dict[str, Any]:
     """The line of an answer.
 
@@ -90,6 +91,7 @@ def answer_row(
     segment : of the question
     prices : of tokens
     texts : False keeps the question's hash and `vector`, its embedding (d,), instead of question and answer
+    votes : how many prompts were asked at once for a vote, if so; feedback then comes on the winner only
     """
     if texts:
         about: dict[str, Any] = {"question": valid_text(question)}
@@ -122,6 +124,7 @@ def answer_row(
         "fallback": choice.fallback,
         "policy": policy,
         "propensities": list(choice.propensities),
+        **({} if votes is None else {"votes": votes}),
     }
 
 
