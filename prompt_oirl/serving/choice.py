@@ -1,0 +1,149 @@
+"""Which prompt a question gets while serving, and with what probability: the log then stays valid for
+off-policy evaluation."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+
+from prompt_oirl.data.arms import Arm
+from prompt_oirl.io.files import InputError
+from prompt_oirl.selection.selector import PromptSelector
+
+ExploreBy = Literal["uniform", "uncertainty"]
+Fallback = Literal["slow", "failed", "abstained"]
+TEMPERATURE = 0.1  # of exploration by uncertainty: prompts a few points behind the first may well be best
+
+
+@dataclass(frozen=True)
+class Exploration:
+    """How often a prompt is drawn at random, and how it is drawn.
+
+    Parameters
+    ----------
+    share : of the questions, 0 to 1
+    by : uniform; or uncertainty: half of the share uniform, half in proportion to exp((r - max r) / 0.1) for
+    the predicted successes r, so that prompts which may well be best are met more often
+
+    Raises: InputError if the share is not 0 to 1.
+    """
+
+    share: float = 0.0
+    by: ExploreBy = "uniform"
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.share <= 1:
+            raise InputError(f"--explore {self.share}: give the share of questions, 0 to 1")
+
+    def chances(self, n_prompts: int, probabilities: np.ndarray | None) -> np.ndarray:
+        """Chance of each prompt when one is drawn, float64 (K,).
+
+        Parameters
+        ----------
+        n_prompts : K
+        probabilities : predicted success (K,); None if unknown, and then the draw is uniform
+        """
+        uniform = np.full(n_prompts, 1 / n_prompts)
+        if self.by == "uniform" or probabilities is None:
+            return uniform
+        likely = np.exp((probabilities - probabilities.max()) / TEMPERATURE)
+        return (uniform + likely / likely.sum()) / 2
+
+
+@dataclass(frozen=True)
+class Choice:
+    """A prompt for a question. `propensities` (K,) are the chances that each prompt of the selector had,
+    `propensity` that of this one; `probability` is its predicted success, `position` where it stood in the
+    log that the selector learned from, None if unknown."""
+
+    index: int
+    arm: str | Arm
+    name: str
+    position: str | None
+    probability: float | None
+    propensity: float
+    explored: bool
+    fallback: Fallback | None
+    propensities: tuple[float, ...]
+
+
+def draw(
+    selector: PromptSelector,
+    probabilities: np.ndarray | None,
+    rng: np.random.Generator,
+    explore: Exploration | None = None,
+    abstain_below: float | None = None,
+    fallback: Fallback | None = None,
+) -> Choice:
+    """Choose the selector's pick, its best prompt as fallback, or a prompt at random; nothing is asked.
+
+    Parameters
+    ----------
+    selector : fitted, with K prompts
+    probabilities : predicted success of each prompt (K,); None if there is none, or not in time
+    rng : draws whether a prompt is drawn at random, and which
+    explore : default: never
+    abstain_below : predicted success of the pick below which the best prompt serves (fallback "abstained")
+    fallback : why the best prompt serves in any case; default "failed" where probabilities are missing or
+    not finite
+
+    Returns: the choice with its exact propensity, P(this prompt | question, what was known here).
+    """
+    explore = explore or Exploration()
+    n_prompts = len(selector.prompts_)
+    known = None if probabilities is None else np.asarray(probabilities, np.float64)
+    if known is None or not np.isfinite(known).all():
+        known, fallback = None, fallback or "failed"
+    pick = selector.best_
+    if known is not None and fallback is None:
+        first = int(selector.order(known[None], selector.arms_)[0, 0])
+        if abstain_below is not None and known[first] < abstain_below:
+            fallback = "abstained"
+        else:
+            pick = first
+    chances = explore.chances(n_prompts, known)
+    propensities = explore.share * chances
+    propensities[pick] += 1 - explore.share
+    explored = bool(rng.random() < explore.share)
+    return made(
+        selector,
+        int(rng.choice(n_prompts, p=chances)) if explored else pick,
+        known,
+        propensities,
+        explored=explored,
+        fallback=fallback,
+    )
+
+
+def made(
+    selector: PromptSelector,
+    index: int,
+    probabilities: np.ndarray | None,
+    propensities: np.ndarray,
+    *,
+    explored: bool = False,
+    fallback: Fallback | None = None,
+) -> Choice:
+    """The choice of one prompt as a record.
+
+    Parameters
+    ----------
+    selector : as in `draw`
+    index : of the prompt
+    probabilities, propensities : of each prompt (K,); probabilities None if unknown
+    explored, fallback : how it came about
+    """
+    positions = getattr(selector, "positions_", None)
+    return Choice(
+        index=index,
+        arm=selector.arms_[index],
+        name=selector.names_[index],
+        position=None if positions is None else positions[index],
+        probability=None if probabilities is None else float(probabilities[index]),
+        propensity=float(propensities[index]),
+        explored=explored,
+        fallback=fallback,
+        propensities=tuple(propensities.tolist()),
+    )

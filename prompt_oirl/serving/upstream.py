@@ -1,0 +1,137 @@
+"""The LLM server behind ours: requests go there, and replies come back, byte by byte as they are."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Sequence
+from typing import Any
+from urllib.parse import unquote
+
+import httpx
+
+Headers = Sequence[tuple[bytes, bytes]]
+# Matters of one connection (RFC 9110, 7.6.1), which end where it ends.
+HOP_BY_HOP = frozenset(
+    (
+        *(b"connection", b"keep-alive", b"proxy-connection", b"te", b"trailer", b"transfer-encoding"),
+        *(b"upgrade", b"proxy-authenticate", b"proxy-authorization"),
+    )
+)
+OWN_HEADERS = b"x-prompt-oirl-"
+CONNECT_SECONDS = 10.0
+PROBE_SECONDS = 2.0
+
+
+class Failure(Exception):
+    """There is no reply: the status and the reason that the client gets instead."""
+
+    def __init__(self, status: int, reason: str):
+        super().__init__(reason)
+        self.status, self.reason = status, reason
+
+
+class Upstream:
+    """Requests to one LLM server.
+
+    Parameters
+    ----------
+    url : of its /v1
+    key : that is sent instead of the client's; None: see `pass_authorization`
+    pass_authorization : whether the client's own key goes on to the server
+    timeout : seconds that it may be silent
+    """
+
+    def __init__(self, url: str, key: str | None, pass_authorization: bool, timeout: float):
+        self._url, self._key, self._pass = url, key, pass_authorization
+        self._timeouts = httpx.Timeout(timeout, connect=min(CONNECT_SECONDS, timeout)).as_dict()
+        limits = httpx.Limits(max_connections=None, max_keepalive_connections=256)
+        self._client = httpx.AsyncClient(limits=limits)
+
+    def request(self, method: str, path: str, query: bytes, headers: Headers, body: bytes) -> httpx.Request:
+        """The request that a client's becomes.
+
+        Parameters
+        ----------
+        method, path, query : the client's; the path without /v1
+        headers, body : the client's, or a new body
+
+        Raises: Failure at a path that leads out of /v1, or is none.
+        """
+        if ".." in unquote(path).replace("\\", "/").split("/"):
+            raise Failure(404, "no such path")
+        passed = kept(headers, (b"host", b"content-length", b"accept-encoding", b"authorization"))
+        passed.append((b"accept-encoding", b"identity"))  # so that what is passed on can be read for the log
+        if self._key is not None:
+            passed.append((b"authorization", f"Bearer {self._key}".encode()))
+        elif self._pass:
+            passed += [(name, value) for name, value in headers if name == b"authorization"]
+        target = self._url + path + ("?" + query.decode("latin-1") if query else "")
+        try:
+            return httpx.Request(
+                method,
+                target,
+                headers=passed,
+                content=body or None,
+                extensions={"timeout": self._timeouts},
+            )
+        except (httpx.InvalidURL, UnicodeError) as error:
+            raise Failure(404, "no such path") from error
+
+    async def send(self, request: httpx.Request) -> httpx.Response:
+        """The reply as far as its headers; read `aiter_raw` and close it.
+
+        Raises: Failure if there is none.
+        """
+        try:
+            return await self._client.send(request, stream=True)
+        except httpx.HTTPError as error:
+            raise failure(error) from None  # a request holds the key
+
+    async def reachable(self) -> bool:
+        """Whether the server answers at all."""
+        try:
+            await self._client.get(f"{self._url}/models", timeout=PROBE_SECONDS)
+        except httpx.HTTPError:
+            return False
+        return True
+
+    async def close(self) -> None:
+        """End all connections."""
+        await self._client.aclose()
+
+
+def failure(error: httpx.HTTPError) -> Failure:
+    """Why there is no reply, without anything that the request held."""
+    name = type(error).__name__
+    if isinstance(error, httpx.TimeoutException):
+        what = (
+            "could not be reached in time"
+            if isinstance(error, httpx.ConnectTimeout)
+            else "did not answer in time"
+        )
+        return Failure(504, f"the upstream server {what} ({name})")
+    what = "cannot be reached" if isinstance(error, httpx.ConnectError) else "broke off the connection"
+    return Failure(502, f"the upstream server {what} ({name})")
+
+
+def kept(headers: Iterable[tuple[bytes, bytes]], without: Sequence[bytes] = ()) -> list[tuple[bytes, bytes]]:
+    """Headers that are passed on: not those of the connection, not ours.
+
+    Parameters
+    ----------
+    headers : names in any case
+    without : names in lower case that are left out, too
+    """
+    listed = [(name.lower(), value) for name, value in headers]
+    named = {
+        part.strip().lower() for name, value in listed if name == b"connection" for part in value.split(b",")
+    }
+    dropped = HOP_BY_HOP | named | set(without)
+    return [(n, v) for n, v in listed if n not in dropped and not n.startswith(OWN_HEADERS)]
+
+
+def error_body(status: int, reason: str, code: str | None = None) -> bytes:
+    """An error as OpenAI writes it."""
+    kind = "invalid_request_error" if status < 500 else "server_error"
+    error: dict[str, Any] = {"message": f"prompt-oirl: {reason}", "type": kind, "param": None, "code": code}
+    return json.dumps({"error": error}).encode()
