@@ -20,7 +20,8 @@ class ReadOptions:
     """How a log is read."""
 
     embedder: str = "minilm"
-    """minilm (offline), tfidf (quick, offline), openai:MODEL, or a sentence-transformers folder or hub id."""
+    """minilm (offline), minilm-int8 (for serving: less exact, twice as quick per question), tfidf (quick,
+    offline), openai:MODEL, or a sentence-transformers folder or hub id."""
     columns: str = ""
     """Your names of the columns, such as question=input,prompt=template,correct=score."""
     scale: float = 1.0
