@@ -7,6 +7,7 @@ import time
 
 import httpx
 import pytest
+from serving_process import selector_folder, served, upstream  # noqa: F401
 from upstream_server import ERROR
 
 

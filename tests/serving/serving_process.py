@@ -17,7 +17,6 @@ from made_logs import made_log
 
 pytest.importorskip("uvicorn")
 pytest.importorskip("prometheus_client")
-sys.path.insert(0, str(Path(__file__).parent))
 
 import httpx
 import uvicorn
