@@ -102,9 +102,9 @@ def served(
 ) -> Iterator[Callable[..., Served]]:
     started: list[Served] = []
 
-    def start(*flags: str, **env: str) -> Served:
+    def start(*flags: str, folder: Path = selector_folder, **env: str) -> Served:
         log = tmp_path / f"log{len(started)}"
-        started.append(Served(selector_folder, log, upstream.url, *flags, **env))
+        started.append(Served(folder, log, upstream.url, *flags, **env))
         return started[-1]
 
     yield start

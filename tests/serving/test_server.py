@@ -95,3 +95,47 @@ def test_fallbacks_and_votes(served) -> None:
     reply = votes.ask("please say 7")
     assert reply.headers["x-prompt-oirl-votes"] == "3/3"
     assert [r["propensity"] for r in votes.rows()] == [1.0] * 3 and votes.rows()[0]["votes"] == 3
+
+
+def test_a_new_selector_takes_over_and_a_broken_one_does_not(served, selector_folder, tmp_path) -> None:
+    import shutil
+
+    folder = tmp_path / "own"
+    shutil.copytree(selector_folder, folder)
+    server = served("--log_texts", "off", folder=folder)
+    first = server.ask("ping").headers["x-prompt-oirl-policy"]
+    (row,) = server.rows()
+    assert "question" not in row and row["answer"] is None and len(row["question_vector"]) > 1
+    header = folder / "selector.json"
+    good = header.read_text()
+    header.write_text("{}")
+    time.sleep(1.8)
+    assert server.ask("ping").headers["x-prompt-oirl-policy"] == first
+    header.write_text(good + "\n")
+    time.sleep(2.5)
+    assert server.ask("ping").headers["x-prompt-oirl-policy"] != first
+
+
+def test_kills_tear_no_line(served) -> None:
+    import threading
+
+    for _ in range(3):
+        server = served()
+
+        def load(server=server) -> None:
+            with pytest.raises(httpx.HTTPError):
+                while True:
+                    httpx.post(
+                        f"{server.url}/v1/chat/completions",
+                        json={"messages": [{"role": "user", "content": "ping"}]},
+                    )
+
+        clients = [threading.Thread(target=load) for _ in range(4)]
+        for client in clients:
+            client.start()
+        time.sleep(1)
+        server.process.kill()
+        for client in clients:
+            client.join()
+        rows = server.rows()
+        assert len(rows) > 5 and len({row["id"] for row in rows}) == len(rows)
