@@ -1,4 +1,4 @@
-"""Optional columns of a log: repeats of an answer, group and segment of a question, position of a prompt."""
+"""Optional columns of a log: repeats, group and segment of a question, position and chance of a prompt."""
 
 from __future__ import annotations
 
@@ -7,9 +7,10 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from prompt_oirl.data.arms import Arm, arms_of, llm_column
 from prompt_oirl.data.near_duplicates import connected_groups, in_order_of_appearance
 from prompt_oirl.io.files import InputError
-from prompt_oirl.io.tables import cell_text, check_text, is_empty, numbers, short
+from prompt_oirl.io.tables import cell_text, check_text, is_empty, numbers, short, texts
 
 # Where a prompt can stand: a message of its own, the question's message, or the answer's beginning.
 POSITIONS = ("system", "before", "after", "answer_start")
@@ -148,3 +149,34 @@ def positions_of(
         notes.append(f"{several:,} prompts stood at several positions: their position counts as unknown.")
     positions = [next(iter(known)) if len(known) == 1 else None for known in found]
     return positions if any(positions) else None
+
+
+def chances_of(frame: pd.DataFrame, where: str, keep: np.ndarray) -> dict[str, Any]:
+    """`propensity` and `policy` of a `PromptLog`.
+
+    Parameters
+    ----------
+    frame, where : as in `samples_of`
+    keep : int, the rows that the log has
+    """
+    if "propensity" not in frame:
+        return {}
+    frame = frame.iloc[keep]
+    policy = [cell_text(cell) or None for cell in frame["policy"].tolist()] if "policy" in frame else None
+    return {"propensity": numbers(frame, "propensity", where, low=0, high=1), "policy": policy}
+
+
+def unrated_of(frame: pd.DataFrame, by_llm: bool, where: str, source: str) -> list[tuple[str | Arm, float]]:
+    """Prompt and propensity of each row that has no verdict, where it has a propensity.
+
+    Parameters
+    ----------
+    frame, where : rows without a verdict, else as in `samples_of`
+    by_llm : a prompt on another LLM counts as another prompt
+    source : name of the log, begins a complaint
+    """
+    if "propensity" not in frame or not len(frame):
+        return []
+    choices = arms_of(texts(frame, "prompt", where), llm_column(frame, where, source) if by_llm else None)
+    found = zip(choices, numbers(frame, "propensity", where, low=0, high=1).tolist())
+    return [(choice, chance) for choice, chance in found if chance == chance]

@@ -14,18 +14,20 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from prompt_oirl.data.served_log_rows import check_propensity, is_served, served_rows
 from prompt_oirl.importers.messages import question_and_prompt
 from prompt_oirl.io.files import InputError, on_one_line
 from prompt_oirl.io.tables import checked_columns, is_empty, read_table, short
 
 COLUMNS = (
-    "question, prompt and correct (optional: answer, cost, group, segment, llm, sample, split, prompt_id)"
+    "question, prompt and correct (optional: answer, cost, group, segment, llm, sample, split, prompt_id, "
+    "propensity)"
 )
 HINT = f"give one row per answer with the columns {COLUMNS}, or say with --columns which of yours these are"
 GRADE = "prompt-oirl grade LOG --gold GOLDS --kind KIND --out NEW_LOG makes verdicts of answers"
 NAMES = (
     *("question", "prompt", "correct", "answer", "cost", "group", "segment", "llm", "sample", "split"),
-    *("prompt_id", "position", "gold"),
+    *("prompt_id", "position", "gold", "propensity", "policy"),
 )
 _PLACE = re.compile(r"\{\{?\s*\w+\s*\}?\}")  # where a template has a variable
 _ROLES = ("system", "developer", "user", "assistant", "tool", "function")
@@ -33,11 +35,13 @@ _ROLES = ("system", "developer", "user", "assistant", "tool", "function")
 
 @dataclass(frozen=True)
 class Source:
-    """Rows of a log; their index, behind `where`, tells where each stands, and `name` begins a complaint."""
+    """Rows of a log; their index, behind `where`, tells where each stands, and `name` begins a complaint.
+    `notes` say what was left out."""
 
     frame: pd.DataFrame
     where: str
     name: str
+    notes: tuple[str, ...] = ()
 
 
 def rows_of(
@@ -50,7 +54,8 @@ def rows_of(
 
     Parameters
     ----------
-    log : a table, the path of one ("-" is stdin), or several paths, whose rows are put together
+    log : a table, the path of one ("-" is stdin; a folder is a server's log), or several paths, whose rows
+    are put together
     columns : the names that the log has for some of `NAMES`
     needed : columns that must be there; a prompt or question may also lie in chat messages
     hint : the end of a complaint
@@ -76,13 +81,38 @@ def rows_of(
         if same_file in seen:
             raise InputError(f"{path}: named twice, so its answers would count twice; name it once")
         seen.add(same_file)
+        if is_served(path):
+            continue
         name = "stdin" if str(path) == "-" else str(path)
         frame = _named(read_table(path, hint), columns, needed, name, f"{name}:", hint)
         parts.append(Source(frame, f"{name}:", name))
-    if len(parts) == 1:
-        return parts[0]
+    served = [path for path in paths if is_served(path)]
+    if served:
+        frame, notes = served_rows(served)
+        name = on_one_line(", ".join(map(str, served)), 100)
+        parts.append(Source(_named(frame, columns, needed, name, "", hint), "", name, tuple(notes)))
+    return parts[0] if len(parts) == 1 else _joined(parts, bool(served))
+
+
+def _joined(parts: Sequence[Source], served: bool) -> Source:
+    notes = [note for p in parts for note in p.notes]
     frames = [p.frame.set_axis([f"{p.where}{number}" for number in p.frame.index]) for p in parts]
-    return Source(pd.concat(frames), "", on_one_line(", ".join(p.name for p in parts), 100))
+    numbered = [pd.to_numeric(f["sample"], errors="coerce").max() for f in frames if "sample" in f]
+    if numbered and len(numbered) < len(frames):
+        # Answers of a log that numbers no repeats are none of those that another log numbers.
+        first = int(np.nan_to_num(np.nanmax(numbered), nan=-1)) + 1
+        for i, frame in enumerate(frames):
+            if "sample" not in frame:
+                frames[i] = frame.assign(sample=np.arange(first, first + len(frame)))
+                first += len(frame)
+    llms = {cell for f in frames if "llm" in f for cell in f["llm"] if not is_empty(cell)}
+    if served and len(llms) == 1 and any("llm" not in f for f in frames):
+        # A server always names the LLM, a log from before it seldom does.
+        (llm,) = llms
+        frames = [f if "llm" in f else f.assign(llm=llm) for f in frames]
+        notes.append(f"answers of logs without a column llm count as those of {on_one_line(str(llm), 60)}.")
+    name = on_one_line(", ".join(p.name for p in parts), 100)
+    return Source(pd.concat(frames), "", name, tuple(notes))
 
 
 def columns_of(text: str) -> dict[str, str]:
@@ -126,6 +156,8 @@ def _named(
     frame = _without_messages(frame, where)
     if "prompt" in frame:
         _refuse_merged_cells(frame["prompt"].tolist(), source)
+    if "propensity" in frame:
+        check_propensity(frame, where)
     return checked_columns(frame, needed, source, _advice(frame, needed) or hint)
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from prompt_oirl.data.arms import Choices, arms_of
+from prompt_oirl.data.arms import Arm, Choices, arms_of
 from prompt_oirl.data.near_duplicates import (
     cluster_texts,
     in_order_of_appearance,
@@ -36,6 +36,10 @@ class PromptLog:
     its task, None where unknown; or None without any. `positions` (prompts,) is where each prompt stood
     (`log_columns.POSITIONS`), None where unknown; or None without any. `objection` says why nothing can be
     learned from the log, if so.
+
+    Of logs with known chances, such as a server's, `propensity` float64 (rows,) is the chance with which the
+    prompt of an answer was drawn, NaN where unknown, and `policy` the version of the selector that drew it;
+    both are None of other logs. `unrated` are the prompts and propensities of requests without a verdict.
     """
 
     questions: list[str]
@@ -56,6 +60,9 @@ class PromptLog:
     segments: list[str | None] | None = None
     positions: list[str | None] | None = None
     objection: str | None = None
+    propensity: np.ndarray | None = None
+    policy: list[str | None] | None = None
+    unrated: list[tuple[str | Arm, float]] = field(default_factory=list)
 
     def __repr__(self) -> str:
         size = f"{len(self.questions):,} questions x {len(self.prompts)} prompts"
@@ -182,6 +189,9 @@ class PromptLog:
             own_groups=None if self.own_groups is None else self.own_groups[kept_questions],
             segments=None if self.segments is None else [self.segments[i] for i in kept_questions],
             split=None if self.split is None else self.split[rows],
+            propensity=None if self.propensity is None else self.propensity[rows],
+            policy=None if self.policy is None else [self.policy[i] for i in rows],
+            unrated=[],
             notes=[],
             # A cluster of near-duplicates is a matter of the whole log, so a part keeps its numbers.
             known_groups=self.groups[kept_questions],

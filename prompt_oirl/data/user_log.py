@@ -2,7 +2,7 @@
 
 `read_log` takes a DataFrame or files (`io.tables.TABLES`) with one row per answer and the columns question,
 prompt and correct (0 to 1), and optionally answer, cost, group, segment, llm, sample, split, prompt_id and
-position.
+position, propensity; or the folder of a server's log (`data/served_log_rows.py`).
 Other columns are left alone, so the logs of step 1 are read as well. What cannot be used is refused in one
 sentence; what may mislead (`data/log_guards.py`) is noted. With `arms=("prompt", "llm")` each prompt on each
 LLM is a prompt of its own, see `data/arms.py`.
@@ -28,7 +28,14 @@ from prompt_oirl.data.arms import (
     prompt_of,
     rows_of_one_llm,
 )
-from prompt_oirl.data.log_columns import groups_of, positions_of, samples_of, segments_of
+from prompt_oirl.data.log_columns import (
+    chances_of,
+    groups_of,
+    positions_of,
+    samples_of,
+    segments_of,
+    unrated_of,
+)
 from prompt_oirl.data.log_guards import first_variants, objection, remarks, said_of_variants
 from prompt_oirl.data.log_source import GRADE, HINT, Source, rows_of
 from prompt_oirl.data.near_duplicates import (
@@ -88,11 +95,12 @@ def read_log(
 
 def _checked(rows: Source, llm: str | None, by_llm: bool, scale: float, normalise: bool) -> PromptLog:
     frame, where, source = rows.frame, rows.where, rows.name
-    notes: list[str] = []
+    notes: list[str] = [*rows.notes]
     if not by_llm:
         frame, llm = rows_of_one_llm(frame, source, llm)
     correct = numbers(frame, "correct", where, low=0, high=scale) / scale
     unknown = np.isnan(correct)
+    unrated = unrated_of(frame[unknown], by_llm, where, source)
     if unknown.any():
         notes.append(f"{int(unknown.sum()):,} rows without a verdict (correct is empty) are left out.")
         frame, correct = frame[~unknown], correct[~unknown]
@@ -139,6 +147,8 @@ def _checked(rows: Source, llm: str | None, by_llm: bool, scale: float, normalis
         llm=llm,
         notes=notes,
         llms=llms,
+        unrated=unrated,
+        **chances_of(frame, where, keep),
     )
 
 

@@ -18,11 +18,10 @@ from prompt_oirl.features.surface import NAMES
 from prompt_oirl.pipeline.offline_dataset import OfflineDataset
 from prompt_oirl.stats.off_policy import (
     LoggedRewards,
-    cross_fit,
     estimate_propensities,
     evaluate_policy,
-    ridge_rewards,
 )
+from prompt_oirl.stats.off_policy_rewards import cross_fit, ridge_rewards
 
 FEATURES = ("characters", "sentences", "numbers", "largest", "decimals", "asked_length")
 # Clusters per simulated log, of 8,397 and 1,909: small parts, so that logs are nearly independent.

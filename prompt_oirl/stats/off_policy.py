@@ -9,20 +9,15 @@ stay together. Which estimator to take: see `evaluate_policy`.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 from scipy.stats import t as student
 
 from prompt_oirl.io.files import InputError
-from prompt_oirl.stats.splits import assign_folds
+from prompt_oirl.stats.off_policy_rewards import CrossFit
 
-GROUPS = 10  # of clusters: folds of the reward model and blocks of the direct method's jackknife
 MIN_PROPENSITY = 0.01  # estimated propensities are not taken below this
-# Predicted rewards (len(wanted), P) of questions `wanted`, learned from the logged cells of questions
-# `train`.
-Predict = Callable[[np.ndarray, np.ndarray], np.ndarray]
 
 
 @dataclass(frozen=True)
@@ -30,7 +25,8 @@ class LoggedRewards:
     """An incomplete log of n questions and P prompts.
 
     `rewards` float64 (n, P) is NaN where not logged; `propensities` float64 (n, P) are the probabilities that
-    a cell is logged; `clusters` (n,) are near-duplicates. `scores` (n, s), of estimated propensities only,
+    a cell is logged, NaN where unknown, as it may be of cells that are not logged; `clusters` (n,) are
+    near-duplicates. `scores` (n, s), of estimated propensities only,
     are the gradients of each question's log likelihood: they narrow the intervals as estimating should.
     """
 
@@ -45,7 +41,8 @@ class LoggedRewards:
                 f"rewards {self.rewards.shape}, propensities {self.propensities.shape} and clusters "
                 f"{self.clusters.shape} do not belong together"
             )
-        if not ((self.propensities >= 0) & (self.propensities <= 1)).all():
+        known = ~np.isnan(self.propensities)
+        if not ((self.propensities >= 0) & (self.propensities <= 1) | ~(known | self.logged)).all():
             raise InputError("propensities must lie in 0..1; pass the probability that each cell was logged")
         if (self.logged & (self.propensities == 0)).any():
             raise InputError("a logged cell has propensity 0; correct the propensities or estimate them")
@@ -58,12 +55,14 @@ class LoggedRewards:
 
 @dataclass(frozen=True)
 class Estimate:
-    """A value with its 95 % interval. `answers` is the effective number of logged answers behind it."""
+    """A value with its 95 % interval. `answers` is the effective number of logged answers behind it, `parts`
+    (n,) what each question adds, with the value as mean: parts of two policies make a paired difference."""
 
     value: float
     low: float
     high: float
     answers: float
+    parts: np.ndarray = field(repr=False, compare=False)
 
 
 def importance_weights(log: LoggedRewards, target: np.ndarray) -> np.ndarray:
@@ -128,7 +127,7 @@ def direct_method(log: LoggedRewards, target: np.ndarray, predicted: CrossFit) -
     error = np.sqrt((groups - 1) / groups * ((np.array(kept) - np.mean(kept)) ** 2).sum())
     reach = student.ppf(0.975, groups - 1) * error
     value = float(parts.mean())
-    return Estimate(value, float(value - reach), float(value + reach), float(log.logged.sum()))
+    return Estimate(value, float(value - reach), float(value + reach), float(log.logged.sum()), parts)
 
 
 def doubly_robust(log: LoggedRewards, target: np.ndarray, predicted: CrossFit) -> Estimate:
@@ -150,7 +149,7 @@ def doubly_robust(log: LoggedRewards, target: np.ndarray, predicted: CrossFit) -
 def _estimate(
     value: float, parts: np.ndarray, log: LoggedRewards, weights: np.ndarray, scores: np.ndarray | None
 ) -> Estimate:
-    """Student interval from the sums of `parts` (n,) by cluster, taken as independent: V + 1/n centred sum.
+    """An estimate with the interval of its parts.
 
     Under propensities estimated by maximum likelihood the part of `parts` that their scores explain is no
     noise (Robins, Rotnitzky and Zhao 1994; Hirano, Imbens and Ridder 2003).
@@ -159,70 +158,29 @@ def _estimate(
     if scores is not None and len(parts) > 2 * scores.shape[1]:
         noise = noise - scores @ np.linalg.lstsq(scores, noise, rcond=None)[0]
         spent += scores.shape[1]
-    _, cluster = np.unique(log.clusters, return_inverse=True)
-    sums = np.bincount(cluster, weights=noise)
-    n, clusters = len(parts), len(sums)
-    if clusters < 2:
-        raise InputError("an interval needs questions of at least two clusters; log more questions")
-    widen = clusters / (clusters - 1) * n / max(n - spent, 1)
-    reach = student.ppf(0.975, clusters - 1) * np.sqrt(widen * (sums**2).sum()) / n
+    reach = half_width(noise, log.clusters, spent)
     answers = weights.sum() ** 2 / max((weights**2).sum(), 1e-300)
-    return Estimate(value, float(value - reach), float(value + reach), float(answers))
+    return Estimate(value, float(value - reach), float(value + reach), float(answers), parts)
 
 
-@dataclass(frozen=True)
-class CrossFit:
-    """Rewards predicted across groups of clusters: `held_out` (n, P) by models that did not see a question's
-    cluster, `by_model` (G, n, P) by each of the G models for all questions, `group` (n,) the group of each
-    question."""
-
-    held_out: np.ndarray
-    by_model: np.ndarray
-    group: np.ndarray
-
-
-def cross_fit(log: LoggedRewards, predict: Predict, seed: int = 0) -> CrossFit:
-    """Fit `predict` once without each of ten groups of clusters.
+def half_width(noise: np.ndarray, clusters: np.ndarray, spent: int = 1) -> float:
+    """Half of the 95 % Student interval of a mean, from sums by cluster, taken as independent.
 
     Parameters
     ----------
-    log : its clusters are dealt into the groups; fewer clusters make fewer groups
-    predict : reward model of this log, see `Predict`
-    seed : of the dealing
+    noise : float (n,), what each question adds less the mean
+    clusters : (n,), near-duplicates
+    spent : parameters that were estimated, the mean among them
+
+    Raises: InputError if there is one cluster only.
     """
-    _, cluster = np.unique(log.clusters, return_inverse=True)
-    group = assign_folds(cluster, GROUPS, seed)[cluster]
-    every = np.arange(len(group))
-    by_model = np.stack([predict(every[group != g], every) for g in range(int(group.max()) + 1)])
-    return CrossFit(by_model[group, every], by_model, group)
-
-
-def ridge_rewards(features: np.ndarray, rewards: np.ndarray, penalty: float = 10.0) -> Predict:
-    """A reward model in closed form: per prompt a ridge regression on standardised features, cut to 0..1.
-
-    Parameters
-    ----------
-    features : float (n, d), of the questions
-    rewards : float (n, P), NaN where not logged
-    penalty : on the squared coefficients; the intercept goes almost without
-    """
-    x = (features - features.mean(0)) / (features.std(0) + 1e-9)
-    x = np.column_stack([np.ones(len(x)), x])
-    ridge = penalty * np.eye(x.shape[1])
-    ridge[0, 0] = 1e-6
-
-    def predict(train: np.ndarray, wanted: np.ndarray) -> np.ndarray:
-        y = rewards[train]
-        overall = np.nanmean(y) if (~np.isnan(y)).any() else 0.5
-        columns = []
-        for j in range(y.shape[1]):
-            known = train[~np.isnan(y[:, j])]
-            gram = x[known].T @ x[known] + ridge
-            beta = np.linalg.solve(gram, x[known].T @ (rewards[known, j] - overall))
-            columns.append(overall + x[wanted] @ beta)
-        return np.clip(np.stack(columns, 1), 0, 1)
-
-    return predict
+    _, cluster = np.unique(clusters, return_inverse=True)
+    sums = np.bincount(cluster, weights=noise)
+    n = len(noise)
+    if len(sums) < 2:
+        raise InputError("an interval needs questions of at least two clusters; log more questions")
+    widen = len(sums) / (len(sums) - 1) * n / max(n - spent, 1)
+    return float(student.ppf(0.975, len(sums) - 1) * np.sqrt(widen * (sums**2).sum()) / n)
 
 
 def estimate_propensities(rewards: np.ndarray, features: np.ndarray, clusters: np.ndarray) -> LoggedRewards:

@@ -13,17 +13,15 @@ from hypothesis import strategies as st
 from prompt_oirl.io.files import REPO_ROOT, InputError
 from prompt_oirl.pipeline import off_policy_coverage
 from prompt_oirl.stats.off_policy import (
-    CrossFit,
     LoggedRewards,
-    cross_fit,
     direct_method,
     doubly_robust,
     estimate_propensities,
     evaluate_policy,
     inverse_propensity,
-    ridge_rewards,
     self_normalised,
 )
+from prompt_oirl.stats.off_policy_rewards import CrossFit, cross_fit, ridge_rewards
 
 seeds = st.integers(0, 10_000)
 
