@@ -170,8 +170,8 @@ def check_reach(traffic: Traffic, target: np.ndarray, name: str, answers: float)
         needed = int(np.ceil(len(target) * LEAST_ANSWERS / max(answers, 1e-9) / 100)) * 100
         more = f"about {needed:,} such requests, or more exploration, would do" if answers else EXPLORE
         raise InputError(
-            f"{where}: {answers:.0f} effective answers of what it would have asked, {LEAST_ANSWERS} are needed; "
-            f"{more}"
+            f"{where}: {answers:.0f} effective answers of what it would have asked, of {LEAST_ANSWERS} "
+            f"needed; {more}"
         )
     if not traffic.known:
         return
@@ -180,8 +180,8 @@ def check_reach(traffic: Traffic, target: np.ndarray, name: str, answers: float)
     reach = half_width(total - total.mean(), traffic.rewards.clusters)
     if abs(total.mean() - 1) > reach + WEIGHT_OFF:
         raise InputError(
-            f"{where}: the weights' mean is {total.mean():.2f} and not 1: either the log never draws some prompt "
-            f"that it picks ({EXPLORE}), or the propensities are not those of this log"
+            f"{where}: the weights' mean is {total.mean():.2f} and not 1: either the log never draws some "
+            f"prompt that it picks ({EXPLORE}), or the propensities are not those of this log"
         )
 
 
