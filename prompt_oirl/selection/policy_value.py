@@ -82,8 +82,8 @@ class Traffic:
         largest = np.unique(rewards.clusters, return_counts=True)[1].max() / len(question)
         if largest > LARGEST_CLUSTER:
             notes.append(
-                f"{100 * largest:.0f} % of the requests are near-duplicates of one another: intervals by groups "
-                "of near-duplicates are too narrow here."
+                f"{100 * largest:.0f} % of the requests are near-duplicates of one another: intervals by "
+                "groups of them are too narrow here."
             )
         predicted = cross_fit(rewards, ridge_rewards(features[question], rewards.rewards), seed)
         return cls(log, rewards, question, predicted, log.propensity is not None, notes)
