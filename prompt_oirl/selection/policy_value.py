@@ -27,6 +27,7 @@ from prompt_oirl.stats.off_policy import (
 from prompt_oirl.stats.off_policy_rewards import CrossFit, cross_fit, ridge_rewards
 
 LEAST_ANSWERS = 30  # effective ones, below which no interval is to be relied on
+LARGEST_CLUSTER = 0.2  # share of the requests above which sums by cluster say little about their variance
 WEIGHT_OFF = 0.1  # how far the mean weight may be shown to be from 1
 EXPLORE = "serve with --explore 0.05 or more"
 NAMES = {"dr": "doubly robust", "snips": "self-normalised IPS", "ips": "IPS", "dm": "direct method"}
@@ -78,6 +79,12 @@ class Traffic:
                     "numbers and words of the questions, which is right only if nothing else decided over "
                     "which prompt was asked; each distinct question counts once."
                 )
+        largest = np.unique(rewards.clusters, return_counts=True)[1].max() / len(question)
+        if largest > LARGEST_CLUSTER:
+            notes.append(
+                f"{100 * largest:.0f} % of the requests are near-duplicates of one another: intervals by "
+                "groups of them are too narrow here."
+            )
         predicted = cross_fit(rewards, ridge_rewards(features[question], rewards.rewards), seed)
         return cls(log, rewards, question, predicted, log.propensity is not None, notes)
 

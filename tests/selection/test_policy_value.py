@@ -19,7 +19,8 @@ def traffic(share: float, n: int = 1500, said: float | None = None, seed: int = 
     rng = np.random.default_rng(seed)
     prompt = (rng.random(n) < share).astype(int)
     chance = np.where(prompt == 1, share, 1 - share) if said is None else np.full(n, said)
-    questions = [" ".join(rng.choice(WORDS, 6)) + f" {i}?" for i in range(n)]
+    letters = rng.choice(list("abcdefghijklmnopqrstuvwxyz"), (n, 6, 5))
+    questions = [" ".join("".join(word) for word in words) for words in letters]
     frame = pd.DataFrame(
         {"question": questions, "prompt": np.array(["a", "b"])[prompt], "propensity": chance}
     )
@@ -27,7 +28,6 @@ def traffic(share: float, n: int = 1500, said: float | None = None, seed: int = 
 
 
 def test_values_and_paired_differences_hold_the_truth() -> None:
-    names = ("prompt:prompt 2", "best", "random")
     found = traffic(0.2)
     names = (f"prompt:{found.log.names[found.log.prompts.index('b')]}", "best", "random")
     rows = policy_values(found, {name: name for name in names})
