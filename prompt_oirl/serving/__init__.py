@@ -1,1 +1,1 @@
-"""The selector in production: a server between clients and an LLM server, its log, and hooks for other gateways."""
+"""The selector in production: a server before an LLM server, its log, and hooks for other gateways."""
