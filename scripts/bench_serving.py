@@ -90,7 +90,7 @@ def save_selector(folder: Path) -> None:
     from prompt_oirl import PromptSelector
 
     prompts = load_prompts(REPO_ROOT / "data" / "arith" / "prompts.csv")
-    names = [prompt.name for prompt in prompts if prompt.role in ("train", "held_out")]
+    names = [prompt.id for prompt in prompts if prompt.role in ("train", "held_out")]
     log = pd.read_parquet(Paths().committed_log("nano", "arith"))
     log = log[(log["split"] == "validation") & log["prompt_id"].isin(names)]
     columns = ["question", "prompt", "prompt_id", "correct", "position", "group"]
