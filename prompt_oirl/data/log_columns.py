@@ -1,4 +1,4 @@
-"""Optional columns of a log: repeats of an answer, and the group and segment of a question."""
+"""Optional columns of a log: repeats of an answer, group and segment of a question, position of a prompt."""
 
 from __future__ import annotations
 
@@ -10,6 +10,9 @@ import pandas as pd
 from prompt_oirl.data.near_duplicates import connected_groups, in_order_of_appearance
 from prompt_oirl.io.files import InputError
 from prompt_oirl.io.tables import cell_text, check_text, is_empty, numbers, short
+
+# Where a prompt can stand: a message of its own, the question's message, or the answer's beginning.
+POSITIONS = ("system", "before", "after", "answer_start")
 
 
 def samples_of(
@@ -118,3 +121,30 @@ def segment_column(frame: pd.DataFrame, where: str) -> list[str | None]:
         check_text(text, f"{where}{row}: the segment")
         found.append(text or None)
     return found
+
+
+def positions_of(
+    frame: pd.DataFrame, prompt: np.ndarray, n: int, notes: list[str]
+) -> list[str | None] | None:
+    """Where each of n prompts stood, None where the log does not say; None if it says so of no prompt.
+
+    A column of this name that holds something else is left alone.
+
+    Parameters
+    ----------
+    frame : rows of a log
+    prompt : int (rows,), the prompt of each row
+    n : how many prompts
+    notes : gets a sentence about prompts that stood at several positions, which count as unknown
+    """
+    if "position" not in frame:
+        return None
+    found: list[set[str]] = [set() for _ in range(n)]
+    for j, cell in zip(prompt.tolist(), frame["position"].tolist()):
+        if isinstance(cell, str) and cell in POSITIONS:
+            found[j].add(cell)
+    several = sum(len(positions) > 1 for positions in found)
+    if several:
+        notes.append(f"{several:,} prompts stood at several positions: their position counts as unknown.")
+    positions = [next(iter(known)) if len(known) == 1 else None for known in found]
+    return positions if any(positions) else None

@@ -25,7 +25,7 @@ HINT = f"give one row per answer with the columns {COLUMNS}, or say with --colum
 GRADE = "prompt-oirl grade LOG --gold GOLDS --kind KIND --out NEW_LOG makes verdicts of answers"
 NAMES = (
     *("question", "prompt", "correct", "answer", "cost", "group", "segment", "llm", "sample", "split"),
-    *("prompt_id", "gold"),
+    *("prompt_id", "position", "gold"),
 )
 _PLACE = re.compile(r"\{\{?\s*\w+\s*\}?\}")  # where a template has a variable
 _ROLES = ("system", "developer", "user", "assistant", "tool", "function")

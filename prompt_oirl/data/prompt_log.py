@@ -33,8 +33,9 @@ class PromptLog:
     `known_groups` (questions,) are groups that were found earlier, or None. `llms` (prompts,) is the LLM of
     each prompt where a prompt on another LLM counts as another prompt, or None; the same text may then stand
     in `prompts` several times. `segments` (questions,) is the log's own category of each question, such as
-    its task, None where unknown; or None without any. `objection` says why nothing can be learned from the
-    log, if so.
+    its task, None where unknown; or None without any. `positions` (prompts,) is where each prompt stood
+    (`log_columns.POSITIONS`), None where unknown; or None without any. `objection` says why nothing can be
+    learned from the log, if so.
     """
 
     questions: list[str]
@@ -53,6 +54,7 @@ class PromptLog:
     known_groups: np.ndarray | None = None
     llms: list[str] | None = None
     segments: list[str | None] | None = None
+    positions: list[str | None] | None = None
     objection: str | None = None
 
     def __repr__(self) -> str:
@@ -170,6 +172,7 @@ class PromptLog:
             prompts=[self.prompts[j] for j in kept_prompts],
             names=[self.names[j] for j in kept_prompts],
             llms=None if self.llms is None else [self.llms[j] for j in kept_prompts],
+            positions=None if self.positions is None else [self.positions[j] for j in kept_prompts],
             question=new_question[self.question[rows]],
             prompt=new_prompt[self.prompt[rows]],
             correct=self.correct[rows],

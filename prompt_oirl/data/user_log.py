@@ -1,7 +1,8 @@
 """The user's own log: who asked what with which prompt, and was the answer right.
 
 `read_log` takes a DataFrame or files (`io.tables.TABLES`) with one row per answer and the columns question,
-prompt and correct (0 to 1), and optionally answer, cost, group, segment, llm, sample, split and prompt_id.
+prompt and correct (0 to 1), and optionally answer, cost, group, segment, llm, sample, split, prompt_id and
+position.
 Other columns are left alone, so the logs of step 1 are read as well. What cannot be used is refused in one
 sentence; what may mislead (`data/log_guards.py`) is noted. With `arms=("prompt", "llm")` each prompt on each
 LLM is a prompt of its own, see `data/arms.py`.
@@ -27,7 +28,7 @@ from prompt_oirl.data.arms import (
     prompt_of,
     rows_of_one_llm,
 )
-from prompt_oirl.data.log_columns import groups_of, samples_of, segments_of
+from prompt_oirl.data.log_columns import groups_of, positions_of, samples_of, segments_of
 from prompt_oirl.data.log_guards import first_variants, objection, remarks, said_of_variants
 from prompt_oirl.data.log_source import GRADE, HINT, Source, rows_of
 from prompt_oirl.data.near_duplicates import (
@@ -133,6 +134,7 @@ def _checked(rows: Source, llm: str | None, by_llm: bool, scale: float, normalis
         sample=sample[keep],
         own_groups=groups_of(frame, question, len(distinct_questions)),
         segments=segments_of(frame, question, len(distinct_questions), where),
+        positions=positions_of(frame, prompt, len(distinct), notes),
         split=frame["split"].astype(str).to_numpy()[keep] if "split" in frame else None,
         llm=llm,
         notes=notes,

@@ -56,7 +56,7 @@ class PromptSelector(BaseEstimator):
     (K,), its success as far as its answers tell (`PromptSuccess`), `best_` (the index of the prompt of
     highest standing), `model_`, `embedder_`. From a log that was read with `arms=("prompt", "llm")` also
     `llms_`, the LLM of each; an `Arm`, which has both, then stands wherever a prompt is chosen. Otherwise
-    `llms_` is None. `segments_` are the segments of questions that the log tells apart.
+    `llms_` is None. `segments_` are the log's segments of questions, `positions_` where each prompt stood.
     """
 
     def __init__(
@@ -87,6 +87,7 @@ class PromptSelector(BaseEstimator):
         asked = np.flatnonzero(log.counts.any(0))
         self.prompts_, self.names_ = [log.prompts[j] for j in asked], [log.names[j] for j in asked]
         self.llms_ = None if log.llms is None else [log.llms[j] for j in asked]
+        self.positions_ = [None if log.positions is None else log.positions[j] for j in asked]
         self.success_, self.cost_ = log.prompt_success[asked], log.prompt_cost[asked]
         self._check_settings()
         self.embedder_ = (

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from prompt_oirl import reward_models
+from prompt_oirl.data.log_columns import POSITIONS
 from prompt_oirl.features.embedders import Embedder, TfidfEmbedder, load_embedder
 from prompt_oirl.features.segments import Segments
 from prompt_oirl.io.files import InputError, atomic_write, content_key, is_file_name, sha256, write_json
@@ -49,9 +50,15 @@ def save(selector: PromptSelector, folder: Path) -> Path:
                 "success": float(success),
                 "standing": float(standing),
                 "cost": None if np.isnan(cost) else float(cost),
+                "position": position,
             }
-            for name, text, success, standing, cost in zip(
-                selector.names_, selector.prompts_, selector.success_, selector.standing_, selector.cost_
+            for name, text, success, standing, cost, position in zip(
+                selector.names_,
+                selector.prompts_,
+                selector.success_,
+                selector.standing_,
+                selector.cost_,
+                selector.positions_,
             )
         ],
         "llms": selector.llms_,
@@ -119,6 +126,7 @@ def load(kind: type[PromptSelector], folder: Path, embedder: Embedder | None) ->
             selector.embedder_.restore(header["words"], _read_tensors(folder, header["files"]["embedder"]))
         selector.prompts_, selector.names_ = [p["text"] for p in prompts], [p["name"] for p in prompts]
         selector.llms_ = _llms(header.get("llms"), len(prompts))
+        selector.positions_ = [_position(p.get("position")) for p in prompts]
         segments = header.get("segments", [])
         selector.segments_ = Segments(
             tuple(str(s["name"]) for s in segments), tuple(float(s["share"]) for s in segments)
@@ -145,6 +153,12 @@ def _llms(found: Any, n_prompts: int) -> list[str] | None:
         return None
     if not isinstance(found, list) or [type(llm) for llm in found] != [str] * n_prompts:
         raise ValueError("llms are not one text per prompt")
+    return found
+
+
+def _position(found: Any) -> str | None:
+    if found is not None and found not in POSITIONS:
+        raise ValueError(f"position {found!a}")
     return found
 
 

@@ -1,0 +1,108 @@
+"""Predictions while serving: one thread takes the questions that wait, all at once, and asks the selector."""
+
+from __future__ import annotations
+
+import queue
+import threading
+from collections.abc import Sequence
+from concurrent.futures import Future
+from dataclasses import dataclass
+
+import numpy as np
+
+from prompt_oirl.features.cache import encode_distinct
+from prompt_oirl.serving.policy import Policy
+
+MAX_BATCH = 16  # questions asked about at once
+LONGEST_QUESTION = 100_000  # characters; reading more would make others wait
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """Predicted success of each prompt (K,) by a policy, and the question's embedding (d,) if wanted."""
+
+    policy: Policy
+    probabilities: np.ndarray
+    vector: np.ndarray | None
+
+
+@dataclass
+class _Waiting:
+    question: str
+    segment: str | None
+    future: Future[Prediction]
+
+
+class SelectionQueue:
+    """Asks a selector in a thread of its own, about the questions that wait.
+
+    Parameters
+    ----------
+    policy : that answers; `policy` may be set anew at any time, and each prediction names its own
+    vectors : whether embeddings are wanted too
+    """
+
+    def __init__(self, policy: Policy, vectors: bool = False):
+        self.policy, self._vectors = policy, vectors
+        self._waiting: queue.SimpleQueue[_Waiting | None] = queue.SimpleQueue()
+        self._thread = threading.Thread(target=self._run, daemon=True, name="selection")
+        self._thread.start()
+
+    def submit(self, question: str, segment: str | None = None) -> Future[Prediction]:
+        """Ask for a prediction; a future that is cancelled while it waits costs nothing.
+
+        Parameters
+        ----------
+        question : its text; one of more than `LONGEST_QUESTION` characters fails with ValueError
+        segment : of the question
+        """
+        future: Future[Prediction] = Future()
+        if len(question) > LONGEST_QUESTION:
+            future.set_exception(ValueError(f"a question of more than {LONGEST_QUESTION:,} characters"))
+        else:
+            self._waiting.put(_Waiting(question, segment, future))
+        return future
+
+    def close(self) -> None:
+        """End the thread when what waits is done."""
+        self._waiting.put(None)
+
+    def _run(self) -> None:
+        while (first := self._waiting.get()) is not None:
+            batch = [first]
+            while len(batch) < MAX_BATCH:
+                try:
+                    following = self._waiting.get_nowait()
+                except queue.Empty:
+                    break
+                if following is None:
+                    self._waiting.put(None)
+                    break
+                batch.append(following)
+            live = [item for item in batch if item.future.set_running_or_notify_cancel()]
+            if live:
+                self._answer(live)
+
+    def _answer(self, batch: Sequence[_Waiting]) -> None:
+        try:
+            found = self._predict(batch)
+        except Exception as error:  # whatever a model may raise: the others of the batch get their answer
+            if len(batch) > 1:
+                for item in batch:
+                    self._answer([item])
+            else:
+                batch[0].future.set_exception(error)
+            return
+        for item, prediction in zip(batch, found):
+            item.future.set_result(prediction)
+
+    def _predict(self, batch: Sequence[_Waiting]) -> list[Prediction]:
+        policy = self.policy
+        texts = [item.question for item in batch]
+        segments = [item.segment for item in batch] if policy.selector.segments_.names else None
+        probabilities = policy.selector.predict_proba(texts, segments=segments)
+        vectors = encode_distinct(policy.selector.embedder_, texts) if self._vectors else None
+        return [
+            Prediction(policy, probabilities[i], None if vectors is None else vectors[i])
+            for i in range(len(batch))
+        ]
