@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import Any
 
 from prompt_oirl.data.arms import llm_of, prompt_of
-from prompt_oirl.importers.skeletons import PLACE
 from prompt_oirl.io.files import InputError
 from prompt_oirl.serving.choice import Choice
 from prompt_oirl.serving.chooser import Chooser
+from prompt_oirl.serving.requests import QUESTION
 from prompt_oirl.serving.served_log import Answered, new_id
 
 try:
@@ -29,7 +29,8 @@ class SelectedInstructions(dspy.Module):
     Parameters
     ----------
     program : a module with one predictor, such as dspy.Predict("question -> answer") or dspy.ChainOfThought
-    selector : folder of a saved selector; its prompts become the instructions, an empty one keeps the program's own
+    selector : folder of a saved selector; its prompts become the instructions, and an empty one keeps the
+    program's own
     question : input field that the selector reads; default: the first one
     lms : the dspy.LM of each LLM, by its name in the log, for a selector that chooses the LLM too
     log, explore, seed : as in `Chooser`; a prediction's `prompt_oirl_id` names its row
@@ -46,7 +47,7 @@ class SelectedInstructions(dspy.Module):
         lms: Mapping[str, dspy.BaseLM] | None = None,
         log: str | Path | None = None,
         explore: float = 0.0,
-        seed: int = 0,
+        seed: int | None = None,
     ):
         super().__init__()
         if len(program.predictors()) != 1:
@@ -61,8 +62,8 @@ class SelectedInstructions(dspy.Module):
         if missing := sorted(set(chosen.llms_ or ()) - set(self._lms)):
             raise InputError(f"the selector chooses the LLM too: give lms with {', '.join(missing)}")
         for text, name in zip(chosen.prompts_, chosen.names_):
-            if PLACE in text:
-                raise InputError(f"prompt {name} is a template: DSPy wants an instruction without {PLACE}")
+            if QUESTION in text:
+                raise InputError(f"prompt {name} is a template: DSPy wants an instruction without {QUESTION}")
 
     def forward(self, **inputs: Any) -> dspy.Prediction:
         """The program's prediction."""

@@ -1,5 +1,5 @@
-"""The DSPy adapter with DSPy itself: its modules, Evaluate, threads and async, on an LM that answers with what
-it was instructed to do."""
+"""The DSPy adapter with DSPy itself: its modules, Evaluate, threads and async, on an LM that answers with
+what it was instructed to do."""
 
 from __future__ import annotations
 
