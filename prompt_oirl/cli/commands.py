@@ -11,9 +11,10 @@ import tyro
 
 from prompt_oirl.cli.grade import Grade
 from prompt_oirl.cli.import_command import Import
-from prompt_oirl.cli.options import LearnOptions, LogArgument, ReadOptions
+from prompt_oirl.cli.options import EmbedOptions, LearnOptions, LogArgument
 from prompt_oirl.cli.output import Format, plain, say, write_rows, write_stdout
 from prompt_oirl.cli.serve import Serve
+from prompt_oirl.cli.value import Value
 from prompt_oirl.io.files import InputError, on_one_line
 
 
@@ -141,7 +142,7 @@ class Evaluate(LearnOptions):
 
 
 @dataclass(kw_only=True)
-class Diagnose(LogArgument, ReadOptions):
+class Diagnose(LogArgument, EmbedOptions):
     """Say whether choosing per question is worth it on this log: worth it, not shown, or not enough data.
 
     example: prompt-oirl diagnose log.csv
@@ -230,6 +231,7 @@ Command = (
     | Vote
     | Grade
     | Serve
+    | Value
     | Annotated[ReportPage, tyro.conf.subcommand("report")]
     | Annotated[Import, tyro.conf.subcommand("import")]
 )

@@ -19,8 +19,6 @@ if TYPE_CHECKING:
 class ReadOptions:
     """How a log is read."""
 
-    embedder: str = "minilm"
-    """minilm (offline), tfidf (quick, offline), openai:MODEL, or a sentence-transformers folder or hub id."""
     columns: str = ""
     """Your names of the columns, such as question=input,prompt=template,correct=score."""
     scale: float = 1.0
@@ -54,7 +52,15 @@ class ReadOptions:
 
 
 @dataclass(kw_only=True)
-class LearnOptions(ReadOptions):
+class EmbedOptions(ReadOptions):
+    """How a log is read, and its questions described."""
+
+    embedder: str = "minilm"
+    """minilm (offline), tfidf (quick, offline), openai:MODEL, or a sentence-transformers folder or hub id."""
+
+
+@dataclass(kw_only=True)
+class LearnOptions(EmbedOptions):
     """Settings of the selector."""
 
     model: str = "interaction"

@@ -1,0 +1,292 @@
+"""What another policy would have scored on the traffic of a log, with intervals.
+
+A row is a request of a log with propensities, such as a server's; of other logs it is a question, and the
+chance that a cell was asked is estimated from the question. Values are means over rows that have a verdict.
+Estimators and intervals are those of stats/off_policy.py; what cannot be known is refused.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from scipy.stats import chi2
+
+from prompt_oirl.data.prompt_log import PromptLog
+from prompt_oirl.features.segments import Segments
+from prompt_oirl.features.surface import surface_features
+from prompt_oirl.io.files import InputError, on_one_line, sha256
+from prompt_oirl.selection.selector import PromptSelector
+from prompt_oirl.selection.storage import HEADER
+from prompt_oirl.stats.off_policy import (
+    Estimate,
+    LoggedRewards,
+    direct_method,
+    doubly_robust,
+    estimate_propensities,
+    half_width,
+    importance_weights,
+    inverse_propensity,
+    self_normalised,
+)
+from prompt_oirl.stats.off_policy_rewards import CrossFit, cross_fit, ridge_rewards
+
+FEWEST_ANSWERS = 30  # effective, below which an interval is taken with a pinch of salt
+HALF_WIDTH = 0.03  # success that an interval should reach to either side
+SURE = 4.0  # standard errors that the mean weight may be from 1
+ESTIMATORS = ("dr", "snips", "ips", "dm")
+COLUMNS = (
+    *("policy", "estimator", "value", "low", "high"),
+    *("difference", "difference_low", "difference_high", "effective_answers", "rows"),
+)
+
+
+@dataclass(frozen=True)
+class Traffic:
+    """Rows of a log as the estimators take them, `question` (rows,) of each, and `notes` about them."""
+
+    log: PromptLog
+    question: np.ndarray
+    logged: LoggedRewards
+    predicted: CrossFit
+    known: bool
+    notes: tuple[str, ...]
+
+    @classmethod
+    def of(cls, log: PromptLog, seed: int = 0) -> Traffic:
+        """The rows of a log.
+
+        Parameters
+        ----------
+        log : with propensities, or without
+        seed : of the reward model's folds
+        """
+        known = log.propensity is not None and bool(np.isfinite(log.propensity).any())
+        features = np.column_stack(
+            [
+                surface_features(log.questions),
+                Segments.of(log.segments).columns(log.segments, len(log.questions)),
+            ]
+        ).astype(np.float64)
+        notes: list[str] = []
+        if known:
+            question, logged = _requests(log, notes)
+        else:
+            question, logged = np.arange(len(log.questions)), _questions(log, features, notes)
+        if len(np.unique(logged.clusters)) < 2:
+            raise InputError("an interval needs at least two different questions: log more questions")
+        predicted = cross_fit(logged, ridge_rewards(features[question], logged.rewards), seed)
+        return cls(log, question, logged, predicted, known, tuple(notes))
+
+    @property
+    def success(self) -> float:
+        """Mean success of what was logged."""
+        return float(np.nanmean(self.logged.rewards))
+
+
+def _requests(log: PromptLog, notes: list[str]) -> tuple[np.ndarray, LoggedRewards]:
+    assert log.propensity is not None
+    rows = np.flatnonzero(np.isfinite(log.propensity))
+    if len(rows) < len(log.propensity):
+        notes.append(f"{len(log.propensity) - len(rows):,} answers without propensity are left out.")
+    shape = len(rows), len(log.prompts)
+    rewards, propensities = np.full(shape, np.nan), np.full(shape, np.nan)
+    cell = np.arange(len(rows)), log.prompt[rows]
+    rewards[cell], propensities[cell] = log.correct[rows], log.propensity[rows]
+    question = log.question[rows]
+    if len(log.unrated):
+        n = len(rows) + len(log.unrated)
+        notes.append(f"{len(rows):,} of {n:,} requests have a verdict: the values speak for these.")
+        notes += _uneven_feedback(log, rows)
+    return question, LoggedRewards(rewards, propensities, log.groups[question])
+
+
+def _uneven_feedback(log: PromptLog, rows: np.ndarray) -> list[str]:
+    """A sentence if whether a verdict comes depends on the prompt, questions being alike by weighting."""
+    assert log.propensity is not None
+    place = {arm: j for j, arm in enumerate(log.arms)}
+    prompt = np.r_[log.prompt[rows], [place.get(arm, -1) for arm, _ in log.unrated]]
+    weight = 1 / np.r_[log.propensity[rows], [chance for _, chance in log.unrated]]
+    rated = np.arange(len(prompt)) < len(rows)
+    share = float((weight * rated).sum() / weight.sum())
+    total, asked = 0.0, 0
+    for j in np.unique(prompt):
+        of = prompt == j
+        w = weight[of]
+        # The variance of the common share: that of the prompt's own is 0 where all are rated, or none.
+        spread = (w**2).sum() * share * (1 - share) / w.sum() ** 2
+        total += ((w * rated[of]).sum() / w.sum() - share) ** 2 / max(spread, 1e-12)
+        asked += 1
+    if asked > 1 and chi2.sf(total, asked - 1) < 0.001:
+        return [
+            "whether a verdict comes depends on the prompt: values are of requests that get one, which may "
+            "be other ones under another policy; ask for verdicts in the same way whatever the prompt."
+        ]
+    return []
+
+
+def _questions(log: PromptLog, features: np.ndarray, notes: list[str]) -> LoggedRewards:
+    if not np.isnan(log.labels).any():
+        return LoggedRewards(log.labels, np.ones(log.labels.shape), log.groups)
+    notes.append(
+        "the log has no propensities: they are estimated from the questions' texts and segments, which is "
+        "right only if nothing else decided which prompt was asked."
+    )
+    return estimate_propensities(log.labels, features[:, features.std(0) > 0], log.groups)
+
+
+def target_of(traffic: Traffic, policy: str | PromptSelector) -> np.ndarray:
+    """Probability that a policy picks each prompt of the log, float64 (rows, P).
+
+    Parameters
+    ----------
+    traffic : rows of a log
+    policy : a fitted selector or its folder, "random", "best" (the prompt of most success on the other
+    folds, so that nothing is chosen on the answers it is valued by) or "prompt:NAME"
+
+    Raises: InputError at a policy that is none of these, or that picks what the log never asked.
+    """
+    log, shape = traffic.log, traffic.logged.rewards.shape
+    one_hot = np.eye(shape[1])
+    if policy == "random":
+        return np.full(shape, 1 / shape[1])
+    if policy == "best":
+        values = np.stack([_robust(traffic, np.tile(row, (shape[0], 1))).parts for row in one_hot], 1)
+        group = traffic.predicted.group
+        best = [int(values[group != g].mean(0).argmax()) for g in range(int(group.max()) + 1)]
+        return one_hot[np.array(best)[group]]
+    if isinstance(policy, str) and policy.startswith("prompt:"):
+        name = policy.removeprefix("prompt:")
+        found = [j for j, n in enumerate(log.names) if name in (n, log.prompts[j])]
+        if len(found) != 1:
+            raise InputError(
+                f"--policy {on_one_line(policy, 80)}: the log has "
+                f"{'several such prompts' if found else 'no such prompt'}; its prompts are "
+                f"{', '.join(on_one_line(n, 40) for n in log.names)}"
+            )
+        return np.tile(one_hot[found[0]], (shape[0], 1))
+    if isinstance(policy, str) and not Path(policy).is_dir():
+        raise InputError(
+            f"--policy {on_one_line(policy, 80)}: name the folder of a selector, best, random or prompt:NAME"
+        )
+    selector = PromptSelector.load(policy) if isinstance(policy, str) else policy
+    picks, _ = selector.choose(log.questions, segments=log.segments)
+    place = {arm: j for j, arm in enumerate(log.arms)}
+    strange = next((pick for pick in picks[:, 0] if pick not in place), None)
+    if strange is not None:
+        hint = " with --arms prompt,llm" if selector.llms_ and not log.llms else ""
+        raise InputError(
+            f"the selector picks {on_one_line(str(strange), 60)!r}, which the log never asked: take a log of "
+            f"its prompts{hint}, or serve it with --explore 0.05"
+        )
+    return one_hot[[place[pick] for pick in picks[:, 0]]][traffic.question]
+
+
+def _robust(traffic: Traffic, target: np.ndarray) -> Estimate:
+    return doubly_robust(traffic.logged, target, traffic.predicted)
+
+
+def policy_values(
+    traffic: Traffic, policies: Sequence[str | PromptSelector]
+) -> tuple[list[dict[str, Any]], list[str]]:
+    """Value of each policy by each estimator, with differences to the first policy, and what to know of it.
+
+    Parameters
+    ----------
+    traffic : rows of a log
+    policies : as in `target_of`
+
+    Returns: rows with `COLUMNS`, and sentences.
+    Raises: InputError where a value cannot be known from the log.
+    """
+    rows: list[dict[str, Any]] = []
+    notes = list(traffic.notes)
+    first: tuple[np.ndarray, dict[str, Estimate]] | None = None
+    for policy in policies:
+        name = str(policy) if isinstance(policy, str) else "selector"
+        target = target_of(traffic, policy)
+        _check_support(traffic, target, name, notes)
+        found = _estimates(traffic, target)
+        first = first or (target, found)
+        for estimator in ESTIMATORS:
+            e = found[estimator]
+            row = {"policy": name, "estimator": estimator, "value": e.value, "low": e.low, "high": e.high}
+            if found is not first[1]:
+                gap = _difference(traffic, estimator, (target, e), (first[0], first[1][estimator]))
+                row |= dict(zip(("difference", "difference_low", "difference_high"), gap))
+            rows.append(row | {"effective_answers": e.answers, "rows": len(target)})
+        notes += _few_answers(traffic, found["dr"], name)
+    return rows, notes
+
+
+def _estimates(traffic: Traffic, target: np.ndarray) -> dict[str, Estimate]:
+    return {
+        "dr": _robust(traffic, target),
+        "snips": self_normalised(traffic.logged, target),
+        "ips": inverse_propensity(traffic.logged, target),
+        "dm": direct_method(traffic.logged, target, traffic.predicted),
+    }
+
+
+def _difference(
+    traffic: Traffic, estimator: str, one: tuple[np.ndarray, Estimate], other: tuple[np.ndarray, Estimate]
+) -> tuple[float, float, float]:
+    """What one policy gains over another, with the interval of the pairs."""
+    if estimator == "dm":  # linear in the target
+        e = direct_method(traffic.logged, one[0] - other[0], traffic.predicted)
+        return e.value, e.low, e.high
+    parts = one[1].parts - other[1].parts
+    value, reach = float(parts.mean()), half_width(parts - parts.mean(), traffic.logged.clusters)
+    return value, value - reach, value + reach
+
+
+def _check_support(traffic: Traffic, target: np.ndarray, name: str, notes: list[str]) -> None:
+    """Refuse a policy that picks what the log never asks: the mean weight is 1 where it may ask everything."""
+    asked = traffic.logged.logged.any(0)
+    if (target[:, ~asked] > 0).any():
+        raise InputError(f"--policy {on_one_line(name, 80)} picks a prompt that the log never asked")
+    weights = importance_weights(traffic.logged, target).sum(1)
+    mean = float(weights.mean())
+    reach = half_width(weights - mean, traffic.logged.clusters) / 1.96
+    chances = traffic.logged.propensities[traffic.logged.logged]
+    if traffic.known and abs(mean - 1) > max(SURE * reach, 0.02):
+        where = f"--policy {on_one_line(name, 80)}: "
+        if chances.min() > 0.999:
+            share, n_prompts = 0.05, target.shape[1]
+            p = traffic.success
+            needed = (1.96 / HALF_WIDTH) ** 2 * p * (1 - p) * n_prompts / share
+            raise InputError(
+                f"{where}the log never explored, every propensity is 1: serve with --explore {share}; about "
+                f"{needed:,.0f} requests would give +- {100 * HALF_WIDTH:.0f} points"
+            )
+        raise InputError(
+            f"{where}its weights have the mean {mean:.2f} +- {1.96 * reach:.2f}, which is 1 where propensities "
+            "are right and every prompt may be drawn: correct the propensities, or explore everywhere"
+        )
+
+
+def _few_answers(traffic: Traffic, e: Estimate, name: str) -> list[str]:
+    """A sentence if few answers stand behind a value, with what would be needed."""
+    reach = (e.high - e.low) / 2
+    if e.answers >= FEWEST_ANSWERS or reach <= HALF_WIDTH:
+        return []
+    needed = len(traffic.question) * (reach / HALF_WIDTH) ** 2
+    return [
+        f"{on_one_line(name, 80)}: only {e.answers:.0f} effective answers stand behind its values, fewer than "
+        f"{FEWEST_ANSWERS}; about {needed:,.0f} requests like these, or more exploration, would give "
+        f"+- {100 * HALF_WIDTH:.0f} points."
+    ]
+
+
+def out_of_sample(log: PromptLog, selector: str | Path) -> bool:
+    """Whether a saved selector surely learned from none of a log's answers, for it served all of them.
+
+    Parameters
+    ----------
+    log : with or without the versions of the selectors that drew its prompts
+    selector : its folder
+    """
+    return log.policy is not None and set(log.policy) == {sha256(Path(selector) / HEADER)[:16]}
