@@ -40,8 +40,8 @@ class Value(LogArgument, ReadOptions):
         for policy in policies:
             if Path(policy).is_dir() and not out_of_sample(log, policy):
                 say(
-                    f"note: {on_one_line(policy, 80)}: if it learned from answers of this log, its value is too "
-                    "high; this is ruled out only where it served the whole log itself"
+                    f"note: {on_one_line(policy, 80)}: if it learned from answers of this log, its value is "
+                    "too high; this is ruled out only where it served the whole log itself"
                 )
         say(f"what was logged: {traffic.success:.3f} of {len(traffic.question):,} rows")
         for row in rows:

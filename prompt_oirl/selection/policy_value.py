@@ -17,7 +17,7 @@ from scipy.stats import chi2
 
 from prompt_oirl.data.prompt_log import PromptLog
 from prompt_oirl.features.segments import Segments
-from prompt_oirl.features.surface import surface_features
+from prompt_oirl.features.surface import NAMES, surface_features
 from prompt_oirl.io.files import InputError, on_one_line, sha256
 from prompt_oirl.selection.selector import PromptSelector
 from prompt_oirl.selection.storage import HEADER
@@ -37,6 +37,8 @@ from prompt_oirl.stats.off_policy_rewards import CrossFit, cross_fit, ridge_rewa
 FEWEST_ANSWERS = 30  # effective, below which an interval is taken with a pinch of salt
 HALF_WIDTH = 0.03  # success that an interval should reach to either side
 SURE = 4.0  # standard errors that the mean weight may be from 1
+# Features of a question that may have decided which prompt it got, where that is estimated.
+DECIDING = ("characters", "sentences", "numbers", "largest", "decimals", "asked_length")
 ESTIMATORS = ("dr", "snips", "ips", "dm")
 COLUMNS = (
     *("policy", "estimator", "value", "low", "high"),
@@ -65,17 +67,16 @@ class Traffic:
         seed : of the reward model's folds
         """
         known = log.propensity is not None and bool(np.isfinite(log.propensity).any())
-        features = np.column_stack(
-            [
-                surface_features(log.questions),
-                Segments.of(log.segments).columns(log.segments, len(log.questions)),
-            ]
-        ).astype(np.float64)
+        of_segments = Segments.of(log.segments).columns(log.segments, len(log.questions))
+        surface = surface_features(log.questions).astype(np.float64)
+        surface[:, 0] = np.log1p(surface[:, 0])
+        features = np.column_stack([surface, of_segments])
         notes: list[str] = []
         if known:
             question, logged = _requests(log, notes)
         else:
-            question, logged = np.arange(len(log.questions)), _questions(log, features, notes)
+            few = np.column_stack([surface[:, [NAMES.index(name) for name in DECIDING]], of_segments])
+            question, logged = np.arange(len(log.questions)), _questions(log, few, notes)
         if len(np.unique(logged.clusters)) < 2:
             raise InputError("an interval needs at least two different questions: log more questions")
         predicted = cross_fit(logged, ridge_rewards(features[question], logged.rewards), seed)
@@ -91,7 +92,9 @@ def _requests(log: PromptLog, notes: list[str]) -> tuple[np.ndarray, LoggedRewar
     assert log.propensity is not None
     rows = np.flatnonzero(np.isfinite(log.propensity))
     if len(rows) < len(log.propensity):
-        notes.append(f"{len(log.propensity) - len(rows):,} answers without propensity are left out.")
+        notes.append(
+            f"{len(log.propensity) - len(rows):,} answers without propensity are left out of the values."
+        )
     shape = len(rows), len(log.prompts)
     rewards, propensities = np.full(shape, np.nan), np.full(shape, np.nan)
     cell = np.arange(len(rows)), log.prompt[rows]
@@ -190,14 +193,14 @@ def _robust(traffic: Traffic, target: np.ndarray) -> Estimate:
 
 
 def policy_values(
-    traffic: Traffic, policies: Sequence[str | PromptSelector]
+    traffic: Traffic, policies: Sequence[str | PromptSelector | np.ndarray]
 ) -> tuple[list[dict[str, Any]], list[str]]:
     """Value of each policy by each estimator, with differences to the first policy, and what to know of it.
 
     Parameters
     ----------
     traffic : rows of a log
-    policies : as in `target_of`
+    policies : as in `target_of`; or probabilities as it returns them, of a selector made from this log
 
     Returns: rows with `COLUMNS`, and sentences.
     Raises: InputError where a value cannot be known from the log.
@@ -206,8 +209,8 @@ def policy_values(
     notes = list(traffic.notes)
     first: tuple[np.ndarray, dict[str, Estimate]] | None = None
     for policy in policies:
-        name = str(policy) if isinstance(policy, str) else "selector"
-        target = target_of(traffic, policy)
+        name = policy if isinstance(policy, str) else "the new selector"
+        target = policy if isinstance(policy, np.ndarray) else target_of(traffic, policy)
         _check_support(traffic, target, name, notes)
         found = _estimates(traffic, target)
         first = first or (target, found)
@@ -244,7 +247,7 @@ def _difference(
 
 
 def _check_support(traffic: Traffic, target: np.ndarray, name: str, notes: list[str]) -> None:
-    """Refuse a policy that picks what the log never asks: the mean weight is 1 where it may ask everything."""
+    """Refuse a policy that picks what the log never asks: the mean weight is 1 where all may be drawn."""
     asked = traffic.logged.logged.any(0)
     if (target[:, ~asked] > 0).any():
         raise InputError(f"--policy {on_one_line(name, 80)} picks a prompt that the log never asked")
@@ -263,8 +266,9 @@ def _check_support(traffic: Traffic, target: np.ndarray, name: str, notes: list[
                 f"{needed:,.0f} requests would give +- {100 * HALF_WIDTH:.0f} points"
             )
         raise InputError(
-            f"{where}its weights have the mean {mean:.2f} +- {1.96 * reach:.2f}, which is 1 where propensities "
-            "are right and every prompt may be drawn: correct the propensities, or explore everywhere"
+            f"{where}its weights have the mean {mean:.2f} +- {1.96 * reach:.2f}, which is 1 where "
+            "propensities are right and every prompt may be drawn: correct the propensities, or explore "
+            "everywhere"
         )
 
 
@@ -275,8 +279,8 @@ def _few_answers(traffic: Traffic, e: Estimate, name: str) -> list[str]:
         return []
     needed = len(traffic.question) * (reach / HALF_WIDTH) ** 2
     return [
-        f"{on_one_line(name, 80)}: only {e.answers:.0f} effective answers stand behind its values, fewer than "
-        f"{FEWEST_ANSWERS}; about {needed:,.0f} requests like these, or more exploration, would give "
+        f"{on_one_line(name, 80)}: only {e.answers:.0f} effective answers stand behind its values, fewer "
+        f"than {FEWEST_ANSWERS}; about {needed:,.0f} requests like these, or more exploration, would give "
         f"+- {100 * HALF_WIDTH:.0f} points."
     ]
 
