@@ -253,9 +253,11 @@ def _check_support(traffic: Traffic, target: np.ndarray, name: str, notes: list[
         raise InputError(f"--policy {on_one_line(name, 80)} picks a prompt that the log never asked")
     weights = importance_weights(traffic.logged, target).sum(1)
     mean = float(weights.mean())
-    reach = half_width(weights - mean, traffic.logged.clusters) / 1.96
     chances = traffic.logged.propensities[traffic.logged.logged]
-    if traffic.known and abs(mean - 1) > max(SURE * reach, 0.02):
+    error = half_width(weights - mean, traffic.logged.clusters) / 1.96
+    # What is missing to 1 may have had bad luck: draws of the largest weight, none of which came.
+    error = float(np.sqrt(error**2 + max(1 - mean, 0) / chances.min() / len(weights)))
+    if traffic.known and abs(mean - 1) > max(SURE * error, 0.02):
         where = f"--policy {on_one_line(name, 80)}: "
         if chances.min() > 0.999:
             share, n_prompts = 0.05, target.shape[1]
@@ -266,7 +268,7 @@ def _check_support(traffic: Traffic, target: np.ndarray, name: str, notes: list[
                 f"{needed:,.0f} requests would give +- {100 * HALF_WIDTH:.0f} points"
             )
         raise InputError(
-            f"{where}its weights have the mean {mean:.2f} +- {1.96 * reach:.2f}, which is 1 where "
+            f"{where}its weights have the mean {mean:.2f} +- {1.96 * error:.2f}, which is 1 where "
             "propensities are right and every prompt may be drawn: correct the propensities, or explore "
             "everywhere"
         )
