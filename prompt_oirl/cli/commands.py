@@ -5,36 +5,75 @@ from __future__ import annotations
 import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import tyro
 
 from prompt_oirl.cli.grade import Grade
 from prompt_oirl.cli.import_command import Import
-from prompt_oirl.cli.options import LearnOptions, LogArgument, ReadOptions
+from prompt_oirl.cli.options import EmbedOptions, LearnOptions, LogArgument
 from prompt_oirl.cli.output import Format, plain, say, write_rows, write_stdout
 from prompt_oirl.cli.serve import Serve
 from prompt_oirl.cli.value import Value
 from prompt_oirl.io.files import InputError, on_one_line
 
+if TYPE_CHECKING:
+    from prompt_oirl.data.prompt_log import PromptLog
+    from prompt_oirl.selection.selector import PromptSelector
+
 
 @dataclass(kw_only=True)
 class Fit(LogArgument, LearnOptions):
-    """Learn a selector from a log and save it.
+    """Learn a selector from a log and save it; or learn one anew that is served (--update).
 
-    example: prompt-oirl fit log.csv --out selector
+    examples: prompt-oirl fit log.csv --out selector
+              prompt-oirl fit log.csv served_log --update selector
     """
 
-    out: Path
-    """Folder for the selector."""
+    out: Path | None = None
+    """Folder for the selector; with --update, where the new one is saved in place of the old one's folder."""
+    update: Path | None = None
+    """A selector whose settings are used. The new one replaces it, unless the log shows that it is worse; the
+    old one is kept in the folder previous within."""
 
     def run(self) -> None:
         """Learn a selector from a log and save it in a folder."""
-        if self.out.is_file():
+        if self.out is not None and self.out.is_file():
             raise InputError(f"{self.out} is a file: choose a folder for the selector")
+        if self.update is not None:
+            self._update(self.update)
+            return
+        if self.out is None:
+            raise InputError("give --out, a folder for the selector, or --update SELECTOR")
         log, selector = self.read(self.log), self.make_selector()
         selector.fit(log)
-        folder = selector.save(self.out)
+        self._say(log, selector, selector.save(self.out))
+
+    def _update(self, folder: Path) -> None:
+        from prompt_oirl.selection.selector import PromptSelector
+        from prompt_oirl.selection.update import PREVIOUS, learn_anew, replace_selector
+
+        if self.make_selector().get_params() != PromptSelector().get_params():
+            raise InputError(
+                "--update keeps the settings of the selector: leave out --embedder, --model, --cost_weight "
+                "and --seed"
+            )
+        old, log = PromptSelector.load(folder), self.read(self.log)
+        found = learn_anew(old, log)
+        for note in found.notes:
+            say(f"note: {note}")
+        write_stdout(f"{found.sentence()}\n")
+        if found.worse:
+            say(f"the new selector is worse: {folder} stays as it was")
+            return
+        if self.out is None:
+            replace_selector(found.selector, folder)
+            say(f"the old selector is kept in {folder / PREVIOUS}")
+        else:
+            found.selector.save(self.out)
+        self._say(log, found.selector, self.out or folder)
+
+    def _say(self, log: PromptLog, selector: PromptSelector, folder: Path) -> None:
         best = selector.arms_[selector.best_]
         answers = int(log.counts[:, log.arms.index(best)].sum())
         say(
@@ -142,7 +181,7 @@ class Evaluate(LearnOptions):
 
 
 @dataclass(kw_only=True)
-class Diagnose(LogArgument, ReadOptions):
+class Diagnose(LogArgument, EmbedOptions):
     """Say whether choosing per question is worth it on this log: worth it, not shown, or not enough data.
 
     example: prompt-oirl diagnose log.csv

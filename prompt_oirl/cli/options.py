@@ -19,9 +19,6 @@ if TYPE_CHECKING:
 class ReadOptions:
     """How a log is read."""
 
-    embedder: str = "minilm"
-    """minilm (offline), minilm-int8 (for serving: less exact, twice as quick per question), tfidf (quick,
-    offline), openai:MODEL, or a sentence-transformers folder or hub id."""
     columns: str = ""
     """Your names of the columns, such as question=input,prompt=template,correct=score."""
     scale: float = 1.0
@@ -55,7 +52,16 @@ class ReadOptions:
 
 
 @dataclass(kw_only=True)
-class LearnOptions(ReadOptions):
+class EmbedOptions(ReadOptions):
+    """How a log is read, and its questions described."""
+
+    embedder: str = "minilm"
+    """minilm (offline), minilm-int8 (for serving: less exact, twice as quick per question), tfidf (quick,
+    offline), openai:MODEL, or a sentence-transformers folder or hub id."""
+
+
+@dataclass(kw_only=True)
+class LearnOptions(EmbedOptions):
     """Settings of the selector."""
 
     model: str = "interaction"
@@ -76,4 +82,5 @@ class LogArgument:
     """The log that a command works on."""
 
     log: tyro.conf.Positional[tuple[str, ...]]
-    """One file or several: .csv, .tsv, .jsonl, .ndjson, .json (each also .gz), .parquet, .xlsx; -: stdin."""
+    """One file or several: .csv, .tsv, .jsonl, .ndjson, .json (each also .gz), .parquet, .xlsx, or the folder
+    of a server's log; -: stdin."""

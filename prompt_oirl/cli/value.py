@@ -1,57 +1,54 @@
-"""`prompt-oirl value`: what success another policy would have had on the traffic of a log."""
+"""`prompt-oirl value`: what other policies would have scored on the traffic of a log."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated
+from pathlib import Path
 
-import tyro
+from tyro.conf import UseAppendAction
 
 from prompt_oirl.cli.options import LogArgument, ReadOptions
 from prompt_oirl.cli.output import Format, say, write_rows
-from prompt_oirl.io.files import InputError, on_one_line
-
-if TYPE_CHECKING:
-    from prompt_oirl.selection.selector import PromptSelector
+from prompt_oirl.io.files import on_one_line
 
 
 @dataclass(kw_only=True)
 class Value(LogArgument, ReadOptions):
-    """Estimate what success another policy would have had on a log's traffic, such as a server's log.
+    """Estimate what other policies would have scored on a log's questions, from a server's log or another.
 
-    example: prompt-oirl value served_log --policy selector --policy best
+    example: prompt-oirl value served_log --policy selector --policy best --policy prompt:CoT
     """
 
-    policy: Annotated[tuple[str, ...], tyro.conf.UseAppendAction] = ()
-    """A selector's folder, best, random or prompt:NAME; several are compared with the first."""
+    policy: UseAppendAction[tuple[str, ...]] = ()
+    """A selector's folder, best (the best single prompt), random, or prompt:NAME. Given several times, each
+    is compared with the first. Default: best and random."""
     format: Format = "table"
-    """How the result is written."""
+    """How the values are written."""
 
     def run(self) -> None:
-        """Write the value of each policy, by each estimator."""
-        from prompt_oirl.selection.policy_value import Traffic, policy_values
-        from prompt_oirl.selection.selector import PromptSelector
+        """Write the value of each policy by each estimator."""
+        from prompt_oirl.selection.policy_value import COLUMNS, Traffic, out_of_sample, policy_values
+        from prompt_oirl.stats.metrics import format_interval
 
-        if not self.policy:
-            raise InputError("name a policy: --policy SELECTOR_FOLDER, best, random or prompt:NAME")
-        policies: dict[str, str | PromptSelector] = {}
-        for name in self.policy:
-            known = name in ("best", "random") or name.startswith("prompt:")
-            policies[name] = name if known else PromptSelector.load(name)
+        policies = self.policy or ("best", "random")
         log = self.read(self.log)
         traffic = Traffic.of(log, self.seed)
-        rows = policy_values(traffic, policies)
-        write_rows(rows, self.format)
-        for note in traffic.notes:
+        rows, notes = policy_values(traffic, policies)
+        write_rows(rows, self.format, columns=COLUMNS)
+        for note in notes:
             say(f"note: {note}")
-        if log.propensity is not None and log.unrated:
-            total = len(log.correct) + len(log.unrated)
-            say(f"note: {len(log.correct):,} of {total:,} requests have a verdict; values speak for these")
-        if any(not isinstance(policy, str) for policy in policies.values()):
-            say("note: a selector that learned from these very answers looks better than it is")
-        say(f"success of the logged answers: {100 * float(log.correct.mean()):.1f} %")
-        for row in (row for row in rows if row["estimator"] == "dr"):
-            name = on_one_line(row["policy"], 60)
-            versus = f" minus {on_one_line(row['minus'], 60)}" if row["minus"] else ""
-            figures = f"{100 * row['value']:.1f} [{100 * row['low']:.1f}, {100 * row['high']:.1f}]"
-            say(f"{name}{versus}: {figures} points (dr, the one to read)")
+        for policy in policies:
+            if Path(policy).is_dir() and not out_of_sample(log, policy):
+                say(
+                    f"note: {on_one_line(policy, 80)}: if it learned from answers of this log, its value is "
+                    "too high; this is ruled out only where it served the whole log itself"
+                )
+        say(f"what was logged: {traffic.success:.3f} of {len(traffic.question):,} rows")
+        for row in rows:
+            if row["estimator"] == "dr":
+                shown = format_interval(row["value"], row["low"], row["high"], signed=False)
+                gain = ""
+                if "difference" in row:
+                    ends = row["difference"], row["difference_low"], row["difference_high"]
+                    gain = f"; {format_interval(*ends, points=True)} points over the first"
+                say(f"{on_one_line(row['policy'], 80)}: {shown} (doubly robust, 95 % interval){gain}")

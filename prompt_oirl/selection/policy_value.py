@@ -1,197 +1,314 @@
-"""What success another policy would have had on a log's traffic: from the log of a server, or any log.
+"""What another policy would have scored on the traffic of a log, with intervals.
 
-With a column propensity an answer is a request, for which one prompt was drawn with that chance; the value is
-the mean over requests. Without, propensities are estimated, and each distinct question counts once.
-Intervals keep near-duplicate questions together.
+A row is a request of a log with propensities, such as a server's, and requests are taken as independent draws
+of one traffic; of other logs it is a question, the chance that a cell was asked is estimated from it, and
+near-duplicates stay together. Values are means over rows that have a verdict. Estimators and intervals are
+those of stats/off_policy.py; what cannot be known is refused.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
+from scipy.stats import chi2
 
 from prompt_oirl.data.prompt_log import PromptLog
-from prompt_oirl.features.surface import surface_features
-from prompt_oirl.io.files import InputError, on_one_line
+from prompt_oirl.features.segments import Segments
+from prompt_oirl.features.surface import NAMES, surface_features
+from prompt_oirl.io.files import InputError, on_one_line, sha256
 from prompt_oirl.selection.selector import PromptSelector
-from prompt_oirl.stats.cells import PromptSuccess
+from prompt_oirl.selection.storage import HEADER
 from prompt_oirl.stats.off_policy import (
     Estimate,
     LoggedRewards,
+    direct_method,
+    doubly_robust,
     estimate_propensities,
-    evaluate_policy,
     half_width,
+    importance_weights,
+    inverse_propensity,
+    self_normalised,
 )
 from prompt_oirl.stats.off_policy_rewards import CrossFit, cross_fit, ridge_rewards
 
-LEAST_ANSWERS = 30  # effective ones, below which no interval is to be relied on
-LARGEST_CLUSTER = 0.2  # share of the requests above which sums by cluster say little about their variance
-WEIGHT_OFF = 0.1  # how far the mean weight may be shown to be from 1
-EXPLORE = "serve with --explore 0.05 or more"
-NAMES = {"dr": "doubly robust", "snips": "self-normalised IPS", "ips": "IPS", "dm": "direct method"}
+FEWEST_ANSWERS = 30  # effective, below which an interval is taken with a pinch of salt
+HALF_WIDTH = 0.03  # success that an interval should reach to either side
+MUCH_WIDER = 1.5  # times, from which it is said how wide an interval by near-duplicates would be
+SURE = 4.0  # standard errors that the mean weight may be from 1
+# Features of a question that may have decided which prompt it got, where that is estimated.
+DECIDING = ("characters", "sentences", "numbers", "largest", "decimals", "asked_length")
+ESTIMATORS = ("dr", "snips", "ips", "dm")
+COLUMNS = (
+    *("policy", "estimator", "value", "low", "high"),
+    *("difference", "difference_low", "difference_high", "effective_answers", "rows"),
+)
 
 
 @dataclass(frozen=True)
 class Traffic:
-    """A log as off-policy estimates need it: n requests (or questions) and the log's P prompts.
-
-    `question` int (n,) is the question of each request, `predicted` the cross-fitted success of each cell;
-    `notes` say what the figures rest on. `known` says whether the propensities were logged.
-    """
+    """Rows of a log as the estimators take them, `question` (rows,) of each, and `notes` about them."""
 
     log: PromptLog
-    rewards: LoggedRewards
     question: np.ndarray
+    logged: LoggedRewards
     predicted: CrossFit
     known: bool
-    notes: list[str] = field(default_factory=list)
+    notes: tuple[str, ...]
 
     @classmethod
     def of(cls, log: PromptLog, seed: int = 0) -> Traffic:
-        """The requests of a log whose propensity is known, or the questions of a log without propensities.
+        """The rows of a log.
 
-        Raises: InputError where the log never explored, or one answer stands for everything.
+        Parameters
+        ----------
+        log : with propensities, or without
+        seed : of the reward model's folds
         """
+        known = log.propensity is not None and bool(np.isfinite(log.propensity).any())
+        of_segments = Segments.of(log.segments).columns(log.segments, len(log.questions))
+        surface = surface_features(log.questions).astype(np.float64)
+        surface[:, 0] = np.log1p(surface[:, 0])
+        features = np.column_stack([surface, of_segments])
         notes: list[str] = []
-        features = surface_features(log.questions).astype(np.float64)
-        if log.propensity is not None:
-            rows = np.flatnonzero(~np.isnan(log.propensity))
-            if len(rows) < len(log.propensity):
-                notes.append(
-                    f"{len(log.propensity) - len(rows):,} answers without a propensity do not count."
-                )
-            question, prompt, chance = log.question[rows], log.prompt[rows], log.propensity[rows]
-            if not (chance < 1).any():
-                raise InputError(f"the log never explored: every propensity is 1; {EXPLORE}")
-            table = np.full((2, len(rows), len(log.prompts)), np.nan)
-            table[:, np.arange(len(rows)), prompt] = log.correct[rows], chance
-            rewards = LoggedRewards(table[0], table[1], log.groups[question])
+        if known:
+            question, logged = _requests(log, notes)
         else:
-            question = np.arange(len(log.questions))
-            if log.counts.all():
-                rewards = LoggedRewards(log.labels, np.ones(log.labels.shape), log.groups)
-            else:
-                rewards = estimate_propensities(log.labels, features, log.groups)
-                notes.append(
-                    "the log has no column propensity: the chances of its cells are estimated from lengths, "
-                    "numbers and words of the questions, which is right only if nothing else decided over "
-                    "which prompt was asked; each distinct question counts once."
-                )
-        largest = np.unique(rewards.clusters, return_counts=True)[1].max() / len(question)
-        if largest > LARGEST_CLUSTER:
-            notes.append(
-                f"{100 * largest:.0f} % of the requests are near-duplicates of one another: intervals by "
-                "groups of them are too narrow here."
-            )
-        predicted = cross_fit(rewards, ridge_rewards(features[question], rewards.rewards), seed)
-        return cls(log, rewards, question, predicted, log.propensity is not None, notes)
+            few = np.column_stack([surface[:, [NAMES.index(name) for name in DECIDING]], of_segments])
+            question, logged = np.arange(len(log.questions)), _questions(log, few, notes)
+        if len(np.unique(log.groups[question])) < 2:
+            raise InputError("an interval needs at least two different questions: log more questions")
+        # Folds keep near-duplicates together in any case.
+        in_groups = replace(logged, clusters=log.groups[question])
+        predicted = cross_fit(in_groups, ridge_rewards(features[question], logged.rewards), seed)
+        return cls(log, question, logged, predicted, known, tuple(notes))
 
-    def targets(self, policy: str | PromptSelector) -> np.ndarray:
-        """Probabilities (n, P) of a policy: a selector, "best", "random" or "prompt:NAME".
-
-        "best" is the prompt of highest standing on the other folds, so it is not chosen by its own answers.
-        """
-        n_prompts = len(self.log.prompts)
-        if isinstance(policy, PromptSelector):
-            return np.eye(n_prompts)[self._picks(policy)[self.question]]
-        if policy == "random":
-            return np.full((len(self.question), n_prompts), 1 / n_prompts)
-        if policy == "best":
-            group = self.predicted.group
-            best = np.array([self._best(group != g) for g in range(int(group.max()) + 1)])
-            return np.eye(n_prompts)[best[group]]
-        name = policy.removeprefix("prompt:")
-        found = [j for j, (n, t) in enumerate(zip(self.log.names, self.log.prompts)) if name in (n, t)]
-        if len(found) != 1:
-            have = on_one_line(", ".join(self.log.names), 200)
-            raise InputError(f"--policy {on_one_line(policy, 100)}: name one prompt of the log ({have})")
-        return np.eye(n_prompts)[np.full(len(self.question), found[0])]
-
-    def _picks(self, selector: PromptSelector) -> np.ndarray:
-        place = {arm: j for j, arm in enumerate(self.log.arms)}
-        picks, _ = selector.choose(self.log.questions, segments=self.log.segments)
-        lacking = {str(pick) for pick in picks[:, 0] if pick not in place}
-        if lacking:
-            raise InputError(
-                f"the selector picks a prompt that the log never asks: {on_one_line(min(lacking), 100)}; log "
-                "answers of it, or choose another policy"
-            )
-        return np.array([place[pick] for pick in picks[:, 0]])
-
-    def _best(self, rows: np.ndarray) -> int:
-        logged = self.rewards.logged[rows]
-        weights = np.where(logged, 1 / np.where(logged, self.rewards.propensities[rows], 1), 0.0)
-        # The answers of a prompt sum to their effective number (Kish), so that none counts for hundreds.
-        scale = weights.sum(0) / np.maximum((weights**2).sum(0), 1e-300)
-        return PromptSuccess.of(np.nan_to_num(self.rewards.rewards[rows]), weights * scale).best
+    @property
+    def success(self) -> float:
+        """Mean success of what was logged."""
+        return float(np.nanmean(self.logged.rewards))
 
 
-def policy_values(traffic: Traffic, policies: dict[str, str | PromptSelector]) -> list[dict[str, Any]]:
-    """Value of each policy by each estimator, then paired differences of the others to the first.
+def _requests(log: PromptLog, notes: list[str]) -> tuple[np.ndarray, LoggedRewards]:
+    assert log.propensity is not None
+    rows = np.flatnonzero(np.isfinite(log.propensity))
+    if len(rows) < len(log.propensity):
+        notes.append(
+            f"{len(log.propensity) - len(rows):,} answers without propensity are left out of the values."
+        )
+    shape = len(rows), len(log.prompts)
+    rewards, propensities = np.full(shape, np.nan), np.full(shape, np.nan)
+    cell = np.arange(len(rows)), log.prompt[rows]
+    rewards[cell], propensities[cell] = log.correct[rows], log.propensity[rows]
+    question = log.question[rows]
+    if len(log.unrated):
+        n = len(rows) + len(log.unrated)
+        notes.append(f"{len(rows):,} of {n:,} requests have a verdict: the values speak for these.")
+        notes += _uneven_feedback(log, rows)
+    return question, LoggedRewards(rewards, propensities, np.arange(len(rows)))
+
+
+def _uneven_feedback(log: PromptLog, rows: np.ndarray) -> list[str]:
+    """A sentence if whether a verdict comes depends on the prompt, questions being alike by weighting."""
+    assert log.propensity is not None
+    place = {arm: j for j, arm in enumerate(log.arms)}
+    prompt = np.r_[log.prompt[rows], [place.get(arm, -1) for arm, _ in log.unrated]]
+    weight = 1 / np.r_[log.propensity[rows], [chance for _, chance in log.unrated]]
+    rated = np.arange(len(prompt)) < len(rows)
+    share = float((weight * rated).sum() / weight.sum())
+    total, asked = 0.0, 0
+    for j in np.unique(prompt):
+        of = prompt == j
+        w = weight[of]
+        # The variance of the common share: that of the prompt's own is 0 where all are rated, or none.
+        spread = (w**2).sum() * share * (1 - share) / w.sum() ** 2
+        total += ((w * rated[of]).sum() / w.sum() - share) ** 2 / max(spread, 1e-12)
+        asked += 1
+    if asked > 1 and chi2.sf(total, asked - 1) < 0.001:
+        return [
+            "whether a verdict comes depends on the prompt: values are of requests that get one, which may "
+            "be other ones under another policy; ask for verdicts in the same way whatever the prompt."
+        ]
+    return []
+
+
+def _questions(log: PromptLog, features: np.ndarray, notes: list[str]) -> LoggedRewards:
+    if not np.isnan(log.labels).any():
+        return LoggedRewards(log.labels, np.ones(log.labels.shape), log.groups)
+    notes.append(
+        "the log has no propensities: they are estimated from the questions' texts and segments, which is "
+        "right only if nothing else decided which prompt was asked."
+    )
+    return estimate_propensities(log.labels, features[:, features.std(0) > 0], log.groups)
+
+
+def target_of(traffic: Traffic, policy: str | PromptSelector) -> np.ndarray:
+    """Probability that a policy picks each prompt of the log, float64 (rows, P).
 
     Parameters
     ----------
-    traffic : the log
-    policies : by the name that the rows shall have
+    traffic : rows of a log
+    policy : a fitted selector or its folder, "random", "best" (the prompt of most success on the other
+    folds, so that nothing is chosen on the answers it is valued by) or "prompt:NAME"
 
-    Returns: rows with policy, minus (the policy compared with, or None), estimator, value, low, high, answers
-    (effective) and requests.
-    Raises: InputError where the log cannot tell, see `check_reach`.
+    Raises: InputError at a policy that is none of these, or that picks what the log never asked.
+    """
+    log, shape = traffic.log, traffic.logged.rewards.shape
+    one_hot = np.eye(shape[1])
+    if policy == "random":
+        return np.full(shape, 1 / shape[1])
+    if policy == "best":
+        values = np.stack([_robust(traffic, np.tile(row, (shape[0], 1))).parts for row in one_hot], 1)
+        group = traffic.predicted.group
+        best = [int(values[group != g].mean(0).argmax()) for g in range(int(group.max()) + 1)]
+        return one_hot[np.array(best)[group]]
+    if isinstance(policy, str) and policy.startswith("prompt:"):
+        name = policy.removeprefix("prompt:")
+        found = [j for j, n in enumerate(log.names) if name in (n, log.prompts[j])]
+        if len(found) != 1:
+            raise InputError(
+                f"--policy {on_one_line(policy, 80)}: the log has "
+                f"{'several such prompts' if found else 'no such prompt'}; its prompts are "
+                f"{', '.join(on_one_line(n, 40) for n in log.names)}"
+            )
+        return np.tile(one_hot[found[0]], (shape[0], 1))
+    if isinstance(policy, str) and not Path(policy).is_dir():
+        raise InputError(
+            f"--policy {on_one_line(policy, 80)}: name the folder of a selector, best, random or prompt:NAME"
+        )
+    selector = PromptSelector.load(policy) if isinstance(policy, str) else policy
+    picks, _ = selector.choose(log.questions, segments=log.segments)
+    place = {arm: j for j, arm in enumerate(log.arms)}
+    strange = next((pick for pick in picks[:, 0] if pick not in place), None)
+    if strange is not None:
+        hint = " with --arms prompt,llm" if selector.llms_ and not log.llms else ""
+        raise InputError(
+            f"the selector picks {on_one_line(str(strange), 60)!r}, which the log never asked: take a log of "
+            f"its prompts{hint}, or serve it with --explore 0.05"
+        )
+    return one_hot[[place[pick] for pick in picks[:, 0]]][traffic.question]
+
+
+def _robust(traffic: Traffic, target: np.ndarray) -> Estimate:
+    return doubly_robust(traffic.logged, target, traffic.predicted)
+
+
+def policy_values(
+    traffic: Traffic, policies: Sequence[str | PromptSelector | np.ndarray]
+) -> tuple[list[dict[str, Any]], list[str]]:
+    """Value of each policy by each estimator, with differences to the first policy, and what to know of it.
+
+    Parameters
+    ----------
+    traffic : rows of a log
+    policies : as in `target_of`; or probabilities as it returns them, of a selector made from this log
+
+    Returns: rows with `COLUMNS`, and sentences.
+    Raises: InputError where a value cannot be known from the log.
     """
     rows: list[dict[str, Any]] = []
-    found: dict[str, dict[str, Estimate]] = {}
-    for name, policy in policies.items():
-        target = traffic.targets(policy)
-        found[name] = evaluate_policy(traffic.rewards, target, traffic.predicted)
-        check_reach(traffic, target, name, found[name]["dr"].answers)
-        rows += [_row(name, None, kind, found[name][kind], traffic) for kind in NAMES]
-    first, *others = found
-    for name in others:
-        for kind in ("dr", "snips", "ips"):
-            a, b = found[name][kind], found[first][kind]
-            parts = a.parts - b.parts
-            reach = half_width(parts - parts.mean(), traffic.rewards.clusters)
-            value, answers = a.value - b.value, min(a.answers, b.answers)
-            difference = Estimate(value, value - reach, value + reach, answers, parts)
-            rows.append(_row(name, first, kind, difference, traffic))
-    return rows
+    notes = list(traffic.notes)
+    first: tuple[np.ndarray, dict[str, Estimate]] | None = None
+    for policy in policies:
+        name = policy if isinstance(policy, str) else "the new selector"
+        target = policy if isinstance(policy, np.ndarray) else target_of(traffic, policy)
+        _check_support(traffic, target, name, notes)
+        found = _estimates(traffic, target)
+        first = first or (target, found)
+        for estimator in ESTIMATORS:
+            e = found[estimator]
+            row = {"policy": name, "estimator": estimator, "value": e.value, "low": e.low, "high": e.high}
+            if found is not first[1]:
+                gap = _difference(traffic, estimator, (target, e), (first[0], first[1][estimator]))
+                row |= dict(zip(("difference", "difference_low", "difference_high"), gap))
+            rows.append(row | {"effective_answers": e.answers, "rows": len(target)})
+        notes += _few_answers(traffic, found["dr"], name) + _in_bursts(traffic, found["dr"], name)
+    return rows, notes
 
 
-def check_reach(traffic: Traffic, target: np.ndarray, name: str, answers: float) -> None:
-    """Refuse a policy of which the log knows too little, or whose weights say that propensities are wrong.
+def _estimates(traffic: Traffic, target: np.ndarray) -> dict[str, Estimate]:
+    return {
+        "dr": _robust(traffic, target),
+        "snips": self_normalised(traffic.logged, target),
+        "ips": inverse_propensity(traffic.logged, target),
+        "dm": direct_method(traffic.logged, target, traffic.predicted),
+    }
+
+
+def _difference(
+    traffic: Traffic, estimator: str, one: tuple[np.ndarray, Estimate], other: tuple[np.ndarray, Estimate]
+) -> tuple[float, float, float]:
+    """What one policy gains over another, with the interval of the pairs."""
+    if estimator == "dm":  # linear in the target
+        e = direct_method(traffic.logged, one[0] - other[0], traffic.predicted)
+        return e.value, e.low, e.high
+    parts = one[1].parts - other[1].parts
+    value, reach = float(parts.mean()), half_width(parts - parts.mean(), traffic.logged.clusters)
+    return value, value - reach, value + reach
+
+
+def _check_support(traffic: Traffic, target: np.ndarray, name: str, notes: list[str]) -> None:
+    """Refuse a policy that picks what the log never asks: the mean weight is 1 where all may be drawn."""
+    asked = traffic.logged.logged.any(0)
+    if (target[:, ~asked] > 0).any():
+        raise InputError(f"--policy {on_one_line(name, 80)} picks a prompt that the log never asked")
+    weights = importance_weights(traffic.logged, target).sum(1)
+    mean = float(weights.mean())
+    chances = traffic.logged.propensities[traffic.logged.logged]
+    error = half_width(weights - mean, traffic.logged.clusters) / 1.96
+    # What is missing to 1 may have had bad luck: draws of the largest weight, none of which came.
+    error = float(np.sqrt(error**2 + max(1 - mean, 0) / chances.min() / len(weights)))
+    if traffic.known and abs(mean - 1) > max(SURE * error, 0.02):
+        where = f"--policy {on_one_line(name, 80)}: "
+        if chances.min() > 0.999:
+            share, n_prompts = 0.05, target.shape[1]
+            p = traffic.success
+            needed = (1.96 / HALF_WIDTH) ** 2 * p * (1 - p) * n_prompts / share
+            raise InputError(
+                f"{where}the log never explored, every propensity is 1: serve with --explore {share}; about "
+                f"{needed:,.0f} requests would give +- {100 * HALF_WIDTH:.0f} points"
+            )
+        raise InputError(
+            f"{where}its weights have the mean {mean:.2f} +- {1.96 * error:.2f}, which is 1 where "
+            "propensities are right and every prompt may be drawn: correct the propensities, or explore "
+            "everywhere"
+        )
+
+
+def _few_answers(traffic: Traffic, e: Estimate, name: str) -> list[str]:
+    """A sentence if few answers stand behind a value, with what would be needed."""
+    reach = (e.high - e.low) / 2
+    if e.answers >= FEWEST_ANSWERS or reach <= HALF_WIDTH:
+        return []
+    needed = len(traffic.question) * (reach / HALF_WIDTH) ** 2
+    return [
+        f"{on_one_line(name, 80)}: only {e.answers:.0f} effective answers stand behind its values, fewer "
+        f"than {FEWEST_ANSWERS}; about {needed:,.0f} requests like these, or more exploration, would give "
+        f"+- {100 * HALF_WIDTH:.0f} points."
+    ]
+
+
+def _in_bursts(traffic: Traffic, e: Estimate, name: str) -> list[str]:
+    """A sentence if the interval hangs on near-duplicates of one question having come independently."""
+    noise = e.parts - e.parts.mean()
+    wider = half_width(noise, traffic.log.groups[traffic.question]) / max((e.high - e.low) / 2, 1e-9)
+    if not traffic.known or wider < MUCH_WIDER:
+        return []
+    return [
+        f"{on_one_line(name, 80)}: its interval takes requests as independent; it is {wider:.1f} times as wide "
+        "if near-duplicate questions come in bursts."
+    ]
+
+
+def out_of_sample(log: PromptLog, selector: str | Path) -> bool:
+    """Whether a saved selector surely learned from none of a log's answers, for it served all of them.
 
     Parameters
     ----------
-    traffic : the log
-    target : probabilities (n, P) of the policy
-    name : of the policy, for the complaint
-    answers : effective number of answers behind its value
-
-    Raises: InputError with fewer than 30 effective answers, or a mean weight shown to be off 1 by more than
-    0.1: it is 1 where every prompt that the policy picks can be drawn with the propensity that is logged.
+    log : with or without the versions of the selectors that drew its prompts
+    selector : its folder
     """
-    where = f"policy {on_one_line(name, 60)}"
-    if answers < LEAST_ANSWERS:
-        needed = int(np.ceil(len(target) * LEAST_ANSWERS / max(answers, 1e-9) / 100)) * 100
-        more = f"about {needed:,} such requests, or more exploration, would do" if answers else EXPLORE
-        raise InputError(
-            f"{where}: {answers:.0f} effective answers of what it would have asked, of {LEAST_ANSWERS} "
-            f"needed; {more}"
-        )
-    if not traffic.known:
-        return
-    weights = np.where(traffic.rewards.logged, target / np.nan_to_num(traffic.rewards.propensities, nan=1), 0)
-    total = weights.sum(1)
-    reach = half_width(total - total.mean(), traffic.rewards.clusters)
-    if abs(total.mean() - 1) > reach + WEIGHT_OFF:
-        raise InputError(
-            f"{where}: the weights' mean is {total.mean():.2f} and not 1: either the log never draws some "
-            f"prompt that it picks ({EXPLORE}), or the propensities are not those of this log"
-        )
-
-
-def _row(name: str, minus: str | None, kind: str, e: Estimate, traffic: Traffic) -> dict[str, Any]:
-    row = {"policy": name, "minus": minus, "estimator": kind, "value": e.value, "low": e.low, "high": e.high}
-    return row | {"answers": round(e.answers, 1), "requests": len(traffic.question)}
+    return log.policy is not None and set(log.policy) == {sha256(Path(selector) / HEADER)[:16]}

@@ -166,6 +166,10 @@ def _estimate(
 def half_width(noise: np.ndarray, clusters: np.ndarray, spent: int = 1) -> float:
     """Half of the 95 % Student interval of a mean, from sums by cluster, taken as independent.
 
+    Where a few clusters make most of the variance, as answers of large weight do, the variance itself is
+    uncertain: Student's degrees of freedom are (sum s^2)^2 / sum s^4 of the sums s (Satterthwaite, Biometrics
+    Bulletin 2, 1946, with s^2 in place of the variances).
+
     Parameters
     ----------
     noise : float (n,), what each question adds less the mean
@@ -180,7 +184,9 @@ def half_width(noise: np.ndarray, clusters: np.ndarray, spent: int = 1) -> float
     if len(sums) < 2:
         raise InputError("an interval needs questions of at least two clusters; log more questions")
     widen = len(sums) / (len(sums) - 1) * n / max(n - spent, 1)
-    return float(student.ppf(0.975, len(sums) - 1) * np.sqrt(widen * (sums**2).sum()) / n)
+    squares = sums**2
+    freedom = np.clip(squares.sum() ** 2 / max((squares**2).sum(), 1e-300), 1, len(sums) - 1)
+    return float(student.ppf(0.975, freedom) * np.sqrt(widen * squares.sum()) / n)
 
 
 def estimate_propensities(rewards: np.ndarray, features: np.ndarray, clusters: np.ndarray) -> LoggedRewards:
