@@ -23,7 +23,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from prompt_oirl.data.prompts import Prompt
-from prompt_oirl.features import embedders, minilm_files
+from prompt_oirl.features import minilm_files
 from prompt_oirl.features.cache import encode_cached
 from prompt_oirl.features.embedders import (
     EmbedderInfo,
