@@ -77,6 +77,7 @@ class Serving:
     metrics: Metrics
     rng: np.random.Generator
     started: float = field(default_factory=time.monotonic)
+    in_flight: int = 0
 
     async def answer(self, scope: Scope, request: ChatRequest, send: Send) -> None:
         """Answer a chat request with the prompt that is chosen for its question.

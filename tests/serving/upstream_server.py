@@ -82,7 +82,8 @@ class Upstream:
         try:
             body = json.loads(data)
             text = json.dumps(body["messages"])
-        except (ValueError, KeyError, TypeError, RecursionError):
+            whole = json.dumps(_completion(body, text)).encode()
+        except (ValueError, LookupError, TypeError, RecursionError):
             return Response(ERROR, 400, media_type="application/json")
         if "error please" in text:
             return Response(ERROR, 404, {"x-error": "yes"}, media_type="application/json")
@@ -95,7 +96,6 @@ class Upstream:
         cut = "cut please" in text
         if body.get("stream") is True:
             return StreamingResponse(self._pieces(cut), media_type="text/event-stream")
-        whole = json.dumps(_completion(body, text)).encode()
         if cut:
             return StreamingResponse(_half(whole), headers={"content-length": str(len(whole))})
         return Response(whole, media_type="application/json")
