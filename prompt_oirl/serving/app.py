@@ -175,7 +175,7 @@ class Health:
 
 async def keep_current(serving: Serving, folder: Path, say: Say) -> None:
     """Load the selector anew whenever its file changes; a broken one leaves the old one in place."""
-    seen = policies.version_of(folder)
+    seen = None
     while True:
         await asyncio.sleep(RELOAD_SECONDS)
         found = policies.version_of(folder)
@@ -183,16 +183,17 @@ async def keep_current(serving: Serving, folder: Path, say: Say) -> None:
             continue
         seen = found
         try:
+            if policies.current_id(folder) == serving.queue.policy.id:
+                continue
             policy = await asyncio.to_thread(policies.load_policy, folder)
         except Exception as error:  # whatever is wrong with the new one, the old one serves
             serving.metrics.reloads.labels("failed").inc()
             say(f"the new selector in {folder} cannot be used, the old one serves: {error}")
             continue
-        if policy.id != serving.queue.policy.id:
-            serving.queue.policy = policy
-            serving.metrics.serves(policy.id)
-            serving.metrics.reloads.labels("ok").inc()
-            say(f"the selector in {folder} was loaded anew: policy {policy.id}")
+        serving.queue.policy = policy
+        serving.metrics.serves(policy.id)
+        serving.metrics.reloads.labels("ok").inc()
+        say(f"the selector in {folder} was loaded anew: policy {policy.id}")
 
 
 class Guard:

@@ -62,10 +62,12 @@ def test_what_is_no_question_passes_byte_by_byte(served: Start, upstream: Upstre
         reply = server.client.post("/v1/chat/completions", content=body)
         assert upstream.seen[-1].body == body and reply.headers["x-prompt-oirl-prompt"] == "none"
     odd = b"\x00\xff not JSON"
-    reply = server.client.put("/v1/a%2Fb/c?x=%20&y=1", content=odd, headers={"x-own": "1"})
+    reply = server.client.put(
+        "/v1/a%2Fb/c?x=%20&y=1", content=odd, headers={"x-own": "1", "expect": "100-continue"}
+    )
     seen = upstream.seen[-1]
     assert (reply.status_code, reply.content, seen.method, seen.body) == (202, odd, "PUT", odd)
-    assert seen.path.endswith("?x=%20&y=1") and seen.headers["x-own"] == "1"
+    assert seen.path.endswith("?x=%20&y=1") and seen.headers["x-own"] == "1" and "expect" not in seen.headers
     assert server.client.get("/v1/%2e%2e/secret").status_code == 404 == server.client.get("/x").status_code
     assert len(server.rows()) == 1
     health = server.client.get("/health").json()
