@@ -53,6 +53,10 @@ def make_app(serving: Serving, folder: Path, key: str | None, say: Say) -> ASGIA
         watch = asyncio.create_task(keep_current(serving, folder, say))
         yield
         watch.cancel()
+        for _ in range(100):  # requests that were cut off still log what they have
+            if not serving.in_flight:
+                break
+            await asyncio.sleep(0.01)
         await serving.upstream.close()
         serving.queue.close()
         serving.log.close()
@@ -143,6 +147,7 @@ async def feedback(serving: Serving, scope: Scope, receive: Receive, send: Send)
 
 async def metrics(serving: Serving, scope: Scope, receive: Receive, send: Send) -> None:
     """GET /metrics, as Prometheus reads it."""
+    serving.metrics.in_flight.set(serving.in_flight)
     await reply_bytes(send, 200, CONTENT_TYPE, serving.metrics.text())
 
 
@@ -170,7 +175,7 @@ class Health:
 
 async def keep_current(serving: Serving, folder: Path, say: Say) -> None:
     """Load the selector anew whenever its file changes; a broken one leaves the old one in place."""
-    seen = policies.version_of(folder)
+    seen = None
     while True:
         await asyncio.sleep(RELOAD_SECONDS)
         found = policies.version_of(folder)
@@ -178,16 +183,17 @@ async def keep_current(serving: Serving, folder: Path, say: Say) -> None:
             continue
         seen = found
         try:
+            if policies.current_id(folder) == serving.queue.policy.id:
+                continue
             policy = await asyncio.to_thread(policies.load_policy, folder)
         except Exception as error:  # whatever is wrong with the new one, the old one serves
             serving.metrics.reloads.labels("failed").inc()
             say(f"the new selector in {folder} cannot be used, the old one serves: {error}")
             continue
-        if policy.id != serving.queue.policy.id:
-            serving.queue.policy = policy
-            serving.metrics.serves(policy.id)
-            serving.metrics.reloads.labels("ok").inc()
-            say(f"the selector in {folder} was loaded anew: policy {policy.id}")
+        serving.queue.policy = policy
+        serving.metrics.serves(policy.id)
+        serving.metrics.reloads.labels("ok").inc()
+        say(f"the selector in {folder} was loaded anew: policy {policy.id}")
 
 
 class Guard:
@@ -196,7 +202,6 @@ class Guard:
     def __init__(self, app: ASGIApp, serving: Serving, key: str | None, say: Say):
         self._app, self._serving, self._say = app, serving, say
         self._key = None if key is None else f"Bearer {key}".encode()
-        self._in_flight = 0
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -231,18 +236,16 @@ class Guard:
         if not scope["path"].startswith("/v1/"):
             await self._app(scope, receive, send)
             return
-        if self._in_flight >= self._serving.settings.max_waiting:
+        if self._serving.in_flight >= self._serving.settings.max_waiting:
             await reply_error(
                 send, 503, "too many requests at a time", [(b"retry-after", b"1")], "overloaded"
             )
             return
-        self._in_flight += 1
-        self._serving.metrics.in_flight.set(self._in_flight)
+        self._serving.in_flight += 1
         try:
             await self._app(scope, receive, send)
         finally:
-            self._in_flight -= 1
-            self._serving.metrics.in_flight.set(self._in_flight)
+            self._serving.in_flight -= 1
 
     def _refusal(self, scope: Scope) -> tuple[int, str, tuple[()], str] | None:
         if self._key is None:

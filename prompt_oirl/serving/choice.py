@@ -93,9 +93,7 @@ def draw(
     """
     explore = explore or Exploration()
     n_prompts = len(selector.prompts_)
-    known = None if probabilities is None else np.asarray(probabilities, np.float64)
-    if known is None or not np.isfinite(known).all():
-        known, fallback = None, fallback or "failed"
+    known, fallback = _known(probabilities, fallback)
     pick = selector.best_
     if known is not None and fallback is None:
         first = int(selector.order(known[None], selector.arms_)[0, 0])
@@ -107,41 +105,51 @@ def draw(
     propensities = explore.share * chances
     propensities[pick] += 1 - explore.share
     explored = bool(rng.random() < explore.share)
-    return made(
-        selector,
-        int(rng.choice(n_prompts, p=chances)) if explored else pick,
-        known,
-        propensities,
-        explored=explored,
-        fallback=fallback,
-    )
+    index = int(rng.choice(n_prompts, p=chances)) if explored else pick
+    return _choice(selector, index, known, propensities, fallback, explored)
 
 
-def made(
-    selector: PromptSelector,
-    index: int,
-    probabilities: np.ndarray | None,
-    propensities: np.ndarray,
-    *,
-    explored: bool = False,
-    fallback: Fallback | None = None,
-) -> Choice:
-    """The choice of one prompt as a record.
+def draw_best(
+    selector: PromptSelector, probabilities: np.ndarray | None, k: int, fallback: Fallback | None = None
+) -> list[Choice]:
+    """Choose the k best prompts for a vote, each for certain; by standing where nothing is predicted.
 
     Parameters
     ----------
-    selector : as in `draw`
-    index : of the prompt
-    probabilities, propensities : of each prompt (K,); probabilities None if unknown
-    explored, fallback : how it came about
+    selector, probabilities, fallback : as in `draw`
+    k : how many, at most all
     """
-    positions = getattr(selector, "positions_", None)
+    known, fallback = _known(probabilities, fallback)
+    guess = np.zeros(len(selector.prompts_)) if known is None else known
+    order = selector.order(guess[None], selector.arms_)[0, :k].tolist()
+    propensities = np.zeros(len(selector.prompts_))
+    propensities[order] = 1.0
+    return [_choice(selector, j, known, propensities, fallback) for j in order]
+
+
+def _known(
+    probabilities: np.ndarray | None, fallback: Fallback | None
+) -> tuple[np.ndarray | None, Fallback | None]:
+    known = None if probabilities is None else np.asarray(probabilities, np.float64)
+    if known is None or not np.isfinite(known).all():
+        return None, fallback or "failed"
+    return known, fallback
+
+
+def _choice(
+    selector: PromptSelector,
+    index: int,
+    known: np.ndarray | None,
+    propensities: np.ndarray,
+    fallback: Fallback | None,
+    explored: bool = False,
+) -> Choice:
     return Choice(
         index=index,
         arm=selector.arms_[index],
         name=selector.names_[index],
-        position=None if positions is None else positions[index],
-        probability=None if probabilities is None else float(probabilities[index]),
+        position=selector.positions_[index],
+        probability=None if known is None else float(known[index]),
         propensity=float(propensities[index]),
         explored=explored,
         fallback=fallback,

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from prompt_oirl.features.embedders import Embedder
 from prompt_oirl.features.onnx_minilm import OnnxMiniLM
-from prompt_oirl.io.files import InputError
+from prompt_oirl.io.files import InputError, require
 from prompt_oirl.io.json_files import read_json
 from prompt_oirl.selection.selector import PromptSelector
 from prompt_oirl.selection.storage import FIT_FIRST, HEADER
@@ -24,9 +24,9 @@ class Policy:
     id: str
 
 
-def policy_id(header: bytes) -> str:
-    """The id of a selector: 16 hexadecimal digits of the hash of its selector.json."""
-    return hashlib.sha256(header).hexdigest()[:16]
+def current_id(folder: str | Path) -> str:
+    """The id of the selector in a folder: 16 hexadecimal digits of the hash of its selector.json."""
+    return hashlib.sha256((Path(folder) / HEADER).read_bytes()).hexdigest()[:16]
 
 
 def load_policy(folder: str | Path) -> Policy:
@@ -34,13 +34,13 @@ def load_policy(folder: str | Path) -> Policy:
 
     Raises: InputError if there is no selector, a damaged one, or one that changes while it is read.
     """
-    path = Path(folder) / HEADER
-    before = path.read_bytes() if path.is_file() else b""
-    selector = PromptSelector.load(folder, _quick_embedder(path))
+    header = require(Path(folder) / HEADER, FIT_FIRST)
+    before = current_id(folder)
+    selector = PromptSelector.load(folder, _quick_embedder(header))
     selector.predict_proba([WARM_UP])
-    if path.read_bytes() != before:
-        raise InputError(f"{path} changed while it was read: try again")
-    return Policy(selector, policy_id(before))
+    if current_id(folder) != before:
+        raise InputError(f"{header} changed while it was read: try again")
+    return Policy(selector, before)
 
 
 def _quick_embedder(header: Path) -> Embedder | None:

@@ -86,7 +86,7 @@ def answer_row(
     id : of `new_id`
     question, choice, answered : what was asked, with which prompt, and what came back
     position : where the prompt was put: system, before, after or template
-    policy : which selector chose, see `policy_id`
+    policy : id of the selector that chose
     llm : that was asked for; an arm's own comes first
     segment : of the question
     prices : of tokens
@@ -164,12 +164,8 @@ class ServedLog:
     ):
         self.folder, self.texts = Path(folder), texts == "on"
         self._limit, self._on_error = int(megabytes * 1e6), on_error
-        self._lock, self._closed, self._dirty, self._complained = (
-            threading.Lock(),
-            threading.Event(),
-            False,
-            False,
-        )
+        self._lock, self._closed = threading.Lock(), threading.Event()
+        self._dirty = self._complained = False
         self._recent: dict[str, None] = {}
         self._file: int | None = None
         try:

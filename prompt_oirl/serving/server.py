@@ -60,7 +60,7 @@ def serve(folder: Path, settings: ServeSettings, say: Say) -> None:
     upstream_key = settings.upstream_key()
     serving = Serving(
         settings,
-        SelectionQueue(policy, vectors=not log.texts),
+        SelectionQueue(policy),
         log,
         Upstream(settings.upstream_url(), upstream_key, key is None, settings.timeout),
         metrics,

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import Future
-from contextlib import aclosing
+from contextlib import aclosing, contextmanager
 from dataclasses import dataclass, field
 from urllib.parse import quote
 
@@ -14,7 +14,7 @@ import httpx
 import numpy as np
 from starlette.types import Scope, Send
 
-from prompt_oirl.serving.choice import Choice, Fallback, draw, made
+from prompt_oirl.serving.choice import Choice, Fallback, draw, draw_best
 from prompt_oirl.serving.exchange import JSON, header, reply, reply_error
 from prompt_oirl.serving.metrics import Metrics
 from prompt_oirl.serving.policy import Policy
@@ -77,18 +77,16 @@ class Serving:
     metrics: Metrics
     rng: np.random.Generator
     started: float = field(default_factory=time.monotonic)
+    in_flight: int = 0
 
     async def answer(self, scope: Scope, request: ChatRequest, send: Send) -> None:
-        """Answer a chat request with the prompt that is chosen for its question.
-
-        Raises: Failure where there is no such path upstream.
-        """
+        """Answer a chat request with the prompt that is chosen for its question."""
         began = time.perf_counter()
         segment = header(scope, SEGMENT)
         future = self.queue.submit(request.question, segment)
         policy, probabilities, fallback = await self._predicted(future)
         if self.settings.votes > 1 and request.one_text and len(policy.selector.prompts_) > 1:
-            choices = best_choices(policy, probabilities, self.settings.votes, fallback)
+            choices = draw_best(policy.selector, probabilities, self.settings.votes, fallback)
         else:
             explore, sure = self.settings.exploration(), self.settings.abstain_below
             choices = [draw(policy.selector, probabilities, self.rng, explore, sure, fallback)]
@@ -122,25 +120,22 @@ class Serving:
         """Pass the reply on as it comes; log it before its last byte is sent."""
         try:
             response = await self._send(scope, asked)
+            events = response.headers.get("content-type", "").startswith("text/event-stream")
+            if events or (asked.request.stream and response.status_code == 200):
+                await self._stream(asked, response, send)
+                return
+            fetched = await self._whole(asked, response)
         except Failure as error:
-            self._log(asked, error.status, Reply())
             await reply_error(send, error.status, error.reason, asked.headers())
             return
-        except asyncio.CancelledError:
-            self._log(asked, CLIENT_LEFT, Reply(finish_reason="disconnected"))
-            raise
-        events = response.headers.get("content-type", "").startswith("text/event-stream")
-        if events or (asked.request.stream and response.status_code == 200):
-            await self._stream(asked, response, send)
-        else:
-            fetched = await self._whole(asked, response)
-            await reply(send, fetched.status, [*fetched.headers, *asked.headers()], fetched.body)
+        await reply(send, fetched.status, [*fetched.headers, *asked.headers()], fetched.body)
 
     async def _send(self, scope: Scope, asked: Asked) -> httpx.Response:
         body = with_prompt(asked.request, asked.choice, self.settings.position)
-        path = "/chat/completions"
-        request = self.upstream.request("POST", path, scope["query_string"], scope["headers"], body)
-        return await self.upstream.send(request)
+        with self._failures_logged(asked):
+            path, query = "/chat/completions", scope["query_string"]
+            request = self.upstream.request("POST", path, query, scope["headers"], body)
+            return await self.upstream.send(request)
 
     async def _stream(self, asked: Asked, response: httpx.Response, send: Send) -> None:
         seen, ending = StreamedReply(), "disconnected"
@@ -164,16 +159,12 @@ class Serving:
         await send({"type": "http.response.body", "body": b""})
 
     async def _whole(self, asked: Asked, response: httpx.Response) -> Fetched:
-        try:
-            async with aclosing(response):
-                body = b"".join([piece async for piece in response.aiter_raw()])
-        except httpx.HTTPError as error:
-            told = failure(error)
-            self._log(asked, told.status, Reply())
-            return _failed(told)
-        except asyncio.CancelledError:
-            self._log(asked, CLIENT_LEFT, Reply(finish_reason="disconnected"))
-            raise
+        with self._failures_logged(asked):
+            try:
+                async with aclosing(response):
+                    body = b"".join([piece async for piece in response.aiter_raw()])
+            except httpx.HTTPError as error:
+                raise failure(error) from None
         found = read_reply(body) if response.status_code == 200 else Reply()
         self._log(asked, response.status_code, found)
         return Fetched(response.status_code, kept(response.headers.raw), body, found)
@@ -194,31 +185,32 @@ class Serving:
 
     async def _fetch(self, scope: Scope, asked: Asked) -> Fetched:
         try:
-            response = await self._send(scope, asked)
+            return await self._whole(asked, await self._send(scope, asked))
         except Failure as error:
-            self._log(asked, error.status, Reply())
-            return _failed(error)
-        except asyncio.CancelledError:
-            self._log(asked, CLIENT_LEFT, Reply(finish_reason="disconnected"))
-            raise
-        return await self._whole(asked, response)
+            body = error_body(error.status, error.reason)
+            headers = [JSON, (b"content-length", str(len(body)).encode())]
+            return Fetched(error.status, headers, body, Reply())
 
     # --- the log ----------------------------------------------------------------------------------------
 
+    @contextmanager
+    def _failures_logged(self, asked: Asked) -> Iterator[None]:
+        try:
+            yield
+        except Failure as error:
+            self._log(asked, error.status, Reply())
+            raise
+        except asyncio.CancelledError:
+            self._log(asked, CLIENT_LEFT, Reply(finish_reason="disconnected"))
+            raise
+
     def _log(self, asked: Asked, status: int, found: Reply) -> None:
-        answered = Answered(
-            status,
-            1000 * (time.perf_counter() - asked.started),
-            found.answer,
-            found.finish_reason,
-            found.tokens_in,
-            found.tokens_out,
-            found.model,
-        )
+        answered = Answered(status, 1000 * (time.perf_counter() - asked.started), **vars(found))
         self.metrics.answered(answered)
-        vector = None
-        if not self.log.texts and asked.future.done() and not asked.future.cancelled():
-            vector = None if asked.future.exception() else asked.future.result().vector
+        vector, future = None, asked.future
+        if not self.log.texts and future.done() and not future.cancelled() and not future.exception():
+            vector = future.result().vector
+        n_asked = round(sum(asked.choice.propensities))
         self.log.write(
             answer_row(
                 asked.id,
@@ -232,33 +224,6 @@ class Serving:
                 prices=Prices(self.settings.price_in, self.settings.price_out),
                 texts=self.log.texts,
                 vector=vector,
-                votes=n_asked if (n_asked := round(sum(asked.choice.propensities))) > 1 else None,
+                votes=n_asked if n_asked > 1 else None,
             )
         )
-
-
-def best_choices(
-    policy: Policy, probabilities: np.ndarray | None, k: int, fallback: Fallback | None
-) -> list[Choice]:
-    """The k best prompts for a question, each asked for certain; by standing where nothing is predicted.
-
-    Parameters
-    ----------
-    policy : that chooses
-    probabilities : predicted success (K,), or None
-    k : how many, at most all
-    fallback : why there is no prediction
-    """
-    selector = policy.selector
-    if probabilities is not None and not np.isfinite(probabilities).all():
-        probabilities, fallback = None, "failed"
-    known = np.zeros(len(selector.prompts_)) if probabilities is None else probabilities
-    order = selector.order(known[None], selector.arms_)[0, :k].tolist()
-    chances = np.zeros(len(selector.prompts_))
-    chances[order] = 1.0
-    return [made(selector, j, probabilities, chances, fallback=fallback) for j in order]
-
-
-def _failed(error: Failure) -> Fetched:
-    body = error_body(error.status, error.reason)
-    return Fetched(error.status, [JSON, (b"content-length", str(len(body)).encode())], body, Reply())

@@ -59,7 +59,7 @@ class Upstream:
         """
         if ".." in unquote(path).replace("\\", "/").split("/"):
             raise Failure(404, "no such path")
-        passed = kept(headers, (b"host", b"content-length", b"accept-encoding", b"authorization"))
+        passed = kept(headers, (b"host", b"content-length", b"expect", b"accept-encoding", b"authorization"))
         passed.append((b"accept-encoding", b"identity"))  # so that what is passed on can be read for the log
         if self._key is not None:
             passed.append((b"authorization", f"Bearer {self._key}".encode()))

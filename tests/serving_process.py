@@ -1,4 +1,4 @@
-"""A real server process before a real upstream."""
+"""`prompt-oirl serve` as a process of its own, before a real upstream."""
 
 from __future__ import annotations
 
@@ -7,99 +7,95 @@ import os
 import re
 import subprocess
 import sys
-import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
-from made_logs import made_log
-
-pytest.importorskip("uvicorn")
-pytest.importorskip("prometheus_client")
-
-import httpx
-import uvicorn
-from upstream_server import make_upstream
 
 from prompt_oirl import PromptSelector
 from prompt_oirl.io.files import REPO_ROOT
 
+if TYPE_CHECKING:
+    import httpx
+    from upstream_server import Upstream
 
-@pytest.fixture(scope="session")
-def selector_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return PromptSelector("tfidf").fit(made_log()).save(tmp_path_factory.mktemp("served") / "selector")
-
-
-class UpstreamServer:
-    def __init__(self) -> None:
-        self.seen: list[tuple[bytes, dict[str, str]]] = []
-        config = uvicorn.Config(make_upstream(self.seen), port=0, log_level="critical")
-        self._server = uvicorn.Server(config)
-        self._thread = threading.Thread(target=self._server.run, daemon=True)
-        self._thread.start()
-        while not self._server.started:
-            threading.Event().wait(0.01)
-        self.url = f"http://127.0.0.1:{self._server.servers[0].sockets[0].getsockname()[1]}/v1"
-
-    def stop(self) -> None:
-        self._server.should_exit = True
-        self._server.force_exit = True
-        self._thread.join(10)
+NEEDED = ("uvicorn", "starlette", "httpx", "prometheus_client", "onnxruntime")
 
 
 @pytest.fixture(scope="session")
-def upstream() -> Iterator[UpstreamServer]:
-    server = UpstreamServer()
-    yield server
-    server.stop()
+def small_selector() -> PromptSelector:
+    from made_logs import made_log
+
+    return PromptSelector("tfidf").fit(made_log())
+
+
+@pytest.fixture(scope="session")
+def selector_folder(small_selector: PromptSelector, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return small_selector.save(tmp_path_factory.mktemp("served") / "selector")
+
+
+@pytest.fixture(scope="session")
+def shared_upstream() -> Iterator[Upstream]:
+    for name in NEEDED:
+        pytest.importorskip(name)
+    from upstream_server import Upstream
+
+    with Upstream() as server:
+        yield server
+
+
+@pytest.fixture
+def upstream(shared_upstream: Upstream) -> Upstream:
+    shared_upstream.seen.clear()
+    shared_upstream.left = 0
+    return shared_upstream
 
 
 class Served:
-    """`prompt-oirl serve` as a process."""
+    """The process; `said` are its lines on stderr until it listened."""
 
     def __init__(self, folder: Path, log: Path, url: str, *flags: str, **env: str):
+        import httpx
+
         command = [sys.executable, "-m", "prompt_oirl", "serve", str(folder), "--upstream", url]
         command += ["--port", "0", "--log", str(log), "--budget_ms", "5000", *flags]
-        self.log = log
+        self.log, self.said = log, ""
         self.process = subprocess.Popen(
-            command,
-            stderr=subprocess.PIPE,
-            text=True,
-            cwd=REPO_ROOT,
-            env={**os.environ, "PYTHONPATH": str(REPO_ROOT), **env},
+            command, stderr=subprocess.PIPE, text=True, cwd=REPO_ROOT, env={**os.environ, **env}
         )
         assert self.process.stderr is not None
-        self.said = []
         for line in self.process.stderr:
-            self.said.append(line)
+            self.said += line
             if found := re.search(r"serving on (http://\S+)/v1", line):
-                self.url = found[1]
+                self.url = found[1].replace("0.0.0.0", "127.0.0.1")
                 break
         else:
-            raise RuntimeError("".join(self.said))
+            raise RuntimeError(self.said)
         key = env.get("PROMPT_OIRL_SERVE_KEY")
         headers = {"authorization": f"Bearer {key}"} if key else {}
         self.client = httpx.Client(base_url=self.url, timeout=20, headers=headers)
 
     def ask(self, content: Any, **fields: Any) -> httpx.Response:
+        """Send a question of the user."""
         body = {"model": "m", "messages": [{"role": "user", "content": content}], **fields}
         return self.client.post("/v1/chat/completions", json=body)
 
     def rows(self) -> list[dict[str, Any]]:
+        """All lines of the log."""
         lines = [line for path in sorted(self.log.glob("*.jsonl")) for line in path.read_text().splitlines()]
         return [json.loads(line) for line in lines]
 
     def stop(self) -> int:
+        """End it in an orderly way; its exit status."""
         self.client.close()
         self.process.terminate()
         return self.process.wait(20)
 
 
 @pytest.fixture
-def served(
-    selector_folder: Path, upstream: UpstreamServer, tmp_path: Path
-) -> Iterator[Callable[..., Served]]:
+def served(selector_folder: Path, upstream: Upstream, tmp_path: Path) -> Iterator[Callable[..., Served]]:
+    """Starts servers, each with the flags and environment that are given."""
     started: list[Served] = []
 
     def start(*flags: str, folder: Path = selector_folder, **env: str) -> Served:
@@ -109,6 +105,5 @@ def served(
 
     yield start
     for server in started:
-        if server.process.poll() is None:
-            server.process.kill()
-            server.process.wait()
+        server.process.kill()
+        server.process.communicate()
