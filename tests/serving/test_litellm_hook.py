@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import secrets
 import signal
 import socket
 import subprocess
@@ -25,6 +26,7 @@ from made_logs import made_log
 
 from prompt_oirl import PromptSelector
 
+os.environ.setdefault("LITELLM_LOCAL_MODEL_COST_MAP", "True")  # it would fetch prices
 pytest.importorskip("litellm", reason="needs pip install 'litellm[proxy]'")
 pytest.importorskip("fastapi_sso", reason="needs pip install 'litellm[proxy]', which not all else can stand")
 
@@ -33,6 +35,7 @@ import openai  # noqa: E402
 
 pytestmark = pytest.mark.slow  # litellm's proxy takes long to start
 
+KEY = f"sk-{secrets.token_hex(32)}"  # the proxy refuses to start without
 CONFIG = """
 model_list:
   - model_name: tiny
@@ -124,7 +127,7 @@ def proxy(log: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[
     command = [Path(sys.executable).parent / "litellm", "--config", "config.yaml", "--port", str(port)]
     command += ["--host", "127.0.0.1", "--telemetry", "False"]
     env = {key: value for key, value in os.environ.items() if not key.lower().endswith("_proxy")}
-    env |= {"LITELLM_LOCAL_MODEL_COST_MAP": "True"}
+    env |= {"LITELLM_MASTER_KEY": KEY}
     said = (folder / "said.txt").open("w")
     process = subprocess.Popen(
         [str(part) for part in command],
@@ -145,7 +148,8 @@ def proxy(log: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[
             time.sleep(0.3)
         yield address, folder
     finally:
-        os.killpg(process.pid, signal.SIGKILL)
+        with suppress(ProcessLookupError):  # it never started
+            os.killpg(process.pid, signal.SIGKILL)
         process.wait()
         upstream.shutdown()
 
@@ -167,7 +171,7 @@ def rows_in(folder: Path) -> list[dict[str, Any]]:
 
 
 def client(address: str) -> openai.OpenAI:
-    return openai.OpenAI(base_url=f"{address}/v1", api_key="none", max_retries=0)
+    return openai.OpenAI(base_url=f"{address}/v1", api_key=KEY, max_retries=0)
 
 
 def test_the_prompt_reaches_the_llm_and_the_row_the_log(proxy: tuple[str, Path], log: Any) -> None:
