@@ -33,6 +33,8 @@ if TYPE_CHECKING:
 # under test.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
+pytest_plugins = ["serving_process"]
+
 THINGS = ("apples", "coins", "books", "shells", "stamps", "pencils", "cards", "marbles")
 NAMES = ("Ann", "Bob", "Cem", "Dora", "Eli", "Fay", "Gus", "Hana")
 STORIES = (

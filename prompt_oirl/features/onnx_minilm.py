@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from prompt_oirl.features.embedders import BATCH, minilm_folder, minilm_info
+from prompt_oirl.features.minilm_files import BATCH, minilm_folder, minilm_info
 
 OPSET = 20  # the first with Gelu
 LARGEST = 63  # of an int8 weight: products of larger ones overflow on processors without VNNI

@@ -66,6 +66,8 @@ class PromptSelector(BaseEstimator):
     `llms_` is None. `segments_` are the log's segments of questions, `positions_` where each prompt stood.
     """
 
+    _features_kept: tuple[tuple[str | Arm, ...], np.ndarray] | None = None
+
     def __init__(
         self,
         embedder: str | Embedder = "minilm",
@@ -97,13 +99,12 @@ class PromptSelector(BaseEstimator):
         self.positions_ = [None if log.positions is None else log.positions[j] for j in asked]
         self.success_, self.cost_ = log.prompt_success[asked], log.prompt_cost[asked]
         self._check_settings()
-        self.embedder_ = (
-            load_embedder(self.embedder, self.seed) if isinstance(self.embedder, str) else self.embedder
-        )
+        given = self.embedder
+        self.embedder_ = load_embedder(given, self.seed) if isinstance(given, str) else given
         self.embedder_.fit(log.questions)
-        self.segments_ = Segments.of(log.segments)
-        questions, size = self._question_features(log.questions, log.segments)
-        prompts = self._prompt_features(self.arms_)
+        self.segments_, self._features_kept = Segments.of(log.segments), None
+        questions, size = self.question_features(log.questions, log.segments)
+        prompts = self.prompt_features(self.arms_)
         labels, counts = (table[:, asked].astype(np.float32) for table in (log.labels, log.counts))
         known = PromptSuccess.of(labels, independent_answers(labels, counts))
         self.standing_, self.best_ = known.success, known.best
@@ -137,12 +138,11 @@ class PromptSelector(BaseEstimator):
 
     @property
     def study_(self) -> Study | None:
-        """What the log that was fitted says about choosing per question; None of another model than the
-        default one, of a log too small for folds, and after `load`."""
+        """The fitted log on choosing per question; None of other models, small logs, and after `load`."""
         found = getattr(self.model_, "study", None) if self.model_name_ == DEFAULT_MODEL else None
         return found if found is not None and found.choices else None
 
-    def _question_features(
+    def question_features(
         self, texts: Sequence[str], segments: Sequence[str | None] | None
     ) -> tuple[np.ndarray, int]:
         """Embedding, surface features and segments float32 (n, d), and how many columns are embedding."""
@@ -150,16 +150,12 @@ class PromptSelector(BaseEstimator):
         of_segments = self.segments_.columns(segments, len(texts))
         return np.concatenate([vectors, surface_features(texts), of_segments], 1), vectors.shape[1]
 
-    def _features_of(self, choices: Choices) -> np.ndarray:
-        """`_prompt_features`; those of the last choices are kept, for a server asks question by question."""
-        key = self.model_, tuple(choices)
-        if getattr(self, "_features_kept", (None, None))[0] != key:
-            self._features_kept = key, self._prompt_features(choices)
-        return self._features_kept[1]
-
-    def _prompt_features(self, choices: Choices) -> np.ndarray:
+    def prompt_features(self, choices: Choices) -> np.ndarray:
         """Embedding, an axis per LLM where LLMs are chosen among, and axes of their own for logged prompts
-        where needed; float32 (m, e), or wider by the axes."""
+        where needed; float32 (m, e), or wider. Those of the last choices are kept: servers ask often."""
+        kept = self._features_kept
+        if kept is not None and kept[0] == tuple(choices):
+            return kept[1]
         vectors = encode_distinct(self.embedder_, [prompt_of(c) for c in choices])
         logged = encode_distinct(self.embedder_, self.prompts_)
         if self.llms_ is not None:
@@ -167,7 +163,9 @@ class PromptSelector(BaseEstimator):
             vectors = with_llm_axes(vectors, [llm_of(c) for c in choices], known)
             logged = with_llm_axes(logged, self.llms_, known)
         place = {arm: j for j, arm in enumerate(self.arms_)}
-        return prompt_features(vectors, np.array([place.get(c, -1) for c in choices]), logged)
+        found = prompt_features(vectors, np.array([place.get(c, -1) for c in choices]), logged)
+        self._features_kept = tuple(choices), found
+        return found
 
     # --- choosing ---------------------------------------------------------------------------------------
 
@@ -192,8 +190,8 @@ class PromptSelector(BaseEstimator):
         prompts = self.arms_ if prompts is None else checked_choices(prompts, "prompts", kind)
         if not questions or not prompts:
             return np.zeros((len(questions), len(prompts)), dtype=np.float32)
-        features, _ = self._question_features(questions, segments)
-        return self.model_.predict(features, self._features_of(prompts))
+        features, _ = self.question_features(questions, segments)
+        return self.model_.predict(features, self.prompt_features(prompts))
 
     def rank(
         self,
@@ -259,8 +257,7 @@ class PromptSelector(BaseEstimator):
         questions : n texts
         prompts, k, abstain_below, segments : as in `select`
 
-        Raises: InputError if there is no prompt, k is not 1 to their number, abstain_below is not 0 to 1, or
-        something is not a text.
+        Raises: InputError at no prompt, k or abstain_below out of range, or something that is no text.
         """
         if abstain_below is not None and not 0 <= abstain_below <= 1:
             raise InputError(f"abstain_below {abstain_below}: give a probability, 0 to 1")

@@ -7,6 +7,7 @@ unknown fields, numbers, escapes, white space and the order of keys stay as the 
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, TypeAlias
@@ -30,7 +31,7 @@ class _NoChat(ValueError):
 
 # Numbers stay text: nothing is lost, and long ones raise nothing.
 _DECODER = json.JSONDecoder(parse_int=str, parse_float=str, parse_constant=str)
-_SPACE = " \t\n\r"
+_SPACE = re.compile(r"[ \t\n\r]*")
 
 
 @dataclass(frozen=True)
@@ -217,9 +218,7 @@ def _instructions(text: str, messages: Sequence[dict[str, tuple[Any, Span]]]) ->
 
 
 def _skip(text: str, at: int) -> int:
-    while at < len(text) and text[at] in _SPACE:
-        at += 1
-    return at
+    return at + len(_SPACE.match(text, at)[0])  # type: ignore[index]  # it matches anywhere
 
 
 def _value(text: str, at: int) -> tuple[Any, int]:

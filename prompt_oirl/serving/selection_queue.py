@@ -10,7 +10,6 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from prompt_oirl.features.cache import encode_distinct
 from prompt_oirl.serving.policy import Policy
 
 MAX_BATCH = 16  # questions asked about at once
@@ -19,11 +18,11 @@ LONGEST_QUESTION = 100_000  # characters; reading more would make others wait
 
 @dataclass(frozen=True)
 class Prediction:
-    """Predicted success of each prompt (K,) by a policy, and the question's embedding (d,) if wanted."""
+    """Predicted success of each prompt (K,) by a policy, and the question's embedding (d,)."""
 
     policy: Policy
     probabilities: np.ndarray
-    vector: np.ndarray | None
+    vector: np.ndarray
 
 
 @dataclass
@@ -39,11 +38,10 @@ class SelectionQueue:
     Parameters
     ----------
     policy : that answers; `policy` may be set anew at any time, and each prediction names its own
-    vectors : whether embeddings are wanted too
     """
 
-    def __init__(self, policy: Policy, vectors: bool = False):
-        self.policy, self._vectors = policy, vectors
+    def __init__(self, policy: Policy):
+        self.policy = policy
         self._waiting: queue.SimpleQueue[_Waiting | None] = queue.SimpleQueue()
         self._thread = threading.Thread(target=self._run, daemon=True, name="selection")
         self._thread.start()
@@ -97,12 +95,8 @@ class SelectionQueue:
             item.future.set_result(prediction)
 
     def _predict(self, batch: Sequence[_Waiting]) -> list[Prediction]:
-        policy = self.policy
-        texts = [item.question for item in batch]
-        segments = [item.segment for item in batch] if policy.selector.segments_.names else None
-        probabilities = policy.selector.predict_proba(texts, segments=segments)
-        vectors = encode_distinct(policy.selector.embedder_, texts) if self._vectors else None
-        return [
-            Prediction(policy, probabilities[i], None if vectors is None else vectors[i])
-            for i in range(len(batch))
-        ]
+        policy, selector = self.policy, self.policy.selector
+        segments = [item.segment for item in batch] if selector.segments_.names else None
+        features, size = selector.question_features([item.question for item in batch], segments)
+        probabilities = selector.model_.predict(features, selector.prompt_features(selector.arms_))
+        return [Prediction(policy, p, vector[:size]) for p, vector in zip(probabilities, features)]

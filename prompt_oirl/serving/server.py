@@ -28,7 +28,7 @@ BACKLOG = 2048
 
 
 class _Server(uvicorn.Server):
-    """A server that leaves signals to `serve`: after a signal it has done its work, and ends with status 0."""
+    """A server that leaves signals to `serve`: after a signal it has done its work and ends with 0."""
 
     @contextmanager
     def capture_signals(self) -> Iterator[None]:
@@ -60,7 +60,7 @@ def serve(folder: Path, settings: ServeSettings, say: Say) -> None:
     upstream_key = settings.upstream_key()
     serving = Serving(
         settings,
-        SelectionQueue(policy, vectors=not log.texts),
+        SelectionQueue(policy),
         log,
         Upstream(settings.upstream_url(), upstream_key, key is None, settings.timeout),
         metrics,
@@ -122,6 +122,6 @@ def _remark_on_positions(policy: Policy, settings: ServeSettings, say: Say) -> N
     ]
     if strange:
         say(
-            f"note: {on_one_line(', '.join(strange), 200)}: stood at the answer's beginning in the log, which "
-            f"servers do not take; put at --position {settings.position}"
+            f"note: {on_one_line(', '.join(strange), 200)}: stood at the answer's beginning in the log, "
+            f"which servers do not take; put at --position {settings.position}"
         )

@@ -232,7 +232,7 @@ class Serving:
                 prices=Prices(self.settings.price_in, self.settings.price_out),
                 texts=self.log.texts,
                 vector=vector,
-                votes=self.settings.votes if len(set(asked.choice.propensities)) > 1 else None,
+                votes=n_asked if (n_asked := round(sum(asked.choice.propensities))) > 1 else None,
             )
         )
 

