@@ -30,8 +30,8 @@ os.environ.setdefault("LITELLM_LOCAL_MODEL_COST_MAP", "True")  # it would fetch 
 pytest.importorskip("litellm", reason="needs pip install 'litellm[proxy]'")
 pytest.importorskip("fastapi_sso", reason="needs pip install 'litellm[proxy]', which not all else can stand")
 
-import httpx  # noqa: E402
-import openai  # noqa: E402
+import httpx
+import openai
 
 pytestmark = pytest.mark.slow  # litellm's proxy takes long to start
 
