@@ -3,10 +3,12 @@
     python scripts/bench_serving.py                                # latency at 1, 8 and 64 connections
     python scripts/bench_serving.py --memory_requests 100000       # then the server's memory, too: 15 minutes
 
-Load generator, server and upstream (which answers at once) share the machine's cores. Three ways alternate,
+Load generator, server and upstream share the machine's cores; the upstream answers at once, then in a second
+setting after 100 ms, as an LLM may (at most 100 requests a connection there). Three ways alternate,
 so that all see the same load of the machine: direct, straight to the upstream; relayed, through the server
 with conversations that have no user message, which it relays as they are; chosen, with a question that has
-not been asked before, a prompt out of 16 and a row in the log. The selector (MiniLM) is fitted on the tiny
+not been asked before, a prompt out of 16 and a row in the log; late choices, where the best prompt served
+because --budget_ms was over, are counted. The selector (MiniLM) is fitted on the tiny
 model's answers to 16 prompts. Writes serving.csv and serving_memory.csv of results/reference and fills the
 tables of docs/serving.md.
 """
@@ -54,6 +56,8 @@ class Args:
     """Turns of the three ways at each concurrency."""
     concurrency: tuple[int, ...] = (1, 8, 64)
     """Connections, each with one request in flight."""
+    upstream_ms: tuple[int, ...] = (0, 100)
+    """Milliseconds after which the upstream answers."""
     memory_requests: int = 0
     """Requests of the memory test; 0: none."""
     out: Path = REPO_ROOT
@@ -69,13 +73,16 @@ def main(args: Args) -> None:
     with tempfile.TemporaryDirectory() as folder:
         work = Path(folder)
         save_selector(work / "selector")
-        with upstream() as upstream_port, server(work, upstream_port) as (port, process):
-            ports = {"direct": upstream_port, "relayed": port, "chosen": port}
-            rows = asyncio.run(latencies(args, ports))
-            write_csv(reference / "serving.csv", rows)
-            if args.memory_requests:
-                memory = asyncio.run(memories(args.memory_requests, port, process))
-                write_csv(reference / "serving_memory.csv", memory)
+        rows: list[dict[str, Any]] = []
+        for pause in args.upstream_ms:
+            log = work / f"served{pause}"
+            with upstream(pause) as upstream_port, server(work, log, upstream_port) as (port, process):
+                ports = {"direct": upstream_port, "relayed": port, "chosen": port}
+                rows += asyncio.run(latencies(args, ports, pause, log))
+                if args.memory_requests and pause == args.upstream_ms[0]:
+                    memory = asyncio.run(memories(args.memory_requests, port, process))
+                    write_csv(reference / "serving_memory.csv", memory)
+        write_csv(reference / "serving.csv", rows)
     tables = {
         name: render(read_csv(reference / f"{name}.csv", hint="run this script again"))
         for name, render in (("serving", latency_table), ("serving_memory", memory_table))
@@ -98,21 +105,21 @@ def save_selector(folder: Path) -> None:
 
 
 @contextmanager
-def upstream() -> Iterator[int]:
+def upstream(pause: int) -> Iterator[int]:
     """The upstream in a process of its own; its port."""
     port = free_port()
-    with ended(subprocess.Popen([sys.executable, fast_upstream.__file__, str(port)])):
+    with ended(subprocess.Popen([sys.executable, fast_upstream.__file__, str(port), str(pause)])):
         wait_for(port)
         yield port
 
 
 @contextmanager
-def server(work: Path, upstream_port: int) -> Iterator[tuple[int, psutil.Process]]:
+def server(work: Path, log: Path, upstream_port: int) -> Iterator[tuple[int, psutil.Process]]:
     """`prompt-oirl serve` with exploration and a log, in a process of its own; its port."""
     port = free_port()
     command = [sys.executable, "-m", "prompt_oirl", "serve", work / "selector"]
     command += ["--upstream", f"http://127.0.0.1:{upstream_port}/v1", "--port", str(port)]
-    command += ["--log", work / "served", "--explore", "0.05"]
+    command += ["--log", log, "--explore", "0.05"]
     with ended(subprocess.Popen([str(part) for part in command])) as process:
         wait_for(port)
         yield port, psutil.Process(process.pid)
@@ -167,19 +174,27 @@ def untouched() -> Iterator[bytes]:
         yield request
 
 
-async def latencies(args: Args, ports: dict[str, int]) -> list[dict[str, Any]]:
+def late(log: Path) -> int:
+    """Rows of the log whose choice took too long."""
+    return sum(path.read_bytes().count(b'"fallback": "slow"') for path in log.glob("*.jsonl"))
+
+
+async def latencies(args: Args, ports: dict[str, int], pause: int, log: Path) -> list[dict[str, Any]]:
     """A row per concurrency and way, measured in turns."""
     sources = {"direct": questions(), "relayed": untouched(), "chosen": questions(10**6)}
     for way in WAYS:
         await run(ports[way], sources[way], WARM_UP, 4)
     rows = []
     for concurrency in args.concurrency:
-        loads = {way: Load() for way in WAYS}
+        loads, before = {way: Load() for way in WAYS}, late(log)
+        total = min(args.requests, 100 * concurrency) if pause else args.requests
         for _ in range(args.rounds):
             for way, load in loads.items():
-                n = max(1, args.requests // args.rounds)
+                n = max(1, total // args.rounds)
                 load.add(await run(ports[way], sources[way], n, concurrency))
-        rows += [{"way": way, "concurrency": concurrency} | load.row() for way, load in loads.items()]
+        for way, load in loads.items():
+            row = {"upstream_ms": pause, "way": way, "concurrency": concurrency} | load.row()
+            rows.append(row | {"late": late(log) - before if way == "chosen" else 0})
     return [row | {"cores": os.cpu_count()} for row in rows]
 
 
@@ -195,12 +210,23 @@ async def memories(n: int, port: int, process: psutil.Process) -> list[dict[str,
 
 def latency_table(rows: list[dict[str, str]]) -> str:
     """serving.csv as markdown."""
-    header = ["connections", "way", "median ms", "p95 ms", "requests a second", "errors"]
+    header = [
+        "upstream ms",
+        "connections",
+        "way",
+        "median ms",
+        "p95 ms",
+        "requests a second",
+        "errors",
+        "late choices",
+    ]
     numbers = ("median_ms", "p95_ms", "per_second")
     return markdown(
         header,
         [
-            [row["concurrency"], WAYS[row["way"]], *(f"{float(row[c]):,.1f}" for c in numbers), row["errors"]]
+            [row["upstream_ms"], row["concurrency"], WAYS[row["way"]]]
+            + [f"{float(row[column]):,.1f}" for column in numbers]
+            + [row["errors"], row["late"]]
             for row in rows
         ],
     )

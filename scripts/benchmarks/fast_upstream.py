@@ -1,4 +1,5 @@
-"""`python fast_upstream.py PORT`: an LLM server that gives every request the same chat completion at once.
+"""`python fast_upstream.py PORT [MS]`: an LLM server that gives every request the same chat completion, after
+MS milliseconds (0).
 
 Nothing is parsed but where a request ends, so that on a machine of two cores the server under test has most
 of them.
@@ -33,6 +34,9 @@ _ANSWER = (
 )
 
 
+PAUSE = float(sys.argv[2]) / 1e3 if len(sys.argv) > 2 else 0.0  # seconds
+
+
 class FixedAnswer(asyncio.Protocol):
     """One connection."""
 
@@ -50,7 +54,10 @@ class FixedAnswer(asyncio.Protocol):
             if len(self.received) < whole:
                 return
             self.received = self.received[whole:]
-            self.transport.write(_ANSWER)  # type: ignore[attr-defined]
+            if PAUSE:
+                asyncio.get_running_loop().call_later(PAUSE, self.transport.write, _ANSWER)  # type: ignore[attr-defined]
+            else:
+                self.transport.write(_ANSWER)  # type: ignore[attr-defined]
 
 
 async def serve(port: int) -> None:

@@ -1,10 +1,14 @@
-"""The DSPy adapter with DSPy itself: its modules, Evaluate, threads and async, on an LM that answers with
-what it was instructed to do."""
+"""The DSPy adapter with DSPy itself: its modules, Evaluate, threads and async, on an LLM server that answers
+with what it was instructed to do."""
 
 from __future__ import annotations
 
 import asyncio
 import json
+import os
+import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -14,28 +18,45 @@ from made_logs import PROMPTS, log_of_two_llms, made_log
 from prompt_oirl import PromptSelector
 from prompt_oirl.io.files import InputError
 
-dspy = pytest.importorskip("dspy")
+os.environ.setdefault("LITELLM_LOCAL_MODEL_COST_MAP", "True")  # litellm would fetch prices
+dspy = pytest.importorskip("dspy", reason="needs pip install dspy, which wants an older python-dateutil")
 
 from prompt_oirl.serving.dspy_adapter import SelectedInstructions  # noqa: E402
 
 
-class Echo(dspy.BaseLM):
-    """Answers with the instruction it was given; its last line of the system message."""
+class Upstream(BaseHTTPRequestHandler):
+    """Answers every field with the last line of the system message: the instruction."""
 
-    def forward(self, prompt: str | None = None, messages: Any = None, **kwargs: Any) -> Any:
-        from openai.types.chat import ChatCompletion
+    protocol_version = "HTTP/1.1"
 
-        instruction = messages[0]["content"].strip().splitlines()[-1].strip()
+    def do_POST(self) -> None:
+        body = json.loads(self.rfile.read(int(self.headers["content-length"])))
+        instruction = body["messages"][0]["content"].strip().splitlines()[-1].strip()
         text = "".join(f"[[ ## {name} ## ]]\n{instruction}\n\n" for name in ("reasoning", "answer"))
         choice = {"index": 0, "finish_reason": "stop", "message": {"role": "assistant", "content": text}}
+        about = {"id": "0", "object": "chat.completion", "created": 0, "model": body["model"]}
         usage = {"prompt_tokens": 1, "completion_tokens": 1, "total_tokens": 2}
-        return ChatCompletion.model_validate(
-            {"id": "0", "object": "chat.completion", "created": 0, "model": self.model}
-            | {"choices": [choice], "usage": usage}
-        )
+        answer = json.dumps({**about, "choices": [choice], "usage": usage}).encode()
+        self.send_response(200)
+        self.send_header("content-type", "application/json")
+        self.send_header("content-length", str(len(answer)))
+        self.end_headers()
+        self.wfile.write(answer)
 
-    async def aforward(self, prompt: str | None = None, messages: Any = None, **kwargs: Any) -> Any:
-        return self.forward(prompt, messages, **kwargs)
+    def log_message(self, *_: Any) -> None:
+        pass
+
+
+@pytest.fixture(scope="module")
+def address() -> Iterator[str]:
+    upstream = ThreadingHTTPServer(("127.0.0.1", 0), Upstream)
+    threading.Thread(target=upstream.serve_forever, daemon=True).start()
+    yield f"http://127.0.0.1:{upstream.server_port}/v1"
+    upstream.shutdown()
+
+
+def lm(address: str, name: str = "echo") -> dspy.LM:
+    return dspy.LM(f"openai/{name}", api_base=address, api_key="none", cache=False)
 
 
 @pytest.fixture(scope="module")
@@ -49,8 +70,8 @@ def selector(log: Any, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(autouse=True)
-def echo() -> Any:
-    with dspy.context(lm=Echo("echo"), adapter=dspy.ChatAdapter()):
+def echo(address: str) -> Any:
+    with dspy.context(lm=lm(address), adapter=dspy.ChatAdapter()):
         yield
 
 
@@ -93,7 +114,7 @@ def test_evaluate_runs_it_in_threads_and_its_scores_become_feedback(
             row["propensities"].count(row["propensity"]) > 1
         )
         assert sum(row["propensities"]) == pytest.approx(1)
-        assert (row["llm"], row["position"], row["status"]) == ("echo", "system", 200)
+        assert (row["llm"], row["position"], row["status"]) == ("openai/echo", "system", 200)
 
 
 def test_async_calls_do_the_same(selector: Path, log: Any, tmp_path: Path) -> None:
@@ -118,7 +139,7 @@ def test_an_empty_prompt_keeps_the_programs_own_instruction(log: Any, tmp_path: 
     assert SelectedInstructions(dspy.Predict(own), folder)(question=question).answer == "Own instruction."
 
 
-def test_a_selector_of_llms_asks_the_one_it_chose(tmp_path: Path) -> None:
+def test_a_selector_of_llms_asks_the_one_it_chose(address: str, tmp_path: Path) -> None:
     from prompt_oirl.data.user_log import read_log
 
     log = log_of_two_llms()
@@ -126,7 +147,7 @@ def test_a_selector_of_llms_asks_the_one_it_chose(tmp_path: Path) -> None:
     folder = fitted.save(tmp_path / "selector")
     with pytest.raises(InputError, match="give lms with big, small"):
         SelectedInstructions(dspy.Predict("question -> answer"), folder)
-    lms = {name: Echo(name) for name in ("big", "small")}
+    lms = {name: lm(address, name) for name in ("big", "small")}
     module = SelectedInstructions(
         dspy.Predict("question -> answer"), folder, lms=lms, log=tmp_path / "served"
     )
@@ -135,7 +156,7 @@ def test_a_selector_of_llms_asks_the_one_it_chose(tmp_path: Path) -> None:
         module(question=text)
     rows = rows_in(tmp_path / "served")
     assert [row["llm"] for row in rows] == [arm.llm for arm in fitted.select(questions)]
-    assert [len(lm.history) for lm in lms.values()] == [
+    assert [len(one.history) for one in lms.values()] == [
         sum(row["llm"] == name for row in rows) for name in lms
     ]
 

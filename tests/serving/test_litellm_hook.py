@@ -6,6 +6,7 @@ its own: `pip install -e . 'litellm[proxy]' pytest`.
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import secrets
@@ -22,10 +23,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from made_logs import made_log
+from made_logs import log_of_two_llms, made_log
 
 from prompt_oirl import PromptSelector
 
+os.environ.setdefault("LITELLM_LOCAL_MODEL_COST_MAP", "True")  # it would fetch prices
 pytest.importorskip("litellm", reason="needs pip install 'litellm[proxy]'")
 pytest.importorskip("fastapi_sso", reason="needs pip install 'litellm[proxy]', which not all else can stand")
 
@@ -34,6 +36,7 @@ import openai
 
 pytestmark = pytest.mark.slow  # litellm's proxy takes long to start
 
+KEY = f"sk-{secrets.token_hex(32)}"  # the proxy refuses to start without
 CONFIG = """
 model_list:
   - model_name: tiny
@@ -54,7 +57,6 @@ router_settings:
 litellm_settings:
   callbacks: my_hook.hook
 """
-KEY = f"sk-{secrets.token_hex(16)}"  # litellm refuses to start without one
 HOOK = """
 from prompt_oirl.serving.litellm_hook import PromptHook
 
@@ -92,14 +94,18 @@ class Upstream(BaseHTTPRequestHandler):
             for piece in pieces
         ]
         stream = "".join(f"data: {json.dumps(event)}\n\n" for event in events) + "data: [DONE]\n\n"
-        return self.send(200, "text/event-stream", stream.encode())
+        return self.send(200, "text/event-stream", stream.encode(), slowly="slowly" in text)
 
-    def send(self, status: int, kind: str, body: bytes) -> None:
+    def send(self, status: int, kind: str, body: bytes, slowly: bool = False) -> None:
         self.send_response(status)
         self.send_header("content-type", kind)
         self.send_header("content-length", str(len(body)))
         self.end_headers()
-        self.wfile.write(body)
+        with suppress(BrokenPipeError):  # the client left
+            for piece in body.splitlines(keepends=True):
+                self.wfile.write(piece)
+                self.wfile.flush()
+                time.sleep(0.5 if slowly else 0)
 
     def log_message(self, *_: Any) -> None:
         pass
@@ -126,7 +132,7 @@ def proxy(log: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[
     command = [Path(sys.executable).parent / "litellm", "--config", "config.yaml", "--port", str(port)]
     command += ["--host", "127.0.0.1", "--telemetry", "False"]
     env = {key: value for key, value in os.environ.items() if not key.lower().endswith("_proxy")}
-    env |= {"LITELLM_LOCAL_MODEL_COST_MAP": "True", "LITELLM_MASTER_KEY": KEY}
+    env |= {"LITELLM_MASTER_KEY": KEY}
     said = (folder / "said.txt").open("w")
     process = subprocess.Popen(
         [str(part) for part in command],
@@ -147,7 +153,7 @@ def proxy(log: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[
             time.sleep(0.3)
         yield address, folder
     finally:
-        with suppress(ProcessLookupError):
+        with suppress(ProcessLookupError):  # it never started
             os.killpg(process.pid, signal.SIGKILL)
         process.wait()
         upstream.shutdown()
@@ -262,3 +268,82 @@ def test_thirty_at_once_get_a_row_each(proxy: tuple[str, Path], log: Any) -> Non
     assert {row_of(folder, id)["question"] for id in ids[:3]} <= set(questions)
     rows = [row for row in rows_in(folder) if row.get("id") in ids]
     assert sorted(row["question"] for row in rows) == sorted(questions)
+
+
+def test_a_client_that_leaves_gets_a_row_of_a_disconnection(proxy: tuple[str, Path]) -> None:
+    address, folder = proxy
+    raw = client(address).chat.completions.with_streaming_response.create(
+        model="tiny", messages=[{"role": "user", "content": "slowly: 5 + 5?"}], stream=True
+    )
+    with raw as reply:
+        next(reply.iter_bytes())
+    row = row_of(folder, reply.headers["x-prompt-oirl-id"])
+    assert (row["status"], row["finish_reason"]) == (200, "disconnected")
+
+
+# --- the hook alone: what the proxy calls, without the proxy ---------------------------------------------
+
+
+def hook(log: Any, folder: Path, **settings: Any) -> Any:
+    from prompt_oirl.serving.litellm_hook import PromptHook
+
+    PromptSelector("tfidf").fit(log).save(folder / "selector")
+    return PromptHook(folder / "selector", log=folder / "served", **settings)
+
+
+def request() -> dict[str, Any]:
+    return {"model": "tiny", "messages": [{"role": "user", "content": "6 + 6?"}]}
+
+
+async def ask_and_fail(made: Any) -> None:
+    data = await made.async_pre_call_hook(None, None, request(), "acompletion")
+    assert data["messages"][0]["role"] == "system"
+    await made.async_post_call_failure_hook(data, RuntimeError("no LLM here"), None)
+
+
+@pytest.mark.parametrize("fallback", ("slow", "failed"))
+def test_a_selector_that_is_slow_or_fails_leaves_the_best_prompt_and_a_free_loop(
+    fallback: str, log: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = hook(log, tmp_path, explore=0.1, seed=0, budget_ms=100)
+    selector = made._chooser.selector
+
+    def predict(*_: Any, **__: Any) -> Any:
+        if fallback == "failed":
+            raise RuntimeError("broken")
+        time.sleep(0.6)
+
+    monkeypatch.setattr(selector, "question_features", predict)
+    ticks = []
+
+    async def run() -> None:
+        asking = asyncio.create_task(ask_and_fail(made))
+        while not asking.done():
+            ticks.append(time.monotonic())
+            await asyncio.sleep(0.005)
+        await asking
+
+    asyncio.run(run())
+    (row,) = rows_in(tmp_path)
+    assert (row["fallback"], row["status"], row["probability"]) == (fallback, 500, None)
+    best = selector.best_
+    assert row["propensities"][best] == pytest.approx(0.9 + 0.1 / len(selector.prompts_))
+    if fallback == "slow":
+        assert len(ticks) > 5 and max(b - a for a, b in zip(ticks, ticks[1:])) < 0.09
+
+
+def test_feedback_names_the_row(log: Any, tmp_path: Path) -> None:
+    made = hook(log, tmp_path, budget_ms=5000)
+    asyncio.run(ask_and_fail(made))
+    id = rows_in(tmp_path)[0]["id"]
+    made.feedback(id, True)
+    assert [(row["feedback"], row["correct"]) for row in rows_in(tmp_path)[1:]] == [(id, 1.0)]
+
+
+def test_a_selector_of_llms_sets_the_model(tmp_path: Path) -> None:
+    from prompt_oirl.data.user_log import read_log
+
+    made = hook(read_log(log_of_two_llms(), arms=("prompt", "llm")), tmp_path, budget_ms=5000)
+    data = asyncio.run(made.async_pre_call_hook(None, None, request(), "acompletion"))
+    asyncio.run(made.async_post_call_failure_hook(data, RuntimeError("no LLM here"), None))
+    assert data["model"] == rows_in(tmp_path)[0]["llm"] in ("big", "small")
