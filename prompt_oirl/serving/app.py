@@ -49,7 +49,7 @@ def make_app(serving: Serving, folder: Path, key: str | None, say: Say) -> ASGIA
     """
 
     @asynccontextmanager
-    async def lifespan(_: Starlette) -> AsyncIterator[None]:
+    async def lifespan(app: Starlette) -> AsyncIterator[None]:
         watch = asyncio.create_task(keep_current(serving, folder, say))
         yield
         watch.cancel()
