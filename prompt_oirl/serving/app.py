@@ -25,7 +25,7 @@ from prompt_oirl.serving.requests import read_request
 from prompt_oirl.serving.served_log import feedback_row
 from prompt_oirl.serving.serving import Serving
 from prompt_oirl.serving.settings import LOOPBACK
-from prompt_oirl.serving.upstream import Failure, kept
+from prompt_oirl.serving.upstream import Failure, Headers, kept
 
 RELOAD_SECONDS = 1.0
 PROBE_EVERY = 5.0  # seconds for which it is known whether the upstream can be reached
@@ -49,7 +49,7 @@ def make_app(serving: Serving, folder: Path, key: str | None, say: Say) -> ASGIA
     """
 
     @asynccontextmanager
-    async def lifespan(_: Starlette) -> AsyncIterator[None]:
+    async def lifespan(app: Starlette) -> AsyncIterator[None]:
         watch = asyncio.create_task(keep_current(serving, folder, say))
         yield
         watch.cancel()
@@ -147,7 +147,7 @@ async def feedback(serving: Serving, scope: Scope, receive: Receive, send: Send)
 
 async def metrics(serving: Serving, scope: Scope, receive: Receive, send: Send) -> None:
     """GET /metrics, as Prometheus reads it."""
-    serving.metrics.in_flight.set(serving.in_flight)
+    serving.metrics.in_flight.set(serving.in_flight - 1)  # without this one
     await reply_bytes(send, 200, CONTENT_TYPE, serving.metrics.text())
 
 
@@ -233,21 +233,13 @@ class Guard:
         if refusal is not None:
             await reply_error(send, *refusal)
             return
-        if not scope["path"].startswith("/v1/"):
-            await self._app(scope, receive, send)
-            return
-        if self._serving.in_flight >= self._serving.settings.max_waiting:
-            await reply_error(
-                send, 503, "too many requests at a time", [(b"retry-after", b"1")], "overloaded"
-            )
-            return
         self._serving.in_flight += 1
         try:
             await self._app(scope, receive, send)
         finally:
             self._serving.in_flight -= 1
 
-    def _refusal(self, scope: Scope) -> tuple[int, str, tuple[()], str] | None:
+    def _refusal(self, scope: Scope) -> tuple[int, str, Headers, str] | None:
         if self._key is None:
             # A page of another site must not ask through a browser on this machine, by whatever name.
             host, origin = (header(scope, name) for name in (b"host", b"origin"))
@@ -258,6 +250,8 @@ class Guard:
             given = (header(scope, b"authorization") or "").encode("latin-1")
             if not hmac.compare_digest(given, self._key):
                 return 401, "wrong or missing API key", (), "invalid_api_key"
+        if scope["path"].startswith("/v1/") and self._serving.in_flight >= self._serving.settings.max_waiting:
+            return 503, "too many requests at a time", [(b"retry-after", b"1")], "overloaded"
         return None
 
 

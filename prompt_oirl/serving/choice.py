@@ -109,7 +109,7 @@ def draw(
     return _choice(selector, index, known, propensities, fallback, explored)
 
 
-def draw_best(
+def best_choices(
     selector: PromptSelector, probabilities: np.ndarray | None, k: int, fallback: Fallback | None = None
 ) -> list[Choice]:
     """Choose the k best prompts for a vote, each for certain; by standing where nothing is predicted.

@@ -14,7 +14,7 @@ import httpx
 import numpy as np
 from starlette.types import Scope, Send
 
-from prompt_oirl.serving.choice import Choice, Fallback, draw, draw_best
+from prompt_oirl.serving.choice import Choice, Fallback, best_choices, draw
 from prompt_oirl.serving.exchange import JSON, header, reply, reply_error
 from prompt_oirl.serving.metrics import Metrics
 from prompt_oirl.serving.policy import Policy
@@ -86,7 +86,7 @@ class Serving:
         future = self.queue.submit(request.question, segment)
         policy, probabilities, fallback = await self._predicted(future)
         if self.settings.votes > 1 and request.one_text and len(policy.selector.prompts_) > 1:
-            choices = draw_best(policy.selector, probabilities, self.settings.votes, fallback)
+            choices = best_choices(policy.selector, probabilities, self.settings.votes, fallback)
         else:
             explore, sure = self.settings.exploration(), self.settings.abstain_below
             choices = [draw(policy.selector, probabilities, self.rng, explore, sure, fallback)]

@@ -8,7 +8,7 @@ from scipy.stats import chisquare
 
 from prompt_oirl import PromptSelector
 from prompt_oirl.io.files import InputError
-from prompt_oirl.serving.choice import Exploration, draw, draw_best
+from prompt_oirl.serving.choice import Exploration, best_choices, draw
 
 PREDICTED = np.array([0.35, 0.5, 0.45], dtype=np.float32)
 
@@ -63,9 +63,9 @@ def test_the_best_prompt_is_the_fallback_and_keeps_its_exploration(
 
 
 def test_votes_ask_the_best_prompts_for_certain(small_selector: PromptSelector) -> None:
-    two = draw_best(small_selector, PREDICTED, 2)
+    two = best_choices(small_selector, PREDICTED, 2)
     assert [c.index for c in two] == [1, 2] and {c.propensities for c in two} == {(0.0, 1.0, 1.0)}
-    unknown = draw_best(small_selector, None, 5, "slow")
+    unknown = best_choices(small_selector, None, 5, "slow")
     assert unknown[0].index == small_selector.best_ and len(unknown) == 3
     assert {(c.fallback, c.probability, c.propensity) for c in unknown} == {("slow", None, 1.0)}
 

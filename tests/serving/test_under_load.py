@@ -54,7 +54,7 @@ def test_kills_under_load(kills: int, selector_folder: Path, upstream: Upstream,
                 free.bind(("127.0.0.1", 0))
                 port = free.getsockname()[1]
             flags = ServeSettings(upstream=upstream.url, port=port, log=log, log_mb=0.1, explore=0.5)
-            process = processes.Process(target=serve, args=(selector_folder, flags, str))
+            process = processes.Process(target=serve, args=(selector_folder, flags, str), daemon=True)
             process.start()
             wait_for(port)
             url, before = f"http://127.0.0.1:{port}", len(answered)
