@@ -1,10 +1,10 @@
 """Do the intervals of `prompt-oirl value` hold? Simulate servers' logs where the truth is known, and count.
 
-    python scripts/measure_served_value.py              # 300 logs for each way to explore: minutes on one core
+    python scripts/measure_served_value.py              # 300 logs for each way to explore: about an hour
 
 The world is the tiny model's log (data/nano_log): 3,000 training questions with a verdict for each of six
-prompts. A selector that learned from 200 test questions serves requests, which come in groups of near-duplicates
-drawn from the world, and explores as `prompt-oirl serve` does; then policies and their differences to that
+prompts. A selector that learned from 200 test questions serves requests, which come in groups of
+near-duplicates drawn from the world, and explores as `prompt-oirl serve` does; then policies and their differences to that
 selector are valued.
 Writes results/reference/served_value.csv and the table of docs/off_policy.md.
 """
@@ -27,7 +27,7 @@ from prompt_oirl.io.files import REPO_ROOT, InputError, Paths, read_csv, require
 from prompt_oirl.io.manifest import run_step
 from prompt_oirl.reports.readme import fill_tables, markdown
 from prompt_oirl.selection.policy_value import ESTIMATORS, Traffic, policy_values, target_of
-from prompt_oirl.serving.choice import ExploreBy, Exploration
+from prompt_oirl.serving.choice import Exploration, ExploreBy
 
 LEARNED = 200  # test questions, of the selector that serves, and of another one
 LABELS = {
@@ -113,7 +113,8 @@ def simulate(world: World, args: Args) -> Iterator[tuple[tuple[str, ...], np.nda
     world : see `World`
     args : how many logs and requests, and the seed
 
-    Returns: per log, its key (exploration, policy, estimator, what) and truth, value, low, high, answers (5,).
+    Returns: per log, its key (exploration, policy, estimator, what), and truth, value, low, high and
+    effective answers (5,).
     """
     mean = world.success.mean(0)
     for number in tqdm(range(args.logs), desc="logs", disable=None):
@@ -147,7 +148,8 @@ def simulate(world: World, args: Args) -> Iterator[tuple[tuple[str, ...], np.nda
 def served(
     world: World, chances: np.ndarray, requests: int, rng: np.random.Generator
 ) -> tuple[PromptLog, np.ndarray]:
-    """A log of requests with one prompt each, and the question of each. Groups are drawn with replacement; one drawn twice is two."""
+    """A log of requests with one prompt each, and the question of each, in groups drawn with replacement: one
+    that is drawn twice counts as two."""
     groups = world.log.groups
     members = [np.flatnonzero(groups == g) for g in np.unique(groups)]
     drawn = rng.integers(len(members), size=round(requests * len(members) / len(groups)))

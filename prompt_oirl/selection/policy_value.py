@@ -285,8 +285,8 @@ def _few_answers(traffic: Traffic, e: Estimate, name: str) -> list[str]:
     needed = len(traffic.question) * max((e.high - e.low) / 2 / HALF_WIDTH, 1) ** 2
     return [
         f"{on_one_line(name, 80)}: no interval, for only {e.answers:.0f} effective answers stand behind "
-        f"its values, fewer than {FEWEST_ANSWERS}; about {needed:,.0f} requests like these, or more exploration, would give "
-        f"+- {100 * HALF_WIDTH:.0f} points."
+        f"its values, fewer than {FEWEST_ANSWERS}; about {needed:,.0f} requests like these, or more "
+        f"exploration, would give +- {100 * HALF_WIDTH:.0f} points."
     ]
 
 
