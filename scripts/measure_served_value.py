@@ -1,10 +1,11 @@
 """Do the intervals of `prompt-oirl value` hold? Simulate servers' logs where the truth is known, and count.
 
-    python scripts/measure_served_value.py              # 300 logs for each way to explore: minutes on one core
+    python scripts/measure_served_value.py              # 300 logs for each way to explore: about an hour
 
-The world is the tiny model's log (data/nano_log): 1,000 test questions with a verdict for each of six prompts.
-A selector that learned from 200 training questions serves 2,000 requests, drawn from the world with replacement,
-and explores as `prompt-oirl serve` does; then policies and their differences to that selector are valued.
+The world is the tiny model's log (data/nano_log): 3,000 training questions with a verdict for each of six
+prompts. A selector that learned from 200 test questions serves requests, which come in groups of
+near-duplicates drawn from the world, and explores as `prompt-oirl serve` does; then policies and their differences to that
+selector are valued.
 Writes results/reference/served_value.csv and the table of docs/off_policy.md.
 """
 
@@ -26,9 +27,9 @@ from prompt_oirl.io.files import REPO_ROOT, InputError, Paths, read_csv, require
 from prompt_oirl.io.manifest import run_step
 from prompt_oirl.reports.readme import fill_tables, markdown
 from prompt_oirl.selection.policy_value import ESTIMATORS, Traffic, policy_values, target_of
-from prompt_oirl.serving.choice import ExploreBy, Exploration
+from prompt_oirl.serving.choice import Exploration, ExploreBy
 
-LEARNED, OTHER = 200, 40  # training questions of the selector that serves, and of another one
+LEARNED = 200  # test questions, of the selector that serves, and of another one
 LABELS = {
     "dr": "doubly robust",
     "snips": "self-normalised IPS",
@@ -41,8 +42,8 @@ LABELS = {
 class Args:
     logs: int = 300
     """Simulated logs for each way to explore."""
-    requests: int = 2000
-    """Requests in a log."""
+    requests: int = 4000
+    """Requests in a log, on average."""
     seed: int = 0
     """Seed of the draws."""
     out: Path = REPO_ROOT
@@ -76,19 +77,19 @@ def world(seed: int) -> World:
     table = table[table["sample"] == 0]
     train = table[table.split == "train"]
     test = table[(table.split == "test") & table.prompt.isin(train.prompt.unique())]
-    log = read_log(test.drop(columns="llm"))
-    ids = np.random.default_rng(seed).permutation(train.question_id.unique())
     columns = ["question", "prompt", "prompt_id", "correct"]
+    log = read_log(train[[*columns, "group"]])
+    ids = np.random.default_rng(seed).permutation(test.question_id.unique())
     first, other = (
-        PromptSelector(seed=seed).fit(train.loc[train.question_id.isin(part), columns])
-        for part in (ids[:LEARNED], ids[LEARNED : LEARNED + OTHER])
+        PromptSelector(model=model, seed=seed).fit(test.loc[test.question_id.isin(part), columns])
+        for model, part in (("interaction", ids[:LEARNED]), ("linear", ids[LEARNED : 2 * LEARNED]))
     )
     order, predicted = first.rank(log.questions, log.prompts)
     one_hot = np.eye(len(log.prompts))
     chances = {}
     by: ExploreBy
     for by in ("uniform", "uncertainty"):
-        for share in (0.05, 0.1, 0.2):
+        for share in (0.05, 0.2):
             explore = Exploration(share, by)
             drawn = np.stack([explore.chances(len(log.prompts), row) for row in predicted.astype(float)])
             chances[f"{by}, {share}"] = share * drawn + (1 - share) * one_hot[order[:, 0]]
@@ -99,7 +100,7 @@ def world(seed: int) -> World:
         "random": "random",
     }
     success = log.labels
-    ranked = [log.names[j] for j in np.argsort(-success.mean(0), kind="stable")]
+    ranked = [log.names[int(j)] for j in np.argsort(-success.mean(0), kind="stable")]
     policies |= {"second best prompt": f"prompt:{ranked[1]}", "worst prompt": f"prompt:{ranked[-1]}"}
     return World(log, success, chances, policies)
 
@@ -112,16 +113,17 @@ def simulate(world: World, args: Args) -> Iterator[tuple[tuple[str, ...], np.nda
     world : see `World`
     args : how many logs and requests, and the seed
 
-    Returns: per log, its key (exploration, policy, estimator, what) and truth, value, low, high, answers (5,).
+    Returns: per log, its key (exploration, policy, estimator, what), and truth, value, low, high and
+    effective answers (5,).
     """
     mean = world.success.mean(0)
     for number in tqdm(range(args.logs), desc="logs", disable=None):
         for i, (exploration, chances) in enumerate(world.chances.items()):
             rng = np.random.default_rng([args.seed, number, i])
-            log = served(world, chances, args.requests, rng)
+            log, asked = served(world, chances, args.requests, rng)
             traffic = Traffic.of(log, args.seed)
             targets = {
-                name: target_of(traffic, policy) if isinstance(policy, str) else policy[traffic.question]
+                name: target_of(traffic, policy) if isinstance(policy, str) else policy[asked]
                 for name, policy in world.policies.items()
             }
             rows, _ = policy_values(traffic, list(targets.values()))
@@ -143,19 +145,27 @@ def simulate(world: World, args: Args) -> Iterator[tuple[tuple[str, ...], np.nda
                     yield (exploration, name, row["estimator"], "difference"), np.array(found)
 
 
-def served(world: World, chances: np.ndarray, requests: int, rng: np.random.Generator) -> PromptLog:
-    """A log of requests with one prompt each."""
-    question = rng.integers(len(world.success), size=requests)
+def served(
+    world: World, chances: np.ndarray, requests: int, rng: np.random.Generator
+) -> tuple[PromptLog, np.ndarray]:
+    """A log of requests with one prompt each, and the question of each, in groups drawn with replacement: one
+    that is drawn twice counts as two."""
+    groups = world.log.groups
+    members = [np.flatnonzero(groups == g) for g in np.unique(groups)]
+    drawn = rng.integers(len(members), size=round(requests * len(members) / len(groups)))
+    question = np.concatenate([members[g] for g in drawn])
     bounds = chances[question].cumsum(1)
-    prompt = (rng.random((requests, 1)) * bounds[:, -1:] >= bounds).sum(1)
-    return replace(
+    prompt = (rng.random((len(question), 1)) * bounds[:, -1:] >= bounds).sum(1)
+    log = replace(
         world.log,
-        question=question,
+        questions=[world.log.questions[i] for i in question],
+        question=np.arange(len(question)),
         prompt=prompt,
         correct=world.success[question, prompt],
         propensity=chances[question, prompt],
-        known_groups=world.log.groups,
+        known_groups=np.repeat(np.arange(len(drawn)), [len(members[g]) for g in drawn]),
     )
+    return log, question
 
 
 def coverage_rows(world: World, args: Args) -> Iterator[dict[str, Any]]:
@@ -165,6 +175,8 @@ def coverage_rows(world: World, args: Args) -> Iterator[dict[str, Any]]:
         collected.setdefault(key, []).append(values)
     for (exploration, policy, estimator, what), found in collected.items():
         truth, value, low, high, answers = np.array(found).T
+        known = ~np.isnan(low)
+        covered = (low.round(12) <= truth) & (truth <= high.round(12))
         yield {
             "exploration": exploration,
             "policy": policy,
@@ -174,8 +186,9 @@ def coverage_rows(world: World, args: Args) -> Iterator[dict[str, Any]]:
             "truth": float(truth.mean()),
             "bias": float((value - truth).mean()),
             "rmse": float(np.sqrt(((value - truth) ** 2).mean())),
-            "coverage": float(((low.round(12) <= truth) & (truth <= high.round(12))).mean()),
-            "half_width": float((high - low).mean() / 2),
+            "intervals": int(known.sum()),
+            "coverage": float(covered[known].mean()) if known.any() else None,
+            "half_width": float((high - low)[known].mean() / 2) if known.any() else None,
             "effective_answers": float(answers.mean()),
         }
 
@@ -189,14 +202,15 @@ def render(rows: list[dict[str, str]]) -> str:
             names = dict.fromkeys(r["policy"] for r in found) if estimator == "dr" else [None]
             for name in names:
                 mine = [r for r in found if name in (None, r["policy"])]
-                covered = [float(r["coverage"]) for r in mine]
+                covered = [float(r["coverage"]) for r in mine if r["coverage"]]
+                widths = [float(r["half_width"]) for r in mine if r["half_width"]]
                 bias = max((float(r["bias"]) for r in mine), key=abs)
                 out.append(
                     [
                         label,
                         (name or "all") + (", difference" if what == "difference" else ""),
                         f"{100 * bias:+.1f}",
-                        f"{100 * np.mean([float(r['half_width']) for r in mine]):.1f}",
+                        f"{100 * np.mean(widths):.1f}",
                         f"{min(covered):.3f} to {max(covered):.3f}",
                         f"{np.mean(covered):.3f}",
                     ]

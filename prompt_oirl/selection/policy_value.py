@@ -35,7 +35,7 @@ from prompt_oirl.stats.off_policy import (
 )
 from prompt_oirl.stats.off_policy_rewards import CrossFit, cross_fit, ridge_rewards
 
-FEWEST_ANSWERS = 30  # effective, below which an interval is taken with a pinch of salt
+FEWEST_ANSWERS = 30  # effective, below which no interval is given: it would cover too seldom
 HALF_WIDTH = 0.03  # success that an interval should reach to either side
 MUCH_WIDER = 1.5  # times, from which it is said how wide an interval by near-duplicates would be
 SURE = 4.0  # standard errors that the mean weight may be from 1
@@ -218,12 +218,16 @@ def policy_values(
         _check_support(traffic, target, name, notes)
         found = _estimates(traffic, target)
         first = first or (target, found)
+        few = min(found["dr"].answers, first[1]["dr"].answers) < FEWEST_ANSWERS
         for estimator in ESTIMATORS:
             e = found[estimator]
-            row = {"policy": name, "estimator": estimator, "value": e.value, "low": e.low, "high": e.high}
+            low, high = (np.nan, np.nan) if found["dr"].answers < FEWEST_ANSWERS else (e.low, e.high)
+            # Success lies in 0..1, though a weighted mean may not.
+            value, low, high = np.clip((e.value, low, high), 0, 1).tolist()
+            row = {"policy": name, "estimator": estimator, "value": value, "low": low, "high": high}
             if found is not first[1]:
                 gap = _difference(traffic, estimator, (target, e), (first[0], first[1][estimator]))
-                row |= dict(zip(("difference", "difference_low", "difference_high"), gap))
+                row |= dict(zip(COLUMNS[5:8], (gap[0], np.nan, np.nan) if few else gap))
             rows.append(row | {"effective_answers": e.answers, "rows": len(target)})
         notes += _few_answers(traffic, found["dr"], name) + _in_bursts(traffic, found["dr"], name)
     return rows, notes
@@ -280,14 +284,13 @@ def _check_support(traffic: Traffic, target: np.ndarray, name: str, notes: list[
 
 def _few_answers(traffic: Traffic, e: Estimate, name: str) -> list[str]:
     """A sentence if few answers stand behind a value, with what would be needed."""
-    reach = (e.high - e.low) / 2
-    if e.answers >= FEWEST_ANSWERS or reach <= HALF_WIDTH:
+    if e.answers >= FEWEST_ANSWERS:
         return []
-    needed = len(traffic.question) * (reach / HALF_WIDTH) ** 2
+    needed = len(traffic.question) * max((e.high - e.low) / 2 / HALF_WIDTH, 1) ** 2
     return [
-        f"{on_one_line(name, 80)}: only {e.answers:.0f} effective answers stand behind its values, fewer "
-        f"than {FEWEST_ANSWERS}; about {needed:,.0f} requests like these, or more exploration, would give "
-        f"+- {100 * HALF_WIDTH:.0f} points."
+        f"{on_one_line(name, 80)}: no interval, for only {e.answers:.0f} effective answers stand behind "
+        f"its values, fewer than {FEWEST_ANSWERS}; about {needed:,.0f} requests like these, or more "
+        f"exploration, would give +- {100 * HALF_WIDTH:.0f} points."
     ]
 
 
