@@ -301,8 +301,8 @@ def _in_bursts(traffic: Traffic, e: Estimate, name: str) -> list[str]:
     if not traffic.known or wider < MUCH_WIDER:
         return []
     return [
-        f"{on_one_line(name, 80)}: its interval takes requests as independent; it is {wider:.1f} times as wide "
-        "if near-duplicate questions come in bursts."
+        f"{on_one_line(name, 80)}: its interval takes requests as independent; it is {wider:.1f} times as "
+        "wide if near-duplicate questions come in bursts."
     ]
 
 
