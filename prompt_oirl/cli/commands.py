@@ -13,6 +13,7 @@ from prompt_oirl.cli.grade import Grade
 from prompt_oirl.cli.import_command import Import
 from prompt_oirl.cli.options import LearnOptions, LogArgument, ReadOptions
 from prompt_oirl.cli.output import Format, plain, say, write_rows, write_stdout
+from prompt_oirl.cli.plan import Plan
 from prompt_oirl.cli.serve import Serve
 from prompt_oirl.io.files import InputError, on_one_line
 
@@ -230,6 +231,7 @@ Command = (
     | Vote
     | Grade
     | Serve
+    | Plan
     | Annotated[ReportPage, tyro.conf.subcommand("report")]
     | Annotated[Import, tyro.conf.subcommand("import")]
 )
