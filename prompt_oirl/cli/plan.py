@@ -27,9 +27,10 @@ class Plan(ReadOptions):
     """How many answers to ask for."""
     out: Path
     """The plan: .jsonl, .csv or .parquet, a row per answer; `--plan` of step 1 takes it."""
-    policy: Literal["uniform", "repeats", "best"] = "uniform"
-    """uniform: at random; repeats: known cells again, to see how random answers are; best: find the best
-    prompt."""
+    policy: Literal["interaction", "best", "uniform", "repeats"] = "interaction"
+    """interaction: prompts that may be the best one of a question, where that is most open; best: only which
+    prompt is best overall, by halving; uniform: at random; repeats: known cells again, to see how random
+    answers are."""
     questions: str | None = None
     """Further questions: CSV or JSONL with a column question, or text with one a line."""
     prompts: Path | None = None
@@ -55,7 +56,7 @@ class Plan(ReadOptions):
             new = texts(asked, "question", f"{self.questions}:")
         prompts = [] if self.prompts is None else [p for p in load_prompts(self.prompts) if p.role == "train"]
         grown = log_to_grow(log, new, prompts)
-        plan = make_plan(grown, getattr(policies, self.policy), self.budget, self.seed)
+        plan = make_plan(grown, getattr(policies, self.policy), self.budget, self.embedder, self.seed)
         write_table(self.out, plan)
         if len(plan) < self.budget:
             say(f"note: only {len(plan):,} cells were left to ask, all of them are in the plan")

@@ -45,18 +45,18 @@ def planned_items(
         found = [p for p in prompts if p.text == prompt_text and place in ("", p.position)]
         if asked is None:
             raise InputError(
-                f"{row_is}: the question {on_one_line(text)!r} has no gold answer: name its file with --questions, "
-                "and its --split"
+                f"{row_is}: the question {on_one_line(text)!r} has no gold answer here: name its file "
+                "with --questions, and its --split"
             )
         if not found:
             raise InputError(
-                f"{row_is}: the prompt {on_one_line(prompt_text)!r} is not in the file of prompts: name its file "
-                "with --prompts"
+                f"{row_is}: the prompt {on_one_line(prompt_text)!r} is not in the file of prompts: name "
+                "its file with --prompts"
             )
         if asked.split == "train" and found[0].role != "train":
             raise InputError(
-                f"{row_is}: prompt {found[0].id} is held out, so it is not asked on training questions: make its "
-                "role train, or plan without it"
+                f"{row_is}: prompt {found[0].id} is held out, so it is not asked on training questions: "
+                "make its role train, or plan without it"
             )
         if n != n or n != int(n):
             raise InputError(f"{row_is}: sample is not a whole number; {HINT}")

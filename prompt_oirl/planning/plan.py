@@ -9,12 +9,15 @@ import pandas as pd
 
 from prompt_oirl.data.prompt_log import PromptLog
 from prompt_oirl.io.files import InputError
+from prompt_oirl.planning.known import Known
 from prompt_oirl.planning.policies import Policy
 
 COLUMNS = ("question", "prompt", "prompt_id", "position", "llm", "sample", "reason")
 
 
-def make_plan(log: PromptLog, policy: Policy, budget: int, seed: int = 0) -> pd.DataFrame:
+def make_plan(
+    log: PromptLog, policy: Policy, budget: int, embedder: str = "minilm", seed: int = 0
+) -> pd.DataFrame:
     """Which cells to ask next, most useful first; columns `COLUMNS`, without llm or position if unknown.
 
     Parameters
@@ -22,6 +25,7 @@ def make_plan(log: PromptLog, policy: Policy, budget: int, seed: int = 0) -> pd.
     log : what is known and what could be asked, see `log_to_grow`
     policy : see `policies`
     budget : how many answers, at least 1
+    embedder : as of `PromptSelector`; only policies that look at texts load it
     seed : of the draws
 
     Returns: fewer rows than `budget` where no more cells are left.
@@ -29,7 +33,7 @@ def make_plan(log: PromptLog, policy: Policy, budget: int, seed: int = 0) -> pd.
     """
     if budget < 1:
         raise InputError(f"--budget {budget}: give the number of answers to ask for, 1 or more")
-    asking = policy(log, budget, np.random.default_rng([seed, len(log.correct)]))
+    asking = policy(Known.of(log, embedder, seed), budget, np.random.default_rng([seed, len(log.correct)]))
     if not asking:
         raise InputError(
             "every cell is known: give new --questions or --prompts, or ask again with --policy repeats"
