@@ -5,7 +5,7 @@
         --ckpt_dir llama-2-7b-chat/ --tokenizer_path tokenizer.model --prompt_idx 0 --dataset_eval gsm8k
     torchrun --nproc_per_node 4 llama_step1_gen_offline.py --ckpt_dir FOLDER_OR_HUB_ID --dataset_eval svamp
     python llama_step1_gen_offline.py --backend openai --model gpt-3.5-turbo --dataset_eval mawps --dry_run
-    python llama_step1_gen_offline.py --backend openai --model gpt-4o-mini --dataset_eval svamp --plan plan.csv
+    python llama_step1_gen_offline.py --backend openai --model gpt-4o --dataset_eval svamp --plan plan.jsonl
 
 Stopped or killed at any moment, the same command resumes where it was, with any number of processes, and pays
 for nothing twice. Writes LM<llm>/<dataset>_interactions.jsonl and _labels.csv; continue with
