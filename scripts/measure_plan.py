@@ -223,18 +223,20 @@ def calls_needed(curve: pd.DataFrame) -> pd.DataFrame:
             by_policy[policy] = np.median(needed), np.median(settled or [np.nan]), np.mean(wrong or [np.nan])
         for policy, (needed_calls, verdict_calls, worth_it) in by_policy.items():
             base = by_policy["uniform"]
-            judged, pays = policy != "best", setting != "alike"
+            judged, pays = policy != "best" and verdict_calls == verdict_calls, setting != "alike"
             rows.append(
                 {
                     "setting": setting,
                     "policy": policy,
+                    "logs": len(ends),
                     "gain, points": round(100 * gain, 1),
                     "gain over": "the best prompt" if gain > 0.01 else "any prompt" if pays else "",
                     "calls to 90 % of it": int(needed_calls) if pays else "",
                     "times fewer": round(base[0] / needed_calls, 1) if pays else "",
-                    "verdict of all": ends.full_verdict[ends.full_verdict != ""].mode()[0],
+                    "verdict of all": next(iter(ends.full_verdict[ends.full_verdict != ""].mode()), ""),
                     "calls to that verdict": int(verdict_calls) if judged else "",
                     "times fewer, verdict": round(base[1] / verdict_calls, 1) if judged else "",
+                    "diagnosed": int((ends.full_verdict != "").sum()),
                     "says worth it": f"{worth_it:.0%}" if judged else "",
                 }
             )
