@@ -1,6 +1,6 @@
 """How many calls `prompt-oirl plan` needs, against asking at random, where the truth is known.
 
-    python scripts/measure_plan.py                 # some 10 minutes on two cores
+    python scripts/measure_plan.py                 # about 20 minutes on two cores
 
 Five simulated settings (1,000 questions to ask, 1,000 held out) and the tiny model's log of arith (every cell
 known: asking is looking up). Each policy is called again and again on the log that its plans have grown. At
@@ -82,13 +82,12 @@ def main(args: Args) -> None:
     curve = pd.DataFrame([row for rows in found for row in rows])
     table = calls_needed(curve)
     reference = args.out / "results" / "reference"
-    write_csv(reference / "plan.csv", table.to_dict("records"), list(table))
-    success = curve.groupby(["setting", "policy", "calls"], sort=False).success.mean().round(5).reset_index()
-    write_csv(reference / "plan_curves.csv", success.to_dict("records"), list(success))
-    draw(success, table, reference / "plan.png")
+    for path, rows in (("plan.csv", table), ("plan_curves.csv", success_of(curve))):
+        write_csv(reference / path, [{str(k): v for k, v in row.items()} for row in rows.to_dict("records")])
+    draw(success_of(curve), reference / "plan.png")
     print(table.to_string(index=False))
     cells = [[f"{v:g}" if isinstance(v, float) else str(v) for v in row] for row in table.to_numpy()]
-    fill_tables(args.out, {"plan": markdown(list(table), cells)})
+    fill_tables(args.out, {"plan": markdown([str(c) for c in table], cells)})
 
 
 def simulated(setting: str, seed: int) -> World:
@@ -192,7 +191,7 @@ def verdict_of(world: World, counts: np.ndarray) -> str:
     found = study(train.questions, train)
     if found.gain is None:
         return "not enough data"
-    return decide_verdict(found, len(np.unique(train.clusters))).word
+    return decide_verdict(found, len(set(np.asarray(train.clusters).tolist()))).word
 
 
 def known_cells(world: World, counts: np.ndarray) -> Known:
@@ -254,7 +253,12 @@ def calls_to(calls: pd.Series[Any], reached: pd.Series[Any], target: pd.Series[A
     return float(np.exp(x[i] + part * (x[i + 1] - x[i])))
 
 
-def draw(success: pd.DataFrame, table: pd.DataFrame, path: Path) -> None:
+def success_of(curve: pd.DataFrame) -> pd.DataFrame:
+    """Success of each policy at each checkpoint, mean over the logs."""
+    return curve.groupby(["setting", "policy", "calls"], sort=False).success.mean().round(5).reset_index()
+
+
+def draw(success: pd.DataFrame, path: Path) -> None:
     """A curve of held-out success against calls per policy, one panel per setting."""
     from matplotlib.figure import Figure
 
