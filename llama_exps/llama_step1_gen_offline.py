@@ -5,6 +5,7 @@
         --ckpt_dir llama-2-7b-chat/ --tokenizer_path tokenizer.model --prompt_idx 0 --dataset_eval gsm8k
     torchrun --nproc_per_node 4 llama_step1_gen_offline.py --ckpt_dir FOLDER_OR_HUB_ID --dataset_eval svamp
     python llama_step1_gen_offline.py --backend openai --model gpt-3.5-turbo --dataset_eval mawps --dry_run
+    python llama_step1_gen_offline.py --backend openai --model gpt-4o --dataset_eval svamp --plan plan.jsonl
 
 Stopped or killed at any moment, the same command resumes where it was, with any number of processes, and pays
 for nothing twice. Writes LM<llm>/<dataset>_interactions.jsonl and _labels.csv; continue with
@@ -31,6 +32,7 @@ from prompt_oirl.io.manifest import run_step
 from prompt_oirl.llms import Decoding, before_asking, generation
 from prompt_oirl.llms.generation import LogSettings
 from prompt_oirl.llms.options import BudgetOptions, ModelOptions
+from prompt_oirl.llms.planned import planned_items
 
 
 @dataclass
@@ -64,6 +66,8 @@ class Args(ModelOptions, BudgetOptions):
     formulas: pip install 'prompt-oirl[math]'."""
     seed: int = 0
     """Seed of the sampling noise; each answer draws its own from it."""
+    plan: Path | None = None
+    """Ask exactly what `prompt-oirl plan` wrote, and nothing else."""
     dry_run: bool = False
     """Print calls, tokens and cost, and stop."""
     root: Path = REPO_ROOT
@@ -94,13 +98,16 @@ def generate(args: Args, name: str, files: LogFiles, rank: int, world: int) -> N
     settings = LogSettings(name, args.dataset_eval, decoding, args.grader, separator)
     prompts = load_prompts(args.prompts)
     asked = chosen_questions(args)
-    order = generation.all_items(asked, prompts, args.samples)
+    planned = planned_items(args.plan, asked, prompts, name) if args.plan else None
+    samples = max([args.samples, *[item.sample + 1 for item in planned or ()]])
+    order = generation.all_items(asked, prompts, samples)
     logged = list(files.rows())
     before_asking.check_log(logged, settings, order, files.merged)
     wanted = {p.id for p in choose_prompts(args.prompt_idx, prompts)}
     done = {log_store.row_key(row) for row in logged}
     place = {question.id: i for i, question in enumerate(asked)}
-    todo = (item for item in order if item.prompt.id in wanted and item.key not in done)
+    to_ask = order if planned is None else planned
+    todo = (item for item in to_ask if item.prompt.id in wanted and item.key not in done)
     pending = [(place[item.question.id], item) for item in todo]
     budget = args.budget(rank, world)
     for row in logged:

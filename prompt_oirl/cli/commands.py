@@ -13,6 +13,7 @@ from prompt_oirl.cli.grade import Grade
 from prompt_oirl.cli.import_command import Import
 from prompt_oirl.cli.options import EmbedOptions, LearnOptions, LogArgument
 from prompt_oirl.cli.output import Format, plain, say, write_rows, write_stdout
+from prompt_oirl.cli.plan import Plan
 from prompt_oirl.cli.serve import Serve
 from prompt_oirl.cli.value import Value
 from prompt_oirl.io.files import InputError, on_one_line
@@ -271,6 +272,7 @@ Command = (
     | Grade
     | Serve
     | Value
+    | Plan
     | Annotated[ReportPage, tyro.conf.subcommand("report")]
     | Annotated[Import, tyro.conf.subcommand("import")]
 )

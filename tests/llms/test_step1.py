@@ -23,6 +23,7 @@ from prompt_oirl.data import interactions, log_store
 from prompt_oirl.data.log_store import LogFiles
 from prompt_oirl.data.prompts import load_prompts
 from prompt_oirl.data.questions import Question, load_own_questions
+from prompt_oirl.data.user_log import read_log
 from prompt_oirl.io.files import REPO_ROOT, InputError
 from prompt_oirl.llms import Generation, before_asking, generation
 from prompt_oirl.llms.budget import Budget
@@ -204,6 +205,24 @@ def test_killed_runs_go_on_with_another_number_of_processes(
         run.wait()
     assert start("killed", 2).wait() == 0
     assert texts(tmp_path / "killed") == whole
+
+
+def test_a_plan_is_asked_exactly_and_once(
+    tmp_path: Path, toy_questions: Path, meta_state, sentencepiece_model
+) -> None:
+    model, plan = tmp_path / "model", tmp_path / "plan.jsonl"
+    model.mkdir()
+    write_meta_folder(model, meta_state, 1, sentencepiece_model)
+    asked = load_own_questions(toy_questions, "toy")
+    cells = [(asked[i], PROMPTS[i % 2], i % 3) for i in (3, 7, 8)]
+    rows = [{"question": q.text, "prompt": p.text, "sample": n, "llm": "t"} for q, p, n in cells]
+    plan.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    run = command(tmp_path, model, toy_questions, 1, "--plan", str(plan))
+    for _ in range(2):
+        subprocess.run(run, cwd=REPO_ROOT / "llama_exps", env=ENVIRONMENT, check=True, capture_output=True)
+        assert set(texts(tmp_path)) == {(q.id, p.id, n) for q, p, n in cells}
+    log = read_log(tmp_path / "llama_exps" / "LMt" / "toy_interactions.jsonl")
+    assert len(log.correct) == 3
 
 
 def rows_in(folder: Path) -> int:
