@@ -4,7 +4,8 @@
 
 The world is the tiny model's log (data/nano_log): 3,000 training questions with a verdict for each of six
 prompts. A selector that learned from 200 test questions serves requests, which come in groups of
-near-duplicates drawn from the world, and explores as `prompt-oirl serve` does; then policies and their differences to that
+near-duplicates drawn from the world, and explores as `prompt-oirl serve` does; then policies and their
+differences to that
 selector are valued.
 Writes results/reference/served_value.csv and the table of docs/off_policy.md.
 """
