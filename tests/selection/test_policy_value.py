@@ -40,14 +40,15 @@ def values(rows: pd.DataFrame, *policies: str) -> tuple[pd.DataFrame, list[str]]
     return pd.DataFrame(found), notes
 
 
-def test_every_estimator_but_the_direct_method_covers_the_truth_of_each_policy() -> None:
-    found, _ = values(served(), "prompt:a", "prompt:b", "prompt:c", "random", "best")
-    found = found[found.estimator != "dm"]
+def test_intervals_cover_the_truth_of_each_policy_about_as_often_as_they_say() -> None:
     truth = {f"prompt:{p}": t for p, t in zip(PROMPTS, TRUE)} | {"random": TRUE.mean(), "best": 0.8}
-    for row in found.itertuples():
-        assert row.low <= truth[row.policy] <= row.high, row
-    gap = found[(found.policy == "prompt:b") & (found.estimator == "dr")].iloc[0]
-    assert gap.difference_low <= -0.3 <= gap.difference_high < 0
+    found = pd.concat([values(served(seed=seed), *truth)[0] for seed in range(8)])
+    found = found[found.estimator != "dm"]
+    of = found.policy.map(truth)
+    assert ((found.low <= of) & (of <= found.high)).mean() >= 0.9
+    gaps = found[found.policy == "prompt:b"]
+    assert ((gaps.difference_low <= -0.3) & (gaps.difference_high >= -0.3)).mean() >= 0.8
+    assert (gaps.difference_high < 0).all()
 
 
 def test_a_log_that_never_explored_is_refused_with_what_would_be_needed() -> None:
