@@ -3,11 +3,13 @@
     python scripts/make_example_log.py --out my_log.csv --questions my_questions.csv
 
 The answers are real ones, of the tiny model in data/nano_llama (data/nano_log); which cells are missing is
-drawn by the seed. `--questions` also writes 20 questions that are not in the log, to choose prompts for.
+drawn by the seed. `--served` writes a log such as `prompt-oirl serve --explore 0.4` leaves it: 1,500 other
+questions, one prompt each, CoT or at random. `--questions` also writes 20 questions that are not in the log, to choose prompts for.
 """
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,6 +19,7 @@ import pandas as pd
 from prompt_oirl.io.files import Paths, atomic_write, require
 from prompt_oirl.io.manifest import run_step
 
+SERVED, EXPLORE = 1500, 0.4
 PROMPTS = ("nan", "CoT", "APE", "Decomp")
 
 
@@ -26,6 +29,8 @@ class Args:
     """The log."""
     questions: Path | None = None
     """New questions."""
+    served: Path | None = None
+    """Folder for a server's log."""
     rendered: bool = False
     """Write as prompts the texts that were sent, with the question in them."""
     size: int = 300
@@ -53,10 +58,27 @@ def main(args: Args) -> None:
         f"{args.out}: {rows.question.nunique()} questions, {rows.prompt.nunique()} prompts, {len(rows)} "
         "answers"
     )
+    if args.served:
+        left = train[~train.question_id.isin(chosen)]
+        write_served(left[left.question_id.isin(left.question_id.unique()[:SERVED])], args.served, rng)
     if args.questions:
         new = log[log.split == "test"].drop_duplicates("question")[["question"]].iloc[:20]
         with atomic_write(args.questions) as temporary:
             new.to_csv(temporary, index=False)
+
+
+def write_served(rows: pd.DataFrame, folder: Path, rng: np.random.Generator) -> None:
+    """One prompt a question: CoT, or with the chance EXPLORE one at random; and its verdict as feedback."""
+    lines = []
+    for number, (_, cells) in enumerate(rows.groupby("question_id", sort=False)):
+        chances = EXPLORE / len(cells) + (1 - EXPLORE) * (cells.prompt_id == "CoT").to_numpy()
+        j = int(rng.choice(len(cells), p=chances))
+        cell, key = cells.iloc[j], f"{number:032x}"
+        row = {"schema": 1, "id": key, "status": 200, "policy": "0" * 16, "propensity": float(chances[j])}
+        row |= {name: cell[name] for name in ("question", "prompt", "prompt_id", "llm", "answer")}
+        lines += [row, {"feedback": key, "correct": float(cell.correct)}]
+    with atomic_write(folder / "served-20261129T120000Z-1.jsonl") as temporary:
+        temporary.write_text("".join(json.dumps(line) + "\n" for line in lines), encoding="utf-8")
 
 
 if __name__ == "__main__":

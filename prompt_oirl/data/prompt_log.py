@@ -18,7 +18,7 @@ from prompt_oirl.data.near_duplicates import (
     too_alike,
 )
 from prompt_oirl.io.files import InputError
-from prompt_oirl.stats.cells import mean_labels
+from prompt_oirl.stats.cells import balanced_answers, mean_labels
 
 _DIFFERENT_TASKS = "; if they are different tasks, add a column group that tells them apart"
 
@@ -114,6 +114,17 @@ class PromptLog:
         return self._cells[1]
 
     @cached_property
+    def balanced(self) -> np.ndarray:
+        """Answers behind each cell as they speak for their prompt, float64 (questions, prompts): `counts`, or
+        weights of answers with a propensity (`balanced_answers`)."""
+        if self.propensity is None:
+            return self.counts
+        shape = len(self.questions), len(self.prompts)
+        weights = balanced_answers(self.prompt, self.propensity, shape[1])
+        cell = self.question * shape[1] + self.prompt
+        return np.bincount(cell, weights, shape[0] * shape[1]).reshape(shape)
+
+    @cached_property
     def groups(self) -> np.ndarray:
         """Group of each question, int64 (questions,): near-duplicates, and what the log puts together."""
         if self.known_groups is not None:
@@ -144,8 +155,9 @@ class PromptLog:
 
     @property
     def prompt_success(self) -> np.ndarray:
-        """Mean success of each prompt over its answers, float64 (prompts,)."""
-        return np.nansum(self.labels * self.counts, 0) / np.maximum(self.counts.sum(0), 1)
+        """Mean success of each prompt over its answers, balanced by propensity, float64 (prompts,)."""
+        asked = self.balanced.sum(0)
+        return np.nansum(self.labels * self.balanced, 0) / np.where(asked > 0, asked, 1)
 
     @property
     def prompt_cost(self) -> np.ndarray:

@@ -106,7 +106,7 @@ class PromptSelector(BaseEstimator):
         questions, size = self.question_features(log.questions, log.segments)
         prompts = self.prompt_features(self.arms_)
         labels, counts = (table[:, asked].astype(np.float32) for table in (log.labels, log.counts))
-        known = PromptSuccess.of(labels, independent_answers(labels, counts))
+        known = PromptSuccess.of(labels, independent_answers(labels, log.balanced[:, asked]))
         self.standing_, self.best_ = known.success, known.best
         n_segments = len(self.segments_.names)
         return TrainingSet(questions, prompts, labels, counts, size, log.groups, segments=n_segments)

@@ -33,6 +33,27 @@ def mean_labels(
         return total / count, count
 
 
+def balanced_answers(prompt: np.ndarray, propensity: np.ndarray, n_prompts: int) -> np.ndarray:
+    """Weight of each answer, float64 (a,), so that a prompt's answers stand for all questions alike.
+
+    A selector asks a prompt where it does well, so its plain mean is too high: answers weigh 1 / propensity,
+    scaled so that a prompt's weights sum to their effective number (sum w)^2 / sum w^2 (Kish 1965).
+    Answers without propensity weigh 1.
+
+    Parameters
+    ----------
+    prompt : int (a,), of each answer
+    propensity : float (a,), the chance that this prompt was asked; NaN where unknown
+    n_prompts : P
+    """
+    weights = np.ones(len(prompt))
+    known = ~np.isnan(propensity)
+    w, of = 1 / propensity[known], prompt[known]
+    total, squares = np.bincount(of, w, n_prompts), np.bincount(of, w**2, n_prompts)
+    weights[known] = w * (total / np.maximum(squares, 1e-300))[of]
+    return weights
+
+
 def mean_by_question(question: np.ndarray, values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Mean of the rows of each question: a question counts once however often it was logged.
 
