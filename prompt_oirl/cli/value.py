@@ -27,7 +27,8 @@ class Value(LogArgument, ReadOptions):
 
     def run(self) -> None:
         """Write the value of each policy by each estimator."""
-        from prompt_oirl.selection.policy_value import COLUMNS, Traffic, out_of_sample, policy_values
+        from prompt_oirl.selection.policy_value import COLUMNS, out_of_sample, policy_values
+        from prompt_oirl.selection.traffic import Traffic
         from prompt_oirl.stats.metrics import format_interval
 
         policies = self.policy or ("best", "random")

@@ -12,9 +12,10 @@ from sklearn.base import clone
 from prompt_oirl.data.prompt_log import PromptLog
 from prompt_oirl.features.cache import shared_embedder
 from prompt_oirl.io.files import InputError
-from prompt_oirl.selection.policy_value import Traffic, policy_values, target_of
+from prompt_oirl.selection.policy_value import policy_values, target_of
 from prompt_oirl.selection.selector import PromptSelector
 from prompt_oirl.selection.storage import HEADER
+from prompt_oirl.selection.traffic import Traffic
 from prompt_oirl.stats.metrics import format_interval
 from prompt_oirl.stats.splits import HEADLINE_FOLDS, assign_folds
 

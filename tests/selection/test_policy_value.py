@@ -6,7 +6,8 @@ import pytest
 
 from prompt_oirl.data.user_log import read_log
 from prompt_oirl.io.files import InputError
-from prompt_oirl.selection.policy_value import Traffic, policy_values
+from prompt_oirl.selection.policy_value import policy_values
+from prompt_oirl.selection.traffic import Traffic
 
 PROMPTS = ("a", "b", "c")
 TRUE = np.array([0.8, 0.5, 0.3])
