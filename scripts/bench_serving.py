@@ -3,14 +3,14 @@
     python scripts/bench_serving.py                                # latency at 1, 8 and 64 connections
     python scripts/bench_serving.py --memory_requests 100000       # then the server's memory, too: 15 minutes
 
-Load generator, server and upstream share the machine's cores; the upstream answers at once, then in a second
-setting after 100 ms, as an LLM may (at most 100 requests a connection there). Three ways alternate,
-so that all see the same load of the machine: direct, straight to the upstream; relayed, through the server
-with conversations that have no user message, which it relays as they are; chosen, with a question that has
-not been asked before, a prompt out of 16 and a row in the log; late choices, where the best prompt served
-because --budget_ms was over, are counted. The selector (MiniLM) is fitted on the tiny
-model's answers to 16 prompts. Writes serving.csv and serving_memory.csv of results/reference and fills the
-tables of docs/serving.md.
+Load generator, servers and upstream share the machine's cores; the upstream answers at once, then in a second
+setting after 100 ms, as an LLM may (at most 100 requests a connection there). The ways alternate, so that all
+see the same load of the machine: direct, straight to the upstream; relayed, through the server with
+conversations that have no user message, which it relays as they are; by an embedder, through the server with
+a question that has not been asked before, a prompt out of 16 and a row in the log. Late choices, where the
+best prompt served because --budget_ms was over, are counted. The selectors are fitted on the tiny model's
+answers to 16 prompts. Writes serving.csv and serving_memory.csv of results/reference and fills the tables of
+docs/serving.md.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -39,10 +39,9 @@ from prompt_oirl.io.files import REPO_ROOT, InputError, Paths, read_csv, write_c
 from prompt_oirl.io.manifest import run_step
 from prompt_oirl.reports.readme import fill_tables, markdown
 
-WAYS = {
-    "direct": "direct to the upstream",
-    "relayed": "through the server, without choice",
-    "chosen": "through the server, choice over 16 prompts",
+EMBEDDERS = ("minilm", "minilm-int8", "tfidf")
+WAYS = {"direct": "direct to the upstream", "relayed": "through the server, without choice"} | {
+    embedder: f"choice over 16 prompts, {embedder}" for embedder in EMBEDDERS
 }
 WARM_UP = 64  # requests per way
 START_SECONDS = 120.0  # until the server must listen
@@ -72,15 +71,16 @@ def main(args: Args) -> None:
     reference = args.out / "results" / "reference"
     with tempfile.TemporaryDirectory() as folder:
         work = Path(folder)
-        save_selector(work / "selector")
+        save_selectors(work)
         rows: list[dict[str, Any]] = []
         for pause in args.upstream_ms:
-            log = work / f"served{pause}"
-            with upstream(pause) as upstream_port, server(work, log, upstream_port) as (port, process):
-                ports = {"direct": upstream_port, "relayed": port, "chosen": port}
-                rows += asyncio.run(latencies(args, ports, pause, log))
+            with upstream(pause) as upstream_port, ExitStack() as stack:
+                started = {e: stack.enter_context(server(work / e, upstream_port)) for e in EMBEDDERS}
+                ports = {"direct": upstream_port, "relayed": started["minilm"][0]}
+                ports |= {embedder: port for embedder, (port, _) in started.items()}
+                rows += asyncio.run(latencies(args, ports, pause, work))
                 if args.memory_requests and pause == args.upstream_ms[0]:
-                    memory = asyncio.run(memories(args.memory_requests, port, process))
+                    memory = asyncio.run(memories(args.memory_requests, *started["tfidf"]))
                     write_csv(reference / "serving_memory.csv", memory)
         write_csv(reference / "serving.csv", rows)
     tables = {
@@ -92,7 +92,7 @@ def main(args: Args) -> None:
     print(*tables.values(), sep="\n")
 
 
-def save_selector(folder: Path) -> None:
+def save_selectors(folder: Path) -> None:
     """Fit on the validation answers of the tiny model to the prompts that were not made by OPRO."""
     from prompt_oirl import PromptSelector
 
@@ -101,7 +101,8 @@ def save_selector(folder: Path) -> None:
     log = pd.read_parquet(Paths().committed_log("nano", "arith"))
     log = log[(log["split"] == "validation") & log["prompt_id"].isin(names)]
     columns = ["question", "prompt", "prompt_id", "correct", "position", "group"]
-    PromptSelector().fit(log[columns]).save(folder)
+    for embedder in EMBEDDERS:
+        PromptSelector(embedder).fit(log[columns]).save(folder / embedder)
 
 
 @contextmanager
@@ -114,13 +115,13 @@ def upstream(pause: int) -> Iterator[int]:
 
 
 @contextmanager
-def server(work: Path, log: Path, upstream_port: int) -> Iterator[tuple[int, psutil.Process]]:
+def server(selector: Path, upstream_port: int) -> Iterator[tuple[int, psutil.Process]]:
     """`prompt-oirl serve` with exploration and a log, in a process of its own; its port."""
     port = free_port()
-    command = [sys.executable, "-m", "prompt_oirl", "serve", work / "selector"]
+    command = [sys.executable, "-m", "prompt_oirl", "serve", str(selector)]
     command += ["--upstream", f"http://127.0.0.1:{upstream_port}/v1", "--port", str(port)]
-    command += ["--log", log, "--explore", "0.05"]
-    with ended(subprocess.Popen([str(part) for part in command])) as process:
+    command += ["--explore", "0.05"]
+    with ended(subprocess.Popen(command)) as process:
         wait_for(port)
         yield port, psutil.Process(process.pid)
 
@@ -174,19 +175,21 @@ def untouched() -> Iterator[bytes]:
         yield request
 
 
-def late(log: Path) -> int:
-    """Rows of the log whose choice took too long."""
-    return sum(path.read_bytes().count(b'"fallback": "slow"') for path in log.glob("*.jsonl"))
+def late(work: Path, way: str) -> int:
+    """Rows of a server's log whose choice took too long."""
+    files = (work / f"{way}_log").glob("*.jsonl")
+    return sum(path.read_bytes().count(b'"fallback": "slow"') for path in files)
 
 
-async def latencies(args: Args, ports: dict[str, int], pause: int, log: Path) -> list[dict[str, Any]]:
+async def latencies(args: Args, ports: dict[str, int], pause: int, work: Path) -> list[dict[str, Any]]:
     """A row per concurrency and way, measured in turns."""
-    sources = {"direct": questions(), "relayed": untouched(), "chosen": questions(10**6)}
+    sources = {"direct": questions(), "relayed": untouched()}
+    sources |= {embedder: questions(10**6) for embedder in EMBEDDERS}
     for way in WAYS:
         await run(ports[way], sources[way], WARM_UP, 4)
     rows = []
     for concurrency in args.concurrency:
-        loads, before = {way: Load() for way in WAYS}, late(log)
+        loads, before = {way: Load() for way in WAYS}, {way: late(work, way) for way in WAYS}
         total = min(args.requests, 100 * concurrency) if pause else args.requests
         for _ in range(args.rounds):
             for way, load in loads.items():
@@ -194,7 +197,7 @@ async def latencies(args: Args, ports: dict[str, int], pause: int, log: Path) ->
                 load.add(await run(ports[way], sources[way], n, concurrency))
         for way, load in loads.items():
             row = {"upstream_ms": pause, "way": way, "concurrency": concurrency} | load.row()
-            rows.append(row | {"late": late(log) - before if way == "chosen" else 0})
+            rows.append(row | {"late": late(work, way) - before[way]})
     return [row | {"cores": os.cpu_count()} for row in rows]
 
 

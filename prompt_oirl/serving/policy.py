@@ -44,11 +44,13 @@ def load_policy(folder: str | Path) -> Policy:
 
 
 def _quick_embedder(header: Path) -> Embedder | None:
-    """MiniLM in ONNX Runtime, which gives the same vectors sooner; None for other embedders."""
+    """MiniLM in ONNX Runtime, which gives the same vectors sooner; None for other embedders.
+
+    One thread a text: several texts at a time, as the queue's threads ask, keep the cores busy.
+    """
     found = read_json(header, hint=FIT_FIRST)
-    if isinstance(found, dict) and found.get("embedder") == "minilm":
-        return OnnxMiniLM()
-    return None
+    name = found.get("embedder") if isinstance(found, dict) else None
+    return OnnxMiniLM(threads=1, int8=name == "minilm-int8") if name in ("minilm", "minilm-int8") else None
 
 
 def version_of(folder: str | Path) -> tuple[int, int, int] | None:

@@ -1,7 +1,8 @@
-"""Predictions while serving: one thread takes the questions that wait, all at once, and asks the selector."""
+"""Predictions while serving: a thread per core takes the questions that wait and asks the selector."""
 
 from __future__ import annotations
 
+import os
 import queue
 import threading
 from collections.abc import Sequence
@@ -12,7 +13,8 @@ import numpy as np
 
 from prompt_oirl.serving.policy import Policy
 
-MAX_BATCH = 16  # questions asked about at once
+MAX_BATCH = 8  # questions that one thread asks about at once
+MOST_THREADS = 4
 LONGEST_QUESTION = 100_000  # characters; reading more would make others wait
 
 
@@ -33,7 +35,7 @@ class _Waiting:
 
 
 class SelectionQueue:
-    """Asks a selector in a thread of its own, about the questions that wait.
+    """Asks a selector in threads of its own, about the questions that wait.
 
     Parameters
     ----------
@@ -43,8 +45,12 @@ class SelectionQueue:
     def __init__(self, policy: Policy):
         self.policy = policy
         self._waiting: queue.SimpleQueue[_Waiting | None] = queue.SimpleQueue()
-        self._thread = threading.Thread(target=self._run, daemon=True, name="selection")
-        self._thread.start()
+        self._threads = [
+            threading.Thread(target=self._run, daemon=True, name="selection")
+            for _ in range(min(os.cpu_count() or 1, MOST_THREADS))
+        ]
+        for thread in self._threads:
+            thread.start()
 
     def submit(self, question: str, segment: str | None = None) -> Future[Prediction]:
         """Ask for a prediction; a future that is cancelled while it waits costs nothing.
@@ -62,8 +68,9 @@ class SelectionQueue:
         return future
 
     def close(self) -> None:
-        """End the thread when what waits is done."""
-        self._waiting.put(None)
+        """End the threads when what waits is done."""
+        for _ in self._threads:
+            self._waiting.put(None)
 
     def _run(self) -> None:
         while (first := self._waiting.get()) is not None:
