@@ -4,7 +4,8 @@
 
 The answers are real ones, of the tiny model in data/nano_llama (data/nano_log); which cells are missing is
 drawn by the seed. `--served` writes a log such as `prompt-oirl serve --explore 0.4` leaves it: 1,500 other
-questions, one prompt each, CoT or at random. `--questions` also writes 20 questions that are not in the log, to choose prompts for.
+questions, one prompt each, CoT or at random. `--questions` also writes 20 questions that are
+not in the log, to choose prompts for.
 """
 
 from __future__ import annotations
