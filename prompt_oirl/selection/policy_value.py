@@ -1,8 +1,7 @@
 """What another policy would have scored on the traffic of a log, with intervals.
 
 A row is a request of a log with propensities, such as a server's; of other logs it is a question, and the
-chance that a cell was asked is estimated from the question. Values are means over rows that have a verdict.
-Estimators and intervals are those of stats/off_policy.py; what cannot be known is refused.
+chance that a cell was asked is estimated from the question. What cannot be known is refused.
 """
 
 from __future__ import annotations
