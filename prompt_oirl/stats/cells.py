@@ -38,7 +38,8 @@ def balanced_answers(prompt: np.ndarray, propensity: np.ndarray, n_prompts: int)
 
     A selector asks a prompt where it does well, so its plain mean is too high: answers weigh 1 / propensity,
     scaled so that a prompt's weights sum to their effective number (sum w)^2 / sum w^2 (Kish 1965).
-    Answers without propensity weigh 1.
+    Answers without propensity weigh 1. They are for prompts' means; a reward model conditions on the question
+    and only loses answers by them.
 
     Parameters
     ----------
