@@ -34,8 +34,8 @@ class Fit(LogArgument, LearnOptions):
     out: Path | None = None
     """Folder for the selector; with --update, where the new one is saved in place of the old one's folder."""
     update: Path | None = None
-    """A selector whose settings are used. The new one replaces it, unless the log shows that it is worse; the
-    old one is kept in the folder previous within."""
+    """A selector whose settings are used. The new one replaces it, unless it is shown to be worse or too little
+    is known; the old one is kept in the folder previous within."""
 
     def run(self) -> None:
         """Learn a selector from a log and save it in a folder."""
@@ -64,8 +64,11 @@ class Fit(LogArgument, LearnOptions):
         for note in found.notes:
             say(f"note: {note}")
         write_stdout(f"{found.sentence()}\n")
-        if found.worse:
-            say(f"the new selector is worse: {folder} stays as it was")
+        if self.out is None and found.objection:
+            say(
+                f"the new selector is not put in place, {found.objection}: {folder} stays as it was; --out "
+                "saves it elsewhere"
+            )
             return
         if self.out is None:
             replace_selector(found.selector, folder)

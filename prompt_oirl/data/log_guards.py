@@ -99,6 +99,11 @@ def remarks(log: PromptLog) -> list[str]:
             "example?): such answers say nothing of other questions"
             + (f"; {ADVICE}." if rendered > 1 else ".")
         )
+    if log.propensity is not None and len(np.unique(log.propensity[~np.isnan(log.propensity)])) > 1:
+        said.append(
+            "a selector chose most prompts, so the cells that are missing are not so at random: of what is "
+            "said of this log trust value, and take diagnose, evaluate and vote with care."
+        )
     if min(n, len(log.questions)) >= MANY and single >= SOME * n:
         said.append(f"{single:,} of {n:,} prompts were asked one question each: little is known of these.")
     return [*said, *_blank(log), *_copies(log)]

@@ -19,6 +19,7 @@ from prompt_oirl.io.tables import numbers, short
 
 FILES = "served-*.jsonl"
 SCHEMA = 1
+BROKEN_OFF = ("disconnected", "cut")  # reasons of an end that the server notes
 _COLUMNS = ("question", "prompt", "prompt_id", "position", "llm", "segment", "answer", "correct")
 COLUMNS = (*_COLUMNS, "cost", "propensity", "policy")
 OPTIONAL = ("prompt_id", "position", "segment", "cost")  # a column without any value is none
@@ -32,8 +33,9 @@ def is_served(path: str | Path) -> bool:
 def served_rows(paths: Sequence[str | Path]) -> tuple[pd.DataFrame, list[str]]:
     """The answers of a server's log, and sentences about lines that were left out.
 
-    Verdicts are joined by id, the last one of an id counts; a line whose id came before counts once. Answers
-    without texts, or with another status than 200, are left out.
+    Verdicts are joined by id, the last one of an id counts; a line whose id came before counts once. Left out
+    are answers without texts, with another status than 200, that broke off, and of votes: their verdicts come
+    on the winner only.
 
     Parameters
     ----------
@@ -61,7 +63,9 @@ def served_rows(paths: Sequence[str | Path]) -> tuple[pd.DataFrame, list[str]]:
             else:
                 answers[row["id"]] = (where, row)
     kept = {key: (where, row) for key, (where, row) in answers.items() if row.get("status") == 200}
-    read = {key: (where, row) for key, (where, row) in kept.items() if "question" in row}
+    whole = {k: item for k, item in kept.items() if item[1].get("finish_reason") not in BROKEN_OFF}
+    single = {k: item for k, item in whole.items() if "votes" not in item[1]}
+    read = {k: item for k, item in single.items() if "question" in item[1]}
     for key, (where, verdict) in verdicts.items():
         if key in read:
             _check_verdict(where, verdict)
@@ -70,7 +74,9 @@ def served_rows(paths: Sequence[str | Path]) -> tuple[pd.DataFrame, list[str]]:
         "torn when the server was stopped": torn,
         "with an id that came before": twice,
         "of requests that failed (status other than 200)": len(answers) - len(kept),
-        "without texts": len(kept) - len(read),
+        "of answers that broke off": len(kept) - len(whole),
+        "of votes": len(whole) - len(single),
+        "without texts": len(single) - len(read),
         "with verdicts of unknown requests": sum(key not in answers for key in verdicts),
     }
     parts = [f"{number:,} {what}" for what, number in said.items() if number]

@@ -37,9 +37,12 @@ class Update:
     notes: tuple[str, ...]
 
     @property
-    def worse(self) -> bool:
-        """Whether the new one is shown to be worse: the interval of its gain lies below 0."""
-        return self.gain[2] < 0
+    def objection(self) -> str | None:
+        """Why the new one should not replace the old one: it is shown to be worse (the interval of its gain
+        lies below 0), or nothing is known; None if it may."""
+        if np.isnan(self.gain[2]):
+            return "too few answers tell what it gains"
+        return "it is shown to be worse" if self.gain[2] < 0 else None
 
     def sentence(self) -> str:
         """What the new one gains."""

@@ -55,6 +55,14 @@ def test_torn_doubled_failed_and_textless_lines_are_left_out(tmp_path: Path) -> 
     assert expected in log.notes[0] and "1 without texts, 1 with verdicts of unknown" in log.notes[0]
 
 
+def test_answers_of_votes_and_those_that_broke_off_are_left_out(tmp_path: Path) -> None:
+    rows = [answer(0), answer(1), answer(2, votes=3, propensity=1.0), answer(3, finish_reason="cut")]
+    rows += [answer(4, finish_reason="disconnected"), answer(5, finish_reason="length")]
+    rows += [{"feedback": f"id{i}", "correct": 1} for i in range(6)]
+    log = read_log(write(tmp_path / "log", rows))
+    assert len(log.correct) == 3 and "2 of answers that broke off, 1 of votes" in log.notes[0]
+
+
 @pytest.mark.parametrize("bad", [0, "", 1.5, -0.1, "often"])
 def test_a_propensity_that_is_none_is_refused_with_its_row(bad: Any) -> None:
     frame = pd.DataFrame({"question": ["one", "two"], "prompt": "a", "correct": 1, "propensity": [0.5, bad]})
