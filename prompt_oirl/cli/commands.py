@@ -34,8 +34,8 @@ class Fit(LogArgument, LearnOptions):
     out: Path | None = None
     """Folder for the selector; with --update, where the new one is saved in place of the old one's folder."""
     update: Path | None = None
-    """A selector whose settings are used. The new one replaces it, unless it is shown to be worse or too little
-    is known; the old one is kept in the folder previous within."""
+    """A selector whose settings are used. The new one replaces it, unless it is shown to be worse or too
+    little is known; the old one is kept in the folder previous within."""
 
     def run(self) -> None:
         """Learn a selector from a log and save it in a folder."""
