@@ -184,14 +184,17 @@ def coverage_rows(world: World, args: Args) -> Iterator[dict[str, Any]]:
 
 
 def render(rows: list[dict[str, str]]) -> str:
-    """The doubly robust values for each policy over all ways to explore, then the other estimators."""
+    """The doubly robust values for each policy over the ways to explore in which at least half of the logs
+    gave an interval, then the other estimators."""
     out = []
     for estimator, label in LABELS.items():
         for what in ("value", "difference"):
             found = [r for r in rows if (r["estimator"], r["what"]) == (estimator, what)]
             names = dict.fromkeys(r["policy"] for r in found) if estimator == "dr" else [None]
             for name in names:
-                mine = [r for r in found if name in (None, r["policy"])]
+                # A few intervals say nothing of how often they cover.
+                given = [r for r in found if 2 * int(r["intervals"]) >= int(r["logs"])]
+                mine = [r for r in given if name in (None, r["policy"])]
                 covered = [float(r["coverage"]) for r in mine if r["coverage"]]
                 widths = [float(r["half_width"]) for r in mine if r["half_width"]]
                 bias = max((float(r["bias"]) for r in mine), key=abs)
