@@ -269,7 +269,7 @@ def draw(success: pd.DataFrame, path: Path) -> None:
         for policy, colour in POLICIES.items():
             line = success[(success.setting == setting) & (success.policy == policy)]
             axes.plot(line.calls, line.success, color=colour, label=policy)
-        axes.set(xscale="log", title=f"{setting}: {SETTINGS[setting]}", xlabel="calls")
+        axes.set(xscale="log", title=f"{setting}:\n{SETTINGS[setting]}", xlabel="calls")
         axes.title.set_fontsize(7.5)
         style_axes(axes, "y")
     panels[0].set_ylabel("success on new questions")
