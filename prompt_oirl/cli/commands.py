@@ -52,6 +52,7 @@ class Fit(LogArgument, LearnOptions):
 
     def _update(self, folder: Path) -> None:
         from prompt_oirl.selection.selector import PromptSelector
+        from prompt_oirl.selection.storage import version_id
         from prompt_oirl.selection.update import PREVIOUS, learn_anew, replace_selector
 
         if self.make_selector().get_params() != PromptSelector().get_params():
@@ -60,7 +61,7 @@ class Fit(LogArgument, LearnOptions):
                 "and --seed"
             )
         old, log = PromptSelector.load(folder), self.read(self.log)
-        found = learn_anew(old, log)
+        found = learn_anew(old, log, old_id=version_id(folder))
         for note in found.notes:
             say(f"note: {note}")
         write_stdout(f"{found.sentence()}\n")

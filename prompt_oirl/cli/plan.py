@@ -8,13 +8,13 @@ from typing import Literal
 
 import tyro
 
-from prompt_oirl.cli.options import ReadOptions
+from prompt_oirl.cli.options import EmbedOptions
 from prompt_oirl.cli.output import say
 from prompt_oirl.io.files import InputError
 
 
 @dataclass(kw_only=True)
-class Plan(ReadOptions):
+class Plan(EmbedOptions):
     """Say which questions to ask with which prompts next, for the most gain per call; step 1 asks them.
 
     examples: prompt-oirl plan log.csv --budget 200 --out plan.jsonl

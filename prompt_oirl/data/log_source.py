@@ -6,6 +6,7 @@ import ast
 import csv
 import json
 import re
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -105,10 +106,10 @@ def _joined(parts: Sequence[Source], served: bool) -> Source:
             if "sample" not in frame:
                 frames[i] = frame.assign(sample=np.arange(first, first + len(frame)))
                 first += len(frame)
-    llms = {cell for f in frames if "llm" in f for cell in f["llm"] if not is_empty(cell)}
-    if served and len(llms) == 1 and any("llm" not in f for f in frames):
+    llms = Counter(cell for f in frames if "llm" in f for cell in f["llm"] if not is_empty(cell))
+    if served and llms and any("llm" not in f for f in frames):
         # A server always names the LLM, a log from before it seldom does.
-        (llm,) = llms
+        [(llm, _)] = llms.most_common(1)
         frames = [f if "llm" in f else f.assign(llm=llm) for f in frames]
         notes.append(f"answers of logs without a column llm count as those of {on_one_line(str(llm), 60)}.")
     name = on_one_line(", ".join(p.name for p in parts), 100)

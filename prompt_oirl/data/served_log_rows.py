@@ -7,7 +7,8 @@ for an answer given earlier: {"feedback": id, "correct": 0 to 1}.
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -34,8 +35,8 @@ def served_rows(paths: Sequence[str | Path]) -> tuple[pd.DataFrame, list[str]]:
     """The answers of a server's log, and sentences about lines that were left out.
 
     Verdicts are joined by id, the last one of an id counts; a line whose id came before counts once. Left out
-    are answers without texts, with another status than 200, that broke off, and of votes: their verdicts come
-    on the winner only.
+    are answers without texts, and of votes: their verdicts come on the winner only. Requests that failed or
+    broke off have no verdict, whatever came.
 
     Parameters
     ----------
@@ -46,6 +47,7 @@ def served_rows(paths: Sequence[str | Path]) -> tuple[pd.DataFrame, list[str]]:
     """
     answers: dict[str, tuple[str, dict[str, Any]]] = {}
     verdicts: dict[str, tuple[str, Any]] = {}
+    times: dict[str, str] = defaultdict(str)
     torn = twice = 0
     for file in dict.fromkeys(file for path in paths for file in _files(Path(path))):
         lines = file.read_bytes().split(b"\n")
@@ -57,30 +59,35 @@ def served_rows(paths: Sequence[str | Path]) -> tuple[pd.DataFrame, list[str]]:
             where = f"{file}:{number}"
             row = _row(line, where)
             if "feedback" in row:
-                verdicts[str(row["feedback"])] = (where, row.get("correct"))
+                key, time = str(row["feedback"]), str(row.get("time", ""))
+                if time >= times[key]:  # several servers may write at a time
+                    times[key], verdicts[key] = time, (where, row.get("correct"))
             elif row["id"] in answers:
                 twice += 1
             else:
                 answers[row["id"]] = (where, row)
-    kept = {key: (where, row) for key, (where, row) in answers.items() if row.get("status") == 200}
-    whole = {k: item for k, item in kept.items() if item[1].get("finish_reason") not in BROKEN_OFF}
-    single = {k: item for k, item in whole.items() if "votes" not in item[1]}
-    read = {k: item for k, item in single.items() if "question" in item[1]}
+    single = {k: item for k, item in answers.items() if "votes" not in item[1]}
+    read = {k: item for k, item in single.items() if str(item[1].get("question") or "").strip()}
+    failed = {k for k, (_, row) in read.items() if row.get("status") != 200}
+    broken = {k for k, (_, row) in read.items() if row.get("finish_reason") in BROKEN_OFF} - failed
     for key, (where, verdict) in verdicts.items():
-        if key in read:
+        if key in read and key not in failed and key not in broken:
             _check_verdict(where, verdict)
             read[key][1]["correct"] = verdict
+    segments = _without_conflicts(row for _, row in read.values())
     said = {
         "torn when the server was stopped": torn,
         "with an id that came before": twice,
-        "of requests that failed (status other than 200)": len(answers) - len(kept),
-        "of answers that broke off": len(kept) - len(whole),
-        "of votes": len(whole) - len(single),
+        "of requests that failed (status other than 200)": len(failed),
+        "of answers that broke off": len(broken),
+        "of votes": len(answers) - len(single),
         "without texts": len(single) - len(read),
         "with verdicts of unknown requests": sum(key not in answers for key in verdicts),
     }
     parts = [f"{number:,} {what}" for what, number in said.items() if number]
     notes = [f"lines left out of the server's log: {', '.join(parts)}."] if parts else []
+    if segments:
+        notes.append(f"{segments:,} questions came with several segments: their segment counts as unknown.")
     return _frame(read), notes
 
 
@@ -136,6 +143,18 @@ def _check_verdict(where: str, verdict: Any) -> None:
         return  # taken back
     if isinstance(verdict, bool) or not isinstance(verdict, int | float) or not 0 <= verdict <= 1:
         raise InputError(f"{where}: correct is {short(verdict)}, expected a number from 0 to 1")
+
+
+def _without_conflicts(rows: Iterable[dict[str, Any]]) -> int:
+    """Take away the segments of questions that came with several; how many these are."""
+    of: dict[str, list[dict[str, Any]]] = defaultdict(list)
+    for row in rows:
+        if row.get("segment") is not None:
+            of[row["question"]].append(row)
+    several = [found for found in of.values() if len({str(row["segment"]) for row in found}) > 1]
+    for row in (row for found in several for row in found):
+        row["segment"] = None
+    return len(several)
 
 
 def _frame(read: dict[str, tuple[str, dict[str, Any]]]) -> pd.DataFrame:

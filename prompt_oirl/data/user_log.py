@@ -97,7 +97,10 @@ def _checked(rows: Source, llm: str | None, by_llm: bool, scale: float, normalis
     frame, where, source = rows.frame, rows.where, rows.name
     notes: list[str] = [*rows.notes]
     if not by_llm:
+        whole = len(frame)
         frame, llm = rows_of_one_llm(frame, source, llm)
+        if len(frame) < whole:
+            notes.append(f"{whole - len(frame):,} rows of other LLMs, or of none, are left out.")
     correct = numbers(frame, "correct", where, low=0, high=scale) / scale
     unknown = np.isnan(correct)
     unrated = unrated_of(frame[unknown], by_llm, where, source)

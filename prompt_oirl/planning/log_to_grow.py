@@ -40,10 +40,9 @@ def log_to_grow(log: PromptLog | None, questions: Sequence[str], prompts: Sequen
     by_text = {p.text: p for p in prompts}
     if len(by_text) < len(prompts):
         raise InputError("--prompts: two prompts have the same text; leave one out")
-    with_questions = _more_questions(
-        log, [q for q in dict.fromkeys(questions) if q not in set(log.questions)]
-    )
-    grown = _more_prompts(with_questions, [p for p in prompts if p.text not in set(log.prompts)])
+    known, had = set(log.questions), set(log.prompts)
+    with_questions = _more_questions(log, [q for q in dict.fromkeys(questions) if q not in known])
+    grown = _more_prompts(with_questions, [p for p in prompts if p.text not in had])
     if not grown.questions or not grown.prompts:
         missing = "questions" if not grown.questions else "prompts"
         raise InputError(f"there are no {missing} to ask: give a log, or --{missing}")

@@ -15,9 +15,9 @@ from typing import Any
 import numpy as np
 
 from prompt_oirl.data.prompt_log import PromptLog
-from prompt_oirl.io.files import InputError, on_one_line, sha256
+from prompt_oirl.io.files import InputError, on_one_line
 from prompt_oirl.selection.selector import PromptSelector
-from prompt_oirl.selection.storage import HEADER
+from prompt_oirl.selection.storage import version_id
 from prompt_oirl.selection.traffic import Traffic
 from prompt_oirl.stats.off_policy import (
     Estimate,
@@ -158,9 +158,9 @@ def _check_support(traffic: Traffic, target: np.ndarray, name: str, notes: list[
     mean = float(weights.mean())
     chances = traffic.logged.propensities[traffic.logged.logged]
     error = half_width(weights - mean, traffic.logged.clusters) / 1.96
-    # What is missing to 1 may have had bad luck: draws of the largest weight, none of which came.
-    error = float(np.sqrt(error**2 + max(1 - mean, 0) / chances.min() / len(weights)))
-    if traffic.known and abs(mean - 1) > max(SURE * error, 0.02):
+    # A mean of few draws may have had bad luck; no interval rests on them then.
+    enough = weights.sum() ** 2 >= FEWEST_ANSWERS * (weights**2).sum() or chances.min() > 0.999
+    if traffic.known and enough and abs(mean - 1) > max(SURE * error, 0.02):
         where = f"--policy {on_one_line(name, 80)}: "
         if chances.min() > 0.999:
             share, n_prompts = 0.05, target.shape[1]
@@ -209,4 +209,4 @@ def out_of_sample(log: PromptLog, selector: str | Path) -> bool:
     log : with or without the versions of the selectors that drew its prompts
     selector : its folder
     """
-    return log.policy is not None and set(log.policy) == {sha256(Path(selector) / HEADER)[:16]}
+    return log.policy is not None and set(log.policy) == {version_id(selector)}

@@ -148,6 +148,11 @@ def load(kind: type[PromptSelector], folder: Path, embedder: Embedder | None) ->
     return selector
 
 
+def version_id(folder: str | Path) -> str:
+    """The version of a saved selector: 16 hexadecimal digits of the hash of its selector.json."""
+    return sha256(Path(folder) / HEADER)[:16]
+
+
 def _llms(found: Any, n_prompts: int) -> list[str] | None:
     if found is None:
         return None

@@ -30,13 +30,14 @@ class Traffic:
     notes: tuple[str, ...]
 
     @classmethod
-    def of(cls, log: PromptLog, seed: int = 0) -> Traffic:
+    def of(cls, log: PromptLog, seed: int = 0, policy: str | None = None) -> Traffic:
         """The rows of a log.
 
         Parameters
         ----------
         log : with propensities, or without
         seed : of the reward model's folds
+        policy : only requests that were served by this version of a selector, if there are any
         """
         known = log.propensity is not None and bool(np.isfinite(log.propensity).any())
         of_segments = Segments.of(log.segments).columns(log.segments, len(log.questions))
@@ -45,7 +46,7 @@ class Traffic:
         features = np.column_stack([surface, of_segments])
         notes: list[str] = []
         if known:
-            question, logged = _requests(log, notes)
+            question, logged = _requests(log, policy, notes)
         else:
             few = np.column_stack([surface[:, [NAMES.index(name) for name in DECIDING]], of_segments])
             question, logged = np.arange(len(log.questions)), _questions(log, few, notes)
@@ -62,9 +63,16 @@ class Traffic:
         return float(np.nanmean(self.logged.rewards))
 
 
-def _requests(log: PromptLog, notes: list[str]) -> tuple[np.ndarray, LoggedRewards]:
+def _requests(log: PromptLog, policy: str | None, notes: list[str]) -> tuple[np.ndarray, LoggedRewards]:
     assert log.propensity is not None
     rows = np.flatnonzero(np.isfinite(log.propensity))
+    if policy is not None:
+        served_by = log.policy or [None] * len(log.propensity)
+        mine = [i for i in rows if served_by[i] == policy]
+        if mine:
+            rows = np.array(mine)
+        else:
+            notes.append("this selector served none of these: if it learned from them, it looks too good.")
     if len(rows) < len(log.propensity):
         notes.append(
             f"{len(log.propensity) - len(rows):,} answers without propensity are left out of the values."

@@ -53,7 +53,7 @@ class Update:
         )
 
 
-def learn_anew(old: PromptSelector, log: PromptLog, seed: int = 0) -> Update:
+def learn_anew(old: PromptSelector, log: PromptLog, seed: int = 0, old_id: str | None = None) -> Update:
     """Fit a selector of the old one's settings to a log, and compare both on the log's traffic.
 
     Parameters
@@ -61,10 +61,12 @@ def learn_anew(old: PromptSelector, log: PromptLog, seed: int = 0) -> Update:
     old : fitted
     log : everything to learn from; where it has propensities, the answers that have one are the traffic
     seed : of the folds
+    old_id : version of the old one in the log; both are then compared on requests that it served, which it
+    cannot have learned from
 
     Raises: InputError where the log teaches nothing, or cannot tell the value of either.
     """
-    traffic = Traffic.of(log, seed)
+    traffic = Traffic.of(log, seed, old_id)
     fresh = clone(old).set_params(embedder=shared_embedder(old.embedder, old.seed))
     n_groups = int(log.groups.max()) + 1
     folds = assign_folds(log.groups, min(HEADLINE_FOLDS, n_groups), seed)[log.groups]

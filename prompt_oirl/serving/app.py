@@ -127,19 +127,21 @@ async def _pass(serving: Serving, scope: Scope, body: bytes, send: Send, *own: t
 
 
 async def feedback(serving: Serving, scope: Scope, receive: Receive, send: Send) -> None:
-    """POST /feedback {id, correct}: whether a logged answer was right, 0 to 1."""
+    """POST /feedback {id, correct}: whether a logged answer was right, 0 to 1; null takes a verdict back."""
     body = await read_body(scope, receive, MAX_FEEDBACK, serving.settings.timeout)
     wanted = 'send {"id": "...", "correct": 0 to 1}, with the id of the header x-prompt-oirl-id'
     try:
         data = json.loads(body)
         id, correct = data["id"], data["correct"] if "correct" in data else data["score"]
-        if not isinstance(id, str) or not isinstance(correct, bool | int | float) or not 0 <= correct <= 1:
+        known = correct is None or (isinstance(correct, bool | int | float) and 0 <= correct <= 1)
+        if not isinstance(id, str) or not known:
             raise TypeError
     except (ValueError, KeyError, TypeError, RecursionError):
         raise Failure(400, wanted) from None
-    if not await asyncio.to_thread(serving.log.knows, id):
-        raise Failure(404, "no answer in the log has this id")
-    if not serving.log.write(feedback_row(id, float(correct))):
+    async with serving.looking_up:  # old ids are looked for in files, one at a time
+        if not await asyncio.to_thread(serving.log.knows, id):
+            raise Failure(404, "no answer in the log has this id")
+    if not serving.log.write(feedback_row(id, None if correct is None else float(correct))):
         raise Failure(503, "the log cannot be written")
     serving.metrics.feedback.inc()
     await reply_bytes(send, 200, "application/json", b'{"status": "ok"}')
@@ -175,21 +177,26 @@ class Health:
 
 async def keep_current(serving: Serving, folder: Path, say: Say) -> None:
     """Load the selector anew whenever its file changes; a broken one leaves the old one in place."""
-    seen = None
+    seen = refused = None
     while True:
         await asyncio.sleep(RELOAD_SECONDS)
         found = policies.version_of(folder)
         if found is None or found == seen:
             continue
-        seen = found
         try:
-            if policies.current_id(folder) == serving.queue.policy.id:
+            if policies.version_id(folder) == serving.queue.policy.id:
+                seen = found
                 continue
             policy = await asyncio.to_thread(policies.load_policy, folder)
-        except Exception as error:  # whatever is wrong with the new one, the old one serves
-            serving.metrics.reloads.labels("failed").inc()
-            say(f"the new selector in {folder} cannot be used, the old one serves: {error}")
+        except (
+            Exception
+        ) as error:  # whatever is wrong with the new one, the old one serves, and it is tried again
+            if refused != found:
+                serving.metrics.reloads.labels("failed").inc()
+                say(f"the new selector in {folder} cannot be used, the old one serves: {error}")
+            refused = found
             continue
+        seen = found
         serving.queue.policy = policy
         serving.metrics.serves(policy.id)
         serving.metrics.reloads.labels("ok").inc()
@@ -247,7 +254,8 @@ class Guard:
             if any(url is not None and _host(url) not in LOOPBACK for url in named):
                 return 403, "only this machine may ask: use 127.0.0.1 or localhost", (), "forbidden"
         elif scope["path"] != "/health":
-            given = (header(scope, b"authorization") or "").encode("latin-1")
+            scheme, _, rest = (header(scope, b"authorization") or "").partition(" ")
+            given = f"{scheme.capitalize()} {rest}".encode("latin-1", "replace")
             if not hmac.compare_digest(given, self._key):
                 return 401, "wrong or missing API key", (), "invalid_api_key"
         if scope["path"].startswith("/v1/") and self._serving.in_flight >= self._serving.settings.max_waiting:

@@ -83,7 +83,7 @@ class Chooser:
         cost: float | None = None,
     ) -> None:
         """Log an answer, see `answer_row`; `cost` in dollars."""
-        if self._log is not None:
+        if self._log is not None and question.strip():
             row = answer_row(id, question, choice, answered, position=position, policy=self.policy, llm=llm)
             self._log.write(row | {"cost": cost})
 

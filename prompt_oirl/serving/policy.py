@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,7 +10,7 @@ from prompt_oirl.features.onnx_minilm import OnnxMiniLM
 from prompt_oirl.io.files import InputError, require
 from prompt_oirl.io.json_files import read_json
 from prompt_oirl.selection.selector import PromptSelector
-from prompt_oirl.selection.storage import FIT_FIRST, HEADER
+from prompt_oirl.selection.storage import FIT_FIRST, HEADER, version_id
 
 WARM_UP = "How many apples are there?"
 
@@ -24,21 +23,16 @@ class Policy:
     id: str
 
 
-def current_id(folder: str | Path) -> str:
-    """The id of the selector in a folder: 16 hexadecimal digits of the hash of its selector.json."""
-    return hashlib.sha256((Path(folder) / HEADER).read_bytes()).hexdigest()[:16]
-
-
 def load_policy(folder: str | Path) -> Policy:
     """Load a selector and ask it once, so that its first question is as quick as the others.
 
     Raises: InputError if there is no selector, a damaged one, or one that changes while it is read.
     """
     header = require(Path(folder) / HEADER, FIT_FIRST)
-    before = current_id(folder)
+    before = version_id(folder)
     selector = PromptSelector.load(folder, _quick_embedder(header))
     selector.predict_proba([WARM_UP])
-    if current_id(folder) != before:
+    if version_id(folder) != before:
         raise InputError(f"{header} changed while it was read: try again")
     return Policy(selector, before)
 

@@ -128,8 +128,13 @@ def answer_row(
     }
 
 
-def feedback_row(id: str, correct: float) -> dict[str, Any]:
-    """The line that says whether an answer was right, 0 to 1; the last one of an id counts."""
+def feedback_row(id: str, correct: float | None) -> dict[str, Any]:
+    """The line that says whether an answer was right, 0 to 1; the last one of an id counts, None takes back.
+
+    Raises: InputError at another number.
+    """
+    if correct is not None and not 0 <= correct <= 1:
+        raise InputError(f"correct is {correct}: give a number from 0 to 1")
     return {"feedback": id, "correct": correct, "time": _now()}
 
 

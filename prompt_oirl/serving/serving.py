@@ -78,6 +78,7 @@ class Serving:
     rng: np.random.Generator
     started: float = field(default_factory=time.monotonic)
     in_flight: int = 0
+    looking_up: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(1))
 
     async def answer(self, scope: Scope, request: ChatRequest, send: Send) -> None:
         """Answer a chat request with the prompt that is chosen for its question."""
@@ -103,11 +104,8 @@ class Serving:
     async def _predicted(
         self, future: Future[Prediction]
     ) -> tuple[Policy, np.ndarray | None, Fallback | None]:
-        waiting: asyncio.Future[Prediction] = asyncio.wrap_future(future)
-        if not self.log.texts:  # its embedding is wanted later
-            waiting = asyncio.shield(waiting)
         try:
-            prediction = await asyncio.wait_for(waiting, self.settings.budget_ms / 1000)
+            prediction = await asyncio.wait_for(asyncio.wrap_future(future), self.settings.budget_ms / 1000)
         except TimeoutError:
             return self.queue.policy, None, "slow"
         except Exception:  # whatever the selector raised: questions are answered all the same

@@ -9,6 +9,8 @@ from urllib.parse import unquote
 
 import httpx
 
+from prompt_oirl.serving.settings import LOOPBACK
+
 Headers = Sequence[tuple[bytes, bytes]]
 # Matters of one connection (RFC 9110, 7.6.1), which end where it ends.
 HOP_BY_HOP = frozenset(
@@ -45,7 +47,9 @@ class Upstream:
         self._url, self._key, self._pass = url, key, pass_authorization
         self._timeouts = httpx.Timeout(timeout, connect=min(CONNECT_SECONDS, timeout)).as_dict()
         limits = httpx.Limits(max_connections=None, max_keepalive_connections=256)
-        self._client = httpx.AsyncClient(limits=limits)
+        # A server on this machine is never reached by a proxy, whatever the environment says.
+        remote = httpx.URL(url).host not in LOOPBACK
+        self._client = httpx.AsyncClient(limits=limits, trust_env=remote)
 
     def request(self, method: str, path: str, query: bytes, headers: Headers, body: bytes) -> httpx.Request:
         """The request that a client's becomes.

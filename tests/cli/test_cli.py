@@ -435,7 +435,7 @@ def test_tables_of_abstaining_and_calibration(folder: Path) -> None:
 
 def test_wrong_flags_are_status_2_and_help_shows_examples() -> None:
     assert (
-        run("fit").status == 2
+        run("fit", "a.csv", "--k").status == 2
         and run("nonsense").status == 2
         and run("fit", "a.csv", "--out", "b", "--k", "1").status == 2
     )
