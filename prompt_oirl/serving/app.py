@@ -188,9 +188,7 @@ async def keep_current(serving: Serving, folder: Path, say: Say) -> None:
                 seen = found
                 continue
             policy = await asyncio.to_thread(policies.load_policy, folder)
-        except (
-            Exception
-        ) as error:  # whatever is wrong with the new one, the old one serves, and it is tried again
+        except Exception as error:  # whatever is wrong: the old one serves, the new one is tried again
             if refused != found:
                 serving.metrics.reloads.labels("failed").inc()
                 say(f"the new selector in {folder} cannot be used, the old one serves: {error}")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import multiprocessing
+import os
 import socket
 import time
 from collections import Counter
@@ -22,6 +23,9 @@ from prompt_oirl.serving.server import serve
 from prompt_oirl.serving.settings import ServeSettings
 
 CLIENTS = 4
+# The slow tests in full: PROMPT_OIRL_KILLS=200 PROMPT_OIRL_REQUESTS=10000 (ten minutes).
+KILLS = int(os.environ.get("PROMPT_OIRL_KILLS", 30))
+REQUESTS = int(os.environ.get("PROMPT_OIRL_REQUESTS", 2000))
 
 
 def ask_until_it_dies(url: str, seed: int, answered: list[str], confirmed: list[str]) -> None:
@@ -41,7 +45,7 @@ def ask_until_it_dies(url: str, seed: int, answered: list[str], confirmed: list[
     raise AssertionError("the server was not killed")
 
 
-@pytest.mark.parametrize("kills", [5, pytest.param(200, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("kills", [5, pytest.param(KILLS, marks=pytest.mark.slow)])
 def test_kills_under_load(kills: int, selector_folder: Path, upstream: Upstream, tmp_path: Path) -> None:
     processes = multiprocessing.get_context("forkserver")  # imports once: kills matter here, not starts
     processes.set_forkserver_preload(["prompt_oirl.serving.server"])
@@ -149,7 +153,7 @@ def body_of(rng: np.random.Generator) -> bytes:
     return bytes(data)
 
 
-@pytest.mark.parametrize("requests", [300, pytest.param(10_000, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("requests", [300, pytest.param(REQUESTS, marks=pytest.mark.slow)])
 def test_requests_of_any_form_are_answered(
     requests: int, served: Callable[..., Served], upstream: Upstream
 ) -> None:
