@@ -160,7 +160,7 @@ readme: install
 	$(BIN)/python scripts/make_example_log.py --out build/example.csv
 	$(BIN)/prompt-oirl report build/example.csv --out build/example.html
 	$(BIN)/python scripts/check_report.py build/example.html --pictures build/pictures || test $$? -eq 3
-	$(BIN)/python -m pytest -m "install or slow"
+	$(BIN)/python -m pytest -n 2 --dist worksteal -m "install or slow"
 
 # A real model (SmolLM2-135M) behind a real server: steps 1 to 5, beside the same model in a process (ten minutes).
 # Status 3: packages or network are missing, and it says so.

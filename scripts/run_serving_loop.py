@@ -233,10 +233,13 @@ def estimate_rows(
 
 def render(rows: Sequence[dict[str, Any]]) -> str:
     """The table of estimates."""
-    cells = [
-        [r["policy"], format_interval(r["value"], r["low"], r["high"], signed=False), f"{r['truth']:.3f}"]
-        for r in rows
-    ]
+    cells = []
+    for r in rows:
+        known = not np.isnan(r["low"])
+        interval = format_interval(r["value"], r["low"], r["high"], signed=False)
+        cells.append(
+            [r["policy"], interval if known else f"{r['value']:.3f}, no interval", f"{r['truth']:.3f}"]
+        )
     return markdown(
         ["policy", "estimate from the served log", "success of its answers in the known log"], cells
     )
