@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Sequence
+from itertools import cycle
 from typing import Any
 from urllib.parse import unquote
 
@@ -22,6 +23,7 @@ HOP_BY_HOP = frozenset(
 OWN_HEADERS = b"x-prompt-oirl-"
 CONNECT_SECONDS = 10.0
 PROBE_SECONDS = 2.0
+POOLS = 32  # of connections: one pool looks through all of its requests at each of them
 
 
 class Failure(Exception):
@@ -46,10 +48,11 @@ class Upstream:
     def __init__(self, url: str, key: str | None, pass_authorization: bool, timeout: float):
         self._url, self._key, self._pass = url, key, pass_authorization
         self._timeouts = httpx.Timeout(timeout, connect=min(CONNECT_SECONDS, timeout)).as_dict()
-        limits = httpx.Limits(max_connections=None, max_keepalive_connections=256)
+        limits = httpx.Limits(max_connections=None, max_keepalive_connections=256 // POOLS)
         # A server on this machine is never reached by a proxy, whatever the environment says.
         remote = httpx.URL(url).host not in LOOPBACK
-        self._client = httpx.AsyncClient(limits=limits, trust_env=remote)
+        self._clients = [httpx.AsyncClient(limits=limits, trust_env=remote) for _ in range(POOLS)]
+        self._turns = cycle(self._clients)
 
     def request(self, method: str, path: str, query: bytes, headers: Headers, body: bytes) -> httpx.Request:
         """The request that a client's becomes.
@@ -87,21 +90,22 @@ class Upstream:
         Raises: Failure if there is none.
         """
         try:
-            return await self._client.send(request, stream=True)
+            return await next(self._turns).send(request, stream=True)
         except httpx.HTTPError as error:
             raise failure(error) from None  # a request holds the key
 
     async def reachable(self) -> bool:
         """Whether the server answers at all."""
         try:
-            await self._client.get(f"{self._url}/models", timeout=PROBE_SECONDS)
+            await self._clients[0].get(f"{self._url}/models", timeout=PROBE_SECONDS)
         except httpx.HTTPError:
             return False
         return True
 
     async def close(self) -> None:
         """End all connections."""
-        await self._client.aclose()
+        for client in self._clients:
+            await client.aclose()
 
 
 def failure(error: httpx.HTTPError) -> Failure:
