@@ -4,13 +4,15 @@ off-policy evaluation."""
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
-from prompt_oirl.data.arms import Arm
 from prompt_oirl.io.files import InputError
-from prompt_oirl.selection.selector import PromptSelector
+
+if TYPE_CHECKING:
+    from prompt_oirl.data.arms import Arm
+    from prompt_oirl.selection.selector import PromptSelector
 
 ExploreBy = Literal["uniform", "uncertainty"]
 Fallback = Literal["slow", "failed", "abstained"]

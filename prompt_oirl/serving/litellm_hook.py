@@ -17,8 +17,9 @@ from urllib.parse import quote
 from prompt_oirl.io.files import InputError
 from prompt_oirl.serving.choice import Choice
 from prompt_oirl.serving.chooser import Chooser
-from prompt_oirl.serving.requests import Position, position_of, read_request, with_prompt
+from prompt_oirl.serving.requests import position_of, read_request, with_prompt
 from prompt_oirl.serving.served_log import Answered, new_id
+from prompt_oirl.serving.settings import Position
 
 try:
     from litellm.integrations.custom_logger import CustomLogger

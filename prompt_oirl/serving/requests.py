@@ -10,13 +10,12 @@ import json
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, TypeAlias
+from typing import Any, TypeAlias
 
 from prompt_oirl.data.arms import llm_of, prompt_of
 from prompt_oirl.serving.choice import Choice
+from prompt_oirl.serving.settings import Position, QuestionFrom
 
-QuestionFrom = Literal["last", "first", "all"]
-Position = Literal["system", "before", "after"]
 QUESTION = "{question}"  # where a template takes the question
 SEPARATOR = "\n"  # between question and prompt, as step 1 has it
 BLANK_LINE = "\n\n"  # between the prompt and a system message that is there already

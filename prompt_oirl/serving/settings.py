@@ -11,8 +11,9 @@ from urllib.parse import urlsplit
 
 from prompt_oirl.io.files import InputError
 from prompt_oirl.serving.choice import Exploration, ExploreBy
-from prompt_oirl.serving.requests import Position, QuestionFrom
 
+QuestionFrom = Literal["last", "first", "all"]
+Position = Literal["system", "before", "after"]
 SERVE_KEY = "PROMPT_OIRL_SERVE_KEY"
 UPSTREAM_KEY = "PROMPT_OIRL_UPSTREAM_KEY"
 LOOPBACK = ("127.0.0.1", "localhost", "::1")

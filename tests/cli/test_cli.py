@@ -448,6 +448,13 @@ def test_wrong_flags_are_status_2_and_help_shows_examples() -> None:
     assert own.returncode == 0 and "examples:" in own.stdout
 
 
+def test_no_command_pays_for_what_another_one_needs() -> None:
+    heavy = ("pandas", "scipy", "sklearn", "torch", "starlette", "httpx", "onnxruntime")
+    code = f"import sys, prompt_oirl.cli.main; sys.exit(', '.join(sys.modules.keys() & {set(heavy)!r}))"
+    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=REPO_ROOT)
+    assert found.stderr.strip() == ""
+
+
 def test_a_reader_that_stops_early_is_no_error(folder: Path) -> None:
     questions = "".join(f"question {i}\n" for i in range(20_000))
     select = f'"{sys.executable}" -m prompt_oirl select "{folder / "selector"}"'
