@@ -7,6 +7,7 @@ import os
 import re
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -81,10 +82,15 @@ class Served:
         body = {"model": "m", "messages": [{"role": "user", "content": content}], **fields}
         return self.client.post("/v1/chat/completions", json=body)
 
-    def rows(self) -> list[dict[str, Any]]:
-        """All lines of the log."""
-        lines = [line for path in sorted(self.log.glob("*.jsonl")) for line in path.read_text().splitlines()]
-        return [json.loads(line) for line in lines]
+    def rows(self, at_least: int = 0) -> list[dict[str, Any]]:
+        """All lines of the log; a stream's line is written after its last byte: wait for that many lines."""
+        deadline = time.monotonic() + 20
+        while True:
+            paths = sorted(self.log.glob("*.jsonl"))
+            lines = [line for path in paths for line in path.read_text().splitlines()]
+            if len(lines) >= at_least or time.monotonic() > deadline:
+                return [json.loads(line) for line in lines]
+            time.sleep(0.02)
 
     def stop(self) -> int:
         """End it in an orderly way; its exit status."""

@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from made_logs import made_log
 
 from prompt_oirl import PromptSelector
+from prompt_oirl.serving import selection_queue
 from prompt_oirl.serving.policy import Policy
 from prompt_oirl.serving.replies import Reply, StreamedReply, read_reply
 from prompt_oirl.serving.selection_queue import LONGEST_QUESTION, Prediction, SelectionQueue
@@ -104,7 +105,10 @@ class CountingEmbedder:
         return self._embedder.encode(texts)  # type: ignore[no-any-return]
 
 
-def test_waiting_questions_are_asked_about_at_once_and_embedded_once(small_selector: PromptSelector) -> None:
+def test_waiting_questions_are_asked_about_at_once_and_embedded_once(
+    small_selector: PromptSelector, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(selection_queue, "MOST_THREADS", 1)  # a second thread would share what waits
     selector = copy.copy(small_selector)
     embedder = CountingEmbedder(small_selector.embedder_)
     selector.embedder_ = embedder

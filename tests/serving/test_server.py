@@ -102,7 +102,7 @@ def test_pieces_come_as_they_are_made_and_a_cut_is_a_cut(served: Start) -> None:
             assert server.client.post("/v1/chat/completions", json=body).status_code == 502 and not stream
         except httpx.RemoteProtocolError:
             assert stream
-    whole, cut, failed = server.rows()
+    whole, cut, failed = server.rows(3)
     assert (whole["answer"], whole["finish_reason"]) == ("one two three", "stop")
     assert (cut["answer"], cut["finish_reason"]) == ("one ", "cut")
     assert (failed["status"], failed["answer"]) == (502, None)
@@ -189,7 +189,7 @@ def test_a_drain_ends(served: Start) -> None:
         server.process.terminate()
         assert server.process.wait(10) == 0
         assert isinstance(running.exception(), httpx.HTTPError) or running.result().status_code >= 500
-    assert server.rows()[0]["finish_reason"] == "disconnected"
+    assert server.rows(1)[0]["finish_reason"] == "disconnected"
 
 
 def test_fallbacks(served: Start) -> None:
