@@ -17,7 +17,6 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from operator import attrgetter
 from pathlib import Path
 from typing import Any
 
@@ -133,7 +132,8 @@ def levels(found: Sequence[Evaluated]) -> list[dict[str, Any]]:
 
 
 def differences(found: Sequence[Evaluated], baselines: Sequence[str]) -> list[dict[str, Any]]:
-    """Every settings minus each baseline, paired by run and seed, question by question.
+    """Every settings minus each baseline, paired by run and seed, question by question; the reference by run
+    where it was not evaluated with the policy's seed.
 
     A baseline is an algorithm, with its sampling strategy behind a colon where it was tried with several.
     """
@@ -147,11 +147,12 @@ def differences(found: Sequence[Evaluated], baselines: Sequence[str]) -> list[di
                 f"--baselines {baseline}: evaluated with {len(bases)} different settings, exactly one is "
                 f"needed of {', '.join(known)}"
             )
-        # The reference is one model per run, whatever the seed of the policies.
-        repeat_of = attrgetter("run" if baseline == "reference" else "repeat")
-        by_repeat = {repeat_of(one): one for one in by_settings[bases[0]]}
+        by_repeat: dict[Any, Evaluated] = {one.repeat: one for one in by_settings[bases[0]]}
+        if baseline == "reference":  # one model per run, whatever the seed of the policies
+            by_repeat |= {one.run: one for one in by_settings[bases[0]]}
         for settings, repeats in by_settings.items():
-            pairs = [(one, by_repeat[repeat_of(one)]) for one in repeats if repeat_of(one) in by_repeat]
+            others = [by_repeat.get(one.repeat) or by_repeat.get(one.run) for one in repeats]
+            pairs = [(one, other) for one, other in zip(repeats, others) if other is not None]
             if settings == bases[0] or not pairs:
                 continue
             for segment, metric in _names(pairs[0][0]):

@@ -6,11 +6,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-import numpy as np
-
 from prompt_oirl.alol.evaluation import aggregation
 from prompt_oirl.alol.evaluation.figures import draw_levels
-from prompt_oirl.alol.experiments.compare_algorithms import HINT, CompareOptions, best_score
+from prompt_oirl.alol.experiments.compare_algorithms import CompareOptions
+from prompt_oirl.alol.experiments.measurement import HINT, REFERENCE, TRAINED, evaluated
 from prompt_oirl.alol.policies import LEARNS_FROM
 from prompt_oirl.alol.tasks.registry import get_task
 from prompt_oirl.alol.training.losses import PRESETS
@@ -19,41 +18,41 @@ from prompt_oirl.io.json_files import read_json
 from prompt_oirl.reports.readme import fill_tables, markdown
 from prompt_oirl.stats.metrics import format_interval
 
-VALIDATION = ["algorithm", "seed", "step", "validation"]
+VALIDATION = ["algorithm", "learning_rate", "seed", "step", "validation"]
 
 
 def write_tables(args: CompareOptions) -> None:
     """The committed CSVs, the figure (arith) and the tables of docs/a_lol.md."""
-    metric, reference = get_task(args.task).metric, args.root / "results" / "reference"
+    reference = args.root / "results" / "reference"
     records = [read_json(path, hint=HINT) for path in sorted(args.results.glob("*-seed*.json"))]
     if not records:
         raise InputError(f"nothing measured in {args.results}: run without --tables_only")
-    found = [
-        aggregation.Evaluated(
-            (r["algorithm"], r["strategy"], 0.9, r["kl_beta"], r["learning_rate"], r["steps"]),
-            r["run"],
-            r["seed"],
-            {segment: {metric: groups} for segment, groups in r["scores"].items()},
-            {},
-        )
-        for r in records
-    ]
+    found = [evaluated(record) for record in records]
     done = {r["algorithm"] for r in records}
     levels = aggregation.levels(found)
-    gaps = aggregation.differences(found, [b for b in ("nll", "wbc", "dpo", "reference") if b in done])
+    baselines = [b for b in ("nll", "wbc", "dpo", "pro", REFERENCE) if b in done]
+    gaps = aggregation.differences(found, baselines)
     write_csv(reference / f"alol_{args.task}.csv", levels, aggregation.LEVELS)
     write_csv(reference / f"alol_{args.task}_differences.csv", gaps, aggregation.DIFFERENCES)
     if args.task == "toy":
         fill_tables(args.root, {"alol_toy": render_toy(levels, gaps)})
         return
-    validated = [
-        {"algorithm": r["algorithm"], "seed": r["seed"], "step": int(at), "validation": score}
-        for r in records
-        for at, score in r["validation"]
-    ]
-    write_csv(reference / "alol_arith_validation.csv", validated, VALIDATION)
-    draw_levels(levels, reference / "alol_arith.png")
-    fill_tables(args.root, {"alol_arith": render_arith(levels, gaps, records)})
+    tuning = [read_json(path, hint=HINT) for path in sorted((args.results / "tuning").glob("*.json"))]
+    write_csv(reference / "alol_arith_validation.csv", validation_rows([*tuning, *records]), VALIDATION)
+    metric = get_task(args.task).metric
+    draw_levels([row for row in levels if row["metric"] == metric], reference / "alol_arith.png")
+    fill_tables(args.root, {"alol_arith": render_arith(levels, gaps, records, metric)})
+
+
+def validation_rows(records: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Every validation of every training, one row each; step 0 is the untrained reference."""
+    rows = []
+    for r in records:
+        if r["validation"]:
+            about = {name: r[name] for name in VALIDATION[:3]}
+            for step, score in [(0, r["validation_of_reference"]), *r["validation"]]:
+                rows.append(about | {"step": int(step), "validation": score})
+    return rows
 
 
 def render_toy(levels: list[dict[str, Any]], gaps: list[dict[str, Any]]) -> str:
@@ -74,28 +73,38 @@ def render_toy(levels: list[dict[str, Any]], gaps: list[dict[str, Any]]) -> str:
 
 
 def render_arith(
-    levels: list[dict[str, Any]], gaps: list[dict[str, Any]], records: Sequence[dict[str, Any]]
+    levels: list[dict[str, Any]],
+    gaps: list[dict[str, Any]],
+    records: Sequence[dict[str, Any]],
+    metric: str,
 ) -> str:
-    """Sampled accuracy on test, best first, with the mean validation score of the updates chosen.
+    """Sampled accuracy on test, best first, with what validation chose.
 
     Parameters
     ----------
-    levels, gaps : rows of `aggregation.levels` and `aggregation.differences`; of the latter, those over nll
-        are shown
+    levels, gaps : rows of `aggregation.levels` and `aggregation.differences`
     records : one per policy, as `measure` keeps it
+    metric : name of the accuracy of what is kept; that of the trained weights is `trained`
 
     Returns: a Markdown table.
     """
-    over = {row["algorithm"]: row for row in gaps if row["baseline"] == "nll"}
+    alone = {row["algorithm"]: row for row in levels if row["metric"] == TRAINED}
+    over = {(row["algorithm"], row["baseline"]): row for row in gaps if row["metric"] == metric}
     lines = []
-    for row in sorted(levels, key=lambda row: -row["value"]):
+    for row in sorted((r for r in levels if r["metric"] == metric), key=lambda row: -row["value"]):
         name = row["algorithm"]
-        scores = [best_score(r["validation"]) for r in records if r["algorithm"] == name and r["validation"]]
-        source = "" if name == "reference" else LEARNS_FROM.get(name, "rows")
-        validation = f"{np.mean(scores):.3f}" if scores else ""
-        above = format_interval(*bounds(over[name]), signed=True) if name in over else ""
-        lines.append([name, source, validation, format_interval(*bounds(row)), above, str(row["seeds"])])
-    return markdown(["algorithm", "learns from", "validation", "test accuracy", "above nll", "seeds"], lines)
+        here = [r for r in records if r["algorithm"] == name]
+        trained = name != REFERENCE
+        source = LEARNS_FROM.get(name, "rows") if trained else ""
+        rate = f"{row['learning_rate']:g}" if trained else ""
+        kept = f"{sum(r['keeps_reference'] for r in here)} of {len(here)}" if trained else ""
+        cells = [format_interval(*bounds(row)), format_interval(*bounds(alone[name])) if trained else ""]
+        for baseline in ("nll", REFERENCE):
+            found = over.get((name, baseline))
+            cells.append(format_interval(*bounds(found), signed=True) if found else "")
+        lines.append([name, source, rate, cells[0], *cells[2:], kept, cells[1]])
+    header = ["algorithm", "learns from", "rate", "test accuracy", "above nll", "above the reference"]
+    return markdown([*header, "keeps the reference", "trained weights alone"], lines)
 
 
 def bounds(row: dict[str, Any]) -> tuple[float, float, float]:
