@@ -28,13 +28,12 @@ from prompt_oirl.alol.experiments.measurement import (
 from prompt_oirl.alol.steps.estimate_advantage import AdvantageOptions, estimate_advantage
 from prompt_oirl.alol.steps.prepare_data import PrepareOptions, prepare_data
 from prompt_oirl.alol.steps.train_policy import PolicyOptions, ReferenceOptions, train_reference
-from prompt_oirl.alol.training.loop import TrainingRecipe
 from prompt_oirl.alol.training.losses import PRESETS
+from prompt_oirl.alol.training.recipe import TrainingRecipe
 from prompt_oirl.io.files import REPO_ROOT, InputError
 from prompt_oirl.io.json_files import read_json
 
 TUNING_SEEDS = (100, 101)
-COMMON: dict[str, Any] = {"schedule": "linear", "weight_decay": 0.01, "max_grad_norm": 1.0}
 
 
 @dataclass
@@ -84,7 +83,7 @@ class CompareOptions:
     @property
     def arith_recipe(self) -> TrainingRecipe:
         """What all of arith's algorithms share; rate and seed are filled in."""
-        return TrainingRecipe(self.updates, self.batch_size, eval_every=max(1, self.updates // 2), **COMMON)
+        return TrainingRecipe(self.updates, self.batch_size, eval_every=max(1, self.updates // 2))
 
     def result_file(self, name: str, seed: int) -> Path:
         """What is kept of one policy."""
@@ -131,10 +130,9 @@ def toy_policy(run: PreparedRun, name: str, seed: int, path: Path, **others: Any
     seed : of the training
     path, others : as in `Measurement`; `steps` is the number of updates
     """
-    task, beta = run.data.task.settings, 0.05 if name == "a_lol_kl" else 0.0
-    steps = others.pop("steps", task.steps)
-    recipe = TrainingRecipe(steps, task.batch_size, learning_rate=task.rate, seed=seed, **COMMON)
-    return Measurement(name, recipe, path, kl_beta=beta, **others)
+    recipe = replace(run.options.recipe_for(len(run.data.rows)), seed=seed)
+    recipe = replace(recipe, steps=others.pop("steps", recipe.steps))
+    return Measurement(name, recipe, path, kl_beta=0.05 * (name == "a_lol_kl"), **others)
 
 
 def arith_run(args: CompareOptions) -> PreparedRun:

@@ -28,8 +28,8 @@ from prompt_oirl.alol.policies import (
 )
 from prompt_oirl.alol.rows import FINAL, Row
 from prompt_oirl.alol.steps.train_policy import PolicyOptions, advantages_file, load_data
-from prompt_oirl.alol.training.loop import TrainingRecipe
 from prompt_oirl.alol.training.losses import PRESETS, choose_loss
+from prompt_oirl.alol.training.recipe import TrainingRecipe
 from prompt_oirl.io.files import InputError, write_json
 from prompt_oirl.io.json_files import read_json
 
