@@ -12,7 +12,7 @@ from prompt_oirl.alol.experiments.claims import FAMILIES, STRATEGIES, TASKS, Fou
 from prompt_oirl.reports.figures import BLUE, GREEN, GREY, ORANGE, PURPLE, RED, save_figure, style_axes
 
 COLOURS = {"nll": GREY, "wbc": ORANGE, "a_lol": BLUE, "a_lol_ref_free": GREEN, "pro": RED}
-COLOURS |= dict(zip(STRATEGIES, (GREY, PURPLE, BLUE)))
+COLOURS |= {"r_lol": PURPLE} | dict(zip(STRATEGIES, (GREY, PURPLE, BLUE)))
 
 
 def draw_claims(rows: Found, steady: dict[str, Found], path: Path) -> Path:

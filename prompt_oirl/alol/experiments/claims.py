@@ -2,7 +2,8 @@
 
 Every policy keeps its last weights: nothing is validated. toy: five runs with rows, reference and value head
 of their own. arith: one run, at the learning rates that `compare_algorithms` chose. Wrong rewards are flips:
-r becomes 1 - r in a share of the logged rows, so at half of them the rewards say nothing any more.
+r becomes 1 - r in a share of the logged rows, so at half of them its mean is the same for all rows. Values of
+the prompts stay, for they were learned from the reference's own responses and not from the log.
 """
 
 from __future__ import annotations
@@ -28,14 +29,17 @@ from prompt_oirl.io.json_files import read_json
 TASKS = ("toy", "arith")
 SHARES = (0.0, 0.1, 0.3, 0.5)  # of the logged rewards, flipped
 STRATEGIES = ("none", "good_random", "good_priority")
-UPDATES = (20, 40, 80)  # of toy, whose own number is the last
+UPDATES = (5, 10, 20, 40, 80)  # of toy, whose own number is the last
 FAMILIES = {
     "A-LoL": ("a_lol", "a_lol_ref_free", "a_lol_seq", "a_lol_kl"),
     "reward-weighted": ("wbc", "r_gold", "r_lol"),
     "pairs": ("dpo", "dpo_ref_free", "pro"),
     "own answers": ("ppo", "rloo"),
 }
-NOISY = {"toy": ("wbc", "a_lol", "a_lol_ref_free"), "arith": ("wbc", "a_lol", "a_lol_ref_free", "pro")}
+NOISY = {  # trained on flipped rewards
+    "toy": ("wbc", "r_lol", "a_lol", "a_lol_ref_free"),
+    "arith": ("wbc", "a_lol", "a_lol_ref_free", "pro"),
+}
 Found = list[dict[str, Any]]  # records or rows
 STABLE_SEEDS = 3  # trainings of every algorithm in each of toy's runs
 
@@ -82,7 +86,7 @@ def strategy_of(task: str, name: str) -> str:
 
 
 def toy_arms() -> list[Arm]:
-    """Of toy: all losses, wrong rewards for three of them, and fewer updates by every strategy."""
+    """Of toy: all losses, wrong rewards for four of them, and fewer updates by every strategy."""
     arms = [Arm(name, "none") for name in PRESETS]
     arms += [Arm(name, "none", flipped=share) for name in NOISY["toy"] for share in SHARES[1:]]
     arms += [Arm("a_lol", strategy) for strategy in STRATEGIES[1:]]
