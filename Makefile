@@ -92,10 +92,12 @@ alol: install
 	done
 	cd alol_exps && $(BIN)/python alol_step5_evaluate.py && $(BIN)/python alol_step6_aggregate.py
 
-# The committed tables of A-LoL: toy and arith, all algorithms, five seeds (half an hour on one core).
+# The committed tables of A-LoL: toy and arith, all algorithms, five seeds, and the paper's claims (about two
+# hours on one core).
 alol-tables: install
 	$(BIN)/python scripts/measure_alol.py --task toy
 	$(BIN)/python scripts/measure_alol.py --task arith
+	$(BIN)/python scripts/measure_alol_claims.py
 
 # The other reward models, all six prompts, both protocols.
 models: install

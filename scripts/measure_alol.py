@@ -6,9 +6,9 @@ quotes.
     python scripts/measure_alol.py --task arith --tables_only    # tables of what is finished
 
 toy: one run per seed, each with rows, reference, value head and policies of its own, the task's settings.
-arith: one run (nano-LLaMA's log, all answers under the prompt nan), and every policy and baseline with
-several seeds; rows, batch, updates, learning rate and validation are the same for all, but a baseline may
-take a quarter of the rate if that does better on validation with one seed more. Writes
+arith: one run (nano-LLaMA's log, all answers under the prompt nan). Every policy and baseline has the same
+rows, batch, updates and validations, and its learning rate is chosen on validation from the same grid with
+the same two seeds of their own; then it is trained and tested with several seeds. Writes
 results/reference/alol_<task>*.csv.
 """
 
