@@ -159,25 +159,34 @@ def test_the_claims_of_both_tasks_become_a_table_and_a_figure(tmp_path, monkeypa
     rows = table(reference / "alol_claims.csv")
     assert (reference / "alol_claims.png").stat().st_size > 10_000
 
-    def value(**wanted: str) -> float:
+    def found(**wanted: str) -> float:
         (row,) = (r for r in rows if all(r[name] == of for name, of in wanted.items()))
         return float(row["value"])
 
     gain = {"claim": "sparing", "task": "toy", "quantity": "difference", "updates": "20"}
-    assert value(**gain, strategy="good_random") == pytest.approx(0.05)
+    assert found(**gain, strategy="good_random") == pytest.approx(0.05)
     wrong = {"claim": "robust", "algorithm": "a_lol", "quantity": "difference", "flipped": "0.3"}
-    assert value(**wrong, task="toy", against="no flips") == pytest.approx(-0.15)
-    assert value(**wrong, task="arith", against="wbc") == pytest.approx(0.2)
-    assert value(**wrong, task="arith", against="nll") == pytest.approx(0.25)
+    assert found(**wrong, task="toy", against="no flips") == pytest.approx(-0.15)
+    assert found(**wrong, task="arith", against="wbc") == pytest.approx(0.2)
+    assert found(**wrong, task="arith", against="nll") == pytest.approx(0.25)
     ratio = {"claim": "steady", "task": "arith", "quantity": "sd ratio"}
-    assert value(**ratio, against="own answers") == pytest.approx(1)
+    assert found(**ratio, against="own answers") == pytest.approx(1)
     flips = claim_tables.render_flips(claim_tables.claim_rows(args)[0])
-    assert "| toy | r_lol |" in flips and "at 30 %, above nll" in flips
+    assert "| toy | `r_lol` |" in flips and "at 30 %, above nll" in flips
+    assert "| not shown |" in claim_tables.render_comparisons(claim_tables.claim_rows(args)[0])
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "shows"), [(0.2, 0.8, "steadier"), (0.8, 1.2, "not shown"), (1.1, 2, "less steady")]
+)
+def test_a_claim_is_shown_only_by_a_whole_interval(low, high, shows):
+    row = {"value": (low + high) / 2, "ci_low": low, "ci_high": high}
+    assert claim_tables.verdict(row, 1.0, ("steadier", "less steady")) == shows
 
 
 def test_the_comparison_says_what_was_chosen_and_how_often_the_reference_was_kept(tmp_path):
     args = CompareOptions(task="arith", root=tmp_path)
-    for name, level in (("reference", 0.5), ("nll", 0.5), ("pro", 0.7)):
+    for name, level in (("reference", 0.5), ("nll", 0.5), ("pro", 0.7), ("a_lol", 0.6), ("a_lol_seq", 0.4)):
         for seed in range(2):
             kept = {"keeps_reference": name == "nll" and seed == 0, "seed": seed}
             trained = [] if name == "reference" else [[15, level], [30, level - 0.1]]
@@ -186,7 +195,8 @@ def test_the_comparison_says_what_was_chosen_and_how_often_the_reference_was_kep
             write_json(args.results / "tuning" / f"{name}-{seed}.json", found | {"scores": {}, "seed": 100})
     (tmp_path / "docs").mkdir()
     page = tmp_path / "docs" / "a_lol.md"
-    page.write_text("<!-- table: alol_arith -->\n<!-- end -->\n")
+    marks = ("<!-- table: alol_arith -->", "<!-- table: alol_arith_findings -->")
+    page.write_text("".join(f"{mark}\n<!-- end -->\n" for mark in marks))
     comparison_tables.write_tables(args)
     line = {
         cells[0]: cells
@@ -195,6 +205,10 @@ def test_the_comparison_says_what_was_chosen_and_how_often_the_reference_was_kep
     }
     assert line["pro"][1:3] == ["pairs", "0.001"] and line["pro"][5].startswith("+0.200")
     assert line["nll"][6] == "1 of 2" and line["pro"][6] == "0 of 2"
+    said = page.read_text()
+    assert "- above the reference: `pro`, `a_lol`; below it: `a_lol_seq`\n" in said
+    assert "- trained weights alone below the reference: `a_lol_seq`\n" in said
+    assert "validation prefers `a_lol`; it differs by +0.100 [+0.100, +0.100] from `reference`" in said
     rows = table(tmp_path / "results" / "reference" / "alol_arith_validation.csv")
     assert {r["step"] for r in rows if r["algorithm"] == "pro"} == {"0", "15", "30"}
     assert not [r for r in rows if r["algorithm"] == "reference"]

@@ -145,7 +145,7 @@ def robustness(task: str, records: Found) -> Found:
     nll = select(usual, algorithm="nll")
     for name in ("nll", *NOISY[task]):
         mine = select(usual, algorithm=name, strategy=strategy_of(task, name))
-        for share in SHARES if name != "nll" else SHARES[:1]:
+        for share in SHARES[task] if name != "nll" else SHARES[task][:1]:
             about: dict[str, Any] = {"claim": "robust", "task": task, "algorithm": name}
             about |= {"strategy": strategy_of(task, name)}
             about |= {"updates": usual[0]["steps"], "flipped": share}
@@ -208,29 +208,39 @@ def shown(row: dict[str, Any], signed: bool = False) -> str:
     return format_interval(row["value"], row["ci_low"], row["ci_high"], signed=signed) if row else ""
 
 
+def verdict(row: dict[str, Any], even: float, words: tuple[str, str]) -> str:
+    """Which of two words the row's interval shows, below or above `even`; neither if it holds that."""
+    if row["ci_low"] <= even <= row["ci_high"]:
+        return "not shown"
+    return words[row["value"] > even]
+
+
 def render_comparisons(rows: Found) -> str:
     """Spread and updates, as docs/a_lol.md quotes them."""
     lines = []
     for row in rows:
         if row["quantity"] == "sd ratio":
             what = f"spread over seeds: A-LoL's variants / {row['against']}"
-            lines.append([row["task"], what, shown(row), str(row["trainings"])])
+            shows = verdict(row, 1.0, ("steadier", "less steady"))
+            lines.append([row["task"], what, shown(row), str(row["trainings"]), shows])
     for row in rows:
         if (row["claim"], row["quantity"]) == ("sparing", "difference"):
-            what = f"a_lol after {row['updates']} updates: {row['strategy']} - none"
-            lines.append([row["task"], what, shown(row, signed=True), str(row["trainings"])])
-    return markdown(["task", "what is compared", "value", "trainings"], lines)
+            what = f"`a_lol` after {row['updates']} updates: `{row['strategy']}` - `none`"
+            shows = verdict(row, 0.0, ("worse", "better"))
+            lines.append([row["task"], what, shown(row, signed=True), str(row["trainings"]), shows])
+    return markdown(["task", "what is compared", "value", "trainings", "shown"], lines)
 
 
 def render_flips(rows: Found) -> str:
     """Scores by share of flipped rewards, as docs/a_lol.md quotes them."""
-    lines = []
+    lines, shares = [], SHARES["toy"]
     here = [r for r in rows if r["claim"] == "robust"]
     for task in TASKS:
         for name in ("nll", *NOISY[task]):
             of_name = [r for r in here if (r["task"], r["algorithm"]) == (task, name)]
             by = {(r["flipped"], r["quantity"], r["against"]): r for r in of_name}
-            cells = [shown(by.get((share, "score", ""), {})) for share in SHARES]
-            lines.append([task, name, *cells, shown(by.get((0.3, "difference", "nll"), {}), signed=True)])
-    header = [f"{100 * share:.0f} % flipped" for share in SHARES]
-    return markdown(["task", "algorithm", *header, "at 30 %, above nll"], lines)
+            cells = [shown(by.get((share, "score", ""), {})) for share in shares]
+            cells += [shown(by.get((0.3, "difference", b), {}), signed=True) for b in ("nll", "wbc")]
+            lines.append([task, f"`{name}`", *cells])
+    header = [f"{100 * share:.0f} % flipped" for share in shares]
+    return markdown(["task", "algorithm", *header, "at 30 %, above nll", "at 30 %, above wbc"], lines)

@@ -27,7 +27,7 @@ from prompt_oirl.io.files import REPO_ROOT, InputError
 from prompt_oirl.io.json_files import read_json
 
 TASKS = ("toy", "arith")
-SHARES = (0.0, 0.1, 0.3, 0.5)  # of the logged rewards, flipped
+SHARES = {"toy": (0.0, 0.1, 0.3, 0.5), "arith": (0.0, 0.3)}  # of the logged rewards, flipped
 STRATEGIES = ("none", "good_random", "good_priority")
 UPDATES = (5, 10, 20, 40, 80)  # of toy, whose own number is the last
 FAMILIES = {
@@ -88,7 +88,7 @@ def strategy_of(task: str, name: str) -> str:
 def toy_arms() -> list[Arm]:
     """Of toy: all losses, wrong rewards for four of them, and fewer updates by every strategy."""
     arms = [Arm(name, "none") for name in PRESETS]
-    arms += [Arm(name, "none", flipped=share) for name in NOISY["toy"] for share in SHARES[1:]]
+    arms += [Arm(name, "none", flipped=share) for name in NOISY["toy"] for share in SHARES["toy"][1:]]
     arms += [Arm("a_lol", strategy) for strategy in STRATEGIES[1:]]
     return arms + [Arm("a_lol", strategy, steps) for strategy in STRATEGIES for steps in UPDATES[:-1]]
 
@@ -97,7 +97,7 @@ def arith_arms() -> list[Arm]:
     """Of arith: wrong rewards for all but nll, which reads none, and a_lol by every strategy."""
     arms = [Arm("nll", "none")]
     for name in NOISY["arith"]:
-        arms += [Arm(name, strategy_of("arith", name), flipped=share) for share in SHARES]
+        arms += [Arm(name, strategy_of("arith", name), flipped=share) for share in SHARES["arith"]]
     return arms + [Arm("a_lol", strategy) for strategy in STRATEGIES[:-1]]
 
 

@@ -9,7 +9,7 @@ from typing import Any
 from prompt_oirl.alol.evaluation import aggregation
 from prompt_oirl.alol.evaluation.figures import draw_levels
 from prompt_oirl.alol.experiments.compare_algorithms import CompareOptions
-from prompt_oirl.alol.experiments.measurement import HINT, REFERENCE, TRAINED, evaluated
+from prompt_oirl.alol.experiments.measurement import HINT, REFERENCE, TRAINED, best_score, evaluated
 from prompt_oirl.alol.policies import LEARNS_FROM
 from prompt_oirl.alol.tasks.registry import get_task
 from prompt_oirl.alol.training.losses import PRESETS
@@ -41,7 +41,8 @@ def write_tables(args: CompareOptions) -> None:
     write_csv(reference / "alol_arith_validation.csv", validation_rows([*tuning, *records]), VALIDATION)
     metric = get_task(args.task).metric
     draw_levels([row for row in levels if row["metric"] == metric], reference / "alol_arith.png")
-    fill_tables(args.root, {"alol_arith": render_arith(levels, gaps, records, metric)})
+    tables = {"alol_arith": render_arith(levels, gaps, records, metric)}
+    fill_tables(args.root, tables | {"alol_arith_findings": findings(levels, gaps, records, metric)})
 
 
 def validation_rows(records: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
@@ -105,6 +106,44 @@ def render_arith(
         lines.append([name, source, rate, cells[0], *cells[2:], kept, cells[1]])
     header = ["algorithm", "learns from", "rate", "test accuracy", "above nll", "above the reference"]
     return markdown([*header, "keeps the reference", "trained weights alone"], lines)
+
+
+def findings(
+    levels: list[dict[str, Any]],
+    gaps: list[dict[str, Any]],
+    records: Sequence[dict[str, Any]],
+    metric: str,
+) -> str:
+    """Who is above and below whom beyond noise, as a Markdown list; parameters as in `render_arith`."""
+    over = {(row["algorithm"], row["baseline"], row["metric"]): row for row in gaps}
+    names = [row["algorithm"] for row in levels if row["metric"] == metric]
+
+    def told(baseline: str, of: str, sign: int) -> str:
+        """The algorithms whose whole interval is above (1) or below (-1) the baseline, largest gap first."""
+        known = [over[name, baseline, of] for name in names if (name, baseline, of) in over]
+        beyond = [row for row in known if min(sign * row["ci_low"], sign * row["ci_high"]) > 0]
+        beyond.sort(key=lambda row: -sign * row["value"])
+        return ", ".join(f"`{row['algorithm']}`" for row in beyond) or "none"
+
+    lines = [
+        f"above the reference: {told(REFERENCE, metric, 1)}; below it: {told(REFERENCE, metric, -1)}",
+        f"trained weights alone below the reference: {told(REFERENCE, TRAINED, -1)}",
+        f"above `nll`: {told('nll', metric, 1)}; below it: {told('nll', metric, -1)}",
+    ]
+    scores = {
+        name: [best_score(r["validation"]) for r in records if r["algorithm"] == name]
+        for name in names
+        if name.startswith("a_lol")
+    }
+    if scores:
+        best = max(scores, key=lambda name: sum(scores[name]) / len(scores[name]))
+        others = [REFERENCE, "nll", "wbc", "dpo", "pro"]
+        pairs = [(other, over[best, other, metric]) for other in others if (best, other, metric) in over]
+        against = [f"{format_interval(*bounds(row), signed=True)} from `{other}`" for other, row in pairs]
+        lines.append(
+            f"of A-LoL's variants validation prefers `{best}`; it differs by {', by '.join(against)}"
+        )
+    return "\n".join(f"- {line}" for line in lines)
 
 
 def bounds(row: dict[str, Any]) -> tuple[float, float, float]:
