@@ -71,6 +71,7 @@ def test_flips_turn_round_rewards_and_advantages_of_a_share_of_the_rows(run, sha
     for i in changed:
         assert found.rows[i].reward == pytest.approx(most - data.rows[i].reward)
         assert found.rows[i].response == data.rows[i].response
+    assert found.advantages is not None and data.advantages is not None
     values = np.array([row.reward for row in found.rows]) - found.advantages.advantages
     assert np.allclose(values, data.advantages.values, atol=1e-6)
     assert [r.reward for r in flipped(data, share, 3).rows] == [r.reward for r in found.rows]
