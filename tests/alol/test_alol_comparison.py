@@ -181,7 +181,7 @@ def test_the_claims_of_both_tasks_become_a_table_and_a_figure(tmp_path, monkeypa
     ("low", "high", "shows"), [(0.2, 0.8, "steadier"), (0.8, 1.2, "not shown"), (1.1, 2, "less steady")]
 )
 def test_a_claim_is_shown_only_by_a_whole_interval(low, high, shows):
-    row = {"value": (low + high) / 2, "ci_low": low, "ci_high": high}
+    row = {"value": np.float64(low + high) / 2, "ci_low": low, "ci_high": high}
     assert claim_tables.verdict(row, 1.0, ("steadier", "less steady")) == shows
 
 

@@ -212,7 +212,7 @@ def verdict(row: dict[str, Any], even: float, words: tuple[str, str]) -> str:
     """Which of two words the row's interval shows, below or above `even`; neither if it holds that."""
     if row["ci_low"] <= even <= row["ci_high"]:
         return "not shown"
-    return words[row["value"] > even]
+    return words[1] if row["value"] > even else words[0]
 
 
 def render_comparisons(rows: Found) -> str:
