@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from prompt_oirl.alol.evaluation.figures import ALGORITHM_NAMES
-from prompt_oirl.alol.experiments.claims import FAMILIES, STRATEGIES, TASKS, Found, select
+from prompt_oirl.alol.experiments.claims import FAMILIES, STRATEGIES, Found, select
 from prompt_oirl.reports.figures import BLUE, GREEN, GREY, ORANGE, PURPLE, RED, save_figure, style_axes
 
 COLOURS = {"nll": GREY, "wbc": ORANGE, "a_lol": BLUE, "a_lol_ref_free": GREEN, "pro": RED}
@@ -26,8 +26,9 @@ def draw_claims(rows: Found, steady: dict[str, Found], path: Path) -> Path:
     """
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(12.6, 7.4), layout="constrained")
-    for row, task in zip(figure.subplots(2, 3, width_ratios=(1.25, 1, 1)), TASKS):
+    figure = Figure(figsize=(12.6, 3.7 * len(steady)), layout="constrained")
+    panels = figure.subplots(len(steady), 3, width_ratios=(1.25, 1, 1), squeeze=False)
+    for row, task in zip(panels, steady):
         names = [n for family in FAMILIES.values() for n in family if select(steady[task], algorithm=n)]
         for place, name in enumerate(reversed(names)):
             here = select(steady[task], algorithm=name)

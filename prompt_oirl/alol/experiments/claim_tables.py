@@ -33,16 +33,19 @@ COLUMNS += ["value", "ci_low", "ci_high", "trainings"]
 
 
 def claim_rows(args: ClaimOptions) -> tuple[Found, dict[str, Found]]:
-    """Rows of alol_claims.csv, and by task the trainings whose spread over seeds is measured.
+    """Rows of alol_claims.csv, and by task the trainings whose spread over seeds is measured; a task that was
+    not measured is left out.
 
-    Raises: InputError if nothing was measured.
+    Raises: InputError if none was.
     """
-    found = {task: read(args, task) for task in TASKS}
+    found = {task: of for task in TASKS if (of := read(args, task))["claims"]}
+    if not found:
+        raise InputError(f"nothing measured in {args.folder('toy').parent}: run without --tables_only")
     rows: Found = []
-    for task in TASKS:
-        rows += steadiness(task, found[task]["steady"])
-        rows += efficiency(task, found[task]["claims"]) + robustness(task, found[task]["claims"])
-    return rows, {task: found[task]["steady"] for task in TASKS}
+    for task, of in found.items():
+        rows += steadiness(task, of["steady"])
+        rows += efficiency(task, of["claims"]) + robustness(task, of["claims"])
+    return rows, {task: of["steady"] for task, of in found.items()}
 
 
 def write_claims(args: ClaimOptions) -> None:
@@ -66,8 +69,6 @@ def read(args: ClaimOptions, task: str) -> dict[str, Found]:
         both["steady"] = [(path, TRAINED) for path in sorted(compared.results.glob("*-seed*.json"))]
     found: dict[str, Found] = {}
     for kind, paths in both.items():
-        if not paths:
-            raise InputError(f"nothing measured in {args.folder(task)}: run without --tables_only")
         records = [(read_json(path, hint=HINT), name) for path, name in paths]
         found[kind] = [r | {"groups": r["scores"]["all"][name]} for r, name in records]
     if task == "toy":
@@ -239,6 +240,8 @@ def render_flips(rows: Found) -> str:
         for name in ("nll", *NOISY[task]):
             of_name = [r for r in here if (r["task"], r["algorithm"]) == (task, name)]
             by = {(r["flipped"], r["quantity"], r["against"]): r for r in of_name}
+            if not by:
+                continue
             cells = [shown(by.get((share, "score", ""), {})) for share in shares]
             cells += [shown(by.get((0.3, "difference", b), {}), signed=True) for b in ("nll", "wbc")]
             lines.append([task, f"`{name}`", *cells])
