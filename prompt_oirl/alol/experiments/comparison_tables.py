@@ -143,7 +143,7 @@ def findings(
         lines.append(
             f"of A-LoL's variants validation prefers `{best}`; it differs by {', by '.join(against)}"
         )
-    return "\n".join(f"- {line}" for line in lines)
+    return "".join(f"- {line}\n" for line in lines)
 
 
 def bounds(row: dict[str, Any]) -> tuple[float, float, float]:
