@@ -158,7 +158,8 @@ def train_policy(
         bar.reset(recipe.steps)
         reference = data.advantages if algorithm.loss.needs_reference else None
         rows, pad = TrainingRows(data.tokens, weights, reference), data.tokenizer.pad_token_id
-        done = train(model, rows, algorithm.loss, sampler, recipe, folder, pad, inputs, score, bar)
+        with processes.sharded(model):
+            done = train(model, rows, algorithm.loss, sampler, recipe, folder, pad, inputs, score, bar)
     best = done.best_score if done.best_step else None
     return TrainedPolicy(
         recipe, done.curve, len(sampler.rows), done.step, done.best_step, best, done.start_score

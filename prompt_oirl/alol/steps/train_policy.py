@@ -37,7 +37,8 @@ class ReferenceOptions(PolicyModelOptions, LengthOptions, TrainingOptions):
         if self.force and processes.is_main():
             shutil.rmtree(checkpoint, ignore_errors=True)
         processes.wait()
-        model, tokenizer = source.load(processes.device_name())
+        # Weights that will be spread must never be whole on one GPU.
+        model, tokenizer = source.load("cpu" if processes.shards() else processes.device_name())
         return make_trainable(model, self.tuning, self.lora_rank, self.lora_alpha), tokenizer
 
 
@@ -68,7 +69,8 @@ def train_reference(args: ReferenceOptions) -> None:
     about = {"model": source.hash, "rows": rows_hash(rows), "validation": rows_hash(validation)}
     about["limits"] = repr(limits)
     silent = None if processes.is_main() else True
-    with tqdm(total=recipe.steps, desc=f"{task.name} reference", disable=silent) as bar:
+    bar = tqdm(total=recipe.steps, desc=f"{task.name} reference", disable=silent)
+    with bar, processes.sharded(model):
         outcome = train(model, learned, loss, sampler, recipe, training, pad, about, likelihood, bar)
     if not processes.is_main():
         return

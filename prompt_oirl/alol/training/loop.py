@@ -145,15 +145,16 @@ def train(
             row["score"] = processes.from_main(lambda: validate(model))
             if row["score"] > outcome.best_score:
                 outcome.best_score, outcome.best_step, outcome.stale = row["score"], outcome.step, 0
+                kept = processes.gathered(weights)
                 if processes.is_main():
-                    write_tensors(best, weights, {"key": key, "step": str(outcome.step)})
+                    write_tensors(best, kept, {"key": key, "step": str(outcome.step)})
             else:
                 outcome.stale += 1
                 outcome.finished = 0 < recipe.patience <= outcome.stale
         outcome.curve.append(row)
         outcome.finished = outcome.finished or last
         due = outcome.finished or outcome.step % recipe.save_every == 0 or outcome.step == stop_at
-        if due and processes.is_main():
+        if due:
             _save(path, key, weights, optimiser, outcome)
         if bar is not None:
             bar.update(outcome.step - bar.n)
@@ -235,7 +236,7 @@ def apply_update(
     Returns: the gradient's norm before the clip, and the rate.
     Raises: InputError on a loss or gradient that is not finite.
     """
-    norm = torch.nn.utils.clip_grad_norm_(weights, recipe.max_grad_norm or math.inf).item()
+    norm = processes.whole(torch.nn.utils.clip_grad_norm_(weights, recipe.max_grad_norm or math.inf)).item()
     rate = recipe.rate(step)
     if not (math.isfinite(loss) and math.isfinite(norm)):
         raise InputError(
@@ -263,7 +264,9 @@ def _save(
     tensors = {f"weight.{name}": p for name, p in weights.items()}
     for name, p in weights.items():
         tensors |= {f"{m}.{name}": optimiser.state[p][m] for m in _MOMENTS if m in optimiser.state[p]}
-    write_tensors(path, tensors, {"key": key, "outcome": json.dumps(asdict(outcome))})
+    tensors = processes.gathered(tensors)
+    if processes.is_main():
+        write_tensors(path, tensors, {"key": key, "outcome": json.dumps(asdict(outcome))})
 
 
 def _resume(
@@ -282,7 +285,7 @@ def _resume(
     _put(weights, {n.removeprefix("weight."): v for n, v in tensors.items() if n.startswith("weight.")}, path)
     for name, p in weights.items():
         state = {m: tensors[f"{m}.{name}"] for m in _MOMENTS if f"{m}.{name}" in tensors}
-        optimiser.state[p].update({m: v if m == "step" else v.to(p.device) for m, v in state.items()})
+        optimiser.state[p] |= {m: v if m == "step" else processes.placed_like(v, p) for m, v in state.items()}
     try:
         return TrainingProgress(**json.loads(about["outcome"]))
     except (KeyError, ValueError, TypeError) as error:
@@ -294,4 +297,4 @@ def _put(weights: dict[str, torch.Tensor], tensors: dict[str, torch.Tensor], pat
     if set(tensors) != set(weights) or any(tensors[n].shape != p.shape for n, p in weights.items()):
         raise InputError(f"{path}: weights of another model; pass --force to train anew")
     for name, p in weights.items():
-        p.copy_(tensors[name])
+        p.copy_(processes.placed_like(tensors[name], p))
