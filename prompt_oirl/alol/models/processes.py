@@ -32,7 +32,7 @@ def _state() -> Any:
         raise InputError('several processes need accelerate: pip install -e ".[alol]"')
     from accelerate import PartialState
 
-    return PartialState()
+    return PartialState(cpu=not torch.cuda.is_available())  # without a word, it takes no processes on CPUs
 
 
 def is_main() -> bool:
@@ -65,9 +65,10 @@ def sharded(model: Any) -> Iterator[None]:
 
     mesh = torch.distributed.init_device_mesh(_state().device.type, (_state().num_processes,))
     layers = set(getattr(model, "_no_split_modules", None) or ())
-    for module in [m for m in model.modules() if type(m).__name__ in layers]:
-        fully_shard(module, mesh=mesh)
-    fully_shard(model, mesh=mesh, reshard_after_forward=True)
+    for module in [m for m in model.modules() if type(m).__name__ in layers] + [model]:
+        # Once by hand: buffers that were first made while answering could not be trained on.
+        fully_shard(module, mesh=mesh, reshard_after_forward=True).unshard()
+        module.reshard()
     register_fsdp_forward_method(model, "generate")  # an adapter's goes past its `forward`
     yield
     found: dict[int, torch.nn.Parameter] = {}  # weights that two modules share stay one

@@ -1,0 +1,65 @@
+"""Weights spread over processes: what two of them train and save is what one does."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+import torch
+
+from prompt_oirl.alol.models import processes
+from prompt_oirl.alol.models.checkpoints import read_tensors
+from prompt_oirl.io.files import REPO_ROOT, InputError
+
+LAUNCH = [sys.executable, "-m", "accelerate.commands.launch", "--num_processes", "2"]
+
+
+def train_toy(folder: Path, *launcher: str) -> str:
+    done = subprocess.run(
+        [*(launcher or [sys.executable]), str(Path(__file__).with_name("sharded_training.py")), str(folder)],
+        capture_output=True,
+        text=True,
+        timeout=200,
+        env=os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(REPO_ROOT)},
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def test_two_processes_with_half_the_weights_each_follow_the_path_of_one(tmp_path):
+    pytest.importorskip("accelerate")
+    pytest.importorskip("peft")
+    assert "in shares: False" in train_toy(tmp_path / "one")
+    printed = train_toy(
+        tmp_path / "two", *LAUNCH, "--config_file", str(REPO_ROOT / "configs" / "fsdp.yaml")
+    )
+    assert printed.count("in shares: True") == 2
+    for name in ("full/model", "lora/adapter_model", "full_training/checkpoint", "lora_training/best"):
+        one, two = (read_tensors(tmp_path / n / f"{name}.safetensors", "")[0] for n in ("one", "two"))
+        assert set(one) == set(two) and all(torch.allclose(one[n], two[n], atol=1e-5) for n in one)
+    about = json.loads((tmp_path / "two" / "full" / "config.json").read_text())
+    assert about["architectures"] == ["LlamaForCausalLM"]
+
+
+@pytest.fixture
+def two_processes(monkeypatch):
+    """As if this were process 1 of 2."""
+    state = SimpleNamespace(process_index=1, num_processes=2, is_main_process=False)
+    monkeypatch.setattr(processes, "_state", lambda: state)
+    monkeypatch.setenv("ACCELERATE_USE_FSDP", "true")
+
+
+def test_what_cannot_be_spread_is_said(two_processes):
+    assert processes.share([4, 5, 6]) == [5]
+    with pytest.raises(InputError, match="--batch_size 1: .* each of the 2 processes needs a row"):
+        processes.share([4])
+    with (
+        pytest.raises(InputError, match="4-bit weights are not spread"),
+        processes.sharded(SimpleNamespace(is_loaded_in_4bit=True)),
+    ):
+        pass
