@@ -1,11 +1,15 @@
-"""Trains the toy model in full and by LoRA, each stopped once and resumed: run by test_alol_sharding.py, alone
-and under `accelerate launch --config_file configs/fsdp.yaml`.
+"""Trains the toy model, in full (stopped once and resumed) and by LoRA: in two processes that share the
+weights, below FOLDER/two, and in one, below FOLDER/one. Run by test_alol_sharding.py.
 
     python sharded_training.py FOLDER
+
+The two are forked, so that libraries are loaded once.
 """
 
 from __future__ import annotations
 
+import os
+import socket
 import sys
 from pathlib import Path
 
@@ -29,14 +33,14 @@ def run(folder: Path, tuning: str) -> None:
     tokenizer = toy.make_model(0)[1]
     tokens = encode_rows(rows, tokenizer, LIMITS)
     recipe = TrainingRecipe(
-        steps=5, batch_size=7, accumulation=2, learning_rate=1e-2, eval_every=2, gradient_checkpointing=True
+        steps=4, batch_size=7, accumulation=2, learning_rate=1e-3, eval_every=2, gradient_checkpointing=True
     )
 
     def score(model) -> float:  # a validation samples and reads
         answer(toy.TASK, model, tokenizer, rows[:3], LIMITS, 2, 0)
         return -float(row_nll(model, tokens[:6], 0, str(model.device), 4)[0].sum())
 
-    for stop_at in (3, None):
+    for stop_at in (3, None) if tuning == "full" else (None,):
         model = make_trainable(toy.make_model(0)[0], tuning, 4, 8.0)
         with processes.sharded(model):
             lies_in_shares = any(hasattr(p, "full_tensor") for p in model.parameters())
@@ -59,8 +63,23 @@ def run(folder: Path, tuning: str) -> None:
     processes.wait()
 
 
+def run_both(folder: Path) -> None:
+    for kind in ("full", "lora"):
+        run(folder, kind)
+
+
+def one_of_two(rank: int, folder: Path, port: int) -> None:
+    os.environ |= {"RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": "2"}
+    os.environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "ACCELERATE_USE_FSDP": "true"}
+    run_both(folder)
+    torch.distributed.destroy_process_group()
+
+
 if __name__ == "__main__":
     torch.set_num_threads(1)
-    for kind in ("full", "lora"):
-        run(Path(sys.argv[1]), kind)
-    print(f"in shares: {processes.shards()}")
+    make_trainable(toy.make_model(0)[0], "lora", 4, 8.0)  # loads what the forked ones need
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        given = Path(sys.argv[1]) / "two", free.getsockname()[1]
+    torch.multiprocessing.start_processes(one_of_two, given, nprocs=2, start_method="fork")
+    run_both(Path(sys.argv[1]) / "one")
