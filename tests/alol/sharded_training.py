@@ -1,5 +1,5 @@
-"""Trains the toy model, in full (stopped once and resumed) and by LoRA: in two processes that share the
-weights, below FOLDER/two, and in one, below FOLDER/one. Run by test_alol_sharding.py.
+"""Trains the toy model, in full by nll (stopped once and resumed) and an adapter by DPO: in two processes that
+share the weights, below FOLDER/two, and in one, below FOLDER/one. Run by test_alol_sharding.py.
 
     python sharded_training.py FOLDER
 
@@ -16,13 +16,17 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from prompt_oirl.alol.baselines.pair_losses import PairLoss
+from prompt_oirl.alol.baselines.runs import Pair
 from prompt_oirl.alol.evaluation.responses import answer, row_nll
 from prompt_oirl.alol.models import processes
-from prompt_oirl.alol.models.checkpoints import make_trainable, save_model
+from prompt_oirl.alol.models.adapters import make_trainable, weights_at_start
+from prompt_oirl.alol.models.checkpoints import save_model
 from prompt_oirl.alol.rows import Limits, encode_rows
 from prompt_oirl.alol.tasks import toy
-from prompt_oirl.alol.training.loop import TrainingRecipe, TrainingRows, train
+from prompt_oirl.alol.training.loop import LoggedRows, Objective, TrainingRows, train
 from prompt_oirl.alol.training.losses import choose_loss
+from prompt_oirl.alol.training.recipe import TrainingRecipe
 from prompt_oirl.alol.training.sampling import RowSampler
 
 LIMITS = Limits(8, 5)
@@ -45,18 +49,14 @@ def run(folder: Path, tuning: str) -> None:
         with processes.sharded(model):
             lies_in_shares = any(hasattr(p, "full_tensor") for p in model.parameters())
             assert lies_in_shares == processes.shards()
-            done = train(
-                model,
-                TrainingRows(tokens),
-                choose_loss("nll"),
-                RowSampler(np.arange(len(tokens)), None, 0),
-                recipe,
-                folder / f"{tuning}_training",
-                0,
-                "toy",
-                score,
-                stop_at=stop_at,
-            )
+            sampler = RowSampler(np.arange(len(tokens)), None, 0)
+            objective: Objective = LoggedRows(TrainingRows(tokens), choose_loss("nll"), sampler, recipe, 0)
+            if tuning == "lora":
+                pairs = [Pair(i, i + 12, 1.0) for i in range(12)]
+                sampler = RowSampler(np.arange(len(pairs)), None, 0)
+                start = weights_at_start(model)
+                objective = PairLoss("dpo", 0.1, tokens, pairs, sampler, recipe, 0, start)
+            done = train(model, objective, folder / f"{tuning}_training", "toy", score, stop_at=stop_at)
         assert done.step == (stop_at or recipe.steps)
     if processes.is_main():
         save_model(folder / tuning, model, tokenizer)

@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 
-from prompt_oirl.alol.models.checkpoints import make_trainable
+from prompt_oirl.alol.models.adapters import make_trainable
 from prompt_oirl.alol.models.log_probabilities import Tokens, collate, recomputing, token_log_probs
 from prompt_oirl.alol.rows import check_at_least
 from prompt_oirl.io.files import REPO_ROOT, write_csv

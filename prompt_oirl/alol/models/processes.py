@@ -80,9 +80,14 @@ def sharded(model: Any) -> Iterator[None]:
             setattr(module, name, found[id(p)])
 
 
+def in_shares(tensor: torch.Tensor) -> bool:
+    """True for a tensor of which each process holds a part."""
+    return hasattr(tensor, "full_tensor")
+
+
 def whole(tensor: torch.Tensor) -> torch.Tensor:
     """The tensor itself, or all of one that lies in shares; every process must ask."""
-    return tensor.full_tensor() if hasattr(tensor, "full_tensor") else tensor
+    return tensor.full_tensor() if in_shares(tensor) else tensor
 
 
 def gathered(tensors: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
@@ -96,7 +101,7 @@ def gathered(tensors: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
 
 def placed_like(tensor: torch.Tensor, like: torch.Tensor) -> torch.Tensor:
     """The tensor on the other's device, or in shares as the other is; every process must ask."""
-    if not hasattr(like, "full_tensor"):
+    if not in_shares(like):
         return tensor.to(like.device)
     from torch.distributed.tensor import distribute_tensor
 
@@ -118,7 +123,7 @@ def add_up(tensors: list[torch.Tensor]) -> None:
     """Sum each tensor over the processes, in place. Gradients in shares have been averaged already."""
     if _state() is not None:
         for tensor in tensors:
-            if hasattr(tensor, "full_tensor"):
+            if in_shares(tensor):
                 tensor.mul_(_state().num_processes)
             else:
                 torch.distributed.all_reduce(tensor)

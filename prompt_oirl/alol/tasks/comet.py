@@ -3,8 +3,9 @@ critic's.
 
 Training and validation rows are ATOMIC10X with the critic's scores as published; test rows are ATOMIC 2020's
 events, each with the tail that the critic likes best. Where ATOMIC 2020 is not there, they are the events of
-its sample in allenai/comet-atomic-2020, which anyone may fetch. The published critic replaces PersonX and PersonY by
-names drawn anew at every call, so equal inputs got unequal rewards; here the names are always the same two.
+its sample in allenai/comet-atomic-2020, which anyone may fetch. The published critic replaces PersonX and
+PersonY by names drawn anew at every call, so equal inputs got unequal rewards; here the names are always the
+same two.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from typing import Any
 from prompt_oirl.alol.rewards.scorers import load_critic
 from prompt_oirl.alol.rows import FINAL, Row
 from prompt_oirl.alol.tasks import raw_files
-from prompt_oirl.alol.tasks.task import Prepared, Request, Settings, Task, drawn, drop_held_out
+from prompt_oirl.alol.tasks.task import Passes, Prepared, Request, Settings, Task, drawn, drop_held_out
 from prompt_oirl.alol.tasks.task_rewards import Component, Rewards
 from prompt_oirl.io.files import InputError, read_lines, write_json
 from prompt_oirl.io.json_files import read_jsonl
@@ -82,8 +83,8 @@ def read_atomic10x(path: Path) -> dict[str, list[Row]]:
 def read_atomic2020(path: Path) -> Iterator[tuple[str, str, str]]:
     """Event, relation and tail of every line with a known relation, each once.
 
-    A line is `head TAB relation TAB tail`, or, in the sample, `head @@ relation TAB tail| tail| ...`; cells may
-    be quoted as in CSV. The tail `none`, annotators' word for no inference, is kept as published.
+    A line is `head TAB relation TAB tail`, or, in the sample, `head @@ relation TAB tail| tail| ...`; cells
+    may be quoted as in CSV. The tail `none`, annotators' word for no inference, is kept as published.
 
     Raises: InputError on a line of another form.
     """
@@ -128,8 +129,8 @@ def prepare(request: Request) -> Prepared:
         models[SCORE] = str(request.root / CRITIC)
         if not Path(models[SCORE]).is_dir():
             raise InputError(
-                f"missing {models[SCORE]}: nothing else rewards a tail; make it with scripts/convert_critic.py, "
-                f"or pass --reward_models {SCORE}=FOLDER"
+                f"missing {models[SCORE]}: nothing else rewards a tail; make it with "
+                f"scripts/convert_critic.py, or pass --reward_models {SCORE}=FOLDER"
             )
     candidates = [
         _row(f"atomic2020-{i}", *triple, 0.0) for i, triple in enumerate(read_atomic2020(test_file))
@@ -169,6 +170,17 @@ TASK = Task(
     needs=("head", "relation"),
     max_response_length=30,
     # One pass (-e 1), 16 validations.
-    settings=Settings(20_000, 2e-5, 20_000, 2e-5, 16, validations=16, value_epochs=5, value_rate=2e-5),
+    # The published command: -e 1 -bs 16 -as 1 -vf 16.
+    settings=Settings(
+        Passes(1),
+        2e-5,
+        Passes(1),
+        2e-5,
+        batch_size=16,
+        reference_validations=16,
+        validations=16,
+        value_epochs=5,
+        value_rate=2e-5,
+    ),
     base_model="data/fetched/by_hand/comet-distill",
 )
