@@ -1,4 +1,4 @@
-"""Count what LLaMA-7B on hh costs at the published sizes, in operations, hours and dollars: computed, not run.
+"""Count what LLaMA-7B on hh costs at the published sizes, in operations, hours and dollars: nothing is run.
 
     python scripts/count_alol_flops.py
     python scripts/count_alol_flops.py --teraflops 989 --price 3    # an H100

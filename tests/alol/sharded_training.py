@@ -1,5 +1,5 @@
-"""Trains the toy model, in full by nll (stopped once and resumed) and an adapter by DPO: in two processes that
-share the weights, below FOLDER/two, and in one, below FOLDER/one. Run by test_alol_sharding.py.
+"""Trains the toy model, in full by nll (stopped once and resumed) and an adapter by DPO: in two processes
+that share the weights, below FOLDER/two, and in one, below FOLDER/one. Run by test_alol_sharding.py.
 
     python sharded_training.py FOLDER
 

@@ -54,3 +54,12 @@ def test_what_cannot_be_spread_is_said(two_processes):
         processes.sharded(SimpleNamespace(is_loaded_in_4bit=True)),
     ):
         pass
+
+
+def test_a_config_of_deepspeed_is_refused(monkeypatch):
+    pytest.importorskip("accelerate")
+    monkeypatch.setattr(processes, "_state", processes._state.__wrapped__)
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    monkeypatch.setenv("ACCELERATE_USE_DEEPSPEED", "true")
+    with pytest.raises(InputError, match="DeepSpeed is not used here: pass --config_file"):
+        processes.is_main()

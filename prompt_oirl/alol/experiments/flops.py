@@ -13,10 +13,13 @@ import torch
 from prompt_oirl.alol.models.adapters import make_trainable
 from prompt_oirl.alol.models.log_probabilities import Tokens, collate, recomputing, token_log_probs
 from prompt_oirl.alol.rows import check_at_least
+from prompt_oirl.alol.tasks.hh import PUBLISHED
+from prompt_oirl.alol.tasks.task import Settings
 from prompt_oirl.io.files import REPO_ROOT, write_csv
 from prompt_oirl.reports.readme import fill_tables, markdown
 
-# Architectures of the library transformers, so that nothing is fetched. LlamaConfig's own sizes are LLaMA-7B's.
+# Architectures of the library transformers, so that nothing is fetched; LlamaConfig's own sizes are
+# LLaMA-7B's.
 POLICY: dict[str, Any] = {"model_type": "llama"}
 REWARD_MODEL: dict[str, Any] = {  # Pythia-1.4B's body
     "model_type": "gpt_neox",
@@ -26,20 +29,20 @@ REWARD_MODEL: dict[str, Any] = {  # Pythia-1.4B's body
     "num_hidden_layers": 24,
     "vocab_size": 50_304,
 }
-LORA_RANK = 64
-UPDATES, ROWS = 9000, 16  # published: batches of 4 (pairs of 2), accumulated to 16
-PPO_UPDATES, PPO_EPOCHS = 6000, 4
-DEV_PROMPTS, VALIDATIONS, HEAD_EPOCHS = 280, 11, 10  # every 900 updates and before the first
+ROWS = PUBLISHED.batch_size * PUBLISHED.accumulation  # of an update
+TRAINING_ROWS = 280_000  # two responses to each of hh's about 140,000 dialogues after cleaning
+DEV_PROMPTS = 280
+GPUS = 8
 
 
 @dataclass
 class CostOptions:
     """Lengths of rows, and what the time and price of an operation are assumed to be."""
 
-    prompt_tokens: int = 190
-    """Tokens of a prompt: hh's dev prompts (604 characters, 4 a token) and the preamble."""
-    response_tokens: int = 64
-    """Tokens of a response: hh's dev responses (252 characters, 4 a token)."""
+    prompt_tokens: int = 195
+    """Tokens of a prompt: hh's dev prompts (mean 631 characters) and the preamble (145), 4 a token."""
+    response_tokens: int = 77
+    """Tokens of a response: hh's dev responses (mean 304 characters), and the end of text."""
     teraflops: float = 312.0
     """Peak of a GPU in 10^12 operations a second: an A100's in bfloat16."""
     utilisation: float = 0.35
@@ -47,7 +50,7 @@ class CostOptions:
     answering_utilisation: float = 0.05
     """Share of the peak while a model answers, one token after the other."""
     scaling: float = 0.9
-    """Share of eight GPUs' work that is not lost to their talking."""
+    """Share of shared work of eight GPUs that is not lost to their talking."""
     price: float = 2.0
     """Dollars per GPU-hour."""
     root: Path = REPO_ROOT
@@ -66,35 +69,37 @@ class RowCost:
 
 @dataclass(frozen=True)
 class Work:
-    """Rows that a step reads, learns, answers and has rewarded, each as often as it happens."""
+    """Rows of a step, each as often as that happens. Several processes share out what is read and learned;
+    each of them does, or waits for, all that is read `alone`, and answered and rewarded."""
 
     name: str
     read: int = 0
     learned: int = 0
+    alone: int = 0
     answered: int = 0
 
-    def flops(self, cost: RowCost) -> tuple[float, float]:
-        """Operations of reading and learning, and of answering: an answer's tokens cost what reading costs."""
-        rewarded = self.answered * cost.rewarded
-        return self.read * cost.read + self.learned * cost.learned + rewarded, self.answered * cost.read
 
+def published_work(settings: Settings) -> list[Work]:
+    """Steps 3 and 4 and the baselines, as often as published settings say.
 
-VALIDATED = DEV_PROMPTS * VALIDATIONS
-WORK = (
-    # The value head learns from prompt states of one answer to each dev prompt, read anew in every epoch.
-    Work("step 3: values and reference", UPDATES * ROWS + HEAD_EPOCHS * DEV_PROMPTS, 0, DEV_PROMPTS),
-    Work("step 4: each of the eight losses", 0, UPDATES * ROWS, VALIDATED),
-    Work("DPO", 2 * UPDATES * ROWS, 2 * UPDATES * ROWS, VALIDATED),
-    Work("DPO without reference", 0, 2 * UPDATES * ROWS, VALIDATED),
-    Work("PRO", 0, 2 * UPDATES * ROWS, VALIDATED),
-    # An answer is read once by the policy that gave it and once by the reference.
-    Work(
-        "PPO",
-        2 * PPO_UPDATES * ROWS,
-        PPO_EPOCHS * PPO_UPDATES * ROWS,
-        PPO_UPDATES * ROWS + DEV_PROMPTS * (PPO_UPDATES // 100 + 1),
-    ),
-)
+    Parameters
+    ----------
+    settings : of hh, with a number of updates and of PPO's rounds
+    """
+    updates, rounds = settings.steps, settings.ppo_rounds
+    assert isinstance(updates, int) and rounds is not None
+    rows, answers = updates * ROWS, rounds * settings.ppo_batches * ROWS
+    validated = DEV_PROMPTS * (settings.validations + 1)  # the untrained model too
+    return [
+        # The value head learns from the states of the dev prompts, which are read once.
+        Work("step 3: value and reference", 0, 0, TRAINING_ROWS + DEV_PROMPTS, DEV_PROMPTS),
+        Work("step 4: each of the eight losses", 0, rows, 0, validated),
+        Work("DPO", 2 * rows, 2 * rows, 0, validated),
+        Work("DPO without reference", 0, 2 * rows, 0, validated),
+        Work("PRO", 0, 2 * rows, 0, validated),
+        # An answer is read by the policy that gave it and by the reference.
+        Work("PPO", 0, settings.ppo_epochs * answers, 2 * answers, answers + validated),
+    ]
 
 
 def count_row(
@@ -150,15 +155,21 @@ def cost_rows(cost: RowCost, options: CostOptions) -> list[dict[str, Any]]:
     """
     check_at_least(1e-9, **{n: v for n, v in vars(options).items() if isinstance(v, int | float)})
     found = []
-    for work in WORK:
-        dense, answering = work.flops(cost)
-        peak = options.teraflops * 1e12 * 3600
-        hours = dense / peak / options.utilisation + answering / peak / options.answering_utilisation
-        row: dict[str, Any] = {"work": work.name, "read": work.read, "learned": work.learned}
-        row |= {"answered": work.answered, "exaflops": (dense + answering) / 1e18}
-        row |= {"hours_1_gpu": hours, "dollars_1_gpu": hours * options.price}
-        row |= {"hours_8_gpus": hours / 8 / options.scaling}
-        found.append(row | {"dollars_8_gpus": hours / options.scaling * options.price})
+    for work in published_work(PUBLISHED):
+        shared = work.read * cost.read + work.learned * cost.learned
+        alone = work.alone * cost.read + work.answered * cost.rewarded
+        answering = work.answered * cost.read  # an answer costs what reading it costs
+        hour = options.teraflops * 1e12 * 3600
+        spread = shared / hour / options.utilisation
+        rest = alone / hour / options.utilisation + answering / hour / options.answering_utilisation
+        on_eight = spread / GPUS / options.scaling + rest
+        row: dict[str, Any] = {"work": work.name, "read": work.read + work.alone, "learned": work.learned}
+        row |= {"answered": work.answered, "exaflops": (shared + alone + answering) / 1e18}
+        row |= {f"row_{name}_teraflops": value / 1e12 for name, value in vars(cost).items()}
+        row |= {"peak_teraflops": options.teraflops, "dollars_per_hour": options.price}
+        row |= {"hours_1_gpu": spread + rest, "dollars_1_gpu": (spread + rest) * options.price}
+        row |= {"hours_8_gpus": on_eight, "dollars_8_gpus": GPUS * on_eight * options.price}
+        found.append(row)
     return found
 
 
@@ -169,7 +180,7 @@ def render(rows: Sequence[dict[str, Any]]) -> str:
     places = ("hours_1_gpu", "dollars_1_gpu", "hours_8_gpus", "dollars_8_gpus")
     body = [
         [row["work"], *(f"{row[name]:,}" for name in ("read", "learned", "answered"))]
-        + [f"{row['exaflops']:,.0f}", *(f"{row[name]:,.{1 if row[name] < 10 else 0}f}" for name in places)]
+        + [f"{row[name]:,.{1 if row[name] < 10 else 0}f}" for name in ("exaflops", *places)]
         for row in rows
     ]
     return markdown(header, body)
@@ -177,7 +188,9 @@ def render(rows: Sequence[dict[str, Any]]) -> str:
 
 def write_costs(options: CostOptions) -> None:
     """results/reference/alol_flops.csv and the table of docs/larger.md."""
-    cost = count_row(POLICY, REWARD_MODEL, LORA_RANK, options.prompt_tokens, options.response_tokens)
+    cost = count_row(
+        POLICY, REWARD_MODEL, PUBLISHED.lora_rank, options.prompt_tokens, options.response_tokens
+    )
     rows = cost_rows(cost, options)
     for name, value in vars(cost).items():
         print(f"one row, {name}: {value / 1e12:.3f} x 10^12 operations")

@@ -30,6 +30,8 @@ def _state() -> Any:
         return None
     if importlib.util.find_spec("accelerate") is None:
         raise InputError('several processes need accelerate: pip install -e ".[alol]"')
+    if os.environ.get("ACCELERATE_USE_DEEPSPEED", "").lower() == "true":
+        raise InputError("DeepSpeed is not used here: pass --config_file configs/fsdp.yaml to spread weights")
     from accelerate import PartialState
 
     return PartialState(cpu=not torch.cuda.is_available())  # without a word, it takes no processes on CPUs
