@@ -87,7 +87,7 @@ def in_shares(tensor: torch.Tensor) -> bool:
     return hasattr(tensor, "full_tensor")
 
 
-def whole(tensor: torch.Tensor) -> torch.Tensor:
+def whole(tensor: Any) -> torch.Tensor:
     """The tensor itself, or all of one that lies in shares; every process must ask."""
     return tensor.full_tensor() if in_shares(tensor) else tensor
 
@@ -101,7 +101,7 @@ def gathered(tensors: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
     return {name: tensor for name, tensor in on_cpu if is_main()}
 
 
-def placed_like(tensor: torch.Tensor, like: torch.Tensor) -> torch.Tensor:
+def placed_like(tensor: torch.Tensor, like: Any) -> torch.Tensor:
     """The tensor on the other's device, or in shares as the other is; every process must ask."""
     if not in_shares(like):
         return tensor.to(like.device)

@@ -219,8 +219,8 @@ def one_step(
         p.grad = torch.zeros_like(p) if p.grad is None else p.grad
     processes.add_up([p.grad for p in weights.values() if p.grad is not None])
     recipe = objective.recipe
-    norm = torch.nn.utils.clip_grad_norm_(weights.values(), recipe.max_grad_norm or math.inf)
-    norm = processes.whole(norm).item()
+    limit = recipe.max_grad_norm or math.inf
+    norm = processes.whole(torch.nn.utils.clip_grad_norm_(weights.values(), limit)).item()
     rate = recipe.rate(step)
     if not (math.isfinite(row["loss"]) and math.isfinite(norm)):
         raise InputError(
