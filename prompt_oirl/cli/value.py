@@ -27,12 +27,18 @@ class Value(LogArgument, ReadOptions):
 
     def run(self) -> None:
         """Write the value of each policy by each estimator."""
-        from prompt_oirl.selection.policy_value import COLUMNS, out_of_sample, policy_values
+        from prompt_oirl.selection.policy_value import (
+            COLUMNS,
+            check_policies,
+            out_of_sample,
+            policy_values,
+        )
         from prompt_oirl.selection.traffic import Traffic
         from prompt_oirl.stats.metrics import format_interval
 
         policies = self.policy or ("best", "random")
         log = self.read(self.log)
+        check_policies(log, policies)
         traffic = Traffic.of(log, self.seed)
         rows, notes = policy_values(traffic, policies)
         write_rows(rows, self.format, columns=COLUMNS)
