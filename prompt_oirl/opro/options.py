@@ -12,7 +12,7 @@ from typing import Literal
 from prompt_oirl import grading
 from prompt_oirl.data.interactions import LogRow
 from prompt_oirl.data.log_store import LogFiles
-from prompt_oirl.io.files import REPO_ROOT, Paths
+from prompt_oirl.io.files import REPO_ROOT, InputError, Paths
 from prompt_oirl.llms import LLM
 from prompt_oirl.llms.budget import Budget
 from prompt_oirl.llms.generation import Decoding
@@ -20,6 +20,7 @@ from prompt_oirl.llms.options import BudgetOptions, ModelOptions
 from prompt_oirl.opro import runs, tasks
 from prompt_oirl.opro.loop import LoopSettings
 from prompt_oirl.opro.meta_prompt import MetaPromptSettings
+from prompt_oirl.opro.paraphrase import Paraphraser
 from prompt_oirl.opro.prompt_rewards import RewardSettings
 from prompt_oirl.opro.proposals import Proposer, choose_optimizer
 from prompt_oirl.opro.scorers import LLMScorer
@@ -125,10 +126,13 @@ class SearchOptions(StepOptions):
 
     train_size: int = 50
     """Questions that score every instruction."""
-    proposer: Literal["llm", "search"] = "llm"
-    """llm: --optimizer writes the instructions; search: a stated search over phrases, no second model."""
+    proposer: Literal["llm", "paraphrase", "search"] = "llm"
+    """llm: --optimizer writes the instructions; paraphrase: it says good ones in other words, which a small
+    model can; search: a stated search over phrases, no second model."""
     optimizer_max_gen_len: int = 512
     """Tokens of an optimizer's answer."""
+    optimizer_top_p: float = 1.0
+    """Share of the probability that the optimizer samples from."""
     loop: LoopSettings = field(default_factory=LoopSettings)
     meta: MetaPromptSettings = field(default_factory=MetaPromptSettings)
     reward: RewardSettings = field(default_factory=RewardSettings)
@@ -140,9 +144,18 @@ class SearchOptions(StepOptions):
         """What makes the proposer of a run: its arguments are the file that keeps proposals, seed, budget.
 
         `space` is what the stated search can write. All proposers share one model.
+        Raises: InputError on a top_p that is none, and where paraphrasing meets another layout than chat.
         """
+        if not 0 < self.optimizer_top_p <= 1:
+            raise InputError(f"--optimizer_top_p {self.optimizer_top_p}: give a number above 0 up to 1")
         search = PhraseSearch(self.meta.layout, space)
-        name, optimizer = choose_optimizer(self.proposer, search, self.optimizer)
-        return lambda kept, seed, budget: Proposer(
-            optimizer, name, kept, seed, budget, self.optimizer_max_gen_len
+        name, optimizer = choose_optimizer(
+            "search" if self.proposer == "search" else "llm", search, self.optimizer
         )
+        make = optimizer
+        if self.proposer == "paraphrase":
+            if self.meta.layout != "chat":
+                raise InputError("--proposer paraphrase reads the layout chat: leave --meta.layout out")
+            name, make = f"{name}-paraphrase", lambda: Paraphraser(optimizer())
+        limits = self.optimizer_max_gen_len, self.optimizer_top_p
+        return lambda kept, seed, budget: Proposer(make, name, kept, seed, budget, *limits)
