@@ -17,7 +17,7 @@ def page(run: Run) -> str:
 
 def _lines(run: Run) -> Iterator[str]:
     yield f"Task {run.task.name}, proposer {run.proposer.name}, seed {run.seed}."
-    yield "Each step shows the meta-prompt as it was sent and the raw replies; an arrow says what became of one."
+    yield "Each step: the meta-prompt as it was sent, and the raw replies; an arrow says what became of one."
     for candidate in (c for c in run.candidates if c.step == START):
         text = candidate.prompt.text if candidate.prompt else ""
         yield f"\ninitial instruction: {text or '(empty)'}\n--> {fate(candidate)}"
