@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 
 import numpy as np
@@ -119,6 +120,33 @@ def tours(rows: Sequence[Row]) -> str:
     return markdown([*head, "explored tours"], lines)
 
 
+def smollm(rows: Sequence[Row]) -> str:
+    """Right and readable answers of a real small model under the initial instruction and the winner."""
+    lines = []
+    for r in rows:
+        measure = r["measure"] + (f" ({r['n']} questions)" if "where" in r["measure"] else "")
+        value = "" if not r["value"] else points(r) if r["what"] == "gain" else percent(r)
+        common = f"{100 * float(r['most_common']):.0f}" if r["measure"] == "right" else ""
+        text = f"`{r['instruction']}`" if r["instruction"] and r["measure"] == "right" else ""
+        lines.append([r["task"], r["proposer"], measure, r["what"], value, common, text])
+    head = ["task", "proposer", "answers that are", "under", "% or points [95 %]", "most common answer, %"]
+    return markdown([*head, "instruction"], lines)
+
+
+def smollm_proposals(rows: Sequence[Row]) -> str:
+    """What became of the proposals of a real small model, counted."""
+    lines = []
+    for task, proposer in dict.fromkeys((r["task"], r["proposer"]) for r in rows):
+        fates = Counter(
+            r["verdict"]
+            for r in rows
+            if (r["task"], r["proposer"]) == (task, proposer) and r["verdict"] != "initial"
+        )
+        counts = ", ".join(f"{n} {fate}" for fate, n in fates.most_common())
+        lines.append([task, proposer, str(fates.total()), counts])
+    return markdown(["task", "proposer", "proposals", "what became of them"], lines)
+
+
 RENDER = {
     "opro_hybrid": hybrid,
     "opro_regression": regression,
@@ -128,4 +156,6 @@ RENDER = {
     "opro_ablations": ablations,
     "opro_transfer": transfer,
     "opro_selection": selection,
+    "opro_smollm": smollm,
+    "opro_smollm_proposals": smollm_proposals,
 }
