@@ -40,14 +40,17 @@ class StepOptions:
     bool, text), group."""
     max_gen_len: int | None = 256
     """Tokens of a scorer's answer."""
+    second_round: bool = False
+    """Ask again for the final answer, behind the first one: for pre-trained scorers (local models)."""
     llm: str | None = None
     """Name of the scorer's log; default: the model's name."""
     known_log: tuple[Path, ...] = ()
     """More logs, JSONL or Parquet, whose answers count if they are of the same llm and decoding."""
     validation_size: int = 50
-    """Questions that choose the winner; with the same sizes and seed all steps have the same parts."""
-    test_size: int = 200
-    """Questions that evaluate the winner."""
+    """Questions that choose the winner; 0: the best on train wins, as published. With the same sizes and seed
+    all steps have the same parts."""
+    test_size: int | float = 200
+    """Questions that evaluate the winner; with a decimal point a share of those left, 1.0 is all."""
     root: Path = REPO_ROOT
     """Folder that holds data/, opro_exps/ and results/."""
     scorer: ModelOptions = field(default_factory=ModelOptions)
@@ -76,10 +79,15 @@ class StepOptions:
         `key` tells apart several steps that work in one folder.
         Raises: InputError if another process holds the folder, or the log is of another model.
         """
+        if self.second_round and self.scorer.backend != "transformers":
+            raise InputError(
+                "--second_round continues the scorer's own answer, which a chat server does not offer: leave "
+                "it out, or give a local model with --scorer.ckpt_dir"
+            )
         files = LogFiles(Paths(self.root).opro_log(self.scorer_name), self.task)
         log = SharedLog(files, run_key(folder.resolve(), *key))
         with runs.held_folder(folder), log.held():
-            runs.check_model(log.files, self.scorer)
+            runs.check_model(log.files, self.scorer, self.second_round)
             yield log
 
     def measuring_scorer(
@@ -107,7 +115,9 @@ class StepOptions:
         """
         grading.check(grader)
         name = self.scorer_name
-        scorer = LLMScorer(self._llm, name, task, decoding, grader, log, budget, spending)
+        scorer = LLMScorer(
+            self._llm, name, task, decoding, grader, log, budget, spending, second_round=self.second_round
+        )
         return scorer.read_logs(self._known)
 
     @cached_property
@@ -124,8 +134,9 @@ class StepOptions:
 class SearchOptions(StepOptions):
     """What a search for instructions needs besides: loop, meta-prompt, predictions, and who proposes."""
 
-    train_size: int = 50
-    """Questions that score every instruction."""
+    train_size: int | float = 50
+    """Questions that score every instruction; with a decimal point a share, of the training questions where
+    the data bring some."""
     proposer: Literal["llm", "paraphrase", "search"] = "llm"
     """llm: --optimizer writes the instructions; paraphrase: it says good ones in other words, which a small
     model can; search: a stated search over phrases, no second model."""

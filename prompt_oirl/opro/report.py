@@ -266,7 +266,8 @@ def _result_lines(run: Run, scorer: str) -> list[str]:
     rows = list(result_rows(run, scorer))
     if not rows or run.winner is None or run.winner.prompt is None:
         return ["No winner was chosen yet."]
-    lines = [f"Chosen on validation: {_code(run.winner.prompt.text)}", ""]
+    part = "validation" if run.parts.validation else "train"
+    lines = [f"Chosen on {part}: {_code(run.winner.prompt.text)}", ""]
     lines += ["| test | accuracy | 95 % interval | n | groups |", "|---|---|---|---|---|"]
     for row in rows:
         lines.append(

@@ -33,6 +33,7 @@ from prompt_oirl.opro import report
 from prompt_oirl.opro.loop import START, LoopSettings
 from prompt_oirl.opro.prompt_rewards import RewardSettings
 from prompt_oirl.opro.proposals import HINT
+from prompt_oirl.opro.second_round import PHRASE
 from prompt_oirl.opro.tasks import Parts
 from prompt_oirl.reports.figures import BLUE, GREY, ORANGE, save_figure, style_axes
 
@@ -69,10 +70,12 @@ def check_temperature(flag: str, value: float) -> None:
         raise InputError(f"{flag} {value}: give a number from 0 to 10")
 
 
-def check_model(files: LogFiles, scorer: ModelOptions) -> None:
-    """Refuse to mix answers of two models in one log; a replay may leave the model out."""
+def check_model(files: LogFiles, scorer: ModelOptions, second_round: bool = False) -> None:
+    """Refuse to mix answers of two models, or of one and two rounds, in one log; a replay may leave the model
+    out."""
     if scorer.ckpt_dir or scorer.model:
-        files.check_model({k: v for k, v in scorer.identity().items() if k != "max_seq_len"})
+        about = {k: v for k, v in scorer.identity().items() if k != "max_seq_len"}
+        files.check_model(about | ({"second_round": PHRASE} if second_round else {}))
 
 
 def read_logs(flag: str, paths: Iterable[Path]) -> list[LogRow]:

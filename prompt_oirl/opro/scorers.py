@@ -28,6 +28,7 @@ from prompt_oirl.llms.budget import Budget
 from prompt_oirl.llms.chat import conversation
 from prompt_oirl.llms.generation import Decoding, Item
 from prompt_oirl.llms.transformers_llm import TransformersLLM
+from prompt_oirl.opro.second_round import PHRASE, SecondRound
 from prompt_oirl.opro.shared_log import SharedLog, Spending
 from prompt_oirl.opro.tasks import QuestionTask
 
@@ -88,6 +89,7 @@ class LLMScorer:
     grader : strict, original or opro; answers that another grader read are graded again
     log : extended by every answer that is asked for; `read_logs` reads it
     values : success of every answer that is known, by question id, instruction and position
+    second_round : ask again for the final answer behind the first one, see `SecondRound`
     """
 
     llm: Callable[[], LLM]
@@ -100,6 +102,7 @@ class LLMScorer:
     spending: Spending
     values: dict[tuple[str, str, str], float] = field(default_factory=dict)
     name: str = "llm"
+    second_round: bool = False
 
     def read_logs(self, known: Sequence[LogRow] = ()) -> LLMScorer:
         """Learn the answers of the scorer's log and of others; returns the scorer.
@@ -118,6 +121,7 @@ class LLMScorer:
                 )
             self._learn(row, merged)
         usable = [r for r in known if r.llm == self.llm_name and Decoding.of(r) == decoding and r.sample == 0]
+        usable = [r for r in usable if not self.second_round or PHRASE in (r.answer or "")]
         if known and not usable:
             said = f"--known_log holds no answer of llm {self.llm_name} drawn with {decoding}"
             print(f"warning: {said}", file=sys.stderr)
@@ -181,6 +185,8 @@ class LLMScorer:
         llm = self.llm()
         if isinstance(llm, TransformersLLM):
             check_room(llm, pending, self.task.separator, refuse_long)
+        if self.second_round:
+            llm = SecondRound(llm)
         failures: Counter[str] = Counter()
         settings = generation.LogSettings(
             self.llm_name, self.task.name, self.decoding, self.grader, self.task.separator
