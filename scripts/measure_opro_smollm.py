@@ -60,21 +60,20 @@ class Study:
         named |= {
             "llm": LLM,
             "max_gen_len": self.tokens,
-            "optimizer_max_gen_len": 64,
+            "optimizer_max_gen_len": 48,
             "optimizer_top_p": 0.95,
         }
         for who, length in (("scorer", 1024), ("optimizer", 2048)):
             named |= {f"{who}.ckpt_dir": model, f"{who}.max_seq_len": length, f"{who}.max_batch_size": 32}
-            named |= {f"{who}.dtype": "bfloat16"}  # twice as fast on a CPU
         named |= {f"loop.{name}": value for name, value in self.loop.items()}
         return [part for name, value in named.items() for part in (f"--{name}", str(value))]
 
 
 STUDIES = (
-    Study("bbh_sports_understanding", "paraphrase", (12, 20, 100), 10, LOOP),
-    Study("bbh_sports_understanding", "llm", (12, 20, 100), 10, LOOP),
-    Study("mmlu_high_school_psychology", "paraphrase", (10, 15, 50), 10, SMALL),
-    Study("gsm8k", "paraphrase", (6, 8, 30), 64, SMALL),
+    Study("bbh_sports_understanding", "paraphrase", (12, 16, 100), 8, LOOP),
+    Study("bbh_sports_understanding", "llm", (12, 16, 100), 8, LOOP),
+    Study("mmlu_high_school_psychology", "paraphrase", (10, 12, 50), 8, SMALL),
+    Study("gsm8k", "paraphrase", (6, 8, 30), 48, SMALL),
 )
 
 
