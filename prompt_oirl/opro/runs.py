@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import json
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -27,6 +26,7 @@ from prompt_oirl.io.files import (
     write_csv,
 )
 from prompt_oirl.io.json_files import read_json
+from prompt_oirl.io.locks import held
 from prompt_oirl.llms.generation import Decoding
 from prompt_oirl.llms.options import ModelOptions
 from prompt_oirl.opro import report
@@ -98,14 +98,8 @@ def read_logs(flag: str, paths: Iterable[Path]) -> list[LogRow]:
 @contextmanager
 def held_folder(folder: Path) -> Iterator[None]:
     """One process at a time works on a run."""
-    folder.mkdir(parents=True, exist_ok=True)
-    with (folder / ".lock").open("w") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise InputError(
-                f"{folder}: this run is in progress in another process; wait, or give --run another name"
-            ) from None
+    busy = f"{folder}: this run is in progress in another process; wait, or give --run another name"
+    with held(folder / ".lock", busy):
         yield
 
 
