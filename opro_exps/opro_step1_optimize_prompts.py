@@ -114,7 +114,7 @@ def main(args: Args) -> None:
             about = {"seed": seed, "parts_seed": parts_seed, "scorer": args.scorer_name}
             settings = runs.search_settings(args) | about | {"proposer": proposer.name}
             runs.check_settings(folder / "run.json", settings)
-            write_json(folder / "run.json", settings)
+            write_json(folder / "run.json", settings | ({"preset": args.preset} if args.preset else {}))
             spending = Spending(folder / "spent.jsonl")
             measure = args.measuring_scorer(task, log, scorer_budget, spending, decoding, args.grader)
             scorer: Scorer = measure

@@ -147,9 +147,8 @@ def search_settings(options: Any) -> dict[str, Any]:
         loop.pop("steps")
     names = ["task", "position", "grader", "train_size", "validation_size", "test_size", "temperature"]
     names += ["max_gen_len", "optimizer_max_gen_len", "initial", "score_by", "judge", "search_space"]
-    given: dict[str, Any] = (
-        {} if options.optimizer_top_p == 1 else {"optimizer_top_p": options.optimizer_top_p}
-    )
+    flags = {"optimizer_top_p": 1.0, "second_round": False}
+    given = {name: getattr(options, name) for name in flags if getattr(options, name) != flags[name]}
     return {
         **{name: getattr(options, name) for name in names},
         **given,  # runs made before these flags can be resumed

@@ -111,6 +111,7 @@ class SharedLog:
 
         A process that ends, killed or not, lets go by itself.
         """
+        # Places in one file, and below a lock that many hold at once: io/locks.py has neither.
         places = sorted({int(run_key(text), 16) % 2**31 for text in instructions})  # sorted: no deadlock
         self.files.parts_folder.mkdir(parents=True, exist_ok=True)
         with (self.files.parts_folder / f"{self.files.dataset}.claims").open("w") as file:
