@@ -40,7 +40,10 @@ SMALL = {"steps": 3, "samples": 4, "finalists": 4}
 
 @dataclass(frozen=True)
 class Study:
-    """One run of step 1: train, validation and test questions, tokens of an answer, settings of the loop."""
+    """One run of step 1: train, validation and test questions, tokens of an answer, settings of the loop.
+
+    Without validation questions the best on train wins, as published.
+    """
 
     task: str
     proposer: str
@@ -51,7 +54,13 @@ class Study:
     @property
     def run(self) -> str:
         """Name of the run's folder."""
-        return f"smollm-{self.proposer}"
+        return f"smollm-{self.proposer}" + ("" if self.sizes[1] else "-no-validation")
+
+    @property
+    def about(self) -> dict[str, str]:
+        """What tells its rows from those of others."""
+        chosen_on = "validation" if self.sizes[1] else "train"
+        return {"task": self.task, "proposer": self.proposer, "chosen_on": chosen_on}
 
     def flags(self, model: Path, root: Path) -> list[str]:
         """Of step 1."""
@@ -71,6 +80,7 @@ class Study:
 
 STUDIES = (
     Study("bbh_sports_understanding", "paraphrase", (12, 16, 100), 8, LOOP),
+    Study("bbh_sports_understanding", "paraphrase", (12, 0, 100), 8, LOOP),
     Study("bbh_sports_understanding", "llm", (12, 16, 100), 8, LOOP),
     Study("mmlu_high_school_psychology", "paraphrase", (10, 12, 50), 8, SMALL),
     Study("gsm8k", "paraphrase", (6, 8, 30), 48, SMALL),
@@ -94,7 +104,7 @@ def main(args: Args) -> None:
         run_step_1(study.flags(model, args.root))
         results += list(result_rows(study, args.root))
         proposals += list(proposal_rows(study, args.root))
-        print(f"{study.task}, {study.proposer}: done", flush=True)
+        print(f"{study.task}, {study.run}: done", flush=True)
     reference = args.root / "results" / "reference"
     write_csv(reference / "opro_smollm.csv", results)
     write_csv(reference / "opro_smollm_proposals.csv", proposals)
@@ -121,17 +131,16 @@ def result_rows(study: Study, root: Path) -> Iterator[dict[str, Any]]:
     parts = tasks.divide(task, *study.sizes, seed)
     tested = {q.id: parts.groups[q.id] for q in parts.test}
     rows = interactions.read(LogFiles(paths.opro_log(LLM), study.task).merged, hint=hint)
-    about = {"task": study.task, "proposer": study.proposer}
     for row in compliance_rows(rows, initial["prompt_id"], winner["prompt_id"], task.kind, tested):
         text = {"initial": initial, "winner": winner}.get(row["what"], {}).get("instruction", "")
-        yield {**about, **row, "instruction": text}
+        yield {**study.about, **row, "instruction": text}
 
 
 def proposal_rows(study: Study, root: Path) -> Iterator[dict[str, Any]]:
     """Every proposal of a run and what became of it."""
     folder = Paths(root).opro_results(study.task, study.run) / "seed0"
     for row in read_csv(folder / "candidates.csv", hint="run this script again"):
-        yield {"task": study.task, "proposer": study.proposer, **row}
+        yield {**study.about, **row}
 
 
 if __name__ == "__main__":

@@ -123,28 +123,37 @@ def tours(rows: Sequence[Row]) -> str:
 def smollm(rows: Sequence[Row]) -> str:
     """Right and readable answers of a real small model under the initial instruction and the winner."""
     lines = []
-    for r in rows:
-        measure = r["measure"] + (f" ({r['n']} questions)" if "where" in r["measure"] else "")
-        value = "" if not r["value"] else points(r) if r["what"] == "gain" else percent(r)
-        common = f"{100 * float(r['most_common']):.0f}" if r["measure"] == "right" else ""
-        text = f"`{r['instruction']}`" if r["instruction"] and r["measure"] == "right" else ""
-        lines.append([r["task"], r["proposer"], measure, r["what"], value, common, text])
-    head = ["task", "proposer", "answers that are", "under", "% or points [95 %]", "most common answer, %"]
-    return markdown([*head, "instruction"], lines)
+    for run in _runs(rows):
+        of_run = [r for r in rows if _run(r) == run]
+        values = {(r["measure"], r["what"]): r for r in of_run}
+        instruction = values["right", "winner"]["instruction"]
+        common = f"{100 * float(of_run[0]['most_common']):.0f}"
+        for measure in dict.fromkeys(r["measure"] for r in of_run):
+            first = [*run, f"`{instruction}`", common] if measure == "right" else [""] * 5
+            gain = values[measure, "gain"]
+            both = (values[measure, what] for what in ("initial", "winner"))
+            shares = [percent(row) if row["value"] else "" for row in both]
+            lines.append([*first, measure, *shares, points(gain), gain["n"]])
+    head = ["task", "proposer", "winner chosen on", "winner", "most common answer, %", "answers that are"]
+    return markdown([*head, "initial, %", "winner, %", "gain, points [95 %]", "questions"], lines)
 
 
 def smollm_proposals(rows: Sequence[Row]) -> str:
     """What became of the proposals of a real small model, counted."""
     lines = []
-    for task, proposer in dict.fromkeys((r["task"], r["proposer"]) for r in rows):
-        fates = Counter(
-            r["verdict"]
-            for r in rows
-            if (r["task"], r["proposer"]) == (task, proposer) and r["verdict"] != "initial"
-        )
+    for run in _runs(rows):
+        fates = Counter(r["verdict"] for r in rows if _run(r) == run and r["verdict"] != "initial")
         counts = ", ".join(f"{n} {fate}" for fate, n in fates.most_common())
-        lines.append([task, proposer, str(fates.total()), counts])
-    return markdown(["task", "proposer", "proposals", "what became of them"], lines)
+        lines.append([*run, str(fates.total()), counts])
+    return markdown(["task", "proposer", "winner chosen on", "proposals", "what became of them"], lines)
+
+
+def _run(row: Row) -> tuple[str, ...]:
+    return row["task"], row["proposer"], row["chosen_on"]
+
+
+def _runs(rows: Sequence[Row]) -> list[tuple[str, ...]]:
+    return list(dict.fromkeys(_run(r) for r in rows))
 
 
 RENDER = {
