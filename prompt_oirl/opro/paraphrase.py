@@ -9,7 +9,6 @@ from __future__ import annotations
 import random
 from collections.abc import Sequence
 from dataclasses import replace
-from functools import cached_property
 
 from prompt_oirl.llms import LLM, Conversation, Decoding, Generation, item_seed
 from prompt_oirl.opro.search_proposer import read_pairs
@@ -30,12 +29,7 @@ class Paraphraser:
     reword one of the instructions it shows."""
 
     def __init__(self, llm: LLM):
-        self._llm = llm
-
-    @cached_property
-    def batch_size(self) -> int:
-        """As the model's own."""
-        return self._llm.batch_size
+        self._llm, self.batch_size = llm, llm.batch_size
 
     def generate(
         self, conversations: Sequence[Conversation], *, decoding: Decoding, seeds: Sequence[int]
