@@ -2,7 +2,7 @@
 
     pip install -e '.[real-server]'
     python scripts/fetch_data.py --datasets bbh,mmlu,gsm8k
-    python scripts/measure_opro_smollm.py                 # a quarter of an hour of one idle core; resumes
+    python scripts/measure_opro_smollm.py                 # half an hour of one busy core; resumes
 
 The model cannot reason: on these tasks it is no better than always giving the most common answer. So a gain
 says how well it keeps to a form, and the table holds the share of readable answers beside that of right ones.

@@ -13,8 +13,6 @@ from prompt_oirl.data.interactions import LogRow
 from prompt_oirl.opro.report import INTERVAL
 from prompt_oirl.stats.metrics import ClusterBootstrap
 
-MEASURES = ("right", "readable", "right where both are readable")
-
 
 def compliance_rows(
     rows: Sequence[LogRow], initial: str, winner: str, kind: str, groups: dict[str, int]
@@ -22,7 +20,8 @@ def compliance_rows(
     """Shares of right and of readable answers under both instructions, and the winner's gain in each.
 
     An answer is readable if it settles on any value of its kind. Where both instructions get a readable
-    answer, a gain in right ones is more than a gain in form.
+    answer, a gain in right ones is more than a gain in form. Yes-no questions are also told apart by their
+    right answer: a model that always says the same is right about all of one kind.
 
     Parameters
     ----------
@@ -46,7 +45,14 @@ def compliance_rows(
     golds = Counter(by_prompt[initial][q].gold.strip().lower() for q in asked)
     bootstrap = ClusterBootstrap(np.array([groups[q] for q in asked]), 0)
     both = readable.all(axis=1)
-    values = dict(zip(MEASURES, (right, readable, np.where(both[:, None], right, np.nan))))
+    values = {
+        "right": right,
+        "readable": readable,
+        "right where both are readable": np.where(both[:, None], right, np.nan),
+    }
+    for gold in sorted(golds) if kind == "bool" else ():
+        of_gold = np.array([by_prompt[initial][q].gold.strip().lower() == gold for q in asked])
+        values[f"right where it is {gold}"] = np.where(of_gold[:, None], right, np.nan)
     for measure, pair in values.items():
         columns = np.column_stack([pair, pair[:, 1] - pair[:, 0]])
         n = int((~np.isnan(columns[:, 0])).sum())

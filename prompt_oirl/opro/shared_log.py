@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import json
+import sys
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -116,7 +117,13 @@ class SharedLog:
         self.files.parts_folder.mkdir(parents=True, exist_ok=True)
         with (self.files.parts_folder / f"{self.files.dataset}.claims").open("w") as file:
             for place in places:
-                fcntl.lockf(file, fcntl.LOCK_EX, 1, place)
+                try:
+                    fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB, 1, place)
+                except (BlockingIOError, PermissionError):  # which of them, POSIX leaves open
+                    print(
+                        "another run asks for the same instruction: waiting for its answers", file=sys.stderr
+                    )
+                    fcntl.lockf(file, fcntl.LOCK_EX, 1, place)
             yield
 
     @contextmanager

@@ -44,6 +44,12 @@ def test_a_gain_in_form_is_told_from_one_in_answers() -> None:
     both = "right where both are readable"
     assert [value[both, what] for what in ("initial", "winner", "gain")] == [0.5, 0.5, 0.0]
     assert {row["n"] for row in rows if row["measure"] == both} == {2}
+    always_yes = answers("winner", "yes", "yes", "yes", "yes")
+    for row, gold in zip(always_yes, ("yes", "no", "no", "no")):
+        log.append(replace(row, prompt_id="constant", gold=gold, correct=float(gold == "yes")))
+    split = compliance_rows(log, "constant", "constant", "bool", groups)
+    value = {row["measure"]: (row["value"], row["n"]) for row in split if row["what"] == "initial"}
+    assert value["right where it is yes"] == (1.0, 1) and value["right where it is no"] == (0.0, 3)
     assert {row["groups"] for row in rows} == {4} and {row["most_common"] for row in rows} == {1.0}
     assert all(row["ci_low"] <= row["value"] <= row["ci_high"] for row in rows)
 
@@ -51,7 +57,8 @@ def test_a_gain_in_form_is_told_from_one_in_answers() -> None:
 def test_no_answer_is_readable_under_both() -> None:
     log = answers("initial", "hm") + answers("winner", "yes")
     rows = list(compliance_rows(log, "initial", "winner", "bool", {"q0": 0}))
-    assert [row["value"] for row in rows[-3:]] == [None] * 3 and rows[-1]["n"] == 0
+    both = [row for row in rows if row["measure"] == "right where both are readable"]
+    assert [row["value"] for row in both] == [None] * 3 and both[0]["n"] == 0
 
 
 @pytest.mark.parametrize(

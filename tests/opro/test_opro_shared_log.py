@@ -8,6 +8,7 @@ import subprocess
 import sys
 from dataclasses import asdict
 from pathlib import Path
+from threading import Timer
 
 import pytest
 from misbehaving_server import MisbehavingServer
@@ -63,7 +64,7 @@ def test_news_are_whole_lines_that_were_not_read_before(tmp_path: Path) -> None:
         list(mine.news())
 
 
-def test_a_claim_ends_with_its_process(tmp_path: Path) -> None:
+def test_a_claim_ends_with_its_process(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     log = SharedLog(LogFiles(tmp_path, "toy"), "mine")
     hold = (
         "import sys, time\nfrom pathlib import Path\nfrom prompt_oirl.data.log_store import LogFiles\n"
@@ -75,8 +76,8 @@ def test_a_claim_ends_with_its_process(tmp_path: Path) -> None:
     with subprocess.Popen([sys.executable, "-c", hold], env=environment, stdout=subprocess.PIPE) as other:
         assert other.stdout and other.stdout.readline() == b"held\n"
         with log.claimed(["C."]):  # nobody's
-            pass
-        other.kill()
-        with log.claimed(["B.", "A."]):  # else this would wait for a minute
-            pass
+            assert not capsys.readouterr().err
+        Timer(0.5, other.kill).start()
+        with log.claimed(["B.", "A."]):  # both are let go at once: one wait, and not for a minute
+            assert capsys.readouterr().err.count("waiting for its answers") == 1
     assert other.returncode
