@@ -190,9 +190,10 @@ def run_step(
     import tyro
 
     def work() -> None:
-        about = {"description": sys.modules["__main__"].__doc__, "use_underscores": True}
-        own = defaults(sys.argv[1:])
-        main(tyro.cli(arguments, **about, **({} if own is None else {"default": own})))
+        about: dict[str, Any] = {"description": sys.modules["__main__"].__doc__, "use_underscores": True}
+        if (own := defaults(sys.argv[1:])) is not None:
+            about["default"] = own
+        main(tyro.cli(arguments, **about))
 
     run_reporting(work, "pass another --root", "run the same command again to continue")
 

@@ -51,8 +51,8 @@ def compliance_rows(
         "right where both are readable": np.where(both[:, None], right, np.nan),
     }
     for gold in sorted(golds) if kind == "bool" else ():
-        of_gold = np.array([by_prompt[initial][q].gold.strip().lower() == gold for q in asked])
-        values[f"right where it is {gold}"] = np.where(of_gold[:, None], right, np.nan)
+        of_gold = np.array([[by_prompt[initial][q].gold.strip().lower() == gold] for q in asked])
+        values[f"right where it is {gold}"] = np.where(of_gold, right, np.nan)
     for measure, pair in values.items():
         columns = np.column_stack([pair, pair[:, 1] - pair[:, 0]])
         n = int((~np.isnan(columns[:, 0])).sum())
