@@ -42,17 +42,20 @@ def compliance_rows(
         np.array([[of(by_prompt[p][q]) for p in (initial, winner)] for q in asked], dtype=np.float64)
         for of in (lambda row: row.correct, lambda row: _readable(row, kind))
     )
-    golds = Counter(by_prompt[initial][q].gold.strip().lower() for q in asked)
+    gold = [by_prompt[initial][q].gold.strip().lower() for q in asked]
+    golds = Counter(gold)
     bootstrap = ClusterBootstrap(np.array([groups[q] for q in asked]), 0)
-    both = readable.all(axis=1)
+
+    def where(kept: Any) -> np.ndarray:
+        return np.where(np.array(kept, dtype=bool)[:, None], right, np.nan)
+
     values = {
         "right": right,
         "readable": readable,
-        "right where both are readable": np.where(both[:, None], right, np.nan),
+        "right where both are readable": where(readable.all(axis=1)),
     }
-    for gold in sorted(golds) if kind == "bool" else ():
-        of_gold = np.array([[by_prompt[initial][q].gold.strip().lower() == gold] for q in asked])
-        values[f"right where it is {gold}"] = np.where(of_gold, right, np.nan)
+    for one in sorted(golds) if kind == "bool" else ():
+        values[f"right where it is {one}"] = where([g == one for g in gold])
     for measure, pair in values.items():
         columns = np.column_stack([pair, pair[:, 1] - pair[:, 0]])
         n = int((~np.isnan(columns[:, 0])).sum())

@@ -13,12 +13,14 @@ import pytest
 import torch
 from alol_steps import call, table
 
-from prompt_oirl.alol.models.checkpoints import ModelSource, make_trainable, save_model
+from prompt_oirl.alol.models.adapters import make_trainable, trained_weights
+from prompt_oirl.alol.models.checkpoints import ModelSource, save_model
 from prompt_oirl.alol.models.log_probabilities import collate, token_log_probs
 from prompt_oirl.alol.rows import Limits, encode_rows
 from prompt_oirl.alol.tasks import toy
-from prompt_oirl.alol.training.loop import TrainingRecipe, TrainingRows, one_step
+from prompt_oirl.alol.training.loop import LoggedRows, TrainingRows, make_optimiser, one_step
 from prompt_oirl.alol.training.losses import choose_loss
+from prompt_oirl.alol.training.recipe import TrainingRecipe
 from prompt_oirl.alol.training.sampling import RowSampler
 from prompt_oirl.io.files import REPO_ROOT, InputError
 
@@ -117,14 +119,11 @@ def test_qlora_learns_on_the_cpu(tmp_path):
 
 
 def steps(model, n: int, **flags) -> list[dict[str, float]]:
-    weights = {name: p for name, p in model.named_parameters() if p.requires_grad}
-    optimiser = torch.optim.AdamW(weights.values(), lr=1e-2, foreach=False)
+    weights = trained_weights(model)
     recipe = TrainingRecipe(steps=n, batch_size=12, learning_rate=1e-2, **flags)
-    sampler = RowSampler(np.arange(len(TOKENS)), None, 0)
-    rows = TrainingRows(TOKENS)
-    return [
-        one_step(model, weights, rows, choose_loss("nll"), sampler, recipe, 0, optimiser, i) for i in range(n)
-    ]
+    sampler, optimiser = RowSampler(np.arange(len(TOKENS)), None, 0), make_optimiser(weights, recipe)
+    objective = LoggedRows(TrainingRows(TOKENS), choose_loss("nll"), sampler, recipe, 0)
+    return [one_step(model, weights, objective, optimiser, i) for i in range(n)]
 
 
 def test_recomputed_activations_change_nothing():
@@ -157,23 +156,10 @@ def test_two_processes_follow_the_path_of_one(root, tmp_path):
         "6",
     ]
     name = "alol_step4_train_policy.py"
-    runs = {
-        "one": [sys.executable],
-        "two": [
-            sys.executable,
-            "-m",
-            "accelerate.commands.launch",
-            "--cpu",
-            "--num_processes",
-            "2",
-            "--num_machines",
-            "1",
-            "--mixed_precision",
-            "no",
-            "--dynamo_backend",
-            "no",
-        ],
-    }
+    launch = [sys.executable, "-m", "accelerate.commands.launch", "--num_processes", "2"]
+    plain = ["--cpu", "--num_machines", "1", "--mixed_precision", "no", "--dynamo_backend", "no"]
+    spread = ["--config_file", str(REPO_ROOT / "configs" / "fsdp.yaml")]
+    runs = {"one": [sys.executable], "two": [*launch, *plain], "spread": [*launch, *spread]}
     for policy, command in runs.items():
         done = subprocess.run(
             [*command, name, *flags, "--policy", policy],
@@ -185,13 +171,14 @@ def test_two_processes_follow_the_path_of_one(root, tmp_path):
         )
         assert done.returncode == 0, done.stderr
     folder = root / "alol_exps" / "toy" / "main" / "policies"
-    one, two = (table(folder / policy / "curve.csv") for policy in runs)
-    for a, b in zip(one, two, strict=True):
-        for name in ("loss", "gradient_norm", "score"):
-            assert (a[name] == b[name] == "") or float(a[name]) == pytest.approx(float(b[name]), rel=1e-4)
+    one, *others = (table(folder / policy / "curve.csv") for policy in runs)
+    for other in others:
+        for a, b in zip(one, other, strict=True):
+            for name in ("loss", "gradient_norm", "score"):
+                assert (a[name] == b[name] == "") or float(a[name]) == pytest.approx(float(b[name]), rel=1e-4)
     weights = [ModelSource(str(folder / policy / "model")).load("cpu")[0] for policy in runs]
-    for a, b in zip(weights[0].parameters(), weights[1].parameters()):
-        assert torch.allclose(a, b, atol=1e-5)
+    for a, *rest in zip(*(model.parameters() for model in weights)):
+        assert all(torch.allclose(a, b, atol=1e-5) for b in rest)
 
 
 def test_what_does_not_fit_together_is_said(root):
