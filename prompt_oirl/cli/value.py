@@ -22,6 +22,9 @@ class Value(LogArgument, ReadOptions):
     policy: UseAppendAction[tuple[str, ...]] = ()
     """A selector's folder, best (the best single prompt), random, or prompt:NAME. Given several times, each
     is compared with the first. Default: best and random."""
+    embedder: str | None = None
+    """The embedder that selectors were fitted with, needed if that is a folder or hub id: such a model may
+    bring code, so a selector's folder alone does not choose it."""
     format: Format = "table"
     """How the values are written."""
 
@@ -40,7 +43,7 @@ class Value(LogArgument, ReadOptions):
         log = self.read(self.log)
         check_policies(log, policies)
         traffic = Traffic.of(log, self.seed)
-        rows, notes = policy_values(traffic, policies)
+        rows, notes = policy_values(traffic, policies, self.embedder)
         write_rows(rows, self.format, columns=COLUMNS)
         for note in notes:
             say(f"note: {note}")

@@ -174,12 +174,26 @@ def check_finished(manifest: Path, root: Path, hint: str) -> None:
         raise InputError(f"{changed[0]}: not what {manifest.name} records; {hint}")
 
 
-def run_step(main: Callable[[Any], None], arguments: type) -> None:
-    """Parse the flags of a step script and run it; what the user can fix is one line on stderr, exit 1."""
+def run_step(
+    main: Callable[[Any], None],
+    arguments: type,
+    defaults: Callable[[list[str]], Any] = lambda flags: None,
+) -> None:
+    """Parse the flags of a step script and run it; what the user can fix is one line on stderr, exit 1.
+
+    Parameters
+    ----------
+    main : the step
+    arguments : dataclass of its flags
+    defaults : flags as given -> an instance of `arguments` that holds the defaults, None for the usual ones
+    """
     import tyro
 
     def work() -> None:
-        main(tyro.cli(arguments, description=sys.modules["__main__"].__doc__, use_underscores=True))
+        about: dict[str, Any] = {"description": sys.modules["__main__"].__doc__, "use_underscores": True}
+        if (own := defaults(sys.argv[1:])) is not None:
+            about["default"] = own
+        main(tyro.cli(arguments, **about))
 
     run_reporting(work, "pass another --root", "run the same command again to continue")
 

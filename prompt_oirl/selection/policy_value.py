@@ -40,7 +40,7 @@ COLUMNS = (
 )
 
 
-def target_of(traffic: Traffic, policy: str | PromptSelector) -> np.ndarray:
+def target_of(traffic: Traffic, policy: str | PromptSelector, embedder: str | None = None) -> np.ndarray:
     """Probability that a policy picks each prompt of the log, float64 (rows, P).
 
     Parameters
@@ -48,6 +48,7 @@ def target_of(traffic: Traffic, policy: str | PromptSelector) -> np.ndarray:
     traffic : rows of a log
     policy : a fitted selector or its folder, "random", "best" (the prompt of most success on the other
     folds, so that nothing is chosen on the answers it is valued by) or "prompt:NAME"
+    embedder : of a selector in a folder, see `PromptSelector.load`
 
     Raises: InputError at a policy that is none of these, or that picks what the log never asked.
     """
@@ -62,7 +63,7 @@ def target_of(traffic: Traffic, policy: str | PromptSelector) -> np.ndarray:
         return one_hot[np.array(best)[group]]
     if isinstance(policy, str) and policy.startswith("prompt:"):
         return np.tile(one_hot[_prompt_named(log, policy)], (shape[0], 1))
-    selector = PromptSelector.load(policy) if isinstance(policy, str) else policy
+    selector = PromptSelector.load(policy, embedder) if isinstance(policy, str) else policy
     picks, _ = selector.choose(log.questions, segments=log.segments)
     place = {arm: j for j, arm in enumerate(log.arms)}
     strange = next((pick for pick in picks[:, 0] if pick not in place), None)
@@ -113,7 +114,9 @@ def _robust(traffic: Traffic, target: np.ndarray) -> Estimate:
 
 
 def policy_values(
-    traffic: Traffic, policies: Sequence[str | PromptSelector | np.ndarray]
+    traffic: Traffic,
+    policies: Sequence[str | PromptSelector | np.ndarray],
+    embedder: str | None = None,
 ) -> tuple[list[dict[str, Any]], list[str]]:
     """Value of each policy by each estimator, with differences to the first policy, and what to know of it.
 
@@ -121,6 +124,7 @@ def policy_values(
     ----------
     traffic : rows of a log
     policies : as in `target_of`; or probabilities as it returns them, of a selector made from this log
+    embedder : of selectors in folders, see `PromptSelector.load`
 
     Returns: rows with `COLUMNS`, and sentences.
     Raises: InputError where a value cannot be known from the log.
@@ -131,7 +135,7 @@ def policy_values(
     first: tuple[np.ndarray, dict[str, Estimate]] | None = None
     for policy in policies:
         name = policy if isinstance(policy, str) else "the new selector"
-        target = policy if isinstance(policy, np.ndarray) else target_of(traffic, policy)
+        target = policy if isinstance(policy, np.ndarray) else target_of(traffic, policy, embedder)
         _check_support(traffic, target, name, notes)
         found = _estimates(traffic, target)
         first = first or (target, found)
