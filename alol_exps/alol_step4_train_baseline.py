@@ -24,6 +24,7 @@ from typing import Annotated, Literal
 
 from tyro.conf import arg
 
+from prompt_oirl.alol.baselines.runs import PairOrder
 from prompt_oirl.alol.policies import Baseline
 from prompt_oirl.alol.steps.train_policy import PolicyOptions, train_and_save
 from prompt_oirl.io.files import InputError
@@ -38,11 +39,14 @@ class Args(PolicyOptions):
     """The baseline."""
     beta: float | None = None
     """DPO's temperature (0.1), or weight of the KL penalty of ppo and rloo (0.05)."""
+    pairs: PairOrder | None = None
+    """dpo, dpo_ref_free, pro: the response that is preferred is the logged one (hh, as published) or the one
+    of higher reward (all others)."""
 
 
 def main(args: Args) -> None:
     """Train a baseline."""
-    baseline = Baseline(args.algorithm, args.beta)
+    baseline = Baseline(args.algorithm, args.beta, args.pairs)
     if args.load_in_4bit or args.tuning != "full":
         raise InputError("the baselines train all weights: drop --load_in_4bit and --tuning")
     train_and_save(args, baseline)

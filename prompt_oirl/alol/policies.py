@@ -12,7 +12,7 @@ from tqdm import tqdm
 
 from prompt_oirl.alol.baselines.ppo import PPORecipe, train_ppo
 from prompt_oirl.alol.baselines.pro import train_pro
-from prompt_oirl.alol.baselines.runs import BaselineRun, BestWeights, make_pairs
+from prompt_oirl.alol.baselines.runs import BaselineRun, BestWeights, PairOrder, make_pairs
 from prompt_oirl.alol.baselines.trl import train_trl
 from prompt_oirl.alol.evaluation.responses import answer, reward_responses
 from prompt_oirl.alol.models import processes
@@ -53,16 +53,24 @@ class LossAlgorithm:
 
 @dataclass(frozen=True)
 class Baseline:
-    """A baseline; `beta` is DPO's temperature, or the weight of the KL penalty of ppo and rloo (None: the
-    usual)."""
+    """A baseline.
+
+    beta : DPO's temperature, or the weight of the KL penalty of ppo and rloo; None: the usual.
+    pairs : which response of a pair is preferred; None: the task's.
+    """
 
     name: str
     beta: float | None = None
+    pairs: PairOrder | None = None
     needs_advantages = False
 
     def __post_init__(self) -> None:
         if self.beta is not None and not 0 <= self.beta < 100:
             raise InputError(f"--beta {self.beta}: give a number of 0 or more")
+        if self.pairs and not self.paired:
+            raise InputError(
+                f"--pairs {self.pairs}: {self.name} learns from answers of its own; leave it out"
+            )
 
     @property
     def paired(self) -> bool:
@@ -174,7 +182,8 @@ def _train_baseline(
     score: Evaluate,
     bar: Any,
 ) -> TrainedPolicy:
-    pairs = make_pairs(data.rows, seed) if baseline.paired else []
+    order = baseline.pairs or data.task.pairs
+    pairs = make_pairs(data.rows, seed, order) if baseline.paired else []
     n = len(pairs) if pairs else len(data.rows)
     recipe = make_recipe(n)
     bar.reset(recipe.steps)

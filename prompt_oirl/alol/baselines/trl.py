@@ -16,6 +16,7 @@ import numpy as np
 import torch
 
 from prompt_oirl.alol.baselines.runs import BaselineRun
+from prompt_oirl.alol.baselines.trl_trainers import cpo_trainer, dpo_trainer, pair_dataset, rloo_trainer
 from prompt_oirl.alol.training.loop import TrainingRecipe
 from prompt_oirl.io.files import InputError
 
@@ -39,7 +40,7 @@ def train_trl(run: BaselineRun, algorithm: str, beta: float) -> list[dict[str, f
     model, rows, limits, recipe = run.model, run.rows, run.limits, run.recipe
     try:
         from datasets import Dataset, disable_progress_bars
-        from trl import DPOConfig, DPOTrainer, RLOOConfig, RLOOTrainer
+        from trl import DPOConfig, RLOOConfig
     except ImportError as error:
         raise InputError(f"{algorithm} needs TRL ({error.name} is missing): {INSTALL}") from error
     disable_progress_bars()
@@ -69,23 +70,21 @@ def train_trl(run: BaselineRun, algorithm: str, beta: float) -> list[dict[str, f
             def reward(completions: list[str], place: list[int], **_: Any) -> list[float | None]:
                 return np.asarray(run.rewards(place, completions), dtype=float).tolist()
 
-            trainer = RLOOTrainer(model, reward, args=config, train_dataset=data, **common)
+            ids = {row.prompt: row_tokens.prompt for row, row_tokens in zip(rows, run.tokens)}
+            trainer = rloo_trainer(ids)(model, reward, args=config, train_dataset=data, **common)
         else:
-            both = [(rows[pair.chosen], rows[pair.rejected]) for pair in run.pairs]
-            data = Dataset.from_list(
-                [{"prompt": a.prompt, "chosen": a.response, "rejected": b.response} for a, b in both]
-            )
+            data = pair_dataset(run.tokens, run.pairs)
             if algorithm == "dpo":
                 settings = DPOConfig(**flags, loss_type=["sigmoid"], max_length=length, disable_dropout=True)
                 reference = copy.deepcopy(model).requires_grad_(False)
-                trainer = DPOTrainer(model, reference, args=settings, train_dataset=data, **common)
+                trainer = dpo_trainer()(model, reference, args=settings, train_dataset=data, **common)
             else:
-                from trl.experimental.cpo import CPOConfig, CPOTrainer
+                from trl.experimental.cpo import CPOConfig
 
                 free = CPOConfig(
                     **flags, loss_type="sigmoid", cpo_alpha=0.0, max_length=length, disable_dropout=True
                 )
-                trainer = CPOTrainer(model, free, train_dataset=data, **common)
+                trainer = cpo_trainer()(model, free, train_dataset=data, **common)
         run.selection.begin(model)
         trainer.train()
     run.selection.restore(model)

@@ -139,6 +139,8 @@ TASK = Task(
     prepare=prepare,
     needs=("head", "relation"),
     max_response_length=30,
+    long_responses="cut",
+    special_tokens=True,
     # One pass (-e 1), 16 validations.
     settings=Settings(20_000, 2e-5, 20_000, 2e-5, 16, validations=16, value_epochs=5, value_rate=2e-5),
     base_model="data/fetched/by_hand/comet-distill",

@@ -163,6 +163,8 @@ TASKS = tuple(
     Task(
         name=name,
         max_reward=4.0,
+        long_responses="cut",
+        special_tokens=True,
         metric=FINAL if name == "faithdial" else "faithdial",
         make_reward=rewards,
         inputs=inputs,

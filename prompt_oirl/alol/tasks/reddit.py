@@ -165,6 +165,8 @@ TASKS = tuple(
     Task(
         name=name,
         max_reward=5.0,
+        long_responses="cut",
+        special_tokens=True,
         make_reward=rewards,
         inputs=inputs,
         prepare=prepare,

@@ -7,7 +7,7 @@ from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Literal, TypeVar
 
 import numpy as np
 from tyro.conf import arg
@@ -16,6 +16,7 @@ from prompt_oirl.alol.rows import FINAL, Row
 from prompt_oirl.io.files import Paths
 from prompt_oirl.llms.generation import Decoding
 
+T = TypeVar("T")
 Reward = Callable[[Sequence[Row], Sequence[str]], list[dict[str, float]]]
 
 
@@ -101,7 +102,8 @@ class Task:
     make_reward : given the data folder of a run, the function that rewards responses as that run does.
     inputs : files that step 1 reads for a request.
     prepare : step 1's work.
-    max_prompt_length, max_response_length : tokens.
+    max_prompt_length, max_response_length, long_responses, special_tokens : see `Limits`.
+    pairs : which response of a pair is preferred: the logged one, or the one of higher reward.
     needs : fields of a row's meta_data that the reward reads.
     base_model : what step 2 begins with: a hub id, or a folder below the root.
     data : data folder of the run, whose reward models are used.
@@ -116,6 +118,9 @@ class Task:
     metric: str = FINAL
     max_prompt_length: int = 512
     max_response_length: int = 128
+    long_responses: Literal["refuse", "cut"] = "refuse"
+    special_tokens: bool = False
+    pairs: Literal["logged", "reward"] = "reward"
     temperature: float = 1.0
     top_p: float = 0.9
     needs: tuple[str, ...] = ()
@@ -139,13 +144,13 @@ class Task:
         return Decoding(0.0 if greedy else self.temperature, self.top_p, max_new_tokens, seed)
 
 
-def drawn(rows: list[Row], n: int | None, seed: list[int]) -> list[Row]:
+def drawn(rows: list[T], n: int | None, seed: list[int]) -> list[T]:
     """At most n rows at random, in their order.
 
     Parameters
     ----------
     rows : to draw from
-    n : rows to keep; None keeps all
+    n : how many to keep; None keeps all
     seed : numbers that seed the draw together
     """
     if n is None or n >= len(rows):
