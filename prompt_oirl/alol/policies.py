@@ -105,12 +105,13 @@ class PolicyData:
     advantages: Advantages | None = None
 
     def score(self, model: Any, seed: int) -> float:
-        """Mean final reward of one sampled response to each of `validation_prompts` prompts, the noise always
-        the same."""
+        """Mean final reward of one response to each of `validation_prompts` prompts; where the task samples,
+        the noise is always the same."""
         prompts = list({row.prompt: row for row in self.validation}.values())
         order = np.random.default_rng([seed, 2]).permutation(len(prompts))[: self.validation_prompts]
         asked = [prompts[i] for i in sorted(order.tolist())]
-        said = answer(self.task, model, self.tokenizer, asked, self.limits, self.eval_batch_size, seed)
+        search, size = self.task.search, self.eval_batch_size
+        said = answer(self.task, model, self.tokenizer, asked, self.limits, size, seed, search=search)
         components = reward_responses(self.task, asked, said)
         return float(np.mean([found[0][FINAL] for found in components]))
 

@@ -125,6 +125,7 @@ def test_published_tasks_cut_long_responses_and_others_refuse_them():
 
 
 @needs_trl
+@pytest.mark.slow
 def test_trl_sees_the_ids_of_our_own_rows(tmp_path):
     """Prompts with BOS once, responses cut as ours are, and an end of text only where ours have one."""
     import trl

@@ -17,6 +17,7 @@ from prompt_oirl.alol.evaluation.figures import draw_curve
 from prompt_oirl.alol.evaluation.responses import row_nll
 from prompt_oirl.alol.models import processes
 from prompt_oirl.alol.models.checkpoints import ModelSource, make_trainable, save_model
+from prompt_oirl.alol.models.log_probabilities import check_positions
 from prompt_oirl.alol.policies import Baseline, LossAlgorithm, PolicyData, TrainedPolicy, train_policy
 from prompt_oirl.alol.rows import Limits, Row, check_at_least, encode_rows, rows_hash
 from prompt_oirl.alol.steps.options import LengthOptions, PolicyModelOptions, TrainingOptions
@@ -54,6 +55,7 @@ def train_reference(args: ReferenceOptions) -> None:
         return
     model, tokenizer = args.load_trainable(source, training)
     tokens, held = encode_rows(rows, tokenizer, limits), encode_rows(validation, tokenizer, limits)
+    check_positions(model, [*tokens, *held])
     sampler = make_sampler("none", None, np.array([row.chosen for row in rows]), args.seed)
     usual = task.settings
     recipe = args.recipe(

@@ -12,13 +12,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from prompt_oirl.alol.rewards.scorers import load_pooled_neox
 from prompt_oirl.alol.rows import FINAL, LINE, LOGIT, Row
 from prompt_oirl.alol.tasks import raw_files
-from prompt_oirl.alol.tasks.task import Prepared, Request, Settings, Task, drawn, drop_held_out
+from prompt_oirl.alol.tasks.task import GREEDY, Prepared, Request, Settings, Task, drawn, drop_held_out
 from prompt_oirl.alol.tasks.task_rewards import Component, Rewards
 from prompt_oirl.io.files import InputError, write_json
 from prompt_oirl.io.json_files import read_jsonl
@@ -44,6 +45,23 @@ def prompt_of(turns: list[str]) -> str:
     for mark, speaker in SPEAKERS.items():
         text = text.replace(mark, speaker)
     return PREAMBLE + text.strip()
+
+
+def in_ppo_format(task: Task, rows: list[Row]) -> tuple[Task, list[Row]]:
+    """The task and its rows as ppo_hh_eval.py asks: no preamble, its own speakers and stops, 384 tokens.
+
+    Parameters
+    ----------
+    task : hh, of a run
+    rows : n of its rows
+    """
+    stops = ("\n Human:", "\nHuman:", "\n Assistant:", "\nAssistant:")
+    changed = []
+    for row in rows:
+        text = "".join(row.meta["turns"]).replace("<|prompter|>", "\nHuman: ")
+        changed.append(replace(row, prompt=text.replace("<|assistant|>", "\nAssistant: ").strip()))
+    made = replace(task, make_reward=lambda data: replace(rewards(data), stops=stops), max_prompt_length=384)
+    return made, changed
 
 
 def judged_text(row: Row, response: str) -> str:
@@ -160,6 +178,7 @@ TASK = Task(
     long_responses="cut",
     special_tokens=True,
     pairs="logged",
+    search=GREEDY,
     # 4-bit LLaMA-7B: batches of 4, four accumulated (pass -as 4), constant rate.
     settings=Settings(9000, 2e-4, 9000, 2e-4, batch_size=4, validations=10, value_epochs=10, value_rate=1e-5),
     base_model="huggyllama/llama-7b",

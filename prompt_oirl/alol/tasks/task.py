@@ -35,6 +35,24 @@ class Settings:
     value_samples: int = 1  # responses per validation prompt
 
 
+@dataclass(frozen=True)
+class Search:
+    """Decoding without noise: beam search, which with one beam is greedy.
+
+    repetition_penalty : the scores of tokens that stand in prompt or response already are divided by it (or,
+        below 0, multiplied); 1: none.
+    stop : a token that ends a response, besides the end of text.
+    """
+
+    num_beams: int = 1
+    repetition_penalty: float = 1.0
+    stop: str | None = None
+
+
+GREEDY = Search()
+BEAMS = Search(2, 2.5)  # the published generation tasks
+
+
 @dataclass(kw_only=True)
 class SourceOptions:
     """Flags of step 1 that single tasks read: what rows are made of and rewarded with."""
@@ -104,6 +122,8 @@ class Task:
     prepare : step 1's work.
     max_prompt_length, max_response_length, long_responses, special_tokens : see `Limits`.
     pairs : which response of a pair is preferred: the logged one, or the one of higher reward.
+    temperature, top_p : of sampling.
+    search : how the published scripts answer, without sampling; None: responses are sampled.
     needs : fields of a row's meta_data that the reward reads.
     base_model : what step 2 begins with: a hub id, or a folder below the root.
     data : data folder of the run, whose reward models are used.
@@ -123,6 +143,7 @@ class Task:
     pairs: Literal["logged", "reward"] = "reward"
     temperature: float = 1.0
     top_p: float = 0.9
+    search: Search | None = None
     needs: tuple[str, ...] = ()
     base_model: str | None = None
     data: Path = Path()
@@ -131,6 +152,15 @@ class Task:
     def reward(self) -> Reward:
         """Gives each response to the rows' prompts its components, among them `final_reward`."""
         return self.make_reward(self.data)
+
+    def searched(self, decoding: Literal["sampled", "greedy"] | None) -> Search | None:
+        """The search that a flag asks for: None, which samples, or greedy; left out, the task's own."""
+        return {"sampled": None, "greedy": GREEDY, None: self.search}[decoding]
+
+    def as_read(self, response: str) -> str:
+        """A response as the reward reads it, which for a published task is up to its first stop."""
+        clean = getattr(self.reward, "clean", None)
+        return clean(response) if clean else response
 
     def decoding(self, seed: int, max_new_tokens: int, greedy: bool = False) -> Decoding:
         """Sampling like the logged responses', or greedy.
