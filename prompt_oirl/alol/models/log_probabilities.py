@@ -46,6 +46,11 @@ class TokenBatch:
         """bool (B, P), true on prompt tokens."""
         return self.attention[:, : self.prompt_width].bool()
 
+    def part(self, places: list[int]) -> TokenBatch:
+        """Some of its rows, as wide as all."""
+        ids, attention, positions = (t[places] for t in (self.ids, self.attention, self.positions))
+        return TokenBatch(ids, attention, positions, self.mask[places], self.prompt_width)
+
 
 def positions(model: Any) -> int | None:
     """Tokens that a model can read at once, None where it does not say."""
