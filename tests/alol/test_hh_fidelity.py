@@ -3,7 +3,6 @@ counts of the real files where they lie."""
 
 from __future__ import annotations
 
-import importlib.util
 import json
 from pathlib import Path
 from typing import Any
@@ -12,15 +11,16 @@ import numpy as np
 import pytest
 from conftest import mirror_folder
 
+from prompt_oirl.alol import policies
 from prompt_oirl.alol.baselines.runs import make_pairs
-from prompt_oirl.alol.policies import Baseline
+from prompt_oirl.alol.policies import Baseline, PolicyData
 from prompt_oirl.alol.rows import Limits, Row, encode_rows, read_rows, write_rows
 from prompt_oirl.alol.steps.options import LengthOptions
-from prompt_oirl.alol.tasks import hh
+from prompt_oirl.alol.tasks import hh, toy
 from prompt_oirl.alol.tasks.registry import PUBLISHED_TASKS, get_task
+from prompt_oirl.alol.training.recipe import TrainingRecipe
 from prompt_oirl.io.files import InputError
 
-needs_trl = pytest.mark.skipif(importlib.util.find_spec("trl") is None, reason="TRL is an extra")
 WORDS = "### Human : Assistant Hi there why is the sky blue It scatters light No A chat user's questions."
 TEXT = (
     "A chat between a curious human and an artificial intelligence assistant. The assistant gives helpful, "
@@ -124,45 +124,27 @@ def test_published_tasks_cut_long_responses_and_others_refuse_them():
         assert get_task(name).pairs == "reward"
 
 
-@needs_trl
-@pytest.mark.slow
-def test_trl_sees_the_ids_of_our_own_rows(tmp_path):
-    """Prompts with BOS once, responses cut as ours are, and an end of text only where ours have one."""
-    import trl
-    from trl.experimental import cpo
-
-    from prompt_oirl.alol.baselines import trl_trainers
-    from prompt_oirl.alol.tasks import toy
-
+def test_baselines_see_the_ids_of_the_rows_and_the_raw_gaps(tmp_path):
+    """Prompts with BOS once, cut responses without an end of text, logged pairs and logits: as our losses."""
     rows, _ = rows_of(tmp_path)
-    tokens = encode_rows(rows, tokenizer(), Limits(12, 3, "cut", special_tokens=True))
-    pairs, model = make_pairs(rows, 0, "logged"), toy.make_model(0)[0]
-    data = trl_trainers.pair_dataset(tokens, pairs)
-    flags: dict[str, Any] = {"output_dir": str(tmp_path), "per_device_train_batch_size": 4, "use_cpu": True}
-    flags |= {"report_to": "none", "max_length": 15, "bf16": False, "gradient_checkpointing": False}
-    common = {"train_dataset": data, "processing_class": tokenizer()}
-    wanted = sorted(
-        tokens[p.chosen].prompt + tokens[side].response for p in pairs for side in (p.chosen, p.rejected)
-    )
-    reference = toy.make_model(0)[0]
-    dpo = trl_trainers.dpo_trainer()(model, reference, args=trl.DPOConfig(**flags), **common)
-    batch = next(iter(dpo.get_train_dataloader()))
-    masks = zip(batch["input_ids"], batch["attention_mask"])
-    assert sorted(ids[mask.bool()].tolist() for ids, mask in masks) == wanted
-    free = trl_trainers.cpo_trainer()(model, cpo.CPOConfig(**flags), **common)
-    batch = next(iter(free.get_train_dataloader()))
-    found = []
-    for side in ("chosen", "rejected"):
-        for ids, mask in zip(batch[f"{side}_input_ids"], batch[f"{side}_attention_mask"]):
-            found.append(ids[mask.bool()].tolist())
-        labels = [row[row != -100].tolist() for row in batch[f"{side}_labels"]]
-        assert sorted(labels) == sorted(tokens[getattr(p, side)].response for p in pairs)
-    assert sorted(found) == wanted
-    online = trl_trainers.rloo_trainer({rows[0].prompt: tokens[0].prompt})
-    assert online._tokenize_prompts(None, [rows[0].prompt])[0] == [tokens[0].prompt]
-    # What is overridden is TRL's own, so that another version cannot pass by without these ids.
-    assert hasattr(trl.DPOTrainer, "_prepare_dataset") and hasattr(cpo.CPOTrainer, "tokenize_row")
-    assert hasattr(trl.RLOOTrainer, "_tokenize_prompts")
+    limits = Limits(12, 3, "cut", special_tokens=True)
+    tokens = encode_rows(rows, tokenizer(), limits)
+    data = PolicyData(hh.TASK, tokenizer(), limits, rows, tokens, rows, 1, 1)
+    seen: dict[str, Any] = {}
+
+    def stop(model: Any, objective: Any, *_: Any) -> None:
+        seen[objective.about[0]] = objective
+        raise InterruptedError
+
+    for name in ("dpo", "dpo_ref_free", "pro", "ppo", "rloo"):
+        with pytest.MonkeyPatch.context() as patch, pytest.raises(InterruptedError):
+            patch.setattr(policies, "train", stop)
+            model, recipe = toy.make_model(0)[0], TrainingRecipe(1, 1)
+            policies.train_policy(model, data, Baseline(name), lambda _: recipe, 0, tmp_path)
+    assert len(seen) == 5 and all(objective.tokens is tokens for objective in seen.values())
+    assert seen["pro"].pairs == make_pairs(rows, 0, "logged") and seen["dpo"].pairs == seen["pro"].pairs
+    assert [pair.gap for pair in seen["pro"].pairs] == [2.5, -2.5, 0.5, 0.25]
+    assert seen["PPORecipe"].limit == 3
 
 
 @pytest.mark.skipif(mirror_folder() is None, reason="no mirror")
