@@ -140,7 +140,7 @@ def test_baselines_see_the_ids_of_the_rows_and_the_raw_gaps(tmp_path):
         with pytest.MonkeyPatch.context() as patch, pytest.raises(InterruptedError):
             patch.setattr(policies, "train", stop)
             model, recipe = toy.make_model(0)[0], TrainingRecipe(1, 1)
-            policies.train_policy(model, data, Baseline(name), lambda _: recipe, 0, tmp_path)
+            policies.train_policy(model, data, Baseline(name), lambda _, found=recipe: found, 0, tmp_path)
     assert len(seen) == 5 and all(objective.tokens is tokens for objective in seen.values())
     assert seen["pro"].pairs == make_pairs(rows, 0, "logged") and seen["dpo"].pairs == seen["pro"].pairs
     assert [pair.gap for pair in seen["pro"].pairs] == [2.5, -2.5, 0.5, 0.25]
