@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import re
+import shlex
 import sys
 from pathlib import Path
 from types import ModuleType
@@ -29,15 +30,16 @@ VALUE = "--a2c_n_value_head_epochs --algorithm"
 PUBLISHED = {
     "lolrl_qlora_llama_hh": f"{HH} {VALUE} --ppo_clip --kl_beta --sampling_strategy --cache_dir --seed",
     "dpo_qlora_llama_hh": f"{HH} --beta --cache_dir --reference_free --seed",
-    "pro_qlora_llama_hh": f"{HH} --a2c_n_value_head_epochs --sampling_strategy --sft_weight --cache_dir --seed",
+    "pro_qlora_llama_hh": f"{HH} --a2c_n_value_head_epochs --sampling_strategy --sft_weight --cache_dir "
+    "--seed",
     "ppo_qlora_llama_hh": f"{HH} {VALUE} --ppo_clip --kl_beta --sampling_strategy --cache_dir --target_kl "
     "--batched_gen --total_steps --ppo_rollout_batch_size --ppo_epochs --seed",
     "ppo_hh_eval": f"{HH} {VALUE}",
     "qlora_llama_hh_eval": f"{HH} {VALUE}",
     "analyze_reward_value_advantage": "--train_file_path --eval_file_path --output_dir --cache_dir",
-    "train_generation_task_with_off_policy_PG": "-i --input_dir -tn --task_name -s --save_dir -o --output_dir "
-    "-cd --cache_dir -m --model_name -mt --model_tokenizer -algo "
-    "--learning_algorithm -a2c_n --a2c_n_value_head_epochs -r --reward_function -c --ppo_clip -b --kl_beta -ts "
+    "train_generation_task_with_off_policy_PG": "-i --input_dir -tn --task_name -s --save_dir -o "
+    "--output_dir -cd --cache_dir -m --model_name -mt --model_tokenizer -algo --learning_algorithm -a2c_n "
+    "--a2c_n_value_head_epochs -r --reward_function -c --ppo_clip -b --kl_beta -ts "
     "--train_sampling -but --baseline_update_threshold -cm --cola_classifier_model -esm "
     "--embedding_similarity_model -scm --sentiment_classification_model -dnlim --doc_nli_model -ccm "
     "--comet_critic_model -fcm --faithdial_critic_model -dcm --depth_dialogRPT_model -ucm "
@@ -48,8 +50,8 @@ PUBLISHED = {
     "preprocess_comet_and_add_rewards": "-i --input_dir -it --input_test_dir -o --output_dir -ccm "
     "--comet_critic_model -bs --batch_size",
     "preprocess_reddit_comment_scores_and_add_rewards": "-i --input_dir -o --output_dir -pd "
-    "--plot_violin_distribution -m --model_name -cm --cola_classifier_model -dcm --depth_dialogRPT_model -ucm "
-    "--updown_dialogRPT_model -om --offensive_model_dir -bs --batch_size",
+    "--plot_violin_distribution -m --model_name -cm --cola_classifier_model -dcm --depth_dialogRPT_model "
+    "-ucm --updown_dialogRPT_model -om --offensive_model_dir -bs --batch_size",
     "preprocess_wow_and_add_rewards": "-i --input_task -o --output_dir -pd --plot_violin_distribution -m "
     "--model_name -cm --cola_classifier_model -fcm --faithdial_critic_model -dcm --depth_dialogRPT_model -bs "
     "--batch_size",
@@ -116,6 +118,23 @@ def test_a_step_takes_the_flags_it_is_listed_with_and_refuses_the_others(number)
                 parsed = tyro.cli(arguments, args=[flag, *value], use_underscores=True)
                 changed = [k for k, v in vars(parsed).items() if v != getattr(arguments(), k)]
                 assert len(changed) <= 1 and (changed or flag in ALGORITHM), flag
+
+
+def test_the_commands_of_the_page_parse():
+    """Those in the right column of the table of commands, with something in the place of capitals."""
+    body = PAGE.split("## The published commands")[1].split("What is as published")[0]
+    qlora = re.search(r"`QLORA` is `([^`]+)`", body)
+    assert qlora
+    stand_ins = {"QLORA": qlora[1], "T": "wow", "A": "a_lol", "B": "0.1"}
+    numbers, seen = {name: number for number, name in STEPS.items()}, set()
+    for name, flags in re.findall(r"`python (alol_step\w+)\.py([^`]*)`", body):
+        words = [stand_ins.get(word, word) for word in shlex.split(flags)]
+        arguments, given = module(name).Args, " ".join(shlex.quote(word) for word in words)
+        given = shlex.split(given.replace(shlex.quote(qlora[1]), qlora[1]))
+        published_flags.check_flags(arguments, given)
+        assert tyro.cli(arguments, args=given, use_underscores=True).task_name != "toy"
+        seen.add(numbers[name])
+    assert seen == set(STEPS)
 
 
 def test_a_refusal_is_one_line_of_the_command(tmp_path):
