@@ -139,7 +139,7 @@ def main(args: Args) -> None:
     )
 
 
-def defaults(flags: list[str]) -> Args | None:
+def defaults(arguments: type, flags: list[str]) -> Args | None:
     """What --preset puts in place of the usual defaults."""
     given = dict(zip(flags, flags[1:])) | dict(f.split("=", 1) for f in flags if "=" in f)
     if (preset := given.get("--preset", "")) not in get_args(Preset):

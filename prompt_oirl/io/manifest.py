@@ -177,22 +177,23 @@ def check_finished(manifest: Path, root: Path, hint: str) -> None:
 def run_step(
     main: Callable[[Any], None],
     arguments: type,
-    defaults: Callable[[list[str]], Any] = lambda flags: None,
+    before: Callable[[type, list[str]], Any] = lambda arguments, given: None,
 ) -> None:
     """Parse the flags of a step script and run it; what the user can fix is one line on stderr, exit 1.
 
     Parameters
     ----------
-    main : the step
-    arguments : dataclass of its flags
-    defaults : flags as given -> an instance of `arguments` that holds the defaults, None for the usual ones
+    main : the step, called with the flags
+    arguments : dataclass of the flags
+    before : called with it and the command line before that is parsed; may refuse flags, or return an
+        instance of `arguments` that holds other defaults
     """
     import tyro
 
     def work() -> None:
         about: dict[str, Any] = {"description": sys.modules["__main__"].__doc__, "use_underscores": True}
-        if (own := defaults(sys.argv[1:])) is not None:
-            about["default"] = own
+        if (defaults := before(arguments, sys.argv[1:])) is not None:
+            about["default"] = defaults
         main(tyro.cli(arguments, **about))
 
     run_reporting(work, "pass another --root", "run the same command again to continue")
