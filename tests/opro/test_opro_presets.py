@@ -26,7 +26,7 @@ SCORER = ["--scorer.ckpt_dir", "folder/m"]
 
 
 def parsed(*flags: str) -> Args:
-    own = defaults(list(flags))
+    own = defaults(Args, list(flags))
     return tyro.cli(
         Args, args=[*SCORER, *flags], use_underscores=True, **({} if own is None else {"default": own})
     )
