@@ -114,9 +114,8 @@ class PromptLog:
             answers = np.sort(np.bincount(self.prompt, minlength=k))[::-1]
             share = answers[:most].sum() / max(len(self.prompt), 1)
             raise InputError(
-                f"the log has {n:,} questions x {k:,} prompts, more than memory may hold: keep the rows of the "
-                f"{most:,} prompts with the most answers ({share:.0%} of the rows), the most for so many "
-                "questions"
+                f"the log has {n:,} questions x {k:,} prompts, more than memory may hold: keep the rows of "
+                f"the {most:,} prompts with the most answers ({share:.0%} of the rows)"
             )
 
     @property
