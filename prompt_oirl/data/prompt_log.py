@@ -103,11 +103,12 @@ class PromptLog:
 
     @cached_property
     def _cells(self) -> tuple[np.ndarray, np.ndarray]:
-        self._refuse_large_tables()
+        self.refuse_large_tables()
         shape = len(self.questions), len(self.prompts)
         return mean_labels(self.question, self.prompt, self.correct, shape)
 
-    def _refuse_large_tables(self) -> None:
+    def refuse_large_tables(self) -> None:
+        """Raise InputError, before anything is built, where tables of the log would fill the memory."""
         n, k = len(self.questions), len(self.prompts)
         most = min(MOST_PROMPTS, max(MOST_CELLS // max(n, 1), 1))
         if k > most:
