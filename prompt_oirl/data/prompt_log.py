@@ -20,7 +20,7 @@ from prompt_oirl.data.near_duplicates import (
 from prompt_oirl.io.files import InputError
 from prompt_oirl.stats.cells import balanced_answers, mean_labels
 
-# Bounds of tables questions x prompts, and of matrices prompts x prompts.
+# Bounds of matrices prompts x prompts, and of tables questions x prompts (fit: 0.2 GB a million cells).
 MOST_PROMPTS = 2_000
 MOST_CELLS = 40_000_000
 _DIFFERENT_TASKS = "; if they are different tasks, add a column group that tells them apart"
