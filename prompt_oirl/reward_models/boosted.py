@@ -10,6 +10,7 @@ import numpy as np
 
 from prompt_oirl.features.mapped import BLOCK, MappedQuestions
 from prompt_oirl.io.files import InputError
+from prompt_oirl.reward_models.booster_files import checked_lightgbm, checked_xgboost
 from prompt_oirl.reward_models.pairs import (
     FEATURE_ARRAYS,
     PairFeatures,
@@ -179,7 +180,7 @@ class XGBoost(_Boosted):
         import xgboost
 
         self.booster = xgboost.Booster({"nthread": 1})
-        self.booster.load_model(bytearray(arrays["booster"].tobytes()))
+        self.booster.load_model(checked_xgboost(arrays["booster"].tobytes()))
         self._restore_features(arrays)
 
 
@@ -233,7 +234,7 @@ class LightGBM(_Boosted):
 
     def restore(self, arrays: dict[str, np.ndarray]) -> None:
         """Undo `arrays`."""
-        self._text = arrays["booster"].tobytes().decode()
+        self._text = checked_lightgbm(arrays["booster"].tobytes().decode())
         self.booster = self._library.Booster(model_str=self._text)
         self._restore_features(arrays)
 
