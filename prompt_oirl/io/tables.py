@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from decimal import Decimal
 from pathlib import Path
 from typing import IO, Any
+from unicodedata import normalize
 
 import numpy as np
 import pandas as pd
@@ -140,7 +141,7 @@ def read_text_table(path: str, column: str, lines: bool) -> pd.DataFrame:
 
 
 def checked_columns(frame: pd.DataFrame, needed: Sequence[str], source: str, hint: str) -> pd.DataFrame:
-    """The frame with its columns' names stripped; refused if one is missing or stands there twice.
+    """The frame with its columns' names stripped, in Unicode form NFC; refused if one is missing or stands there twice.
 
     Parameters
     ----------
@@ -151,7 +152,7 @@ def checked_columns(frame: pd.DataFrame, needed: Sequence[str], source: str, hin
 
     Raises: InputError naming the column.
     """
-    frame = frame.set_axis([str(c).strip() for c in frame.columns], axis=1)
+    frame = frame.set_axis([normalize("NFC", str(c).strip()) for c in frame.columns], axis=1)
     missing = [c for c in needed if c not in frame.columns]
     if missing:
         have = on_one_line(", ".join(frame.columns[:12]), 200) or "none"
@@ -193,8 +194,10 @@ def numbers(frame: pd.DataFrame, column: str, where: str, low: float, high: floa
                 values[i] = high * (word in _TRUE)
             elif isinstance(value, bool | np.bool_):
                 values[i] = high * value if column == "correct" else value
-            elif word is not None and "_" in word:  # which Python's numbers may hold
-                raise ValueError(word)
+            elif word is not None and ("_" in word or not word.isascii()):
+                raise ValueError(word)  # Python's numbers may hold _ and the digits of all scripts
+            elif isinstance(value, np.ndarray | list):  # Parquet's; NumPy makes a number of a single item
+                raise TypeError(value)
             else:
                 values[i] = float(value)
         except (TypeError, ValueError, OverflowError):

@@ -124,6 +124,8 @@ def load(kind: type[PromptSelector], folder: Path, embedder: Embedder | str | No
         named = header["embedder"] if embedder is None else embedder
         selector = kind(embedder=named, **header["params"])
         info = header["embedder_info"]
+        if type(selector.seed) is not int or not 0 <= selector.seed < 2**32:
+            raise ValueError("the seed is none")
         if selector.embedder is None:
             raise InputError(
                 f"{folder}: made with an embedder object; pass the same as PromptSelector.load(dir, "
@@ -137,8 +139,8 @@ def load(kind: type[PromptSelector], folder: Path, embedder: Embedder | str | No
         selector.embedder_ = load_embedder(named, selector.seed) if isinstance(named, str) else named
         if asdict(selector.embedder_.info) != info:
             raise InputError(
-                f"{folder}: made with embedder {info['name']} ({info['revision']}), here is "
-                f"{selector.embedder_.info.name} "
+                f"{folder}: made with embedder {on_one_line(str(info['name']))} "
+                f"({on_one_line(str(info['revision']))}), here is {selector.embedder_.info.name} "
                 f"({selector.embedder_.info.revision}); install the former, or fit again"
             )
         _restore(selector, header, folder)
@@ -181,10 +183,11 @@ def _restore(selector: PromptSelector, header: dict[str, Any], folder: Path) -> 
         raise ValueError(str(error)) from error
     selector.model_.restore(_read_tensors(folder, header["files"]["model"]))
     selector.model_.settings = dict(header["settings"])
-    # What does not fit the embedder or the prompts shows when it is asked.
-    tried = selector.predict_proba(["Does it answer?"])
-    if tried.shape != (1, len(prompts)) or not np.isfinite(tried).all():
-        raise ValueError("the reward model gives no probability for each prompt")
+    # What does not fit the embedder or the prompts shows when it is asked, in one number of questions or other.
+    for n in (2, 3):
+        tried = selector.predict_proba(["Does it answer?", "All of them?", "Each?"][:n])
+        if tried.shape != (n, len(prompts)) or not np.isfinite(tried).all():
+            raise ValueError("the reward model gives no probability for each prompt")
 
 
 def version_id(folder: str | Path) -> str:
