@@ -90,7 +90,9 @@ def served_rows(paths: Sequence[str | Path]) -> tuple[pd.DataFrame, list[str]]:
     parts = [f"{number:,} {what}" for what, number in said.items() if number]
     notes = [f"lines left out of the server's log: {', '.join(parts)}."] if parts else []
     if ahead:
-        notes.append(f"{ahead:,} lines have a time in the future: was a server's clock wrong? The last verdict counts.")
+        notes.append(
+            f"{ahead:,} lines have a time in the future: was a server's clock wrong? The last verdict counts."
+        )
     if segments:
         notes.append(f"{segments:,} questions came with several segments: their segment counts as unknown.")
     return _frame(read), notes

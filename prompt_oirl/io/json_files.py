@@ -89,8 +89,12 @@ def parse_json(text: str | bytes) -> Any:
 
 
 def each_key_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    """An object of its pairs; raises ValueError on a key that stands twice, of which JSON keeps the last."""
+    """An object of its pairs; raises ValueError on a key that stands twice, of which JSON keeps the last, or
+    that is no text."""
     found = dict(pairs)
+    for key in found:
+        if not key.isascii():
+            key.encode()  # half a surrogate pair is none
     if len(found) < len(pairs):
         keys = [key for key, _ in pairs]
         doubled = next(key for i, key in enumerate(keys) if key in keys[:i])

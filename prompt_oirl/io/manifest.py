@@ -200,7 +200,7 @@ def run_step(
 
 
 def without_debug(arguments: Sequence[str]) -> list[str]:
-    """The command line less `--debug`, which is noted in PROMPT_OIRL_DEBUG: for this process and its workers."""
+    """The command line less `--debug`, noted in PROMPT_OIRL_DEBUG for this process and its workers."""
     if "--debug" in arguments:
         os.environ["PROMPT_OIRL_DEBUG"] = "1"
     return [argument for argument in arguments if argument != "--debug"]

@@ -55,6 +55,8 @@ def read_table(path: str | Path, hint: str) -> pd.DataFrame:
             return _from_text(file, kind.removesuffix(".gz"), str(path), hint)
     try:
         frame = pd.read_parquet(path)
+        texts = [name for name, kind in frame.dtypes.items() if isinstance(kind, pd.StringDtype)]
+        frame = frame.astype(dict.fromkeys(texts, object))  # here what is no UTF-8 shows
     except Exception as error:  # Arrow raises many kinds for a damaged file
         reason = (str(error) or type(error).__name__).splitlines()[0]
         raise InputError(f"{path}: not a readable Parquet file ({reason}); {hint}") from error
@@ -141,7 +143,7 @@ def read_text_table(path: str, column: str, lines: bool) -> pd.DataFrame:
 
 
 def checked_columns(frame: pd.DataFrame, needed: Sequence[str], source: str, hint: str) -> pd.DataFrame:
-    """The frame with its columns' names stripped, in Unicode form NFC; refused if one is missing or stands there twice.
+    """The frame, names of columns stripped and in NFC; refused if one is missing or stands there twice.
 
     Parameters
     ----------

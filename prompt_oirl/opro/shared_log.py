@@ -162,7 +162,9 @@ def _record_locks() -> Any:
     try:
         import fcntl
     except ImportError:
-        raise InputError("OPRO's runs share a log through POSIX locks: run them on Linux, macOS or WSL") from None
+        raise InputError(
+            "OPRO's runs share a log through POSIX locks: run them on Linux, macOS or WSL"
+        ) from None
     return fcntl
 
 

@@ -183,7 +183,7 @@ def _restore(selector: PromptSelector, header: dict[str, Any], folder: Path) -> 
         raise ValueError(str(error)) from error
     selector.model_.restore(_read_tensors(folder, header["files"]["model"]))
     selector.model_.settings = dict(header["settings"])
-    # What does not fit the embedder or the prompts shows when it is asked, in one number of questions or other.
+    # What does not fit the embedder or the prompts shows when it is asked, for some number of questions.
     for n in (2, 3):
         tried = selector.predict_proba(["Does it answer?", "All of them?", "Each?"][:n])
         if tried.shape != (n, len(prompts)) or not np.isfinite(tried).all():

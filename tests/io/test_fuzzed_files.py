@@ -32,7 +32,20 @@ from prompt_oirl.opro.proposals import Proposal, Proposer
 from prompt_oirl.opro.shared_log import Spending, Stage
 
 JSON_VALUES = [None, True, -1, 2**70, 1e308, float("nan"), float("-inf"), "", "a\nb", "\ud800", [], {}, [[1]]]
-BYTES = [b'"', b"\n", b"\x00", b"\xff\xfe", b"{", b"]", b",", b"1_0", "１".encode(), b"NaN", b"\\ud800", b"[" * 3000]
+BYTES = [
+    b'"',
+    b"\n",
+    b"\x00",
+    b"\xff\xfe",
+    b"{",
+    b"]",
+    b",",
+    b"1_0",
+    "１".encode(),
+    b"NaN",
+    b"\\ud800",
+    b"[" * 3000,
+]
 
 
 def mutated_bytes(data: bytes, rng: random.Random) -> bytes:
@@ -79,7 +92,14 @@ def mutated_json(text: str, rng: random.Random) -> str:
 
 LOG = made_log(20)
 ROWS = [asdict(row) for row in tiny_interactions(4, 2)]
-PROPOSAL = asdict(Proposal(**{name: {"int": 1, "str": "a", "float": 0.5}[kind] for name, kind in Proposal.__annotations__.items()}))
+PROPOSAL = asdict(
+    Proposal(
+        **{
+            name: {"int": 1, "str": "a", "float": 0.5}[kind]
+            for name, kind in Proposal.__annotations__.items()
+        }
+    )
+)
 RUN = {"position": "after", "parts_seed": 1, "task": "arith", "loop": {"steps": 3}, "hub": None}
 TABLE = "prompt_id,kind,instruction,train\na,measured,Think.,0.5\nb,measured,Go.,0.25\n"
 READERS: dict[str, tuple[str, Callable[[Path], Any]]] = {
@@ -94,13 +114,13 @@ READERS: dict[str, tuple[str, Callable[[Path], Any]]] = {
     "prompts": ("prompts.csv", load_prompts),
     "instructions": ("instructions.csv", lambda path: load_instructions(path, None)),
     "questions": ("questions.jsonl", lambda path: load_own_questions(path, "own")),
-    "proposals": ("proposals.jsonl", lambda path: Proposer(None, "x", path, 0, Budget())),  # type: ignore[arg-type]
+    "proposals": ("proposals.jsonl", lambda path: Proposer(list, "x", path, 0, Budget())),  # type: ignore[arg-type]
     "spent": ("spent.jsonl", lambda path: Spending(path).before()),
     "settings": ("run.json", lambda path: (runs.check_settings(path, RUN), runs.read_settings(path))),
     "trajectory": ("trajectory.csv", lambda path: best_instructions(path, 2)),
     "checkpoint": ("state.safetensors", lambda path: read_tensors(path, "train again")),
     "manifest": ("step.json", lambda path: check_finished(path, path.parent, "run it again")),
-    "rows": ("rows.jsonl", alol_rows.read_rows),
+    "rows": ("rows.jsonl", lambda path: alol_rows.read_rows(path, "toy", 1.0)),
 }
 
 
@@ -127,7 +147,9 @@ def write(kind: str, path: Path) -> None:
     elif kind == "npy":
         np.save(path, np.eye(4, dtype=np.float32))
     elif kind in ("prompts", "instructions"):
-        path.write_text('prompt_id,role,position,text\na,train,after,"Think, then answer."\nb,train,after,Go.\n')
+        path.write_text(
+            'prompt_id,role,position,text\na,train,after,"Think, then answer."\nb,train,after,Go.\n'
+        )
     elif kind == "questions":
         path.write_text('{"question": "How many?", "gold": "1", "id": "a"}\n{"question": "2?", "gold": 2}\n')
     elif kind == "proposals":
@@ -147,7 +169,7 @@ def write(kind: str, path: Path) -> None:
         Manifest(path, {"a": 1}, [], path.parent).finish([])
     else:
         row = alol_rows.Row("a", "Why?", "Because.", {"r": 0.5}, group="g")
-        alol_rows.write_rows(path, [row, row.__class__(**{**asdict(row), "id": "b"})])
+        alol_rows.write_rows(path, [row, row.__class__(**{**asdict(row), "id": "b"})], "toy")
 
 
 def check(kind: str, data: bytes, path: Path) -> bool:
@@ -169,7 +191,7 @@ def test_a_mutated_file_is_read_or_refused(kind: str, tmp_path: Path, capsys: An
     whole = path.read_bytes()
     assert check(kind, whole, path), "the file before any change"
     rng, refused = random.Random(kind), 0
-    tries = int(os.environ.get("PROMPT_OIRL_FUZZ", "60"))
+    tries = int(os.environ.get("PROMPT_OIRL_FUZZ", "25"))
     for _ in range(tries):
         data = mutated_bytes(whole, rng)
         if path.suffix in (".json", ".jsonl") and rng.random() < 0.6:

@@ -17,7 +17,21 @@ from prompt_oirl import PromptSelector
 from prompt_oirl.io.files import InputError, content_key
 from prompt_oirl.selection.storage import HEADER
 
-ODD: list[Any] = [None, True, -1, 10**30, 0.5, float("nan"), float("inf"), "", "a\nb", "\ud800", [], {}, [[1]]]
+ODD: list[Any] = [
+    None,
+    True,
+    -1,
+    10**30,
+    0.5,
+    float("nan"),
+    float("inf"),
+    "",
+    "a\nb",
+    "\ud800",
+    [],
+    {},
+    [[1]],
+]
 
 
 @pytest.fixture(scope="module", params=["interaction", "xgboost", "lightgbm", "linear", "knn"])
