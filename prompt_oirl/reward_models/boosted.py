@@ -171,7 +171,7 @@ class XGBoost(_Boosted):
     def arrays(self) -> dict[str, np.ndarray]:
         """Everything `predict` needs, as plain arrays."""
         return {
-            "booster": np.frombuffer(self.booster.save_raw("ubj"), dtype=np.uint8),
+            "booster": np.frombuffer(checked_xgboost(self.booster.save_raw("ubj")), dtype=np.uint8),
             **self._feature_arrays(),
         }
 
@@ -230,7 +230,8 @@ class LightGBM(_Boosted):
 
     def arrays(self) -> dict[str, np.ndarray]:
         """Everything `predict` needs, as plain arrays."""
-        return {"booster": np.frombuffer(self._text.encode(), dtype=np.uint8), **self._feature_arrays()}
+        text = checked_lightgbm(self._text)
+        return {"booster": np.frombuffer(text.encode(), dtype=np.uint8), **self._feature_arrays()}
 
     def restore(self, arrays: dict[str, np.ndarray]) -> None:
         """Undo `arrays`."""

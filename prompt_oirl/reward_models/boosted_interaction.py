@@ -91,7 +91,7 @@ class BoostedInteraction(InteractionModel):
 
     def arrays(self) -> dict[str, np.ndarray]:
         """Everything `predict` needs, as plain arrays."""
-        raw = b"" if self._booster is None else self._booster.save_raw("ubj")
+        raw = b"" if self._booster is None else checked_xgboost(self._booster.save_raw("ubj"))
         return {
             **super().arrays(),
             "booster": np.frombuffer(raw, dtype=np.uint8),

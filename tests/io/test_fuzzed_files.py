@@ -168,7 +168,7 @@ def write(kind: str, path: Path) -> None:
     elif kind == "manifest":
         Manifest(path, {"a": 1}, [], path.parent).finish([])
     else:
-        row = alol_rows.Row("a", "Why?", "Because.", {"r": 0.5}, group="g")
+        row = alol_rows.Row("a", "Why?", "Because.", {"final_reward": 0.5}, group="g")
         alol_rows.write_rows(path, [row, row.__class__(**{**asdict(row), "id": "b"})], "toy")
 
 

@@ -1,4 +1,4 @@
-"""What could be read in two ways is refused or said, and every refusal is one line, with a traceback on demand."""
+"""What could be read in two ways is refused or said; every refusal is one line, its traceback on demand."""
 
 from __future__ import annotations
 
@@ -141,7 +141,7 @@ def test_a_traceback_is_shown_on_demand_only(
         sys, "argv", ["prompt-oirl", *(["diagnose", "no.csv"] if what == "command" else []), *flags]
     )
     with pytest.raises(SystemExit, match="1"):
-        main() if what == "command" else run_step(lambda args: read_log(args.path), Flags)
+        main() if what == "command" else run_step(lambda args: print(read_log(args.path)), Flags)
     said = capsys.readouterr().err
     assert said.splitlines()[-1].startswith("error: missing no.csv")
     assert ("Traceback" in said) == bool(way)
