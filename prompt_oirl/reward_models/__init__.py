@@ -20,7 +20,7 @@ __all__ = [
     "ModelName",
     "RewardModel",
     "TrainingSet",
-    "finite_tensors",
+    "known_numbers",
     "load",
     "make",
     "merge_repeats",
@@ -149,19 +149,20 @@ def load(model: RewardModel, path: Path, expected_sha256: str) -> RewardModel:
     if sha256(require(path, hint)) != expected_sha256:
         raise InputError(f"{path} is not the file its record names (altered or copied); delete it and {hint}")
     try:
-        model.restore(finite_tensors(path))
+        model.restore(known_numbers(path))
     except Exception as error:  # each library has kinds of its own for a damaged model
         reason = on_one_line(str(error) or repr(error), 200)
         raise InputError(f"{path}: no model of this kind ({reason}); delete it and {hint}") from error
     return model
 
 
-def finite_tensors(path: Path) -> dict[str, np.ndarray]:
-    """The arrays of a safetensors file; raises ValueError on one that holds NaN or infinity."""
+def known_numbers(path: Path) -> dict[str, np.ndarray]:
+    """The arrays of a safetensors file; raises ValueError on one that holds NaN (infinite is
+    the scale of a column that never varied)."""
     from safetensors.numpy import load_file
 
     arrays = load_file(path)
     for name, array in arrays.items():
-        if array.dtype.kind == "f" and not np.isfinite(array).all():
-            raise ValueError(f"{name!a:.60} holds NaN or infinity")
+        if array.dtype.kind == "f" and np.isnan(array).any():
+            raise ValueError(f"{name!a:.60} holds NaN")
     return arrays

@@ -242,4 +242,4 @@ def _read_tensors(folder: Path, entry: dict[str, str]) -> dict[str, np.ndarray]:
     path = folder / entry["name"]
     if not is_file_name(entry["name"]) or not path.is_file() or sha256(path) != entry["sha256"]:
         raise InputError(f"{path} is missing or not the file {HEADER} names; fit and save the selector again")
-    return reward_models.finite_tensors(path)
+    return reward_models.known_numbers(path)
