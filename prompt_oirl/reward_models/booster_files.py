@@ -60,7 +60,7 @@ def checked_xgboost(data: bytes) -> bytearray:
         raise ValueError("the booster is none of a binary:logistic gbtree")
     features = _whole(_at(about, "num_feature"))
     start = float(str(_at(about, "base_score")).strip("[]"))
-    if not 0 < start < 1 or not 1 <= features <= MOST_FEATURES:
+    if not 0 <= start <= 1 or not 1 <= features <= MOST_FEATURES:
         raise ValueError(f"the booster has base_score {start} and {features} features")
     trees = _at(booster, "model", "trees")
     if not isinstance(trees, list):

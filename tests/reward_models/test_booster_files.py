@@ -6,6 +6,7 @@ import re
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import lightgbm
 import numpy as np
@@ -21,9 +22,9 @@ ROWS = RNG.normal(size=(400, 5)).astype(np.float32)
 LABELS = (ROWS[:, 0] * ROWS[:, 1] > 0).astype(np.float32)
 
 
-def xgboost_bytes(**more: object) -> bytes:
+def xgboost_bytes(labels: np.ndarray = LABELS, **more: object) -> bytes:
     parameters = {"objective": "binary:logistic", "max_depth": 4, "nthread": 1, **more}
-    return bytes(xgboost.train(parameters, xgboost.DMatrix(ROWS, LABELS), 8).save_raw("ubj"))
+    return bytes(xgboost.train(parameters, xgboost.DMatrix(ROWS, labels), 8).save_raw("ubj"))
 
 
 def lightgbm_text(labels: np.ndarray = LABELS, **more: object) -> str:
@@ -31,8 +32,10 @@ def lightgbm_text(labels: np.ndarray = LABELS, **more: object) -> str:
     return lightgbm.train(parameters, lightgbm.Dataset(ROWS, labels), 8).model_to_string()
 
 
-@pytest.mark.parametrize("more", [{}, {"base_score": 0.3}, {"gamma": 5.0}])
-def test_what_xgboost_wrote_predicts_the_same(more: dict[str, object]) -> None:
+@pytest.mark.parametrize(
+    "more", [{}, {"base_score": 0.3}, {"gamma": 5.0}, {"labels": 0 * LABELS}, {"labels": LABELS**0}]
+)
+def test_what_xgboost_wrote_predicts_the_same(more: dict[str, Any]) -> None:
     raw = xgboost_bytes(**more)
     before, after = xgboost.Booster(), xgboost.Booster()
     before.load_model(bytearray(raw))
