@@ -9,8 +9,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
-from prompt_oirl.io.files import InputError, on_one_line
-from prompt_oirl.io.manifest import LONGEST_MESSAGE
+from prompt_oirl.io.files import LONGEST_MESSAGE, InputError, on_one_line
 from prompt_oirl.stats.metrics import format_number
 
 Format = Literal["table", "csv", "jsonl"]

@@ -156,7 +156,14 @@ class TfidfEmbedder:
         return words, {"idf": self._vectorizer.idf_, "components": self._components}
 
     def restore(self, words: Sequence[str], arrays: dict[str, np.ndarray]) -> None:
-        """Undo `state`."""
+        """Undo `state`; raises ValueError where words and arrays do not fit together."""
+        n = len(words)
+        if (
+            arrays["idf"].shape != (n,)
+            or arrays["components"].ndim != 2
+            or arrays["components"].shape[1] != n
+        ):
+            raise ValueError(f"the embedder's arrays are not those of {n} words")
         self._vectorizer = self._new_vectorizer(vocabulary=list(words))
         self._vectorizer.idf_ = arrays["idf"]
         self._components = arrays["components"]

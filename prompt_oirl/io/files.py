@@ -24,8 +24,14 @@ import numpy as np
 REPO_ROOT = Path(__file__).resolve().parents[2]
 
 
+LONGEST_MESSAGE = 4_000
+
+
 class InputError(Exception):
-    """Something the user can fix. The message is one line and names the hint."""
+    """Something the user can fix. The message is one line without control characters and names the hint."""
+
+    def __init__(self, message: str):
+        super().__init__(on_one_line(message, LONGEST_MESSAGE))
 
 
 _NAME = re.compile(r"\w[\w.-]{0,99}", re.ASCII)
@@ -131,7 +137,7 @@ def atomic_write(path: Path) -> Iterator[Path]:
     temporary = Path(name)
     try:
         yield temporary
-        with temporary.open("rb") as file:
+        with temporary.open("rb+") as file:  # Windows syncs only what may be written
             os.fsync(file.fileno())
         temporary.chmod(_file_mode())
         temporary.replace(path)
@@ -249,7 +255,7 @@ def csv_records(
     """
     # utf-8-sig: a spreadsheet's byte order mark is not part of the first column's name.
     with require(path, hint).open(encoding="utf-8-sig", newline="") as file:
-        reader = csv.DictReader(file)
+        reader = csv.DictReader(file, strict=True)  # else an open quote swallows what follows
         try:
             missing = set(columns) - set(reader.fieldnames or ())
             if missing:
