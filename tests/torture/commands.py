@@ -31,7 +31,7 @@ TFIDF = ["--embedder", "tfidf"]
 
 @dataclass(frozen=True)
 class Command:
-    """A command, run in the folder that it works on; `{root}` and `{server}` stand for that folder and a server.
+    """A command, run in the folder that it works on; `{root}` and `{server}` stand for that and a server.
 
     `prepare` makes what lies there before, or names the command whose end that is. Files whose path holds one
     of `free` may differ after a kill.

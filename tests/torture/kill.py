@@ -47,9 +47,7 @@ def attempt(case: str, rng: random.Random, work: Path) -> None:
     shutil.rmtree(place, ignore_errors=True)
 
 
-def _stop(
-    case: str, root: Path, temporary: Path, whole: Undisturbed, rng: random.Random, how: str
-) -> None:
+def _stop(case: str, root: Path, temporary: Path, whole: Undisturbed, rng: random.Random, how: str) -> None:
     sent = rng.choice(SIGNALS)
     group = rng.random() < 0.5
     environment = {}
