@@ -24,7 +24,8 @@ import tyro
 
 from prompt_oirl.cli.commands import Command
 from prompt_oirl.cli.output import say_warning
-from prompt_oirl.io.manifest import run_reporting
+from prompt_oirl.io.files import never_written
+from prompt_oirl.io.manifest import named_files, run_reporting
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -32,7 +33,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
     def run() -> None:
         options: dict[str, Any] = {"prog": "prompt-oirl", "description": __doc__, "use_underscores": True}
-        tyro.cli(Command, args=arguments, **options).run()  # type: ignore[call-overload]
+        command = tyro.cli(Command, args=arguments, **options)  # type: ignore[call-overload]
+        with never_written(named_files(command)):
+            command.run()
 
     with warnings.catch_warnings():
         warnings.showwarning = say_warning  # type: ignore[assignment]

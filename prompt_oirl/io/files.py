@@ -107,6 +107,18 @@ def _file_mode() -> int:
 
 
 STALE_SECONDS = 600
+_read: list[Path] = []  # files that the user named to be read
+
+
+@contextmanager
+def never_written(paths: Iterable[Path]) -> Iterator[None]:
+    """Refuse to write over these files, by whatever path, while the block runs."""
+    before = _read[:]
+    _read.extend(path for path in paths if os.path.isfile(path))  # False of any text
+    try:
+        yield
+    finally:
+        _read[:] = before
 
 
 @contextmanager
@@ -119,6 +131,8 @@ def atomic_write(path: Path) -> Iterator[Path]:
         path = path.resolve() if path.is_symlink() else path
         if path.exists() and not path.is_file():
             raise InputError(f"cannot write {path}: it is not a regular file; choose another name")
+        if path.exists() and any(path.samefile(other) for other in _read if other.exists()):
+            raise InputError(f"cannot write {path}: it is one of the files to read; choose another name")
         path.parent.mkdir(parents=True, exist_ok=True)
         for left_behind in path.parent.glob(f".{path.name}.*.tmp"):  # by a run that was killed while writing
             with suppress(FileNotFoundError):  # another writer was faster
