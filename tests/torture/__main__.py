@@ -60,7 +60,7 @@ def main(args: Args) -> int:
             tried[shown] += 1
             failed[shown] += 1
             _print_end(traceback.format_exc())
-            print(f"FAILED, repeat: make torture seed={seed} kind={name} only={case} tries=1", flush=True)
+            print(f"FAILED, repeat: make torture seed={seed} kind={name} only={case!r} tries=1", flush=True)
         spent[name] += time.monotonic() - started
     for shown, count in sorted(tried.items()):
         print(f"{shown}: {count:,} tries, {failed[shown]} failed")
