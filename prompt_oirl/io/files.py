@@ -16,7 +16,8 @@ from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
 from threading import Lock
-from typing import Any
+from types import SimpleNamespace
+from typing import IO, Any
 from urllib.parse import quote
 
 import numpy as np
@@ -185,6 +186,11 @@ def write_array(path: Path, array: np.ndarray) -> None:
         np.save(file, array, allow_pickle=False)
 
 
+def csv_writer(file: IO[str]) -> Any:
+    """A CSV writer that ends rows with \\n and puts a lone carriage return in quotes, as few Pythons do."""
+    return csv.writer(SimpleNamespace(write=lambda row: file.write(row.removesuffix("\r\n") + "\n")))
+
+
 def write_csv(path: Path, rows: Iterable[Mapping[str, Any]], columns: Sequence[str] = ()) -> None:
     """Write rows as CSV; floats as their shortest 6-digit form, None and NaN as empty.
 
@@ -199,7 +205,7 @@ def write_csv(path: Path, rows: Iterable[Mapping[str, Any]], columns: Sequence[s
             raise ValueError(f"{path.name}: no rows, and no columns to write a header from")
         columns, rows = list(first), chain([first], rows)
     with atomic_write(path) as temporary, temporary.open("w", encoding="utf-8", newline="") as file:
-        writer = csv.writer(file, lineterminator="\n")
+        writer = csv_writer(file)
         writer.writerow(columns)
         for row in rows:
             unknown = set(row) - set(columns)

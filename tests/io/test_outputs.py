@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import csv
+import io
 import os
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -11,8 +13,9 @@ from conftest import run_step, write_tiny_log
 from made_logs import made_log
 
 from prompt_oirl.cli.main import main
+from prompt_oirl.cli.output import write_rows
 from prompt_oirl.data.prompts import PUBLISHED
-from prompt_oirl.io.files import InputError, never_written, write_text
+from prompt_oirl.io.files import InputError, never_written, write_csv, write_text
 from prompt_oirl.io.manifest import named_files
 
 
@@ -110,3 +113,17 @@ def test_what_flags_name_is_read_and_what_out_names_is_not() -> None:
     assert [str(path) for path in named_files(Flags())] == ["q", "m", "a", "b"]
     with never_written([Path("x" * 5000), Path("\0")]):
         pass
+
+
+def test_a_lone_carriage_return_does_not_end_a_row(
+    tmp_path: Path, capfdbinary: pytest.CaptureFixture[bytes]
+) -> None:
+    rows = [{"question": "a\rb", "prompt": "\r", "n": 1.5}, {"question": "c\nd", "prompt": "", "n": None}]
+    expected = [["question", "prompt", "n"], ["a\rb", "\r", "1.5"], ["c\nd", "", ""]]
+    write_csv(tmp_path / "table.csv", rows)
+    with (tmp_path / "table.csv").open(newline="") as file:
+        assert list(csv.reader(file)) == expected
+    write_rows(rows, "csv")
+    written = capfdbinary.readouterr().out
+    assert list(csv.reader(io.StringIO(written.decode(), newline=""))) == expected
+    assert written == (tmp_path / "table.csv").read_bytes() and b"\r\n" not in written

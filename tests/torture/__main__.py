@@ -19,7 +19,7 @@ TESTS = Path(__file__).resolve().parents[1]
 sys.path[1:1] = [str(TESTS / folder) for folder in ("importers", "serving", "alol")]
 
 LINES_SHOWN, LONGEST_LINE = 12, 400
-KINDS = ("kill", "fuzz")
+KINDS = ("kill", "fuzz", "hostile_text", "hostile_servers", "concurrency", "places")
 
 
 @dataclass(kw_only=True)

@@ -184,14 +184,19 @@ class Done:
     stderr: str
 
 
-def start(name: str, root: Path, temporary: Path, **environment: str) -> subprocess.Popen[str]:
-    """Start a command as leader of a session; it and all that it starts carry its TORTURE_ROOT."""
+def start(
+    name: str, root: Path, temporary: Path, before: tuple[str, ...] = (), **environment: str
+) -> subprocess.Popen[str]:
+    """Start a command, behind the words of `before`, as leader of a session.
+
+    It and all that it starts carry its TORTURE_ROOT.
+    """
     temporary.mkdir(exist_ok=True)
     command = COMMANDS[name]
     own = {"TMPDIR": str(temporary), "TORTURE_ROOT": str(root), "OPENAI_API_KEY": "sk-none"}
     path = os.pathsep.join(filter(None, (environment.pop("PYTHONPATH", ""), str(REPO_ROOT))))
     return subprocess.Popen(
-        command.argv(root),
+        [*before, *command.argv(root)],
         cwd=REPO_ROOT / command.folder if command.folder else root,
         env={**os.environ, **own, "PYTHONPATH": path, **environment},
         stdin=subprocess.DEVNULL,
@@ -202,9 +207,9 @@ def start(name: str, root: Path, temporary: Path, **environment: str) -> subproc
     )
 
 
-def run(name: str, root: Path, temporary: Path, **environment: str) -> Done:
+def run(name: str, root: Path, temporary: Path, before: tuple[str, ...] = (), **environment: str) -> Done:
     """Run a command to its end."""
-    process = start(name, root, temporary, **environment)
+    process = start(name, root, temporary, before, **environment)
     _, stderr = process.communicate(timeout=300)
     return Done(process.returncode, stderr)
 
