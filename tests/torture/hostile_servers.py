@@ -5,8 +5,6 @@ from __future__ import annotations
 import random
 import shutil
 import socket
-import tempfile
-from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -32,17 +30,31 @@ def attempt(case: str, rng: random.Random, work: Path) -> int:
     if case.startswith("server"):
         _run_against("step1" if "step" in case else "opro1", rng, work)
         return 1
-    client = served()
-    if case == "bytes to serve":
-        for _ in range(REQUESTS):
-            _send_bytes(client, rng)
-    else:
-        draw = np.random.default_rng(rng.getrandbits(32))
-        for _ in range(REQUESTS):
-            reply = client.client.send(odd_request(draw, client.url))
-            assert reply.status_code != 500, reply.text
-    assert client.process.poll() is None and client.client.get("/health").status_code in (200, 503)
+    place = some_name(rng, work)
+    PromptSelector("tfidf").fit(made_log(24)).save(place / "selector")
+    with Upstream() as upstream:
+        client = Served(
+            place / "selector", place / "log", upstream.url, "--explore", "0.5", "--timeout", "10"
+        )
+        try:
+            (_send_bytes if case == "bytes to serve" else _send_requests)(client, rng)
+            assert client.process.poll() is None
+            assert client.client.get("/health").status_code in (200, 503)
+            client.rows()  # every line is JSON
+            assert client.stop() == 0
+        finally:
+            client.process.kill()
+            client.process.communicate()
+    shutil.rmtree(place, ignore_errors=True)
     return REQUESTS
+
+
+def _send_requests(client: Served, rng: random.Random) -> None:
+    draw = np.random.default_rng(rng.getrandbits(32))
+    for _ in range(REQUESTS):
+        request = odd_request(draw, client.url)
+        reply = client.client.send(request)
+        assert reply.status_code != 500, (request.method, request.url, request.content[:500], reply.text)
 
 
 def _reply(rng: random.Random) -> Reply | None:
@@ -90,26 +102,17 @@ def _run_against(name: str, rng: random.Random, work: Path) -> None:
     shutil.rmtree(place, ignore_errors=True)
 
 
-@cache
-def served() -> Served:
-    """`prompt-oirl serve` before a server that answers."""
-    folder = Path(tempfile.mkdtemp(prefix="torture-serve-"))
-    PromptSelector("tfidf").fit(made_log()).save(folder / "selector")
-    upstream = Upstream()
-    upstream.__enter__()
-    return Served(folder / "selector", folder / "log", upstream.url, "--explore", "0.5", "--timeout", "10")
-
-
 def _send_bytes(client: Served, rng: random.Random) -> None:
-    """A request cut, doubled or spoiled as bytes; whatever comes back, the server goes on."""
+    """Requests cut, doubled or spoiled as bytes; whatever comes back, the server stays up."""
     whole = b"POST /v1/chat/completions HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: 51\r\n\r\n"
     whole += b'{"messages": [{"role": "user", "content": "Why?"}]}'
     host, port = client.url.removeprefix("http://").split(":")
-    with socket.create_connection((host, int(port)), timeout=10) as connection:
-        try:
-            connection.sendall(damaged(rng, whole, "request.txt"))
-            connection.shutdown(socket.SHUT_WR)
-            while connection.recv(65536):
+    for _ in range(REQUESTS):
+        with socket.create_connection((host, int(port)), timeout=2) as connection:
+            try:
+                connection.sendall(damaged(rng, whole, "request.txt"))
+                connection.shutdown(socket.SHUT_WR)
+                while connection.recv(65536):
+                    pass
+            except OSError:  # the server has had enough, or waits for the rest
                 pass
-        except OSError:  # the server has had enough
-            pass

@@ -74,7 +74,7 @@ def text(rng: random.Random) -> str:
 
 
 class Tags(HTMLParser):
-    """Names of tags, and attributes that would run something."""
+    """Scripts, and tags and attributes that would run something."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -88,7 +88,7 @@ class Tags(HTMLParser):
         self.bad += [
             v or "" for k, v in attrs if k in ("href", "src") and not (v or "").startswith(("#", "data:"))
         ]
-        self.inside = tag == "script"
+        self.inside = tag == "script" and ("type", "application/json") not in attrs  # that is data
 
     def handle_data(self, data: str) -> None:
         if self.inside:
