@@ -25,6 +25,7 @@ SCRIPTS = REPO_ROOT / "llama_exps"
 # Moments by the clock (in durations of an uninterrupted run) and by what has been written; always the same.
 DRAW = random.Random(2024)
 CLOCK = [(step, round(DRAW.uniform(*part), 2)) for step in STEPS for part in ((0.4, 0.75), (0.75, 1.2))]
+CLOCK = [*CLOCK[::2], *(pytest.param(*late, marks=pytest.mark.slow) for late in CLOCK[1::2])]
 WRITES = [(2, "first"), (2, "last"), (3, "middle"), (4, "middle"), (5, "last")]
 WRITES += [
     pytest.param(*at, marks=pytest.mark.slow)
