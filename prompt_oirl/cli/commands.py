@@ -38,11 +38,18 @@ class Fit(LogArgument, LearnOptions):
     update: Path | None = None
     """A selector whose settings are used. The new one replaces it, unless it is shown to be worse or too
     little is known; the old one is kept in the folder previous within."""
+    sign: bool = False
+    """Refuse to work without a key in PROMPT_OIRL_SIGNING_KEY. With one, selectors are always signed, and
+    unsigned or altered ones are not loaded."""
 
     def run(self) -> None:
         """Learn a selector from a log and save it in a folder."""
         if self.out is not None and self.out.is_file():
             raise InputError(f"{self.out} is a file: choose a folder for the selector")
+        if self.sign:
+            from prompt_oirl.selection.signatures import check_key
+
+            check_key()
         if self.update is not None:
             self._update(self.update)
             return

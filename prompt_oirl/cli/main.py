@@ -26,7 +26,8 @@ import tyro
 
 from prompt_oirl.cli.commands import Command
 from prompt_oirl.cli.output import say_warning
-from prompt_oirl.io.manifest import run_reporting, without_debug
+from prompt_oirl.io.files import never_written
+from prompt_oirl.io.manifest import named_files, run_reporting, without_debug
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -35,7 +36,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     def run() -> None:
         given = without_debug(sys.argv[1:] if arguments is None else arguments)
         options: dict[str, Any] = {"prog": "prompt-oirl", "description": __doc__, "use_underscores": True}
-        tyro.cli(Command, args=given, **options).run()  # type: ignore[call-overload]
+        command = tyro.cli(Command, args=given, **options)  # type: ignore[call-overload]
+        with never_written(named_files(command)):
+            command.run()
 
     with warnings.catch_warnings():
         warnings.showwarning = say_warning  # type: ignore[assignment]

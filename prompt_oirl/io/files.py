@@ -16,7 +16,8 @@ from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
 from threading import Lock
-from typing import Any
+from types import SimpleNamespace
+from typing import IO, Any
 from urllib.parse import quote
 
 import numpy as np
@@ -113,6 +114,18 @@ def _file_mode() -> int:
 
 
 STALE_SECONDS = 600
+_read: list[Path] = []  # files that the user named to be read
+
+
+@contextmanager
+def never_written(paths: Iterable[Path]) -> Iterator[None]:
+    """Refuse to write over these files, by whatever path, while the block runs."""
+    before = _read[:]
+    _read.extend(path for path in paths if os.path.isfile(path))  # False of any text
+    try:
+        yield
+    finally:
+        _read[:] = before
 
 
 @contextmanager
@@ -125,6 +138,8 @@ def atomic_write(path: Path) -> Iterator[Path]:
         path = path.resolve() if path.is_symlink() else path
         if path.exists() and not path.is_file():
             raise InputError(f"cannot write {path}: it is not a regular file; choose another name")
+        if path.exists() and any(path.samefile(other) for other in _read if other.exists()):
+            raise InputError(f"cannot write {path}: it is one of the files to read; choose another name")
         path.parent.mkdir(parents=True, exist_ok=True)
         for left_behind in path.parent.glob(f".{path.name}.*.tmp"):  # by a run that was killed while writing
             with suppress(FileNotFoundError):  # another writer was faster
@@ -177,6 +192,11 @@ def write_array(path: Path, array: np.ndarray) -> None:
         np.save(file, array, allow_pickle=False)
 
 
+def csv_writer(file: IO[str]) -> Any:
+    """A CSV writer that ends rows with \\n and puts a lone carriage return in quotes, as few Pythons do."""
+    return csv.writer(SimpleNamespace(write=lambda row: file.write(row.removesuffix("\r\n") + "\n")))
+
+
 def write_csv(path: Path, rows: Iterable[Mapping[str, Any]], columns: Sequence[str] = ()) -> None:
     """Write rows as CSV; floats as their shortest 6-digit form, None and NaN as empty.
 
@@ -191,7 +211,7 @@ def write_csv(path: Path, rows: Iterable[Mapping[str, Any]], columns: Sequence[s
             raise ValueError(f"{path.name}: no rows, and no columns to write a header from")
         columns, rows = list(first), chain([first], rows)
     with atomic_write(path) as temporary, temporary.open("w", encoding="utf-8", newline="") as file:
-        writer = csv.writer(file, lineterminator="\n")
+        writer = csv_writer(file)
         writer.writerow(columns)
         for row in rows:
             unknown = set(row) - set(columns)

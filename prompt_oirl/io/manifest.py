@@ -10,14 +10,23 @@ import platform
 import sys
 import time
 import traceback
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import asdict, is_dataclass
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import asdict, fields, is_dataclass
 from functools import cache, lru_cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-from prompt_oirl.io.files import REPO_ROOT, InputError, content_key, on_one_line, require, sha256, write_json
+from prompt_oirl.io.files import (
+    REPO_ROOT,
+    InputError,
+    content_key,
+    never_written,
+    on_one_line,
+    require,
+    sha256,
+    write_json,
+)
 from prompt_oirl.io.json_files import read_json
 
 PACKAGE = Path(__file__).resolve().parents[1]
@@ -194,7 +203,9 @@ def run_step(
         about: dict[str, Any] = {"description": sys.modules["__main__"].__doc__, "use_underscores": True}
         if (defaults := before(arguments, given)) is not None:
             about["default"] = defaults
-        main(tyro.cli(arguments, args=given, **about))
+        flags = tyro.cli(arguments, args=given, **about)
+        with never_written(named_files(flags)):
+            main(flags)
 
     run_reporting(work, "pass another --root", "run the same command again to continue")
 
@@ -204,6 +215,22 @@ def without_debug(arguments: Sequence[str]) -> list[str]:
     if "--debug" in arguments:
         os.environ["PROMPT_OIRL_DEBUG"] = "1"
     return [argument for argument in arguments if argument != "--debug"]
+
+
+def named_files(options: Any) -> Iterator[Path]:
+    """Paths that the flags name to be read: all but those of `--out` and `--output`.
+
+    Parameters
+    ----------
+    options : dataclass of flags, with others in it
+    """
+    for field in fields(options):
+        value = getattr(options, field.name)
+        if is_dataclass(value):
+            yield from named_files(value)
+        elif field.name not in ("out", "output"):
+            several = value if isinstance(value, list | tuple) else [value]
+            yield from (Path(one) for one in several if isinstance(one, str | Path))
 
 
 def _show_traceback(work: Callable[[], None]) -> None:

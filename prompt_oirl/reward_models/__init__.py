@@ -6,6 +6,7 @@ Every model has the same five verbs: `tune` chooses its settings on validation r
 
 from __future__ import annotations
 
+import hashlib
 from pathlib import Path
 from typing import Any, Literal, Protocol, get_args
 
@@ -146,22 +147,23 @@ def load(model: RewardModel, path: Path, expected_sha256: str) -> RewardModel:
     Raises: InputError if the file is missing or damaged, or has another hash.
     """
     hint = "run llama_step4_offline_evaluation.py again"
-    if sha256(require(path, hint)) != expected_sha256:
+    data = require(path, hint).read_bytes()
+    if hashlib.sha256(data).hexdigest() != expected_sha256:
         raise InputError(f"{path} is not the file its record names (altered or copied); delete it and {hint}")
     try:
-        model.restore(known_numbers(path))
+        model.restore(known_numbers(data))
     except Exception as error:  # each library has kinds of its own for a damaged model
         reason = on_one_line(str(error) or repr(error), 200)
         raise InputError(f"{path}: no model of this kind ({reason}); delete it and {hint}") from error
     return model
 
 
-def known_numbers(path: Path) -> dict[str, np.ndarray]:
-    """The arrays of a safetensors file; raises ValueError on one that holds NaN (infinite is
+def known_numbers(data: bytes) -> dict[str, np.ndarray]:
+    """The arrays of a safetensors file's bytes; raises ValueError on one that holds NaN (infinite is
     the scale of a column that never varied)."""
-    from safetensors.numpy import load_file
+    from safetensors.numpy import load as from_bytes
 
-    arrays = load_file(path)
+    arrays: dict[str, np.ndarray] = from_bytes(data)
     for name, array in arrays.items():
         if array.dtype.kind == "f" and np.isnan(array).any():
             raise ValueError(f"{name!a:.60} holds NaN")

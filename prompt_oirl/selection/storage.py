@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterable
+from contextlib import AbstractContextManager
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -24,6 +26,7 @@ from prompt_oirl.io.files import (
 )
 from prompt_oirl.io.json_files import read_json
 from prompt_oirl.io.locks import held
+from prompt_oirl.selection.signatures import check_signature, signature_of
 
 if TYPE_CHECKING:
     from prompt_oirl.selection.selector import PromptSelector
@@ -40,11 +43,17 @@ def save(selector: PromptSelector, folder: Path) -> Path:
     """
     if folder.exists() and not folder.is_dir():
         raise InputError(f"{folder} is a file: choose a folder for the selector")
-    with held(folder / ".lock", f"another process is saving {folder}: try again", wait=60):
-        return _save(selector, folder)
+    with saving(folder):
+        return write(selector, folder)
 
 
-def _save(selector: PromptSelector, folder: Path) -> Path:
+def saving(folder: Path) -> AbstractContextManager[None]:
+    """The lock of a selector's folder, which whoever writes there holds."""
+    return held(folder / ".lock", f"another process is saving {folder}: try again", wait=60)
+
+
+def write(selector: PromptSelector, folder: Path) -> Path:
+    """As `save`, for the holder of the lock; with a key in the environment selector.json is signed."""
     files = {"model": _write_tensors(folder, "model", selector.model_.arrays())}
     header: dict[str, Any] = {
         "schema": SCHEMA,
@@ -90,8 +99,9 @@ def _save(selector: PromptSelector, folder: Path) -> Path:
         header["words"], arrays = selector.embedder_.state()
         files["embedder"] = _write_tensors(folder, "embedder", arrays)
     header["files"] = files
-    header["check"] = content_key(header)
-    write_json(folder / HEADER, header)
+    signature = signature_of(header)
+    signed = {} if signature is None else {"signature": signature}
+    write_json(folder / HEADER, {**header, "check": content_key(header), **signed})
     current = {entry["name"] for entry in files.values()}
     for path in folder.glob("*.safetensors"):
         if path.name not in current and path.name.startswith(("model-", "embedder-")):
@@ -110,16 +120,36 @@ def load(kind: type[PromptSelector], folder: Path, embedder: Embedder | str | No
         (then of the same `info`); None: the one that selector.json names, if it is one of ours or OpenAI's
 
     Returns: the fitted selector.
-    Raises: InputError if a file is missing, altered or damaged, or the embedder is not the one that was used.
+    Raises: InputError if a file is missing, altered or damaged, the embedder is not the one that was used, or
+        the environment has a key and the selector is not signed with it.
     """
+    while True:
+        before = _header_bytes(folder)
+        try:
+            return _load(kind, folder, embedder)
+        except (InputError, FileNotFoundError):
+            if _header_bytes(folder) == before:  # else another process has saved meanwhile
+                raise
+
+
+def _header_bytes(folder: Path) -> bytes | None:
+    try:
+        return (folder / HEADER).read_bytes()
+    except OSError:
+        return None
+
+
+def _load(kind: type[PromptSelector], folder: Path, embedder: Embedder | str | None) -> PromptSelector:
     header = read_json(folder / HEADER, hint=FIT_FIRST)
     if not isinstance(header, dict) or header.get("schema") != SCHEMA:
         raise InputError(f"{folder / HEADER}: not a selector of this version; fit and save it again")
-    if header.pop("check", None) != content_key(header):
+    signature, check = header.pop("signature", None), header.pop("check", None)
+    if check != content_key(header):
         raise InputError(
             f"{folder / HEADER} was altered after it was saved; change settings with set_params and save, or "
             "fit again"
         )
+    check_signature(header, signature, folder / HEADER)
     try:
         named = header["embedder"] if embedder is None else embedder
         selector = kind(embedder=named, **header["params"])
@@ -226,8 +256,6 @@ def _position(found: Any) -> str | None:
 
 def _write_tensors(folder: Path, kind: str, arrays: dict[str, np.ndarray]) -> dict[str, str]:
     """Write arrays to <kind>-<hash>.safetensors; its name and sha256."""
-    import hashlib
-
     from safetensors.numpy import save as to_bytes
 
     data = to_bytes({name: np.ascontiguousarray(a) for name, a in arrays.items()})
@@ -240,6 +268,7 @@ def _write_tensors(folder: Path, kind: str, arrays: dict[str, np.ndarray]) -> di
 
 def _read_tensors(folder: Path, entry: dict[str, str]) -> dict[str, np.ndarray]:
     path = folder / entry["name"]
-    if not is_file_name(entry["name"]) or not path.is_file() or sha256(path) != entry["sha256"]:
+    data = path.read_bytes() if is_file_name(entry["name"]) and path.is_file() else b""
+    if hashlib.sha256(data).hexdigest() != entry["sha256"]:
         raise InputError(f"{path} is missing or not the file {HEADER} names; fit and save the selector again")
-    return reward_models.known_numbers(path)
+    return reward_models.known_numbers(data)  # the very bytes that were hashed
