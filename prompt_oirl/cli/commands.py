@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from prompt_oirl.data.prompt_log import PromptLog
     from prompt_oirl.selection.selector import PromptSelector
 
+MOST_AT_ONCE = 20_000_000  # questions x prompts that `select` holds
+
 
 @dataclass(kw_only=True)
 class Fit(LogArgument, LearnOptions):
@@ -36,11 +38,18 @@ class Fit(LogArgument, LearnOptions):
     update: Path | None = None
     """A selector whose settings are used. The new one replaces it, unless it is shown to be worse or too
     little is known; the old one is kept in the folder previous within."""
+    sign: bool = False
+    """Refuse to work without a key in PROMPT_OIRL_SIGNING_KEY. With one, selectors are always signed, and
+    unsigned or altered ones are not loaded."""
 
     def run(self) -> None:
         """Learn a selector from a log and save it in a folder."""
         if self.out is not None and self.out.is_file():
             raise InputError(f"{self.out} is a file: choose a folder for the selector")
+        if self.sign:
+            from prompt_oirl.selection.signatures import check_key
+
+            check_key()
         if self.update is not None:
             self._update(self.update)
             return
@@ -51,16 +60,18 @@ class Fit(LogArgument, LearnOptions):
         self._say(log, selector, selector.save(self.out))
 
     def _update(self, folder: Path) -> None:
+        from prompt_oirl.features.embedders import holds_no_code
         from prompt_oirl.selection.selector import PromptSelector
         from prompt_oirl.selection.storage import version_id
         from prompt_oirl.selection.update import PREVIOUS, learn_anew, replace_selector
 
-        if self.make_selector().get_params() != PromptSelector().get_params():
+        embedder = None if holds_no_code(self.embedder) else self.embedder
+        if self.make_selector().get_params() != PromptSelector(embedder or "minilm").get_params():
             raise InputError(
-                "--update keeps the settings of the selector: leave out --embedder, --model, --cost_weight "
-                "and --seed"
+                "--update keeps the settings of the selector: leave out --embedder (but name a "
+                "folder or hub id again), --model, --cost_weight and --seed"
             )
-        old, log = PromptSelector.load(folder), self.read(self.log)
+        old, log = PromptSelector.load(folder, embedder), self.read(self.log)
         found = learn_anew(old, log, old_id=version_id(folder))
         for note in found.notes:
             say(f"note: {note}")
@@ -104,6 +115,9 @@ class Select:
     prompts: Path | None = None
     """Choose among these prompts instead of the log's: a CSV or JSONL with a field prompt. Where the LLM is
     chosen too, a prompt that the log lacks is tried on each LLM."""
+    embedder: str | None = None
+    """The embedder that the selector was fitted with, needed if that is a folder or hub id: such a model may
+    bring code, so a selector's folder alone does not choose it."""
     k: int = 1
     """How many prompts per question, best first."""
     abstain_below: float | None = None
@@ -115,12 +129,14 @@ class Select:
 
     def run(self) -> None:
         """Write the prompts that a saved selector chooses for some questions."""
+        import numpy as np
+
         from prompt_oirl.data.arms import llm_of, on_llms, prompt_of
         from prompt_oirl.data.log_columns import segment_column
         from prompt_oirl.io.tables import read_text_table, read_texts, texts
         from prompt_oirl.selection.selector import PromptSelector
 
-        selector = PromptSelector.load(self.selector)
+        selector = PromptSelector.load(self.selector, self.embedder)
         where, asked = f"{self.questions}:", read_text_table(self.questions, "question", lines=True)
         questions = texts(asked, "question", where)
         segments = segment_column(asked, where) if "segment" in asked else None
@@ -133,7 +149,13 @@ class Select:
         if self.prompts is not None:
             listed = list(dict.fromkeys(read_texts(str(self.prompts), "prompt", lines=False)))
             prompts = on_llms(listed, selector.arms_)
-        picks, probabilities = selector.choose(questions, prompts, self.k, self.abstain_below, segments)
+        page = max(MOST_AT_ONCE // max(len(prompts or selector.arms_), 1), 1)
+        pages = [slice(start, start + page) for start in range(0, max(len(questions), 1), page)]
+        chosen = [
+            selector.choose(questions[p], prompts, self.k, self.abstain_below, segments and segments[p])
+            for p in pages
+        ]
+        picks, probabilities = (np.concatenate(parts) for parts in zip(*chosen))
         rows = [
             {
                 "question": question,

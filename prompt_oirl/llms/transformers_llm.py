@@ -149,7 +149,13 @@ class TransformersLLM:
         from transformers import GenerationConfig, LogitsProcessorList
 
         from prompt_oirl.llms.sampling import GumbelSampler
-        from prompt_oirl.llms.shared_prefix import can_share, fixed_cache, read_starts, shared_starts
+        from prompt_oirl.llms.shared_prefix import (
+            cache_argument,
+            can_share,
+            fixed_cache,
+            read_starts,
+            shared_starts,
+        )
 
         starts = shared_starts(rows) if can_share(self.model) else [0] * len(rows)
         ahead, rest = max(starts), max(len(row) - start for row, start in zip(rows, starts))
@@ -184,7 +190,7 @@ class TransformersLLM:
                 attention_mask=mask,
                 generation_config=config,
                 logits_processor=LogitsProcessorList([sampler]),
-                past_key_values=cache,
+                **cache_argument(self.model, cache),
             )
         return [
             self._finish(new, limit, len(row), ends)
@@ -211,9 +217,13 @@ def _load(model: str, tokenizer: str | None, dtype: Any) -> tuple[Any, Any]:
         raise InputError(f"there is no folder {model}: {hint}")
     try:
         loaded: Any = AutoModelForCausalLM.from_pretrained(
-            model, dtype=dtype, use_safetensors=True, output_loading_info=True
+            model,
+            dtype=dtype,
+            use_safetensors=True,
+            output_loading_info=True,
+            trust_remote_code=False,
         )
-        reader = AutoTokenizer.from_pretrained(tokenizer or model)
+        reader = AutoTokenizer.from_pretrained(tokenizer or model, trust_remote_code=False)
     except (OSError, ValueError, RuntimeError, SafetensorError) as error:
         reason = str(error).strip().split("\n")[0]
         raise InputError(f"the model {model!r} cannot be loaded ({reason}): {hint}") from error

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import os
 import shutil
 import tempfile
 import time
@@ -16,7 +17,7 @@ import torch
 
 from prompt_oirl.io import files
 from prompt_oirl.io.files import InputError, atomic_write, content_key, require, sha256
-from prompt_oirl.io.json_files import read_json
+from prompt_oirl.io.json_files import parse_json, read_json
 
 EXTRA = 'pip install -e ".[alol]"'
 
@@ -51,9 +52,9 @@ def read_tensors(path: Path, hint: str) -> tuple[dict[str, torch.Tensor], dict[s
     try:
         with safe_open(require(path, hint), framework="pt") as file:
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-            about = json.loads((file.metadata() or {}).get("about", "{}"))
+            about = parse_json((file.metadata() or {}).get("about", "{}"))
             return tensors, {str(k): str(v) for k, v in dict(about).items()}
-    except (SafetensorError, OSError, ValueError, TypeError) as error:
+    except (SafetensorError, OSError, ValueError, TypeError, RecursionError) as error:
         raise InputError(f"{path}: not a whole safetensors file ({error}); {hint}") from error
 
 
@@ -101,7 +102,7 @@ def load_model(name: str, device: str, four_bit: bool = False) -> tuple[Any, Any
 
     Parameters
     ----------
-    name : folder or hub id, with weights as safetensors
+    name : folder or hub id, with weights as safetensors, or else `.bin` files, read as tensors only
     device : where the model goes
     four_bit : hold the weights in 4 bits (NF4, bitsandbytes); default: float32
 
@@ -115,11 +116,18 @@ def load_model(name: str, device: str, four_bit: bool = False) -> tuple[Any, Any
     logging.disable_progress_bar()
     name = str(Path(name).resolve()) if Path(name).is_dir() else name  # an adapter notes it as its base
     flags = _four_bits(device) if four_bit else {}
+    # Else transformers asks a service of the hub to convert .bin weights for everybody.
+    os.environ.setdefault("DISABLE_SAFETENSORS_CONVERSION", "true")
     try:
         loaded: Any = AutoModelForCausalLM.from_pretrained(
-            name, dtype=torch.float32, use_safetensors=True, output_loading_info=True, **flags
+            name,
+            dtype=torch.float32,
+            weights_only=True,
+            output_loading_info=True,
+            trust_remote_code=False,
+            **flags,
         )
-        tokenizer = AutoTokenizer.from_pretrained(name)
+        tokenizer = AutoTokenizer.from_pretrained(name, trust_remote_code=False)
     except Exception as error:  # damaged files of a tokenizer, say, fail in many ways
         raise _cannot_load(name, error) from error
     model, report = loaded
@@ -166,7 +174,7 @@ def load_tokenizer(name: str) -> Any:
     from transformers import AutoTokenizer
 
     try:
-        return AutoTokenizer.from_pretrained(name)
+        return AutoTokenizer.from_pretrained(name, trust_remote_code=False)
     except (OSError, ValueError) as error:
         raise _cannot_load(name, error) from error
 
@@ -182,13 +190,13 @@ def _cannot_load(name: str, error: Exception, flag: str = "--model_name_or_path"
 def _hash_of(name: str, flag: str = "--model_name_or_path") -> str:
     folder = Path(name)
     if folder.is_dir():
-        kept = (".safetensors", ".json", ".model")
+        kept = (".safetensors", ".bin", ".json", ".model")
         return content_key({p.name: sha256(p) for p in sorted(folder.iterdir()) if p.suffix in kept})
     from huggingface_hub import model_info
     from transformers import AutoConfig
 
     try:
-        return content_key([name, AutoConfig.from_pretrained(name)._commit_hash])
+        return content_key([name, AutoConfig.from_pretrained(name, trust_remote_code=False)._commit_hash])
     except (OSError, ValueError) as error:
         try:  # an adapter has no config of a model
             return content_key([name, model_info(name).sha])
