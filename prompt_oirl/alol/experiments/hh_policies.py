@@ -249,6 +249,7 @@ def measure(run: HHRun, job: Job, rate: float | None) -> None:
         asked = run.test[: 2 * sizes.sampled : 2]
         limits = Limits(sizes.prompt, sizes.sampled_tokens, "cut")
         said = answer(run.data.task, model, tokenizer, asked, limits, 20, job.seed)
+    about |= {"lengths": lengths_of(run.test_tokens).tolist()}
     about |= {"log_probs": pairs.tolist(), "samples": [texts[0] for texts in said]}
     write_json(options.measured_file(job.name), about)
 
