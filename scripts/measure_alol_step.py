@@ -96,11 +96,13 @@ def stepper(args: Args) -> Any:
     """A function (algorithm, number) -> one update on the rows of that number."""
     import torch
 
+    from prompt_oirl.alol.models.adapters import trained_weights
     from prompt_oirl.alol.models.checkpoints import ModelSource
     from prompt_oirl.alol.models.log_probabilities import Tokens
     from prompt_oirl.alol.training import advantages
     from prompt_oirl.alol.training import loop as training
     from prompt_oirl.alol.training.losses import choose_loss
+    from prompt_oirl.alol.training.recipe import TrainingRecipe
     from prompt_oirl.alol.training.sampling import RowSampler
     from prompt_oirl.alol.training.value_estimate import ValueHead
 
@@ -117,9 +119,9 @@ def stepper(args: Args) -> Any:
     head = ValueHead(config.hidden_size, 1.0)
     rewards = np.ones(len(rows))
     reference = advantages.compute(model, head, rows, rewards, tokenizer.pad_token_id, "cpu", args.batch_size)
-    weights = {name: p for name, p in model.named_parameters() if p.requires_grad}
-    optimiser = torch.optim.AdamW(weights.values(), lr=1e-6, foreach=False)
-    recipe = training.TrainingRecipe(steps=1_000_000, batch_size=args.batch_size, learning_rate=1e-6)
+    weights = trained_weights(model)
+    recipe = TrainingRecipe(steps=1_000_000, batch_size=args.batch_size, learning_rate=1e-6)
+    optimiser = training.make_optimiser(weights, recipe)
     sampler = RowSampler(np.arange(len(rows)), None, 0)
     ones = np.ones(len(rows), dtype=np.float32)
 
@@ -128,9 +130,8 @@ def stepper(args: Args) -> Any:
         given = training.TrainingRows(
             rows, None if loss.weight == "none" else ones, reference if loss.needs_reference else None
         )
-        training.one_step(
-            model, weights, given, loss, sampler, recipe, tokenizer.pad_token_id, optimiser, number
-        )
+        objective = training.LoggedRows(given, loss, sampler, recipe, tokenizer.pad_token_id)
+        training.one_step(model, weights, objective, optimiser, number)
 
     return step
 

@@ -10,18 +10,20 @@ from typing import Any
 import numpy as np
 from tqdm import tqdm
 
-from prompt_oirl.alol.baselines.ppo import PPORecipe, train_ppo
-from prompt_oirl.alol.baselines.pro import train_pro
-from prompt_oirl.alol.baselines.runs import BaselineRun, BestWeights, make_pairs
-from prompt_oirl.alol.baselines.trl import train_trl
+from prompt_oirl.alol.baselines.own_answers import OwnAnswers, value_head
+from prompt_oirl.alol.baselines.pair_losses import PairLoss
+from prompt_oirl.alol.baselines.ppo import PPORecipe, RLOORecipe
+from prompt_oirl.alol.baselines.runs import Pair, make_pairs
 from prompt_oirl.alol.evaluation.responses import answer, reward_responses
 from prompt_oirl.alol.models import processes
+from prompt_oirl.alol.models.adapters import make_trainable, weights_at_start
 from prompt_oirl.alol.models.log_probabilities import Tokens
 from prompt_oirl.alol.rows import FINAL, Limits, Row
 from prompt_oirl.alol.tasks.task import Task
 from prompt_oirl.alol.training.advantages import Advantages
-from prompt_oirl.alol.training.loop import TrainingRecipe, TrainingRows, train
+from prompt_oirl.alol.training.loop import LoggedRows, Objective, TrainingRows, train
 from prompt_oirl.alol.training.losses import Loss
+from prompt_oirl.alol.training.recipe import TrainingRecipe
 from prompt_oirl.alol.training.sampling import RowSampler, make_sampler
 from prompt_oirl.io.files import InputError
 
@@ -116,9 +118,11 @@ class PolicyData:
 class TrainedPolicy:
     """How a training went: one dict per update, the rows or pairs drawn from, and the best validated update.
 
-    best_step is 0 and best_score None where nothing was validated; `start_score` is the untrained model's.
+    model : the one given, with an adapter round it if that is what was trained.
+    best_step : 0, and best_score None, where nothing was validated; `start_score` is the untrained model's.
     """
 
+    model: Any
     recipe: TrainingRecipe
     curve: list[dict[str, float]]
     rows: int
@@ -144,50 +148,63 @@ def train_policy(
     Parameters
     ----------
     make_recipe : the recipe for so many rows (or pairs).
-    folder : holds the checkpoint from which training on logged rows resumes.
+    folder : holds the checkpoint, from which training resumes.
     inputs : JSON-like, names model and data; a checkpoint of others is refused.
     evaluate : validation score of a model; by default `data.score`.
     title : of the progress bar; None shows none.
     """
     score = evaluate or (lambda trained: data.score(trained, seed))
-    with tqdm(desc=title, disable=None if title and processes.is_main() else True) as bar:
-        if isinstance(algorithm, Baseline):
-            return _train_baseline(model, data, algorithm, make_recipe, seed, score, bar)
+    pairs = make_pairs(data.rows, seed) if isinstance(algorithm, Baseline) and algorithm.paired else []
+    if isinstance(algorithm, Baseline):
+        weights, sampler = None, RowSampler(np.arange(len(pairs or data.rows)), None, seed)
+    else:
         weights, sampler = choose_rows(algorithm, data.rows, data.advantages, seed)
-        recipe = make_recipe(len(sampler.rows))
-        bar.reset(recipe.steps)
+    recipe = make_recipe(len(sampler.rows))
+    model = make_trainable(model, recipe.tuning, recipe.lora_rank, recipe.lora_alpha, recipe.lora_dropout)
+    objective: Objective
+    if isinstance(algorithm, Baseline):
+        objective = baseline_objective(model, data, algorithm, recipe, pairs, sampler)
+    else:
         reference = data.advantages if algorithm.loss.needs_reference else None
-        rows, pad = TrainingRows(data.tokens, weights, reference), data.tokenizer.pad_token_id
-        done = train(model, rows, algorithm.loss, sampler, recipe, folder, pad, inputs, score, bar)
+        rows = TrainingRows(data.tokens, weights, reference)
+        objective = LoggedRows(rows, algorithm.loss, sampler, recipe, data.tokenizer.pad_token_id)
+    silent = None if title and processes.is_main() else True
+    with tqdm(total=recipe.steps, desc=title, disable=silent) as bar:
+        done = train(model, objective, folder, inputs, score, bar)
     best = done.best_score if done.best_step else None
     return TrainedPolicy(
-        recipe, done.curve, len(sampler.rows), done.step, done.best_step, best, done.start_score
+        model, recipe, done.curve, len(sampler.rows), done.step, done.best_step, best, done.start_score
     )
 
 
-def _train_baseline(
+def baseline_objective(
     model: Any,
     data: PolicyData,
     baseline: Baseline,
-    make_recipe: Callable[[int], TrainingRecipe],
-    seed: int,
-    score: Evaluate,
-    bar: Any,
-) -> TrainedPolicy:
-    pairs = make_pairs(data.rows, seed) if baseline.paired else []
-    n = len(pairs) if pairs else len(data.rows)
-    recipe = make_recipe(n)
-    bar.reset(recipe.steps)
-    best, given = BestWeights(score, recipe.eval_every), (data.rewards, data.limits, recipe)
-    run = BaselineRun(model, data.tokenizer, data.rows, data.tokens, pairs, *given, best, bar)
-    if baseline.name == "pro":
-        curve = train_pro(run)
-    elif baseline.name == "ppo":
-        curve = train_ppo(run, PPORecipe(kl_coefficient=baseline.strength))
-    else:
-        curve = train_trl(run, baseline.name, baseline.strength)
-    best_score = best.best_score if best.best_step else None
-    return TrainedPolicy(recipe, curve, n, recipe.steps, best.best_step, best_score, best.start_score)
+    recipe: TrainingRecipe,
+    pairs: Sequence[Pair],
+    sampler: RowSampler,
+) -> Objective:
+    """What a baseline minimises; the reference is the model as it is now.
+
+    Parameters
+    ----------
+    model : with its trained weights unfrozen
+    data, baseline, recipe : what it learns from, which one it is, and how it is trained
+    pairs, sampler : the pairs, if it learns from such, and how rows or pairs are drawn
+    """
+    name, beta = baseline.name, baseline.strength
+    start = {} if name in ("dpo_ref_free", "pro") else weights_at_start(model)
+    if baseline.paired:
+        pad = data.tokenizer.pad_token_id
+        return PairLoss(name, beta, data.tokens, pairs, sampler, recipe, pad, start)
+    settings = data.task.settings
+    online: PPORecipe | RLOORecipe = RLOORecipe(kl_coefficient=beta)
+    if name == "ppo":
+        online = PPORecipe(settings.ppo_batches, settings.ppo_epochs, kl_coefficient=beta)
+    head = value_head(model) if name == "ppo" else None
+    limit = data.limits.max_response_length
+    return OwnAnswers(online, data.tokenizer, data.tokens, data.rewards, limit, recipe, start, sampler, head)
 
 
 def choose_rows(

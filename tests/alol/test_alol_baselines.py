@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import math
 
 import numpy as np
@@ -10,18 +9,19 @@ import pytest
 import torch
 
 from prompt_oirl.alol.baselines import ppo
-from prompt_oirl.alol.baselines.pro import pro_loss, train_pro
-from prompt_oirl.alol.baselines.runs import BaselineRun, BestWeights, make_pairs
-from prompt_oirl.alol.baselines.trl import train_trl
-from prompt_oirl.alol.models.checkpoints import load_model, save_model
+from prompt_oirl.alol.baselines.pair_losses import PairLoss
+from prompt_oirl.alol.baselines.pro import pro_loss
+from prompt_oirl.alol.baselines.runs import make_pairs
+from prompt_oirl.alol.models.adapters import weights_at_start
 from prompt_oirl.alol.models.log_probabilities import collate, token_log_probs
-from prompt_oirl.alol.rows import FINAL, Limits, Row, encode_rows
+from prompt_oirl.alol.policies import Baseline, PolicyData, train_policy
+from prompt_oirl.alol.rows import Limits, Row, encode_rows
 from prompt_oirl.alol.tasks import toy
-from prompt_oirl.alol.training.loop import TrainingRecipe
+from prompt_oirl.alol.training.recipe import TrainingRecipe
+from prompt_oirl.alol.training.sampling import RowSampler
 from prompt_oirl.io.files import InputError
 
 LIMITS = Limits(8, 5)
-needs_trl = pytest.mark.skipif(importlib.util.find_spec("trl") is None, reason="TRL is an extra")
 
 
 def sampled_rows() -> list[Row]:
@@ -93,64 +93,82 @@ def test_ppo_rewards_and_clip_by_hand():
     assert found.item() == pytest.approx(max((1 - 2) ** 2, (0.2 - 2) ** 2) / 2)
 
 
-def test_the_best_weights_come_back():
-    model = torch.nn.Linear(1, 1, bias=False)
-    scores = iter([0.0, 1.0, 3.0, 2.0])
-    selection = BestWeights(lambda _: next(scores), every=2)
-    selection.begin(model)
-    for step in range(1, 7):
-        with torch.no_grad():
-            model.weight.fill_(step)
-        selection.after(model, step, step == 6)
-    selection.restore(model)
-    assert model.weight.item() == 4 and (
-        selection.best_step,
-        selection.best_score,
-        selection.start_score,
-    ) == (4, 3.0, 0.0)
+def test_rloo_by_hand():
+    advantages = ppo.left_out_advantages(torch.tensor([1.0, 0.0, 0.5, 2.0, 2.0, 5.0]), group=3)
+    assert advantages.tolist() == pytest.approx([0.75, -0.75, 0.0, -1.5, -1.5, 3.0])
+    now, old = torch.log(torch.tensor([[2.0, 1.0], [0.5, 0.5]])), torch.zeros(2, 2)
+    loss = ppo.rloo_loss(now, old, torch.tensor([1.0, -1.0]), clip=0.2)
+    assert loss.tolist() == pytest.approx([-1.2, 0.8])  # the ratio of the whole answer, held
 
 
-def trained(algorithm: str, folder=None, seed: int = 0, steps: int = 12):
-    """(gap of the pairs before, after, curve, model) of one run on the toy rows."""
+def data(tokenizer, task=toy.TASK) -> PolicyData:
+    return PolicyData(task, tokenizer, LIMITS, ROWS, encode_rows(ROWS, tokenizer, LIMITS), ROWS, 8, 64)
+
+
+def trained(algorithm: str, folder, steps: int = 12, **flags):
+    """(gap of the pairs before, after, policy) of one run on the toy rows."""
     model, tokenizer = toy.make_model(0)
-    if folder is not None:  # TRL loads RLOO's reference from where the model came from
-        save_model(folder / "model", model, tokenizer)
-        model, tokenizer = load_model(str(folder / "model"), "cpu")
-    tokens, pairs = encode_rows(ROWS, tokenizer, LIMITS), make_pairs(ROWS, 0)
-    before = margin(model, tokens, pairs)
-    recipe = TrainingRecipe(steps=steps, batch_size=16, learning_rate=3e-3, seed=seed)
-    selection = BestWeights(lambda _: 0.0, 0)
-
-    def rewards(places, texts):
-        return np.array([c[FINAL] for c in toy.rewards([ROWS[i] for i in places], texts)], dtype=np.float32)
-
-    run = BaselineRun(model, tokenizer, ROWS, tokens, pairs, rewards, LIMITS, recipe, selection)
-    if algorithm == "pro":
-        curve = train_pro(run)
-    elif algorithm == "ppo":
-        curve = ppo.train_ppo(run, ppo.PPORecipe())
-    else:
-        curve = train_trl(run, algorithm, 0.1)
-    return before, margin(model, tokens, pairs), curve, model
+    given = data(tokenizer)
+    pairs = make_pairs(ROWS, 0)
+    before = margin(model, given.tokens, pairs)
+    recipe = TrainingRecipe(steps, batch_size=16, learning_rate=3e-3, **flags)
+    found = train_policy(model, given, Baseline(algorithm), lambda _: recipe, 0, folder)
+    return before, margin(found.model, given.tokens, pairs), found
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(
-    "algorithm", ["pro", pytest.param("dpo", marks=needs_trl), pytest.param("dpo_ref_free", marks=needs_trl)]
-)
-def test_pairs_are_learned(algorithm):
-    before, after, curve, model = trained(algorithm)
-    assert after > before + 2 and len(curve) == 12
-    assert curve[0]["step"] == 1 and curve[-1]["learning_rate"] == pytest.approx(3e-3 / 12)
-    _, again, *_ = trained(algorithm)
+@pytest.mark.parametrize("algorithm", ["pro", "dpo", "dpo_ref_free"])
+def test_pairs_are_learned(algorithm, tmp_path):
+    before, after, found = trained(algorithm, tmp_path / "a")
+    assert after > before + 2 and len(found.curve) == 12
+    assert found.curve[0]["step"] == 1 and found.curve[-1]["learning_rate"] == pytest.approx(3e-3 / 12)
+    _, again, _ = trained(algorithm, tmp_path / "b")
     assert again == after
-    if algorithm != "pro":
-        assert curve[0]["loss"] == pytest.approx(math.log(2), abs=0.2)
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("algorithm", ["ppo", pytest.param("rloo", marks=needs_trl)])
+@pytest.mark.parametrize("algorithm", ["ppo", "rloo"])
 def test_online_baselines_earn_more(algorithm, tmp_path):
-    *_, curve, _ = trained(algorithm, tmp_path, steps=48)
-    rewards = [row["weight"] for row in curve if "weight" in row]  # TRL reports rounds
-    assert len(curve) == 48 and np.mean(rewards[-3:]) > np.mean(rewards[:3]) + 0.01
+    *_, found = trained(algorithm, tmp_path, steps=48)
+    rewards = [row["weight"] for row in found.curve]
+    assert len(rewards) == 48 and np.mean(rewards[-8:]) > np.mean(rewards[:8]) + 0.01
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("algorithm", ["dpo", "dpo_ref_free"])
+def test_the_losses_of_pairs_are_those_of_trl(algorithm, tmp_path):
+    """On one batch, of a policy that is not its reference: loss and gradient."""
+    pytest.importorskip("trl")
+    from datasets import Dataset
+    from trl import DPOConfig, DPOTrainer
+    from trl.experimental.cpo import CPOConfig, CPOTrainer
+
+    (model, tokenizer), (reference, _) = toy.make_model(0), toy.make_model(1)
+    pairs, n = make_pairs(ROWS, 0), 16
+    objective = PairLoss(
+        algorithm,
+        0.3,
+        data(tokenizer).tokens,
+        pairs[:n],
+        RowSampler(np.arange(n), None, 0),
+        TrainingRecipe(1, batch_size=4, accumulation=4),
+        tokenizer.pad_token_id,
+        weights_at_start(reference),
+    )
+    found = objective.gradients(model.eval(), 0)["loss"]
+    norm = torch.nn.utils.clip_grad_norm_(model.parameters(), 1e9).item()
+    texts = [(ROWS[pair.chosen], ROWS[pair.rejected]) for pair in pairs[:n]]
+    lines = [{"prompt": a.prompt, "chosen": a.response, "rejected": b.response} for a, b in texts]
+    flags = {"output_dir": str(tmp_path), "max_steps": 1, "per_device_train_batch_size": n, "beta": 0.3}
+    flags |= {"logging_steps": 1, "report_to": "none", "save_strategy": "no", "max_grad_norm": 1e9}
+    flags |= {"use_cpu": True, "bf16": False, "disable_tqdm": True, "disable_dropout": True}
+    model.zero_grad()
+    told = {"train_dataset": Dataset.from_list(lines), "processing_class": tokenizer}
+    if algorithm == "dpo":
+        trainer = DPOTrainer(model, reference, args=DPOConfig(**flags, loss_type=["sigmoid"]), **told)
+    else:
+        trainer = CPOTrainer(model, CPOConfig(**flags, loss_type="sigmoid", cpo_alpha=0.0), **told)
+    trainer.train()
+    logged = trainer.state.log_history[0]
+    assert found == pytest.approx(logged["loss"], abs=1e-4)
+    assert norm == pytest.approx(logged["grad_norm"], rel=1e-3)

@@ -161,12 +161,10 @@ def test_validations_per_epoch(root):
     """-vf counts validations per pass over the rows that are drawn, as published."""
     module = script(4)
     args = module.Args(root=root, validations_per_epoch=2, num_train_epochs=3, batch_size=10)
-    recipe = args.recipe(80, 1e-3, 64, 0, rows=120, seed=0)
+    recipe = args.recipe_for(120)
     assert (recipe.steps, recipe.eval_every) == (36, 6)
     with pytest.raises(InputError, match="without --eval_every"):
-        module.Args(root=root, validations_per_epoch=2, eval_every=3).recipe(
-            80, 1e-3, 64, 0, rows=120, seed=0
-        )
+        module.Args(root=root, validations_per_epoch=2, eval_every=3).recipe_for(120)
 
 
 def test_a_finished_step_is_skipped_and_tables_repeat(root, capsys):

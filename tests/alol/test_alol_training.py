@@ -11,8 +11,9 @@ import torch
 from prompt_oirl.alol.rows import Limits, encode_rows
 from prompt_oirl.alol.tasks import toy
 from prompt_oirl.alol.training import advantages
-from prompt_oirl.alol.training.loop import TrainingRecipe, TrainingRows, train
+from prompt_oirl.alol.training.loop import LoggedRows, TrainingRows, train
 from prompt_oirl.alol.training.losses import choose_loss
+from prompt_oirl.alol.training.recipe import TrainingRecipe
 from prompt_oirl.alol.training.sampling import make_sampler
 from prompt_oirl.alol.training.value_estimate import ValueHead
 from prompt_oirl.io.files import InputError
@@ -33,17 +34,9 @@ def reference():
 def run(folder, reference, recipe=RECIPE, algorithm="a_lol_seq", rows=TOKENS, **flags):
     model, _ = toy.make_model(0)
     sampler = make_sampler("good_priority", reference.advantages, np.ones(len(ROWS), dtype=bool), recipe.seed)
-    outcome = train(
-        model,
-        TrainingRows(rows, reference.advantages, reference),
-        choose_loss(algorithm),
-        sampler,
-        recipe,
-        folder,
-        0,
-        {"model": "toy"},
-        **flags,
-    )
+    given = TrainingRows(rows, reference.advantages, reference)
+    objective = LoggedRows(given, choose_loss(algorithm), sampler, recipe, 0)
+    outcome = train(model, objective, folder, {"model": "toy"}, **flags)
     return outcome, torch.cat([p.detach().flatten() for p in model.parameters()])
 
 
@@ -145,16 +138,8 @@ def test_a_loss_that_is_not_finite_ends_training_in_one_line(tmp_path, reference
     model, _ = toy.make_model(0)
     sampler = make_sampler("none", None, np.ones(len(ROWS), dtype=bool), 0)
     with pytest.raises(InputError, match="step 1: the loss is .*--ppo_clip 0.9"):
-        train(
-            model,
-            TrainingRows(TOKENS, broken.advantages, broken),
-            choose_loss("a_lol", ppo_clip=0),
-            sampler,
-            RECIPE,
-            tmp_path,
-            0,
-            {},
-        )
+        given = TrainingRows(TOKENS, broken.advantages, broken)
+        train(model, LoggedRows(given, choose_loss("a_lol", ppo_clip=0), sampler, RECIPE, 0), tmp_path, {})
 
 
 def test_mixed_precision_trains(tmp_path, reference):

@@ -13,12 +13,14 @@ import pytest
 import torch
 from alol_steps import call, table
 
-from prompt_oirl.alol.models.checkpoints import ModelSource, make_trainable, save_model
+from prompt_oirl.alol.models.adapters import make_trainable, trained_weights
+from prompt_oirl.alol.models.checkpoints import ModelSource, save_model
 from prompt_oirl.alol.models.log_probabilities import collate, token_log_probs
 from prompt_oirl.alol.rows import Limits, encode_rows
 from prompt_oirl.alol.tasks import toy
-from prompt_oirl.alol.training.loop import TrainingRecipe, TrainingRows, one_step
+from prompt_oirl.alol.training.loop import LoggedRows, TrainingRows, make_optimiser, one_step
 from prompt_oirl.alol.training.losses import choose_loss
+from prompt_oirl.alol.training.recipe import TrainingRecipe
 from prompt_oirl.alol.training.sampling import RowSampler
 from prompt_oirl.io.files import REPO_ROOT, InputError
 
@@ -117,14 +119,11 @@ def test_qlora_learns_on_the_cpu(tmp_path):
 
 
 def steps(model, n: int, **flags) -> list[dict[str, float]]:
-    weights = {name: p for name, p in model.named_parameters() if p.requires_grad}
-    optimiser = torch.optim.AdamW(weights.values(), lr=1e-2, foreach=False)
+    weights = trained_weights(model)
     recipe = TrainingRecipe(steps=n, batch_size=12, learning_rate=1e-2, **flags)
-    sampler = RowSampler(np.arange(len(TOKENS)), None, 0)
-    rows = TrainingRows(TOKENS)
-    return [
-        one_step(model, weights, rows, choose_loss("nll"), sampler, recipe, 0, optimiser, i) for i in range(n)
-    ]
+    sampler, optimiser = RowSampler(np.arange(len(TOKENS)), None, 0), make_optimiser(weights, recipe)
+    objective = LoggedRows(TrainingRows(TOKENS), choose_loss("nll"), sampler, recipe, 0)
+    return [one_step(model, weights, objective, optimiser, i) for i in range(n)]
 
 
 def test_recomputed_activations_change_nothing():

@@ -1,1 +1,1 @@
-"""PRO, PPO, and DPO and RLOO through TRL, on the same rows."""
+"""DPO, PRO, PPO and RLOO, on the same rows as the eight losses."""

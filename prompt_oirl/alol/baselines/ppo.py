@@ -1,6 +1,7 @@
-"""PPO as an online baseline: clipped surrogate, value head, KL penalty per token.
+"""PPO and RLOO, the online baselines: their formulas, see own_answers.py for the answers they learn from.
 
-Sources: Schulman et al. 2017; Ziegler et al. 2019.
+PPO has a clipped surrogate, a value head and a KL penalty per token (Schulman et al. 2017; Ziegler et al.
+2019); RLOO compares each answer with the others to its prompt (Ahmadian et al. 2024).
 
 A round answers prompts with the policy at temperature 1, rewards the whole responses, and makes several
 updates on them. With l_t, l0_t the log-probabilities under the policy that answered and under the reference,
@@ -17,38 +18,35 @@ with q_t = exp(new l_t - l_t) and G = A + V, means over the tokens of a batch.
 
 from __future__ import annotations
 
-import copy
-from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from itertools import count
-from typing import Any
 
-import numpy as np
 import torch
-
-from prompt_oirl.alol.baselines.runs import BaselineRun
-from prompt_oirl.alol.models.log_probabilities import (
-    TokenBatch,
-    Tokens,
-    collate,
-    log_probs_and_response_states,
-    token_log_probs,
-)
-from prompt_oirl.alol.training.sampling import RowSampler
 
 
 @dataclass(frozen=True)
 class PPORecipe:
-    """A round is rounds_of * batch_size responses, gone over `epochs` times."""
+    """A round is `batches` batches of answers, one to a prompt, gone over `epochs` times."""
 
-    rounds_of: int = 2
+    batches: int = 2
     epochs: int = 2
+    group: int = 1  # answers per prompt
     clip: float = 0.2
     value_clip: float = 0.2
     value_coefficient: float = 0.1
     kl_coefficient: float = 0.05
     gamma: float = 1.0
     lam: float = 0.95
+
+
+@dataclass(frozen=True)
+class RLOORecipe:
+    """A round is `batches` batches of answers, `group` to a prompt, gone over once."""
+
+    batches: int = 4
+    epochs: int = 1
+    group: int = 4
+    clip: float = 0.2
+    kl_coefficient: float = 0.05
 
 
 def token_rewards(
@@ -107,7 +105,7 @@ def ppo_loss(
     mask: torch.Tensor,
     recipe: PPORecipe,
 ) -> torch.Tensor:
-    """The loss of a batch, a scalar: the clipped surrogate and the value loss, a mean over response tokens.
+    """PPO's loss of each token, (B, T), 0 on padding: the clipped surrogate and the value loss.
 
     Parameters
     ----------
@@ -124,98 +122,34 @@ def ppo_loss(
     policy = -torch.minimum(ratio * advantages, clipped * advantages)
     near = old_values + (values - old_values).clamp(-recipe.value_clip, recipe.value_clip)
     value = torch.maximum((values - returns) ** 2, (near - returns) ** 2) / 2
-    return ((policy + recipe.value_coefficient * value) * mask).sum() / mask.sum()
+    return (policy + recipe.value_coefficient * value) * mask
 
 
-@torch.no_grad()
-def sample(
-    model: Any, tokenizer: Any, prompts: Sequence[list[int]], limit: int, seed: int
-) -> list[list[int]]:
-    """One response per prompt at temperature 1, as token ids with its end of text unless it was cut off.
+def left_out_advantages(scores: torch.Tensor, group: int) -> torch.Tensor:
+    """RLOO's advantage of each answer, (n,): its score minus the mean of the others to its prompt.
 
     Parameters
     ----------
-    model : causal language model
-    tokenizer : its tokenizer, which has a pad token and an end of text
-    prompts : token ids of each prompt
-    limit : new tokens of a response at most
-    seed : of the sampling; torch's own random state is left as it was
+    scores : (n,), rewards less the penalty; the answers to one prompt stand side by side
+    group : answers per prompt, 2 or more, of which n is a multiple
+
+    Source: Ahmadian et al. 2024, Equation 6.
     """
-    width, pad = max(map(len, prompts)), tokenizer.pad_token_id
-    device = next(model.parameters()).device
-    ids = torch.tensor([[pad] * (width - len(p)) + p for p in prompts], device=device)
-    mask = torch.tensor([[0] * (width - len(p)) + [1] * len(p) for p in prompts], device=device)
-    cuda = [device] if device.type == "cuda" else []
-    with torch.random.fork_rng(devices=cuda):
-        torch.manual_seed(seed)
-        sampling = {"do_sample": True, "temperature": 1.0, "top_p": 1.0, "top_k": 0, "max_new_tokens": limit}
-        ends = {"pad_token_id": pad, "eos_token_id": tokenizer.eos_token_id}
-        out = model.generate(input_ids=ids, attention_mask=mask, **sampling, **ends)
-    found = []
-    for row in out[:, width:].tolist():
-        end = row.index(tokenizer.eos_token_id) + 1 if tokenizer.eos_token_id in row else len(row)
-        found.append(row[:end])
-    return found
+    of_prompt = scores.view(-1, group)
+    others = (of_prompt.sum(1, keepdim=True) - of_prompt) / (group - 1)
+    return (of_prompt - others).flatten()
 
 
-def train_ppo(run: BaselineRun, ppo: PPORecipe) -> list[dict[str, float]]:
-    """Train the model in place; returns the curve."""
-    model, tokenizer, recipe = run.model, run.tokenizer, run.recipe
-    reference = copy.deepcopy(model).eval().requires_grad_(False)
-    device = next(model.parameters()).device
-    head = torch.nn.Linear(model.config.get_text_config().hidden_size, 1).to(device)
-    torch.nn.init.zeros_(head.weight)
-    torch.nn.init.zeros_(head.bias)
-    weights = [p for p in model.parameters() if p.requires_grad] + list(head.parameters())
-    sampler = RowSampler(np.arange(len(run.tokens)), None, recipe.seed)
-    size, pad = recipe.batch_size * recipe.accumulation, tokenizer.pad_token_id
+def rloo_loss(
+    log_probs: torch.Tensor, old: torch.Tensor, advantages: torch.Tensor, clip: float
+) -> torch.Tensor:
+    """RLOO's loss of each answer, (B,): the clipped surrogate with the ratio of the whole answer, as TRL's.
 
-    @torch.no_grad()
-    def freeze(rows: list[Tokens], scores: np.ndarray) -> _Frozen:
-        """The numbers of the policy as it is now."""
-        batch = collate(rows, pad, device)
-        log_probs, states = log_probs_and_response_states(model, batch)
-        gap = log_probs - token_log_probs(reference, batch)
-        values = head(states.float())[..., 0] * batch.mask
-        given = token_rewards(torch.from_numpy(scores).to(device), gap, batch.mask, ppo.kl_coefficient)
-        advantages, returns = generalised_advantages(given, values, batch.mask, ppo.gamma, ppo.lam)
-        real = advantages[batch.mask]
-        scaled = (advantages - real.mean()) / (real.std() + 1e-6) * batch.mask
-        reward, kl = float(scores.mean()), float(gap.sum(1).mean())
-        return _Frozen(batch, log_probs, values, scaled, returns, reward, kl)
-
-    def gradients() -> Iterator[dict[str, float]]:
-        for number in count():
-            asked = sampler.draw(number, ppo.rounds_of * size).tolist()
-            seed, prompts = recipe.seed * 1_000_003 + number, [run.tokens[i].prompt for i in asked]
-            said = sample(model, tokenizer, prompts, run.limits.max_response_length, seed)
-            scores = run.rewards(asked, tokenizer.batch_decode(said, skip_special_tokens=True))
-            rows = [Tokens(prompt, ids) for prompt, ids in zip(prompts, said)]
-            # All batches of a round before any update.
-            parts = [slice(at, at + size) for at in range(0, len(rows), size)]
-            batches = [freeze(rows[part], scores[part]) for part in parts]
-            rng = np.random.default_rng(recipe.seed + number + 1)
-            for i in (i for _ in range(ppo.epochs) for i in rng.permutation(len(batches)).tolist()):
-                old = batches[i]
-                log_probs, states = log_probs_and_response_states(model, old.batch)
-                values, mask = head(states.float())[..., 0], old.batch.mask
-                loss = ppo_loss(
-                    log_probs, old.log_probs, old.advantages, values, old.values, old.returns, mask, ppo
-                )
-                loss.backward()
-                yield {"loss": loss.item(), "weight": old.reward, "kl": old.kl}
-
-    return run.follow(weights, gradients())
-
-
-@dataclass(frozen=True)
-class _Frozen:
-    """What the policy that answered says about a batch, all (B, T); its mean reward and divergence."""
-
-    batch: TokenBatch
-    log_probs: torch.Tensor
-    values: torch.Tensor
-    advantages: torch.Tensor
-    returns: torch.Tensor
-    reward: float
-    kl: float
+    Parameters
+    ----------
+    log_probs, old : (B, T), log-probabilities under the policy as it is now and as it answered, 0 on padding
+    advantages : (B,), see `left_out_advantages`
+    clip : ratios count up to 1 - clip and 1 + clip
+    """
+    ratio = (log_probs - old).sum(1).exp()
+    return -torch.minimum(ratio * advantages, ratio.clamp(1 - clip, 1 + clip) * advantages)

@@ -1,19 +1,14 @@
-"""What all baselines share: pairs of responses, the best validated weights, and a loop of updates."""
+"""Pairs of two responses to one prompt, which DPO and PRO learn from."""
 
 from __future__ import annotations
 
-import math
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
-from typing import Any
+from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
-import torch
 
-from prompt_oirl.alol.models.log_probabilities import Tokens
-from prompt_oirl.alol.rows import Limits, Row
-from prompt_oirl.alol.training.loop import TrainingRecipe, apply_update
+from prompt_oirl.alol.rows import Row
 from prompt_oirl.io.files import InputError
 
 
@@ -49,92 +44,3 @@ def make_pairs(rows: Sequence[Row], seed: int) -> list[Pair]:
             "samples per prompt, or choose an algorithm of step 4 that needs none"
         )
     return pairs
-
-
-@dataclass
-class BestWeights:
-    """Validates a model every so many updates and remembers its trained weights at the best score.
-
-    every: updates between validations; 0: never, the last weights stay.
-    """
-
-    evaluate: Callable[[Any], float]
-    every: int
-    start_score: float | None = None
-    best_score: float = -math.inf
-    best_step: int = 0
-    _weights: dict[str, torch.Tensor] = field(default_factory=dict)
-
-    def begin(self, model: Any) -> None:
-        """Validate the untrained model."""
-        if self.every:
-            self.start_score = self.evaluate(model)
-
-    def after(self, model: Any, step: int, last: bool) -> float | None:
-        """To be called after update `step` = 1, 2, ...; returns the score if it was time for one.
-
-        Parameters
-        ----------
-        model : the model in training; its trained weights are remembered if the score is the best so far
-        step : number of the update that was just made
-        last : true after the last update, which is validated whatever its number
-
-        Returns: None where no validation was due, and always if `every` is 0.
-        """
-        if not self.every or (step % self.every and not last):
-            return None
-        score = self.evaluate(model)
-        if score > self.best_score:
-            self.best_score, self.best_step = score, step
-            self._weights = {n: p.detach().clone() for n, p in model.named_parameters() if p.requires_grad}
-        return score
-
-    @torch.no_grad()
-    def restore(self, model: Any) -> None:
-        """Put the best validated weights back."""
-        for name, p in model.named_parameters():
-            if name in self._weights:
-                p.copy_(self._weights[name])
-
-
-@dataclass
-class BaselineRun:
-    """What a baseline is trained on and how: rows with their tokens, pairs of them, recipe and validation.
-
-    rewards : float32 (n,) of (row numbers, response texts); read by the baselines that answer themselves.
-    bar : tqdm's, or None.
-    """
-
-    model: Any
-    tokenizer: Any
-    rows: Sequence[Row]
-    tokens: Sequence[Tokens]
-    pairs: Sequence[Pair]
-    rewards: Callable[[Sequence[int], Sequence[str]], np.ndarray]
-    limits: Limits
-    recipe: TrainingRecipe
-    selection: BestWeights
-    bar: Any = None
-
-    def follow(
-        self, weights: list[torch.Tensor], gradients: Iterator[dict[str, float]]
-    ) -> list[dict[str, float]]:
-        """Update `weights` recipe.steps times, leave the best validated ones; returns the curve.
-
-        gradients : each item, asked for once an update, leaves that update's gradients in the weights and is
-            its row of the curve, with a `loss`.
-        """
-        recipe, curve = self.recipe, []
-        optimiser = torch.optim.AdamW(weights, lr=recipe.learning_rate, weight_decay=recipe.weight_decay)
-        self.model.eval()
-        self.selection.begin(self.model)
-        for step in range(1, recipe.steps + 1):
-            optimiser.zero_grad(set_to_none=True)
-            row = {"step": float(step)} | next(gradients)
-            row |= apply_update(weights, optimiser, recipe, step - 1, row["loss"])
-            score = self.selection.after(self.model, step, step == recipe.steps)
-            curve.append(row if score is None else row | {"score": score})
-            if self.bar is not None:
-                self.bar.update(1)
-        self.selection.restore(self.model)
-        return curve

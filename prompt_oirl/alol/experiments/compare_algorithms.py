@@ -30,8 +30,8 @@ from prompt_oirl.alol.steps.train_policy import (
     load_data,
     train_reference,
 )
-from prompt_oirl.alol.training.loop import TrainingRecipe
 from prompt_oirl.alol.training.losses import PRESETS, choose_loss
+from prompt_oirl.alol.training.recipe import TrainingRecipe
 from prompt_oirl.io.files import REPO_ROOT, InputError, write_json
 from prompt_oirl.io.json_files import read_json
 
@@ -133,8 +133,7 @@ def toy(args: CompareOptions) -> Iterator[tuple[PreparedRun, Measurement]]:
         train_reference(ReferenceOptions(**flags))
         estimate_advantage(AdvantageOptions(**flags))
         run = load_run(PolicyOptions(**flags))
-        task = run.data.task.settings
-        recipe = TrainingRecipe(task.steps, task.batch_size, learning_rate=task.rate, seed=seed)
+        recipe = run.options.recipe_for(len(run.data.rows))
         for name in pending:
             beta = 0.05 if name == "a_lol_kl" else 0.0
             yield run, Measurement(name, seed, recipe, args.result_file(name, seed), kl_beta=beta)

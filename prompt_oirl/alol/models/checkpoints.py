@@ -161,43 +161,6 @@ def _with_adapter(model: Any, adapter: str) -> Any:
         raise _cannot_load(adapter, error, "--adapter_path") from error
 
 
-def make_trainable(model: Any, tuning: str, rank: int, alpha: float) -> Any:
-    """The model with its trained weights unfrozen.
-
-    An adapter the model came with is merged for `full` and trained on for `lora` (then rank and alpha are its
-    own).
-
-    Parameters
-    ----------
-    model : as `ModelSource.load` returns it
-    tuning : `full`, all weights, or `lora`, low-rank updates of every linear layer
-    rank : of a new adapter
-    alpha : its scale is this, cut to a whole number, over the rank
-
-    Raises: InputError if `full` is asked of 4-bit weights, or peft is not installed for `lora`.
-    """
-    adapted = hasattr(model, "merge_and_unload")
-    four_bit = bool(getattr(model, "is_loaded_in_4bit", False))
-    if tuning == "full":
-        if four_bit:
-            raise InputError("--load_in_4bit: 4-bit weights are not trained themselves; pass --tuning lora")
-        model = model.merge_and_unload() if adapted else model
-        return model.requires_grad_(True)
-    if importlib.util.find_spec("peft") is None:
-        raise InputError(f"--tuning lora needs peft: {EXTRA}")
-    from peft import LoraConfig, get_peft_model
-
-    if adapted:
-        for name, p in model.named_parameters():
-            p.requires_grad_("lora_" in name)
-        return model
-    model.requires_grad_(False)
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(0)
-        config = LoraConfig(r=rank, lora_alpha=int(alpha), target_modules="all-linear", task_type="CAUSAL_LM")
-        return get_peft_model(model, config).eval()
-
-
 def load_tokenizer(name: str) -> Any:
     """A tokenizer alone, where no model is needed."""
     from transformers import AutoTokenizer

@@ -44,6 +44,11 @@ class TokenBatch:
         """bool (B, P), true on prompt tokens."""
         return self.attention[:, : self.prompt_width].bool()
 
+    def part(self, places: list[int]) -> TokenBatch:
+        """Some of its rows, as wide as all."""
+        ids, attention, positions = (t[places] for t in (self.ids, self.attention, self.positions))
+        return TokenBatch(ids, attention, positions, self.mask[places], self.prompt_width)
+
 
 def collate(rows: Sequence[Tokens], pad_id: int, device: str | torch.device = "cpu") -> TokenBatch:
     """Pad rows to one rectangle.

@@ -16,8 +16,8 @@ from prompt_oirl.alol.models.checkpoints import ModelSource
 from prompt_oirl.alol.rows import Limits, Row, check_at_least, read_rows
 from prompt_oirl.alol.tasks import arith_log
 from prompt_oirl.alol.tasks.registry import get_task
-from prompt_oirl.alol.tasks.task import Task
-from prompt_oirl.alol.training.loop import TrainingRecipe
+from prompt_oirl.alol.tasks.task import Passes, Settings, Task
+from prompt_oirl.alol.training.recipe import TrainingRecipe
 from prompt_oirl.io.files import REPO_ROOT, InputError, Paths, check_folder_name, sha256
 from prompt_oirl.io.manifest import Manifest, check_finished
 
@@ -178,30 +178,34 @@ class LengthOptions:
 class TrainingOptions:
     """How a model is trained; settings left out are the task's."""
 
-    max_steps: Annotated[int | None, arg(aliases=["--steps", "--total_steps"])] = None
+    max_steps: Annotated[int | None, arg(aliases=["--steps"])] = None
     """Updates."""
     num_train_epochs: Annotated[float | None, arg(aliases=["-e"])] = None
     """Updates as passes over the training rows, instead of --max_steps."""
     batch_size: Annotated[int | None, arg(aliases=["-bs", "--per_device_train_batch_size"])] = None
     """Rows at once."""
-    accumulation: Annotated[int, arg(aliases=["-as", "--gradient_accumulation_steps"])] = 1
+    accumulation: Annotated[int | None, arg(aliases=["-as", "--gradient_accumulation_steps"])] = None
     """Batches per update."""
     learning_rate: Annotated[float | None, arg(aliases=["-lr"])] = None
     """Largest learning rate."""
-    schedule: Annotated[Literal["linear", "constant"], arg(aliases=["--lr_scheduler_type"])] = "linear"
+    schedule: Annotated[Literal["linear", "constant"] | None, arg(aliases=["--lr_scheduler_type"])] = None
     """Course of the learning rate after the warm-up."""
     warmup: Annotated[int, arg(aliases=["--warmup_steps"])] = 0
     """Updates of warm-up."""
-    max_grad_norm: float = 1.0
+    weight_decay: float | None = None
+    """AdamW's."""
+    max_grad_norm: float | None = None
     """Gradients are scaled down to this norm; 0: never."""
     precision: Literal["fp32", "bf16"] = "fp32"
     """bf16: matrix products in bfloat16 (autocast); step 3 must have had the same."""
     tuning: Literal["full", "lora"] = "full"
     """All weights, or a LoRA adapter; with --load_in_4bit that is QLoRA."""
-    lora_rank: Annotated[int, arg(aliases=["--lora_r"])] = 16
+    lora_rank: Annotated[int | None, arg(aliases=["--lora_r"])] = None
     """Rank of a new adapter."""
-    lora_alpha: float = 16.0
+    lora_alpha: float | None = None
     """Its scale is this over the rank."""
+    lora_dropout: float | None = None
+    """Dropout of what enters a new adapter while it is trained. With it, ratios begin only near one."""
     gradient_checkpointing: bool = False
     """Compute activations twice instead of keeping them: less memory, more time."""
     eval_every: Annotated[int | None, arg(aliases=["--eval_steps"])] = None
@@ -218,36 +222,36 @@ class TrainingOptions:
     save_every: Annotated[int, arg(aliases=["--save_steps"])] = 100
     """Updates between checkpoints."""
 
-    def check_adapter(self) -> None:
-        """Refuse a rank or scale of LoRA below 1."""
-        if self.tuning == "lora":
-            check_at_least(1, lora_rank=self.lora_rank, lora_alpha=self.lora_alpha)
-
-    def recipe(
-        self, steps: int, rate: float, batch_size: int, validations: int, rows: int, seed: int
-    ) -> TrainingRecipe:
+    def recipe(self, usual: Settings, rows: int, seed: int) -> TrainingRecipe:
         """The recipe: the flags, and the task's settings where a flag is left out.
 
         Parameters
         ----------
-        steps, rate, batch_size, validations : the task's updates, learning rate, rows at once, validations.
+        usual : the task's settings, of which steps, rate and validations are read, not the reference's.
         rows : training rows (or pairs) that one pass goes through.
+        seed : of everything random.
+
+        Raises: InputError on flags that contradict each other or are out of range.
         """
-        size = batch_size if self.batch_size is None else self.batch_size
-        if self.max_steps is not None:
-            steps = self.max_steps
+        names = [f.name for f in fields(TrainingRecipe)]
+        flags = {name: getattr(usual, name) for name in names if hasattr(usual, name)}
+        flags |= {"learning_rate": usual.rate, "seed": seed}
+        flags |= {n: v for n in names if (v := getattr(self, n, None)) is not None and n != "seed"}
+        per_pass = rows / max(1, flags["batch_size"] * flags["accumulation"])
+        steps = usual.steps
         if self.num_train_epochs is not None:
             if self.max_steps is not None or not 0 < self.num_train_epochs < 1e6:
                 raise InputError(f"--num_train_epochs {self.num_train_epochs}: give it alone, and above 0")
-            steps = math.ceil(self.num_train_epochs * rows / max(1, size * self.accumulation))
-        every = (steps // validations if validations else 0) if self.eval_every is None else self.eval_every
+            steps = Passes(self.num_train_epochs)
+        elif self.max_steps is not None:
+            steps = self.max_steps
+        if isinstance(steps, Passes):
+            steps = math.ceil(steps.times * per_pass)
+        every = max(1, steps // usual.validations) if usual.validations else 0
         if self.validations_per_epoch is not None:
             if self.eval_every is not None or not self.validations_per_epoch > 0:
                 raise InputError("--validations_per_epoch: give it above 0, and without --eval_every")
-            per_epoch = rows / max(1, size * self.accumulation)
-            every = max(1, round(per_epoch / self.validations_per_epoch))
-        flags = {f.name: getattr(self, f.name) for f in fields(TrainingRecipe) if hasattr(self, f.name)}
-        flags |= {"steps": steps, "batch_size": size, "seed": seed}
-        flags["learning_rate"] = rate if self.learning_rate is None else self.learning_rate
-        flags["eval_every"] = max(1, every) if validations and self.eval_every is None else every
-        return TrainingRecipe(**flags)
+            every = max(1, round(per_pass / self.validations_per_epoch))
+        elif self.eval_every is not None:
+            every = self.eval_every
+        return TrainingRecipe(**flags | {"steps": steps, "eval_every": every})

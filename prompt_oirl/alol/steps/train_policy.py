@@ -6,7 +6,7 @@ from __future__ import annotations
 import shutil
 import sys
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,13 +16,16 @@ from tqdm import tqdm
 from prompt_oirl.alol.evaluation.figures import draw_curve
 from prompt_oirl.alol.evaluation.responses import row_nll
 from prompt_oirl.alol.models import processes
-from prompt_oirl.alol.models.checkpoints import ModelSource, make_trainable, save_model
+from prompt_oirl.alol.models.adapters import make_trainable
+from prompt_oirl.alol.models.checkpoints import ModelSource, save_model
 from prompt_oirl.alol.policies import Baseline, LossAlgorithm, PolicyData, TrainedPolicy, train_policy
 from prompt_oirl.alol.rows import Limits, Row, check_at_least, encode_rows, rows_hash
 from prompt_oirl.alol.steps.options import LengthOptions, PolicyModelOptions, TrainingOptions
+from prompt_oirl.alol.tasks.task import Settings
 from prompt_oirl.alol.training import advantages
-from prompt_oirl.alol.training.loop import CURVE, TrainingRecipe, TrainingRows, train
+from prompt_oirl.alol.training.loop import CURVE, LoggedRows, TrainingRows, train
 from prompt_oirl.alol.training.losses import PRESETS
+from prompt_oirl.alol.training.recipe import TrainingRecipe
 from prompt_oirl.alol.training.sampling import make_sampler
 from prompt_oirl.io.files import InputError, sha256, write_csv, write_json
 from prompt_oirl.io.manifest import check_finished
@@ -32,18 +35,27 @@ from prompt_oirl.io.manifest import check_finished
 class ReferenceOptions(PolicyModelOptions, LengthOptions, TrainingOptions):
     """Without --model_name_or_path, the model that step 1 made (toy) or the task's published one."""
 
-    def load_trainable(self, source: ModelSource, checkpoint: Path) -> tuple[Any, Any]:
-        """Model with its trained weights unfrozen, and tokenizer; --force begins without the checkpoint."""
+    def load(self, source: ModelSource, checkpoint: Path) -> tuple[Any, Any]:
+        """Model and tokenizer; --force begins without the checkpoint."""
         if self.force and processes.is_main():
             shutil.rmtree(checkpoint, ignore_errors=True)
         processes.wait()
-        model, tokenizer = source.load(processes.device_name())
-        return make_trainable(model, self.tuning, self.lora_rank, self.lora_alpha), tokenizer
+        return source.load(processes.device_name())
+
+    @property
+    def of_reference(self) -> Settings:
+        """The task's settings for the reference."""
+        usual = self.task.settings
+        return replace(
+            usual,
+            steps=usual.reference_steps,
+            rate=usual.reference_rate,
+            validations=usual.reference_validations,
+        )
 
 
 def train_reference(args: ReferenceOptions) -> None:
     """Train and write reference/, unless it is up to date."""
-    args.check_adapter()
     task, device, limits = args.task, processes.device_name(), args.limits(args.task)
     folder, training = args.folder / "reference", args.folder / "reference_training"
     source = ModelSource(args.base_model(args.model_name_or_path), args.adapter_path, args.load_in_4bit)
@@ -52,14 +64,13 @@ def train_reference(args: ReferenceOptions) -> None:
     manifest = args.pending(record, args.learned_files, task.name, folder, model=source.hash)
     if manifest is None:
         return
-    model, tokenizer = args.load_trainable(source, training)
+    model, tokenizer = args.load(source, training)
     tokens, held = encode_rows(rows, tokenizer, limits), encode_rows(validation, tokenizer, limits)
     sampler = make_sampler("none", None, np.array([row.chosen for row in rows]), args.seed)
-    usual = task.settings
-    recipe = args.recipe(
-        usual.reference_steps, usual.reference_rate, usual.batch_size, 10, len(sampler.rows), args.seed
-    )
-    pad, loss, learned = tokenizer.pad_token_id, PRESETS["nll"], TrainingRows(tokens)
+    recipe = args.recipe(args.of_reference, len(sampler.rows), args.seed)
+    model = make_trainable(model, recipe.tuning, recipe.lora_rank, recipe.lora_alpha, recipe.lora_dropout)
+    pad = tokenizer.pad_token_id
+    objective = LoggedRows(TrainingRows(tokens), PRESETS["nll"], sampler, recipe, pad)
 
     def likelihood(policy: Any) -> float:
         nll, lengths = row_nll(policy, held, pad, device, args.eval_batch_size)
@@ -69,7 +80,7 @@ def train_reference(args: ReferenceOptions) -> None:
     about["limits"] = repr(limits)
     silent = None if processes.is_main() else True
     with tqdm(total=recipe.steps, desc=f"{task.name} reference", disable=silent) as bar:
-        outcome = train(model, learned, loss, sampler, recipe, training, pad, about, likelihood, bar)
+        outcome = train(model, objective, training, about, likelihood, bar)
     if not processes.is_main():
         return
     outputs = save_model(folder, model, tokenizer)
@@ -94,13 +105,11 @@ class PolicyOptions(ReferenceOptions):
 
     def recipe_for(self, rows: int) -> TrainingRecipe:
         """The recipe for so many rows, or pairs."""
-        task = self.task.settings
-        return self.recipe(task.steps, task.rate, task.batch_size, task.validations, rows, self.seed)
+        return self.recipe(self.task.settings, rows, self.seed)
 
 
 def train_and_save(args: PolicyOptions, algorithm: LossAlgorithm | Baseline) -> None:
     """Train a policy from the reference and write its folder, unless that is up to date."""
-    args.check_adapter()
     task = args.task
     rows, limits = args.rows("train"), args.limits(task)
     source = args.reference
@@ -115,14 +124,13 @@ def train_and_save(args: PolicyOptions, algorithm: LossAlgorithm | Baseline) -> 
     )
     if manifest is None:
         return
-    model, tokenizer = args.load_trainable(source, folder / "training")
+    model, tokenizer = args.load(source, folder / "training")
     data = load_data(args, tokenizer, rows, key, cache)
     about_inputs = {
         "model": source.hash,
         "rows": rows_hash(rows),
         "advantages": key,
         "limits": repr(limits),
-        "tuning": [args.tuning, args.lora_rank, args.lora_alpha],
         "strategy": algorithm.settings["sampling_strategy"],
         "validation": [rows_hash(data.validation), args.validation_prompts],
     }
@@ -133,7 +141,7 @@ def train_and_save(args: PolicyOptions, algorithm: LossAlgorithm | Baseline) -> 
     if not processes.is_main():
         return
     about = account(args, policy, algorithm, trained, len(rows))
-    manifest.finish(save_policy(folder, model, tokenizer, trained.curve, about))
+    manifest.finish(save_policy(folder, trained.model, tokenizer, trained.curve, about))
     report(policy, folder, algorithm, trained, len(rows))
 
 
@@ -195,13 +203,10 @@ def account(
     trained : how training went
     rows : number of training rows
     """
-    logged = isinstance(algorithm, LossAlgorithm)
     found = {"task": args.task.name, "run": args.run, "seed": args.seed, "policy": policy}
     found |= {"algorithm": algorithm.name} | algorithm.settings
-    if logged:
-        found |= {"tuning": args.tuning, "load_in_4bit": args.load_in_4bit}
-    found |= {"recipe": asdict(trained.recipe), "rows": trained.rows}
-    if logged:
+    found |= {"load_in_4bit": args.load_in_4bit, "recipe": asdict(trained.recipe), "rows": trained.rows}
+    if isinstance(algorithm, LossAlgorithm):
         found["share_of_rows"] = trained.rows / rows
     return found | {
         "steps": trained.steps,

@@ -17,7 +17,7 @@ from typing import Any
 from prompt_oirl.alol.rewards.scorers import load_critic
 from prompt_oirl.alol.rows import FINAL, Row
 from prompt_oirl.alol.tasks import raw_files
-from prompt_oirl.alol.tasks.task import Prepared, Request, Settings, Task, drawn, drop_held_out
+from prompt_oirl.alol.tasks.task import Passes, Prepared, Request, Settings, Task, drawn, drop_held_out
 from prompt_oirl.alol.tasks.task_rewards import Component, Rewards
 from prompt_oirl.io.files import InputError, read_lines, write_json
 from prompt_oirl.io.json_files import read_jsonl
@@ -140,6 +140,17 @@ TASK = Task(
     needs=("head", "relation"),
     max_response_length=30,
     # One pass (-e 1), 16 validations.
-    settings=Settings(20_000, 2e-5, 20_000, 2e-5, 16, validations=16, value_epochs=5, value_rate=2e-5),
+    # The published command: -e 1 -bs 16 -as 1 -vf 16.
+    settings=Settings(
+        Passes(1),
+        2e-5,
+        Passes(1),
+        2e-5,
+        batch_size=16,
+        reference_validations=16,
+        validations=16,
+        value_epochs=5,
+        value_rate=2e-5,
+    ),
     base_model="data/fetched/by_hand/comet-distill",
 )

@@ -35,6 +35,30 @@ REWARD = "OpenAssistant/oasst-rm-2.1-pythia-1.4b-epoch-2.5"
 # alol_step5_evaluate.py --reward_models preference=OpenAssistant/oasst-rm-2-pythia-6.9b-epoch-1
 STOPS = ("###", "\n Human:", "\nHuman:")
 HINT = "download the file again"
+# Of lolrl_qlora_llama_hh.py, the adapter of timdettmers/qlora-hh-rlhf-7b, and ppo_qlora_llama_hh.py, whose
+# step is 16 answers gone over 4 times. dpo_ and pro_qlora_llama_hh.py accumulate 8 batches of 2 to as many.
+PUBLISHED = Settings(
+    9000,
+    2e-4,
+    9000,
+    2e-4,
+    batch_size=4,
+    accumulation=4,
+    schedule="constant",
+    weight_decay=0.0,
+    adam_epsilon=1e-6,
+    max_grad_norm=0.3,
+    lora_rank=64,
+    lora_alpha=16,
+    lora_dropout=0.05,
+    validations=10,
+    value_epochs=10,
+    value_rate=1e-5,
+    ppo_rate=2e-5,
+    ppo_rounds=6000,
+    ppo_batches=1,
+    ppo_epochs=4,
+)
 
 
 def prompt_of(turns: list[str]) -> str:
@@ -141,7 +165,6 @@ TASK = Task(
     prepare=prepare,
     needs=("turns",),
     max_prompt_length=640,
-    # 4-bit LLaMA-7B: batches of 4, four accumulated (pass -as 4), constant rate.
-    settings=Settings(9000, 2e-4, 9000, 2e-4, batch_size=4, validations=10, value_epochs=10, value_rate=1e-5),
+    settings=PUBLISHED,
     base_model="huggyllama/llama-7b",
 )

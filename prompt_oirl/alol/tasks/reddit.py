@@ -18,7 +18,7 @@ from tqdm import tqdm
 from prompt_oirl.alol.rewards.scorers import load_classifier, load_last_end
 from prompt_oirl.alol.rows import Row
 from prompt_oirl.alol.tasks import raw_files
-from prompt_oirl.alol.tasks.task import Prepared, Request, Settings, Task, drawn, drop_held_out
+from prompt_oirl.alol.tasks.task import Passes, Prepared, Request, Settings, Task, drawn, drop_held_out
 from prompt_oirl.alol.tasks.task_rewards import TFIDF, Component, Rewards, fit_tfidf, load_tfidf
 from prompt_oirl.io.files import InputError, write_json
 
@@ -26,7 +26,19 @@ FILES = {kind: f"reddit_comment_scores/comments_{kind}.csv" for kind in ("positi
 KIND = {"reddit_pos": "positive", "reddit_neg": "negative"}
 BASE = "microsoft/DialoGPT-medium"
 # Batches of 8, two accumulated (-as 2), six passes for the reference (-e 6), three on top (-e 3).
-DIALOGUE = Settings(36_000, 2e-5, 18_000, 2e-5, 8, validations=6, value_epochs=5, value_rate=2e-5)
+# The published commands: -e 6, then -e 3, with -bs 8 -as 2 and two validations per pass.
+DIALOGUE = Settings(
+    Passes(6),
+    2e-5,
+    Passes(3),
+    2e-5,
+    batch_size=8,
+    accumulation=2,
+    reference_validations=12,
+    validations=6,
+    value_epochs=5,
+    value_rate=2e-5,
+)
 END = "<|endoftext|>"
 COLA, DEPTH = "textattack/roberta-base-CoLA", "microsoft/DialogRPT-depth"
 UPDOWN, TOXICHAT = "microsoft/DialogRPT-updown", "data/fetched/by_hand/DGPT_medium_OC_S_and_SBF_offensive_e2"

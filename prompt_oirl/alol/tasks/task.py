@@ -20,18 +20,38 @@ Reward = Callable[[Sequence[Row], Sequence[str]], list[dict[str, float]]]
 
 
 @dataclass(frozen=True)
-class Settings:
-    """What a step does where no flag says otherwise."""
+class Passes:
+    """Updates as passes over the training rows."""
 
-    reference_steps: int
+    times: float
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What a step does where no flag says otherwise; of published tasks, what the published scripts do."""
+
+    reference_steps: int | Passes
     reference_rate: float
-    steps: int
+    steps: int | Passes
     rate: float
     batch_size: int
+    accumulation: int = 1
+    schedule: Literal["linear", "constant"] = "linear"
+    weight_decay: float = 0.01
+    adam_epsilon: float = 1e-8
+    max_grad_norm: float = 1.0
+    lora_rank: int = 16
+    lora_alpha: float = 16.0
+    lora_dropout: float = 0.0
+    reference_validations: int = 10
     validations: int = 5  # of a policy in training; 0: the last weights are kept
     value_epochs: int = 15
     value_rate: float = 1e-3
     value_samples: int = 1  # responses per validation prompt
+    ppo_rate: float | None = None  # of ppo and rloo, if another
+    ppo_rounds: int | None = None  # of ppo, instead of steps
+    ppo_batches: int = 2  # batches of answers of a round
+    ppo_epochs: int = 2  # passes over them
 
 
 @dataclass(kw_only=True)
