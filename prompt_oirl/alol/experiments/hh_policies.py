@@ -26,13 +26,12 @@ from prompt_oirl.alol.experiments.hh_measures import lengths_of, pair_metrics
 from prompt_oirl.alol.experiments.hh_settings import (
     ALGORITHMS,
     KL_BETA,
-    LORA_RANK,
     NOISY,
     PAIRED,
     HHOptions,
 )
 from prompt_oirl.alol.experiments.hh_setup import HINT, HHRun
-from prompt_oirl.alol.models.checkpoints import make_trainable, save_model
+from prompt_oirl.alol.models.checkpoints import save_model
 from prompt_oirl.alol.policies import Baseline, LossAlgorithm, train_policy
 from prompt_oirl.alol.rows import Limits
 from prompt_oirl.alol.training.losses import choose_loss
@@ -186,7 +185,7 @@ def train(run: HHRun, job: Job, rate: float) -> Path:
     paired = job.algorithm in PAIRED
     recipe = hh_setup.recipe_of(options, rate, sizes.updates, job.seed, paired=paired, eval_every=every)
     dev = DevScores(run, every, reference_on_dev(run)) if every else None
-    model = make_trainable(copy.deepcopy(run.model), "lora", LORA_RANK, LORA_RANK)
+    model = copy.deepcopy(run.model)
     Path("/proc/self/clear_refs").write_text("5")  # the high-water mark of memory begins anew
     began = time.process_time()
     try:
@@ -194,6 +193,7 @@ def train(run: HHRun, job: Job, rate: float) -> Path:
             model, data, algorithm_of(job), lambda n: recipe, job.seed, folder / "training", evaluate=dev
         )
         curve, failed = done.curve, ""
+        save_model(folder / "model", done.model, data.tokenizer)
     except InputError as error:  # a rate at which the loss is no number
         if job.rate is None:
             raise
@@ -204,7 +204,6 @@ def train(run: HHRun, job: Job, rate: float) -> Path:
     if failed:
         about["dev"] = [(sizes.updates, -1.0)]
     about["peak_mb"] = _resident_kilobytes("VmHWM") / 1024
-    save_model(folder / "model", model, data.tokenizer)
     write_json(folder / "training.json", about)
     return folder
 

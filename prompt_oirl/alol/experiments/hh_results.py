@@ -11,13 +11,12 @@ import numpy as np
 
 from prompt_oirl.alol.evaluation.aggregation import Evaluated
 from prompt_oirl.alol.evaluation.responses import distinct
-from prompt_oirl.alol.experiments.hh_measures import lengths_of, pair_metrics, segments_of
-from prompt_oirl.alol.experiments.hh_policies import ALL_ROWS, Job, algorithm_of
+from prompt_oirl.alol.experiments.hh_measures import pair_metrics, segments_of
+from prompt_oirl.alol.experiments.hh_policies import Job, algorithm_of
 from prompt_oirl.alol.experiments.hh_rows import read_split
 from prompt_oirl.alol.experiments.hh_settings import ALGORITHMS, KL_BETA, HHOptions
-from prompt_oirl.alol.experiments.hh_setup import ADVANTAGES, HINT
+from prompt_oirl.alol.experiments.hh_setup import HINT
 from prompt_oirl.alol.models.checkpoints import read_tensors
-from prompt_oirl.alol.models.log_probabilities import Tokens
 from prompt_oirl.alol.rows import Row
 from prompt_oirl.io.files import InputError
 from prompt_oirl.io.json_files import read_json
@@ -91,7 +90,9 @@ def policy_rows(results: Results) -> list[dict[str, Any]]:
     over the samples of a seed; means over seeds)."""
     found = []
     for name in ("reference", *ALGORITHMS):
-        records = [r for r in results.records if (r["algorithm"], r["flipped"], r["variant"]) == (name, 0, "")]
+        records = [
+            r for r in results.records if (r["algorithm"], r["flipped"], r["variant"]) == (name, 0, "")
+        ]
         if not records:
             continue
         row: dict[str, Any] = {"algorithm": name, "learning_rate": records[0].get("rate")}
@@ -132,7 +133,9 @@ def value_rows(options: HHOptions) -> list[dict[str, Any]]:
             positive = (tensors["advantages"].numpy() > 0).reshape(-1, 2)
             columns["positive_advantage_chosen"] = positive[chosen].astype(float)
             columns["positive_advantage_all"] = positive.mean(1)
-        for (name, values), (point, low, high) in zip(columns.items(), boot.mean(np.array([*columns.values()]).T)):
+        for (name, values), (point, low, high) in zip(
+            columns.items(), boot.mean(np.array([*columns.values()]).T)
+        ):
             n = int((~np.isnan(values)).sum())
             found.append(dict(zip(VALUE, (split, name, point, low, high, n))))
         correlation = float(np.corrcoef(v, logged)[0, 1])

@@ -94,7 +94,7 @@ def _pair(a: Row, b: Row, tokenizer: Any) -> LoggedPair:
     prompt = render(tokenizer, messages_of(a.meta["turns"]))
     sides = [replace(row, prompt=prompt, response=row.response.strip()) for row in (better, worse)]
     n, m = (len(tokenizer(row.response, add_special_tokens=False)["input_ids"]) for row in sides)
-    return LoggedPair(*sides, longer=(n > m) - (n < m))
+    return LoggedPair(sides[0], sides[1], (n > m) - (n < m))
 
 
 def _grouped(pair: LoggedPair, group: str) -> LoggedPair:
@@ -168,7 +168,7 @@ def prepare_rows(options: HHOptions, tokenizer: Any) -> dict[str, Any]:
     }
     for split, pairs in chosen.items():
         write_rows(options.rows_file(split), chain.from_iterable((p.better, p.worse) for p in pairs), "hh")
-    counts = {
+    counts: dict[str, dict[str, Any]] = {
         split: {"read": len(read[split]), "apart": len(apart[split]), "whole": len(whole[split])}
         for split in FILES
     }

@@ -45,9 +45,21 @@ class Sizes:
 
 FULL = Sizes()
 SMALL = Sizes(
-    **{"train_pairs": 12, "dev_pairs": 2, "test_pairs": 6, "value_dialogues": 16, "prompt": 48},
-    **{"response": 24, "reference_updates": 1, "updates": 2, "rows": 2, "validations": 1, "rates": (3e-4,)},
-    **{"seeds": 1, "flipped": (0.5,), "sampled": 3, "sampled_tokens": 8},
+    train_pairs=12,
+    dev_pairs=2,
+    test_pairs=6,
+    value_dialogues=16,
+    prompt=48,
+    response=24,
+    reference_updates=1,
+    updates=2,
+    rows=2,
+    validations=1,
+    rates=(3e-4,),
+    seeds=1,
+    flipped=(0.5,),
+    sampled=3,
+    sampled_tokens=8,
 )
 
 

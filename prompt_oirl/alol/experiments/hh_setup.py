@@ -17,15 +17,15 @@ import torch
 
 from prompt_oirl.alol.experiments.hh_rows import prepare_rows, read_split, with_flipped_rewards
 from prompt_oirl.alol.experiments.hh_settings import LORA_RANK, HHOptions
-from prompt_oirl.alol.models.checkpoints import ModelSource, make_trainable, save_model
+from prompt_oirl.alol.models.checkpoints import ModelSource, save_model
 from prompt_oirl.alol.models.log_probabilities import Tokens
 from prompt_oirl.alol.policies import LossAlgorithm, PolicyData, train_policy
 from prompt_oirl.alol.rows import Row, encode_rows
 from prompt_oirl.alol.tasks.hh import TASK
 from prompt_oirl.alol.training import advantages
 from prompt_oirl.alol.training.advantages import Advantages
-from prompt_oirl.alol.training.loop import TrainingRecipe
 from prompt_oirl.alol.training.losses import choose_loss
+from prompt_oirl.alol.training.recipe import TrainingRecipe
 from prompt_oirl.alol.training.value_estimate import (
     ValueRecipe,
     fit_value_head,
@@ -98,10 +98,11 @@ def recipe_of(
     paired : the updates are on pairs, half as many as rows
     eval_every : updates between validations; 0: none
     """
-    published: dict[str, Any] = {"schedule": "constant", "max_grad_norm": 0.3, "weight_decay": 0.0}
+    fixed: dict[str, Any] = {"schedule": "constant", "max_grad_norm": 0.3, "weight_decay": 0.0}
+    fixed |= {"tuning": "lora", "lora_rank": LORA_RANK, "lora_alpha": LORA_RANK}
     size = options.sizes.rows // 2 if paired else options.sizes.rows
     return TrainingRecipe(
-        steps=updates, batch_size=size, learning_rate=rate, seed=seed, eval_every=eval_every, **published
+        steps=updates, batch_size=size, learning_rate=rate, seed=seed, eval_every=eval_every, **fixed
     )
 
 
@@ -113,21 +114,12 @@ def policy_data(options: HHOptions, tokenizer: Any, rows: list[Row], found: Adva
 
 
 def _train_reference(options: HHOptions, model: Any, tokenizer: Any, adapter: Path) -> None:
-    model = make_trainable(model, "lora", LORA_RANK, LORA_RANK)
     data = policy_data(options, tokenizer, read_split(options, "train"), None)
     recipe = recipe_of(options, options.sizes.reference_rate, options.sizes.reference_updates, 0)
-    training = adapter.with_name("training")
-    done = train_policy(
-        model,
-        data,
-        LossAlgorithm("nll", choose_loss("nll")),
-        lambda n: recipe,
-        0,
-        training,
-        title="reference",
-    )
+    plain, training = LossAlgorithm("nll", choose_loss("nll")), adapter.with_name("training")
+    done = train_policy(model, data, plain, lambda n: recipe, 0, training, title="reference")
     write_json(adapter.with_name("training.json"), {"curve": done.curve})
-    save_model(adapter, model, tokenizer)
+    save_model(adapter, done.model, tokenizer)
 
 
 def _estimate_advantages(options: HHOptions, model: Any, tokenizer: Any) -> None:
@@ -172,5 +164,5 @@ def load_run(options: HHOptions, base: Path) -> HHRun:
     tokens = encode_rows(train, tokenizer, options.sizes.limits)
     found = advantages.load(options.folder / "advantages.safetensors", ADVANTAGES, tokens)
     data = policy_data(options, tokenizer, train, found)
-    sides = [encode_rows(rows, tokenizer, options.sizes.limits) for rows in (dev, test)]
-    return HHRun(options, model, data, dev, test, *sides)
+    dev_tokens, test_tokens = (encode_rows(rows, tokenizer, options.sizes.limits) for rows in (dev, test))
+    return HHRun(options, model, data, dev, test, dev_tokens, test_tokens)
