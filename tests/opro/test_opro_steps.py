@@ -210,6 +210,7 @@ def test_killed_and_resumed(tmp_path: Path, server: MisbehavingServer) -> None:
     assert mine == theirs
 
 
+@pytest.mark.slow
 def test_same_bytes_under_two_hash_seeds(tmp_path: Path, server: MisbehavingServer) -> None:
     server.reply_to = reply_to
     results = []

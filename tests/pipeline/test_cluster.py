@@ -117,7 +117,9 @@ def wait_for_a_model(run: subprocess.Popen[str], models: Path) -> None:
         time.sleep(0.02)
 
 
-@pytest.mark.parametrize("kill", [False, True], ids=["both live", "one killed"])
+@pytest.mark.parametrize(
+    "kill", [pytest.param(False, marks=pytest.mark.slow), True], ids=["both live", "one killed"]
+)
 def test_a_cluster_writes_the_bytes_of_the_local_run(
     kill: bool, local: Path, tmp_path: Path, start_cluster: StartCluster
 ) -> None:

@@ -24,8 +24,11 @@ SCRIPTS = REPO_ROOT / "llama_exps"
 # Moments by the clock (in durations of an uninterrupted run) and by what has been written; always the same.
 DRAW = random.Random(2024)
 CLOCK = [(step, round(DRAW.uniform(*part), 2)) for step in STEPS for part in ((0.4, 0.75), (0.75, 1.2))]
-WRITES = [(2, "first"), (2, "middle"), (2, "last"), (3, "middle")]
-WRITES += [(4, "first"), (4, "middle"), (4, "last"), (5, "middle"), (5, "last")]
+WRITES = [(2, "first"), (2, "last"), (3, "middle"), (4, "middle"), (5, "last")]
+WRITES += [
+    pytest.param(*at, marks=pytest.mark.slow)
+    for at in ((2, "middle"), (4, "first"), (4, "last"), (5, "middle"))
+]
 
 # Loaded by every Python process of the step. It counts the moments at which a whole temporary file is about
 # to replace its target, and at the chosen one stops the process group as a user or the kernel would. With
@@ -150,6 +153,7 @@ def test_killed_while_writing(number: int, moment: str, runs: Path, stop_at_writ
     assert_completes(number, root, runs)
 
 
+@pytest.mark.slow
 def test_killed_with_its_workers(runs: Path, stop_at_write, tmp_path: Path):
     root = Path(shutil.copytree(runs / "4", tmp_path / "root"))
     status, _ = stop_at_write(4, root, 12, signal.SIGKILL, "--jobs", "2")
@@ -258,7 +262,9 @@ def test_two_at_once_do_not_disturb_each_other(runs: Path, tmp_path: Path):
 # --- Ctrl-C ------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(("number", "jobs"), [(2, ""), (3, ""), (4, "1"), (4, "2"), (5, "")])
+@pytest.mark.parametrize(
+    ("number", "jobs"), [(2, ""), (3, ""), pytest.param(4, "1", marks=pytest.mark.slow), (4, "2"), (5, "")]
+)
 def test_interrupt_is_one_clear_line(number: int, jobs: str, runs: Path, stop_at_write, tmp_path: Path):
     root = Path(shutil.copytree(runs / str(number), tmp_path / "root"))
     status, stderr = stop_at_write(number, root, 3, signal.SIGINT, *(["--jobs", jobs] if jobs else []))

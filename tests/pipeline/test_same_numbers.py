@@ -118,6 +118,7 @@ def arith_root(tmp_path: Path) -> Path:
     return tmp_path
 
 
+@pytest.mark.slow
 def test_the_gain_is_the_same_on_the_committed_log(arith_root: Path) -> None:
     check("nano", "arith", arith_root, "tfidf", ["linear"])
 

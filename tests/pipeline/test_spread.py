@@ -179,7 +179,12 @@ def few_are_many(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.parametrize("dies", [False, True], ids=["both live", "one killed"])
 @pytest.mark.parametrize(
-    "log", ["arith", "simulated", pytest.param("mawps", marks=[pytest.mark.real_logs, pytest.mark.slow])]
+    "log",
+    [
+        "simulated",
+        pytest.param("arith", marks=pytest.mark.slow),
+        pytest.param("mawps", marks=[pytest.mark.real_logs, pytest.mark.slow]),
+    ],
 )
 @pytest.mark.usefixtures("few_are_many")
 def test_two_workers_make_the_interaction_model_of_the_local_run(
@@ -247,6 +252,7 @@ def step4(root: Path, *more: str, subsets: str = "3") -> list[str]:
     return [sys.executable, "-c", run, *flags]
 
 
+@pytest.mark.slow
 def test_step4_resumes_after_a_worker_died(tmp_path: Path, client: Any) -> None:
     """The local run's bytes, the first fit's from before the worker died."""
     root, cwd = tmp_path / "root", REPO_ROOT / "llama_exps"

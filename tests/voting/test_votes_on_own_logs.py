@@ -84,7 +84,9 @@ def test_one_call_is_the_table_where_cells_are_missing_and_where_rewards_choose(
 
 @pytest.mark.parametrize("path", REAL_LOGS, ids=lambda path: path.name.removesuffix(".csv.gz"))
 def test_one_call_is_the_table_on_real_logs(path: Path) -> None:
-    log = read_log(pd.read_csv(path))
+    """On the rows of at most 200 questions."""
+    frame = pd.read_csv(path)
+    log = read_log(frame[frame.question.isin(frame.question.unique()[:200])])
     if len(np.unique(log.groups)) < 10:
         with pytest.raises(InputError, match="different questions"):
             evaluate_votes(log)
