@@ -23,6 +23,7 @@ from typing import Annotated, Literal
 
 from tyro.conf import arg
 
+from prompt_oirl.alol.baselines.runs import PairOrder
 from prompt_oirl.alol.policies import ONLINE, Baseline
 from prompt_oirl.alol.steps.train_policy import PolicyOptions, train_and_save
 from prompt_oirl.alol.training.recipe import TrainingRecipe
@@ -38,6 +39,9 @@ class Args(PolicyOptions):
     """The baseline."""
     beta: float | None = None
     """DPO's temperature (0.1), or weight of the KL penalty of ppo and rloo (0.05)."""
+    pairs: PairOrder | None = None
+    """dpo, dpo_ref_free, pro: the response that is preferred is the logged one (hh, as published) or the one
+    of higher reward (all others)."""
     total_steps: int | None = None
     """Published spelling for ppo: rounds of answers, of several updates each; --max_steps counts updates."""
 
@@ -57,7 +61,7 @@ def main(args: Args) -> None:
     counted = args.max_steps is not None or args.num_train_epochs is not None
     if args.total_steps is not None and (args.algorithm != "ppo" or counted or args.total_steps < 1):
         raise InputError(f"--total_steps {args.total_steps}: 1 or more rounds of ppo, instead of --max_steps")
-    train_and_save(args, Baseline(args.algorithm, args.beta))
+    train_and_save(args, Baseline(args.algorithm, args.beta, args.pairs))
 
 
 if __name__ == "__main__":

@@ -13,7 +13,7 @@ from tqdm import tqdm
 from prompt_oirl.alol.baselines.own_answers import OwnAnswers, value_head
 from prompt_oirl.alol.baselines.pair_losses import PairLoss
 from prompt_oirl.alol.baselines.ppo import PPORecipe, RLOORecipe
-from prompt_oirl.alol.baselines.runs import Pair, make_pairs
+from prompt_oirl.alol.baselines.runs import Pair, PairOrder, make_pairs
 from prompt_oirl.alol.evaluation.responses import answer, reward_responses
 from prompt_oirl.alol.models import processes
 from prompt_oirl.alol.models.adapters import make_trainable, weights_at_start
@@ -55,16 +55,24 @@ class LossAlgorithm:
 
 @dataclass(frozen=True)
 class Baseline:
-    """A baseline; `beta` is DPO's temperature, or the weight of the KL penalty of ppo and rloo (None: the
-    usual)."""
+    """A baseline.
+
+    beta : DPO's temperature, or the weight of the KL penalty of ppo and rloo; None: the usual.
+    pairs : which response of a pair is preferred; None: the task's.
+    """
 
     name: str
     beta: float | None = None
+    pairs: PairOrder | None = None
     needs_advantages = False
 
     def __post_init__(self) -> None:
         if self.beta is not None and not 0 <= self.beta < 100:
             raise InputError(f"--beta {self.beta}: give a number of 0 or more")
+        if self.pairs and not self.paired:
+            raise InputError(
+                f"--pairs {self.pairs}: {self.name} learns from answers of its own; leave it out"
+            )
 
     @property
     def paired(self) -> bool:
@@ -99,12 +107,13 @@ class PolicyData:
     advantages: Advantages | None = None
 
     def score(self, model: Any, seed: int) -> float:
-        """Mean final reward of one sampled response to each of `validation_prompts` prompts, the noise always
-        the same."""
+        """Mean final reward of one response to each of `validation_prompts` prompts; where the task samples,
+        the noise is always the same."""
         prompts = list({row.prompt: row for row in self.validation}.values())
         order = np.random.default_rng([seed, 2]).permutation(len(prompts))[: self.validation_prompts]
         asked = [prompts[i] for i in sorted(order.tolist())]
-        said = answer(self.task, model, self.tokenizer, asked, self.limits, self.eval_batch_size, seed)
+        search, size = self.task.search, self.eval_batch_size
+        said = answer(self.task, model, self.tokenizer, asked, self.limits, size, seed, search=search)
         components = reward_responses(self.task, asked, said)
         return float(np.mean([found[0][FINAL] for found in components]))
 
@@ -154,8 +163,10 @@ def train_policy(
     title : of the progress bar; None shows none.
     """
     score = evaluate or (lambda trained: data.score(trained, seed))
-    pairs = make_pairs(data.rows, seed) if isinstance(algorithm, Baseline) and algorithm.paired else []
+    pairs: list[Pair] = []
     if isinstance(algorithm, Baseline):
+        if algorithm.paired:
+            pairs = make_pairs(data.rows, seed, algorithm.pairs or data.task.pairs)
         weights, sampler = None, RowSampler(np.arange(len(pairs or data.rows)), None, seed)
     else:
         weights, sampler = choose_rows(algorithm, data.rows, data.advantages, seed)

@@ -24,7 +24,10 @@ from prompt_oirl.io.json_files import read_jsonl
 
 PUBLISHED = ("id", "prompt_or_input_text", "references", "reward_components", "meta_data")
 FINAL = "final_reward"
-EXPECTED = "expected_reward"  # of a training row's meta_data: V(x) by the reward model of Prompt-OIRL
+# Of a row's meta_data, where there are such:
+LOGIT = "logit"  # the raw score whose sigmoid is the reward
+LINE = "line"  # the line of a file of pairs that it comes from
+EXPECTED = "expected_reward"  # of a training row: V(x) by the reward model of Prompt-OIRL
 PREPARE = "run alol_step1_prepare_data.py again, or fix the row"
 
 
@@ -116,7 +119,8 @@ def _checked(record: dict[str, Any], where: str, task: str, max_reward: float) -
         raise InputError(f"{where}: id or segment holds a control character; fix the row")
     if record.get("segment") == "all" or not isinstance(record.get("meta_data") or {}, dict):
         raise InputError(f"{where}: meta_data must be an object, and segment not 'all'; {PREPARE}")
-    if not prompt.strip() or not response.strip():
+    # A response that ended may be the end of text alone, as in eight of the published hh pairs.
+    if not prompt.strip() or not (response.strip() or record.get("ended")):
         raise InputError(
             f"{where}: the {'response' if prompt.strip() else 'prompt'} is empty; drop or fix the row"
         )
@@ -155,11 +159,19 @@ def check_at_least(low: float, **flags: float | None) -> None:
 
 @dataclass(frozen=True)
 class Limits:
-    """Tokens of a prompt, whose beginning is cut off, and of a response with its end of text."""
+    """How rows become token ids.
+
+    max_prompt_length : tokens; of a longer prompt the beginning is cut off.
+    max_response_length : tokens with the end of text.
+    long_responses : refuse responses beyond that, or cut them, which then have no end of text.
+    special_tokens : begin a prompt as the tokenizer begins any text, with BOS for LLaMA's; it counts as a
+        token and stays where the prompt is cut.
+    """
 
     max_prompt_length: int
     max_response_length: int
     long_responses: Literal["refuse", "cut"] = "refuse"
+    special_tokens: bool = False
 
     def __post_init__(self) -> None:
         check_at_least(
@@ -173,15 +185,17 @@ def encode_rows(rows: Sequence[Row], tokenizer: Any, limits: Limits) -> list[Tok
     Parameters
     ----------
     rows : n rows
-    tokenizer : of the model; its end of text is the only special token that is added
-    limits : in tokens; the beginning of a longer prompt is cut off, and a longer response is refused, or cut
-        without an end of text, as the published scripts do
+    tokenizer : of the model; its side of truncation becomes the left
+    limits : see there
 
     Raises: InputError if a response is refused, or a prompt or response has no token.
     """
     found = []
-    for row in rows:
-        prompt = tokenizer(row.prompt, add_special_tokens=False)["input_ids"]
+    tokenizer.truncation_side = "left"
+    cut = {"truncation": True, "max_length": limits.max_prompt_length}
+    texts = [row.prompt for row in rows]
+    prompts = tokenizer(texts, add_special_tokens=limits.special_tokens, **cut)["input_ids"]
+    for row, prompt in zip(rows, prompts):
         response = tokenizer(row.response, add_special_tokens=False)["input_ids"]
         if row.ended and response[-1:] != [tokenizer.eos_token_id]:
             response = [*response, tokenizer.eos_token_id]
@@ -193,7 +207,7 @@ def encode_rows(rows: Sequence[Row], tokenizer: Any, limits: Limits) -> list[Tok
             )
         if not prompt or not response:
             raise InputError(f"row {row.id}: prompt or response has no token; drop the row")
-        found.append(Tokens(prompt[-limits.max_prompt_length :], response[: limits.max_response_length]))
+        found.append(Tokens(prompt, response[: limits.max_response_length]))
     return found
 
 

@@ -158,7 +158,8 @@ def test_the_losses_of_pairs_are_those_of_trl(algorithm, tmp_path):
     found = objective.gradients(model.eval(), 0)["loss"]
     norm = torch.nn.utils.clip_grad_norm_(model.parameters(), 1e9).item()
     texts = [(ROWS[pair.chosen], ROWS[pair.rejected]) for pair in pairs[:n]]
-    lines = [{"prompt": a.prompt, "chosen": a.response, "rejected": b.response} for a, b in texts]
+    # TRL tokenises prompt and response in one: "=" and "r" would be one word.
+    lines = [{"prompt": a.prompt, "chosen": f" {a.response}", "rejected": f" {b.response}"} for a, b in texts]
     flags = {"output_dir": str(tmp_path), "max_steps": 1, "per_device_train_batch_size": n, "beta": 0.3}
     flags |= {"logging_steps": 1, "report_to": "none", "save_strategy": "no", "max_grad_norm": 1e9}
     flags |= {"use_cpu": True, "bf16": False, "disable_tqdm": True, "disable_dropout": True}

@@ -215,7 +215,7 @@ def check_hh(splits: dict[str, list[Row]]) -> None:
         len(splits["train"]) == 22 and sum(row.chosen for row in splits["train"]) == 11
     )  # one line was broken off
     row = splits["train"][0]
-    assert row.prompt.startswith("A chat between a curious human") and row.prompt.endswith(" ### Assistant: ")
+    assert row.prompt.startswith("A chat between a curious human") and row.prompt.endswith(" ### Assistant:")
     assert row.reward == pytest.approx(1 / (1 + np.exp(-0.5))) and row.segment == "helpful_online"
     assert {row.segment for row in splits["test"]} == {"harmless_base", "helpful_online"}
     assert hh.judged_text(row, "yes").endswith(f"{END}<|assistant|>yes{END}")

@@ -1,14 +1,14 @@
 """PRO, preference ranking optimisation, for pairs: a baseline (Song et al. 2023, Equations 4 to 7; two
 candidates).
 
-With s = mean log-probability of a response's tokens and T = R_chosen - R_rejected,
+With s = mean log-probability of a response's tokens and T the gap of the pair (baselines/runs.py: on hh the
+difference of raw logits, below 0 where the rejected response scores higher, as published),
 
     L = -log( exp(T s_chosen) / (exp(T s_chosen) + exp(T s_rejected)) )  +  w * NLL_chosen
     w = 0.05 (2 - 1)^2
 
 as in the code published with A-LoL, whose mask was shifted by one token (the first of a response dropped, one
-of padding counted) and whose T was a difference of raw scores that could be negative. Neither is repeated
-here.
+of padding counted), which is not repeated here.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ def pro_loss(
     ----------
     chosen, rejected : (B, T), token log-probabilities in nats; T may differ between the two
     chosen_mask, rejected_mask : (B, T), true on response tokens
-    gap : (B,), reward of the chosen response minus that of the rejected one
+    gap : (B,), score of the chosen response minus that of the rejected one
     sft_weight : weight of the NLL
 
     Source: Song et al. 2023, Equations 4 to 7, for two candidates.

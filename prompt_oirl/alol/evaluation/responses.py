@@ -14,9 +14,17 @@ import torch
 from tqdm import tqdm
 
 from prompt_oirl.alol.evaluation.aggregation import group_means, interval
-from prompt_oirl.alol.models.log_probabilities import Tokens, by_length, collate, token_log_probs
+from prompt_oirl.alol.evaluation.beam_search import search_responses
+from prompt_oirl.alol.models.log_probabilities import (
+    Tokens,
+    by_length,
+    check_positions,
+    collate,
+    positions,
+    token_log_probs,
+)
 from prompt_oirl.alol.rows import Limits, Row, encode_rows
-from prompt_oirl.alol.tasks.task import Task
+from prompt_oirl.alol.tasks.task import GREEDY, Search, Task
 from prompt_oirl.llms import item_seed
 from prompt_oirl.llms.generation import Decoding
 from prompt_oirl.llms.transformers_llm import TransformersLLM
@@ -32,10 +40,10 @@ def answer(
     batch_size: int,
     seed: int,
     samples: int = 1,
-    greedy: bool = False,
+    search: Search | None = None,
     title: str | None = None,
 ) -> list[list[str]]:
-    """`samples` responses to every row's prompt, sampled like the task's logged ones or greedy.
+    """`samples` responses to every row's prompt, sampled like the task's logged ones or searched for.
 
     Parameters
     ----------
@@ -46,16 +54,21 @@ def answer(
     batch_size : responses at once, at most
     seed : of the sampling noise, see `respond`
     samples : responses per prompt
-    greedy : temperature 0 instead of the task's
+    search : greedy or beam search instead of sampling, for one response per prompt
     title : of the progress bar; None shows none
 
     Returns: n lists of `samples` texts.
     Raises: InputError for a row whose prompt or own response has no token.
     """
     tokens = encode_rows(rows, tokenizer, replace(limits, long_responses="cut"))
-    decoding = task.decoding(seed, limits.max_response_length, greedy)
+    check_positions(model, tokens)
+    decoding = task.decoding(seed, limits.max_response_length, greedy=search == GREEDY)
     llm = llm_of(model, tokenizer, limits, batch_size)
     with tqdm(total=len(rows) * samples, desc=title, disable=None if title else True) as bar:
+        if search is not None and search != GREEDY:
+            prompts, limit = [row.prompt for row in tokens], limits.max_response_length
+            texts = search_responses(model, tokenizer, prompts, limit, search, batch_size, bar.update)
+            return [[text] for text in texts]
         return respond(llm, rows, tokens, decoding, samples, bar.update)
 
 
@@ -102,12 +115,12 @@ def llm_of(model: Any, tokenizer: Any, limits: Limits, batch_size: int) -> Trans
     Parameters
     ----------
     model, tokenizer : loaded causal language model and its tokenizer, which must have a pad token
-    limits : prompt and response together may have the sum of both limits, in tokens
+    limits : prompt and response together may have the sum of both limits, in tokens, or what the model can
+        read where that is less
     batch_size : responses at once, at most
     """
-    return TransformersLLM.of(
-        model, tokenizer, limits.max_prompt_length + limits.max_response_length, batch_size
-    )
+    longest = limits.max_prompt_length + limits.max_response_length
+    return TransformersLLM.of(model, tokenizer, min(longest, positions(model) or longest), batch_size)
 
 
 def reward_responses(
@@ -175,7 +188,7 @@ def metric_rows(
     Parameters
     ----------
     rows : n rows, one per prompt
-    responses : of each row, what the policy says
+    responses : of each row, what the policy says, as the reward reads it
     components : of each response, its rewards; nested like `responses`
     nll : float (n,), negative log-likelihood of the rows' own responses under the policy, nats
     lengths : int (n,), their tokens

@@ -15,6 +15,8 @@ from typing import Any
 
 import torch
 
+from prompt_oirl.io.files import InputError
+
 
 @dataclass(frozen=True)
 class Tokens:
@@ -48,6 +50,31 @@ class TokenBatch:
         """Some of its rows, as wide as all."""
         ids, attention, positions = (t[places] for t in (self.ids, self.attention, self.positions))
         return TokenBatch(ids, attention, positions, self.mask[places], self.prompt_width)
+
+
+def positions(model: Any) -> int | None:
+    """Tokens that a model can read at once, None where it does not say."""
+    return getattr(model.config.get_text_config(), "max_position_embeddings", None)
+
+
+def check_positions(model: Any, rows: Sequence[Tokens]) -> None:
+    """Refuse rows with more tokens than the model has positions.
+
+    Parameters
+    ----------
+    model : causal language model
+    rows : n rows, prompt and response together
+
+    Raises: InputError with the largest row.
+    """
+    there = positions(model)
+    longest = max(rows, key=lambda row: len(row.prompt) + len(row.response))
+    n = len(longest.prompt) + len(longest.response)
+    if there is not None and n > there:
+        raise InputError(
+            f"the model has {there} positions, and a row has {len(longest.prompt)} tokens of prompt and "
+            f"{len(longest.response)} of response: lower --max_prompt_length or --max_response_length"
+        )
 
 
 def collate(rows: Sequence[Tokens], pad_id: int, device: str | torch.device = "cpu") -> TokenBatch:

@@ -25,8 +25,9 @@ class AdvantageOptions(PolicyModelOptions, LengthOptions):
 
     value_samples: int | None = None
     """Responses per validation prompt."""
-    value_decoding: Literal["sampled", "greedy"] = "sampled"
-    """greedy: one response per prompt, as published; V is then the value of greedy answering."""
+    value_decoding: Literal["sampled", "greedy"] | None = None
+    """By default as published for the published tasks, one response per prompt, greedy (hh) or by two beams:
+    V is then the value of answering like that. The others sample."""
     value_epochs: Annotated[int | None, arg(aliases=["-a2c_n", "--a2c_n_value_head_epochs"])] = None
     """Passes of the value head over the validation prompts, at most."""
     value_rate: float | None = None
@@ -105,12 +106,12 @@ def learn_value(
         learning_rate=settings.value_rate if args.value_rate is None else args.value_rate,
         seed=args.seed,
     )
-    greedy = args.value_decoding == "greedy"
+    search = task.searched(args.value_decoding)
     samples = settings.value_samples if args.value_samples is None else args.value_samples
     check_at_least(1, value_samples=samples)
-    samples, title = 1 if greedy else samples, f"{task.name} responses"
+    samples, title = 1 if search else samples, f"{task.name} responses"
     size = args.eval_batch_size
-    responses = answer(task, model, tokenizer, prompts, limits, size, args.seed, samples, greedy, title)
+    responses = answer(task, model, tokenizer, prompts, limits, size, args.seed, samples, search, title)
     components = reward_responses(task, prompts, responses)
     scores = np.array([[c[FINAL] for c in found] for found in components])
     tokens = encode_rows(prompts, tokenizer, replace(limits, long_responses="cut"))

@@ -162,15 +162,16 @@ class LengthOptions:
     """Tokens of a prompt; its beginning is cut off."""
     max_response_length: Annotated[int | None, arg(aliases=["-ml", "--max_resp_length"])] = None
     """Tokens of a response with its end of text."""
-    long_responses: Literal["refuse", "cut"] = "refuse"
-    """What becomes of responses beyond the limit; the published scripts cut them."""
+    long_responses: Literal["refuse", "cut"] | None = None
+    """What becomes of responses beyond the limit; the published tasks cut them."""
 
     def limits(self, task: Task) -> Limits:
         """Token limits: the flags', or the task's."""
         return Limits(
             task.max_prompt_length if self.max_prompt_length is None else self.max_prompt_length,
             task.max_response_length if self.max_response_length is None else self.max_response_length,
-            self.long_responses,
+            task.long_responses if self.long_responses is None else self.long_responses,
+            task.special_tokens,
         )
 
 

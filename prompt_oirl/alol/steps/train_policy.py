@@ -18,6 +18,7 @@ from prompt_oirl.alol.evaluation.responses import row_nll
 from prompt_oirl.alol.models import processes
 from prompt_oirl.alol.models.adapters import make_trainable
 from prompt_oirl.alol.models.checkpoints import ModelSource, save_model
+from prompt_oirl.alol.models.log_probabilities import check_positions
 from prompt_oirl.alol.policies import Baseline, LossAlgorithm, PolicyData, TrainedPolicy, train_policy
 from prompt_oirl.alol.rows import Limits, Row, check_at_least, encode_rows, rows_hash
 from prompt_oirl.alol.steps.options import LengthOptions, PolicyModelOptions, TrainingOptions
@@ -66,6 +67,7 @@ def train_reference(args: ReferenceOptions) -> None:
         return
     model, tokenizer = args.load(source, training)
     tokens, held = encode_rows(rows, tokenizer, limits), encode_rows(validation, tokenizer, limits)
+    check_positions(model, [*tokens, *held])
     sampler = make_sampler("none", None, np.array([row.chosen for row in rows]), args.seed)
     recipe = args.recipe(args.of_reference, len(sampler.rows), args.seed)
     model = make_trainable(model, recipe.tuning, recipe.lora_rank, recipe.lora_alpha, recipe.lora_dropout)

@@ -17,7 +17,16 @@ from typing import Any
 from prompt_oirl.alol.rewards.scorers import load_critic
 from prompt_oirl.alol.rows import FINAL, Row
 from prompt_oirl.alol.tasks import raw_files
-from prompt_oirl.alol.tasks.task import Passes, Prepared, Request, Settings, Task, drawn, drop_held_out
+from prompt_oirl.alol.tasks.task import (
+    BEAMS,
+    Passes,
+    Prepared,
+    Request,
+    Settings,
+    Task,
+    drawn,
+    drop_held_out,
+)
 from prompt_oirl.alol.tasks.task_rewards import Component, Rewards
 from prompt_oirl.io.files import InputError, read_lines, write_json
 from prompt_oirl.io.json_files import read_jsonl
@@ -139,7 +148,9 @@ TASK = Task(
     prepare=prepare,
     needs=("head", "relation"),
     max_response_length=30,
-    # One pass (-e 1), 16 validations.
+    long_responses="cut",
+    special_tokens=True,
+    search=replace(BEAMS, stop="."),
     # The published command: -e 1 -bs 16 -as 1 -vf 16.
     settings=Settings(
         Passes(1),

@@ -3,21 +3,23 @@
 A line holds {prefix: [turns, turns], suffix: [response, response], reward: [logit, logit], sft_index, meta}.
 Turns begin with <|prompter|> or <|assistant|>, the last one is <|assistant|> alone. Every line gives two
 training rows, the chosen response and the other one (`chosen` false), whose reward is the sigmoid of its
-logit. Lines with a response that breaks off with a colon, or is empty, are dropped from training, as
-published.
+logit; its meta_data keeps the `logit`, and the `line`, which says what is a pair. Lines with a
+response that breaks off with a colon are dropped from training, as published. An empty response is learned
+as the end of text alone.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from prompt_oirl.alol.rewards.scorers import load_pooled_neox
-from prompt_oirl.alol.rows import FINAL, Row
+from prompt_oirl.alol.rows import FINAL, LINE, LOGIT, Row
 from prompt_oirl.alol.tasks import raw_files
-from prompt_oirl.alol.tasks.task import Prepared, Request, Settings, Task, drawn, drop_held_out
+from prompt_oirl.alol.tasks.task import GREEDY, Prepared, Request, Settings, Task, drawn, drop_held_out
 from prompt_oirl.alol.tasks.task_rewards import Component, Rewards
 from prompt_oirl.io.files import InputError, write_json
 from prompt_oirl.io.json_files import read_jsonl
@@ -62,11 +64,28 @@ PUBLISHED = Settings(
 
 
 def prompt_of(turns: list[str]) -> str:
-    """What the policy reads."""
+    """What the policy reads; the last thing is "### Assistant:" without a space."""
     text = "".join(turns)
     for mark, speaker in SPEAKERS.items():
         text = text.replace(mark, speaker)
-    return PREAMBLE + text
+    return PREAMBLE + text.strip()
+
+
+def in_ppo_format(task: Task, rows: list[Row]) -> tuple[Task, list[Row]]:
+    """The task and its rows as ppo_hh_eval.py asks: no preamble, its own speakers and stops, 384 tokens.
+
+    Parameters
+    ----------
+    task : hh, of a run
+    rows : n of its rows
+    """
+    stops = ("\n Human:", "\nHuman:", "\n Assistant:", "\nAssistant:")
+    changed = []
+    for row in rows:
+        text = "".join(row.meta["turns"]).replace("<|prompter|>", "\nHuman: ")
+        changed.append(replace(row, prompt=text.replace("<|assistant|>", "\nAssistant: ").strip()))
+    made = replace(task, make_reward=lambda data: replace(rewards(data), stops=stops), max_prompt_length=384)
+    return made, changed
 
 
 def judged_text(row: Row, response: str) -> str:
@@ -116,21 +135,22 @@ def rows_of(path: Path, split: str, segment: str = "", both: bool = False) -> tu
     split : its name, with which ids begin
     segment : of all rows; default: what the `meta` of each line says
     both : make rows of all responses, as for training, and drop lines with a broken one; default: rows of the
-        chosen response alone, and only lines where it is empty are dropped
+        chosen response alone, of all lines
 
     Raises: InputError on a line that is not as the module says.
     """
     rows, dropped = [], 0
     for i, (origin, turns, responses, logits, chosen) in enumerate(read_pairs(path, segment)):
-        broken = any(not text.strip() or text.strip().endswith(":") for text in responses)
-        if (both and broken) or not responses[chosen].strip():
+        if both and any(text.endswith(":") for text in responses):
             dropped += 1
             continue
         for j in range(len(responses)) if both else [chosen]:
             reward = 1 / (1 + math.exp(-max(-60.0, min(60.0, logits[j]))))
-            name, components = f"{split}-{path.stem}-{i}-{j}", {"preference": reward, FINAL: reward}
-            found: dict[str, Any] = {"segment": origin, "chosen": j == chosen, "meta": {"turns": turns}}
-            rows.append(Row(name, prompt_of(turns), responses[j].strip(), components, **found))
+            components = {"preference": reward, FINAL: reward}
+            name, line = f"{split}-{path.stem}-{i}-{j}", f"{path.stem}-{i}"
+            found: dict[str, Any] = {"segment": origin, "chosen": j == chosen}
+            found["meta"] = {"turns": turns, LINE: line, LOGIT: float(logits[j])}
+            rows.append(Row(name, prompt_of(turns), responses[j], components, **found))
     return rows, dropped
 
 
@@ -147,10 +167,24 @@ def prepare(request: Request) -> Prepared:
     splits["test"] = [row for path in tests for row in rows_of(path, "test", path.stem)[0]]
     leaked = drop_held_out(splits, lambda row: row.prompt, "prompt")
     for number, split in enumerate(splits):
-        splits[split] = drawn(splits[split], request.sizes.get(split), [request.seed, number])
+        splits[split] = drawn_lines(splits[split], request.sizes.get(split), [request.seed, number])
     noted = request.data / "rewards.json"
     write_json(noted, rewards(request.data).replaced(request.reward_models))
     return Prepared(splits, [noted], f"hh: {dropped:,} lines with a broken response dropped, {leaked}")
+
+
+def drawn_lines(rows: list[Row], n: int | None, seed: list[int]) -> list[Row]:
+    """At most n rows at random, in their order: lines are drawn, so that pairs stay together.
+
+    Parameters
+    ----------
+    rows : to draw from; lines have equally many
+    n : rows to keep; None keeps all
+    seed : numbers that seed the draw together
+    """
+    lines = list(dict.fromkeys(row.meta[LINE] for row in rows))
+    kept = set(drawn(lines, None if n is None else max(1, n * len(lines) // len(rows)), seed))
+    return [row for row in rows if row.meta[LINE] in kept]
 
 
 def rewards(data: Path) -> Rewards:
@@ -165,6 +199,10 @@ TASK = Task(
     prepare=prepare,
     needs=("turns",),
     max_prompt_length=640,
+    long_responses="cut",
+    special_tokens=True,
+    pairs="logged",
+    search=GREEDY,
     settings=PUBLISHED,
     base_model="huggyllama/llama-7b",
 )

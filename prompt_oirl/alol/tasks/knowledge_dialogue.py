@@ -23,7 +23,7 @@ from prompt_oirl.alol.rewards.scorers import load_classifier
 from prompt_oirl.alol.rows import FINAL, Row
 from prompt_oirl.alol.tasks import raw_files
 from prompt_oirl.alol.tasks.reddit import BASE, COLA, DEPTH, DIALOGUE, END, response_alone, score_splits
-from prompt_oirl.alol.tasks.task import Prepared, Request, Task, drop_held_out
+from prompt_oirl.alol.tasks.task import BEAMS, Prepared, Request, Task, drop_held_out
 from prompt_oirl.alol.tasks.task_rewards import TFIDF, Component, Rewards, load_tfidf
 from prompt_oirl.io.files import InputError
 from prompt_oirl.io.json_files import read_json
@@ -163,6 +163,9 @@ TASKS = tuple(
     Task(
         name=name,
         max_reward=4.0,
+        long_responses="cut",
+        special_tokens=True,
+        search=BEAMS,
         metric=FINAL if name == "faithdial" else "faithdial",
         make_reward=rewards,
         inputs=inputs,

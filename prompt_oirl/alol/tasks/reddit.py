@@ -18,7 +18,16 @@ from tqdm import tqdm
 from prompt_oirl.alol.rewards.scorers import load_classifier, load_last_end
 from prompt_oirl.alol.rows import Row
 from prompt_oirl.alol.tasks import raw_files
-from prompt_oirl.alol.tasks.task import Passes, Prepared, Request, Settings, Task, drawn, drop_held_out
+from prompt_oirl.alol.tasks.task import (
+    BEAMS,
+    Passes,
+    Prepared,
+    Request,
+    Settings,
+    Task,
+    drawn,
+    drop_held_out,
+)
 from prompt_oirl.alol.tasks.task_rewards import TFIDF, Component, Rewards, fit_tfidf, load_tfidf
 from prompt_oirl.io.files import InputError, write_json
 
@@ -177,6 +186,9 @@ TASKS = tuple(
     Task(
         name=name,
         max_reward=5.0,
+        long_responses="cut",
+        special_tokens=True,
+        search=BEAMS,
         make_reward=rewards,
         inputs=inputs,
         prepare=prepare,

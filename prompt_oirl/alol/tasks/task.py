@@ -7,7 +7,7 @@ from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Literal, TypeVar
 
 import numpy as np
 from tyro.conf import arg
@@ -16,6 +16,7 @@ from prompt_oirl.alol.rows import FINAL, Row
 from prompt_oirl.io.files import Paths
 from prompt_oirl.llms.generation import Decoding
 
+T = TypeVar("T")
 Reward = Callable[[Sequence[Row], Sequence[str]], list[dict[str, float]]]
 
 
@@ -52,6 +53,24 @@ class Settings:
     ppo_rounds: int | None = None  # of ppo, instead of steps
     ppo_batches: int = 2  # batches of answers of a round
     ppo_epochs: int = 2  # passes over them
+
+
+@dataclass(frozen=True)
+class Search:
+    """Decoding without noise: beam search, which with one beam is greedy.
+
+    repetition_penalty : the scores of tokens that stand in prompt or response already are divided by it (or,
+        below 0, multiplied); 1: none.
+    stop : a token that ends a response, besides the end of text.
+    """
+
+    num_beams: int = 1
+    repetition_penalty: float = 1.0
+    stop: str | None = None
+
+
+GREEDY = Search()
+BEAMS = Search(2, 2.5)  # the published generation tasks
 
 
 @dataclass(kw_only=True)
@@ -121,7 +140,10 @@ class Task:
     make_reward : given the data folder of a run, the function that rewards responses as that run does.
     inputs : files that step 1 reads for a request.
     prepare : step 1's work.
-    max_prompt_length, max_response_length : tokens.
+    max_prompt_length, max_response_length, long_responses, special_tokens : see `Limits`.
+    pairs : which response of a pair is preferred: the logged one, or the one of higher reward.
+    temperature, top_p : of sampling.
+    search : how the published scripts answer, without sampling; None: responses are sampled.
     needs : fields of a row's meta_data that the reward reads.
     base_model : what step 2 begins with: a hub id, or a folder below the root.
     data : data folder of the run, whose reward models are used.
@@ -136,8 +158,12 @@ class Task:
     metric: str = FINAL
     max_prompt_length: int = 512
     max_response_length: int = 128
+    long_responses: Literal["refuse", "cut"] = "refuse"
+    special_tokens: bool = False
+    pairs: Literal["logged", "reward"] = "reward"
     temperature: float = 1.0
     top_p: float = 0.9
+    search: Search | None = None
     needs: tuple[str, ...] = ()
     base_model: str | None = None
     data: Path = Path()
@@ -146,6 +172,15 @@ class Task:
     def reward(self) -> Reward:
         """Gives each response to the rows' prompts its components, among them `final_reward`."""
         return self.make_reward(self.data)
+
+    def searched(self, decoding: Literal["sampled", "greedy"] | None) -> Search | None:
+        """The search that a flag asks for: None, which samples, or greedy; left out, the task's own."""
+        return {"sampled": None, "greedy": GREEDY, None: self.search}[decoding]
+
+    def as_read(self, response: str) -> str:
+        """A response as the reward reads it, which for a published task is up to its first stop."""
+        clean = getattr(self.reward, "clean", None)
+        return clean(response) if clean else response
 
     def decoding(self, seed: int, max_new_tokens: int, greedy: bool = False) -> Decoding:
         """Sampling like the logged responses', or greedy.
@@ -159,13 +194,13 @@ class Task:
         return Decoding(0.0 if greedy else self.temperature, self.top_p, max_new_tokens, seed)
 
 
-def drawn(rows: list[Row], n: int | None, seed: list[int]) -> list[Row]:
+def drawn(rows: list[T], n: int | None, seed: list[int]) -> list[T]:
     """At most n rows at random, in their order.
 
     Parameters
     ----------
     rows : to draw from
-    n : rows to keep; None keeps all
+    n : how many to keep; None keeps all
     seed : numbers that seed the draw together
     """
     if n is None or n >= len(rows):
