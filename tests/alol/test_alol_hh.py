@@ -181,10 +181,10 @@ def test_intervals_of_few_seeds_and_many_groups_use_both_degrees_of_freedom():
     seeds'."""
     groups = np.random.default_rng(0).normal(0, 1, 80)
     same = [{str(i): v for i, v in enumerate(groups)}] * 3
-    _, low, high, *_ = aggregation.interval(["hh"] * 3, same, both=True)
+    _, low, high, *_ = aggregation.interval(["hh"] * 3, same, few_seeds=True)
     assert (high - low) / 2 == pytest.approx(1.9905 * groups.std(ddof=1) / np.sqrt(80), rel=1e-3)
     seeds = [{str(i): v for i in range(80)} for v in (1.0, 2.0, 3.0)]
-    _, low, high, *_ = aggregation.interval(["hh"] * 3, seeds, both=True)
+    _, low, high, *_ = aggregation.interval(["hh"] * 3, seeds, few_seeds=True)
     assert (high - low) / 2 == pytest.approx(4.303 / np.sqrt(3), rel=1e-3)
 
 

@@ -118,14 +118,14 @@ def group_means(values: Mapping[str, Sequence[float]]) -> dict[str, float]:
     return {group: float(np.mean(of)) for group, of in values.items()}
 
 
-def levels(found: Sequence[Evaluated], both: bool = False) -> list[dict[str, Any]]:
-    """One row per settings, segment and metric; `both` as in `interval`."""
+def levels(found: Sequence[Evaluated], few_seeds: bool = False) -> list[dict[str, Any]]:
+    """One row per settings, segment and metric; `few_seeds` as in `interval`."""
     rows = []
     for settings, repeats in _by_settings(found).items():
         for segment, metric in _names(repeats[0]):
             values = [_values(one, segment, metric) for one in repeats]
             bounds = (0, 1) if _shares(metric, values) else UNBOUNDED
-            of_metric = interval([one.run for one in repeats], values, bounds, both)
+            of_metric = interval([one.run for one in repeats], values, bounds, few_seeds)
             if len(repeats) == 1 and metric not in repeats[0].scores[segment]:
                 of_metric = (*repeats[0].others[segment][metric], *of_metric[3:])
             rows.append(_row(settings, segment, metric, of_metric))
@@ -133,12 +133,12 @@ def levels(found: Sequence[Evaluated], both: bool = False) -> list[dict[str, Any
 
 
 def differences(
-    found: Sequence[Evaluated], baselines: Sequence[str], both: bool = False
+    found: Sequence[Evaluated], baselines: Sequence[str], few_seeds: bool = False
 ) -> list[dict[str, Any]]:
     """Every settings minus each baseline, paired by run and seed, question by question.
 
     A baseline is an algorithm, with its sampling strategy behind a colon where it was tried with several;
-    `both` as in `interval`.
+    `few_seeds` as in `interval`.
     """
     rows = []
     by_settings = _by_settings(found)
@@ -163,7 +163,7 @@ def differences(
                 ]
                 gaps = [_gap(a, b) for a, b in both]
                 bounds = (-1, 1) if _shares(metric, [v for pair in both for v in pair]) else UNBOUNDED
-                of_gap = interval([one.run for one, _ in pairs], gaps, bounds, both)
+                of_gap = interval([one.run for one, _ in pairs], gaps, bounds, few_seeds)
                 row = _row(settings, segment, metric, of_gap)
                 rows.append(row | {"baseline": baseline})
     return rows
@@ -203,7 +203,7 @@ def interval(
     runs: Sequence[str],
     values: Sequence[dict[str, float]],
     bounds: tuple[float, float] = UNBOUNDED,
-    both: bool = False,
+    few_seeds: bool = False,
 ) -> tuple[float, float, float, int, int]:
     """Mean with its 95 % interval over repeats, and how many repeats and question groups are behind it.
 
@@ -216,8 +216,8 @@ def interval(
     values : of each repeat, the score of each question group; groups count alike
     bounds : lowest and highest value that the mean can have; an interval over several repeats is cut there.
         Default: it is not cut.
-    both : t has Satterthwaite's degrees of freedom of both sources, for fewer than five seeds and many
-        groups; default: S - 1
+    few_seeds : t has Satterthwaite's degrees of freedom, of seeds and groups together; default: S - 1, which is
+        careful and with three seeds too much so
 
     Returns: mean, low, high, repeats, groups; low and high are NaN for one repeat with a single group.
     """
@@ -242,7 +242,7 @@ def interval(
         across = by_group.var(ddof=1) / len(shared) if len(shared) > 1 else 0.0
         seeds, degrees = means.var(ddof=1) / len(means), len(means) - 1.0
         squared = across + seeds
-        if both and squared > 0:
+        if few_seeds and squared > 0:
             degrees = squared**2 / (across**2 / max(1, len(shared) - 1) + seeds**2 / degrees)
     value = float(means.mean())
     half = float(t.ppf(0.975, degrees) * np.sqrt(squared))

@@ -29,6 +29,8 @@ BASELINES = ("nll", "wbc", "dpo", "reference")
 BY_SEGMENT = (CHOOSES, "gain_accuracy")  # compared within every segment, the other metrics over all pairs
 CURVES = ["algorithm", "learning_rate", "chosen", "update", "dev_reward"]
 COUNTS = ["split", "read", "apart", "whole", "used", "prompts_cut", "length_rule_before_balancing"]
+CURVES_SHOW = "dev reward by updates, and the gain over the reference on test"
+CLAIMS_SHOW = "spread over seeds, and reward by share of exchanged rewards"
 Rows = list[dict[str, Any]]
 
 
@@ -36,8 +38,8 @@ def write_tables(options: HHOptions) -> None:
     """All CSVs, both figures, and the tables of the docs (of the full form)."""
     results, folder = read_results(options), options.tables
     done = {one.settings[0] for one in results.evaluated}
-    levels = aggregation.levels(results.main(), both=True)
-    gaps = aggregation.differences(results.main(), [b for b in BASELINES if b in done], both=True)
+    levels = aggregation.levels(results.main(), few_seeds=True)
+    gaps = aggregation.differences(results.main(), [b for b in BASELINES if b in done], few_seeds=True)
     gaps = [r for r in gaps if r["segment"] == "all" or r["metric"] in BY_SEGMENT]
     policies, value, claims = policy_rows(results), value_rows(options), hh_claims.claim_rows(results)
     curves = [r | {"chosen": _is_chosen(options, r)} for r in dev_curves(results)]
@@ -62,6 +64,8 @@ def write_tables(options: HHOptions) -> None:
         "alol_hh_rows": render_counts(splits),
         "alol_hh_claims": hh_claims.render_claims(claims),
         "alol_hh_flips": hh_claims.render_flips(claims),
+        "alol_hh_figure": f"![{CURVES_SHOW}](../results/reference/alol_hh.png)",
+        "alol_hh_claims_figure": f"![{CLAIMS_SHOW}](../results/reference/alol_hh_claims.png)",
     }
     print(f"{len(results.records)} policies; {folder}\n\n{tables['alol_hh']}\n\n{tables['alol_hh_claims']}")
     if not options.small:
