@@ -216,8 +216,8 @@ def interval(
     values : of each repeat, the score of each question group; groups count alike
     bounds : lowest and highest value that the mean can have; an interval over several repeats is cut there.
         Default: it is not cut.
-    few_seeds : t has Satterthwaite's degrees of freedom, of seeds and groups together; default: S - 1, which is
-        careful and with three seeds too much so
+    few_seeds : t has Satterthwaite's degrees of freedom, of seeds and groups together; default: S - 1, too
+        careful with two or three seeds
 
     Returns: mean, low, high, repeats, groups; low and high are NaN for one repeat with a single group.
     """

@@ -55,8 +55,8 @@ def _draw_gains(axes: Any, gains: Sequence[dict[str, Any]]) -> None:
     names = [ALGORITHM_NAMES[r["algorithm"]] + _drawn(r, ordered) for r in ordered]
     axes.set_yticks(range(len(ordered)), names, fontsize=8)
     axes.axvline(0, color=GREY, linewidth=1, linestyle="--", zorder=0)
-    axes.set_xlabel("Reweighted reward above the reference's, test (95 % over seeds and dialogues)")
-    axes.set_title("hh: policies after equal updates from one reference", fontsize=10)
+    axes.set_xlabel("Gain in reweighted reward on test (95 %)")
+    axes.set_title("Above the reference that all began as", fontsize=10)
     style_axes(axes, "x")
 
 

@@ -47,7 +47,7 @@ FULL = Sizes()
 SMALL = Sizes(
     train_pairs=12,
     dev_pairs=2,
-    test_pairs=6,
+    test_pairs=4,
     value_dialogues=16,
     prompt=48,
     response=24,
@@ -58,7 +58,7 @@ SMALL = Sizes(
     rates=(3e-4,),
     seeds=1,
     flipped=(0.5,),
-    sampled=3,
+    sampled=2,
     sampled_tokens=8,
 )
 
