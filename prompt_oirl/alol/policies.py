@@ -172,15 +172,15 @@ def train_policy(
         weights, sampler = choose_rows(algorithm, data.rows, data.advantages, seed)
     recipe = make_recipe(len(sampler.rows))
     model = make_trainable(model, recipe.tuning, recipe.lora_rank, recipe.lora_alpha, recipe.lora_dropout)
-    objective: Objective
-    if isinstance(algorithm, Baseline):
-        objective = baseline_objective(model, data, algorithm, recipe, pairs, sampler)
-    else:
-        reference = data.advantages if algorithm.loss.needs_reference else None
-        rows = TrainingRows(data.tokens, weights, reference)
-        objective = LoggedRows(rows, algorithm.loss, sampler, recipe, data.tokenizer.pad_token_id)
     silent = None if title and processes.is_main() else True
-    with tqdm(total=recipe.steps, desc=title, disable=silent) as bar:
+    with tqdm(total=recipe.steps, desc=title, disable=silent) as bar, processes.sharded(model):
+        objective: Objective
+        if isinstance(algorithm, Baseline):
+            objective = baseline_objective(model, data, algorithm, recipe, pairs, sampler)
+        else:
+            reference = data.advantages if algorithm.loss.needs_reference else None
+            rows = TrainingRows(data.tokens, weights, reference)
+            objective = LoggedRows(rows, algorithm.loss, sampler, recipe, data.tokenizer.pad_token_id)
         done = train(model, objective, folder, inputs, score, bar)
     best = done.best_score if done.best_step else None
     return TrainedPolicy(
@@ -203,8 +203,12 @@ def baseline_objective(
     model : with its trained weights unfrozen
     data, baseline, recipe : what it learns from, which one it is, and how it is trained
     pairs, sampler : the pairs, if it learns from such, and how rows or pairs are drawn
+
+    Raises: InputError on ppo where weights are spread over processes.
     """
     name, beta = baseline.name, baseline.strength
+    if name == "ppo" and processes.shards():
+        raise InputError("ppo: its value head is not spread over processes; drop --config_file, or use rloo")
     start = {} if name in ("dpo_ref_free", "pro") else weights_at_start(model)
     if baseline.paired:
         pad = data.tokenizer.pad_token_id

@@ -86,14 +86,12 @@ def train(algorithm: str, source: ModelSource, folder: Path, recipe=RECIPE, kill
     return train_policy(model, data, by, lambda _: recipe, recipe.seed, folder, evaluate=evaluate)
 
 
-@pytest.mark.parametrize("four_bit", [False, True], ids=["lora", "qlora"])
+FAST = [(name, True) for name in (*BASELINES, "a_lol_seq")] + [("dpo", False), ("a_lol_seq", False)]
+SLOW = [(name, bits) for name in (*BASELINES, *PRESETS) for bits in (False, True) if (name, bits) not in FAST]
+
+
 @pytest.mark.parametrize(
-    "algorithm",
-    [
-        *BASELINES,
-        "a_lol_seq",
-        *(pytest.param(n, marks=pytest.mark.slow) for n in PRESETS if n != "a_lol_seq"),
-    ],
+    ("algorithm", "four_bit"), [*FAST, *(pytest.param(*one, marks=pytest.mark.slow) for one in SLOW)]
 )
 def test_an_adapter_is_trained_resumed_saved_and_loaded(algorithm, four_bit, base, tmp_path):
     if four_bit:

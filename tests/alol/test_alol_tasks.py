@@ -409,6 +409,75 @@ def test_bad_raw_files_are_one_line(tmp_path, models):
         assert "\n" not in str(error.value)
 
 
+# The two forms of ATOMIC 2020's test tuples.
+COLUMNS = (
+    b"PersonX goes home\txWant\tto rest\r\n\r\nPersonX goes home\txWant\tto rest\n"
+    b"PersonX goes home\txWant\t \nPersonX goes home\toReact\tnone\n"
+    b'"PersonX says ""hi"""\txReact\t"glad" at last\nPersonX eats\txNeed\tnone'
+)
+SAMPLED = (
+    b"PersonX goes home @@ xWant\tto rest| | to rest|none\r\nchain @@ ObjectUse\tlock a bike\r\n"
+    b'PersonX @@ asks @@ xEffect\t"He says ""no"".| "leaves"| cries"\r\n'
+)
+
+
+@pytest.mark.parametrize(
+    ("body", "found"),
+    [
+        (
+            COLUMNS,
+            [
+                ("PersonX goes home", "xWant", "to rest"),
+                ('PersonX says "hi"', "xReact", '"glad" at last'),
+                ("PersonX eats", "xNeed", "none"),
+            ],
+        ),
+        (
+            SAMPLED,
+            [
+                ("PersonX goes home", "xWant", "to rest"),
+                ("PersonX goes home", "xWant", "none"),
+                *(("PersonX @@ asks", "xEffect", t) for t in ('"He says ""no"".', '"leaves"', 'cries"')),
+            ],
+        ),
+    ],
+)
+def test_test_tuples_of_comet_are_read_once_each_from_both_forms(tmp_path, body, found):
+    (tmp_path / "test.tsv").write_bytes(body)
+    assert list(comet.read_atomic2020(tmp_path / "test.tsv")) == found
+
+
+def test_comet_prepares_the_public_sample_and_says_what_rewards_need(tmp_path, models):
+    write_comet(tmp_path / "raw")
+    (tmp_path / "raw" / comet.ATOMIC2020).unlink()
+    sample = tmp_path / "data" / "fetched" / "comet-atomic-2020" / comet.SAMPLE
+    for name, body in ((sample, SAMPLED), (tmp_path / "raw" / comet.SAMPLE, SAMPLED)):
+        name.parent.mkdir(parents=True)
+        name.write_bytes(body)
+    with pytest.raises(InputError, match="ATOMIC10X.jsonl: unpack the archive"):
+        call(1, tmp_path, task_name="comet")
+    flags: dict[str, Any] = {"task_name": "comet", "input_dir": tmp_path / "raw"}
+    with pytest.raises(InputError, match="comet_critic.*convert_critic.py"):
+        call(1, tmp_path, **flags)
+    call(1, tmp_path, **flags, reward_models=flag(models, "p_valid_model"))
+    test = RunOptions(task_name="comet", root=tmp_path).rows("test")
+    assert [row.segment for row in test] == ["xWant", "xEffect"]
+
+
+def test_the_public_sample_of_atomic_2020(mirror):
+    path = mirror / "comet-atomic-2020" / comet.SAMPLE
+    if not path.is_file():
+        pytest.skip("needs scripts/fetch_data.py --datasets comet")
+    tuples = list(comet.read_atomic2020(path))
+    assert len(tuples) == 12_036 and len({found[:2] for found in tuples}) == 2_549
+    assert sum(tail.lower() == "none" for _, _, tail in tuples) == 429
+    assert [tail for _, _, tail in tuples if '"' in tail] == [
+        'He says "Now you\'re an ostrich.".',
+        'to say "guess who?"',
+        'Moves in with "friend"',
+    ]
+
+
 def test_input_dir_may_hold_the_files_themselves(tmp_path):
     from prompt_oirl.alol.tasks import raw_files
     from prompt_oirl.alol.tasks.task import Request

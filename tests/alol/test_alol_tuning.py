@@ -156,23 +156,10 @@ def test_two_processes_follow_the_path_of_one(root, tmp_path):
         "6",
     ]
     name = "alol_step4_train_policy.py"
-    runs = {
-        "one": [sys.executable],
-        "two": [
-            sys.executable,
-            "-m",
-            "accelerate.commands.launch",
-            "--cpu",
-            "--num_processes",
-            "2",
-            "--num_machines",
-            "1",
-            "--mixed_precision",
-            "no",
-            "--dynamo_backend",
-            "no",
-        ],
-    }
+    launch = [sys.executable, "-m", "accelerate.commands.launch", "--num_processes", "2"]
+    plain = ["--cpu", "--num_machines", "1", "--mixed_precision", "no", "--dynamo_backend", "no"]
+    spread = ["--config_file", str(REPO_ROOT / "configs" / "fsdp.yaml")]
+    runs = {"one": [sys.executable], "two": [*launch, *plain], "spread": [*launch, *spread]}
     for policy, command in runs.items():
         done = subprocess.run(
             [*command, name, *flags, "--policy", policy],
@@ -184,13 +171,14 @@ def test_two_processes_follow_the_path_of_one(root, tmp_path):
         )
         assert done.returncode == 0, done.stderr
     folder = root / "alol_exps" / "toy" / "main" / "policies"
-    one, two = (table(folder / policy / "curve.csv") for policy in runs)
-    for a, b in zip(one, two, strict=True):
-        for name in ("loss", "gradient_norm", "score"):
-            assert (a[name] == b[name] == "") or float(a[name]) == pytest.approx(float(b[name]), rel=1e-4)
+    one, *others = (table(folder / policy / "curve.csv") for policy in runs)
+    for other in others:
+        for a, b in zip(one, other, strict=True):
+            for name in ("loss", "gradient_norm", "score"):
+                assert (a[name] == b[name] == "") or float(a[name]) == pytest.approx(float(b[name]), rel=1e-4)
     weights = [ModelSource(str(folder / policy / "model")).load("cpu")[0] for policy in runs]
-    for a, b in zip(weights[0].parameters(), weights[1].parameters()):
-        assert torch.allclose(a, b, atol=1e-5)
+    for a, *rest in zip(*(model.parameters() for model in weights)):
+        assert all(torch.allclose(a, b, atol=1e-5) for b in rest)
 
 
 def test_what_does_not_fit_together_is_said(root):

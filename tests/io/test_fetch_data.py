@@ -606,6 +606,7 @@ def test_the_list_is_complete_and_pinned() -> None:
         "mmlu": 57,
         "multiarith": 1,
         "hh": 5,
+        "comet": 1,
         "real_logs": 70,
     }
     assert all(source.paper.startswith("https://") for source in sources)

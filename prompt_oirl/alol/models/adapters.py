@@ -16,6 +16,7 @@ import torch
 
 from prompt_oirl.alol.models.checkpoints import EXTRA
 from prompt_oirl.alol.models.log_probabilities import recomputing
+from prompt_oirl.alol.models.processes import in_shares
 from prompt_oirl.io.files import InputError
 
 
@@ -72,15 +73,21 @@ def weights_at_start(model: Any) -> dict[str, torch.Tensor]:
 def as_reference(model: Any, start: dict[str, torch.Tensor]) -> Iterator[None]:
     """Inside, without gradients, the model is the one it was when `weights_at_start` copied `start`."""
     weights = trained_weights(model)
-    now = {name: p.data for name, p in weights.items()}
-    try:
-        with torch.no_grad():
-            for name, p in weights.items():
-                p.data = start[name]
+    now = {name: p.detach().clone() if in_shares(p) else p.data for name, p in weights.items()}
+    with torch.no_grad():
+        try:
+            _put(weights, start)
             yield
-    finally:
-        for name, p in weights.items():
-            p.data = now[name]
+        finally:
+            _put(weights, now)
+
+
+def _put(weights: dict[str, torch.Tensor], values: dict[str, torch.Tensor]) -> None:
+    for name, p in weights.items():
+        if in_shares(p):
+            p.copy_(values[name])  # FSDP2 sends from memory of its own, which `data` would leave as it is
+        else:
+            p.data = values[name]
 
 
 @contextmanager

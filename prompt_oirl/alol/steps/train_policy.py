@@ -41,7 +41,8 @@ class ReferenceOptions(PolicyModelOptions, LengthOptions, TrainingOptions):
         if self.force and processes.is_main():
             shutil.rmtree(checkpoint, ignore_errors=True)
         processes.wait()
-        return source.load(processes.device_name())
+        # Weights that will be spread must never be whole on one GPU.
+        return source.load("cpu" if processes.shards() else processes.device_name())
 
     @property
     def of_reference(self) -> Settings:
@@ -81,7 +82,8 @@ def train_reference(args: ReferenceOptions) -> None:
     about = {"model": source.hash, "rows": rows_hash(rows), "validation": rows_hash(validation)}
     about["limits"] = repr(limits)
     silent = None if processes.is_main() else True
-    with tqdm(total=recipe.steps, desc=f"{task.name} reference", disable=silent) as bar:
+    bar = tqdm(total=recipe.steps, desc=f"{task.name} reference", disable=silent)
+    with bar, processes.sharded(model):
         outcome = train(model, objective, training, about, likelihood, bar)
     if not processes.is_main():
         return

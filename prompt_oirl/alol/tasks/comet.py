@@ -2,8 +2,10 @@
 critic's.
 
 Training and validation rows are ATOMIC10X with the critic's scores as published; test rows are ATOMIC 2020's
-events, each with the tail that the critic likes best. The published critic replaces PersonX and PersonY by
-names drawn anew at every call, so equal inputs got unequal rewards; here the names are always the same two.
+events, each with the tail that the critic likes best. Where ATOMIC 2020 is not there, they are the events of
+its sample in allenai/comet-atomic-2020, which anyone may fetch. The published critic replaces PersonX and
+PersonY by names drawn anew at every call, so equal inputs got unequal rewards; here the names are always the
+same two.
 """
 
 from __future__ import annotations
@@ -33,6 +35,7 @@ from prompt_oirl.io.json_files import read_jsonl
 
 CRITIC = "data/comet_critic"  # scripts/convert_critic.py's default
 ATOMIC10X, ATOMIC2020 = "symbolic_knowledge_distillation/ATOMIC10X.jsonl", "atomic2020/test.tsv"
+SAMPLE = "system_eval/test.tsv"  # 5,000 events and relations of ATOMIC 2020's test split, 2,549 of ours
 SCORE = "p_valid_model"
 SPLITS = {"train": "train", "val": "validation"}
 VALIDATION_ROWS = 10_000
@@ -87,20 +90,42 @@ def read_atomic10x(path: Path) -> dict[str, list[Row]]:
 
 
 def read_atomic2020(path: Path) -> Iterator[tuple[str, str, str]]:
-    """Event, relation and tail of every line with a known relation."""
-    for number, line in enumerate(read_lines(path, hint="unpack ATOMIC 2020 again"), 1):
-        cells = line.rstrip("\r\n").split("\t")
+    """Event, relation and tail of every line with a known relation, each once.
+
+    A line is `head TAB relation TAB tail`, or, in the sample, `head @@ relation TAB tail| tail| ...`; cells
+    may be quoted as in CSV. The tail `none`, annotators' word for no inference, is kept as published.
+
+    Raises: InputError on a line of another form.
+    """
+    seen: set[tuple[str, str, str]] = set()
+    for number, line in enumerate(read_lines(path, hint="fetch it again"), 1):
+        if not line.strip():
+            continue
+        cells = [_unquoted(cell.strip()) for cell in line.rstrip("\r\n").split("\t")]
+        tails = [cells[-1]]
+        if len(cells) == 2 and " @@ " in cells[0]:
+            cells, tails = cells[0].rsplit(" @@ ", 1) + cells[1:], cells[1].split("|")
         if len(cells) != 3:
             raise InputError(
-                f"{path}:{number}: {len(cells)} columns, expected head, relation and tail; unpack it again"
+                f"{path}:{number}: {len(cells)} columns, expected head, relation and tail, or `head @@ "
+                "relation` and tails; fetch it again"
             )
-        if cells[1] in RELATIONS and cells[2].strip() and cells[0].strip():
-            yield cells[0], cells[1], cells[2]
+        for triple in ((cells[0].strip(), cells[1].strip(), tail.strip()) for tail in tails):
+            if triple[1] in RELATIONS and triple[0] and triple[2] and triple not in seen:
+                seen.add(triple)
+                yield triple
+
+
+def _unquoted(cell: str) -> str:
+    """The text of a cell in CSV's quotes; other quotes belong to the text."""
+    inside = cell[1:-1].replace('""', "")
+    quoted = len(cell) > 1 and cell[0] == cell[-1] == '"' and '"' not in inside
+    return cell[1:-1].replace('""', '"') if quoted else cell
 
 
 def inputs(request: Request) -> list[Path]:
-    """The two ATOMIC files."""
-    return raw_files.find(request, [ATOMIC10X, ATOMIC2020])
+    """ATOMIC10X and the test events: ATOMIC 2020's, or those of its sample."""
+    return [*raw_files.find(request, [ATOMIC10X]), raw_files.present(request, [ATOMIC2020, SAMPLE])[0]]
 
 
 def prepare(request: Request) -> Prepared:
@@ -111,6 +136,11 @@ def prepare(request: Request) -> Prepared:
     models = scorer.replaced(request.reward_models)
     if models[SCORE] == CRITIC:
         models[SCORE] = str(request.root / CRITIC)
+        if not Path(models[SCORE]).is_dir():
+            raise InputError(
+                f"missing {models[SCORE]}: nothing else rewards a tail; make it with "
+                f"scripts/convert_critic.py, or pass --reward_models {SCORE}=FOLDER"
+            )
     candidates = [
         _row(f"atomic2020-{i}", *triple, 0.0) for i, triple in enumerate(read_atomic2020(test_file))
     ]

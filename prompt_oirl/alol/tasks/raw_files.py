@@ -32,7 +32,7 @@ def candidates(request: Request, name: str) -> list[Path]:
     if request.input_dir is not None:
         return [request.input_dir / Path(name).name, request.input_dir / name]
     fetched = Paths(request.root).fetched
-    return [fetched / folder / name for folder in ("LoL-RL/data", "by_hand")]
+    return [fetched / folder / name for folder in ("LoL-RL/data", "comet-atomic-2020", "by_hand")]
 
 
 def _find(request: Request, name: str) -> Path:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import torch
 
+from prompt_oirl.alol.models import processes
 from prompt_oirl.alol.models.checkpoints import read_tensors, write_tensors
 from prompt_oirl.io.files import InputError
 
@@ -33,7 +34,7 @@ class TrainingProgress:
 def save(
     path: Path, key: str, weights: Weights, optimiser: torch.optim.Optimizer, progress: TrainingProgress
 ) -> None:
-    """Write the checkpoint of a run.
+    """Write the checkpoint of a run; every process must call it.
 
     Parameters
     ----------
@@ -45,7 +46,9 @@ def save(
     tensors = {f"weight.{name}": p for name, p in weights.items()}
     for name, p in weights.items():
         tensors |= {f"{m}.{name}": optimiser.state[p][m] for m in MOMENTS if m in optimiser.state[p]}
-    write_tensors(path, tensors, {"key": key, "outcome": json.dumps(asdict(progress))})
+    tensors = processes.gathered(tensors)
+    if processes.is_main():
+        write_tensors(path, tensors, {"key": key, "outcome": json.dumps(asdict(progress))})
 
 
 def resume(path: Path, key: str, weights: Weights, optimiser: torch.optim.Optimizer) -> TrainingProgress:
@@ -69,7 +72,7 @@ def resume(path: Path, key: str, weights: Weights, optimiser: torch.optim.Optimi
     put(weights, {n.removeprefix("weight."): v for n, v in tensors.items() if n.startswith("weight.")}, path)
     for name, p in weights.items():
         state = {m: tensors[f"{m}.{name}"] for m in MOMENTS if f"{m}.{name}" in tensors}
-        optimiser.state[p].update({m: v if m == "step" else v.to(p.device) for m, v in state.items()})
+        optimiser.state[p] |= {m: v if m == "step" else processes.placed_like(v, p) for m, v in state.items()}
     try:
         return TrainingProgress(**json.loads(about["outcome"]))
     except (KeyError, ValueError, TypeError) as error:
@@ -99,4 +102,4 @@ def put(weights: Weights, tensors: Weights, path: Path) -> None:
     if set(tensors) != set(weights) or any(tensors[n].shape != p.shape for n, p in weights.items()):
         raise InputError(f"{path}: weights of another model; {HINT}")
     for name, p in weights.items():
-        p.copy_(tensors[name])
+        p.copy_(processes.placed_like(tensors[name], p))

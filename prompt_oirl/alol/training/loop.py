@@ -164,8 +164,9 @@ def train(
             row["score"] = processes.from_main(lambda: validate(model))
             if row["score"] > outcome.best_score:
                 outcome.best_score, outcome.best_step, outcome.stale = row["score"], outcome.step, 0
+                kept = processes.gathered(weights)
                 if processes.is_main():
-                    write_tensors(best, weights, {"key": key, "step": str(outcome.step)})
+                    write_tensors(best, kept, {"key": key, "step": str(outcome.step)})
             else:
                 outcome.stale += 1
                 outcome.finished = 0 < recipe.patience <= outcome.stale
@@ -173,7 +174,7 @@ def train(
         outcome.finished = outcome.finished or last
         stop, whole = outcome.step == stop_at, outcome.step % objective.round == 0
         due = stop or outcome.step // recipe.save_every > saved // recipe.save_every
-        if (outcome.finished or (due and whole)) and processes.is_main():
+        if outcome.finished or (due and whole):
             checkpoint.save(path, key, weights, optimiser, outcome)
             saved = outcome.step
         if bar is not None:
@@ -218,7 +219,8 @@ def one_step(
         p.grad = torch.zeros_like(p) if p.grad is None else p.grad
     processes.add_up([p.grad for p in weights.values() if p.grad is not None])
     recipe = objective.recipe
-    norm = torch.nn.utils.clip_grad_norm_(weights.values(), recipe.max_grad_norm or math.inf).item()
+    limit = recipe.max_grad_norm or math.inf
+    norm = processes.whole(torch.nn.utils.clip_grad_norm_(weights.values(), limit)).item()
     rate = recipe.rate(step)
     if not (math.isfinite(row["loss"]) and math.isfinite(norm)):
         raise InputError(
