@@ -276,9 +276,12 @@ def test_a_run_killed_at_any_moment_ends_as_one_that_was_not(
 ) -> None:
     pytest.importorskip("peft")
     options, base = experiment
-    for seconds in (9, 11, 13, 16):
+    moments = ("rows/train.jsonl", "reference/model", "advantages.safetensors", "measured/nll-seed0.json")
+    for moment in moments:
         process = subprocess.Popen([sys.executable, "-c", WORKER, str(tmp_path)], env={**os.environ})
-        time.sleep(seconds)
+        while not (options.folder / moment).exists() and process.poll() is None:
+            time.sleep(0.01)
+        assert process.poll() is None
         process.send_signal(signal.SIGKILL)
         process.wait()
     subprocess.run([sys.executable, "-c", WORKER, str(tmp_path)], check=True, env={**os.environ})
