@@ -16,9 +16,9 @@ come from their reward models, component by component; a stopped run resumes wit
 
 from __future__ import annotations
 
+from prompt_oirl.alol.steps import published_flags
 from prompt_oirl.alol.steps.prepare_data import PrepareOptions as Args
 from prompt_oirl.alol.steps.prepare_data import prepare_data as main
-from prompt_oirl.io.manifest import run_step
 
 if __name__ == "__main__":
-    run_step(main, Args)
+    published_flags.run(main, Args)

@@ -11,9 +11,30 @@ with checkpoint and curve. Stopped at any moment, the same command resumes.
 
 from __future__ import annotations
 
-from prompt_oirl.alol.steps.train_policy import ReferenceOptions as Args
-from prompt_oirl.alol.steps.train_policy import train_reference as main
-from prompt_oirl.io.manifest import run_step
+from dataclasses import dataclass
+from typing import Annotated
+
+from tyro.conf import arg
+
+from prompt_oirl.alol.steps import published_flags
+from prompt_oirl.alol.steps.train_policy import ReferenceOptions, train_reference
+from prompt_oirl.io.files import InputError
+
+
+@dataclass
+class Args(ReferenceOptions):
+    """Flags of the step."""
+
+    algorithm: Annotated[str, arg(aliases=["-algo", "--learning_algorithm"])] = "nll"
+    """Accepted from published commands: this step trains by nll."""
+
+
+def main(args: Args) -> None:
+    """Train the reference."""
+    if args.algorithm != "nll":
+        raise InputError(f"--algorithm {args.algorithm}: this step trains by nll, step 4 by the others")
+    train_reference(args)
+
 
 if __name__ == "__main__":
-    run_step(main, Args)
+    published_flags.run(main, Args)

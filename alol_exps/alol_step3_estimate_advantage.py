@@ -14,9 +14,9 @@ alol_exps/<task>/<run>/advantages/: generations, head, its course, statistics, a
 
 from __future__ import annotations
 
+from prompt_oirl.alol.steps import published_flags
 from prompt_oirl.alol.steps.estimate_advantage import AdvantageOptions as Args
 from prompt_oirl.alol.steps.estimate_advantage import estimate_advantage as main
-from prompt_oirl.io.manifest import run_step
 
 if __name__ == "__main__":
-    run_step(main, Args)
+    published_flags.run(main, Args)

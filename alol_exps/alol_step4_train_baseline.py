@@ -25,23 +25,27 @@ from tyro.conf import arg
 
 from prompt_oirl.alol.baselines.runs import PairOrder
 from prompt_oirl.alol.policies import ONLINE, Baseline
+from prompt_oirl.alol.steps import published_flags
 from prompt_oirl.alol.steps.train_policy import PolicyOptions, train_and_save
 from prompt_oirl.alol.training.recipe import TrainingRecipe
 from prompt_oirl.io.files import InputError
-from prompt_oirl.io.manifest import run_step
 
 
 @dataclass
 class Args(PolicyOptions):
     """Which baseline."""
 
-    algorithm: Annotated[Literal["dpo", "dpo_ref_free", "pro", "ppo", "rloo"], arg(aliases=["-algo"])] = "dpo"
+    algorithm: Annotated[
+        Literal["dpo", "dpo_ref_free", "pro", "ppo", "rloo"], arg(aliases=["-algo", "--learning_algorithm"])
+    ] = "dpo"
     """The baseline."""
     beta: float | None = None
     """DPO's temperature (0.1), or weight of the KL penalty of ppo and rloo (0.05)."""
     pairs: PairOrder | None = None
     """dpo, dpo_ref_free, pro: the response that is preferred is the logged one (hh, as published) or the one
     of higher reward (all others)."""
+    reference_free: bool = False
+    """Published spelling: dpo with it is dpo_ref_free."""
     total_steps: int | None = None
     """Published spelling for ppo: rounds of answers, of several updates each; --max_steps counts updates."""
 
@@ -61,8 +65,12 @@ def main(args: Args) -> None:
     counted = args.max_steps is not None or args.num_train_epochs is not None
     if args.total_steps is not None and (args.algorithm != "ppo" or counted or args.total_steps < 1):
         raise InputError(f"--total_steps {args.total_steps}: 1 or more rounds of ppo, instead of --max_steps")
+    if args.reference_free:
+        if not args.algorithm.startswith("dpo"):
+            raise InputError(f"--reference_free is for dpo, not for {args.algorithm}: leave it out")
+        args = replace(args, algorithm="dpo_ref_free", reference_free=False)
     train_and_save(args, Baseline(args.algorithm, args.beta, args.pairs))
 
 
 if __name__ == "__main__":
-    run_step(main, Args)
+    published_flags.run(main, Args)

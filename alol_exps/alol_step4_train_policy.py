@@ -25,10 +25,10 @@ from typing import Annotated
 from tyro.conf import arg
 
 from prompt_oirl.alol.policies import LossAlgorithm
+from prompt_oirl.alol.steps import published_flags
 from prompt_oirl.alol.steps.train_policy import PolicyOptions, train_and_save
 from prompt_oirl.alol.training.losses import Algorithm, choose_loss
 from prompt_oirl.alol.training.sampling import Strategy
-from prompt_oirl.io.manifest import run_step
 
 
 @dataclass
@@ -61,4 +61,4 @@ def main(args: Args) -> None:
 
 
 if __name__ == "__main__":
-    run_step(main, Args)
+    published_flags.run(main, Args)

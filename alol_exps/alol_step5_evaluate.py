@@ -15,9 +15,9 @@ for hh <segment>_eval_results.jsonl as published.
 
 from __future__ import annotations
 
+from prompt_oirl.alol.steps import published_flags
 from prompt_oirl.alol.steps.evaluate import EvaluationOptions as Args
 from prompt_oirl.alol.steps.evaluate import evaluate_policies as main
-from prompt_oirl.io.manifest import run_step
 
 if __name__ == "__main__":
-    run_step(main, Args)
+    published_flags.run(main, Args)

@@ -12,16 +12,16 @@ each baseline, paired by seed and question), with 95 % intervals over seeds and 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Literal
 
 from tyro.conf import arg
 
 from prompt_oirl.alol.evaluation import aggregation
+from prompt_oirl.alol.steps import published_flags
 from prompt_oirl.alol.tasks.registry import get_task
 from prompt_oirl.io.files import REPO_ROOT, write_csv
-from prompt_oirl.io.manifest import run_step
 
 
 @dataclass
@@ -35,7 +35,9 @@ class Args:
     baselines: str = "wbc"
     """Algorithms, or `reference`, that the others are compared with; a comma list. nll:good_random names a
     strategy."""
-    output_csv: Annotated[Path | None, arg(aliases=["-o", "--output_csv_file"])] = None
+    baseline_model_prefixes: Annotated[str | None, arg(aliases=["-bmps"])] = None
+    """Published spelling of --baselines reference: a dictionary of what policies began as."""
+    output_csv: Annotated[Path | None, arg(aliases=["-o", "--output_file"])] = None
     """Where the first table goes; the second gets the ending _differences.csv."""
     root: Path = REPO_ROOT
     """Folder that holds results/."""
@@ -47,6 +49,8 @@ def main(args: Args) -> None:
     folder = args.root / "results" / "alol" / task.name
     table = args.output_csv or folder / f"alol_{task.name}_{args.split}.csv"
     found = aggregation.read_evaluations(folder, args.split, args.root)
+    if args.baseline_model_prefixes is not None:
+        args = replace(args, baselines="reference")
     baselines = [name.strip() for name in args.baselines.split(",") if name.strip()]
     rows, gaps = aggregation.levels(found), aggregation.differences(found, baselines)
     write_csv(table, rows, aggregation.LEVELS)
@@ -62,4 +66,4 @@ def main(args: Args) -> None:
 
 
 if __name__ == "__main__":
-    run_step(main, Args)
+    published_flags.run(main, Args)

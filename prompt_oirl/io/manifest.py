@@ -174,11 +174,23 @@ def check_finished(manifest: Path, root: Path, hint: str) -> None:
         raise InputError(f"{changed[0]}: not what {manifest.name} records; {hint}")
 
 
-def run_step(main: Callable[[Any], None], arguments: type) -> None:
-    """Parse the flags of a step script and run it; what the user can fix is one line on stderr, exit 1."""
+def run_step(
+    main: Callable[[Any], None],
+    arguments: type,
+    check_flags: Callable[[type, list[str]], None] = lambda arguments, given: None,
+) -> None:
+    """Parse the flags of a step script and run it; what the user can fix is one line on stderr, exit 1.
+
+    Parameters
+    ----------
+    main : the step, called with the flags
+    arguments : dataclass of the flags
+    check_flags : called with it and the command line before that is parsed; default: does nothing
+    """
     import tyro
 
     def work() -> None:
+        check_flags(arguments, sys.argv[1:])
         main(tyro.cli(arguments, description=sys.modules["__main__"].__doc__, use_underscores=True))
 
     run_reporting(work, "pass another --root", "run the same command again to continue")

@@ -3,7 +3,10 @@ counts of the real files where they lie."""
 
 from __future__ import annotations
 
+import importlib.util
 import json
+import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,13 +16,17 @@ from conftest import mirror_folder
 
 from prompt_oirl.alol import policies
 from prompt_oirl.alol.baselines.runs import make_pairs
+from prompt_oirl.alol.models.adapters import make_trainable, trained_weights
 from prompt_oirl.alol.policies import Baseline, PolicyData
 from prompt_oirl.alol.rows import Limits, Row, encode_rows, read_rows, write_rows
 from prompt_oirl.alol.steps.options import LengthOptions
 from prompt_oirl.alol.tasks import hh, toy
 from prompt_oirl.alol.tasks.registry import PUBLISHED_TASKS, get_task
+from prompt_oirl.alol.training.loop import LoggedRows, TrainingRows, make_optimiser, one_step
+from prompt_oirl.alol.training.losses import PRESETS
 from prompt_oirl.alol.training.recipe import TrainingRecipe
-from prompt_oirl.io.files import InputError
+from prompt_oirl.alol.training.sampling import RowSampler
+from prompt_oirl.io.files import REPO_ROOT, InputError
 
 WORDS = "### Human : Assistant Hi there why is the sky blue It scatters light No A chat user's questions."
 TEXT = (
@@ -140,11 +147,71 @@ def test_baselines_see_the_ids_of_the_rows_and_the_raw_gaps(tmp_path):
         with pytest.MonkeyPatch.context() as patch, pytest.raises(InterruptedError):
             patch.setattr(policies, "train", stop)
             model, recipe = toy.make_model(0)[0], TrainingRecipe(1, 1)
-            policies.train_policy(model, data, Baseline(name), lambda _: recipe, 0, tmp_path)
+            policies.train_policy(model, data, Baseline(name), lambda _, found=recipe: found, 0, tmp_path)
     assert len(seen) == 5 and all(objective.tokens is tokens for objective in seen.values())
     assert seen["pro"].pairs == make_pairs(rows, 0, "logged") and seen["dpo"].pairs == seen["pro"].pairs
     assert [pair.gap for pair in seen["pro"].pairs] == [2.5, -2.5, 0.5, 0.25]
     assert seen["PPORecipe"].limit == 3
+
+
+def test_defaults_are_those_of_the_published_scripts():
+    """lolrl_, dpo_, pro_ and ppo_qlora_llama_hh.py: rate, schedule, clip, decay, batch, adapter, rounds."""
+    published = TrainingRecipe(
+        steps=9000,
+        batch_size=4,
+        accumulation=4,  # dpo and pro: 2 and 8, so 16 as well
+        learning_rate=2e-4,
+        schedule="constant",
+        weight_decay=0.0,
+        adam_epsilon=1e-6,
+        max_grad_norm=0.3,
+        lora_rank=64,
+        lora_alpha=16,
+        lora_dropout=0.05,
+        eval_every=900,
+    )
+    assert script("alol_step4_train_policy").Args(task_name="hh").recipe_for(140_000) == published
+    baseline = script("alol_step4_train_baseline")
+    for name in ("dpo", "dpo_ref_free", "pro"):
+        assert baseline.Args(task_name="hh", algorithm=name).recipe_for(140_000) == published
+    ppo = baseline.Args(task_name="hh", algorithm="ppo")
+    rounds, updates = 6000, 4
+    expected = replace(published, steps=rounds * updates, learning_rate=2e-5, eval_every=2400)
+    assert ppo.recipe_for(140_000) == expected
+    assert replace(ppo, total_steps=1000).recipe_for(9).steps == 1000 * updates
+    usual = hh.TASK.settings
+    assert (usual.ppo_batches, usual.ppo_epochs, usual.value_epochs, usual.value_rate) == (1, 4, 10, 1e-5)
+    assert [published.rate(step) for step in (0, 4500, 8999)] == [2e-4] * 3
+
+
+def test_the_recipe_reaches_optimiser_clip_and_adapter():
+    pytest.importorskip("peft")
+    recipe = script("alol_step4_train_policy").Args(task_name="hh", tuning="lora").recipe_for(9)
+    model, toy_tokenizer = toy.make_model(0)
+    rows = toy.make_rows({"train": 16}, 0)["train"]
+    model = make_trainable(model, "lora", recipe.lora_rank, recipe.lora_alpha, recipe.lora_dropout)
+    adapter = model.peft_config["default"]
+    assert (adapter.r, adapter.lora_alpha, adapter.lora_dropout) == (64, 16, 0.05)
+    weights = trained_weights(model)
+    optimiser = make_optimiser(weights, recipe)
+    (group,) = optimiser.param_groups
+    assert (group["lr"], group["betas"], group["eps"], group["weight_decay"]) == (2e-4, (0.9, 0.999), 1e-6, 0)
+    tokens = encode_rows(rows, toy_tokenizer, Limits(8, 5))
+    sampler = RowSampler(np.arange(16), None, 0)
+    learned = LoggedRows(TrainingRows(tokens), PRESETS["nll"], sampler, recipe, toy_tokenizer.pad_token_id)
+    norm = one_step(model.eval(), weights, learned, optimiser, 0)["gradient_norm"]
+    clipped = float(sum(p.grad.square().sum() for p in weights.values()) ** 0.5)
+    assert norm > 0.3 and clipped == pytest.approx(0.3, rel=1e-3)
+
+
+def script(name: str) -> Any:
+    path = REPO_ROOT / "alol_exps" / f"{name}.py"
+    spec = importlib.util.spec_from_file_location(name, path)
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module
+    spec.loader.exec_module(module)
+    return module
 
 
 @pytest.mark.skipif(mirror_folder() is None, reason="no mirror")

@@ -37,8 +37,8 @@ def search_responses(
     """
     from transformers import GenerationConfig
 
-    ends = model.generation_config.eos_token_id or tokenizer.eos_token_id
-    ends = list(ends) if isinstance(ends, list) else [ends]
+    ends = model.generation_config.eos_token_id
+    ends = list(ends) if isinstance(ends, list) else [tokenizer.eos_token_id if ends is None else ends]
     if search.stop is not None and (stop := tokenizer.convert_tokens_to_ids(search.stop)) is not None:
         ends.append(stop)
     config = GenerationConfig(

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import os
 import shutil
 import tempfile
 import time
@@ -101,7 +102,7 @@ def load_model(name: str, device: str, four_bit: bool = False) -> tuple[Any, Any
 
     Parameters
     ----------
-    name : folder or hub id, with weights as safetensors
+    name : folder or hub id, with weights as safetensors, or else `.bin` files, read as tensors only
     device : where the model goes
     four_bit : hold the weights in 4 bits (NF4, bitsandbytes); default: float32
 
@@ -115,9 +116,11 @@ def load_model(name: str, device: str, four_bit: bool = False) -> tuple[Any, Any
     logging.disable_progress_bar()
     name = str(Path(name).resolve()) if Path(name).is_dir() else name  # an adapter notes it as its base
     flags = _four_bits(device) if four_bit else {}
+    # Else transformers asks a service of the hub to convert .bin weights for everybody.
+    os.environ.setdefault("DISABLE_SAFETENSORS_CONVERSION", "true")
     try:
         loaded: Any = AutoModelForCausalLM.from_pretrained(
-            name, dtype=torch.float32, use_safetensors=True, output_loading_info=True, **flags
+            name, dtype=torch.float32, weights_only=True, output_loading_info=True, **flags
         )
         tokenizer = AutoTokenizer.from_pretrained(name)
     except Exception as error:  # damaged files of a tokenizer, say, fail in many ways
@@ -182,7 +185,7 @@ def _cannot_load(name: str, error: Exception, flag: str = "--model_name_or_path"
 def _hash_of(name: str, flag: str = "--model_name_or_path") -> str:
     folder = Path(name)
     if folder.is_dir():
-        kept = (".safetensors", ".json", ".model")
+        kept = (".safetensors", ".bin", ".json", ".model")
         return content_key({p.name: sha256(p) for p in sorted(folder.iterdir()) if p.suffix in kept})
     from huggingface_hub import model_info
     from transformers import AutoConfig

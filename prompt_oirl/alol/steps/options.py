@@ -41,7 +41,9 @@ class RunOptions:
     """Folder of this run: data, reference and advantages that its policies share."""
     seed: Annotated[int, arg(aliases=["-seed"])] = 0
     """Seed of everything random in this step."""
-    eval_batch_size: Annotated[int, arg(aliases=["-v_bs", "--per_device_eval_batch_size"])] = 128
+    eval_batch_size: Annotated[
+        int, arg(aliases=["-v_bs", "--val_batch_size", "--per_device_eval_batch_size"])
+    ] = 128
     """Rows at once without gradients."""
     root: Path = REPO_ROOT
     """Folder that holds data/, alol_exps/ and results/."""
@@ -181,11 +183,13 @@ class TrainingOptions:
 
     max_steps: Annotated[int | None, arg(aliases=["--steps"])] = None
     """Updates."""
-    num_train_epochs: Annotated[float | None, arg(aliases=["-e"])] = None
+    num_train_epochs: Annotated[float | None, arg(aliases=["-e", "--n_epochs"])] = None
     """Updates as passes over the training rows, instead of --max_steps."""
     batch_size: Annotated[int | None, arg(aliases=["-bs", "--per_device_train_batch_size"])] = None
     """Rows at once."""
-    accumulation: Annotated[int | None, arg(aliases=["-as", "--gradient_accumulation_steps"])] = None
+    accumulation: Annotated[
+        int | None, arg(aliases=["-as", "--accumulation_steps", "--gradient_accumulation_steps"])
+    ] = None
     """Batches per update."""
     learning_rate: Annotated[float | None, arg(aliases=["-lr"])] = None
     """Largest learning rate."""

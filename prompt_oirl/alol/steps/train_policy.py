@@ -130,6 +130,7 @@ def train_and_save(args: PolicyOptions, algorithm: LossAlgorithm | Baseline) -> 
         return
     model, tokenizer = args.load(source, folder / "training")
     data = load_data(args, tokenizer, rows, key, cache)
+    check_positions(model, data.tokens)
     about_inputs = {
         "model": source.hash,
         "rows": rows_hash(rows),

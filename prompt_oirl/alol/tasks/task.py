@@ -84,7 +84,7 @@ class SourceOptions:
     prompt: str | None = None
     """arith: put all logged answers to a question under this one prompt, nan say; sizes then count
     questions."""
-    model_name_or_path: Annotated[str | None, arg(aliases=["-m"])] = None
+    model_name_or_path: Annotated[str | None, arg(aliases=["-m", "--model_name"])] = None
     """Model whose chat template (arith) or tokenizer (reddit, wow, faithdial) is needed; by default the
     task's."""
     reward_models: str | None = None

@@ -3,8 +3,8 @@
 The head is the published one: a learned query attends to the frozen reference's last states of the prompt, a
 linear layer and a sigmoid times the largest possible reward follow. Differences from the published code:
 padding is masked (there V depended on the other prompts of a batch), dropout is off outside training, several
-responses per prompt are drawn from the reference instead of one greedy one, and the epoch is chosen on
-prompts held out, not by the loss on those trained on.
+responses per prompt may be drawn from the reference instead of one that is searched for, and the epoch is
+chosen on prompts held out, not by the loss on those trained on.
 """
 
 from __future__ import annotations
