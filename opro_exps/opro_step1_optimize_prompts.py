@@ -10,6 +10,8 @@
         --meta.solution_description "polite and at most 15 words" --dry_run
     python opro_step1_optimize_prompts.py --task arith --scorer.ckpt_dir ../data/nano_llama \\
         --proposer search --run hybrid --score_by hybrid --loop.samples 32 --loop.max_scored 41
+    python opro_step1_optimize_prompts.py --preset paper --task gsm8k --scorer.ckpt_dir ... \\
+        --optimizer.ckpt_dir ... --dry_run              # as published: 200 steps, 261 training questions
 
 Stopped or killed at any moment, the same command resumes where it was and pays for nothing twice: answers lie
 in opro_exps/LM<llm>/<task>_interactions.jsonl, outputs of the optimizer in proposals.jsonl. Writes
@@ -24,7 +26,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Literal, get_args
 
 from prompt_oirl.io.files import InputError, write_json
 from prompt_oirl.io.manifest import run_step
@@ -32,6 +34,7 @@ from prompt_oirl.opro import report, runs, tasks
 from prompt_oirl.opro.loop import Run, optimise
 from prompt_oirl.opro.options import SearchOptions
 from prompt_oirl.opro.predicting_scorers import load_scorer
+from prompt_oirl.opro.presets import Preset, published
 from prompt_oirl.opro.prompt_rewards import PromptRewards, TextVectors
 from prompt_oirl.opro.scorers import Scorer
 from prompt_oirl.opro.search_proposer import SPACES
@@ -40,6 +43,9 @@ from prompt_oirl.opro.shared_log import Spending
 
 @dataclass(kw_only=True)
 class Args(SearchOptions):
+    preset: Preset | None = None
+    """Published sizes, thresholds and limits as defaults of all other flags; paper: scorer and optimizer are
+    chat models; paper-pretrained: the scorer is not. With --help the values are shown."""
     initial: tuple[str, ...] = ("Let's solve the problem.",)
     """Initial instructions; "" is none."""
     score_by: Literal["llm", "reward_model", "hybrid"] = "llm"
@@ -108,7 +114,7 @@ def main(args: Args) -> None:
             about = {"seed": seed, "parts_seed": parts_seed, "scorer": args.scorer_name}
             settings = runs.search_settings(args) | about | {"proposer": proposer.name}
             runs.check_settings(folder / "run.json", settings)
-            write_json(folder / "run.json", settings)
+            write_json(folder / "run.json", settings | ({"preset": args.preset} if args.preset else {}))
             spending = Spending(folder / "spent.jsonl")
             measure = args.measuring_scorer(task, log, scorer_budget, spending, decoding, args.grader)
             scorer: Scorer = measure
@@ -133,5 +139,13 @@ def main(args: Args) -> None:
     )
 
 
+def defaults(arguments: type, flags: list[str]) -> Args | None:
+    """What --preset puts in place of the usual defaults."""
+    given = dict(zip(flags, flags[1:])) | dict(f.split("=", 1) for f in flags if "=" in f)
+    if (preset := given.get("--preset", "")) not in get_args(Preset):
+        return None
+    return Args(**published(preset, given.get("--task", Args.task)))
+
+
 if __name__ == "__main__":
-    run_step(main, Args)
+    run_step(main, Args, defaults)

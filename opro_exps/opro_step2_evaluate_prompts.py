@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Literal
 
 from prompt_oirl.data.prompts import load_instructions
-from prompt_oirl.io.files import on_one_line, write_csv, write_json
+from prompt_oirl.io.files import InputError, on_one_line, write_csv, write_json
 from prompt_oirl.io.manifest import run_step
 from prompt_oirl.llms.options import BudgetOptions
 from prompt_oirl.opro import evaluation, runs, tasks
@@ -41,7 +41,7 @@ class Args(StepOptions):
     """Only the first so many instructions of the file, in its own order, which is not that of success."""
     grader: Literal["strict", "original", "math", "opro"] = "strict"
     """math also compares formulas; opro is the published, lenient one: for comparison only."""
-    train_size: int = 50
+    train_size: int | float = 50
     """As in step 1: it fixes which questions are in which part."""
     temperature: float = 0.0
     """Of the scorer; 0 is greedy."""
@@ -63,6 +63,8 @@ def main(args: Args) -> None:
     task = args.load_task()
     parts = tasks.divide(task, args.train_size, args.validation_size, args.test_size, args.seed)
     asked = {"train": parts.train, "validation": parts.validation, "test": parts.test}[args.part]
+    if not asked:
+        raise InputError(f"--part {args.part} is empty: give --{args.part}_size")
     folder = args.results(run)
     settings_file, settings = folder / "evaluation.json", evaluation.evaluation_settings(args)
     with args.held_log(folder) as log:

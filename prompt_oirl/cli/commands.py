@@ -51,16 +51,18 @@ class Fit(LogArgument, LearnOptions):
         self._say(log, selector, selector.save(self.out))
 
     def _update(self, folder: Path) -> None:
+        from prompt_oirl.features.embedders import holds_no_code
         from prompt_oirl.selection.selector import PromptSelector
         from prompt_oirl.selection.storage import version_id
         from prompt_oirl.selection.update import PREVIOUS, learn_anew, replace_selector
 
-        if self.make_selector().get_params() != PromptSelector().get_params():
+        embedder = None if holds_no_code(self.embedder) else self.embedder
+        if self.make_selector().get_params() != PromptSelector(embedder or "minilm").get_params():
             raise InputError(
-                "--update keeps the settings of the selector: leave out --embedder, --model, --cost_weight "
-                "and --seed"
+                "--update keeps the settings of the selector: leave out --embedder (but name a "
+                "folder or hub id again), --model, --cost_weight and --seed"
             )
-        old, log = PromptSelector.load(folder), self.read(self.log)
+        old, log = PromptSelector.load(folder, embedder), self.read(self.log)
         found = learn_anew(old, log, old_id=version_id(folder))
         for note in found.notes:
             say(f"note: {note}")
@@ -104,6 +106,9 @@ class Select:
     prompts: Path | None = None
     """Choose among these prompts instead of the log's: a CSV or JSONL with a field prompt. Where the LLM is
     chosen too, a prompt that the log lacks is tried on each LLM."""
+    embedder: str | None = None
+    """The embedder that the selector was fitted with, needed if that is a folder or hub id: such a model may
+    bring code, so a selector's folder alone does not choose it."""
     k: int = 1
     """How many prompts per question, best first."""
     abstain_below: float | None = None
@@ -120,7 +125,7 @@ class Select:
         from prompt_oirl.io.tables import read_text_table, read_texts, texts
         from prompt_oirl.selection.selector import PromptSelector
 
-        selector = PromptSelector.load(self.selector)
+        selector = PromptSelector.load(self.selector, self.embedder)
         where, asked = f"{self.questions}:", read_text_table(self.questions, "question", lines=True)
         questions = texts(asked, "question", where)
         segments = segment_column(asked, where) if "segment" in asked else None

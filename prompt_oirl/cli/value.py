@@ -22,19 +22,28 @@ class Value(LogArgument, ReadOptions):
     policy: UseAppendAction[tuple[str, ...]] = ()
     """A selector's folder, best (the best single prompt), random, or prompt:NAME. Given several times, each
     is compared with the first. Default: best and random."""
+    embedder: str | None = None
+    """The embedder that selectors were fitted with, needed if that is a folder or hub id: such a model may
+    bring code, so a selector's folder alone does not choose it."""
     format: Format = "table"
     """How the values are written."""
 
     def run(self) -> None:
         """Write the value of each policy by each estimator."""
-        from prompt_oirl.selection.policy_value import COLUMNS, out_of_sample, policy_values
+        from prompt_oirl.selection.policy_value import (
+            COLUMNS,
+            check_policies,
+            out_of_sample,
+            policy_values,
+        )
         from prompt_oirl.selection.traffic import Traffic
         from prompt_oirl.stats.metrics import format_interval
 
         policies = self.policy or ("best", "random")
         log = self.read(self.log)
+        check_policies(log, policies)
         traffic = Traffic.of(log, self.seed)
-        rows, notes = policy_values(traffic, policies)
+        rows, notes = policy_values(traffic, policies, self.embedder)
         write_rows(rows, self.format, columns=COLUMNS)
         for note in notes:
             say(f"note: {note}")

@@ -124,7 +124,11 @@ def _blank(log: PromptLog) -> list[str]:
     if not log.has_answers:
         return []
     blank = np.array([not (text or "").strip() for text in log.answer])
-    total = np.bincount(log.prompt, minlength=len(log.prompts))
+    served = np.zeros(len(blank), bool) if log.propensity is None else ~np.isnan(log.propensity)
+    # A log without answers may be joined to a server's, which has them.
+    of_log_with_answers = np.where(served, not blank[served].all(), not blank[~served].all())
+    blank &= of_log_with_answers
+    total = np.bincount(log.prompt[of_log_with_answers], minlength=len(log.prompts))
     empty = np.bincount(log.prompt[blank], minlength=len(log.prompts))
     found = np.flatnonzero((total >= MIN_ANSWERS) & (2 * empty > total))
     told = _few([f"{on_one_line(log.names[j])} ({empty[j]:,} of {total[j]:,})" for j in found])

@@ -18,6 +18,7 @@ from prompt_oirl.data import interactions
 from prompt_oirl.data.interactions import LogRow
 from prompt_oirl.io.files import InputError, Paths, read_lines, write_csv, write_json
 from prompt_oirl.io.json_files import parse_jsonl, read_json
+from prompt_oirl.io.locks import held
 
 Key = tuple[str, str, int]  # question_id, prompt_id, sample
 MERGED = "_interactions.jsonl"  # how the names of merged logs end
@@ -57,20 +58,8 @@ class LogFiles:
     @contextmanager
     def lock(self) -> Iterator[None]:
         """Hold the log for one run; a second one is refused, and a killed one lets go by itself."""
-        import fcntl
-
-        try:
-            self.parts_folder.mkdir(parents=True, exist_ok=True)
-            file = (self.parts_folder / f"{self.dataset}.lock").open("w")
-        except OSError as error:
-            raise InputError(f"cannot write below {self.parts_folder}: {error.strerror}") from error
-        with file:
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except OSError as error:
-                raise InputError(
-                    f"another run is writing {self.merged}: wait for it, or give this one another --llm name"
-                ) from error
+        busy = f"another run is writing {self.merged}: wait for it, or give this one another --llm name"
+        with held(self.parts_folder / f"{self.dataset}.lock", busy):
             yield
 
     def check_model(self, model: dict[str, Any]) -> None:

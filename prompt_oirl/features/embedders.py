@@ -43,6 +43,11 @@ def load_embedder(spec: str, seed: int = 0) -> Embedder:
     return SentenceEmbedder(spec)
 
 
+def holds_no_code(spec: object) -> bool:
+    """Whether a name stands for verified files or a service, not for a model that may bring code."""
+    return spec in ("minilm", "minilm-bf16", "minilm-int8", "tfidf") or str(spec).startswith("openai:")
+
+
 class SentenceEmbedder:
     """A sentence-transformers folder or hub id, or all-MiniLM-L6-v2 (minilm, minilm-bf16); unit vectors."""
 
@@ -82,7 +87,7 @@ class SentenceEmbedder:
             from sentence_transformers import SentenceTransformer
 
             try:
-                self._model = SentenceTransformer(self._source)
+                self._model = SentenceTransformer(self._source, trust_remote_code=False)
             except (OSError, ValueError) as error:
                 reason = str(error).split("\n")[0]
                 raise InputError(

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from prompt_oirl.grading import kinds, numbers, opro, symbolic
+from prompt_oirl.grading.stated_numbers import strict_number
 
 GRADERS = ("strict", "original", "opro", "math")
 
@@ -46,3 +47,19 @@ def verdict(grader: str, answer: str, gold: str, kind: str = "number", question:
     if kind == "number":
         return numbers.strict(answer, gold, question)
     return kinds.strict(answer, gold, kind, question)
+
+
+def settles(answer: str, gold: str, kind: str, question: str = "") -> bool:
+    """Does `answer` settle on any value of its kind, right or wrong, that `strict` can read?
+
+    Parameters
+    ----------
+    answer, gold, kind, question : as in `verdict`; a text of kind text always does unless it is blank
+    """
+    if kind == "number":
+        return strict_number(answer, question) is not None
+    if kind == "choice":
+        return kinds.strict_choice(answer, question) is not None
+    if kind == "bool":
+        return kinds.strict_bool(answer, gold, question) is not None
+    return bool(answer.strip())

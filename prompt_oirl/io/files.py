@@ -111,8 +111,14 @@ STALE_SECONDS = 600
 
 @contextmanager
 def atomic_write(path: Path) -> Iterator[Path]:
-    """Yield a temporary path beside `path`; on success it replaces `path` in one move, else it is removed."""
+    """Yield a temporary path beside `path`; on success it replaces `path` in one move, else it is removed.
+
+    A link's target is written, the link stays; what is no regular file (a device, a pipe) is refused.
+    """
     try:
+        path = path.resolve() if path.is_symlink() else path
+        if path.exists() and not path.is_file():
+            raise InputError(f"cannot write {path}: it is not a regular file; choose another name")
         path.parent.mkdir(parents=True, exist_ok=True)
         for left_behind in path.parent.glob(f".{path.name}.*.tmp"):  # by a run that was killed while writing
             with suppress(FileNotFoundError):  # another writer was faster

@@ -177,7 +177,7 @@ def check_finished(manifest: Path, root: Path, hint: str) -> None:
 def run_step(
     main: Callable[[Any], None],
     arguments: type,
-    check_flags: Callable[[type, list[str]], None] = lambda arguments, given: None,
+    before: Callable[[type, list[str]], Any] = lambda arguments, given: None,
 ) -> None:
     """Parse the flags of a step script and run it; what the user can fix is one line on stderr, exit 1.
 
@@ -185,13 +185,16 @@ def run_step(
     ----------
     main : the step, called with the flags
     arguments : dataclass of the flags
-    check_flags : called with it and the command line before that is parsed; default: does nothing
+    before : called with it and the command line before that is parsed; may refuse flags, or return an
+        instance of `arguments` that holds other defaults
     """
     import tyro
 
     def work() -> None:
-        check_flags(arguments, sys.argv[1:])
-        main(tyro.cli(arguments, description=sys.modules["__main__"].__doc__, use_underscores=True))
+        about: dict[str, Any] = {"description": sys.modules["__main__"].__doc__, "use_underscores": True}
+        if (defaults := before(arguments, sys.argv[1:])) is not None:
+            about["default"] = defaults
+        main(tyro.cli(arguments, **about))
 
     run_reporting(work, "pass another --root", "run the same command again to continue")
 

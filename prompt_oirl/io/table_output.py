@@ -30,8 +30,9 @@ def refuse_input_as_output(out: Path, inputs: Sequence[str | Path]) -> None:
     for path in map(Path, (i for i in inputs if str(i) != "-")):
         # What stands in a folder that is read may be read: not so Parquet, which no tool writes.
         inside = path.is_dir() and path.resolve() in place.parents and out.suffix.lower() != ".parquet"
-        if path.resolve() == place or (inside and out.exists()):
-            where = "is" if path.resolve() == place else "may be"
+        same = path.resolve() == place or (path.exists() and place.exists() and path.samefile(place))
+        if same or (inside and out.exists()):
+            where = "is" if same else "may be"
             raise InputError(
                 f"--out {on_one_line(str(out), 200)} {where} one of the files to read: choose another --out"
             )

@@ -211,9 +211,13 @@ def _load(model: str, tokenizer: str | None, dtype: Any) -> tuple[Any, Any]:
         raise InputError(f"there is no folder {model}: {hint}")
     try:
         loaded: Any = AutoModelForCausalLM.from_pretrained(
-            model, dtype=dtype, use_safetensors=True, output_loading_info=True
+            model,
+            dtype=dtype,
+            use_safetensors=True,
+            output_loading_info=True,
+            trust_remote_code=False,
         )
-        reader = AutoTokenizer.from_pretrained(tokenizer or model)
+        reader = AutoTokenizer.from_pretrained(tokenizer or model, trust_remote_code=False)
     except (OSError, ValueError, RuntimeError, SafetensorError) as error:
         reason = str(error).strip().split("\n")[0]
         raise InputError(f"the model {model!r} cannot be loaded ({reason}): {hint}") from error

@@ -33,6 +33,7 @@ def evaluation_settings(options: Any) -> dict[str, Any]:
         "questions": options.questions and sha256(options.questions),
         **{name: getattr(options, name) for name in (*names, "temperature", "max_gen_len", "seed")},
         "scorer": options.scorer_name,
+        **({"second_round": True} if options.second_round else {}),
     }
 
 

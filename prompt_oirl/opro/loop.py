@@ -198,17 +198,20 @@ def _exemplars(run: Run, history: Sequence[Scored], step: int) -> tuple[list[Que
 
 
 def _choose(run: Run) -> None:
-    """Measure initial instructions and finalists on validation, the winner and the initial ones on test."""
+    """Measure initial instructions and finalists on validation, the winner and the initial ones on test.
+
+    Without validation questions the best on train wins, as published.
+    """
     initial = [c for c in run.candidates if c.step == START]
     found = [c for c in run.scored if c.step != START]
     found.sort(key=lambda c: (-c.train.mean if c.train else 0.0, c.step, c.sample))
     finalists = initial + found[: run.settings.finalists]
     last = run.settings.steps
-    scores = run.final_scorer.score(
-        [c.prompt for c in finalists if c.prompt], run.parts.validation, last, "validation"
-    )
-    for candidate, score in zip(finalists, scores):
-        candidate.validation = score
+    if run.parts.validation:
+        prompts = [c.prompt for c in finalists if c.prompt]
+        scores = run.final_scorer.score(prompts, run.parts.validation, last, "validation")
+        for candidate, score in zip(finalists, scores):
+            candidate.validation = score
     # On validation a tie goes to the better train score, then to the earlier candidate.
     run.winner = max(
         finalists,

@@ -12,7 +12,7 @@ from typing import Literal
 from prompt_oirl import grading
 from prompt_oirl.data.interactions import LogRow
 from prompt_oirl.data.log_store import LogFiles
-from prompt_oirl.io.files import REPO_ROOT, Paths
+from prompt_oirl.io.files import REPO_ROOT, InputError, Paths
 from prompt_oirl.llms import LLM
 from prompt_oirl.llms.budget import Budget
 from prompt_oirl.llms.generation import Decoding
@@ -20,6 +20,7 @@ from prompt_oirl.llms.options import BudgetOptions, ModelOptions
 from prompt_oirl.opro import runs, tasks
 from prompt_oirl.opro.loop import LoopSettings
 from prompt_oirl.opro.meta_prompt import MetaPromptSettings
+from prompt_oirl.opro.paraphrase import Paraphraser
 from prompt_oirl.opro.prompt_rewards import RewardSettings
 from prompt_oirl.opro.proposals import Proposer, choose_optimizer
 from prompt_oirl.opro.scorers import LLMScorer
@@ -39,14 +40,17 @@ class StepOptions:
     bool, text), group."""
     max_gen_len: int | None = 256
     """Tokens of a scorer's answer."""
+    second_round: bool = False
+    """Ask again for the final answer, behind the first one: for pre-trained scorers (local models)."""
     llm: str | None = None
     """Name of the scorer's log; default: the model's name."""
     known_log: tuple[Path, ...] = ()
     """More logs, JSONL or Parquet, whose answers count if they are of the same llm and decoding."""
     validation_size: int = 50
-    """Questions that choose the winner; with the same sizes and seed all steps have the same parts."""
-    test_size: int = 200
-    """Questions that evaluate the winner."""
+    """Questions that choose the winner; 0: the best on train wins, as published. With the same sizes and seed
+    all steps have the same parts."""
+    test_size: int | float = 200
+    """Questions that evaluate the winner; with a decimal point a share of those left, 1.0 is all."""
     root: Path = REPO_ROOT
     """Folder that holds data/, opro_exps/ and results/."""
     scorer: ModelOptions = field(default_factory=ModelOptions)
@@ -75,10 +79,15 @@ class StepOptions:
         `key` tells apart several steps that work in one folder.
         Raises: InputError if another process holds the folder, or the log is of another model.
         """
+        if self.second_round and self.scorer.backend != "transformers":
+            raise InputError(
+                "--second_round continues the scorer's own answer, which a chat server does not offer: leave "
+                "it out, or give a local model with --scorer.ckpt_dir"
+            )
         files = LogFiles(Paths(self.root).opro_log(self.scorer_name), self.task)
         log = SharedLog(files, run_key(folder.resolve(), *key))
         with runs.held_folder(folder), log.held():
-            runs.check_model(log.files, self.scorer)
+            runs.check_model(log.files, self.scorer, self.second_round)
             yield log
 
     def measuring_scorer(
@@ -106,7 +115,9 @@ class StepOptions:
         """
         grading.check(grader)
         name = self.scorer_name
-        scorer = LLMScorer(self._llm, name, task, decoding, grader, log, budget, spending)
+        scorer = LLMScorer(
+            self._llm, name, task, decoding, grader, log, budget, spending, second_round=self.second_round
+        )
         return scorer.read_logs(self._known)
 
     @cached_property
@@ -123,12 +134,16 @@ class StepOptions:
 class SearchOptions(StepOptions):
     """What a search for instructions needs besides: loop, meta-prompt, predictions, and who proposes."""
 
-    train_size: int = 50
-    """Questions that score every instruction."""
-    proposer: Literal["llm", "search"] = "llm"
-    """llm: --optimizer writes the instructions; search: a stated search over phrases, no second model."""
+    train_size: int | float = 50
+    """Questions that score every instruction; with a decimal point a share, of the training questions where
+    the data bring some."""
+    proposer: Literal["llm", "paraphrase", "search"] = "llm"
+    """llm: --optimizer writes the instructions; paraphrase: it says good ones in other words, which a small
+    model can; search: a stated search over phrases, no second model."""
     optimizer_max_gen_len: int = 512
     """Tokens of an optimizer's answer."""
+    optimizer_top_p: float = 1.0
+    """Share of the probability that the optimizer samples from."""
     loop: LoopSettings = field(default_factory=LoopSettings)
     meta: MetaPromptSettings = field(default_factory=MetaPromptSettings)
     reward: RewardSettings = field(default_factory=RewardSettings)
@@ -140,9 +155,18 @@ class SearchOptions(StepOptions):
         """What makes the proposer of a run: its arguments are the file that keeps proposals, seed, budget.
 
         `space` is what the stated search can write. All proposers share one model.
+        Raises: InputError on a top_p that is none, and where paraphrasing meets another layout than chat.
         """
+        if not 0 < self.optimizer_top_p <= 1:
+            raise InputError(f"--optimizer_top_p {self.optimizer_top_p}: give a number above 0 up to 1")
         search = PhraseSearch(self.meta.layout, space)
-        name, optimizer = choose_optimizer(self.proposer, search, self.optimizer)
-        return lambda kept, seed, budget: Proposer(
-            optimizer, name, kept, seed, budget, self.optimizer_max_gen_len
+        name, optimizer = choose_optimizer(
+            "search" if self.proposer == "search" else "llm", search, self.optimizer
         )
+        make = optimizer
+        if self.proposer == "paraphrase":
+            if self.meta.layout != "chat":
+                raise InputError("--proposer paraphrase reads the layout chat: leave --meta.layout out")
+            name, make = f"{name}-paraphrase", lambda: Paraphraser(optimizer())
+        limits = self.optimizer_max_gen_len, self.optimizer_top_p
+        return lambda kept, seed, budget: Proposer(make, name, kept, seed, budget, *limits)

@@ -39,6 +39,7 @@ class Proposal:
     finish_reason: str
     tokens_in: int
     tokens_out: int
+    top_p: float = 1.0
 
 
 class Proposer:
@@ -52,10 +53,11 @@ class Proposer:
         seed: int,
         budget: Budget,
         max_new_tokens: int | None = 512,
+        top_p: float = 1.0,
     ):
         self._llm = cache(llm)
         self.name, self._path, self._seed, self._budget = name, path, seed, budget
-        self._max_new_tokens, self._reason = max_new_tokens, ""
+        self._max_new_tokens, self._top_p, self._reason = max_new_tokens, top_p, ""
         cut_torn_line(path)
         self.known: dict[tuple[int, int], Proposal] = {}
         if path.is_file():
@@ -86,10 +88,11 @@ class Proposer:
                 continue
             if known.meta_prompt != digest:
                 raise InputError(f"{self._path}: step {step} answers another meta-prompt; {HINT}")
-            if (known.proposer, known.temperature) != (self.name, temperature):
+            if (known.proposer, known.temperature, known.top_p) != (self.name, temperature, self._top_p):
                 raise InputError(
                     f"{self._path}: step {step} was proposed by {known.proposer} at temperature "
-                    f"{known.temperature:g}, not by {self.name} at {temperature:g}; {HINT}"
+                    f"{known.temperature:g} and top_p {known.top_p:g}, not by {self.name} at {temperature:g} "
+                    f"and {self._top_p:g}; {HINT}"
                 )
         pending = [i for i in range(samples) if (step, i) not in self.known]
         for attempt in range(ATTEMPTS):
@@ -117,7 +120,7 @@ class Proposer:
                 self._llm(),
                 [[{"role": "user", "content": meta_prompt}] for _ in batch],
                 self._budget,
-                decoding=Decoding(temperature, 1.0, self._max_new_tokens),
+                decoding=Decoding(temperature, self._top_p, self._max_new_tokens),
                 seeds=[item_seed(self._seed, self.name, digest, step, i, attempt) for i in batch],
             )
             bad = {
@@ -137,7 +140,8 @@ class Proposer:
 
     def _proposal(self, step: int, i: int, temperature: float, digest: str, answer: Generation) -> Proposal:
         output, used = answer.text[:MAX_OUTPUT], (answer.tokens_in, answer.tokens_out)
-        return Proposal(step, i, self.name, temperature, digest, output, answer.finish_reason, *used)
+        how = self.name, temperature, digest
+        return Proposal(step, i, *how, output, answer.finish_reason, *used, self._top_p)
 
     def _keep(self, proposals: list[Proposal]) -> None:
         if not proposals:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 
 import numpy as np
@@ -119,6 +120,42 @@ def tours(rows: Sequence[Row]) -> str:
     return markdown([*head, "explored tours"], lines)
 
 
+def smollm(rows: Sequence[Row]) -> str:
+    """Right and readable answers of a real small model under the initial instruction and the winner."""
+    lines = []
+    for run in _runs(rows):
+        of_run = [r for r in rows if _run(r) == run]
+        values = {(r["measure"], r["what"]): r for r in of_run}
+        instruction = values["right", "winner"]["instruction"]
+        common = f"{100 * float(of_run[0]['most_common']):.0f}"
+        for measure in dict.fromkeys(r["measure"] for r in of_run):
+            first = [*run, f"`{instruction}`", common] if measure == "right" else [""] * 5
+            gain = values[measure, "gain"]
+            both = (values[measure, what] for what in ("initial", "winner"))
+            shares = [percent(row) if row["value"] else "" for row in both]
+            lines.append([*first, measure, *shares, points(gain), gain["n"]])
+    head = ["task", "proposer", "winner chosen on", "winner", "most common answer, %", "answers that are"]
+    return markdown([*head, "initial, %", "winner, %", "gain, points [95 %]", "questions"], lines)
+
+
+def smollm_proposals(rows: Sequence[Row]) -> str:
+    """What became of the proposals of a real small model, counted."""
+    lines = []
+    for run in _runs(rows):
+        fates = Counter(r["verdict"] for r in rows if _run(r) == run and r["verdict"] != "initial")
+        counts = ", ".join(f"{n} {fate}" for fate, n in fates.most_common())
+        lines.append([*run, str(fates.total()), counts])
+    return markdown(["task", "proposer", "winner chosen on", "proposals", "what became of them"], lines)
+
+
+def _run(row: Row) -> tuple[str, ...]:
+    return row["task"], row["proposer"], row["chosen_on"]
+
+
+def _runs(rows: Sequence[Row]) -> list[tuple[str, ...]]:
+    return list(dict.fromkeys(_run(r) for r in rows))
+
+
 RENDER = {
     "opro_hybrid": hybrid,
     "opro_regression": regression,
@@ -128,4 +165,6 @@ RENDER = {
     "opro_ablations": ablations,
     "opro_transfer": transfer,
     "opro_selection": selection,
+    "opro_smollm": smollm,
+    "opro_smollm_proposals": smollm_proposals,
 }

@@ -12,6 +12,7 @@ import numpy as np
 from prompt_oirl.io.files import on_one_line, write_csv, write_text
 from prompt_oirl.opro.candidates import ACCEPTED
 from prompt_oirl.opro.loop import START, Candidate, Run
+from prompt_oirl.opro.meta_prompt_page import page
 from prompt_oirl.opro.predicting_scorers import HybridScorer, RewardModelScorer
 from prompt_oirl.opro.prompt_rewards import MIN_INSTRUCTIONS
 from prompt_oirl.opro.shared_log import Spending
@@ -30,7 +31,7 @@ POOL = ["prompt_id", "role", "position", "text"]  # the columns of data/prompts.
 
 def write_tables(run: Run, folder: Path, scorer: str) -> list[Path]:
     """candidates.csv (everything proposed), trajectory.csv (what was scored), steps.csv, result.csv,
-    test_questions.csv, instructions.csv, meta_prompts.txt; predictions.csv where a hybrid scorer
+    test_questions.csv, instructions.csv, meta_prompts.txt (to read); predictions.csv where a hybrid scorer
     predicted.
 
     Parameters
@@ -53,10 +54,7 @@ def write_tables(run: Run, folder: Path, scorer: str) -> list[Path]:
         write_csv(folder / "predictions.csv", prediction_rows(run, run.scorer), PREDICTIONS)
     pool = [c.prompt for c in run.scored if c.prompt and c.prompt.text]
     write_csv(folder / "instructions.csv", [pool_row(p) for p in pool], POOL)
-    write_text(
-        folder / "meta_prompts.txt",
-        "".join(f"===== step {i} =====\n{t}\n\n" for i, t in enumerate(run.meta_prompts)),
-    )
+    write_text(folder / "meta_prompts.txt", page(run))
     return sorted(folder.glob("*.csv"))
 
 
@@ -268,7 +266,8 @@ def _result_lines(run: Run, scorer: str) -> list[str]:
     rows = list(result_rows(run, scorer))
     if not rows or run.winner is None or run.winner.prompt is None:
         return ["No winner was chosen yet."]
-    lines = [f"Chosen on validation: {_code(run.winner.prompt.text)}", ""]
+    part = "validation" if run.parts.validation else "train"
+    lines = [f"Chosen on {part}: {_code(run.winner.prompt.text)}", ""]
     lines += ["| test | accuracy | 95 % interval | n | groups |", "|---|---|---|---|---|"]
     for row in rows:
         lines.append(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import json
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -27,12 +26,14 @@ from prompt_oirl.io.files import (
     write_csv,
 )
 from prompt_oirl.io.json_files import read_json
+from prompt_oirl.io.locks import held
 from prompt_oirl.llms.generation import Decoding
 from prompt_oirl.llms.options import ModelOptions
 from prompt_oirl.opro import report
 from prompt_oirl.opro.loop import START, LoopSettings
 from prompt_oirl.opro.prompt_rewards import RewardSettings
 from prompt_oirl.opro.proposals import HINT
+from prompt_oirl.opro.second_round import PHRASE
 from prompt_oirl.opro.tasks import Parts
 from prompt_oirl.reports.figures import BLUE, GREY, ORANGE, save_figure, style_axes
 
@@ -69,10 +70,12 @@ def check_temperature(flag: str, value: float) -> None:
         raise InputError(f"{flag} {value}: give a number from 0 to 10")
 
 
-def check_model(files: LogFiles, scorer: ModelOptions) -> None:
-    """Refuse to mix answers of two models in one log; a replay may leave the model out."""
+def check_model(files: LogFiles, scorer: ModelOptions, second_round: bool = False) -> None:
+    """Refuse to mix answers of two models, or of one and two rounds, in one log; a replay may leave the model
+    out."""
     if scorer.ckpt_dir or scorer.model:
-        files.check_model({k: v for k, v in scorer.identity().items() if k != "max_seq_len"})
+        about = {k: v for k, v in scorer.identity().items() if k != "max_seq_len"}
+        files.check_model(about | ({"second_round": PHRASE} if second_round else {}))
 
 
 def read_logs(flag: str, paths: Iterable[Path]) -> list[LogRow]:
@@ -95,14 +98,8 @@ def read_logs(flag: str, paths: Iterable[Path]) -> list[LogRow]:
 @contextmanager
 def held_folder(folder: Path) -> Iterator[None]:
     """One process at a time works on a run."""
-    folder.mkdir(parents=True, exist_ok=True)
-    with (folder / ".lock").open("w") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise InputError(
-                f"{folder}: this run is in progress in another process; wait, or give --run another name"
-            ) from None
+    busy = f"{folder}: this run is in progress in another process; wait, or give --run another name"
+    with held(folder / ".lock", busy):
         yield
 
 
@@ -150,8 +147,11 @@ def search_settings(options: Any) -> dict[str, Any]:
         loop.pop("steps")
     names = ["task", "position", "grader", "train_size", "validation_size", "test_size", "temperature"]
     names += ["max_gen_len", "optimizer_max_gen_len", "initial", "score_by", "judge", "search_space"]
+    flags = {"optimizer_top_p": 1.0, "second_round": False}
+    given = {name: getattr(options, name) for name in flags if getattr(options, name) != flags[name]}
     return {
         **{name: getattr(options, name) for name in names},
+        **given,  # runs made before these flags can be resumed
         "initial": list(options.initial),
         "questions": options.questions and sha256(options.questions),
         "loop": loop,

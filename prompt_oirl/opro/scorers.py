@@ -10,7 +10,7 @@ from __future__ import annotations
 import sys
 import unicodedata
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
@@ -28,6 +28,7 @@ from prompt_oirl.llms.budget import Budget
 from prompt_oirl.llms.chat import conversation
 from prompt_oirl.llms.generation import Decoding, Item
 from prompt_oirl.llms.transformers_llm import TransformersLLM
+from prompt_oirl.opro.second_round import PHRASE, SecondRound
 from prompt_oirl.opro.shared_log import SharedLog, Spending
 from prompt_oirl.opro.tasks import QuestionTask
 
@@ -88,6 +89,7 @@ class LLMScorer:
     grader : strict, original or opro; answers that another grader read are graded again
     log : extended by every answer that is asked for; `read_logs` reads it
     values : success of every answer that is known, by question id, instruction and position
+    second_round : ask again for the final answer behind the first one, see `SecondRound`
     """
 
     llm: Callable[[], LLM]
@@ -100,6 +102,7 @@ class LLMScorer:
     spending: Spending
     values: dict[tuple[str, str, str], float] = field(default_factory=dict)
     name: str = "llm"
+    second_round: bool = False
 
     def read_logs(self, known: Sequence[LogRow] = ()) -> LLMScorer:
         """Learn the answers of the scorer's log and of others; returns the scorer.
@@ -109,21 +112,27 @@ class LLMScorer:
         Raises: InputError if the log was drawn with another decoding, or holds other questions under the
         task's ids.
         """
-        merged, decoding = self.log.files.merged, self.decoding
-        for row in list(self.log.files.rows()):
-            if Decoding.of(row) != decoding:
-                raise InputError(
-                    f"{merged} holds answers drawn with {Decoding.of(row)}, not with {decoding}: "
-                    "give --llm another name"
-                )
-            self._learn(row, merged)
+        decoding = self.decoding
+        self._learn_all(self.log.rows())
         usable = [r for r in known if r.llm == self.llm_name and Decoding.of(r) == decoding and r.sample == 0]
+        usable = [r for r in usable if not self.second_round or PHRASE in (r.answer or "")]
         if known and not usable:
             said = f"--known_log holds no answer of llm {self.llm_name} drawn with {decoding}"
             print(f"warning: {said}", file=sys.stderr)
         for row in usable:
             self._learn(row, Path("the known log"))
         return self
+
+    def _learn_all(self, rows: Iterable[LogRow]) -> None:
+        """Of the scorer's own log, which holds answers of one decoding."""
+        merged = self.log.files.merged
+        for row in rows:
+            if Decoding.of(row) != self.decoding:
+                raise InputError(
+                    f"{merged} holds answers drawn with {Decoding.of(row)}, not with {self.decoding}: "
+                    "give --llm another name"
+                )
+            self._learn(row, merged)
 
     @cached_property
     def _questions(self) -> dict[str, Question]:
@@ -163,10 +172,15 @@ class LLMScorer:
         user's own instruction leaves a local model no room for an answer.
         """
         items = [Item(question, prompt, 0) for prompt in prompts[:limit] for question in asked]
-        pending = [item for item in items if _key(item) not in self.values]
-        self.spending.begin(step, part, len(items), len(pending))
-        if pending:
-            self._ask(pending, f"step {step}, {part}", refuse_long=step < 0)
+        self._learn_all(self.log.news())
+        unknown = {_key(item)[1:] for item in items if _key(item) not in self.values}
+        with self.log.claimed("\x1f".join(key) for key in unknown):
+            if unknown:  # another run may have asked while this one waited
+                self._learn_all(self.log.news())
+            pending = [item for item in items if _key(item) not in self.values]
+            self.spending.begin(step, part, len(items), len(pending))
+            if pending:
+                self._ask(pending, f"step {step}, {part}", refuse_long=step < 0)
         scores: list[Score | None] = []
         for prompt in prompts[:limit]:
             values = [self.values[_key(Item(question, prompt, 0))] for question in asked]
@@ -181,6 +195,8 @@ class LLMScorer:
         llm = self.llm()
         if isinstance(llm, TransformersLLM):
             check_room(llm, pending, self.task.separator, refuse_long)
+        if self.second_round:
+            llm = SecondRound(llm)
         failures: Counter[str] = Counter()
         settings = generation.LogSettings(
             self.llm_name, self.task.name, self.decoding, self.grader, self.task.separator

@@ -4,15 +4,20 @@ from __future__ import annotations
 
 import fcntl
 import json
-from collections.abc import Iterator
+import sys
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from io import BytesIO
 from pathlib import Path
 
-from prompt_oirl.data import log_store
+from prompt_oirl.data import interactions, log_store
+from prompt_oirl.data.interactions import LogRow
 from prompt_oirl.data.log_store import LogFiles
-from prompt_oirl.io.files import content_key
-from prompt_oirl.io.json_files import read_jsonl
+from prompt_oirl.io.files import content_key, decode_lines
+from prompt_oirl.io.json_files import parse_jsonl, read_jsonl
+
+HINT = "delete that line and run the same command again"
 
 
 @dataclass
@@ -69,16 +74,57 @@ class Spending:
 class SharedLog:
     """The interaction log of one (llm, task), which several runs may read and extend at the same time.
 
-    Each run appends to a part file of its own; the last one to leave merges them all.
+    Each run appends to a part file of its own and reads those of others; the last one to leave merges all.
     """
 
     files: LogFiles
     run_key: str
+    _read: dict[Path, int] = field(default_factory=dict)  # bytes of each part file that were read
 
     @property
     def part(self) -> Path:
         """The part file that this run appends to."""
         return self.files.parts_folder / f"{self.files.dataset}.rank_{self.run_key}.jsonl"
+
+    def rows(self) -> Iterator[LogRow]:
+        """All rows that are there now; the same answer may come more than once."""
+        self._read.clear()
+        if self.files.merged.is_file():
+            yield from interactions.stream(self.files.merged, hint=HINT)
+        yield from self.news()
+
+    def news(self) -> Iterator[LogRow]:
+        """Rows that this or another run has added since they were last read; a line that is being written is
+        left for the next time."""
+        for path in self.files.parts():
+            with path.open("rb") as file:
+                file.seek(self._read.get(path, 0))
+                data = file.read()
+            whole = data[: data.rfind(b"\n") + 1]
+            self._read[path] = self._read.get(path, 0) + len(whole)
+            lines = decode_lines(BytesIO(whole), path, HINT)
+            for row in parse_jsonl(lines, path, HINT):
+                yield interactions.checked(row, str(path), HINT)
+
+    @contextmanager
+    def claimed(self, instructions: Iterable[str]) -> Iterator[None]:
+        """Have these instructions to oneself: a run that needs one of them waits, then reads the answers.
+
+        A process that ends, killed or not, lets go by itself.
+        """
+        # Places in one file, and below a lock that many hold at once: io/locks.py has neither.
+        places = sorted({int(run_key(text), 16) % 2**31 for text in instructions})  # sorted: no deadlock
+        self.files.parts_folder.mkdir(parents=True, exist_ok=True)
+        with (self.files.parts_folder / f"{self.files.dataset}.claims").open("w") as file:
+            for place in places:
+                try:
+                    fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB, 1, place)
+                except (BlockingIOError, PermissionError):  # which of them, POSIX leaves open
+                    print(
+                        "another run asks for the same instruction: waiting for its answers", file=sys.stderr
+                    )
+                    fcntl.lockf(file, fcntl.LOCK_EX, 1, place)
+            yield
 
     @contextmanager
     def held(self) -> Iterator[None]:

@@ -105,7 +105,7 @@ class Parts:
         return np.array([self.groups[q.id] for q in asked], dtype=np.int64)
 
 
-def divide(task: QuestionTask, train: int, validation: int, test: int, seed: int) -> Parts:
+def divide(task: QuestionTask, train: float, validation: int, test: float, seed: int) -> Parts:
     """Draw the three parts at random from `seed`, whole groups apart.
 
     Splits that the data bring are kept (validation comes out of train where there is none); data without
@@ -114,27 +114,35 @@ def divide(task: QuestionTask, train: int, validation: int, test: int, seed: int
     Parameters
     ----------
     task : all of its questions may be drawn
-    train, validation, test : numbers of questions wanted, each 1 or more
+    train : number of questions wanted, 1 or more; a float is a share, of the data's training questions, or of
+        all questions where they bring no splits
+    validation : number of questions wanted; 0 for none
+    test : number of questions wanted; a float is a share, of the data's test questions, or of those that are
+        not train or validation
     seed : of the draw
 
-    Raises: InputError if a number is below 1, or if no question is left for a part.
+    Raises: InputError if a number or share cannot be, or if no question is left for a part.
     """
     for part, size in (("train", train), ("validation", validation), ("test", test)):
-        if size < 1:
-            raise InputError(f"--{part}_size {size}: give 1 or more")
+        if isinstance(size, float) and not 0 < size <= 1:
+            raise InputError(f"--{part}_size {size}: give a share above 0 up to 1, or a whole number")
+        if size < (part != "validation") and not isinstance(size, float):
+            raise InputError(f"--{part}_size {size}: give {int(part != 'validation')} or more")
     group = question_groups(task.questions)
     order = list(range(len(task.questions)))
     random.Random(item_seed("parts", task.name, seed)).shuffle(order)
     pools = {split: [i for i in order if task.questions[i].split == split] for split in questions.SPLITS}
     if sum(bool(pool) for pool in pools.values()) < 2:
-        scale = min(1.0, len(order) / (train + validation + test))
-        train, validation, test = (max(1, int(size * scale)) for size in (train, validation, test))
+        train = _count(train, len(order))
+        test = _count(test, max(1, len(order) - train - validation))
+        train, validation, test = _fitting((train, validation, test), len(order))
         blocks = {g: i for i, g in enumerate(dict.fromkeys(group[i] for i in order))}
         pools = dict.fromkeys(questions.SPLITS, sorted(order, key=lambda i: blocks[group[i]]))
-    elif not pools["validation"]:
-        scale = min(1.0, len(pools["train"]) / (train + validation))
-        train, validation = (max(1, int(size * scale)) for size in (train, validation))
-        pools["validation"] = pools["train"]
+    else:
+        train, test = _count(train, len(pools["train"])), _count(test, len(pools["test"]))
+        if not pools["validation"]:
+            train, validation = _fitting((train, validation), len(pools["train"]))
+            pools["validation"] = pools["train"]
     taken: dict[int, str] = {}  # group -> the part that holds it
     used: set[int] = set()
     left_out: set[int] = set()
@@ -148,7 +156,7 @@ def divide(task: QuestionTask, train: int, validation: int, test: int, seed: int
                 left_out.add(i)
             elif i not in used:
                 kept.append(i)
-        if not kept:
+        if size and not kept:
             raise InputError(
                 f"{task.name}: no question is left for {split} that is no near-duplicate of another part; "
                 "give more questions, or questions with splits and groups of their own"
@@ -157,6 +165,17 @@ def divide(task: QuestionTask, train: int, validation: int, test: int, seed: int
         parts[split] = tuple(replace(task.questions[i], split=split) for i in sorted(kept))
     groups = {q.id: group[i] for i, q in enumerate(task.questions)}
     return Parts(parts["train"], parts["validation"], parts["test"], groups, len(left_out - used))
+
+
+def _count(size: float, available: int) -> int:
+    """A number of questions; of a share at least one."""
+    return max(1, int(size * available)) if isinstance(size, float) else size
+
+
+def _fitting(sizes: Sequence[int], available: int) -> list[int]:
+    """The sizes, all shrunk by as much as there are too few questions, to one at least."""
+    scale = min(1.0, available / sum(sizes))
+    return [max(1, int(size * scale)) if size else 0 for size in sizes]
 
 
 def question_groups(asked: Sequence[Question]) -> list[int]:

@@ -40,7 +40,7 @@ COLUMNS = (
 )
 
 
-def target_of(traffic: Traffic, policy: str | PromptSelector) -> np.ndarray:
+def target_of(traffic: Traffic, policy: str | PromptSelector, embedder: str | None = None) -> np.ndarray:
     """Probability that a policy picks each prompt of the log, float64 (rows, P).
 
     Parameters
@@ -48,6 +48,7 @@ def target_of(traffic: Traffic, policy: str | PromptSelector) -> np.ndarray:
     traffic : rows of a log
     policy : a fitted selector or its folder, "random", "best" (the prompt of most success on the other
     folds, so that nothing is chosen on the answers it is valued by) or "prompt:NAME"
+    embedder : of a selector in a folder, see `PromptSelector.load`
 
     Raises: InputError at a policy that is none of these, or that picks what the log never asked.
     """
@@ -61,20 +62,8 @@ def target_of(traffic: Traffic, policy: str | PromptSelector) -> np.ndarray:
         best = [int(values[group != g].mean(0).argmax()) for g in range(int(group.max()) + 1)]
         return one_hot[np.array(best)[group]]
     if isinstance(policy, str) and policy.startswith("prompt:"):
-        name = policy.removeprefix("prompt:")
-        found = [j for j, n in enumerate(log.names) if name in (n, log.prompts[j])]
-        if len(found) != 1:
-            raise InputError(
-                f"--policy {on_one_line(policy, 80)}: the log has "
-                f"{'several such prompts' if found else 'no such prompt'}; its prompts are "
-                f"{', '.join(on_one_line(n, 40) for n in log.names)}"
-            )
-        return np.tile(one_hot[found[0]], (shape[0], 1))
-    if isinstance(policy, str) and not Path(policy).is_dir():
-        raise InputError(
-            f"--policy {on_one_line(policy, 80)}: name the folder of a selector, best, random or prompt:NAME"
-        )
-    selector = PromptSelector.load(policy) if isinstance(policy, str) else policy
+        return np.tile(one_hot[_prompt_named(log, policy)], (shape[0], 1))
+    selector = PromptSelector.load(policy, embedder) if isinstance(policy, str) else policy
     picks, _ = selector.choose(log.questions, segments=log.segments)
     place = {arm: j for j, arm in enumerate(log.arms)}
     strange = next((pick for pick in picks[:, 0] if pick not in place), None)
@@ -87,12 +76,47 @@ def target_of(traffic: Traffic, policy: str | PromptSelector) -> np.ndarray:
     return one_hot[[place[pick] for pick in picks[:, 0]]][traffic.question]
 
 
+def check_policies(log: PromptLog, policies: Sequence[str]) -> None:
+    """Refuse, before anything is learned, what `target_of` would.
+
+    Parameters
+    ----------
+    log : that the policies are valued on
+    policies : as in `target_of`
+
+    Raises: InputError at a prompt that the log does not have, or at what names no policy.
+    """
+    for policy in policies:
+        if policy.startswith("prompt:"):
+            _prompt_named(log, policy)
+        elif policy not in ("best", "random") and not (Path(policy) / "selector.json").is_file():
+            raise InputError(
+                f"--policy {on_one_line(policy, 80)}: name the folder of a selector, best, random or "
+                "prompt:NAME"
+            )
+
+
+def _prompt_named(log: PromptLog, policy: str) -> int:
+    """Place of the prompt of "prompt:NAME"."""
+    name = policy.removeprefix("prompt:")
+    found = [j for j, n in enumerate(log.names) if name in (n, log.prompts[j])]
+    if len(found) != 1:
+        raise InputError(
+            f"--policy {on_one_line(policy, 80)}: the log has "
+            f"{'several such prompts' if found else 'no such prompt'}; its prompts are "
+            f"{', '.join(on_one_line(n, 40) for n in log.names)}"
+        )
+    return found[0]
+
+
 def _robust(traffic: Traffic, target: np.ndarray) -> Estimate:
     return doubly_robust(traffic.logged, target, traffic.predicted)
 
 
 def policy_values(
-    traffic: Traffic, policies: Sequence[str | PromptSelector | np.ndarray]
+    traffic: Traffic,
+    policies: Sequence[str | PromptSelector | np.ndarray],
+    embedder: str | None = None,
 ) -> tuple[list[dict[str, Any]], list[str]]:
     """Value of each policy by each estimator, with differences to the first policy, and what to know of it.
 
@@ -100,16 +124,18 @@ def policy_values(
     ----------
     traffic : rows of a log
     policies : as in `target_of`; or probabilities as it returns them, of a selector made from this log
+    embedder : of selectors in folders, see `PromptSelector.load`
 
     Returns: rows with `COLUMNS`, and sentences.
     Raises: InputError where a value cannot be known from the log.
     """
+    check_policies(traffic.log, [policy for policy in policies if isinstance(policy, str)])
     rows: list[dict[str, Any]] = []
     notes = list(traffic.notes)
     first: tuple[np.ndarray, dict[str, Estimate]] | None = None
     for policy in policies:
         name = policy if isinstance(policy, str) else "the new selector"
-        target = policy if isinstance(policy, np.ndarray) else target_of(traffic, policy)
+        target = policy if isinstance(policy, np.ndarray) else target_of(traffic, policy, embedder)
         _check_support(traffic, target, name, notes)
         found = _estimates(traffic, target)
         first = first or (target, found)

@@ -295,6 +295,13 @@ class PromptSelector(BaseEstimator):
         return storage.save(self, Path(folder))
 
     @classmethod
-    def load(cls, folder: str | Path, embedder: Embedder | None = None) -> PromptSelector:
-        """Read what `save` wrote. `embedder` is needed only if an object of your own made the vectors."""
+    def load(cls, folder: str | Path, embedder: Embedder | str | None = None) -> PromptSelector:
+        """Read what `save` wrote; nothing in the folder is run.
+
+        Parameters
+        ----------
+        folder : of the selector
+        embedder : what made the vectors; needed only if that was an object of your own, or a
+            sentence-transformers folder or hub id, which may bring code with it
+        """
         return storage.load(cls, Path(folder), embedder)

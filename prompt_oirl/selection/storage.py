@@ -10,10 +10,19 @@ import numpy as np
 
 from prompt_oirl import reward_models
 from prompt_oirl.data.log_columns import POSITIONS
-from prompt_oirl.features.embedders import Embedder, TfidfEmbedder, load_embedder
+from prompt_oirl.features.embedders import Embedder, TfidfEmbedder, holds_no_code, load_embedder
 from prompt_oirl.features.segments import Segments
-from prompt_oirl.io.files import InputError, atomic_write, content_key, is_file_name, sha256, write_json
+from prompt_oirl.io.files import (
+    InputError,
+    atomic_write,
+    content_key,
+    is_file_name,
+    on_one_line,
+    sha256,
+    write_json,
+)
 from prompt_oirl.io.json_files import read_json
+from prompt_oirl.io.locks import held
 
 if TYPE_CHECKING:
     from prompt_oirl.selection.selector import PromptSelector
@@ -30,6 +39,11 @@ def save(selector: PromptSelector, folder: Path) -> Path:
     """
     if folder.exists() and not folder.is_dir():
         raise InputError(f"{folder} is a file: choose a folder for the selector")
+    with held(folder / ".lock", f"another process is saving {folder}: try again", wait=60):
+        return _save(selector, folder)
+
+
+def _save(selector: PromptSelector, folder: Path) -> Path:
     files = {"model": _write_tensors(folder, "model", selector.model_.arrays())}
     header: dict[str, Any] = {
         "schema": SCHEMA,
@@ -84,15 +98,15 @@ def save(selector: PromptSelector, folder: Path) -> Path:
     return folder
 
 
-def load(kind: type[PromptSelector], folder: Path, embedder: Embedder | None) -> PromptSelector:
+def load(kind: type[PromptSelector], folder: Path, embedder: Embedder | str | None) -> PromptSelector:
     """Read what `save` wrote.
 
     Parameters
     ----------
     kind : class of the selector
     folder : holds selector.json and the files that it names
-    embedder : needed only if an object of your own made the vectors, and then of the same `info`; None: the
-    one that selector.json names
+    embedder : what made the vectors, needed if that was a model's folder or hub id, or an object of your own
+        (then of the same `info`); None: the one that selector.json names, if it is one of ours or OpenAI's
 
     Returns: the fitted selector.
     Raises: InputError if a file is missing, altered or damaged, or the embedder is not the one that was used.
@@ -106,16 +120,20 @@ def load(kind: type[PromptSelector], folder: Path, embedder: Embedder | None) ->
             "fit again"
         )
     try:
-        selector = kind(embedder=embedder or header["embedder"], **header["params"])
+        named = header["embedder"] if embedder is None else embedder
+        selector = kind(embedder=named, **header["params"])
         prompts, info = header["prompts"], header["embedder_info"]
         if selector.embedder is None:
             raise InputError(
                 f"{folder}: made with an embedder object; pass the same as PromptSelector.load(dir, "
                 "embedder=...)"
             )
-        selector.embedder_ = (
-            load_embedder(header["embedder"], selector.seed) if embedder is None else embedder
-        )
+        if embedder is None and not holds_no_code(named):  # whoever wrote the folder also chose that model
+            raise InputError(
+                f"{folder}: names the embedder {on_one_line(str(named), 80)!a}, a model that may bring code; "
+                "if you trust it, name it yourself: --embedder, or PromptSelector.load(dir, embedder=...)"
+            )
+        selector.embedder_ = load_embedder(named, selector.seed) if isinstance(named, str) else named
         if asdict(selector.embedder_.info) != info:
             raise InputError(
                 f"{folder}: made with embedder {info['name']} ({info['revision']}), here is "

@@ -187,7 +187,7 @@ async def keep_current(serving: Serving, folder: Path, say: Say) -> None:
             if policies.version_id(folder) == serving.queue.policy.id:
                 seen = found
                 continue
-            policy = await asyncio.to_thread(policies.load_policy, folder)
+            policy = await asyncio.to_thread(policies.load_policy, folder, serving.settings.embedder)
         except Exception as error:  # whatever is wrong: the old one serves, the new one is tried again
             if refused != found:
                 serving.metrics.reloads.labels("failed").inc()

@@ -35,13 +35,14 @@ class Chooser:
         log: str | Path | None = None,
         explore: float = 0.0,
         seed: int | None = None,
+        embedder: str | None = None,
     ):
         self._explore, self._rng, self._lock = (
             Exploration(explore),
             np.random.default_rng(seed),
             threading.Lock(),
         )
-        policy = load_policy(selector)
+        policy = load_policy(selector, embedder)
         self.selector: PromptSelector = policy.selector
         self.policy = policy.id
         self._queue = SelectionQueue(policy)

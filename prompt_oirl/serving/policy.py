@@ -23,14 +23,19 @@ class Policy:
     id: str
 
 
-def load_policy(folder: str | Path) -> Policy:
+def load_policy(folder: str | Path, embedder: str | None = None) -> Policy:
     """Load a selector and ask it once, so that its first question is as quick as the others.
+
+    Parameters
+    ----------
+    folder : of the selector
+    embedder : that it was fitted with, needed if that is a folder or hub id, see `PromptSelector.load`
 
     Raises: InputError if there is no selector, a damaged one, or one that changes while it is read.
     """
     header = require(Path(folder) / HEADER, FIT_FIRST)
     before = version_id(folder)
-    selector = PromptSelector.load(folder, _quick_embedder(header))
+    selector = PromptSelector.load(folder, embedder or _quick_embedder(header))
     selector.predict_proba([WARM_UP])
     if version_id(folder) != before:
         raise InputError(f"{header} changed while it was read: try again")

@@ -47,7 +47,7 @@ def serve(folder: Path, settings: ServeSettings, say: Say) -> None:
     Raises: InputError if the settings, the selector, the log or the address cannot be used.
     """
     settings.check()
-    policy = load_policy(folder)
+    policy = load_policy(folder, settings.embedder)
     _remark_on_positions(policy, settings, say)
     listening = _listen(settings.host, settings.port)
     metrics, key = Metrics(), serve_key()

@@ -26,6 +26,9 @@ class ServeSettings:
     upstream: str
     """The LLM server, OpenAI-compatible, such as http://127.0.0.1:8000/v1. Its key comes from the
     environment: PROMPT_OIRL_UPSTREAM_KEY, or OPENAI_API_KEY if it is api.openai.com."""
+    embedder: str | None = None
+    """The embedder that the selector was fitted with, needed if that is a folder or hub id: such a model may
+    bring code, so a selector's folder alone does not choose it."""
     host: str = "127.0.0.1"
     """Address to listen on; any but this machine's own needs PROMPT_OIRL_SERVE_KEY in the environment, which
     clients then send as their API key."""

@@ -260,7 +260,7 @@ def format_interval(
 
     Parameters
     ----------
-    value, low, high : numbers, or their text as a CSV row holds it
+    value, low, high : numbers, or their text as a CSV row holds it; NaN ends read "[no interval]"
     points : show fractions as percentage points, that is times 100
     signed : write "+" before positive numbers; default: as `points`
     digits : decimals; default 1 for points, otherwise 3
@@ -270,7 +270,7 @@ def format_interval(
     sign = "+" if (points if signed is None else signed) else ""
     form = f"{sign}z.{(1 if points else 3) if digits is None else digits}f"  # z: no "-0.0"
     shown, lower, upper = (format(scale * float(number), form) for number in (value, low, high))
-    return f"{shown}{unit} [{lower}, {upper}]"
+    return f"{shown}{unit} [{'no interval' if 'nan' in lower + upper else f'{lower}, {upper}'}]"
 
 
 def format_number(value: float, digits: int = 4) -> str:

@@ -40,12 +40,13 @@ def write_raw(folder: Path) -> None:
     test = line(["light " * 150, "No"], [1.0, -1.0])
     long = json.dumps(test).replace("why is the sky blue", "why is it blue")
     lines = [json.dumps(line([f"It scatters {word}", "No"], [0.5, -2.0])) for word in WORDS.split()[:8]]
+    other = json.dumps(line(["light", "No"], [0.0, 0.5])).replace("why is the sky", "No light is")
     mirror = mirror_folder()
     real = mirror / "LoL-RL/data/hh_test/helpful_base.json" if mirror else None
     train = real.read_text().splitlines()[:8] if real and real.is_file() else lines
     for name, found in (
         (hh.TRAIN, [long, *train]),
-        (hh.VALIDATION, lines[2:4] + (real.read_text().splitlines()[20:21] if real else [])),
+        (hh.VALIDATION, [*lines[2:4], other]),
         (hh.TESTS[2], [json.dumps(test)]),
     ):
         (folder / name).parent.mkdir(parents=True, exist_ok=True)

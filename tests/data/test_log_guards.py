@@ -94,13 +94,19 @@ def test_variants_of_a_text_are_told_and_merged() -> None:
     assert merged.questions == list(dict.fromkeys(first_variants(list(varied.question))))
 
 
-def test_a_prompt_without_answers_is_told() -> None:
+def test_a_prompt_without_answers_is_told(tmp_path) -> None:
     blank = LOG.assign(answer=["" if p == "Answer:" else "7" for p in LOG.prompt])
     n = (LOG.prompt == "Answer:").sum()
     assert notes(blank) == [f"Most answers are blank of prompt 2 ({n} of {n}): did the calls fail?"]
     few = LOG.assign(answer=["" if p == "Answer:" and i % 3 else "7" for i, p in enumerate(LOG.prompt)])
     few["answer"] = few.answer.where(few.index % 2 > 0, "7")
     assert notes(few) == []
+    # A log without answers, joined to a server's that has them.
+    served = LOG[:9].assign(answer="7", propensity=0.5)
+    served.to_json(tmp_path / "served.jsonl", orient="records", lines=True)
+    LOG.to_csv(tmp_path / "own.csv", index=False)
+    joined = read_log([tmp_path / "own.csv", tmp_path / "served.jsonl"])
+    assert joined.has_answers and not [note for note in joined.notes if "blank" in note]
 
 
 def test_copied_verdicts_are_told() -> None:

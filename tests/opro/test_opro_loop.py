@@ -418,7 +418,8 @@ def test_a_shorter_run_in_the_same_folder_counts_its_own_calls(tmp_path: Path) -
 def test_proposals_of_another_temperature_or_optimizer_are_not_replayed(tmp_path: Path) -> None:
     Bench(tmp_path).go(steps=1)
     with pytest.raises(
-        InputError, match="step 0 was proposed by scripted at temperature 1, not by scripted at 0.5"
+        InputError,
+        match="step 0 was proposed by scripted at temperature 1 and top_p 1, not by scripted at 0.5",
     ):
         Bench(tmp_path).go(steps=1, temperature=0.5)
 

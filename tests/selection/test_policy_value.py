@@ -6,7 +6,7 @@ import pytest
 
 from prompt_oirl.data.user_log import read_log
 from prompt_oirl.io.files import InputError
-from prompt_oirl.selection.policy_value import policy_values
+from prompt_oirl.selection.policy_value import check_policies, policy_values
 from prompt_oirl.selection.traffic import Traffic
 
 PROMPTS = ("a", "b", "c")
@@ -114,3 +114,13 @@ def test_the_success_of_prompts_is_balanced_by_propensity() -> None:
     log = read_log(rows)
     assert log.prompt_success[log.prompts.index("b")] > log.prompt_success[log.prompts.index("a")]
     assert rows[a].correct.mean() > rows[~a].correct.mean() + 0.5  # what the plain means would say
+
+
+def test_what_names_no_policy_is_refused_before_anything_is_learned(tmp_path) -> None:
+    log = read_log(served(60))
+    check_policies(log, ["best", "random", "prompt:a"])
+    with pytest.raises(InputError, match="no such prompt; its prompts are "):
+        check_policies(log, ["best", "prompt:d"])
+    for folder in (tmp_path, tmp_path / "none"):
+        with pytest.raises(InputError, match="name the folder of a selector"):
+            check_policies(log, [str(folder)])

@@ -337,6 +337,7 @@ def test_interval_skips_nan_draws_and_is_nan_without_any() -> None:
 def test_an_interval_is_written_one_way() -> None:
     assert format_interval("0.4123", 0.38, "0.4429") == "0.412 [0.380, 0.443]"
     assert format_interval(0.012, -0.003, 0.0271, points=True) == "+1.2 [-0.3, +2.7]"
+    assert format_interval(0.012, float("nan"), "nan", points=True) == "+1.2 [no interval]"
     as_percent = format_interval(0.5, 0.4, 0.6, points=True, signed=False, unit=" %")
     assert as_percent == "50.0 % [40.0, 60.0]"
     assert format_interval(1.5, 1, 2, signed=True, digits=2) == "+1.50 [+1.00, +2.00]"

@@ -120,9 +120,14 @@ def load_model(name: str, device: str, four_bit: bool = False) -> tuple[Any, Any
     os.environ.setdefault("DISABLE_SAFETENSORS_CONVERSION", "true")
     try:
         loaded: Any = AutoModelForCausalLM.from_pretrained(
-            name, dtype=torch.float32, weights_only=True, output_loading_info=True, **flags
+            name,
+            dtype=torch.float32,
+            weights_only=True,
+            output_loading_info=True,
+            trust_remote_code=False,
+            **flags,
         )
-        tokenizer = AutoTokenizer.from_pretrained(name)
+        tokenizer = AutoTokenizer.from_pretrained(name, trust_remote_code=False)
     except Exception as error:  # damaged files of a tokenizer, say, fail in many ways
         raise _cannot_load(name, error) from error
     model, report = loaded
@@ -169,7 +174,7 @@ def load_tokenizer(name: str) -> Any:
     from transformers import AutoTokenizer
 
     try:
-        return AutoTokenizer.from_pretrained(name)
+        return AutoTokenizer.from_pretrained(name, trust_remote_code=False)
     except (OSError, ValueError) as error:
         raise _cannot_load(name, error) from error
 
@@ -191,7 +196,7 @@ def _hash_of(name: str, flag: str = "--model_name_or_path") -> str:
     from transformers import AutoConfig
 
     try:
-        return content_key([name, AutoConfig.from_pretrained(name)._commit_hash])
+        return content_key([name, AutoConfig.from_pretrained(name, trust_remote_code=False)._commit_hash])
     except (OSError, ValueError) as error:
         try:  # an adapter has no config of a model
             return content_key([name, model_info(name).sha])

@@ -38,7 +38,7 @@ def load_classifier(name: str, label: int = 1) -> Score:
     tokenizer = _tokenizer(name)
     try:
         model, report = AutoModelForSequenceClassification.from_pretrained(
-            name, dtype=torch.float32, output_loading_info=True
+            name, dtype=torch.float32, output_loading_info=True, trust_remote_code=False
         )
     except (OSError, ValueError, RuntimeError) as error:
         raise _unusable(name, str(error)) from error
@@ -163,7 +163,7 @@ def _tokenizer(name: str) -> Any:
 
     logging.disable_progress_bar()
     try:
-        tokenizer = AutoTokenizer.from_pretrained(name)
+        tokenizer = AutoTokenizer.from_pretrained(name, trust_remote_code=False)
     except (OSError, ValueError, KeyError) as error:
         raise _unusable(name, str(error)) from error
     if tokenizer.pad_token_id is None:
