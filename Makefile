@@ -7,7 +7,7 @@ DEMO_SUBSETS ?= 6
 # Released files are taken from here when set (a folder laid out like data/fetched); otherwise downloaded.
 export PROMPT_OIRL_MIRROR ?=
 
-.PHONY: install demo nano-log nano-tables opro opro-log alol alol-tables alol-hh reproduce intervals models voting transfer off-policy real-logs reference selection-tables serving-loop bench test check format readme real-server clean
+.PHONY: install demo nano-log nano-tables opro opro-log alol alol-tables alol-hh reproduce intervals models voting transfer off-policy real-logs reference selection-tables serving-loop bench torture test check format readme real-server clean
 
 install: .venv/.installed
 
@@ -146,6 +146,14 @@ PARTS ?= all
 bench: install
 	$(BIN)/python scripts/bench.py --parts $(PARTS)
 
+# Kills, damaged files, hostile texts, servers and processes side by side, for so many hours; a failure prints the
+# command that repeats it (make torture seed=9 kind=fuzz only=log.csv tries=1).
+hours ?= 0.33
+seed ?= 0
+torture: install
+	PYTHONPATH=$(CURDIR):$(CURDIR)/tests $(BIN)/python -m torture --hours $(hours) --seed $(seed) $(if $(kind),--kind $(kind)) \
+	  $(if $(only),--only "$(only)") $(if $(tries),--tries $(tries))
+
 test: install
 	$(BIN)/python -m pytest -n 2 --dist worksteal --durations 20 -m "not install and not slow"
 
@@ -160,7 +168,7 @@ format: install
 	$(BIN)/ruff format .
 
 # Every command of README at small size, the report page in headless Chromium (status 3: no browser here, and it says
-# so), the long kill tests, and an install into an empty environment.
+# so), the long kill tests, an install into an empty environment, and twenty minutes of torture.
 readme: install
 	$(BIN)/python scripts/check_readme.py
 	mkdir -p build
@@ -168,6 +176,7 @@ readme: install
 	$(BIN)/prompt-oirl report build/example.csv --out build/example.html
 	$(BIN)/python scripts/check_report.py build/example.html --pictures build/pictures || test $$? -eq 3
 	$(BIN)/python -m pytest -n 2 --dist worksteal -m "install or slow"
+	$(MAKE) torture
 
 # A real model (SmolLM2-135M) behind a real server: steps 1 to 5, beside the same model in a process (ten minutes).
 # Status 3: packages or network are missing, and it says so.

@@ -2,12 +2,28 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import threading
 from collections.abc import Callable
+from functools import cache
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
+
+@cache
+def bomb(times: int) -> bytes:
+    """64 MB of zeros, packed once, or packed again."""
+    return gzip.compress(bytes(2**26) if times == 1 else bomb(1), 1)
+
+
+PACKED: dict[str, Callable[[], tuple[str, bytes]]] = {
+    "gzip bomb": lambda: ("gzip", bomb(1)),
+    "gzip bomb in gzip": lambda: ("gzip, gzip", bomb(2)),
+    "damaged gzip": lambda: ("gzip", b"{}"),
+    "unknown packing": lambda: ("br", b"{}"),
+    "packed answer": lambda: ("gzip", gzip.compress(json.dumps(completion("The answer is 7.")).encode())),
+}
 FAULTS = ["429", "500", "cut", "empty choices", "null content", "invalid json", "stall"]
 Reply = tuple[int, object]  # status, and JSON or a page
 
@@ -86,7 +102,7 @@ class Handler(BaseHTTPRequestHandler):
 
     def do_POST(self) -> None:
         body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-        text = body["messages"][-1]["content"]
+        text = body["messages"][-1]["content"] if "messages" in body else body["input"][0]  # of embeddings
         with self.server.lock:
             count = self.server.requests[text] = self.server.requests.get(text, 0) + 1
             self.server.bodies.append(body)
@@ -111,6 +127,19 @@ class Handler(BaseHTTPRequestHandler):
         elif fault == "flood":
             self.start(int(text.partition(" ")[0]) if text[:3].isdigit() else 200, 2**30)
             self.write_on(b"x" * 2**20, 0, 1024)
+        elif fault == "endless":
+            self.send_response(200)
+            self.end_headers()
+            self.write_on(b" " * 2**20, 0, 1024)
+        elif fault in PACKED:
+            coding, data = PACKED[fault]()
+            self.send(200, data, {"Content-Encoding": coding})
+        elif fault == "deep":
+            self.send(200, '{"choices": ' + "[" * 200_000)
+        elif fault == "deep error":
+            self.send(200, '{"error": ' + '{"error": ' * 900 + "1" + "}" * 901)
+        elif fault == "double key":
+            self.send(200, json.dumps(completion("The answer is 7.")).replace("{", '{"usage": {}, ', 1))
         elif fault == "empty choices":
             self.bill(text, {**completion(""), "choices": []})
         elif fault == "null content":

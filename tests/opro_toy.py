@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import hashlib
 import re
+from typing import Any
 
 from prompt_oirl.data.questions import Question
 from prompt_oirl.llms import Conversation
@@ -61,3 +62,10 @@ def mutate_last(text: str, seed: int) -> str:
     shown = re.findall(r"^text:\n(.*)$", text, re.M)
     words = (*HELPFUL, "banana", "hurry", "maybe", "purple", "somehow", "perhaps", "quickly", "loudly")
     return f"Here it is: <INS>{shown[-1]} {words[pick(text, seed) % len(words)]}</INS>"
+
+
+def reply_to(body: dict[str, Any]) -> str:
+    """Optimizer and scorer at one server: a meta-prompt asks for an instruction, anything else is a
+    question."""
+    text = body["messages"][-1]["content"]
+    return mutate_last(text, body["seed"]) if "Begin it with <INS>" in text else toy_answer(text)

@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from prompt_oirl.data.prompt_log import PromptLog
     from prompt_oirl.selection.selector import PromptSelector
 
+MOST_AT_ONCE = 20_000_000  # questions x prompts that `select` holds
+
 
 @dataclass(kw_only=True)
 class Fit(LogArgument, LearnOptions):
@@ -36,11 +38,18 @@ class Fit(LogArgument, LearnOptions):
     update: Path | None = None
     """A selector whose settings are used. The new one replaces it, unless it is shown to be worse or too
     little is known; the old one is kept in the folder previous within."""
+    sign: bool = False
+    """Refuse to work without a key in PROMPT_OIRL_SIGNING_KEY. With one, selectors are always signed, and
+    unsigned or altered ones are not loaded."""
 
     def run(self) -> None:
         """Learn a selector from a log and save it in a folder."""
         if self.out is not None and self.out.is_file():
             raise InputError(f"{self.out} is a file: choose a folder for the selector")
+        if self.sign:
+            from prompt_oirl.selection.signatures import check_key
+
+            check_key()
         if self.update is not None:
             self._update(self.update)
             return
@@ -120,6 +129,8 @@ class Select:
 
     def run(self) -> None:
         """Write the prompts that a saved selector chooses for some questions."""
+        import numpy as np
+
         from prompt_oirl.data.arms import llm_of, on_llms, prompt_of
         from prompt_oirl.data.log_columns import segment_column
         from prompt_oirl.io.tables import read_text_table, read_texts, texts
@@ -138,7 +149,13 @@ class Select:
         if self.prompts is not None:
             listed = list(dict.fromkeys(read_texts(str(self.prompts), "prompt", lines=False)))
             prompts = on_llms(listed, selector.arms_)
-        picks, probabilities = selector.choose(questions, prompts, self.k, self.abstain_below, segments)
+        page = max(MOST_AT_ONCE // max(len(prompts or selector.arms_), 1), 1)
+        pages = [slice(start, start + page) for start in range(0, max(len(questions), 1), page)]
+        chosen = [
+            selector.choose(questions[p], prompts, self.k, self.abstain_below, segments and segments[p])
+            for p in pages
+        ]
+        picks, probabilities = (np.concatenate(parts) for parts in zip(*chosen))
         rows = [
             {
                 "question": question,

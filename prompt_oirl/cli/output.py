@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import csv
 import io
 import json
 import sys
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
-from prompt_oirl.io.files import InputError, on_one_line
-from prompt_oirl.io.manifest import LONGEST_MESSAGE
+from prompt_oirl.io.files import LONGEST_MESSAGE, InputError, csv_writer, on_one_line
 from prompt_oirl.stats.metrics import format_number
 
 Format = Literal["table", "csv", "jsonl"]
@@ -38,7 +36,7 @@ def write_rows(
         for row in rows:
             out.write(json.dumps({c: plain(row.get(c)) for c in columns}) + "\n")
     elif form == "csv":
-        writer = csv.writer(out, lineterminator="\n")
+        writer = csv_writer(out)
         writer.writerow(columns)
         for row in rows:
             cells = [_cell(row.get(c)) for c in columns]

@@ -20,6 +20,9 @@ from prompt_oirl.data.near_duplicates import (
 from prompt_oirl.io.files import InputError
 from prompt_oirl.stats.cells import balanced_answers, mean_labels
 
+# Bounds of matrices prompts x prompts, and of tables questions x prompts (fit: 0.2 GB a million cells).
+MOST_PROMPTS = 2_000
+MOST_CELLS = 40_000_000
 _DIFFERENT_TASKS = "; if they are different tasks, add a column group that tells them apart"
 
 
@@ -100,8 +103,21 @@ class PromptLog:
 
     @cached_property
     def _cells(self) -> tuple[np.ndarray, np.ndarray]:
+        self.refuse_large_tables()
         shape = len(self.questions), len(self.prompts)
         return mean_labels(self.question, self.prompt, self.correct, shape)
+
+    def refuse_large_tables(self) -> None:
+        """Raise InputError, before anything is built, where tables of the log would fill the memory."""
+        n, k = len(self.questions), len(self.prompts)
+        most = min(MOST_PROMPTS, max(MOST_CELLS // max(n, 1), 1))
+        if k > most:
+            answers = np.sort(np.bincount(self.prompt, minlength=k))[::-1]
+            share = answers[:most].sum() / max(len(self.prompt), 1)
+            raise InputError(
+                f"the log has {n:,} questions x {k:,} prompts, more than memory may hold: keep the rows of "
+                f"the {most:,} prompts with the most answers ({share:.0%} of the rows)"
+            )
 
     @property
     def labels(self) -> np.ndarray:

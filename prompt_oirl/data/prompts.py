@@ -9,10 +9,11 @@ from __future__ import annotations
 import hashlib
 import re
 import unicodedata
+from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 
-from prompt_oirl.io.files import REPO_ROOT, InputError, csv_records, is_file_name, read_lines
+from prompt_oirl.io.files import REPO_ROOT, InputError, csv_records, is_file_name, on_one_line, read_lines
 
 PUBLISHED = REPO_ROOT / "data" / "prompts.csv"
 POSITIONS = ("system", "before", "after", "answer_start")
@@ -63,6 +64,11 @@ def load_prompts(path: Path = PUBLISHED) -> list[Prompt]:
     if not prompts or len({p.id.casefold() for p in prompts}) != len(prompts):
         what = "prompt_id values are not unique (capitals do not count)" if prompts else "no prompts"
         raise InputError(f"{path}: {what}; {hint}")
+    texts = Counter((unicodedata.normalize("NFC", p.text), p.position, p.role) for p in prompts)
+    if twice := [text for (text, _, _), n in texts.items() if n > 1]:
+        raise InputError(
+            f"{path}: the prompt {on_one_line(twice[0])!a} stands twice, perhaps in two Unicode forms; {hint}"
+        )
     return sorted(prompts, key=lambda p: ROLES.index(p.role))
 
 

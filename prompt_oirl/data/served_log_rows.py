@@ -6,9 +6,9 @@ for an answer given earlier: {"feedback": id, "correct": 0 to 1}.
 
 from __future__ import annotations
 
-import json
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,7 @@ import numpy as np
 import pandas as pd
 
 from prompt_oirl.io.files import InputError, on_one_line
+from prompt_oirl.io.json_files import parse_json
 from prompt_oirl.io.tables import numbers, short
 
 FILES = "served-*.jsonl"
@@ -48,7 +49,8 @@ def served_rows(paths: Sequence[str | Path]) -> tuple[pd.DataFrame, list[str]]:
     answers: dict[str, tuple[str, dict[str, Any]]] = {}
     verdicts: dict[str, tuple[str, Any]] = {}
     times: dict[str, str] = defaultdict(str)
-    torn = twice = 0
+    torn = twice = ahead = 0
+    tomorrow = (datetime.now(UTC) + timedelta(days=1)).isoformat()
     for file in dict.fromkeys(file for path in paths for file in _files(Path(path))):
         lines = file.read_bytes().split(b"\n")
         # What stands behind the last line break was being written when the server was killed.
@@ -58,6 +60,7 @@ def served_rows(paths: Sequence[str | Path]) -> tuple[pd.DataFrame, list[str]]:
                 continue
             where = f"{file}:{number}"
             row = _row(line, where)
+            ahead += str(row.get("time", "")) > tomorrow
             if "feedback" in row:
                 key, time = str(row["feedback"]), str(row.get("time", ""))
                 if time >= times[key]:  # several servers may write at a time
@@ -86,6 +89,10 @@ def served_rows(paths: Sequence[str | Path]) -> tuple[pd.DataFrame, list[str]]:
     }
     parts = [f"{number:,} {what}" for what, number in said.items() if number]
     notes = [f"lines left out of the server's log: {', '.join(parts)}."] if parts else []
+    if ahead:
+        notes.append(
+            f"{ahead:,} lines have a time in the future: was a server's clock wrong? The last verdict counts."
+        )
     if segments:
         notes.append(f"{segments:,} questions came with several segments: their segment counts as unknown.")
     return _frame(read), notes
@@ -125,7 +132,7 @@ def _files(path: Path) -> list[Path]:
 
 def _row(line: bytes, where: str) -> dict[str, Any]:
     try:
-        row = json.loads(line)
+        row = parse_json(line)
     except (ValueError, RecursionError) as error:
         reason = on_one_line(str(error), 100)
         raise InputError(f"{where}: not a line of JSON ({reason}); restore it or take it out") from None

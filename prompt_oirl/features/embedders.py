@@ -11,8 +11,9 @@ import numpy as np
 
 from prompt_oirl.features.minilm_files import BATCH, EmbedderInfo, minilm_folder, minilm_info
 from prompt_oirl.io.arrays import load_array
-from prompt_oirl.io.files import InputError, sha256, sha256_texts, write_array, write_json
+from prompt_oirl.io.files import InputError, on_one_line, sha256, sha256_texts, write_array, write_json
 from prompt_oirl.io.json_files import read_json
+from prompt_oirl.io.server_connection import NoReply, client, environment_key, parse, without_password
 
 HINT = "run llama_step3_data_processing.py again"
 
@@ -155,7 +156,14 @@ class TfidfEmbedder:
         return words, {"idf": self._vectorizer.idf_, "components": self._components}
 
     def restore(self, words: Sequence[str], arrays: dict[str, np.ndarray]) -> None:
-        """Undo `state`."""
+        """Undo `state`; raises ValueError where words and arrays do not fit together."""
+        n = len(words)
+        if (
+            arrays["idf"].shape != (n,)
+            or arrays["components"].ndim != 2
+            or arrays["components"].shape[1] != n
+        ):
+            raise ValueError(f"the embedder's arrays are not those of {n} words")
         self._vectorizer = self._new_vectorizer(vocabulary=list(words))
         self._vectorizer.idf_ = arrays["idf"]
         self._components = arrays["components"]
@@ -165,53 +173,67 @@ class OpenAIEmbedder:
     """Any OpenAI-compatible endpoint; OPENAI_API_KEY and OPENAI_BASE_URL come from the environment."""
 
     def __init__(self, model: str, batch: int = 256):
-        from openai import OpenAI, OpenAIError
-
-        try:
-            self._client = OpenAI(max_retries=5, timeout=60)
-        except OpenAIError as error:
-            raise InputError(
-                "--embedder openai: needs OPENAI_API_KEY (and OPENAI_BASE_URL for another server) in the "
-                "environment"
-            ) from error
-        base_url = str(self._client.base_url)
+        self._key = environment_key(None, "--embedder openai")
+        base_url = without_password(str(self._client().base_url))
         self.info = EmbedderInfo(f"openai:{model}", base_url, sha256_texts([base_url, model]))
         self._model, self._batch = model, batch
+
+    def _client(self) -> Any:
+        # 256 texts x 3,072 numbers are 17 MB.
+        return client(self._key, None, 60.0, seconds=300.0, largest=64 * 2**20, retries=5)
 
     def fit(self, texts: Sequence[str]) -> None:
         """Pretrained: nothing to fit."""
 
     def encode(self, texts: Sequence[str]) -> np.ndarray:
         """Vectors float32 (n, d)."""
-        from openai import OpenAIError
-        from tqdm import tqdm
+        from anyio.from_thread import start_blocking_portal
 
-        def refusal(problem: str) -> InputError:
-            return InputError(f"{self.info.revision} {problem}")
-
-        vectors: list[list[float]] = []
-        for start in tqdm(range(0, len(texts), self._batch), desc="embedding", disable=None):
-            batch = list(texts[start : start + self._batch])
-            try:
-                answer = self._client.embeddings.create(
-                    model=self._model, input=batch, encoding_format="float"
-                )
-                found = [item.embedding for item in sorted(answer.data, key=lambda item: item.index)]
-            except OpenAIError as error:
-                reason = f"did not embed the texts ({type(error).__name__})"
-                raise refusal(f"{reason}; check the server and run step 3 again") from error
-            except (ValueError, TypeError, AttributeError) as error:  # a reply that is no embeddings answer
-                reason = f"returned something else than embeddings ({type(error).__name__})"
-                raise refusal(f"{reason}; check OPENAI_BASE_URL") from error
-            if len(found) != len(batch):
-                raise refusal(f"returned {len(found)} vectors for {len(batch)} texts; check the server")
-            vectors += found
+        with start_blocking_portal() as portal:  # notebooks have a loop that runs already
+            vectors = portal.call(self._encode, texts)
         if len(set(map(len, vectors))) > 1:
-            raise refusal("returned vectors of unequal length; check the server")
+            raise self._refusal("returned vectors of unequal length; check the server")
         array = np.array(vectors, dtype=np.float32)
         if array.ndim != 2 or not np.isfinite(array).all():
-            raise refusal("returned vectors with NaN; check the model name")
+            raise self._refusal("returned vectors with NaN; check the model name")
         return array
+
+    async def _encode(self, texts: Sequence[str]) -> list[np.ndarray]:
+        from tqdm import tqdm
+
+        vectors: list[np.ndarray] = []
+        async with self._client() as asking:
+            for start in tqdm(range(0, len(texts), self._batch), desc="embedding", disable=None):
+                vectors += await self._embed(asking, list(texts[start : start + self._batch]))
+        return vectors
+
+    async def _embed(self, asking: Any, batch: list[str]) -> list[np.ndarray]:
+        from openai import OpenAIError
+
+        create = asking.embeddings.with_raw_response.create
+        try:
+            reply = await create(model=self._model, input=batch, encoding_format="float")
+        except (OpenAIError, NoReply) as error:
+            cause = error.__cause__ if isinstance(error.__cause__, NoReply) else error
+            said = str(cause) if isinstance(cause, NoReply) else type(error).__name__
+            reason = f"did not embed the texts ({said})"
+            raise self._refusal(f"{reason}; check the server and run step 3 again") from error
+        try:
+            items = sorted(parse(reply.content)["data"], key=lambda item: item["index"])
+            found = [np.array(item["embedding"]) for item in items]
+            if len(found) == len(batch) != len({item["index"] for item in items}):
+                raise ValueError("one index twice")
+            if any(vector.ndim != 1 or vector.dtype.kind not in "fi" for vector in found):
+                raise ValueError("no numbers")
+        except (ValueError, TypeError, KeyError) as error:
+            reason = f"returned something else than embeddings ({type(error).__name__})"
+            raise self._refusal(f"{reason}; check OPENAI_BASE_URL") from error
+        if len(found) != len(batch):
+            raise self._refusal(f"returned {len(found)} vectors for {len(batch)} texts; check the server")
+        return found
+
+    def _refusal(self, problem: str) -> InputError:
+        return InputError(f"{on_one_line(self.info.revision, 200)} {problem}")
 
 
 # --- the store: embeddings/<llm>/<dataset>/ ------------------------------------------------------------

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
+from scipy.spatial.distance import pdist
 
 LLM_AXIS = 1.0  # as long as an embedding: the LLM says as much about success as all the words do
 OWN_AXIS = 0.3  # length of a logged prompt's own axis beside its embedding
@@ -24,8 +25,7 @@ def prompt_features(vectors: np.ndarray, place: np.ndarray, logged: np.ndarray) 
 
     Returns: float32 (m, e), or (m, e + K) with axes.
     """
-    distance = np.linalg.norm(logged[:, None] - logged[None], axis=2) + np.eye(len(logged))
-    if distance.min() > SAME and np.linalg.norm(logged, axis=1).min() > SAME:
+    if pdist(logged).min(initial=np.inf) > SAME and np.linalg.norm(logged, axis=1).min() > SAME:
         return vectors
     axes = OWN_AXIS * (place[:, None] == np.arange(len(logged))).astype(np.float32)
     return np.concatenate([vectors, axes], 1)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import struct
 import zipfile
 import zlib
@@ -11,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from prompt_oirl.io.files import InputError, on_one_line, require
+from prompt_oirl.io.json_files import parse_json
 from prompt_oirl.io.table_formats import LARGEST_UNPACKED
 
 HINT = "give logs of inspect_ai, .eval or .json"
@@ -50,7 +50,7 @@ def members(path: Path) -> Iterator[tuple[str, Any]]:
                     raise InputError(
                         f"{path}: {name} holds more than {_MOST_VALUES:,} values; {_AS_JSON}, or take it out"
                     )
-                yield name, json.loads(data)
+                yield name, parse_json(data)
     except (zipfile.BadZipFile, zlib.error, struct.error, EOFError, OSError, ValueError) as error:
         raise _damaged(path, error) from error
     except (NotImplementedError, RuntimeError, RecursionError, OverflowError) as error:

@@ -179,6 +179,9 @@ def _held_log(out: Path) -> pd.DataFrame:
                 old[column] = numbers(old, column, f"{out}:", low=0, high=high).astype(object)
             except InputError as error:
                 raise InputError(f"{str(error).partition(';')[0]}; {hint}") from error
+    for column in {"tokens_in", "tokens_out"} & set(old):  # of a CSV they come as texts
+        read = [value if _whole(value) is None else _whole(value) for value in old[column]]
+        old[column] = pd.Series(read, dtype=object, index=old.index)
     old = old.reset_index(drop=True)
     return old if "verdict" in old else old.assign(verdict=None)
 

@@ -12,23 +12,24 @@ import re
 import subprocess
 import sys
 import tomllib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
+from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from threading import Event
 from typing import Any
 
-import requests
-import urllib3
 from tqdm import tqdm
 
 from prompt_oirl.io.files import REPO_ROOT, InputError, atomic_write, sha256
+from prompt_oirl.io.server_connection import NoReply, TooLong, TooSlow, bounded_client
 
 SOURCES = REPO_ROOT / "data" / "sources.toml"
 BASE_URL = "https://raw.githubusercontent.com"
 RESTORE = "restore data/sources.toml"
+SLOWEST = 20_000  # bytes per second
 MAX_FAILURES = 3  # after so many the rest is not tried: the network, the mirror or the disk is at fault
 
 # Folders and a name: not absolute, no "." or "..", no backslash, drive letter or URL syntax.
@@ -158,7 +159,7 @@ def fetch(
     mirror : folder that holds each file at its `place`; default: everything is downloaded
     jobs : files fetched at the same time, 1 or more
     base_url : URL before each file's `url_path`
-    timeout : longest silence of the server, seconds; connecting may take 10
+    timeout : longest silence of the server, seconds; a file may take as many more as `SLOWEST` allows
     pauses : seconds to wait before each further try after a lost connection, HTTP 429 or 5xx
 
     Returns: how many files were written.
@@ -171,17 +172,18 @@ def fetch(
         raise InputError(f"the mirror {mirror} is not a folder; correct --mirror or PROMPT_OIRL_MIRROR")
     stop, fetched = Event(), 0
     failures: list[str] = []
+    largest = max((file.size for file in files), default=0)
     with (
-        requests.Session() as session,
+        _connections(timeout, largest) if mirror is None else nullcontext() as get,
         ThreadPoolExecutor(jobs) as pool,
         tqdm(total=sum(file.size for file in files), unit="B", unit_scale=True, disable=None) as bar,
     ):
-        session.mount(base_url, requests.adapters.HTTPAdapter(pool_maxsize=jobs))
 
         def read(file: SourceFile) -> bytes:
-            if mirror is not None:
-                return _copy(mirror / file.place, file.size)
-            return _download(session, f"{base_url}/{file.url_path}", file.size, timeout, pauses, stop)
+            if get is not None:
+                return _download(get, f"{base_url}/{file.url_path}", pauses, stop)
+            assert mirror is not None
+            return _copy(mirror / file.place, file.size)
 
         def place(file: SourceFile) -> bool:
             return not stop.is_set() and _place(file, destination / file.place, read)
@@ -256,20 +258,32 @@ def _copy(path: Path, size: int) -> bytes:
         raise _Unusable(f"cannot be read in the mirror ({error.strerror})") from error
 
 
-def _download(
-    session: requests.Session, url: str, size: int, timeout: float, pauses: Sequence[float], stop: Event
-) -> bytes:
-    """The body of `url`, but never more than size + 1 bytes of it: enough to know that it is too long."""
+@contextmanager
+def _connections(timeout: float, largest: int) -> Iterator[Callable[[str], Any]]:
+    """A function that gets a URL, of at most `largest` bytes, from any thread."""
+    from anyio.from_thread import start_blocking_portal
+
+    client = bounded_client(timeout + largest / SLOWEST, largest, timeout=timeout)
+    with start_blocking_portal() as portal, portal.wrap_async_context_manager(client):
+        yield partial(portal.call, client.get)
+
+
+def _download(get: Callable[[str], Any], url: str, pauses: Sequence[float], stop: Event) -> bytes:
+    """The body of `url`; asks again where that may help."""
     for pause in (*pauses, None):
         try:
-            with session.get(url, stream=True, timeout=(10, timeout)) as response:
-                if response.status_code == 200:
-                    return response.raw.read(size + 1, decode_content=True)
-                reason = f"HTTP {response.status_code} from {url}"
-                if response.status_code != 429 and response.status_code < 500:
-                    break
-        except (requests.RequestException, urllib3.exceptions.HTTPError) as error:
-            kind = "timed out" if "timed out" in str(error).lower() else f"failed ({type(error).__name__})"
+            response = get(url)
+            if response.status_code == 200:
+                return response.content
+            reason = f"HTTP {response.status_code} from {url}"
+            if response.status_code != 429 and response.status_code < 500:
+                break
+        except TooLong as error:
+            raise _Unusable(str(error)) from error
+        except Exception as error:  # httpx's, or those of its successor
+            slow = isinstance(error, TooSlow) or "Timeout" in type(error).__name__
+            said = str(error) if type(error) is NoReply else type(error).__name__
+            kind = "timed out" if slow else f"failed ({said})"
             reason = f"the connection to {url.split('/')[2]} {kind}"
         if pause is None or stop.wait(pause):
             break

@@ -16,7 +16,8 @@ from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
 from threading import Lock
-from typing import Any
+from types import SimpleNamespace
+from typing import IO, Any
 from urllib.parse import quote
 
 import numpy as np
@@ -24,8 +25,14 @@ import numpy as np
 REPO_ROOT = Path(__file__).resolve().parents[2]
 
 
+LONGEST_MESSAGE = 4_000
+
+
 class InputError(Exception):
-    """Something the user can fix. The message is one line and names the hint."""
+    """Something the user can fix. The message is one line without control characters and names the hint."""
+
+    def __init__(self, message: str):
+        super().__init__(on_one_line(message, LONGEST_MESSAGE))
 
 
 _NAME = re.compile(r"\w[\w.-]{0,99}", re.ASCII)
@@ -107,6 +114,18 @@ def _file_mode() -> int:
 
 
 STALE_SECONDS = 600
+_read: list[Path] = []  # files that the user named to be read
+
+
+@contextmanager
+def never_written(paths: Iterable[Path]) -> Iterator[None]:
+    """Refuse to write over these files, by whatever path, while the block runs."""
+    before = _read[:]
+    _read.extend(path for path in paths if os.path.isfile(path))  # False of any text
+    try:
+        yield
+    finally:
+        _read[:] = before
 
 
 @contextmanager
@@ -119,6 +138,8 @@ def atomic_write(path: Path) -> Iterator[Path]:
         path = path.resolve() if path.is_symlink() else path
         if path.exists() and not path.is_file():
             raise InputError(f"cannot write {path}: it is not a regular file; choose another name")
+        if path.exists() and any(path.samefile(other) for other in _read if other.exists()):
+            raise InputError(f"cannot write {path}: it is one of the files to read; choose another name")
         path.parent.mkdir(parents=True, exist_ok=True)
         for left_behind in path.parent.glob(f".{path.name}.*.tmp"):  # by a run that was killed while writing
             with suppress(FileNotFoundError):  # another writer was faster
@@ -131,7 +152,7 @@ def atomic_write(path: Path) -> Iterator[Path]:
     temporary = Path(name)
     try:
         yield temporary
-        with temporary.open("rb") as file:
+        with temporary.open("rb+") as file:  # Windows syncs only what may be written
             os.fsync(file.fileno())
         temporary.chmod(_file_mode())
         temporary.replace(path)
@@ -171,6 +192,11 @@ def write_array(path: Path, array: np.ndarray) -> None:
         np.save(file, array, allow_pickle=False)
 
 
+def csv_writer(file: IO[str]) -> Any:
+    """A CSV writer that ends rows with \\n and puts a lone carriage return in quotes, as few Pythons do."""
+    return csv.writer(SimpleNamespace(write=lambda row: file.write(row.removesuffix("\r\n") + "\n")))
+
+
 def write_csv(path: Path, rows: Iterable[Mapping[str, Any]], columns: Sequence[str] = ()) -> None:
     """Write rows as CSV; floats as their shortest 6-digit form, None and NaN as empty.
 
@@ -185,7 +211,7 @@ def write_csv(path: Path, rows: Iterable[Mapping[str, Any]], columns: Sequence[s
             raise ValueError(f"{path.name}: no rows, and no columns to write a header from")
         columns, rows = list(first), chain([first], rows)
     with atomic_write(path) as temporary, temporary.open("w", encoding="utf-8", newline="") as file:
-        writer = csv.writer(file, lineterminator="\n")
+        writer = csv_writer(file)
         writer.writerow(columns)
         for row in rows:
             unknown = set(row) - set(columns)
@@ -249,7 +275,7 @@ def csv_records(
     """
     # utf-8-sig: a spreadsheet's byte order mark is not part of the first column's name.
     with require(path, hint).open(encoding="utf-8-sig", newline="") as file:
-        reader = csv.DictReader(file)
+        reader = csv.DictReader(file, strict=True)  # else an open quote swallows what follows
         try:
             missing = set(columns) - set(reader.fieldnames or ())
             if missing:

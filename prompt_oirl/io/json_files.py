@@ -5,16 +5,19 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Any
+from types import UnionType
+from typing import Any, TypeVar, get_args, get_origin, get_type_hints
 
 from prompt_oirl.io.files import InputError, read_lines, require
+
+Record = TypeVar("Record")
 
 
 def read_json(path: Path, *, hint: str) -> Any:
     """Read a JSON file."""
     require(path, hint)
     try:
-        return json.loads(path.read_text(encoding="utf-8-sig"))
+        return parse_json(path.read_text(encoding="utf-8-sig"))
     except (ValueError, RecursionError) as error:
         raise InputError(f"{path}: not valid JSON ({error}); {hint}") from error
 
@@ -52,14 +55,46 @@ def numbered_values(lines: Iterable[str], source: str | Path, hint: str) -> Iter
         if not line.strip():
             continue
         try:
-            yield number, json.loads(line, object_pairs_hook=each_key_once)
+            yield number, parse_json(line)
         except (ValueError, RecursionError) as error:
             raise InputError(f"{source}:{number}: not valid JSON ({error}); {hint}") from error
 
 
+def as_record(kind: type[Record], row: Any, where: str, hint: str) -> Record:
+    """A dataclass of the fields of a JSON object.
+
+    Parameters
+    ----------
+    kind : dataclass whose fields are texts, numbers, truth values, lists or None
+    row : what was read
+    where, hint : beginning and end of a complaint
+
+    Raises: InputError if a field is missing, unknown, or of another type.
+    """
+    try:
+        found = kind(**row)
+    except TypeError as error:
+        raise InputError(f"{where}: fields are missing or unknown ({error}); {hint}") from error
+    for name, declared in get_type_hints(kind).items():
+        either = get_args(declared) if isinstance(declared, UnionType) else (declared,)
+        kinds, value = [get_origin(one) or one for one in either], getattr(found, name)
+        if type(value) not in kinds and not (type(value) is int and float in kinds):
+            raise InputError(f"{where}: {name} is {value!a:.40}, of another kind than it should be; {hint}")
+    return found
+
+
+def parse_json(text: str | bytes) -> Any:
+    """JSON as Python values; raises ValueError, or RecursionError where it is nested too deep."""
+    return json.loads(text, object_pairs_hook=each_key_once)
+
+
 def each_key_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    """An object of its pairs; raises ValueError on a key that stands twice, of which JSON keeps the last."""
+    """An object of its pairs; raises ValueError on a key that stands twice, of which JSON keeps the last, or
+    that is no text."""
     found = dict(pairs)
+    for key in found:
+        if not key.isascii():
+            key.encode()  # half a surrogate pair is none
     if len(found) < len(pairs):
         keys = [key for key, _ in pairs]
         doubled = next(key for i, key in enumerate(keys) if key in keys[:i])

@@ -7,20 +7,28 @@ import hashlib
 import multiprocessing
 import os
 import platform
-import signal
 import sys
 import time
-from collections.abc import Callable, Iterable
-from dataclasses import asdict, is_dataclass
+import traceback
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import asdict, fields, is_dataclass
 from functools import cache, lru_cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-from prompt_oirl.io.files import REPO_ROOT, InputError, content_key, on_one_line, require, sha256, write_json
+from prompt_oirl.io.files import (
+    REPO_ROOT,
+    InputError,
+    content_key,
+    never_written,
+    on_one_line,
+    require,
+    sha256,
+    write_json,
+)
 from prompt_oirl.io.json_files import read_json
 
-LONGEST_MESSAGE = 4_000
 PACKAGE = Path(__file__).resolve().parents[1]
 
 
@@ -191,12 +199,47 @@ def run_step(
     import tyro
 
     def work() -> None:
+        given = without_debug(sys.argv[1:])
         about: dict[str, Any] = {"description": sys.modules["__main__"].__doc__, "use_underscores": True}
-        if (defaults := before(arguments, sys.argv[1:])) is not None:
+        if (defaults := before(arguments, given)) is not None:
             about["default"] = defaults
-        main(tyro.cli(arguments, **about))
+        flags = tyro.cli(arguments, args=given, **about)
+        with never_written(named_files(flags)):
+            main(flags)
 
     run_reporting(work, "pass another --root", "run the same command again to continue")
+
+
+def without_debug(arguments: Sequence[str]) -> list[str]:
+    """The command line less `--debug`, noted in PROMPT_OIRL_DEBUG for this process and its workers."""
+    if "--debug" in arguments:
+        os.environ["PROMPT_OIRL_DEBUG"] = "1"
+    return [argument for argument in arguments if argument != "--debug"]
+
+
+def named_files(options: Any) -> Iterator[Path]:
+    """Paths that the flags name to be read: all but those of `--out` and `--output`.
+
+    Parameters
+    ----------
+    options : dataclass of flags, with others in it
+    """
+    for field in fields(options):
+        value = getattr(options, field.name)
+        if is_dataclass(value):
+            yield from named_files(value)
+        elif field.name not in ("out", "output"):
+            several = value if isinstance(value, list | tuple) else [value]
+            yield from (Path(one) for one in several if isinstance(one, str | Path))
+
+
+def _show_traceback(work: Callable[[], None]) -> None:
+    try:
+        work()
+    except Exception:
+        if os.environ.get("PROMPT_OIRL_DEBUG") == "1":
+            traceback.print_exc()
+        raise
 
 
 def run_reporting(work: Callable[[], None], other_place: str, after_stop: str) -> None:
@@ -208,19 +251,21 @@ def run_reporting(work: Callable[[], None], other_place: str, after_stop: str) -
     other_place : end of the message when a file cannot be read or written, such as "pass another --root"
     after_stop : end of the message after Ctrl-C, such as "nothing was written"
 
+    With `--debug` on the command line, or PROMPT_OIRL_DEBUG=1, tracebacks are shown as well.
+
     Raises: SystemExit with the status above; 141 where the reader of stdout has gone.
     """
     try:
-        work()
+        _show_traceback(work)
     except InputError as error:
-        print(f"error: {on_one_line(str(error), LONGEST_MESSAGE)}", file=sys.stderr)
+        print(f"error: {error}", file=sys.stderr)
         raise SystemExit(1) from None
     except MemoryError:
         print("error: not enough memory; give fewer rows, or smaller files", file=sys.stderr)
         raise SystemExit(1) from None
     except BrokenPipeError:  # the reader (head, say) has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        raise SystemExit(128 + signal.SIGPIPE) from None
+        raise SystemExit(141) from None  # as a shell tells of SIGPIPE, which Windows has not
     except OSError as error:
         name = on_one_line(str(error.filename or "a file"), 500)
         print(
@@ -231,7 +276,6 @@ def run_reporting(work: Callable[[], None], other_place: str, after_stop: str) -
         raise SystemExit(1) from None
     except KeyboardInterrupt:
         for worker in multiprocessing.active_children():  # else leaving would wait for idle ones
-            if worker.pid:
-                os.kill(worker.pid, signal.SIGKILL)
+            worker.kill()
         print(f"stopped; {after_stop}", file=sys.stderr)
         raise SystemExit(130) from None

@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from decimal import Decimal
 from pathlib import Path
 from typing import IO, Any
+from unicodedata import normalize
 
 import numpy as np
 import pandas as pd
@@ -54,6 +55,8 @@ def read_table(path: str | Path, hint: str) -> pd.DataFrame:
             return _from_text(file, kind.removesuffix(".gz"), str(path), hint)
     try:
         frame = pd.read_parquet(path)
+        texts = [name for name, kind in frame.dtypes.items() if isinstance(kind, pd.StringDtype)]
+        frame = frame.astype(dict.fromkeys(texts, object))  # here what is no UTF-8 shows
     except Exception as error:  # Arrow raises many kinds for a damaged file
         reason = (str(error) or type(error).__name__).splitlines()[0]
         raise InputError(f"{path}: not a readable Parquet file ({reason}); {hint}") from error
@@ -140,7 +143,7 @@ def read_text_table(path: str, column: str, lines: bool) -> pd.DataFrame:
 
 
 def checked_columns(frame: pd.DataFrame, needed: Sequence[str], source: str, hint: str) -> pd.DataFrame:
-    """The frame with its columns' names stripped; refused if one is missing or stands there twice.
+    """The frame, names of columns stripped and in NFC; refused if one is missing or stands there twice.
 
     Parameters
     ----------
@@ -151,7 +154,7 @@ def checked_columns(frame: pd.DataFrame, needed: Sequence[str], source: str, hin
 
     Raises: InputError naming the column.
     """
-    frame = frame.set_axis([str(c).strip() for c in frame.columns], axis=1)
+    frame = frame.set_axis([normalize("NFC", str(c).strip()) for c in frame.columns], axis=1)
     missing = [c for c in needed if c not in frame.columns]
     if missing:
         have = on_one_line(", ".join(frame.columns[:12]), 200) or "none"
@@ -193,8 +196,10 @@ def numbers(frame: pd.DataFrame, column: str, where: str, low: float, high: floa
                 values[i] = high * (word in _TRUE)
             elif isinstance(value, bool | np.bool_):
                 values[i] = high * value if column == "correct" else value
-            elif word is not None and "_" in word:  # which Python's numbers may hold
-                raise ValueError(word)
+            elif word is not None and ("_" in word or not word.isascii()):
+                raise ValueError(word)  # Python's numbers may hold _ and the digits of all scripts
+            elif isinstance(value, np.ndarray | list):  # Parquet's; NumPy makes a number of a single item
+                raise TypeError(value)
             else:
                 values[i] = float(value)
         except (TypeError, ValueError, OverflowError):

@@ -101,7 +101,7 @@ def usage(data: Any, asked: int = 0) -> tuple[int, int]:
     data : JSON of a reply
     asked : tokens that the question is taken to have where a reply tells nothing but the total
     """
-    read, written, total = (_count(tokens) or 0 for tokens in _reported(data))
+    read, written, total = (token_count(tokens) or 0 for tokens in _reported(data))
     if total > written and not read:
         read = total - written if written else min(asked, total)
     return read, max(written, total - read)
@@ -109,7 +109,7 @@ def usage(data: Any, asked: int = 0) -> tuple[int, int]:
 
 def counts_oddly(data: Any) -> bool:
     """Whether a reply reports counts of tokens that cannot be."""
-    return any(tokens is not None and _count(tokens) is None for tokens in _reported(data))
+    return any(tokens is not None and token_count(tokens) is None for tokens in _reported(data))
 
 
 def _reported(data: Any) -> tuple[Any, Any, Any]:
@@ -125,8 +125,8 @@ def _reported(data: Any) -> tuple[Any, Any, Any]:
     )
 
 
-def _count(tokens: Any) -> int | None:
-    """A number of tokens, which some servers send as 50.0 or "50"; None if it is none."""
+def token_count(tokens: Any) -> int | None:
+    """A number of tokens, which some servers send as 50.0 or "50"; None if it is none or cannot be."""
     if isinstance(tokens, str) and re.fullmatch(r"[0-9]{1,8}", tokens):
         tokens = int(tokens)
     if isinstance(tokens, bool) or not isinstance(tokens, int | float):

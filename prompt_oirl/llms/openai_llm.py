@@ -16,8 +16,8 @@ from typing import Any
 
 from tqdm import tqdm
 
+from prompt_oirl.io import server_connection as connection
 from prompt_oirl.llms import Conversation, Decoding, Generation, answers_in_replies, server_replies
-from prompt_oirl.llms import server_connection as connection
 from prompt_oirl.llms.budget import ANSWER_TOKENS
 
 STAGGER = 0.005  # seconds between first requests; small servers queue five connections and drop the sixth
@@ -126,34 +126,33 @@ class OpenAILLM:
         # A reply that is lost may have been billed, so it is booked as the longest answer that it can be.
         lost = -(-asked // 4), decoding.max_new_tokens or ANSWER_TOKENS
         try:
-            async with asyncio.timeout(self._timeout):
-                reply = await self._client.chat.completions.with_raw_response.create(
-                    model=self._model, messages=conversation, extra_body=sent
-                )
-                status, body, headers = 200, reply.content, reply.headers
+            reply = await self._client.chat.completions.with_raw_response.create(
+                model=self._model, messages=conversation, extra_body=sent
+            )
+            status, body, headers = 200, reply.content, reply.headers
         except APIStatusError as error:
             status, body, headers = error.status_code, error.response.content, error.response.headers
-        except (APIConnectionError, connection.TooLong) as error:
+        except (APIConnectionError, connection.NoReply) as error:
             cause = error.__cause__ or error  # older clients wrap every exception
-            if isinstance(cause, connection.TooLong):
+            if isinstance(cause, connection.TooSlow):
+                self._alone = False
+                text = f"{self.server}: no answer within --timeout {self._timeout:g} seconds"
+                return Generation(text, "error", *lost, wait=0.5)
+            if isinstance(cause, connection.NoReply):
                 return Generation(f"{self.server}: {cause}", "error", *lost)
             reason = type(cause).__name__
-            reached = not reason.startswith(("Connect", "Pool", "UnsupportedProtocol"))
+            reached = not reason.startswith(("Connect", "Pool", "UnsupportedProtocol", "LocalProtocol"))
             self._alone = self._alone and not reached
             hint = "" if reached else "; check --base_url and that it is running"
             text = f"{self.server}: {reason}{hint}"
             return Generation(text, "error", *(lost if reached else (0, 0)), calls=int(reached), wait=0.5)
-        except TimeoutError:
-            self._alone = False
-            text = f"{self.server}: no answer within --timeout {self._timeout:g} seconds"
-            return Generation(text, "error", *lost, wait=0.5)
         except (OpenAIError, ValueError) as error:  # of the client itself
             return Generation(f"{self.server}: {type(error).__name__}", "error", 0, 0, calls=0)
         if 300 <= status < 400:
             where = connection.shown(headers.get("location", ""))
             hint = "redirects are not followed: give the address itself as --base_url"
             return self._stop(f"HTTP {status}: redirected to {where}", hint)
-        data = server_replies.parse(body)
+        data = connection.parse(body)
         used = answers_in_replies.usage(data)
         if status < 300:
             inside = answers_in_replies.error_inside(data)

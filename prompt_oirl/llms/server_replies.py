@@ -8,13 +8,13 @@ status, its codes and its words together. Nothing here talks to a server.
 from __future__ import annotations
 
 import html
-import json
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
 from prompt_oirl.io.files import on_one_line
+from prompt_oirl.io.server_connection import parse
 from prompt_oirl.llms import refusal_words
 
 SENTENCE = 300  # characters of a server's own words that are shown or stored
@@ -47,19 +47,6 @@ class Refusal:
     parameters: tuple[str, ...] = ()
     replacement: str | None = None
     advice: str = ""
-
-
-def parse(body: bytes) -> Any:
-    """The JSON of a reply, out of a list of one; None if it is none, or nested too deeply to read."""
-    try:
-        try:
-            data = json.loads(body)
-        except UnicodeDecodeError:
-            data = json.loads(body.decode("utf-8", "replace"))
-    except (ValueError, RecursionError):
-        return None
-    wrapped = isinstance(data, list) and len(data) == 1 and isinstance(data[0], dict)
-    return data[0] if wrapped else data
 
 
 def sentence(body: bytes, key: str = "") -> str:

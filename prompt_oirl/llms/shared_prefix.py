@@ -4,6 +4,7 @@ once: its keys and values are copied to the rows, which then read only their res
 from __future__ import annotations
 
 from collections.abc import Sequence
+from inspect import signature
 from typing import Any
 
 import numpy as np
@@ -65,6 +66,12 @@ def _common(a: Sequence[int], b: Sequence[int]) -> int:
     return next((i for i, (x, y) in enumerate(zip(a, b)) if x != y), min(len(a), len(b)))
 
 
+def cache_argument(model: Any, cache: Any) -> dict[str, Any]:
+    """The cache as `generate` takes it: under another name since transformers 5."""
+    name = "cache" if "cache" in signature(model.forward).parameters else "past_key_values"
+    return {name: cache}
+
+
 def read_starts(model: Any, ids: torch.Tensor, mask: torch.Tensor, cache: Any) -> None:
     """Fill an empty cache with the keys and values of these starts, each distinct one computed once.
 
@@ -83,7 +90,7 @@ def read_starts(model: Any, ids: torch.Tensor, mask: torch.Tensor, cache: Any) -
         input_ids=distinct.clamp(min=0),
         attention_mask=(distinct >= 0).long(),
         generation_config=GenerationConfig(max_new_tokens=1, do_sample=False, pad_token_id=0),
-        past_key_values=read,
+        **cache_argument(model, read),
     )
     for number, layer in enumerate(read.layers):
         cache.update(layer.keys[owner], layer.values[owner], number)

@@ -149,7 +149,13 @@ class TransformersLLM:
         from transformers import GenerationConfig, LogitsProcessorList
 
         from prompt_oirl.llms.sampling import GumbelSampler
-        from prompt_oirl.llms.shared_prefix import can_share, fixed_cache, read_starts, shared_starts
+        from prompt_oirl.llms.shared_prefix import (
+            cache_argument,
+            can_share,
+            fixed_cache,
+            read_starts,
+            shared_starts,
+        )
 
         starts = shared_starts(rows) if can_share(self.model) else [0] * len(rows)
         ahead, rest = max(starts), max(len(row) - start for row, start in zip(rows, starts))
@@ -184,7 +190,7 @@ class TransformersLLM:
                 attention_mask=mask,
                 generation_config=config,
                 logits_processor=LogitsProcessorList([sampler]),
-                past_key_values=cache,
+                **cache_argument(self.model, cache),
             )
         return [
             self._finish(new, limit, len(row), ends)

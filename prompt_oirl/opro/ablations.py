@@ -166,5 +166,5 @@ class Ablation:
         run = Run(self.task, self.parts, loop, meta, "after", (initial,), proposer, scorer, measure, seed)
         optimise(run)
         self.asked += spending.total("asked")
-        calls = sum(int(row["needed"]) for row in spending.rows.values() if row["part"] != "test")
+        calls = sum(row.needed for row in spending.rows.values() if row.part != "test")
         return run, calls

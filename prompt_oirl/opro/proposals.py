@@ -15,7 +15,7 @@ from typing import Literal
 
 from prompt_oirl.data.log_store import cut_torn_line
 from prompt_oirl.io.files import InputError
-from prompt_oirl.io.json_files import read_jsonl
+from prompt_oirl.io.json_files import as_record, read_jsonl
 from prompt_oirl.llms import LLM, Conversation, Decoding, Generation, item_seed
 from prompt_oirl.llms.budget import Budget, ask
 from prompt_oirl.llms.options import ModelOptions
@@ -62,10 +62,7 @@ class Proposer:
         self.known: dict[tuple[int, int], Proposal] = {}
         if path.is_file():
             for i, row in enumerate(read_jsonl(path, hint=HINT), 1):
-                try:
-                    proposal = Proposal(**row)
-                except TypeError as error:
-                    raise InputError(f"{path}:{i}: not a proposal ({error}); {HINT}") from error
+                proposal = as_record(Proposal, row, f"{path}:{i}", HINT)
                 self.known[proposal.step, proposal.sample] = proposal
 
     def propose(self, meta_prompt: str, step: int, samples: int, temperature: float) -> list[Proposal]:

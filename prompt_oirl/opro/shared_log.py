@@ -2,22 +2,32 @@
 
 from __future__ import annotations
 
-import fcntl
 import json
 import sys
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from io import BytesIO
 from pathlib import Path
+from typing import Any
 
 from prompt_oirl.data import interactions, log_store
 from prompt_oirl.data.interactions import LogRow
 from prompt_oirl.data.log_store import LogFiles
-from prompt_oirl.io.files import content_key, decode_lines
-from prompt_oirl.io.json_files import parse_jsonl, read_jsonl
+from prompt_oirl.io.files import InputError, content_key, decode_lines, read_lines
+from prompt_oirl.io.json_files import as_record, numbered_objects, parse_jsonl
 
 HINT = "delete that line and run the same command again"
+
+
+@dataclass(frozen=True)
+class Stage:
+    """What a stage of a run needed: answers it uses, and those among them that no log held."""
+
+    step: int
+    part: str
+    needed: int
+    asked: int
 
 
 @dataclass
@@ -31,14 +41,16 @@ class Spending:
     """
 
     path: Path | None
-    rows: dict[tuple[int, str], dict[str, int | str]] = field(default_factory=dict)
+    rows: dict[tuple[int, str], Stage] = field(default_factory=dict)
     reached: set[tuple[int, str]] = field(default_factory=set)
 
     def __post_init__(self) -> None:
         if self.path is not None and self.path.is_file():
             log_store.cut_torn_line(self.path)
-            for row in read_jsonl(self.path, hint="delete the run's folder and run the same command again"):
-                self.rows[row["step"], row["part"]] = row
+            hint = "delete the run's folder and run the same command again"
+            for number, row in numbered_objects(read_lines(self.path, hint=hint), self.path, hint):
+                stage = as_record(Stage, row, f"{self.path}:{number}", hint)
+                self.rows[stage.step, stage.part] = stage
 
     def begin(self, step: int, part: str, needed: int, pending: int) -> None:
         """Write down what a stage needs, before its first call.
@@ -53,21 +65,20 @@ class Spending:
         self.reached.add((step, part))
         if (step, part) in self.rows:
             return
-        row: dict[str, int | str] = {"step": step, "part": part, "needed": needed, "asked": pending}
-        self.rows[step, part] = row
+        row = self.rows[step, part] = Stage(step, part, needed, pending)
         if self.path is None:
             return
         self.path.parent.mkdir(parents=True, exist_ok=True)
         with self.path.open("a", encoding="utf-8", newline="\n") as file:
-            file.write(json.dumps(row) + "\n")
+            file.write(json.dumps(asdict(row)) + "\n")
 
     def total(self, column: str) -> int:
         """Sum of needed or asked over the stages that this run came through."""
-        return sum(int(row[column]) for stage, row in self.rows.items() if stage in self.reached)
+        return sum(getattr(row, column) for stage, row in self.rows.items() if stage in self.reached)
 
     def before(self) -> int:
         """Answers that were asked for in stages that this run does not have."""
-        return sum(int(row["asked"]) for stage, row in self.rows.items() if stage not in self.reached)
+        return sum(row.asked for stage, row in self.rows.items() if stage not in self.reached)
 
 
 @dataclass
@@ -113,6 +124,7 @@ class SharedLog:
         A process that ends, killed or not, lets go by itself.
         """
         # Places in one file, and below a lock that many hold at once: io/locks.py has neither.
+        fcntl = _record_locks()
         places = sorted({int(run_key(text), 16) % 2**31 for text in instructions})  # sorted: no deadlock
         self.files.parts_folder.mkdir(parents=True, exist_ok=True)
         with (self.files.parts_folder / f"{self.files.dataset}.claims").open("w") as file:
@@ -129,6 +141,7 @@ class SharedLog:
     @contextmanager
     def held(self) -> Iterator[None]:
         """Keeps others from merging meanwhile; on leaving, merges unless another run still holds the log."""
+        fcntl = _record_locks()
         self.files.parts_folder.mkdir(parents=True, exist_ok=True)
         with (self.files.parts_folder / f"{self.files.dataset}.lock").open("w") as lock:
             fcntl.flock(lock, fcntl.LOCK_SH)
@@ -142,6 +155,17 @@ class SharedLog:
                 else:
                     if self.files.parts():
                         log_store.merge(self.files, [])
+
+
+def _record_locks() -> Any:
+    """POSIX's locks on parts of a file, and those that several hold; Windows has neither."""
+    try:
+        import fcntl
+    except ImportError:
+        raise InputError(
+            "OPRO's runs share a log through POSIX locks: run them on Linux, macOS or WSL"
+        ) from None
+    return fcntl
 
 
 def run_key(*parts: object) -> str:

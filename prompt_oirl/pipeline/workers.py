@@ -77,7 +77,9 @@ def run_fits(
         with cluster(dask, [data for _, _, data in tasks]):
             yield from Parallel(return_as="generator", batch_size=1)(calls)
         return
-    # What joblib says of tasks in flight when the caller stops early is no news to who stopped it.
+    # What joblib says of tasks in flight when the caller stops early is no news to who stopped it, nor that
+    # it replaced a worker that had waited long.
+    warnings.filterwarnings("ignore", message="A worker stopped while some jobs were given to the executor")
     warnings.filterwarnings("ignore", message=".*tasks (have been successfully executed|which were still)")
     # Workers inherit the ignored Ctrl-C: the parent alone hears it, says so in one line and ends them.
     hears_interrupts = signal.signal(signal.SIGINT, signal.SIG_IGN)

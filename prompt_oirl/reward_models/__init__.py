@@ -6,12 +6,13 @@ Every model has the same five verbs: `tune` chooses its settings on validation r
 
 from __future__ import annotations
 
+import hashlib
 from pathlib import Path
 from typing import Any, Literal, Protocol, get_args
 
 import numpy as np
 
-from prompt_oirl.io.files import InputError, atomic_write, require, sha256
+from prompt_oirl.io.files import InputError, atomic_write, on_one_line, require, sha256
 from prompt_oirl.reward_models.training_set import TrainingSet, merge_repeats
 from prompt_oirl.stats.splits import INNER_FOLDS, deal_folds
 
@@ -20,6 +21,7 @@ __all__ = [
     "ModelName",
     "RewardModel",
     "TrainingSet",
+    "known_numbers",
     "load",
     "make",
     "merge_repeats",
@@ -142,12 +144,27 @@ def load(model: RewardModel, path: Path, expected_sha256: str) -> RewardModel:
     expected_sha256 : hash of the file as its record has it, 64 hexadecimal digits
 
     Returns: `model` itself, ready to predict.
-    Raises: InputError if the file is missing or has another hash.
+    Raises: InputError if the file is missing or damaged, or has another hash.
     """
-    from safetensors.numpy import load_file
-
     hint = "run llama_step4_offline_evaluation.py again"
-    if sha256(require(path, hint)) != expected_sha256:
+    data = require(path, hint).read_bytes()
+    if hashlib.sha256(data).hexdigest() != expected_sha256:
         raise InputError(f"{path} is not the file its record names (altered or copied); delete it and {hint}")
-    model.restore(load_file(path))
+    try:
+        model.restore(known_numbers(data))
+    except Exception as error:  # each library has kinds of its own for a damaged model
+        reason = on_one_line(str(error) or repr(error), 200)
+        raise InputError(f"{path}: no model of this kind ({reason}); delete it and {hint}") from error
     return model
+
+
+def known_numbers(data: bytes) -> dict[str, np.ndarray]:
+    """The arrays of a safetensors file's bytes; raises ValueError on one that holds NaN (infinite is
+    the scale of a column that never varied)."""
+    from safetensors.numpy import load as from_bytes
+
+    arrays: dict[str, np.ndarray] = from_bytes(data)
+    for name, array in arrays.items():
+        if array.dtype.kind == "f" and np.isnan(array).any():
+            raise ValueError(f"{name!a:.60} holds NaN")
+    return arrays

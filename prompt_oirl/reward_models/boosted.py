@@ -10,6 +10,7 @@ import numpy as np
 
 from prompt_oirl.features.mapped import BLOCK, MappedQuestions
 from prompt_oirl.io.files import InputError
+from prompt_oirl.reward_models.booster_files import checked_lightgbm, checked_xgboost
 from prompt_oirl.reward_models.pairs import (
     FEATURE_ARRAYS,
     PairFeatures,
@@ -170,7 +171,7 @@ class XGBoost(_Boosted):
     def arrays(self) -> dict[str, np.ndarray]:
         """Everything `predict` needs, as plain arrays."""
         return {
-            "booster": np.frombuffer(self.booster.save_raw("ubj"), dtype=np.uint8),
+            "booster": np.frombuffer(checked_xgboost(self.booster.save_raw("ubj")), dtype=np.uint8),
             **self._feature_arrays(),
         }
 
@@ -179,7 +180,7 @@ class XGBoost(_Boosted):
         import xgboost
 
         self.booster = xgboost.Booster({"nthread": 1})
-        self.booster.load_model(bytearray(arrays["booster"].tobytes()))
+        self.booster.load_model(checked_xgboost(arrays["booster"].tobytes()))
         self._restore_features(arrays)
 
 
@@ -229,11 +230,12 @@ class LightGBM(_Boosted):
 
     def arrays(self) -> dict[str, np.ndarray]:
         """Everything `predict` needs, as plain arrays."""
-        return {"booster": np.frombuffer(self._text.encode(), dtype=np.uint8), **self._feature_arrays()}
+        text = checked_lightgbm(self._text)
+        return {"booster": np.frombuffer(text.encode(), dtype=np.uint8), **self._feature_arrays()}
 
     def restore(self, arrays: dict[str, np.ndarray]) -> None:
         """Undo `arrays`."""
-        self._text = arrays["booster"].tobytes().decode()
+        self._text = checked_lightgbm(arrays["booster"].tobytes().decode())
         self.booster = self._library.Booster(model_str=self._text)
         self._restore_features(arrays)
 

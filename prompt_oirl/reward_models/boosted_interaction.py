@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from prompt_oirl.reward_models.boosted import XGBOOST_FAST
+from prompt_oirl.reward_models.booster_files import checked_xgboost
 from prompt_oirl.reward_models.cells import Cells, sigmoid
 from prompt_oirl.reward_models.held_out import contenders
 from prompt_oirl.reward_models.interaction import InteractionModel
@@ -90,7 +91,7 @@ class BoostedInteraction(InteractionModel):
 
     def arrays(self) -> dict[str, np.ndarray]:
         """Everything `predict` needs, as plain arrays."""
-        raw = b"" if self._booster is None else self._booster.save_raw("ubj")
+        raw = b"" if self._booster is None else checked_xgboost(self._booster.save_raw("ubj"))
         return {
             **super().arrays(),
             "booster": np.frombuffer(raw, dtype=np.uint8),
@@ -108,7 +109,7 @@ class BoostedInteraction(InteractionModel):
             setattr(self._pairs, name, arrays[f"pairs_{name}"])
         if len(arrays["booster"]):
             self._booster = xgboost.Booster({"nthread": 1})
-            self._booster.load_model(bytearray(arrays["booster"].tobytes()))
+            self._booster.load_model(checked_xgboost(arrays["booster"].tobytes()))
 
 
 def _weighed(cells: Cells, margin: np.ndarray, m: np.ndarray) -> tuple[float, float]:

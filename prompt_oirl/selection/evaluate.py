@@ -62,6 +62,7 @@ def evaluate(
     """
     log = read_log(log)
     source = log if train is None else read_log(train)
+    log.refuse_large_tables()
     source_groups, log_groups = _groups(log, source, groups)
     folds = assign_folds(np.r_[source_groups, log_groups], HEADLINE_FOLDS, seed)
     if folds.max() < 1:

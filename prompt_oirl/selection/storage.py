@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
+from collections.abc import Iterable
+from contextlib import AbstractContextManager
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -23,6 +26,7 @@ from prompt_oirl.io.files import (
 )
 from prompt_oirl.io.json_files import read_json
 from prompt_oirl.io.locks import held
+from prompt_oirl.selection.signatures import check_signature, signature_of
 
 if TYPE_CHECKING:
     from prompt_oirl.selection.selector import PromptSelector
@@ -39,11 +43,17 @@ def save(selector: PromptSelector, folder: Path) -> Path:
     """
     if folder.exists() and not folder.is_dir():
         raise InputError(f"{folder} is a file: choose a folder for the selector")
-    with held(folder / ".lock", f"another process is saving {folder}: try again", wait=60):
-        return _save(selector, folder)
+    with saving(folder):
+        return write(selector, folder)
 
 
-def _save(selector: PromptSelector, folder: Path) -> Path:
+def saving(folder: Path) -> AbstractContextManager[None]:
+    """The lock of a selector's folder, which whoever writes there holds."""
+    return held(folder / ".lock", f"another process is saving {folder}: try again", wait=60)
+
+
+def write(selector: PromptSelector, folder: Path) -> Path:
+    """As `save`, for the holder of the lock; with a key in the environment selector.json is signed."""
     files = {"model": _write_tensors(folder, "model", selector.model_.arrays())}
     header: dict[str, Any] = {
         "schema": SCHEMA,
@@ -89,8 +99,9 @@ def _save(selector: PromptSelector, folder: Path) -> Path:
         header["words"], arrays = selector.embedder_.state()
         files["embedder"] = _write_tensors(folder, "embedder", arrays)
     header["files"] = files
-    header["check"] = content_key(header)
-    write_json(folder / HEADER, header)
+    signature = signature_of(header)
+    signed = {} if signature is None else {"signature": signature}
+    write_json(folder / HEADER, {**header, "check": content_key(header), **signed})
     current = {entry["name"] for entry in files.values()}
     for path in folder.glob("*.safetensors"):
         if path.name not in current and path.name.startswith(("model-", "embedder-")):
@@ -109,20 +120,42 @@ def load(kind: type[PromptSelector], folder: Path, embedder: Embedder | str | No
         (then of the same `info`); None: the one that selector.json names, if it is one of ours or OpenAI's
 
     Returns: the fitted selector.
-    Raises: InputError if a file is missing, altered or damaged, or the embedder is not the one that was used.
+    Raises: InputError if a file is missing, altered or damaged, the embedder is not the one that was used, or
+        the environment has a key and the selector is not signed with it.
     """
+    while True:
+        before = _header_bytes(folder)
+        try:
+            return _load(kind, folder, embedder)
+        except (InputError, FileNotFoundError):
+            if _header_bytes(folder) == before:  # else another process has saved meanwhile
+                raise
+
+
+def _header_bytes(folder: Path) -> bytes | None:
+    try:
+        return (folder / HEADER).read_bytes()
+    except OSError:
+        return None
+
+
+def _load(kind: type[PromptSelector], folder: Path, embedder: Embedder | str | None) -> PromptSelector:
     header = read_json(folder / HEADER, hint=FIT_FIRST)
     if not isinstance(header, dict) or header.get("schema") != SCHEMA:
         raise InputError(f"{folder / HEADER}: not a selector of this version; fit and save it again")
-    if header.pop("check", None) != content_key(header):
+    signature, check = header.pop("signature", None), header.pop("check", None)
+    if check != content_key(header):
         raise InputError(
             f"{folder / HEADER} was altered after it was saved; change settings with set_params and save, or "
             "fit again"
         )
+    check_signature(header, signature, folder / HEADER)
     try:
         named = header["embedder"] if embedder is None else embedder
         selector = kind(embedder=named, **header["params"])
-        prompts, info = header["prompts"], header["embedder_info"]
+        info = header["embedder_info"]
+        if type(selector.seed) is not int or not 0 <= selector.seed < 2**32:
+            raise ValueError("the seed is none")
         if selector.embedder is None:
             raise InputError(
                 f"{folder}: made with an embedder object; pass the same as PromptSelector.load(dir, "
@@ -136,39 +169,75 @@ def load(kind: type[PromptSelector], folder: Path, embedder: Embedder | str | No
         selector.embedder_ = load_embedder(named, selector.seed) if isinstance(named, str) else named
         if asdict(selector.embedder_.info) != info:
             raise InputError(
-                f"{folder}: made with embedder {info['name']} ({info['revision']}), here is "
-                f"{selector.embedder_.info.name} "
+                f"{folder}: made with embedder {on_one_line(str(info['name']))} "
+                f"({on_one_line(str(info['revision']))}), here is {selector.embedder_.info.name} "
                 f"({selector.embedder_.info.revision}); install the former, or fit again"
             )
-        if isinstance(selector.embedder_, TfidfEmbedder):
-            selector.embedder_.restore(header["words"], _read_tensors(folder, header["files"]["embedder"]))
-        selector.prompts_, selector.names_ = [p["text"] for p in prompts], [p["name"] for p in prompts]
-        selector.llms_ = _llms(header.get("llms"), len(prompts))
-        selector.positions_ = [_position(p.get("position")) for p in prompts]
-        segments = header.get("segments", [])
-        selector.segments_ = Segments(
-            tuple(str(s["name"]) for s in segments), tuple(float(s["share"]) for s in segments)
-        )
-        selector.success_ = np.array([p["success"] for p in prompts], dtype=np.float64)
-        selector.standing_ = np.array([p["standing"] for p in prompts], dtype=np.float64)
-        selector.cost_ = np.array(
-            [np.nan if p["cost"] is None else p["cost"] for p in prompts], dtype=np.float64
-        )
-        selector.best_ = int(header["best"])
+        _restore(selector, header, folder)
+    except InputError:
+        raise
+    except Exception as error:  # libraries have kinds of their own for what they cannot read
+        reason = on_one_line(f"{type(error).__name__}: {error}", 200)
+        raise InputError(f"{folder / HEADER}: damaged ({reason}); fit and save the selector again") from error
+    return selector
+
+
+def _restore(selector: PromptSelector, header: dict[str, Any], folder: Path) -> None:
+    """Fill the selector from its header and the files that this names; raises an error of any kind where they
+    do not fit together."""
+    if isinstance(selector.embedder_, TfidfEmbedder):
+        words = _texts(header["words"])
+        selector.embedder_.restore(words, _read_tensors(folder, header["files"]["embedder"]))
+    prompts = header["prompts"]
+    selector.prompts_, selector.names_ = (
+        _texts(p["text"] for p in prompts),
+        _texts(p["name"] for p in prompts),
+    )
+    selector.llms_ = _llms(header.get("llms"), len(prompts))
+    selector.positions_ = [_position(p.get("position")) for p in prompts]
+    segments = header.get("segments", [])
+    shares = tuple(_number(s["share"], 0, 1) for s in segments)
+    selector.segments_ = Segments(tuple(_texts(s["name"] for s in segments)), shares)
+    selector.success_ = np.array([_number(p["success"], 0, 1) for p in prompts])
+    selector.standing_ = np.array([_number(p["standing"], -np.inf, np.inf) for p in prompts])
+    costs = [np.nan if p["cost"] is None else _number(p["cost"], 0, np.inf) for p in prompts]
+    selector.cost_ = np.array(costs, dtype=np.float64)
+    selector.best_ = header["best"]
+    if type(selector.best_) is not int or not 0 <= selector.best_ < len(prompts):
+        raise ValueError(f"best is {selector.best_!a:.40} of {len(prompts)} prompts")
+    try:
+        selector._check_settings()
         selector.model_name_ = header["model"]
         selector.model_ = reward_models.make(selector.model_name_, seed=selector.seed)
-        selector.model_.restore(_read_tensors(folder, header["files"]["model"]))
-        selector.model_.settings = header["settings"]
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
-        raise InputError(
-            f"{folder / HEADER}: damaged ({error!r}); fit and save the selector again"
-        ) from error
-    return selector
+    except InputError as error:  # which names no file
+        raise ValueError(str(error)) from error
+    selector.model_.restore(_read_tensors(folder, header["files"]["model"]))
+    selector.model_.settings = dict(header["settings"])
+    # What does not fit the embedder or the prompts shows when it is asked, for some number of questions.
+    for n in (2, 3):
+        tried = selector.predict_proba(["Does it answer?", "All of them?", "Each?"][:n])
+        if tried.shape != (n, len(prompts)) or not np.isfinite(tried).all():
+            raise ValueError("the reward model gives no probability for each prompt")
 
 
 def version_id(folder: str | Path) -> str:
     """The version of a saved selector: 16 hexadecimal digits of the hash of its selector.json."""
     return sha256(Path(folder) / HEADER)[:16]
+
+
+def _texts(found: Iterable[Any]) -> list[str]:
+    texts = list(found)
+    for text in texts:
+        if not isinstance(text, str):
+            raise TypeError(f"{text!a:.40} is no text")
+        text.encode()  # half a surrogate pair is none
+    return texts
+
+
+def _number(value: Any, low: float, high: float) -> float:
+    if type(value) not in (int, float) or not low <= value <= high or np.isinf(value):
+        raise ValueError(f"{value!a:.40} is no number from {low} to {high}")
+    return float(value)
 
 
 def _llms(found: Any, n_prompts: int) -> list[str] | None:
@@ -187,8 +256,6 @@ def _position(found: Any) -> str | None:
 
 def _write_tensors(folder: Path, kind: str, arrays: dict[str, np.ndarray]) -> dict[str, str]:
     """Write arrays to <kind>-<hash>.safetensors; its name and sha256."""
-    import hashlib
-
     from safetensors.numpy import save as to_bytes
 
     data = to_bytes({name: np.ascontiguousarray(a) for name, a in arrays.items()})
@@ -200,9 +267,8 @@ def _write_tensors(folder: Path, kind: str, arrays: dict[str, np.ndarray]) -> di
 
 
 def _read_tensors(folder: Path, entry: dict[str, str]) -> dict[str, np.ndarray]:
-    from safetensors.numpy import load_file
-
     path = folder / entry["name"]
-    if not is_file_name(entry["name"]) or not path.is_file() or sha256(path) != entry["sha256"]:
+    data = path.read_bytes() if is_file_name(entry["name"]) and path.is_file() else b""
+    if hashlib.sha256(data).hexdigest() != entry["sha256"]:
         raise InputError(f"{path} is missing or not the file {HEADER} names; fit and save the selector again")
-    return load_file(path)
+    return reward_models.known_numbers(data)  # the very bytes that were hashed

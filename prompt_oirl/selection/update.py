@@ -14,7 +14,7 @@ from prompt_oirl.features.cache import shared_embedder
 from prompt_oirl.io.files import InputError
 from prompt_oirl.selection.policy_value import policy_values, target_of
 from prompt_oirl.selection.selector import PromptSelector
-from prompt_oirl.selection.storage import HEADER
+from prompt_oirl.selection.storage import HEADER, saving, write
 from prompt_oirl.selection.traffic import Traffic
 from prompt_oirl.stats.metrics import format_interval
 from prompt_oirl.stats.splits import HEADLINE_FOLDS, assign_folds
@@ -95,6 +95,13 @@ def replace_selector(new: PromptSelector, folder: Path) -> None:
     """
     if not (folder / HEADER).is_file():
         raise InputError(f"{folder} holds no selector to replace")
+    with saving(folder):
+        _keep(folder)
+        write(new, folder)
+
+
+def _keep(folder: Path) -> None:
+    """Copy a selector into its folder `PREVIOUS`."""
     kept, part = folder / PREVIOUS, folder / f"{PREVIOUS}.part"
     shutil.rmtree(part, ignore_errors=True)
     part.mkdir()
@@ -102,4 +109,3 @@ def replace_selector(new: PromptSelector, folder: Path) -> None:
         shutil.copy2(path, part)
     shutil.rmtree(kept, ignore_errors=True)
     part.rename(kept)
-    new.save(folder)

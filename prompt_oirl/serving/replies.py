@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass, field
 from typing import Any
+
+from prompt_oirl.io.server_connection import parse
+from prompt_oirl.llms.answers_in_replies import token_count
+from prompt_oirl.serving.served_log import valid_text
 
 LONGEST_REPLY = (
     16 * 2**20
 )  # bytes that are read for the log; what is longer is passed on, and logged without text
+LONGEST_NAME = 200  # characters of a finish reason, and of a model's name
 
 
 @dataclass
@@ -32,20 +36,20 @@ class Reply:
             content = message.get("content") if isinstance(message, dict) else None
             if isinstance(content, str):
                 self.answer = (self.answer or "") + content
-            self.finish_reason = _text(choice.get("finish_reason")) or self.finish_reason
+            self.finish_reason = _name(choice.get("finish_reason")) or self.finish_reason
             break
         usage = data.get("usage")
         if isinstance(usage, dict):
-            self.tokens_in = _number(usage.get("prompt_tokens"))
-            self.tokens_out = _number(usage.get("completion_tokens"))
-        self.model = _text(data.get("model")) or self.model
+            self.tokens_in = token_count(usage.get("prompt_tokens"))
+            self.tokens_out = token_count(usage.get("completion_tokens"))
+        self.model = _name(data.get("model")) or self.model
 
 
 def read_reply(body: bytes) -> Reply:
     """A reply that came as a whole."""
     found = Reply()
     if len(body) <= LONGEST_REPLY:
-        found.read(_parsed(body))
+        found.read(parse(body))
     return found
 
 
@@ -72,7 +76,7 @@ class StreamedReply:
             if value.strip() == b"[DONE]":
                 self.ended = True
             else:
-                self.reply.read(_parsed(value), "delta")
+                self.reply.read(parse(value), "delta")
 
     @property
     def complete(self) -> bool:
@@ -80,20 +84,9 @@ class StreamedReply:
         return self.ended or self.reply.finish_reason is not None
 
 
-def _parsed(data: bytes) -> Any:
-    try:
-        return json.loads(data)
-    except (ValueError, RecursionError):
-        return None
-
-
 def _list(value: Any) -> list[Any]:
     return value if isinstance(value, list) else []
 
 
-def _text(value: Any) -> str | None:
-    return value if isinstance(value, str) and value else None
-
-
-def _number(value: Any) -> int | None:
-    return value if isinstance(value, int) and not isinstance(value, bool) and 0 <= value < 2**53 else None
+def _name(value: Any) -> str | None:
+    return valid_text(value[:LONGEST_NAME]) if isinstance(value, str) and value else None

@@ -23,7 +23,7 @@ from prompt_oirl.serving.requests import ChatRequest, position_of, with_prompt
 from prompt_oirl.serving.selection_queue import Prediction, SelectionQueue
 from prompt_oirl.serving.served_log import Answered, Prices, ServedLog, answer_row, new_id
 from prompt_oirl.serving.settings import ServeSettings
-from prompt_oirl.serving.upstream import Failure, Headers, Upstream, error_body, failure, kept
+from prompt_oirl.serving.upstream import Failure, Headers, Upstream, error_body, failure, kept, whole_body
 from prompt_oirl.serving.votes import winner
 
 SEGMENT = b"x-prompt-oirl-segment"
@@ -160,7 +160,7 @@ class Serving:
         with self._failures_logged(asked):
             try:
                 async with aclosing(response):
-                    body = b"".join([piece async for piece in response.aiter_raw()])
+                    body = await whole_body(response)
             except httpx.HTTPError as error:
                 raise failure(error) from None
         found = read_reply(body) if response.status_code == 200 else Reply()

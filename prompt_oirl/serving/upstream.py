@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import Iterable, Sequence
 from itertools import cycle
@@ -10,6 +11,7 @@ from urllib.parse import unquote
 
 import httpx
 
+from prompt_oirl.io.files import InputError, on_one_line
 from prompt_oirl.serving.settings import LOOPBACK
 
 Headers = Sequence[tuple[bytes, bytes]]
@@ -23,6 +25,7 @@ HOP_BY_HOP = frozenset(
 OWN_HEADERS = b"x-prompt-oirl-"
 CONNECT_SECONDS = 10.0
 PROBE_SECONDS = 2.0
+LARGEST_WHOLE = 64 * 2**20  # bytes of a reply that is held until its end; streams have no bound
 POOLS = 32  # of connections: one pool looks through all of its requests at each of them
 
 
@@ -49,8 +52,12 @@ class Upstream:
         self._url, self._key, self._pass = url, key, pass_authorization
         self._timeouts = httpx.Timeout(timeout, connect=min(CONNECT_SECONDS, timeout)).as_dict()
         limits = httpx.Limits(max_connections=None, max_keepalive_connections=256 // POOLS)
+        try:
+            host = httpx.URL(url).host
+        except httpx.InvalidURL as error:
+            raise InputError(f"--upstream: {on_one_line(str(error))}; correct the URL") from error
         # A server on this machine is never reached by a proxy, whatever the environment says.
-        remote = httpx.URL(url).host not in LOOPBACK
+        remote = host not in LOOPBACK
         self._clients = [httpx.AsyncClient(limits=limits, trust_env=remote) for _ in range(POOLS)]
         self._turns = cycle(self._clients)
 
@@ -97,15 +104,28 @@ class Upstream:
     async def reachable(self) -> bool:
         """Whether the server answers at all."""
         try:
-            await self._clients[0].get(f"{self._url}/models", timeout=PROBE_SECONDS)
-        except httpx.HTTPError:
+            async with asyncio.timeout(PROBE_SECONDS), self._clients[0].stream("GET", f"{self._url}/models"):
+                return True  # its body is not read
+        except (httpx.HTTPError, TimeoutError):
             return False
-        return True
 
     async def close(self) -> None:
         """End all connections."""
         for client in self._clients:
             await client.aclose()
+
+
+async def whole_body(response: httpx.Response) -> bytes:
+    """The bytes of a reply, at most `LARGEST_WHOLE`.
+
+    Raises: Failure at a longer one, httpx.HTTPError at one that breaks off.
+    """
+    body = bytearray()
+    async for piece in response.aiter_raw():
+        body += piece
+        if len(body) > LARGEST_WHOLE:
+            raise Failure(502, f"the upstream server's reply is longer than {LARGEST_WHOLE // 2**20} MB")
+    return bytes(body)
 
 
 def failure(error: httpx.HTTPError) -> Failure:

@@ -17,6 +17,7 @@ from prompt_oirl.alol.models.checkpoints import read_tensors
 from prompt_oirl.io.files import REPO_ROOT, InputError
 
 
+@pytest.mark.slow
 def test_two_processes_with_half_the_weights_each_follow_the_path_of_one(tmp_path):
     pytest.importorskip("accelerate")
     pytest.importorskip("peft")

@@ -37,6 +37,7 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return root
 
 
+@pytest.mark.slow
 def test_the_steps_as_commands(tmp_path):
     """All six with the published scripts' flags."""
     root, folder = tmp_path, tmp_path / "alol_exps" / "toy" / "main"

@@ -54,6 +54,7 @@ def threads() -> Iterator[Callable[[int], None]]:
 # --- the benchmark -----------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_committed_files_come_from_their_seeds(tmp_path: Path, rows: dict[str, list[benchmark.Row]]) -> None:
     manifest = (ARITH / "manifest.json").read_text(encoding="utf-8")
     seeds = dict(re.findall(r'"(seed|test_seed)": (\d+)', manifest))

@@ -422,7 +422,8 @@ def test_the_key_comes_from_the_environment_and_goes_into_no_file(
         assert KEY.encode() not in path.read_bytes()
     assert KEY not in repr(embedder.info)
     monkeypatch.delenv("OPENAI_API_KEY")
-    refused(lambda: load_embedder("openai:ada"), "OPENAI_API_KEY", "OPENAI_BASE_URL")
+    monkeypatch.delenv("OPENAI_BASE_URL")
+    refused(lambda: load_embedder("openai:ada"), "--embedder openai", "OPENAI_API_KEY", "OPENAI_BASE_URL")
 
 
 # --- the store ---------------------------------------------------------------------------------------

@@ -56,6 +56,9 @@ def test_appending_adds_what_is_new(tmp_path: Path, ending: str) -> None:
     assert write_log(out, [a, a], append=True).held == 0
     written = write_log(out, [a, other, a, a], append=True)
     assert written.held == 2
+    before = out.read_bytes()
+    write_log(out, [other], append=True)
+    assert out.read_bytes() == before  # of a CSV, 7 would come back as the text "7"
     log = read_log(out)
     assert log.answer == ["yes", "yes", "no", "yes"] and log.sample.tolist() == [0, 1, 2, 3]
     assert write_log(out, [other, a], append=True).held == 2

@@ -13,10 +13,10 @@ from misbehaving_server import MisbehavingServer, Reply, completion, error, refu
 from server_step1 import DECODING, KEY, QUESTIONS, QUOTA, Step1, about, answers, asked
 
 from prompt_oirl.io.files import InputError
+from prompt_oirl.io.server_connection import seconds_to_wait
 from prompt_oirl.llms.budget import Budget, ask
 from prompt_oirl.llms.openai_llm import OpenAILLM
 from prompt_oirl.llms.options import ModelOptions
-from prompt_oirl.llms.server_connection import seconds_to_wait
 
 
 @pytest.fixture

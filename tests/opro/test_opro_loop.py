@@ -319,7 +319,7 @@ def test_a_folder_of_another_run_is_refused(tmp_path: Path) -> None:
         bench.go(steps=2, buckets="20")
     path = tmp_path / "run" / "proposals.jsonl"
     path.write_text('{"step": 0}\n')
-    with pytest.raises(InputError, match=r"proposals.jsonl:1: not a proposal"):
+    with pytest.raises(InputError, match=r"proposals.jsonl:1: fields are missing"):
         bench.go(steps=2)
 
 

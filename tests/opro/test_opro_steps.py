@@ -12,12 +12,11 @@ import sys
 import time
 from collections import Counter
 from pathlib import Path
-from typing import Any
 
 import pytest
 from in_process import run_in_process
 from misbehaving_server import FAULTS, MisbehavingServer, error
-from opro_toy import mutate_last, pick, toy_answer, toy_questions
+from opro_toy import pick, reply_to, toy_questions
 
 from prompt_oirl.data import interactions
 from prompt_oirl.io.files import REPO_ROOT
@@ -28,13 +27,6 @@ STEP1, STEP2 = "opro_step1_optimize_prompts.py", "opro_step2_evaluate_prompts.py
 STEP3, STEP4 = "opro_step3_select_per_query.py", "opro_step4_ablations.py"
 SIZES = ["--train_size", "12", "--validation_size", "10", "--test_size", "30"]
 SMALL = [*SIZES, "--loop.steps", "3", "--loop.samples", "4", "--loop.finalists", "3", "--max_gen_len", "60"]
-
-
-def reply_to(body: dict[str, Any]) -> str:
-    """Optimizer and scorer at one server: a meta-prompt asks for an instruction, anything else is a
-    question."""
-    text = body["messages"][-1]["content"]
-    return mutate_last(text, body["seed"]) if "Begin it with <INS>" in text else toy_answer(text)
 
 
 class Runner:

@@ -15,6 +15,7 @@ from pathlib import Path
 import psutil
 import pytest
 from conftest import QUICK, STEPS, run_step, write_tiny_log
+from stop_at_write import stopping_environment
 from tiny_runs import SMALL, files, times, tiny_runs
 
 from prompt_oirl.io.files import REPO_ROOT
@@ -24,28 +25,12 @@ SCRIPTS = REPO_ROOT / "llama_exps"
 # Moments by the clock (in durations of an uninterrupted run) and by what has been written; always the same.
 DRAW = random.Random(2024)
 CLOCK = [(step, round(DRAW.uniform(*part), 2)) for step in STEPS for part in ((0.4, 0.75), (0.75, 1.2))]
+CLOCK = [*CLOCK[::2], *(pytest.param(*late, marks=pytest.mark.slow) for late in CLOCK[1::2])]
 WRITES = [(2, "first"), (2, "last"), (3, "middle"), (4, "middle"), (5, "last")]
 WRITES += [
     pytest.param(*at, marks=pytest.mark.slow)
     for at in ((2, "middle"), (4, "first"), (4, "last"), (5, "middle"))
 ]
-
-# Loaded by every Python process of the step. It counts the moments at which a whole temporary file is about
-# to replace its target, and at the chosen one stops the process group as a user or the kernel would. With
-# STOP_CUT the temporary loses its second half first, as if the write itself had been cut.
-STOP_AT_WRITE = """
-import os, signal, sys
-left = [int(os.environ["STOP_AT_WRITE"])]
-def stop(event, arguments):
-    if event != "os.rename" or not os.fspath(arguments[0]).endswith(".tmp"):
-        return
-    left[0] -= 1
-    if left[0] == 0:
-        if os.environ.get("STOP_CUT"):
-            os.truncate(arguments[0], os.path.getsize(arguments[0]) // 2)
-        os.killpg(0, int(os.environ["STOP_SIGNAL"]))
-sys.addaudithook(stop)
-"""
 
 
 def start(number: int, root: Path, *flags: str, **environment: str) -> subprocess.Popen[str]:
@@ -65,22 +50,12 @@ def start(number: int, root: Path, *flags: str, **environment: str) -> subproces
 @pytest.fixture
 def stop_at_write(tmp_path: Path):
     """Run a step that gets a signal at its n-th write; returns (exit status, stderr)."""
-    hooks = tmp_path / "hooks"
-    hooks.mkdir()
-    (hooks / "sitecustomize.py").write_text(STOP_AT_WRITE)
 
     def run(
         number: int, root: Path, write: int, sent: signal.Signals, *flags: str, cut: bool = False
     ) -> tuple[int, str]:
-        process = start(
-            number,
-            root,
-            *flags,
-            PYTHONPATH=os.pathsep.join([str(hooks), os.environ.get("PYTHONPATH", "")]),
-            STOP_AT_WRITE=str(write),
-            STOP_SIGNAL=str(int(sent)),
-            STOP_CUT="1" if cut else "",
-        )
+        environment = stopping_environment(tmp_path / "hooks", write, sent, cut)
+        process = start(number, root, *flags, **environment)
         _, stderr = process.communicate(timeout=120)
         return process.returncode, stderr
 

@@ -429,6 +429,7 @@ def no_network(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path / "attempts"
 
 
+@pytest.mark.slow
 def test_steps_never_touch_the_network(tmp_path: Path, no_network: Path):
     blocked = [sys.executable, "-c", "import socket; socket.create_connection(('127.0.0.1', 9))"]
     assert "network is off" in subprocess.run(blocked, capture_output=True, text=True).stderr

@@ -17,6 +17,7 @@ from prompt_oirl.cli.main import main
 from prompt_oirl.features.embedders import SentenceEmbedder
 from prompt_oirl.features.minilm_files import minilm_folder
 from prompt_oirl.io.files import InputError, content_key
+from prompt_oirl.io.locks import held
 from prompt_oirl.selection.storage import HEADER
 
 
@@ -69,21 +70,55 @@ from prompt_oirl import PromptSelector
 selectors = [PromptSelector("tfidf", seed=s).fit(made_log(20, seed=s)) for s in (int(sys.argv[2]), 9)]
 print("ready", flush=True)
 sys.stdin.readline()
-for turn in range(30):
+for turn in range(10):
     selectors[turn % 2].save(sys.argv[1])
 """
 
 
-def test_two_processes_that_save_into_one_folder_leave_a_whole_selector(tmp_path: Path) -> None:
-    """One save's cleaning must not remove what the other has just written."""
-    command = [sys.executable, "-c", SAVE, str(tmp_path / "selector")]
+@pytest.mark.parametrize("processes", [2, pytest.param(4, marks=pytest.mark.slow)])
+def test_processes_that_save_into_one_folder_leave_a_whole_selector(processes: int, tmp_path: Path) -> None:
+    """One save's cleaning must not remove what another has just written, and who reads meanwhile gets one."""
+    folder = tmp_path / "selector"
+    command = [sys.executable, "-c", SAVE, str(folder)]
     pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "cwd": Path(__file__).parents[1]}
-    started = [subprocess.Popen([*command, str(seed)], **pipes) for seed in (1, 2)]  # type: ignore[call-overload]
+    started = [
+        subprocess.Popen([*command, str(seed)], **pipes)  # type: ignore[call-overload]
+        for seed in range(1, processes + 1)
+    ]
     for process in started:
         assert process.stdout.readline() == b"ready\n"
     for process in started:
         process.stdin.write(b"\n")
         process.stdin.flush()
-    assert [process.wait(60) for process in started] == [0, 0]
-    PromptSelector.load(tmp_path / "selector").predict_proba(["Why?"])
-    assert len(list((tmp_path / "selector").glob("*.safetensors"))) == 2
+    loaded = 0
+    while any(process.poll() is None for process in started):
+        if (folder / HEADER).exists():
+            PromptSelector.load(folder)
+            loaded += 1
+    assert [process.wait(60) for process in started] == [0] * processes and loaded > 3
+    PromptSelector.load(folder).predict_proba(["Why?"])
+    assert len(list(folder.glob("*.safetensors"))) == 2
+
+
+HOLD = """
+import sys, time
+from pathlib import Path
+from prompt_oirl.selection.storage import saving
+with saving(Path(sys.argv[1])):
+    print("held", flush=True)
+    time.sleep(60)
+"""
+
+
+def test_the_lock_of_a_killed_process_is_free_at_once(small_selector: PromptSelector, tmp_path: Path) -> None:
+    holder = subprocess.Popen([sys.executable, "-c", HOLD, str(tmp_path)], stdout=subprocess.PIPE)
+    assert holder.stdout is not None and holder.stdout.readline() == b"held\n"
+    assert (tmp_path / ".lock").exists()
+    with pytest.raises(InputError, match="busy"), held(tmp_path / ".lock", "busy"):
+        pass
+    holder.kill()
+    holder.wait()
+    with held(tmp_path / ".lock", "busy"):
+        pass
+    small_selector.save(tmp_path)
+    PromptSelector.load(tmp_path)

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import copy
 import threading
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
 from concurrent.futures import Future
 from typing import Any
 
@@ -16,11 +17,12 @@ from hypothesis import strategies as st
 from made_logs import made_log
 
 from prompt_oirl import PromptSelector
+from prompt_oirl.io.files import InputError
 from prompt_oirl.serving import selection_queue
 from prompt_oirl.serving.policy import Policy
 from prompt_oirl.serving.replies import Reply, StreamedReply, read_reply
 from prompt_oirl.serving.selection_queue import LONGEST_QUESTION, Prediction, SelectionQueue
-from prompt_oirl.serving.upstream import failure, kept
+from prompt_oirl.serving.upstream import Failure, Upstream, failure, kept, whole_body
 from prompt_oirl.serving.votes import winner
 
 STREAM = (
@@ -46,12 +48,37 @@ def test_a_stream_is_read_however_it_is_cut(cuts: list[int]) -> None:
     [
         *(b"", b"\xff", b"null", b"[]", b'{"choices": 1}', b'{"choices": [1]}', b'{"choices": [{}]}'),
         b'{"choices": [{"message": {"content": [1]}}], "usage": {"prompt_tokens": -1}}',
-        b'{"usage": {"prompt_tokens": true, "completion_tokens": 1e3}, "model": 3}',
+        b'{"usage": {"prompt_tokens": true, "completion_tokens": 1.5}, "model": 3}',
+        b'{"usage": {"prompt_tokens": 1%s, "completion_tokens": 20000000}}' % (b"0" * 30),
+        b'{"model": "a", "model": "b"}',
         b"[" * 100_000,
     ],
 )
 def test_what_a_server_does_not_say_stays_unknown(body: bytes) -> None:
     assert read_reply(body) == Reply()
+
+
+def test_names_that_an_upstream_sends_are_cut() -> None:
+    found = read_reply(
+        b'{"model": "\\ud800%s", "choices": [{"finish_reason": "%s"}]}' % (b"m" * 999, b"f" * 999)
+    )
+    assert found == Reply(finish_reason="f" * 200, model="?" + "m" * 199)
+
+
+def test_a_whole_reply_is_held_up_to_a_bound() -> None:
+    async def endless() -> AsyncIterator[bytes]:
+        for _ in range(200):
+            yield bytes(2**20)
+        raise AssertionError("200 MB were read")
+
+    with pytest.raises(Failure, match="longer than 64 MB"):
+        asyncio.run(whole_body(httpx.Response(200, content=endless())))
+
+
+def test_an_upstream_that_is_no_address_is_one_line() -> None:
+    with pytest.raises(InputError, match="--upstream: .*correct the URL") as caught:
+        Upstream("http://127.0.0.1:8000/\x1b[31m", None, False, 1.0)
+    assert str(caught.value).isprintable()
 
 
 @pytest.mark.parametrize(

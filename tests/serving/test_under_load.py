@@ -11,11 +11,11 @@ from collections import Counter
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
 
 import httpx
 import numpy as np
 import pytest
+from odd_requests import odd_request
 from serving_process import Served
 from upstream_server import Upstream
 
@@ -97,62 +97,6 @@ def wait_for(port: int) -> None:
     raise AssertionError("no server")
 
 
-BODIES: list[dict[str, Any]] = [
-    {"model": "m", "messages": [{"role": "user", "content": "Why?"}], "temperature": 1.0},
-    {"messages": [{"role": "system", "content": "Hm."}, {"role": "user", "content": "\u00e9?"}], "n": 2},
-    {
-        "messages": [
-            {"role": "developer", "content": [{"type": "text", "text": "Hm."}]},
-            {"role": "user", "content": [{"type": "image_url"}, {"type": "text", "text": "A"}]},
-        ],
-        "tools": [{"type": "function", "function": {"name": "f"}}],
-    },
-]  # fmt: skip
-ODD = [
-    None,
-    True,
-    0,
-    -1,
-    1e308,
-    10**40,
-    "",
-    "x" * 3000,
-    "\ud800",
-    "{question}",
-    [],
-    {},
-    [[]],
-    {"role": "user"},
-]
-PATHS = ["/v1/chat/completions"] * 12 + ["/feedback", "/v1/models", "/v1/", "/v1/../x", "/v1/%00", "/health"]
-HEADERS = [b"x-prompt-oirl-segment", b"content-type", b"accept-encoding", b"connection", b"te", b"x-a"]
-METHODS = ["POST"] * 12 + ["GET", "PUT", "DELETE", "HEAD", "OPTIONS", "PATCH"]
-
-
-def spoiled(value: Any, rng: np.random.Generator) -> Any:
-    """The value with something else somewhere in it."""
-    if rng.random() < 0.15 or not isinstance(value, dict | list) or not value:
-        return ODD[rng.integers(len(ODD))]
-    key = list(value)[rng.integers(len(value))] if isinstance(value, dict) else int(rng.integers(len(value)))
-    new = spoiled(value[key], rng)
-    if isinstance(value, dict):
-        return {**value, key: new}
-    return [*value[:key], new, *value[key + 1 :]]
-
-
-def body_of(rng: np.random.Generator) -> bytes:
-    value: Any = BODIES[rng.integers(len(BODIES))]
-    for _ in range(rng.integers(3)):
-        value = spoiled(value, rng)
-    data = bytearray(
-        json.dumps(value, ensure_ascii=bool(rng.random() < 0.7)).encode("utf-8", "surrogatepass")
-    )
-    for _ in range(rng.choice([0, 0, 0, 1, 5])):
-        at = int(rng.integers(len(data) + 1))
-        data[at : at + int(rng.integers(3))] = rng.bytes(int(rng.integers(3)))
-    return bytes(data)
-
-
 @pytest.mark.parametrize("requests", [300, pytest.param(REQUESTS, marks=pytest.mark.slow)])
 def test_requests_of_any_form_are_answered(
     requests: int, served: Callable[..., Served], upstream: Upstream
@@ -162,14 +106,8 @@ def test_requests_of_any_form_are_answered(
     slowest = 0.0
     for seed in range(requests):
         rng = np.random.default_rng(seed)
-        method, path = METHODS[rng.integers(len(METHODS))], PATHS[rng.integers(len(PATHS))]
-        headers = [(b"content-type", b"application/json")]
-        if rng.random() < 0.2:
-            value = [rng.bytes(6).hex().encode(), b"\xe9,;"][seed % 2]
-            headers.append((HEADERS[rng.integers(len(HEADERS))], value))
-        content = body_of(rng)
-        request = httpx.Request(method, f"{server.url}{path}", headers=headers, content=content)
-        about = (seed, method, path, headers, content[:300])
+        request = odd_request(rng, server.url)
+        about = (seed, request, request.headers, request.content[:300])
         started = time.monotonic()
         try:
             reply = server.client.send(request)

@@ -87,6 +87,13 @@ def read_evaluations(folder: Path, split: str, root: Path) -> list[Evaluated]:
 
 
 def _read(folder: Path) -> Evaluated:
+    try:
+        return _evaluated(folder)
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise InputError(f"{folder}: not what step 5 wrote ({error!r}); {STEP5}") from error
+
+
+def _evaluated(folder: Path) -> Evaluated:
     about = read_json(folder / "policy.json", hint=STEP5)
     recipe = about.get("recipe") or {}
     values = about | {"learning_rate": recipe.get("learning_rate"), "steps": recipe.get("steps")}

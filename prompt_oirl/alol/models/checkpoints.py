@@ -17,7 +17,7 @@ import torch
 
 from prompt_oirl.io import files
 from prompt_oirl.io.files import InputError, atomic_write, content_key, require, sha256
-from prompt_oirl.io.json_files import read_json
+from prompt_oirl.io.json_files import parse_json, read_json
 
 EXTRA = 'pip install -e ".[alol]"'
 
@@ -52,9 +52,9 @@ def read_tensors(path: Path, hint: str) -> tuple[dict[str, torch.Tensor], dict[s
     try:
         with safe_open(require(path, hint), framework="pt") as file:
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-            about = json.loads((file.metadata() or {}).get("about", "{}"))
+            about = parse_json((file.metadata() or {}).get("about", "{}"))
             return tensors, {str(k): str(v) for k, v in dict(about).items()}
-    except (SafetensorError, OSError, ValueError, TypeError) as error:
+    except (SafetensorError, OSError, ValueError, TypeError, RecursionError) as error:
         raise InputError(f"{path}: not a whole safetensors file ({error}); {hint}") from error
 
 

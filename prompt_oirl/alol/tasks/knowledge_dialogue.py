@@ -9,7 +9,6 @@ topics; faithdial has its own; faithdial_wow joins both; all are tested on Faith
 
 from __future__ import annotations
 
-import json
 import tarfile
 from collections.abc import Iterator
 from dataclasses import replace
@@ -26,7 +25,7 @@ from prompt_oirl.alol.tasks.reddit import BASE, COLA, DEPTH, DIALOGUE, END, resp
 from prompt_oirl.alol.tasks.task import BEAMS, Prepared, Request, Task, drop_held_out
 from prompt_oirl.alol.tasks.task_rewards import TFIDF, Component, Rewards, load_tfidf
 from prompt_oirl.io.files import InputError
-from prompt_oirl.io.json_files import read_json
+from prompt_oirl.io.json_files import parse_json, read_json
 
 WOW = "wizard_of_wikipedia/wizard_of_wikipedia.tgz"
 WOW_SPLITS = {"train": "train.json", "validation": "valid_topic_split.json"}
@@ -50,8 +49,8 @@ def read_wow(path: Path) -> dict[str, list[Row]]:
                 file = archive.extractfile(member) if member is not None else None
                 if file is None:
                     raise InputError(f"{path}: holds no {name}; {HINT}")
-                found[split] = list(_wow_rows(json.load(file), split))
-    except (tarfile.TarError, OSError, EOFError, ValueError) as error:
+                found[split] = list(_wow_rows(parse_json(file.read()), split))
+    except (tarfile.TarError, OSError, EOFError, ValueError, RecursionError) as error:
         raise InputError(f"{path}: not a readable archive ({str(error).splitlines()[0]}); {HINT}") from error
     except (KeyError, TypeError, AttributeError) as error:
         raise InputError(f"{path}: not Wizard of Wikipedia's dialogues ({error!r}); {HINT}") from error

@@ -12,6 +12,7 @@ import torch
 from prompt_oirl.alol.models import processes
 from prompt_oirl.alol.models.checkpoints import read_tensors, write_tensors
 from prompt_oirl.io.files import InputError
+from prompt_oirl.io.json_files import as_record, parse_json
 
 Weights = dict[str, torch.Tensor]
 MOMENTS = ("exp_avg", "exp_avg_sq", "step")
@@ -74,8 +75,8 @@ def resume(path: Path, key: str, weights: Weights, optimiser: torch.optim.Optimi
         state = {m: tensors[f"{m}.{name}"] for m in MOMENTS if f"{m}.{name}" in tensors}
         optimiser.state[p] |= {m: v if m == "step" else processes.placed_like(v, p) for m, v in state.items()}
     try:
-        return TrainingProgress(**json.loads(about["outcome"]))
-    except (KeyError, ValueError, TypeError) as error:
+        return as_record(TrainingProgress, parse_json(about["outcome"]), str(path), HINT)
+    except (KeyError, ValueError, RecursionError) as error:
         raise InputError(f"{path}: does not say where the run stood; {HINT}") from error
 
 
