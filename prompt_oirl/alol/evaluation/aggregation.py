@@ -124,25 +124,28 @@ def group_means(values: Mapping[str, Sequence[float]]) -> dict[str, float]:
     return {group: float(np.mean(of)) for group, of in values.items()}
 
 
-def levels(found: Sequence[Evaluated]) -> list[dict[str, Any]]:
-    """One row per settings, segment and metric."""
+def levels(found: Sequence[Evaluated], few_seeds: bool = False) -> list[dict[str, Any]]:
+    """One row per settings, segment and metric; `few_seeds` as in `interval`."""
     rows = []
     for settings, repeats in _by_settings(found).items():
         for segment, metric in _names(repeats[0]):
             values = [_values(one, segment, metric) for one in repeats]
             bounds = (0, 1) if _shares(metric, values) else UNBOUNDED
-            of_metric = interval([one.run for one in repeats], values, bounds)
+            of_metric = interval([one.run for one in repeats], values, bounds, few_seeds)
             if len(repeats) == 1 and metric not in repeats[0].scores[segment]:
                 of_metric = (*repeats[0].others[segment][metric], *of_metric[3:])
             rows.append(_row(settings, segment, metric, of_metric))
     return rows
 
 
-def differences(found: Sequence[Evaluated], baselines: Sequence[str]) -> list[dict[str, Any]]:
+def differences(
+    found: Sequence[Evaluated], baselines: Sequence[str], few_seeds: bool = False
+) -> list[dict[str, Any]]:
     """Every settings minus each baseline, paired by run and seed, question by question; the reference by run
     where it was not evaluated with the policy's seed.
 
-    A baseline is an algorithm, with its sampling strategy behind a colon where it was tried with several.
+    A baseline is an algorithm, with its sampling strategy behind a colon where it was tried with several;
+    `few_seeds` as in `interval`.
     """
     rows = []
     by_settings = _by_settings(found)
@@ -168,7 +171,8 @@ def differences(found: Sequence[Evaluated], baselines: Sequence[str]) -> list[di
                 ]
                 gaps = [_gap(a, b) for a, b in both]
                 bounds = (-1, 1) if _shares(metric, [v for pair in both for v in pair]) else UNBOUNDED
-                row = _row(settings, segment, metric, interval([one.run for one, _ in pairs], gaps, bounds))
+                of_gap = interval([one.run for one, _ in pairs], gaps, bounds, few_seeds)
+                row = _row(settings, segment, metric, of_gap)
                 rows.append(row | {"baseline": baseline})
     return rows
 
@@ -204,7 +208,10 @@ def _row(settings: tuple[Any, ...], segment: str, metric: str, found: tuple) -> 
 
 
 def interval(
-    runs: Sequence[str], values: Sequence[dict[str, float]], bounds: tuple[float, float] = (-np.inf, np.inf)
+    runs: Sequence[str],
+    values: Sequence[dict[str, float]],
+    bounds: tuple[float, float] = UNBOUNDED,
+    few_seeds: bool = False,
 ) -> tuple[float, float, float, int, int]:
     """Mean with its 95 % interval over repeats, and how many repeats and question groups are behind it.
 
@@ -217,6 +224,8 @@ def interval(
     values : of each repeat, the score of each question group; groups count alike
     bounds : lowest and highest value that the mean can have; an interval over several repeats is cut there.
         Default: it is not cut.
+    few_seeds : t has Satterthwaite's degrees of freedom, of seeds and groups together; default: S - 1, too
+        careful with two or three seeds
 
     Returns: mean, low, high, repeats, groups; low and high are NaN for one repeat with a single group.
     """
@@ -234,14 +243,17 @@ def interval(
         return float(value), float(low), float(high), 1, groups
     if len(names) > 1:  # runs with data of their own are the repeats
         means = np.array([means[[run == name for run in runs]].mean() for name in names])
-        squared = means.var(ddof=1) / len(means)
+        squared, degrees = means.var(ddof=1) / len(means), len(means) - 1.0
     else:
         shared = sorted(set.intersection(*(set(of) for of in values)))
         by_group = np.array([[of[group] for group in shared] for of in values]).mean(0)
         across = by_group.var(ddof=1) / len(shared) if len(shared) > 1 else 0.0
-        squared = across + means.var(ddof=1) / len(means)
+        seeds, degrees = means.var(ddof=1) / len(means), len(means) - 1.0
+        squared = across + seeds
+        if few_seeds and squared > 0:
+            degrees = squared**2 / (across**2 / max(1, len(shared) - 1) + seeds**2 / degrees)
     value = float(means.mean())
-    half = float(t.ppf(0.975, len(means) - 1) * np.sqrt(squared))
+    half = float(t.ppf(0.975, degrees) * np.sqrt(squared))
     return value, max(value - half, bounds[0]), min(value + half, bounds[1]), len(values), groups
 
 
