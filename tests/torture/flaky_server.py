@@ -45,12 +45,16 @@ class Running:
         return f"http://127.0.0.1:{self.port}/v1"
 
     def state(self) -> dict[str, Any]:
-        """{"faults": {kind: times}, "answered": answers that were whole, "items": questions that have one}."""
+        """{"faults": {kind: times}, "answered": whole answers, "items": questions that have one}."""
         return self._get("state")
 
     def paid(self) -> dict[str, int]:
         """Whole answers by question."""
         return self._get("paid")
+
+    def left(self) -> dict[str, int]:
+        """Answers by question after which the client closed the connection, as after a time-out."""
+        return self._get("left")
 
     def _get(self, path: str) -> Any:
         with urlopen(f"http://127.0.0.1:{self.port}/{path}", timeout=60) as reply:
@@ -89,30 +93,36 @@ def answer_to(name: str) -> str:
 class _Server:
     def __init__(self, seed: int, share: float):
         self._seed, self._share = seed, share
-        self._faults, self._attempts, self._paid = Counter[str](), Counter[str](), Counter[str]()
+        self._faults, self._attempts = Counter[str](), Counter[str]()
+        self._paid, self._left = Counter[str](), Counter[str]()
 
     async def talk(self, reader: StreamReader, writer: StreamWriter) -> None:
         """Serve one connection to its end."""
+        stays, last = True, ""
         with suppress(OSError, asyncio.IncompleteReadError):
-            stays = True
             while stays:
-                head = await reader.readuntil(b"\r\n\r\n")
+                try:
+                    head = await reader.readuntil(b"\r\n\r\n")
+                except asyncio.IncompleteReadError:
+                    self._left[last] += 1
+                    break
                 if head.startswith(b"GET"):
                     self._tell(head, writer)
                 else:
                     length = re.search(rb"(?i)\r\ncontent-length: *(\d+)", head)
                     body = await reader.readexactly(int(length[1]) if length else 0)
-                    stays = await self._answer(json.loads(body)["messages"][-1]["content"], reader, writer)
+                    last = name_of(json.loads(body)["messages"][-1]["content"])
+                    stays = await self._answer(last, reader, writer)
                 await writer.drain()
         writer.close()
 
     def _tell(self, head: bytes, writer: StreamWriter) -> None:
         state = {"faults": self._faults, "answered": self._paid.total(), "items": len(self._paid)}
-        write_reply(writer, 200, json.dumps(self._paid if b"/paid" in head else state).encode())
+        told = {b"/paid": self._paid, b"/left": self._left}.get(head.split()[1], state)
+        write_reply(writer, 200, json.dumps(told).encode())
 
-    async def _answer(self, text: str, reader: StreamReader, writer: StreamWriter) -> bool:
+    async def _answer(self, name: str, reader: StreamReader, writer: StreamWriter) -> bool:
         """Answer or fail; whether the connection stays."""
-        name = name_of(text)
         self._attempts[name] += 1
         rng = random.Random(f"{self._seed}/{name}/{self._attempts[name]}")
         fault = rng.choice(FAULTS) if rng.random() < self._share else ""
