@@ -44,9 +44,7 @@ TIMEOUT = 20  # seconds in which a scheduler must answer
 MUST_AGREE = ("numpy", "scikit-learn", "xgboost", "lightgbm")  # what decides the bits of a model
 
 
-def run_fits(
-    tasks: Sequence[Task], jobs: int = -1, dask: str = ""
-) -> Iterator[tuple[dict[str, Any], bytes]]:
+def run_fits(tasks: Sequence[Task], jobs: int = -1, dask: str = "") -> Iterator[tuple[dict[str, Any], bytes]]:
     """Do fits side by side and yield their records and model bytes, in the order of `tasks`.
 
     Parameters
@@ -55,8 +53,8 @@ def run_fits(
     jobs : fits at a time on this machine, though no more than there are tasks; -1: one per core. Where
     features lie in files, fits run one by one
     dask : address of a scheduler; as many fits as its cluster has threads then run there, and a task whose
-    worker dies is done again by another, also by one that came later. Where features lie in files, all workers
-    share each fit of more than `pairs.LARGE` questions. Empty: this machine
+    worker dies is done again by another, also by one that came later. Where features lie in files, all
+    workers share each fit of more than `pairs.LARGE` questions. Empty: this machine
 
     Raises: InputError if the cluster cannot be used or is lost, or if features lie in files and the model
     needs them in memory.
@@ -94,8 +92,8 @@ class ClusterLost(InputError):
 
 
 def _on_cluster(tasks: Sequence[Task], address: str) -> Iterator[tuple[dict[str, Any], bytes]]:
-    """Fits on a cluster. Workers that come later hold no data: when all of the first have died, what is left is
-    started anew, as long as some fits came to an end in between."""
+    """Fits on a cluster. Workers that come later hold no data: when all of the first have died, what is left
+    is started anew, as long as some fits came to an end in between."""
     done, lost = 0, None
     while done < len(tasks):
         before = done

@@ -2,7 +2,7 @@
 
     python -m torture.soak step1 --items 20000      step 1 against a server with 12 kinds of fault, 5 % of all
     python -m torture.soak serve --items 100000     requests through `prompt-oirl serve`, feedback on a tenth
-    python -m torture.soak dask --items 8           step 4 on a Dask cluster, a worker killed every minute
+    python -m torture.soak dask --items 6           step 4 on a Dask cluster, a worker killed every minute
 
 Each puts a row into results/reference/soak.csv and fills the table of docs/security.md; the exit status is 1
 where something was lost or doubled, or where memory or open files grew. `items` are answers, requests, and
@@ -29,7 +29,7 @@ from tyro.conf import OmitArgPrefixes, Positional
 from prompt_oirl.io.files import REPO_ROOT, read_csv
 from prompt_oirl.reports.readme import fill_tables, markdown, replace_rows
 
-ITEMS = {"step1": 20_000, "serve": 100_000, "dask": 8}
+ITEMS = {"step1": 20_000, "serve": 100_000, "dask": 6}
 MARGIN_MB = 32.0  # that processes may have grown by then
 MARGIN_FILES = 16
 
@@ -37,7 +37,7 @@ MARGIN_FILES = 16
 @dataclass(kw_only=True)
 class Args:
     items: int | None = None
-    """How many; default: 20,000 answers, 100,000 requests, 8 draws of folds."""
+    """How many; default: 20,000 answers, 100,000 requests, 6 draws of folds."""
     seed: int = 0
     """Of the faults."""
     kill_seconds: float = 60.0
@@ -79,13 +79,15 @@ def as_markdown(rows: list[dict[str, str]]) -> str:
         grown = [f"{float(row['mb_start']):.0f} to {float(row['mb_end']):.0f}"]
         grown += [f"{float(row['files_start']):.0f} to {float(row['files_end']):.0f}"]
         met = f"{sum(json.loads(row['faults']).values()):,}"
-        lines.append([row["what"], f"{int(row['items']):,}", met, *numbers, *grown, f"{int(row['seconds']):,}"])
+        items, seconds = (f"{int(row[name]):,}" for name in ("items", "seconds"))
+        lines.append([row["what"], items, met, *numbers, *grown, seconds])
     return markdown([*columns, "open files, start to end", "seconds"], lines)
 
 
 def machine() -> str:
     """Cores, system and Python."""
-    return f"{os.cpu_count()} cores, {platform.system()} {platform.machine()}, Python {platform.python_version()}"
+    system = f"{platform.system()} {platform.machine()}"
+    return f"{os.cpu_count()} cores, {system}, Python {platform.python_version()}"
 
 
 if __name__ == "__main__":

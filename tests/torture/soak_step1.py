@@ -53,7 +53,7 @@ def soak(items: int, seed: int, work: Path) -> tuple[Soaked, Watch]:
     rows = interactions.read(work / "llama_exps" / "LMm" / "toy_interactions.jsonl", hint="")
     logged = Counter(name_of(row.question) for row in rows)
     right = {name_of(row.question) for row in rows if row.answer == answer_to(name_of(row.question))}
-    # An answer that the client was too busy to read in time is a fault of the machine, and is asked for again.
+    # Asked for again because the client was too busy to read in time: a fault of the machine.
     faults["unread in time"] = unread = sum(min(n - 1, left.get(name, 0)) for name, n in paid.items())
     doubles = sum(n - 1 for n in [*logged.values(), *paid.values()]) - unread
     return Soaked(faults, sum(paid.values()), len(rows), doubles, items - len(right), run), watch

@@ -9,7 +9,8 @@ from statistics import median
 
 import psutil
 
-WARM_UP, LAST = 0.1, 0.9  # shares of the work; memory is compared between the tenths after the one and the other
+# Shares of the work: memory is compared between the tenths after the one and the other.
+WARM_UP, LAST = 0.1, 0.9
 EVERY = 0.2  # seconds between looks at a process
 
 
@@ -63,7 +64,7 @@ class Watch:
     def ends(self) -> dict[str, float]:
         """Medians after the warm-up and at the end; of the first and last look where work went fast."""
         first = [look for look in self.looks if WARM_UP <= look[0] <= 2 * WARM_UP] or self.looks[:1]
-        last = [look for look in self.looks if LAST <= look[0]] or self.looks[-1:]
+        last = [look for look in self.looks if look[0] >= LAST] or self.looks[-1:]
         return {
             f"{name}_{when}": round(median(look[column] for look in looks), 1)
             for column, name in ((1, "mb"), (2, "files"))
