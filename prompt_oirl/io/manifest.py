@@ -11,6 +11,7 @@ import sys
 import time
 import traceback
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import asdict, fields, is_dataclass
 from functools import cache, lru_cache
 from importlib.metadata import PackageNotFoundError, version
@@ -275,7 +276,10 @@ def run_reporting(work: Callable[[], None], other_place: str, after_stop: str) -
         )
         raise SystemExit(1) from None
     except KeyboardInterrupt:
+        import psutil
+
         for worker in multiprocessing.active_children():  # else leaving would wait for idle ones
-            worker.kill()
+            with suppress(psutil.NoSuchProcess):
+                psutil.Process(worker.pid).kill()  # joblib's own processes have no kill()
         print(f"stopped; {after_stop}", file=sys.stderr)
         raise SystemExit(130) from None
