@@ -103,7 +103,7 @@ alol-tables: install
 # cores; stop it at any moment, the same command resumes). SMALL=1: all methods on a handful of rows, minutes.
 # Status 3: packages or network are missing, and it says so.
 alol-hh: install
-	-$(BIN)/pip install -q -e ".[alol,real-server]"
+	-$(BIN)/pip install -q -e ".[train,real-server]"
 	$(BIN)/python scripts/run_alol_hh.py $(if $(SMALL),--small) || test $$? -eq 3
 
 # The other reward models, all six prompts, both protocols.

@@ -18,6 +18,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
+from prompt_oirl.io.extras import explained
 from prompt_oirl.io.files import (
     REPO_ROOT,
     InputError,
@@ -260,6 +261,11 @@ def run_reporting(work: Callable[[], None], other_place: str, after_stop: str) -
         _show_traceback(work)
     except InputError as error:
         print(f"error: {error}", file=sys.stderr)
+        raise SystemExit(1) from None
+    except ModuleNotFoundError as error:
+        if (explanation := explained(error)) is None:
+            raise
+        print(f"error: {explanation}", file=sys.stderr)
         raise SystemExit(1) from None
     except MemoryError:
         print("error: not enough memory; give fewer rows, or smaller files", file=sys.stderr)

@@ -18,6 +18,7 @@ import numpy as np
 import pandas as pd
 
 from prompt_oirl.io import table_formats
+from prompt_oirl.io.extras import need
 from prompt_oirl.io.files import InputError, decode_lines, on_one_line, require
 
 _TEXTS = (".csv", ".tsv", ".jsonl", ".ndjson", ".json")  # may be gzipped
@@ -53,6 +54,7 @@ def read_table(path: str | Path, hint: str) -> pd.DataFrame:
     if kind != ".parquet":
         with path.open("rb") if not kind.endswith(".gz") else io.BytesIO(_file_bytes(path)) as file:
             return _from_text(file, kind.removesuffix(".gz"), str(path), hint)
+    need(str(path), "parquet")
     try:
         frame = pd.read_parquet(path)
         texts = [name for name, kind in frame.dtypes.items() if isinstance(kind, pd.StringDtype)]
