@@ -23,7 +23,10 @@ TOUR = (
         f"Choose a prompt for each of {NEW} new questions; probability: how likely its answer is right.",
         "select {selector} {questions}",
     ),
-    ("Measure on unseen questions what the choice is worth, beside the best single prompt.", "evaluate {log}"),
+    (
+        "Measure on unseen questions what the choice is worth, beside the best single prompt.",
+        "evaluate {log}",
+    ),
     ("Put all of it on one page.", "report {log} --out {page}"),
 )
 BEFORE = """\
@@ -62,7 +65,12 @@ class Demo:
         about = self.out / "README.txt"
         self._check(about)
         self.out.mkdir(parents=True, exist_ok=True)
-        files = {"log": "log.csv", "questions": "questions.csv", "selector": "selector", "page": "report.html"}
+        files = {
+            "log": "log.csv",
+            "questions": "questions.csv",
+            "selector": "selector",
+            "page": "report.html",
+        }
         paths = {key: self.out / name for key, name in files.items()}
         texts = {
             about: ABOUT.encode(),

@@ -20,7 +20,13 @@ from prompt_oirl.io.files import InputError
 
 NAME = "prompt-oirl"
 SHOWN = ("PROMPT_OIRL_DEBUG", "PROMPT_OIRL_MIRROR", "OMP_NUM_THREADS", "NO_COLOR", "FORCE_COLOR", "HF_HOME")
-_KEYS = ("PROMPT_OIRL_SIGNING_KEY", "PROMPT_OIRL_SERVE_KEY", "PROMPT_OIRL_UPSTREAM_KEY", "OPENAI_API_KEY", "HF_TOKEN")
+_KEYS = (
+    "PROMPT_OIRL_SIGNING_KEY",
+    "PROMPT_OIRL_SERVE_KEY",
+    "PROMPT_OIRL_UPSTREAM_KEY",
+    "OPENAI_API_KEY",
+    "HF_TOKEN",
+)
 SECRET = (*_KEYS, "OPENAI_BASE_URL")  # an address may hold a password
 
 
@@ -40,7 +46,9 @@ class Doctor:
         problems = [f"{NAME} is not installed here: pip install {NAME}, or pip install -e . in a checkout"]
         try:
             problems = list(_lacking(""))
-            found |= {f"extra {extra}": _extra(extra) for extra in metadata(NAME).get_all("Provides-Extra", [])}
+            found |= {
+                f"extra {extra}": _extra(extra) for extra in metadata(NAME).get_all("Provides-Extra", [])
+            }
         except PackageNotFoundError:
             pass
         if self.format == "jsonl":
@@ -55,12 +63,13 @@ class Doctor:
 
 def _machine() -> dict[str, str]:
     cores = getattr(os, "process_cpu_count", os.cpu_count)()  # 3.13 counts those that may be used
+    threads = os.environ.get("OMP_NUM_THREADS", "their choice")
     disk = shutil.disk_usage(Path.cwd())
     return {
         NAME: f"{__version__} in {Path(__file__).resolve().parents[1]}",
         "Python": f"{platform.python_version()}, {sys.executable}",
         "platform": platform.platform(),
-        "cores": f"{cores}; threads of numerical libraries: {os.environ.get('OMP_NUM_THREADS', 'their choice')}",
+        "cores": f"{cores}; threads of numerical libraries: {threads}",
         "disk": f"{disk.free / 1e9:,.1f} GB free where you are",
     }
 

@@ -11,9 +11,9 @@ examples:
 A log has one row per answer and the columns question, prompt and correct (0 to 1); answer, cost, group,
 segment, llm and sample are optional. It is one file or several: CSV, TSV, JSONL, JSON, Parquet or .xlsx; `-`
 reads CSV or JSON from stdin. `prompt-oirl grade` adds correct where there are answers only.
-Results go to stdout, remarks to stderr. Every command takes `--quiet` (errors and warnings only) and `--debug`
-(where an error comes from); `--version` stands alone. Flags may be written with dashes or underscores. Exit
-status: 0 done, 1 the input cannot be used, 2 wrong flags, 130 stopped.
+Results go to stdout, remarks to stderr. Every command takes `--quiet` (errors and warnings only) and
+`--debug` (where an error comes from); `--version` stands alone. Flags may be written with dashes or
+underscores. Exit status: 0 done, 1 the input cannot be used, 2 wrong flags, 130 stopped.
 """
 
 from __future__ import annotations
@@ -32,8 +32,10 @@ from prompt_oirl.cli.demo import Demo
 from prompt_oirl.cli.doctor import Doctor
 from prompt_oirl.cli.output import OnlyErrors, say_warning, write_stdout
 from prompt_oirl.io.colours import heed_colour_variables
-from prompt_oirl.io.files import never_written
+from prompt_oirl.io.files import InputError, never_written, on_one_line
 from prompt_oirl.io.manifest import named_files, run_reporting, without_debug
+
+SHELLS = ("bash", "zsh", "fish")
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -45,6 +47,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
             write_stdout(f"prompt-oirl {__version__}\n")
             return
         flags = [flag for flag in given if flag != "--quiet"]
+        completes = flags[:1] and flags[0].replace("_", "-").endswith("-completion")
+        if completes and flags[1:2] and flags[1] not in SHELLS:
+            raise InputError(f"completion for {on_one_line(flags[1], 40)}: choose bash, zsh or fish")
         heed_colour_variables()
         options: dict[str, Any] = {"prog": "prompt-oirl", "description": __doc__, "use_underscores": True}
         command = tyro.cli(Command | Demo | Doctor, args=flags, **options)  # type: ignore[call-overload]

@@ -6,7 +6,7 @@ import os
 
 
 def heed_colour_variables() -> None:
-    """Colour help texts and complaints about flags as NO_COLOR and FORCE_COLOR ask; else on terminals only."""
+    """Colour help texts as NO_COLOR and FORCE_COLOR ask; without them, on terminals only."""
     import tyro
     from tyro import _fmtlib
 
