@@ -18,6 +18,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
+from prompt_oirl.io.colours import heed_colour_variables
 from prompt_oirl.io.extras import explained
 from prompt_oirl.io.files import (
     REPO_ROOT,
@@ -205,6 +206,7 @@ def run_step(
         about: dict[str, Any] = {"description": sys.modules["__main__"].__doc__, "use_underscores": True}
         if (defaults := before(arguments, given)) is not None:
             about["default"] = defaults
+        heed_colour_variables()
         flags = tyro.cli(arguments, args=given, **about)
         with never_written(named_files(flags)):
             main(flags)
