@@ -10,13 +10,15 @@ to choose prompts for.
 
 from __future__ import annotations
 
+import gzip
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
+from prompt_oirl.examples import LOG, QUESTIONS
 from prompt_oirl.io.files import Paths, atomic_write, require
 from prompt_oirl.io.manifest import run_step
 
@@ -26,12 +28,14 @@ PROMPTS = ("nan", "CoT", "APE", "Decomp")
 
 @dataclass
 class Args:
-    out: Path
-    """The log."""
+    out: Path = Path("my_log.csv")
+    """The log; packed where it ends in .gz."""
     questions: Path | None = None
     """New questions."""
     served: Path | None = None
     """Folder for a server's log."""
+    shipped: bool = False
+    """Write the log and the questions that come with the package, prompt_oirl/examples, made anew."""
     rendered: bool = False
     """Write as prompts the texts that were sent, with the question in them."""
     size: int = 300
@@ -43,6 +47,8 @@ class Args:
 
 
 def main(args: Args) -> None:
+    if args.shipped:
+        args = replace(args, out=LOG, questions=QUESTIONS)
     log = pd.read_parquet(require(Paths().committed_log("nano", "arith"), "run make nano-log"))
     rng = np.random.default_rng(args.seed)
     train = log[(log.split == "train") & log.prompt_id.isin(PROMPTS)]
@@ -53,8 +59,10 @@ def main(args: Args) -> None:
     rows = rows[kept | (nothing_left & ~rows.question_id.duplicated())]
     if args.rendered:
         rows = rows.assign(prompt=rows.question + "\n" + rows.prompt)
+    columns = ["question", "prompt", "correct", "answer"]
+    table = rows.to_csv(columns=columns, index=False, lineterminator="\n").encode()
     with atomic_write(args.out) as temporary:
-        rows.to_csv(temporary, columns=["question", "prompt", "correct", "answer"], index=False)
+        temporary.write_bytes(gzip.compress(table, mtime=0) if args.out.suffix == ".gz" else table)
     print(
         f"{args.out}: {rows.question.nunique()} questions, {rows.prompt.nunique()} prompts, {len(rows)} "
         "answers"

@@ -97,9 +97,9 @@ class Fit(LogArgument, LearnOptions):
         say(
             f"{len(log.questions):,} questions, {len(log.prompts)} prompts, {len(log.correct):,} answers; "
             f"best prompt overall, right in {100 * selector.success_[selector.best_]:.1f} % of its "
-            f"{answers:,} answers: {on_one_line(str(best)) or '(no prompt)'}\n"
-            f"selector ({selector.model_name_}) saved in {folder}"
+            f"{answers:,} answers: {on_one_line(str(best)) or '(no prompt)'}"
         )
+        say(f"selector ({selector.model_name_}) saved in {folder}")
 
 
 @dataclass(kw_only=True)
