@@ -9,8 +9,8 @@ from typing import Any
 from prompt_oirl.io.manifest import package_versions
 from prompt_oirl.io.model_cards import escaped, table, write_card
 
-SETTINGS = ("sampling_strategy", "ppo_clip", "kl_beta", "seed", "rows", "share_of_rows", "steps", "best_step")
-SETTINGS += ("validation", "validation_of_reference")
+SETTINGS: tuple[str, ...] = ("sampling_strategy", "ppo_clip", "kl_beta", "seed", "rows", "share_of_rows")
+SETTINGS += ("steps", "best_step", "validation", "validation_of_reference")
 
 
 def write_policy_card(

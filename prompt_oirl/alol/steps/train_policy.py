@@ -105,15 +105,15 @@ def train_reference(args: ReferenceOptions) -> None:
     if not processes.is_main():
         return
     outputs = save_model(folder, model, tokenizer)
-    told = {
+    facts = {
         "task": task.name,
         "policy": "reference",
         "algorithm": "nll",
         "rows": len(rows),
         "seed": args.seed,
     }
-    told |= {"steps": outcome.step, "best_step": outcome.best_step or outcome.step}
-    write_policy_card(folder, told | {"base_model": source.base_name})
+    facts |= {"steps": outcome.step, "best_step": outcome.best_step or outcome.step}
+    write_policy_card(folder, facts | {"base_model": source.base_name})
     curve = training / "curve.csv"
     write_csv(curve, outcome.curve, CURVE)
     figure = draw_curve(outcome.curve, f"{task.name}: reference", curve.with_suffix(".png"))
