@@ -2,17 +2,21 @@
 
     python scripts/check_site.py build/site --pictures build/pictures
 
-`--pictures` also shows every page in headless Chromium on a wide and a narrow screen, keeps screenshots, and
-fails where a page is wider than its screen, asks for something elsewhere or logs an error; without a browser it
-ends with status 3.
+`--pictures` also shows every page in headless Chromium on a wide and a narrow screen and keeps screenshots. It
+fails where a page is wider than its screen, asks for something elsewhere or logs an error, or where the
+search finds nothing; without a browser it ends with status 3.
 """
 
 from __future__ import annotations
 
 import re
+import threading
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from html.parser import HTMLParser
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlsplit
@@ -81,9 +85,10 @@ def main(args: Args) -> None:
         for problem in problems_of(args.site, path, page, pages)
     ]
     if problems:
-        raise InputError("\n".join(problems))
+        print("\n".join(problems))
+        raise InputError(f"{len(problems)} faults in the pages")
     links = sum(len(page.links) for page in pages.values())
-    print(f"{args.site}: {len(pages)} pages, {links:,} links, none of them dead; nothing is loaded from elsewhere")
+    print(f"{args.site}: {len(pages)} pages, {links:,} links, none dead; nothing is loaded from elsewhere")
     if args.pictures is not None:
         take_pictures(args.site, list(pages), args.pictures)
 
@@ -122,19 +127,39 @@ def take_pictures(site: Path, pages: list[Path], folder: Path) -> None:
 
     folder.mkdir(parents=True, exist_ok=True)
     problems: list[str] = []
-    with browser() as chromium:
+    with served(site) as address, browser() as chromium:
         for screen, size in SCREENS.items():
             tab: Any = chromium.new_page(viewport=size)
             tab.on("pageerror", lambda error: problems.append(f"error: {error}"))
-            tab.on("request", lambda r: r.url.startswith("http") and problems.append(f"request: {r.url}"))
+            tab.on("request", lambda r: r.url.startswith(address) or problems.append(f"request: {r.url}"))
             for page in pages:
-                tab.goto(page.resolve().as_uri())
+                tab.goto(f"{address}/{page.relative_to(site).as_posix()}")
                 if not tab.evaluate(FITS):
                     problems.append(f"{page.name} is wider than the {screen} screen")
                 tab.screenshot(path=folder / f"{page.stem}_{screen}.png")
+            tab.goto(f"{address}/index.html")
+            tab.keyboard.press("/")
+            tab.keyboard.type("abstain_below")
+            tab.wait_for_selector(".md-search-result__item >> text=own logs")
+            tab.screenshot(path=folder / f"search_{screen}.png")
             tab.close()
     if problems:
-        raise InputError("\n".join(dict.fromkeys(problems)))
+        print("\n".join(dict.fromkeys(problems)))
+        raise InputError("the pages do not fit, or ask for something")
+
+
+@contextmanager
+def served(site: Path) -> Iterator[str]:
+    """The site at an address of this machine; the search works only so."""
+
+    class Silent(SimpleHTTPRequestHandler):
+        def log_message(self, *_: Any) -> None:
+            """Nothing."""
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), partial(Silent, directory=str(site)))
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    yield f"http://127.0.0.1:{server.server_port}"
+    server.shutdown()
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""What `make docs` needs beside mkdocs: pages from outside docs/, links that leave it, help texts, docstrings.
+"""What `make docs` adds to mkdocs: pages from outside docs/, links that leave it, help texts, docstrings.
 
 mkdocs.yml names this file twice: its functions are mkdocs' hooks, its class is an extension of griffe, which
 reads the docstrings.
@@ -10,7 +10,7 @@ import io
 import os
 import re
 from contextlib import redirect_stdout, suppress
-from pathlib import Path, PurePosixPath
+from pathlib import PurePosixPath
 from typing import Any
 from unittest.mock import patch
 
