@@ -2,8 +2,8 @@
 
     python scripts/check_site.py build/site --pictures build/pictures
 
-`--pictures` also shows every page in headless Chromium on a wide and a narrow screen and keeps screenshots. It
-fails where a page is wider than its screen, asks for something elsewhere or logs an error, or where the
+`--pictures` also shows every page in headless Chromium on a wide and a narrow screen and keeps screenshots.
+It fails where a page is wider than its screen, asks for something elsewhere or logs an error, or where the
 search finds nothing; without a browser it ends with status 3.
 """
 
@@ -86,7 +86,7 @@ def main(args: Args) -> None:
     ]
     if problems:
         print("\n".join(problems))
-        raise InputError(f"{len(problems)} faults in the pages")
+        raise InputError(f"faults in the pages: {len(problems)}")
     links = sum(len(page.links) for page in pages.values())
     print(f"{args.site}: {len(pages)} pages, {links:,} links, none dead; nothing is loaded from elsewhere")
     if args.pictures is not None:

@@ -11,6 +11,7 @@ import os
 import re
 from contextlib import redirect_stdout, suppress
 from pathlib import PurePosixPath
+from textwrap import fill
 from typing import Any
 from unittest.mock import patch
 
@@ -34,7 +35,7 @@ ORIGINS = {page: origin for origin, page in PAGES.items()}
 COPIED = (".png", ".csv")  # tables and figures that pages link to
 _FENCE = re.compile(r"(^```.*?^```[^\n]*$)", re.S | re.M)
 _LINK = re.compile(r"(!?)\[((?:[^\[\]]|\[[^\]]*\])*)\]\((?!https?:|mailto:|#)([^)\s#]*)(#[^)\s]*)?\)")
-_PARAMETERS = re.compile(r"^Parameters\n-+\n((?:.+\n?)*)", re.M)
+_NAMED = re.compile(r"^(Parameters|Attributes)\n-+\n((?:.+\n?)*)", re.M)
 _ONE_LINE = re.compile(r"^(Returns|Raises|Yields):", re.M)
 
 
@@ -89,7 +90,10 @@ def _help(*command: str) -> str:
     plain = {"NO_COLOR": "1", "COLUMNS": "80"}
     with patch.dict(os.environ, plain), redirect_stdout(out), suppress(SystemExit):
         main([*command, "--help"])
-    return "\n".join(line.rstrip() for line in out.getvalue().splitlines()) + "\n"
+    lines = (line.rstrip() for line in out.getvalue().splitlines())
+    return "".join(
+        f"{fill(line, 80, break_long_words=False) if len(line) > 80 else line}\n" for line in lines
+    )
 
 
 class PlainSections(griffe.Extension):
@@ -102,10 +106,10 @@ class PlainSections(griffe.Extension):
 
 
 def as_markdown(docstring: str) -> str:
-    """A docstring with its parameters as a list."""
+    """A docstring with its parameters and attributes as lists."""
 
     def listed(found: re.Match[str]) -> str:
-        items = re.sub(r"^(\w[\w, *]*?) :", r"- `\1`:", found[1], flags=re.M)
-        return f"**Parameters**\n\n{items}"
+        items = re.sub(r"^(\w[\w, *]*?) :", r"- `\1`:", found[2], flags=re.M)
+        return f"**{found[1]}**\n\n{items}"
 
-    return _ONE_LINE.sub(r"**\1**", _PARAMETERS.sub(listed, docstring))
+    return _ONE_LINE.sub(r"**\1**", _NAMED.sub(listed, docstring))
