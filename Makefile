@@ -7,7 +7,7 @@ DEMO_SUBSETS ?= 6
 # Released files are taken from here when set (a folder laid out like data/fetched); otherwise downloaded.
 export PROMPT_OIRL_MIRROR ?=
 
-.PHONY: install demo nano-log nano-tables opro opro-log alol alol-tables alol-hh reproduce intervals models voting transfer off-policy real-logs reference selection-tables serving-loop bench torture test check docs format readme real-server clean
+.PHONY: install demo nano-log nano-tables opro opro-log alol alol-tables alol-hh reproduce intervals models voting transfer off-policy real-logs reference selection-tables serving-loop bench torture test check docs format readme readme-commands real-server clean
 
 install: .venv/.installed
 
@@ -103,7 +103,7 @@ alol-tables: install
 # cores; stop it at any moment, the same command resumes). SMALL=1: all methods on a handful of rows, minutes.
 # Status 3: packages or network are missing, and it says so.
 alol-hh: install
-	-$(BIN)/pip install -q -e ".[alol,real-server]"
+	-$(BIN)/pip install -q -e ".[train,real-server]"
 	$(BIN)/python scripts/run_alol_hh.py $(if $(SMALL),--small) || test $$? -eq 3
 
 # The other reward models, all six prompts, both protocols.
@@ -175,8 +175,11 @@ format: install
 	$(BIN)/ruff format .
 
 # Every command of README at small size, the report page in headless Chromium (status 3: no browser here, and it says
-# so), the pages of the documentation, the long kill tests, an install into an empty environment, and twenty minutes of torture.
+# so), the pages of the documentation, the long kill tests and an install into an empty environment; beside them,
+# twenty minutes of torture.
 readme: install
+	$(MAKE) --output-sync=target -j 2 readme-commands torture
+readme-commands: install
 	$(BIN)/python scripts/check_readme.py
 	mkdir -p build
 	$(BIN)/python scripts/make_example_log.py --out build/example.csv
@@ -184,7 +187,6 @@ readme: install
 	$(BIN)/python scripts/check_report.py build/example.html --pictures build/pictures || test $$? -eq 3
 	$(MAKE) docs
 	$(BIN)/python -m pytest -n 2 --dist worksteal -m "install or slow"
-	$(MAKE) torture
 
 # A real model (SmolLM2-135M) behind a real server: steps 1 to 5, beside the same model in a process (ten minutes).
 # Status 3: packages or network are missing, and it says so.

@@ -12,7 +12,7 @@ which only TensorFlow reads; in an environment that has it:
 
     python -c "from tensorflow import keras; keras.models.load_model('FOLDER').save_weights('c.weights.h5')"
 
-Keras files need h5py (pip install -e ".[keras]"). `.bin` and `.pt` files are read as tensors only, never
+Keras files need h5py (pip install -e ".[train]"). `.bin` and `.pt` files are read as tensors only, never
 unpickled.
 """
 

@@ -40,7 +40,7 @@ def main(args: Args) -> None:
     """Set up what is shared, train and measure what is not finished, then write the tables."""
     if not args.tables_only:
         if not find_spec("peft"):
-            skip('peft not installed (pip install -e ".[alol]")')
+            skip('peft not installed (pip install -e ".[train]")')
         try:
             base = model_folder(args.fetched)
         except ConnectionError as error:

@@ -8,10 +8,8 @@ from pathlib import Path
 import tyro
 
 from prompt_oirl.cli.output import say
-from prompt_oirl.io.files import InputError
+from prompt_oirl.io.extras import need
 from prompt_oirl.serving.settings import ServeSettings
-
-NEEDED = ("starlette", "uvicorn", "httpx", "prometheus_client", "onnxruntime")
 
 
 @dataclass(kw_only=True)
@@ -26,10 +24,7 @@ class Serve(ServeSettings):
 
     def run(self) -> None:
         """Serve until the process is stopped."""
-        from importlib.util import find_spec
-
-        if any(find_spec(name) is None for name in NEEDED):
-            raise InputError("serving needs the extra serve: pip install 'prompt-oirl[serve]'")
+        need("serving", "serve")
         from prompt_oirl.serving.server import serve
 
         serve(self.selector, self, say)

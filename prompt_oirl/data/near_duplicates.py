@@ -17,7 +17,7 @@ from scipy.sparse import coo_matrix, csr_matrix
 from scipy.sparse.csgraph import connected_components
 from sklearn.feature_extraction.text import TfidfVectorizer
 
-from prompt_oirl.io.files import InputError
+from prompt_oirl.io.extras import missing
 
 EXACT_LIMIT = 50_000  # distinct texts up to which all pairs are compared
 HASHES = 128
@@ -122,9 +122,7 @@ def _likely_close_pairs(
     try:
         from datasketch import MinHash
     except ImportError as error:
-        raise InputError(
-            f'{len(masked):,} questions are too many to compare all pairs: pip install -e ".[large]"'
-        ) from error
+        raise missing(f"{len(masked):,} questions are too many to compare all pairs", "large") from error
     hashes = MinHash(num_perm=HASHES, seed=1)
     signatures = np.empty((len(masked), HASHES), dtype=np.uint64)
     for i, text in enumerate(masked):

@@ -37,10 +37,10 @@ def load_embedder(spec: str, seed: int = 0) -> Embedder:
         return TfidfEmbedder(seed)
     if spec.startswith("openai:"):
         return OpenAIEmbedder(spec.removeprefix("openai:"))
-    if spec == "minilm-int8":
+    if spec in ("minilm", "minilm-int8"):
         from prompt_oirl.features.onnx_minilm import OnnxMiniLM
 
-        return OnnxMiniLM(int8=True)
+        return OnnxMiniLM(int8=spec == "minilm-int8")
     return SentenceEmbedder(spec)
 
 
@@ -50,7 +50,8 @@ def holds_no_code(spec: object) -> bool:
 
 
 class SentenceEmbedder:
-    """A sentence-transformers folder or hub id, or all-MiniLM-L6-v2 (minilm, minilm-bf16); unit vectors."""
+    """A sentence-transformers folder or hub id, or all-MiniLM-L6-v2 (minilm-bf16; minilm to compare with);
+    unit vectors."""
 
     def __init__(self, spec: str):
         self._bf16 = spec == "minilm-bf16"

@@ -6,13 +6,12 @@ Plain numbers, choices and truth values are graded by `strict`.
 from __future__ import annotations
 
 import re
-from importlib.util import find_spec
 
 from prompt_oirl.grading import kinds, numbers
 from prompt_oirl.grading.answer_words import MARKED
 from prompt_oirl.grading.plain_text import MAX_CHARACTERS, plain, without_reasoning
 from prompt_oirl.grading.texts import strict_text
-from prompt_oirl.io.files import InputError
+from prompt_oirl.io.extras import need
 
 MAX_FORMULA = 300  # characters; sympy may take for ever over longer ones
 _FORMULA = re.compile(r"(?s)\$\$?([^$]{1,300})\$|\\\((.{1,300}?)\\\)|\\\[(.{1,300}?)\\\]")
@@ -24,8 +23,7 @@ _EXPONENT = re.compile(r"\^(-?\w{2,20})")
 
 def check() -> None:
     """Raise InputError, which names the package, if math-verify is not installed."""
-    if find_spec("math_verify") is None:
-        raise InputError("--grader math needs math-verify: pip install 'prompt-oirl[math]'")
+    need("--grader math", "math")
 
 
 def math(answer: str, gold: str, kind: str, question: str = "") -> bool:

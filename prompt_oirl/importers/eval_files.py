@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from prompt_oirl.io.extras import missing
 from prompt_oirl.io.files import InputError, on_one_line, require
 from prompt_oirl.io.json_files import parse_json
 from prompt_oirl.io.table_formats import LARGEST_UNPACKED
@@ -66,9 +67,7 @@ def _zstd_member(path: Path, info: zipfile.ZipInfo) -> bytes:
     try:
         import zstandard
     except ImportError:
-        raise InputError(
-            f"{path}: packed with zstd; run pip install 'prompt-oirl[inspect]', or {_AS_JSON}"
-        ) from None
+        raise missing(f"{path}: packed with zstd", "import", f", or {_AS_JSON}") from None
     with path.open("rb") as file:
         file.seek(info.header_offset)
         name_length, extra_length = struct.unpack("<26xHH", file.read(30))

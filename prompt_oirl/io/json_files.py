@@ -85,7 +85,14 @@ def as_record(kind: type[Record], row: Any, where: str, hint: str) -> Record:
 
 def parse_json(text: str | bytes) -> Any:
     """JSON as Python values; raises ValueError, or RecursionError where it is nested too deep."""
-    return json.loads(text, object_pairs_hook=each_key_once)
+    return json.loads(text, object_pairs_hook=each_key_once, parse_int=_whole_number)
+
+
+def _whole_number(digits: str) -> int:
+    """Raises ValueError where no float could hold it, so that whoever reckons with it need not."""
+    if len(digits) > 300:
+        raise ValueError(f"a whole number of {len(digits):,} digits")
+    return int(digits)
 
 
 def each_key_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

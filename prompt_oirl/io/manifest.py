@@ -11,6 +11,7 @@ import sys
 import time
 import traceback
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import asdict, fields, is_dataclass
 from functools import cache, lru_cache
 from importlib.metadata import PackageNotFoundError, version
@@ -18,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from prompt_oirl.io.colours import heed_colour_variables
+from prompt_oirl.io.extras import explained
 from prompt_oirl.io.files import (
     REPO_ROOT,
     InputError,
@@ -262,6 +264,11 @@ def run_reporting(work: Callable[[], None], other_place: str, after_stop: str) -
     except InputError as error:
         print(f"error: {error}", file=sys.stderr)
         raise SystemExit(1) from None
+    except ModuleNotFoundError as error:
+        if (explanation := explained(error)) is None:
+            raise
+        print(f"error: {explanation}", file=sys.stderr)
+        raise SystemExit(1) from None
     except MemoryError:
         print("error: not enough memory; give fewer rows, or smaller files", file=sys.stderr)
         raise SystemExit(1) from None
@@ -277,7 +284,10 @@ def run_reporting(work: Callable[[], None], other_place: str, after_stop: str) -
         )
         raise SystemExit(1) from None
     except KeyboardInterrupt:
+        import psutil
+
         for worker in multiprocessing.active_children():  # else leaving would wait for idle ones
-            worker.kill()
+            with suppress(psutil.NoSuchProcess):
+                psutil.Process(worker.pid).kill()  # joblib's own processes have no kill()
         print(f"stopped; {after_stop}", file=sys.stderr)
         raise SystemExit(130) from None

@@ -17,6 +17,7 @@ from typing import Any
 
 import pandas as pd
 
+from prompt_oirl.io.extras import missing
 from prompt_oirl.io.files import InputError, decode_lines, on_one_line
 from prompt_oirl.io.json_files import each_key_once, numbered_objects
 
@@ -204,9 +205,7 @@ def read_workbook(path: Path, hint: str) -> pd.DataFrame:
         import openpyxl
         from openpyxl.utils.escape import unescape
     except ImportError as error:
-        raise InputError(
-            f"{path}: .xlsx needs openpyxl: pip install 'prompt-oirl[xlsx]', or save the sheet as .csv"
-        ) from error
+        raise missing(f"{path}: .xlsx needs openpyxl", "import", ", or save the sheet as .csv") from error
 
     opened = []
 

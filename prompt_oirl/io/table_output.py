@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
-import pyarrow
 
+from prompt_oirl.io.extras import need
 from prompt_oirl.io.files import InputError, atomic_write, on_one_line
 from prompt_oirl.io.tables import is_empty
 
@@ -42,6 +42,8 @@ def check_table_output(out: Path, inputs: Sequence[str | Path]) -> None:
     """Refuse a table whose name ends otherwise than in `ENDINGS`, or that would lie over an input."""
     if out.suffix.lower() not in ENDINGS or out.is_dir():
         raise InputError(f"--out {on_one_line(str(out), 200)}: name a file that ends in {', '.join(ENDINGS)}")
+    if out.suffix.lower() == ".parquet":
+        need("--out .parquet", "parquet")
     refuse_input_as_output(out, inputs)
 
 
@@ -75,6 +77,8 @@ def _typed(column: pd.Series[Any]) -> pd.Series[Any]:
         return pd.to_numeric(column, errors="coerce").astype("Int64")
     if column.name in ("correct", "cost"):
         return column.astype("float64")
+    import pyarrow
+
     try:
         pyarrow.array(column, from_pandas=True)
         return column

@@ -18,6 +18,7 @@ import numpy as np
 import pandas as pd
 
 from prompt_oirl.io import table_formats
+from prompt_oirl.io.extras import need
 from prompt_oirl.io.files import InputError, decode_lines, on_one_line, require
 
 _TEXTS = (".csv", ".tsv", ".jsonl", ".ndjson", ".json")  # may be gzipped
@@ -53,6 +54,7 @@ def read_table(path: str | Path, hint: str) -> pd.DataFrame:
     if kind != ".parquet":
         with path.open("rb") if not kind.endswith(".gz") else io.BytesIO(_file_bytes(path)) as file:
             return _from_text(file, kind.removesuffix(".gz"), str(path), hint)
+    need(str(path), "parquet")
     try:
         frame = pd.read_parquet(path)
         texts = [name for name, kind in frame.dtypes.items() if isinstance(kind, pd.StringDtype)]
@@ -143,7 +145,8 @@ def read_text_table(path: str, column: str, lines: bool) -> pd.DataFrame:
 
 
 def checked_columns(frame: pd.DataFrame, needed: Sequence[str], source: str, hint: str) -> pd.DataFrame:
-    """The frame, names of columns stripped and in NFC; refused if one is missing or stands there twice.
+    """The frame, names of columns stripped and in NFC, without columns that have no name; refused if one is
+    missing or stands there twice.
 
     Parameters
     ----------
@@ -155,11 +158,12 @@ def checked_columns(frame: pd.DataFrame, needed: Sequence[str], source: str, hin
     Raises: InputError naming the column.
     """
     frame = frame.set_axis([normalize("NFC", str(c).strip()) for c in frame.columns], axis=1)
+    frame = frame.loc[:, frame.columns != ""]
     missing = [c for c in needed if c not in frame.columns]
     if missing:
         have = on_one_line(", ".join(frame.columns[:12]), 200) or "none"
         raise InputError(f"{source}: the column {missing[0]} is missing (there are: {have}); {hint}")
-    doubled = frame.columns[frame.columns.duplicated() & (frame.columns != "")]
+    doubled = frame.columns[frame.columns.duplicated()]
     if len(doubled):
         raise InputError(f"{source}: two columns are called {on_one_line(doubled[0])}; {hint}")
     return frame

@@ -22,6 +22,7 @@ from typing import Any
 
 from joblib import Parallel, delayed, effective_n_jobs, parallel_config
 
+from prompt_oirl.io.extras import missing
 from prompt_oirl.io.files import InputError
 from prompt_oirl.io.manifest import package_code_version, package_versions
 from prompt_oirl.pipeline import fits, spread
@@ -144,7 +145,7 @@ def cluster(address: str, shared: Sequence[FitData]) -> Iterator[Any]:
     try:
         from distributed import Client, KilledWorker
     except ImportError as error:
-        raise InputError('--dask needs Dask: pip install -e ".[dask]"') from error
+        raise missing("--dask needs Dask", "dask") from error
     check_scheduler(address)
     client = Client(address, timeout=TIMEOUT)
     for talks in ("distributed.client", "tornado.application"):  # what is wrong is said once, below

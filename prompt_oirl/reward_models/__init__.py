@@ -12,6 +12,7 @@ from typing import Any, Literal, Protocol, get_args
 
 import numpy as np
 
+from prompt_oirl.io.extras import EXTRAS, need
 from prompt_oirl.io.files import InputError, atomic_write, on_one_line, require, sha256
 from prompt_oirl.reward_models.training_set import TrainingSet, merge_repeats
 from prompt_oirl.stats.splits import INNER_FOLDS, deal_folds
@@ -67,12 +68,15 @@ def make(name: str, preset: str = "fast", seed: int = 0, **overrides: Any) -> Re
     overrides : parameters of XGBoost by name, and `spread` of XGBoost and the interaction model; the other
     models ignore them
 
-    Raises: InputError on an unknown name, on preset paper for another model than XGBoost, and where LightGBM
-    cannot load its system library.
+    Raises: InputError on an unknown name, on preset paper for another model than XGBoost, and where a library
+    is not installed or LightGBM cannot load the system's.
     """
     if preset == "paper" and name != "xgboost":
         raise InputError(f"--preset paper is XGBoost's; use --preset fast with --model {name}")
-    if name in ("xgboost", "lightgbm"):
+    library = "xgboost" if name == "boosted_interaction" else name
+    if library in EXTRAS["boost"]:
+        need(f"--model {name}", "boost", library)
+    if name in EXTRAS["boost"]:
         from prompt_oirl.reward_models.boosted import LightGBM, XGBoost
 
         return XGBoost(preset, seed, **overrides) if name == "xgboost" else LightGBM(seed)

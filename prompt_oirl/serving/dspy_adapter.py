@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from prompt_oirl.data.arms import llm_of, prompt_of
+from prompt_oirl.io.extras import missing
 from prompt_oirl.io.files import InputError
 from prompt_oirl.serving.choice import Choice
 from prompt_oirl.serving.chooser import Chooser
@@ -18,7 +19,7 @@ from prompt_oirl.serving.served_log import Answered, new_id
 try:
     import dspy
 except ModuleNotFoundError as error:
-    raise InputError("the DSPy adapter needs dspy: pip install 'prompt-oirl[dspy]'") from error
+    raise missing("the DSPy adapter needs dspy", "dspy") from error
 
 ID = "prompt_oirl_id"  # of a prediction: names its row of the log
 

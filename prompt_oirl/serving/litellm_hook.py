@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-from prompt_oirl.io.files import InputError
+from prompt_oirl.io.extras import missing
 from prompt_oirl.serving.choice import Choice
 from prompt_oirl.serving.chooser import Chooser
 from prompt_oirl.serving.requests import position_of, read_request, with_prompt
@@ -24,7 +24,7 @@ from prompt_oirl.serving.settings import Position
 try:
     from litellm.integrations.custom_logger import CustomLogger
 except ModuleNotFoundError as error:
-    raise InputError("the litellm hook needs litellm: pip install 'prompt-oirl[litellm]'") from error
+    raise missing("the litellm hook needs litellm", "litellm") from error
 
 KEY = "prompt_oirl"  # of a request's metadata, which litellm keeps through retries and fallbacks
 CHAT = ("completion", "acompletion")  # litellm's names for /chat/completions

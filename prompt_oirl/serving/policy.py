@@ -5,10 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from prompt_oirl.features.embedders import Embedder
-from prompt_oirl.features.onnx_minilm import OnnxMiniLM
 from prompt_oirl.io.files import InputError, require
-from prompt_oirl.io.json_files import read_json
 from prompt_oirl.selection.selector import PromptSelector
 from prompt_oirl.selection.storage import FIT_FIRST, HEADER, version_id
 
@@ -35,21 +32,11 @@ def load_policy(folder: str | Path, embedder: str | None = None) -> Policy:
     """
     header = require(Path(folder) / HEADER, FIT_FIRST)
     before = version_id(folder)
-    selector = PromptSelector.load(folder, embedder or _quick_embedder(header))
+    selector = PromptSelector.load(folder, embedder)
     selector.predict_proba([WARM_UP])
     if version_id(folder) != before:
         raise InputError(f"{header} changed while it was read: try again")
     return Policy(selector, before)
-
-
-def _quick_embedder(header: Path) -> Embedder | None:
-    """MiniLM in ONNX Runtime, which gives the same vectors sooner; None for other embedders.
-
-    One thread a text: several texts at a time, as the queue's threads ask, keep the cores busy.
-    """
-    found = read_json(header, hint=FIT_FIRST)
-    name = found.get("embedder") if isinstance(found, dict) else None
-    return OnnxMiniLM(threads=1, int8=name == "minilm-int8") if name in ("minilm", "minilm-int8") else None
 
 
 def version_of(folder: str | Path) -> tuple[int, int, int] | None:

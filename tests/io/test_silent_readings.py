@@ -145,3 +145,15 @@ def test_a_traceback_is_shown_on_demand_only(
     said = capsys.readouterr().err
     assert said.splitlines()[-1].startswith("error: missing no.csv")
     assert ("Traceback" in said) == bool(way)
+
+
+def test_columns_without_a_name_are_left_out(tmp_path: Path) -> None:
+    (tmp_path / "log.csv").write_text("a,,,correct\n1,2,3,1\n")
+    with pytest.raises(InputError, match="the column question is missing .there are: a, correct"):
+        read_log(tmp_path / "log.csv")
+
+
+def test_a_whole_number_that_no_float_holds_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "a.json").write_text(f'{{"a": 1{"0" * 400}}}')
+    with pytest.raises(InputError, match="a.json: .*a whole number of 401 digits"):
+        read_json(tmp_path / "a.json", hint="do this")

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from prompt_oirl.io.extras import missing
 from prompt_oirl.io.files import InputError
 
 
@@ -66,7 +67,7 @@ def meteor(references: Sequence[str], texts: Sequence[str], wordnet: Any = None)
         wordnet = wordnet or nltk_wordnet
         wordnet.synsets("word")
     except ImportError as error:
-        raise InputError('--meteor needs NLTK: pip install -e ".[alol]"') from error
+        raise missing("--meteor needs NLTK", "train") from error
     except LookupError as error:
         raise InputError("--meteor needs NLTK's WordNet: python -m nltk.downloader wordnet") from error
     pairs = zip(references, texts)

@@ -7,16 +7,15 @@ model came with belongs to the reference.
 
 from __future__ import annotations
 
-import importlib.util
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from typing import Any
 
 import torch
 
-from prompt_oirl.alol.models.checkpoints import EXTRA
 from prompt_oirl.alol.models.log_probabilities import recomputing
 from prompt_oirl.alol.models.processes import in_shares
+from prompt_oirl.io.extras import need
 from prompt_oirl.io.files import InputError
 
 
@@ -43,8 +42,7 @@ def make_trainable(model: Any, tuning: str, rank: int, alpha: float, dropout: fl
             raise InputError("--load_in_4bit: 4-bit weights are not trained themselves; pass --tuning lora")
         model = model.merge_and_unload() if adapted else model
         return model.requires_grad_(True)
-    if importlib.util.find_spec("peft") is None:
-        raise InputError(f"--tuning lora needs peft: {EXTRA}")
+    need("--tuning lora", "train", "peft")
     from peft import LoraConfig, get_peft_model
 
     if adapted:

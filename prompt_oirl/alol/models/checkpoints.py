@@ -3,7 +3,6 @@ line."""
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import os
 import shutil
@@ -16,10 +15,9 @@ from typing import Any
 import torch
 
 from prompt_oirl.io import files
+from prompt_oirl.io.extras import need
 from prompt_oirl.io.files import InputError, atomic_write, content_key, require, sha256
 from prompt_oirl.io.json_files import parse_json, read_json
-
-EXTRA = 'pip install -e ".[alol]"'
 
 
 def write_tensors(path: Path, tensors: dict[str, torch.Tensor], about: dict[str, str]) -> None:
@@ -144,8 +142,7 @@ def load_model(name: str, device: str, four_bit: bool = False) -> tuple[Any, Any
 
 
 def _four_bits(device: str) -> dict[str, Any]:
-    if importlib.util.find_spec("bitsandbytes") is None:
-        raise InputError(f"--load_in_4bit needs bitsandbytes: {EXTRA}")
+    need("--load_in_4bit", "train", "bitsandbytes")
     from transformers import BitsAndBytesConfig
 
     half = torch.bfloat16 if device != "cpu" else torch.float32
@@ -159,8 +156,7 @@ def _four_bits(device: str) -> dict[str, Any]:
 
 
 def _with_adapter(model: Any, adapter: str) -> Any:
-    if importlib.util.find_spec("peft") is None:
-        raise InputError(f"--adapter_path needs peft: {EXTRA}")
+    need("--adapter_path", "train", "peft")
     from peft import PeftModel
 
     try:

@@ -11,7 +11,6 @@ it computes. All processes then validate, because each holds a part of the model
 
 from __future__ import annotations
 
-import importlib.util
 import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -20,6 +19,7 @@ from typing import Any
 
 import torch
 
+from prompt_oirl.io.extras import need
 from prompt_oirl.io.files import InputError
 
 
@@ -28,8 +28,7 @@ def _state() -> Any:
     """accelerate's state, or None in a single process."""
     if int(os.environ.get("WORLD_SIZE", "1")) < 2:
         return None
-    if importlib.util.find_spec("accelerate") is None:
-        raise InputError('several processes need accelerate: pip install -e ".[alol]"')
+    need("training in several processes", "train", "accelerate")
     if os.environ.get("ACCELERATE_USE_DEEPSPEED", "").lower() == "true":
         raise InputError("DeepSpeed is not used here: pass --config_file configs/fsdp.yaml to spread weights")
     from accelerate import PartialState

@@ -16,6 +16,7 @@ import torch
 
 from prompt_oirl.alol.models.checkpoints import write_tensors
 from prompt_oirl.alol.rewards.scorers import HEAD, _filled, _tensors, _tokenizer, read_state
+from prompt_oirl.io.extras import missing
 from prompt_oirl.io.files import InputError
 
 Weights = dict[str, torch.Tensor]
@@ -84,7 +85,7 @@ def _keras_arrays(path: Path) -> dict[str, Any]:
     try:
         import h5py
     except ImportError as error:
-        raise InputError('Keras files need h5py: pip install -e ".[keras]"') from error
+        raise missing("Keras files need h5py", "train") from error
     found: dict[str, Any] = {}
 
     def keep(name: str, item: Any) -> None:
