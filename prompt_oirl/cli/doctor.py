@@ -19,7 +19,16 @@ from prompt_oirl.cli.output import write_rows, write_stdout
 from prompt_oirl.io.files import InputError
 
 NAME = "prompt-oirl"
-SHOWN = ("PROMPT_OIRL_DEBUG", "PROMPT_OIRL_MIRROR", "OMP_NUM_THREADS", "NO_COLOR", "FORCE_COLOR", "HF_HOME")
+SHOWN = (
+    "PROMPT_OIRL_MINILM",
+    "PROMPT_OIRL_CACHE",
+    "PROMPT_OIRL_DEBUG",
+    "PROMPT_OIRL_MIRROR",
+    "OMP_NUM_THREADS",
+    "NO_COLOR",
+    "FORCE_COLOR",
+    "HF_HOME",
+)
 _KEYS = (
     "PROMPT_OIRL_SIGNING_KEY",
     "PROMPT_OIRL_SERVE_KEY",
@@ -75,12 +84,18 @@ def _machine() -> dict[str, str]:
 
 
 def _embedder() -> dict[str, str]:
-    from prompt_oirl.features.minilm_files import minilm_folder
+    from prompt_oirl.features.minilm_download import cache_folder
+    from prompt_oirl.features.minilm_files import minilm_at_hand
 
     try:
-        return {"embedder minilm": f"verified, in {minilm_folder()}"}
+        folder = minilm_at_hand()
+        found = "downloaded when it is first used" if folder is None else f"verified, in {folder}"
     except InputError as error:
-        return {"embedder minilm": f"not here: {error}"}
+        found = f"not usable: {error}"
+    cache = cache_folder()
+    there = next(path for path in (cache, *cache.parents) if path.exists())
+    free = shutil.disk_usage(there).free
+    return {"embedder minilm": found, "downloads": f"in {cache}, {free / 1e9:,.1f} GB free"}
 
 
 def _environment() -> dict[str, str]:
