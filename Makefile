@@ -7,7 +7,7 @@ DEMO_SUBSETS ?= 6
 # Released files are taken from here when set (a folder laid out like data/fetched); otherwise downloaded.
 export PROMPT_OIRL_MIRROR ?=
 
-.PHONY: install demo nano-log nano-tables opro opro-log alol alol-tables alol-hh reproduce intervals models voting transfer off-policy real-logs reference selection-tables serving-loop bench torture test check docs format readme readme-commands real-server clean
+.PHONY: install demo nano-log nano-tables opro opro-log alol alol-tables alol-hh reproduce intervals models voting transfer off-policy real-logs reference selection-tables serving-loop bench torture soak test check docs format readme readme-commands real-server clean
 
 install: .venv/.installed
 
@@ -155,6 +155,12 @@ seed ?= 0
 torture: install
 	PYTHONPATH=$(CURDIR):$(CURDIR)/tests $(BIN)/python -m torture --hours $(hours) --seed $(seed) $(if $(kind),--kind $(kind)) \
 	  $(if $(only),--only "$(only)") $(if $(tries),--tries $(tries))
+
+# Step 1 against a flaky server, serve under load, a Dask cluster whose workers are killed: an hour on two cores.
+soak: install
+	for what in step1 serve dask; do \
+	  PYTHONPATH=$(CURDIR):$(CURDIR)/tests $(BIN)/python -m torture.soak $$what || exit 1; \
+	done
 
 test: install
 	$(BIN)/python -m pytest -n 2 --dist worksteal --durations 20 -m "not install and not slow"

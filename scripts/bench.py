@@ -125,7 +125,7 @@ def machine() -> str:
     processor = next(
         (
             line.split(":")[1].strip()
-            for line in (Path("/proc/cpuinfo").read_text().splitlines() if sys.platform == "linux" else [])
+            for line in (Path("/proc/cpuinfo").open(encoding="utf-8") if sys.platform == "linux" else [])
             if line.startswith("model name")
         ),
         platform.processor(),
