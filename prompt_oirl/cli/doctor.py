@@ -12,8 +12,6 @@ from importlib.metadata import PackageNotFoundError, metadata, requires, version
 from pathlib import Path
 from typing import Literal
 
-from packaging.requirements import Requirement
-
 from prompt_oirl import __version__
 from prompt_oirl.cli.output import write_rows, write_stdout
 from prompt_oirl.io.files import InputError
@@ -114,6 +112,8 @@ def _extras(names: Sequence[str]) -> dict[str, str]:
 
 def _lacking(extra: str) -> Iterator[str]:
     """What core (extra "") or an extra needs and this environment lacks, with what to do about it."""
+    from packaging.requirements import Requirement
+
     for line in requires(NAME) or ():
         needed = Requirement(line)
         of_extra = "extra" in str(needed.marker or "")
