@@ -122,12 +122,9 @@ def machine() -> str:
     import torch
 
     device = f", {torch.cuda.get_device_name()}" if torch.cuda.is_available() else ""
+    about = Path("/proc/cpuinfo").read_text(encoding="utf-8") if sys.platform == "linux" else ""
     processor = next(
-        (
-            line.split(":")[1].strip()
-            for line in (Path("/proc/cpuinfo").open(encoding="utf-8") if sys.platform == "linux" else [])
-            if line.startswith("model name")
-        ),
+        (line.split(":")[1].strip() for line in about.splitlines() if line.startswith("model name")),
         platform.processor(),
     )
     versions = f"Python {platform.python_version()}, torch {torch.__version__}"
