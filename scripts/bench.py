@@ -6,8 +6,8 @@
 Updates results/reference/bench.csv. Each line is the median of interleaved repeats, so that both sides see
 the same load (`repeats` 1: once). Only the ratio means anything on another machine. Parts: generation,
 prefix, step4_one, step4_profile, step4_sweep, embedding, selection, logs, diagnosis, scale, cluster, spread,
-spread_interaction; all but generation, prefix, diagnosis, scale and the last two need the released logs after
-steps 2 and 3. Their code is in scripts/benchmarks/.
+spread_interaction, install; all but generation, prefix, diagnosis, scale and the last three need the released
+logs after steps 2 and 3. Their code is in scripts/benchmarks/.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from pathlib import Path
 from typing import Any
 
 import psutil
-from benchmarks import cluster, diagnosis, generation, logs, prefix, scale, serving, training
+from benchmarks import cluster, diagnosis, generation, install, logs, prefix, scale, serving, training
 
 from prompt_oirl.data.questions import RELEASED
 from prompt_oirl.data.released import LLM
@@ -145,6 +145,7 @@ PARTS: dict[str, Callable[[int], Iterator[dict[str, Any]]]] = {
     "cluster": cluster.cluster,
     "spread": cluster.spread,
     "spread_interaction": partial(cluster.spread, model="interaction"),
+    "install": install.installs,
 }
 WITHOUT_LOGS = {
     "generation",
@@ -153,6 +154,7 @@ WITHOUT_LOGS = {
     "scale",
     "spread",
     "spread_interaction",
+    "install",
 }  # parts that do not need the released logs
 
 if __name__ == "__main__":

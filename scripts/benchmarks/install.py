@@ -1,4 +1,4 @@
-"""The wheel in an empty environment: built, installed without extras, and used in an empty folder."""
+"""What `pip install prompt-oirl` brings, by extra: the wheel in an empty environment."""
 
 from __future__ import annotations
 
@@ -6,51 +6,59 @@ import os
 import shutil
 import subprocess
 import sys
+import tempfile
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
+from benchmarks.measuring import comparison
 from prompt_oirl.io.files import REPO_ROOT
 
-# What the core has to pass without its extras, quickly, on any Python.
-CORE_TESTS = (
-    "tests/cli/test_cli.py::test_folders_with_spaces_and_letters_beyond_ascii",
-    "tests/data/test_prompt_log.py",
-    "tests/features/test_minilm_files.py",
-    "tests/grading/test_answers.py",
-    "tests/io/test_portability.py",
-    "tests/selection/test_log_facts.py",
-)
-COMMANDS = (
-    "--help",
-    "diagnose {log} --embedder tfidf",
-    "fit {log} --out selector --embedder tfidf",
-    "select selector {questions}",
-    "evaluate {log} --embedder tfidf --format csv",
-    "vote {log} --embedder tfidf",
-    "report {log} --embedder tfidf --out page.html",
-    "plan {log} --budget 50 --embedder tfidf --out plan.csv",
-)
+EXTRAS = ("", "boost", "llm", "serve")
+
+
+def installs(repeats: int) -> Iterator[dict[str, Any]]:
+    """Megabytes and seconds of the core and of some extras, once, beside those of everything."""
+    with tempfile.TemporaryDirectory(prefix="bench-") as name:
+        folder = Path(name)
+        wheel = build_wheel(folder)
+        everything = _measured(wheel, folder, "all")
+        for extra in EXTRAS:
+            found = _measured(wheel, folder, extra)
+            work = f"pip install prompt-oirl{f'[{extra}]' if extra else ''}; baseline: prompt-oirl[all]"
+            for unit, sides in zip(("MB", "seconds by the clock"), zip(everything, found)):
+                yield comparison(work, unit, 1, sides, repeats=1)
+
+
+def _measured(wheel: Path, folder: Path, extra: str) -> tuple[float, float]:
+    installed = install(newest_python(), wheel, folder / "venv", extra)
+    shutil.rmtree(installed.folder)
+    return installed.megabytes, installed.seconds
 
 
 @dataclass(frozen=True)
 class Installed:
-    """An environment with the wheel in it; megabytes of what pip installed, and seconds it took."""
+    """An environment with the wheel in it; megabytes (2**20 bytes) that pip added, and seconds it took."""
 
     folder: Path
     megabytes: float
-    bytecode_megabytes: float
     seconds: float
 
     def run(self, *command: str | Path, cwd: Path, **more: str) -> str:
         """Output of a program of the environment; fails the test where it fails."""
-        environment = {k: v for k, v in os.environ.items() if k not in ("PYTHONPATH", "VIRTUAL_ENV")}
         program = self.folder / ("Scripts" if os.name == "nt" else "bin") / str(command[0])
         done = subprocess.run(
-            [program, *command[1:]], cwd=cwd, env=environment | more, capture_output=True, text=True
+            [program, *command[1:]], cwd=cwd, env=_alone() | more, capture_output=True, text=True
         )
         assert done.returncode == 0, f"{command}\n{done.stdout[-3000:]}{done.stderr[-3000:]}"
         return done.stdout
+
+
+def _alone() -> dict[str, str]:
+    """The environment variables less those that lead to another installation."""
+    return {k: v for k, v in os.environ.items() if k not in ("PYTHONPATH", "VIRTUAL_ENV")}
 
 
 def newest_python() -> str:
@@ -101,16 +109,13 @@ def install(python: str, wheel: Path, folder: Path, extra: str = "") -> Installe
     extra : of the wheel; default: core
     """
     subprocess.run([python, "-m", "venv", str(folder)], check=True)
-    before, _ = _megabytes(folder)
+    before = _megabytes(folder)
     pip = [str(folder / ("Scripts" if os.name == "nt" else "bin") / "python"), "-m", "pip", "install", "-q"]
     began = time.monotonic()
-    subprocess.run([*pip, f"{wheel}[{extra}]" if extra else str(wheel)], check=True)
+    subprocess.run([*pip, f"{wheel}[{extra}]" if extra else str(wheel)], check=True, env=_alone())
     seconds = time.monotonic() - began
-    size, bytecode = _megabytes(folder)
-    return Installed(folder, size - before, bytecode, seconds)
+    return Installed(folder, _megabytes(folder) - before, seconds)
 
 
-def _megabytes(folder: Path) -> tuple[float, float]:
-    """Megabytes of all files, and of those among them that Python compiled."""
-    sizes = [(p.suffix == ".pyc", p.lstat().st_size) for p in folder.rglob("*") if p.is_file()]
-    return sum(size for _, size in sizes) / 1e6, sum(size for compiled, size in sizes if compiled) / 1e6
+def _megabytes(folder: Path) -> float:
+    return sum(path.lstat().st_size for path in folder.rglob("*") if path.is_file()) / 2**20
