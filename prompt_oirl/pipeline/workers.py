@@ -20,6 +20,7 @@ from contextlib import contextmanager, suppress
 from functools import partial
 from typing import Any
 
+import psutil
 from joblib import Parallel, delayed, effective_n_jobs, parallel_config
 
 from prompt_oirl.io.extras import missing
@@ -117,7 +118,7 @@ def end_with(parent: int) -> None:
     """End this process within a second of `parent`, which a kill -9 leaves no time to say good-bye."""
 
     def watch() -> None:
-        while os.getppid() == parent:
+        while os.getppid() == parent and psutil.pid_exists(parent):  # Windows names a dead parent too
             time.sleep(0.5)
         os._exit(1)
 
