@@ -156,7 +156,7 @@ torture: install
 	PYTHONPATH=$(CURDIR):$(CURDIR)/tests $(BIN)/python -m torture --hours $(hours) --seed $(seed) $(if $(kind),--kind $(kind)) \
 	  $(if $(only),--only "$(only)") $(if $(tries),--tries $(tries))
 
-# Step 1 against a flaky server, serve under load, a Dask cluster whose workers are killed: an hour on two cores.
+# Step 1 against a flaky server, serve under load, a Dask cluster whose workers are killed.
 soak: install
 	for what in step1 serve dask; do \
 	  PYTHONPATH=$(CURDIR):$(CURDIR)/tests $(BIN)/python -m torture.soak $$what || exit 1; \
