@@ -6,13 +6,11 @@ import os
 import platform
 import shutil
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, metadata, requires, version
 from pathlib import Path
 from typing import Literal
-
-from packaging.requirements import Requirement
 
 from prompt_oirl import __version__
 from prompt_oirl.cli.output import write_rows, write_stdout
@@ -55,9 +53,7 @@ class Doctor:
         problems = [f"{NAME} is not installed here: pip install {NAME}, or pip install -e . in a checkout"]
         try:
             problems = list(_lacking(""))
-            found |= {
-                f"extra {extra}": _extra(extra) for extra in metadata(NAME).get_all("Provides-Extra", [])
-            }
+            found |= _extras(metadata(NAME).get_all("Provides-Extra", []))
         except PackageNotFoundError:
             pass
         if self.format == "jsonl":
@@ -106,13 +102,18 @@ def _environment() -> dict[str, str]:
     return {"signing of selectors": signed, **{f"variable {k}": text for k, text in shown.items() if text}}
 
 
-def _extra(extra: str) -> str:
-    lacking = list(_lacking(extra))
-    return f"not installed: pip install '{NAME}[{extra}]'" if lacking else "installed"
+def _extras(names: Sequence[str]) -> dict[str, str]:
+    lacking = [name for name in names if any(_lacking(name))]
+    return {
+        "extras": ", ".join(name for name in names if name not in lacking) or "none",
+        "extras not installed": f"{', '.join(lacking)}: pip install '{NAME}[NAME]'" if lacking else "none",
+    }
 
 
 def _lacking(extra: str) -> Iterator[str]:
     """What core (extra "") or an extra needs and this environment lacks, with what to do about it."""
+    from packaging.requirements import Requirement
+
     for line in requires(NAME) or ():
         needed = Requirement(line)
         of_extra = "extra" in str(needed.marker or "")

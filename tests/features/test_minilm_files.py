@@ -54,7 +54,7 @@ def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     monkeypatch.setattr(Handler, "asked", [], raising=False)
     server = ThreadingHTTPServer(("127.0.0.1", 0), partial(Handler, directory=str(served.parent)))
     monkeypatch.setattr(minilm_download, "HUB", f"http://127.0.0.1:{server.server_port}")
-    Thread(target=server.serve_forever, daemon=True).start()
+    Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
     yield served
     server.shutdown()
     server.server_close()

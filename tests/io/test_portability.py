@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 from collections.abc import Iterator
+from functools import cache
 
 import pytest
 
@@ -74,10 +75,13 @@ def without_encoding(tree: ast.AST) -> Iterator[int]:
                 yield node.lineno
 
 
-def trees() -> Iterator[tuple[str, ast.AST]]:
-    for folder in FOLDERS:
-        for path in sorted((REPO_ROOT / folder).rglob("*.py")):
-            yield path.relative_to(REPO_ROOT).as_posix(), ast.parse(path.read_text(encoding="utf-8"))
+@cache
+def trees() -> list[tuple[str, ast.AST]]:
+    return [
+        (path.relative_to(REPO_ROOT).as_posix(), ast.parse(path.read_text(encoding="utf-8")))
+        for folder in FOLDERS
+        for path in sorted((REPO_ROOT / folder).rglob("*.py"))
+    ]
 
 
 def test_posix_only_names_stand_in_guarded_places_alone() -> None:
