@@ -5,9 +5,9 @@
 
 Updates results/reference/bench.csv. Each line is the median of interleaved repeats, so that both sides see
 the same load (`repeats` 1: once). Only the ratio means anything on another machine. Parts: generation,
-prefix, step4_one, step4_profile, step4_sweep, embedding, selection, logs, diagnosis, scale, cluster, spread,
-spread_interaction, install; all but generation, prefix, diagnosis, scale and the last three need the released
-logs after steps 2 and 3. Their code is in scripts/benchmarks/.
+prefix, step4_one, step4_profile, step4_sweep, embedding, selection, logs, diagnosis, big_log, scale, cluster,
+spread, spread_interaction, install; those outside WITHOUT_LOGS need the released logs after steps 2 and 3.
+Their code is in scripts/benchmarks/.
 """
 
 from __future__ import annotations
@@ -24,7 +24,18 @@ from pathlib import Path
 from typing import Any
 
 import psutil
-from benchmarks import cluster, diagnosis, generation, install, logs, prefix, scale, serving, training
+from benchmarks import (
+    big_log,
+    cluster,
+    diagnosis,
+    generation,
+    install,
+    logs,
+    prefix,
+    scale,
+    serving,
+    training,
+)
 
 from prompt_oirl.data.questions import RELEASED
 from prompt_oirl.data.released import LLM
@@ -91,7 +102,7 @@ def tables(lines: list[dict[str, str]]) -> dict[str, str]:
         numbers = [_number(line[c]) for c in ("baseline", "ours", "ratio") if line[c]]
         if work.startswith("step 4, GSM8K,"):
             found["profile"].append([work, *numbers, unit])
-        elif ", simulated log of " in work:  # the largest has no baseline
+        elif ", simulated log of " in work or ", log of " in work:  # the largest has no baseline
             sides = [_number(line[c]) if line[c] else "" for c in ("baseline", "ours", "ratio")]
             found["diagnosis"].append([work.split("; baseline")[0], *sides, unit])
         elif " from the files of " in work:
@@ -141,6 +152,7 @@ PARTS: dict[str, Callable[[int], Iterator[dict[str, Any]]]] = {
     "selection": serving.selection,
     "logs": logs.logs,
     "diagnosis": diagnosis.diagnosis,
+    "big_log": big_log.big_log,
     "scale": scale.scale,
     "cluster": cluster.cluster,
     "spread": cluster.spread,
@@ -151,6 +163,7 @@ WITHOUT_LOGS = {
     "generation",
     "prefix",
     "diagnosis",
+    "big_log",
     "scale",
     "spread",
     "spread_interaction",

@@ -6,7 +6,7 @@ import io
 import json
 import sys
 from collections.abc import Mapping, Sequence
-from typing import Any, Literal
+from typing import Any, Literal, TextIO
 
 from prompt_oirl.io.files import LONGEST_MESSAGE, InputError, csv_writer, on_one_line
 from prompt_oirl.stats.metrics import format_number
@@ -90,3 +90,24 @@ def say(text: str) -> None:
 def say_warning(message: Warning | str, *_: Any) -> None:
     """Write a warning to stderr as a remark, as `warnings.showwarning` calls it."""
     say(f"note: {message}")
+
+
+class OnlyErrors(io.TextIOBase):
+    """A stream that hands on lines that tell of an error or a warning, and drops all others.
+
+    Parameters
+    ----------
+    stream : where those lines go; None where stderr is closed
+    """
+
+    def __init__(self, stream: TextIO | None) -> None:
+        self._stream, self._line = stream, ""
+
+    def write(self, text: str) -> int:
+        """Take a part of a line, or several lines."""
+        *lines, self._line = (self._line + text).split("\n")
+        for line in lines:
+            if self._stream is not None and line.startswith(("error: ", "warning: ")):
+                self._stream.write(f"{line}\n")
+                self._stream.flush()
+        return len(text)

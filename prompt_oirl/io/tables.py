@@ -145,7 +145,8 @@ def read_text_table(path: str, column: str, lines: bool) -> pd.DataFrame:
 
 
 def checked_columns(frame: pd.DataFrame, needed: Sequence[str], source: str, hint: str) -> pd.DataFrame:
-    """The frame, names of columns stripped and in NFC; refused if one is missing or stands there twice.
+    """The frame, names of columns stripped and in NFC, without columns that have no name; refused if one is
+    missing or stands there twice.
 
     Parameters
     ----------
@@ -157,11 +158,12 @@ def checked_columns(frame: pd.DataFrame, needed: Sequence[str], source: str, hin
     Raises: InputError naming the column.
     """
     frame = frame.set_axis([normalize("NFC", str(c).strip()) for c in frame.columns], axis=1)
+    frame = frame.loc[:, frame.columns != ""]
     missing = [c for c in needed if c not in frame.columns]
     if missing:
         have = on_one_line(", ".join(frame.columns[:12]), 200) or "none"
         raise InputError(f"{source}: the column {missing[0]} is missing (there are: {have}); {hint}")
-    doubled = frame.columns[frame.columns.duplicated() & (frame.columns != "")]
+    doubled = frame.columns[frame.columns.duplicated()]
     if len(doubled):
         raise InputError(f"{source}: two columns are called {on_one_line(doubled[0])}; {hint}")
     return frame

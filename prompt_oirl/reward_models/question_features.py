@@ -112,7 +112,9 @@ class QuestionFeatures:
         )
 
     def _kernel(self, linear: np.ndarray) -> np.ndarray:
-        squares = (linear**2).sum(1)[:, None] + (self._landmarks**2).sum(1) - 2 * linear @ self._landmarks.T
+        with np.errstate(over="ignore"):  # of a damaged selector; what is infinitely far has kernel 0
+            squares = (linear**2).sum(1)[:, None] + (self._landmarks**2).sum(1)
+            squares -= 2 * linear @ self._landmarks.T
         return np.exp(-np.maximum(squares, 0) / REACH)
 
     def arrays(self) -> dict[str, np.ndarray]:

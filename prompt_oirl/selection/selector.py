@@ -14,6 +14,7 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+from numpy.typing import ArrayLike
 from sklearn.base import BaseEstimator
 from sklearn.utils.validation import check_is_fitted
 
@@ -38,8 +39,10 @@ from prompt_oirl.features.surface import surface_features
 from prompt_oirl.io.files import InputError
 from prompt_oirl.reward_models import RewardModel, TrainingSet
 from prompt_oirl.reward_models.study import Study
-from prompt_oirl.selection import storage
+from prompt_oirl.selection.card import FittedOn
+from prompt_oirl.selection.keeping import Keeping
 from prompt_oirl.selection.log_facts import too_little
+from prompt_oirl.selection.sklearn_conventions import ScikitLearn, with_labels
 from prompt_oirl.stats.cells import PromptSuccess, independent_answers
 from prompt_oirl.stats.off_policy import cell_values
 from prompt_oirl.stats.splits import INNER_FOLDS, deal_folds
@@ -48,7 +51,7 @@ DEFAULT_MODEL = "interaction"  # ranks prompts by their means unless held-out fo
 MAX_COST_WEIGHT = 1e12
 
 
-class PromptSelector(BaseEstimator):
+class PromptSelector(ScikitLearn, Keeping, BaseEstimator):
     """Chooses, for each question, the prompt with the highest predicted success (Prompt-OIRL, Eq. 4).
 
     Parameters
@@ -82,12 +85,19 @@ class PromptSelector(BaseEstimator):
 
     # --- learning ---------------------------------------------------------------------------------------
 
-    def fit(self, log: pd.DataFrame | str | Path | PromptLog, y: None = None) -> PromptSelector:
-        """Learn from a log (see `read_log`; `y` is unused); raises InputError on one that teaches nothing."""
-        log = read_log(log)
+    def fit(self, log: pd.DataFrame | str | Path | PromptLog, y: ArrayLike | None = None) -> PromptSelector:
+        """Learn from a log; raises InputError on one that teaches nothing.
+
+        Parameters
+        ----------
+        log : see `read_log`
+        y : the column correct, if it is kept apart from a DataFrame's rows
+        """
+        log = read_log(with_labels(log, y))
         if log.objection is not None:
             raise InputError(log.objection)
         self.model_name_, self.model_ = self._fit_model(self.training_set(log), log)
+        self.fitted_on_ = FittedOn.of(log, self.study_)
         return self
 
     def training_set(self, log: PromptLog) -> TrainingSet:
@@ -273,35 +283,16 @@ class PromptSelector(BaseEstimator):
             picks[chances[:, 0] < abstain_below] = None
         return picks, chances
 
-    def score(self, log: pd.DataFrame | str | Path | PromptLog, y: None = None) -> float:
+    def score(self, log: pd.DataFrame | str | Path | PromptLog, y: ArrayLike | None = None) -> float:
         """Success of the picks on questions not learned from, estimated as in `evaluate`; costs don't count.
 
         Parameters
         ----------
         log : see `read_log`; only prompts that it has answers of are chosen among
-        y : unused; scikit-learn passes it
+        y : as of `fit`
         """
-        log = read_log(log)
+        log = read_log(with_labels(log, y))
         arms, asked = log.arms, np.flatnonzero(log.counts.any(0)).tolist()
         order, predicted = self.rank(log.questions, [arms[j] for j in asked], log.segments)
         values = cell_values(log.labels[:, asked], log.counts[:, asked], predicted)
         return float(np.clip(np.take_along_axis(values, order[:, :1], 1).mean(), 0, 1))
-
-    # --- keeping ----------------------------------------------------------------------------------------
-
-    def save(self, folder: str | Path) -> Path:
-        """Write selector.json and the files it names; the old selector stays whole until the new one is."""
-        check_is_fitted(self, "model_")
-        return storage.save(self, Path(folder))
-
-    @classmethod
-    def load(cls, folder: str | Path, embedder: Embedder | str | None = None) -> PromptSelector:
-        """Read what `save` wrote; nothing in the folder is run.
-
-        Parameters
-        ----------
-        folder : of the selector
-        embedder : what made the vectors; needed only if that was an object of your own, or a
-            sentence-transformers folder or hub id, which may bring code with it
-        """
-        return storage.load(cls, Path(folder), embedder)

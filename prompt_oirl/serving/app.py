@@ -191,7 +191,7 @@ async def keep_current(serving: Serving, folder: Path, say: Say) -> None:
         except Exception as error:  # whatever is wrong: the old one serves, the new one is tried again
             if refused != found:
                 serving.metrics.reloads.labels("failed").inc()
-                say(f"the new selector in {folder} cannot be used, the old one serves: {error}")
+                say(f"warning: the new selector in {folder} cannot be used, the old one serves: {error}")
             refused = found
             continue
         seen = found
@@ -227,7 +227,7 @@ class Guard:
         except Exception as error:
             place = traceback.extract_tb(error.__traceback__)[-1]
             where = f"{Path(place.filename).name}:{place.lineno}"
-            self._say(f"unexpected {type(error).__name__} at {where}; please report it")
+            self._say(f"error: unexpected {type(error).__name__} at {where}; please report it")
             if not status:
                 await reply_error(counting, 500, "unexpected error in the server")
         finally:

@@ -286,7 +286,7 @@ def test_same_bytes_whatever_the_hash_seed(folder: Path, tmp_path: Path) -> None
             cwd=REPO_ROOT,
         )
     first, second = ({p.name: p.read_bytes() for p in (tmp_path / seed).iterdir()} for seed in "01")
-    assert first == second and len(first) == 4  # with the lock's file, which is empty
+    assert first == second and len(first) == 5  # with the card, and the lock's file, which is empty
 
 
 BAD = {

@@ -315,7 +315,7 @@ BAD_FILES: dict[str, tuple[str, bytes, str]] = {
     "a cost of 400 digits": (
         "log.jsonl",
         b'{"question": "a", "prompt": "A", "correct": 1, "cost": ' + b"9" * 400 + b"}\n",
-        "log.jsonl:1: cost is 999",
+        "log.jsonl:1: cost is inf",
     ),
     "an llm and none": (
         "log.jsonl",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -145,3 +146,14 @@ def test_a_traceback_is_shown_on_demand_only(
     said = capsys.readouterr().err
     assert said.splitlines()[-1].startswith("error: missing no.csv")
     assert ("Traceback" in said) == bool(way)
+
+
+def test_columns_without_a_name_are_left_out(tmp_path: Path) -> None:
+    (tmp_path / "log.csv").write_text("a,,,correct\n1,2,3,1\n")
+    with pytest.raises(InputError, match="the column question is missing .there are: a, correct"):
+        read_log(tmp_path / "log.csv")
+
+
+def test_a_whole_number_that_no_float_holds_counts_as_infinite(tmp_path: Path) -> None:
+    (tmp_path / "a.json").write_text(f'{{"a": -1{"0" * 400}, "b": 1{"0" * 299}}}')
+    assert read_json(tmp_path / "a.json", hint="do this") == {"a": -math.inf, "b": 10**299}

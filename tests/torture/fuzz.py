@@ -137,8 +137,8 @@ def table_as(name: str) -> Callable[[Path], Path]:
             log.to_parquet(path)
         elif name.endswith(".xlsx"):
             log.to_excel(path, index=False)
-        elif ".json" in name:
-            data = log.to_json(orient="records", lines="jsonl" in name).encode()
+        elif "json" in name:
+            data = log.to_json(orient="records", lines=name != "log.json").encode()
             path.write_bytes(gzip.compress(data) if name.endswith(".gz") else data)
         else:
             log.to_csv(path, index=False, sep="\t" if name.endswith("tsv") else ",")
@@ -161,6 +161,12 @@ def bytes_as(name: str, data: Callable[[], bytes]) -> Callable[[Path], Path]:
         return folder / name
 
     return make
+
+
+def manifest_of_one_file(folder: Path) -> Path:
+    (folder / "a").write_bytes(b"")
+    outputs = {"a": sha256(folder / "a")}
+    return text_as("manifest.json", json.dumps({"key": "k", "outputs": outputs, "inputs": {}}))(folder)
 
 
 def some_interactions(name: str) -> Callable[[Path], Path]:
@@ -236,10 +242,7 @@ KINDS: dict[str, tuple[Callable[[Path], Path], Reader]] = {
         read_plan,
     ),
     "array.npy": (bytes_as("array.npy", npy), read_array),
-    "manifest.json": (
-        text_as("manifest.json", json.dumps({"key": "k", "outputs": {"a": "0" * 64}, "inputs": {}})),
-        read_manifest,
-    ),
+    "manifest.json": (manifest_of_one_file, read_manifest),
     "rows.jsonl": (text_as("rows.jsonl", "".join(map(alol_row, range(4)))), read_alol_rows),
     "vectors.safetensors": (bytes_as("vectors.safetensors", lambda: tensors(**VECTORS)), read_vectors),
     "checkpoint.safetensors": (
@@ -272,15 +275,13 @@ def attempt(case: str, rng: random.Random, work: Path) -> int:
 
 
 @cache
-def whole(case: str, work: Path) -> Path:
-    """The folder of whole files."""
+def whole(case: str, work: Path) -> list[Path]:
+    """Whole files that are to be damaged, alone in their folder but for what belongs to them."""
     folder = work / "whole" / case
     folder.mkdir(parents=True)
     if case.startswith("import-"):
-        files_of(case.removeprefix("import-"), folder)
-    else:
-        KINDS[case][0](folder)
-    return folder
+        return files_of(case.removeprefix("import-"), folder)
+    return [KINDS[case][0](folder)]
 
 
 def _read_all(case: str, rng: random.Random, place: Path, work: Path) -> None:
@@ -289,9 +290,10 @@ def _read_all(case: str, rng: random.Random, place: Path, work: Path) -> None:
     os.environ["TMPDIR"] = str(place)
     before = psutil.Process().memory_info()
     resource.setrlimit(resource.RLIMIT_AS, (before.vms + 3 * MEMORY,) * 2)
-    shutil.copytree(whole(case, work), place)
-    target = _target(case, place)
-    _read(case, target[0], target, random.Random(0))  # imports may take longer than a file
+    files = whole(case, work)
+    shutil.copytree(files[0].parent, place)
+    target = [place / file.name for file in files]
+    _read(case, target[0], target)  # imports may take longer than a file
     for _ in range(FILES):
         path = rng.choice(target)
         data = path.read_bytes()
@@ -301,7 +303,7 @@ def _read_all(case: str, rng: random.Random, place: Path, work: Path) -> None:
         others = {p: p.read_bytes() for p in place.iterdir() if p.suffix == ".json"}
         with no_longer_than(SECONDS):
             try:
-                _read(case, path, target, rng)
+                _read(case, path, target, rng.choice([None, *VERDICTS.get(case.removeprefix("import-"), [])]))
             except InputError as error:
                 assert not case.startswith("import-") or str(error).isprintable(), str(error)
             except BaseException:
@@ -315,23 +317,11 @@ def _read_all(case: str, rng: random.Random, place: Path, work: Path) -> None:
     assert grown < MEMORY, f"{case} took {grown / 2**20:.0f} MiB"
 
 
-def _target(case: str, place: Path) -> list[Path]:
-    if case.startswith("import-"):
-        return sorted(place.iterdir())
-    name = KINDS[case][0]
-    found = sorted(p for p in place.iterdir() if p.is_file() and p.name != ".lock")
-    if name.__qualname__.startswith("selector_as"):
-        stem = "model-" if "model" in case or "gb" in case else "embedder-" if "embedder" in case else case
-        return [p for p in found if p.name.startswith(stem)]
-    return found
-
-
-def _read(case: str, path: Path, all_files: list[Path], rng: random.Random) -> None:
+def _read(case: str, path: Path, all_files: list[Path], verdict: str | None = None) -> None:
     if not case.startswith("import-"):
         KINDS[case][1](path)
         return
     from prompt_oirl.importers.log_file import read_answers
 
     tool = case.removeprefix("import-")
-    verdict = rng.choice([None, *VERDICTS.get(tool, [])])
     check_rows(read_answers(tool, [path] if tool == "promptfoo" else all_files, verdict).rows)

@@ -6,6 +6,7 @@ from __future__ import annotations
 import shutil
 import sys
 from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -22,14 +23,17 @@ from prompt_oirl.alol.models.log_probabilities import check_positions
 from prompt_oirl.alol.policies import Baseline, LossAlgorithm, PolicyData, TrainedPolicy, train_policy
 from prompt_oirl.alol.rows import Limits, Row, check_at_least, encode_rows, rows_hash
 from prompt_oirl.alol.steps.options import LengthOptions, PolicyModelOptions, TrainingOptions
+from prompt_oirl.alol.steps.policy_card import write_policy_card
 from prompt_oirl.alol.tasks.task import Settings
 from prompt_oirl.alol.training import advantages
 from prompt_oirl.alol.training.loop import CURVE, LoggedRows, TrainingRows, train
 from prompt_oirl.alol.training.losses import PRESETS
 from prompt_oirl.alol.training.recipe import TrainingRecipe
-from prompt_oirl.alol.training.sampling import make_sampler
+from prompt_oirl.alol.training.sampling import make_sampler, with_share_of_rows
 from prompt_oirl.io.files import InputError, sha256, write_csv, write_json
 from prompt_oirl.io.manifest import check_finished
+from prompt_oirl.io.model_cards import CARD
+from prompt_oirl.io.tracking import Report, reporting
 
 
 @dataclass
@@ -43,6 +47,18 @@ class ReferenceOptions(PolicyModelOptions, LengthOptions, TrainingOptions):
         processes.wait()
         # Weights that will be spread must never be whole on one GPU.
         return source.load("cpu" if processes.shards() else processes.device_name())
+
+    def reporting(self, folder: Path, name: str, **about: Any) -> AbstractContextManager[Report]:
+        """What --report_to asks for, from process 0 alone; see `tracking.reporting`.
+
+        Parameters
+        ----------
+        folder : of the checkpoint
+        name : of the run, within its task
+        about : settings besides the flags
+        """
+        asked = self.report_to if processes.is_main() else ()
+        return reporting(asked, folder, f"{self.task.name} {self.run} {name}", self.arguments(**about))
 
     @property
     def of_reference(self) -> Settings:
@@ -83,15 +99,25 @@ def train_reference(args: ReferenceOptions) -> None:
     about["limits"] = repr(limits)
     silent = None if processes.is_main() else True
     bar = tqdm(total=recipe.steps, desc=f"{task.name} reference", disable=silent)
-    with bar, processes.sharded(model):
-        outcome = train(model, objective, training, about, likelihood, bar)
+    with args.reporting(training, "reference") as report, bar, processes.sharded(model):
+        told = with_share_of_rows(report, sampler, recipe.batch_size * recipe.accumulation, len(rows))
+        outcome = train(model, objective, training, about, likelihood, bar, told)
     if not processes.is_main():
         return
     outputs = save_model(folder, model, tokenizer)
+    facts = {
+        "task": task.name,
+        "policy": "reference",
+        "algorithm": "nll",
+        "rows": len(rows),
+        "seed": args.seed,
+    }
+    facts |= {"steps": outcome.step, "best_step": outcome.best_step or outcome.step}
+    write_policy_card(folder, facts | {"base_model": source.base_name})
     curve = training / "curve.csv"
     write_csv(curve, outcome.curve, CURVE)
     figure = draw_curve(outcome.curve, f"{task.name}: reference", curve.with_suffix(".png"))
-    manifest.finish([*outputs, curve, figure])
+    manifest.finish([*without_card(outputs), curve, figure])
     best = f", best at update {outcome.best_step}: {-outcome.best_score:.4f} nats per token"
     print(
         f"{task.name}: reference after {outcome.step} updates{best if outcome.best_step else ''} in {folder}"
@@ -140,13 +166,17 @@ def train_and_save(args: PolicyOptions, algorithm: LossAlgorithm | Baseline) -> 
         "validation": [rows_hash(data.validation), args.validation_prompts],
     }
     title = f"{task.name} {policy}"
-    trained = train_policy(
-        model, data, algorithm, args.recipe_for, args.seed, folder / "training", about_inputs, title=title
-    )
+    make, training = args.recipe_for, folder / "training"
+    with args.reporting(training, policy, algorithm=algorithm.name, **algorithm.settings) as tell:
+        trained = train_policy(
+            model, data, algorithm, make, args.seed, training, about_inputs, title=title, report=tell
+        )
     if not processes.is_main():
         return
-    about = account(args, policy, algorithm, trained, len(rows))
-    manifest.finish(save_policy(folder, trained.model, tokenizer, trained.curve, about))
+    about = account(args, policy, algorithm, trained, len(rows)) | {"base_model": source.base_name}
+    outputs = save_policy(folder, trained.model, tokenizer, trained.curve, about)
+    write_policy_card(folder / "model", about)
+    manifest.finish(without_card(outputs))
     report(policy, folder, algorithm, trained, len(rows))
 
 
@@ -239,6 +269,11 @@ def save_policy(
     write_json(files[1], about)
     figure = draw_curve(curve, f"{about['task']}: {about['policy']}", files[0].with_suffix(".png"))
     return [*outputs, *files, figure]
+
+
+def without_card(files: Sequence[Path]) -> list[Path]:
+    """Files less model cards, which step 5 writes anew."""
+    return [path for path in files if path.name != CARD]
 
 
 def report(
