@@ -74,10 +74,13 @@ def _what(wheel: Wheel) -> str:
 
 
 def dependencies() -> list[str]:
-    """Names of the direct dependencies, with those of the extras but dev."""
+    """Names of the direct dependencies, with those of the extras that users install."""
     project = tomllib.loads((REPO_ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     extras = project["optional-dependencies"]
-    listed = [*project["dependencies"], *(r for name in extras if name != "dev" for r in extras[name])]
+    listed = [
+        *project["dependencies"],
+        *(r for name in extras if name not in ("dev", "docs") for r in extras[name]),
+    ]
     names = {match[0].lower() for requirement in listed if (match := _NAME.match(requirement))}
     return sorted(names - {"prompt-oirl"})
 
@@ -90,10 +93,10 @@ def licence(name: str) -> str:
         about = metadata(name)
     except PackageNotFoundError as error:
         raise InputError(f"{name} is not installed: pip install -e '.[all]'") from error
-    if expression := about.get("License-Expression"):
-        return expression
+    if "License-Expression" in about:
+        return about["License-Expression"]
     kinds = [c.split(" :: ")[-1] for c in about.get_all("Classifier", []) if c.startswith("License ::")]
-    said = (about.get("License") or "").splitlines()
+    said = about["License"].splitlines() if "License" in about else []
     found = ", ".join(kind for kind in kinds if kind != "OSI Approved") or " ".join(said[:1])
     if not found:
         raise InputError(f"{name} names no licence: add it to NOT_HERE")
