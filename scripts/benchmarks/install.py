@@ -112,7 +112,11 @@ def install(python: str, wheel: Path, folder: Path, extra: str = "") -> Installe
     before = _megabytes(folder)
     pip = [str(folder / ("Scripts" if os.name == "nt" else "bin") / "python"), "-m", "pip", "install", "-q"]
     began = time.monotonic()
-    subprocess.run([*pip, f"{wheel}[{extra}]" if extra else str(wheel)], check=True, env=_alone())
+    listed = (REPO_ROOT / "requirements.txt").read_text(encoding="utf-8").splitlines()
+    exact = folder.with_name(f"{folder.name}.txt")  # torch's version, which decides most of the size
+    exact.write_text("\n".join(line for line in listed if line.startswith("torch==")), encoding="utf-8")
+    what = f"{wheel}[{extra}]" if extra else str(wheel)
+    subprocess.run([*pip, what, "-c", str(exact)], check=True, env=_alone())
     seconds = time.monotonic() - began
     return Installed(folder, _megabytes(folder) - before, seconds)
 

@@ -38,7 +38,7 @@ pytestmark = pytest.mark.install
 def test_the_wheel_works_without_extras_and_without_a_checkout(tmp_path: Path) -> None:
     installed = install(newest_python(), build_wheel(tmp_path), tmp_path / "venv")
     print(f"{installed.megabytes:.0f} MB, {installed.seconds:.0f} s")
-    assert installed.megabytes <= 450
+    assert installed.megabytes <= 475  # 448 when written; others' releases may grow a little
     empty = tmp_path / "an empty folder"
     empty.mkdir()
     paths = "from prompt_oirl.examples import LOG, QUESTIONS; print(LOG); print(QUESTIONS)"
