@@ -30,6 +30,7 @@ from typing import Literal, get_args
 
 from prompt_oirl.io.files import InputError, write_json
 from prompt_oirl.io.manifest import run_step
+from prompt_oirl.io.tracking import Tracker, reporting
 from prompt_oirl.opro import report, runs, tasks
 from prompt_oirl.opro.loop import Run, optimise
 from prompt_oirl.opro.options import SearchOptions
@@ -39,6 +40,7 @@ from prompt_oirl.opro.prompt_rewards import PromptRewards, TextVectors
 from prompt_oirl.opro.scorers import Scorer
 from prompt_oirl.opro.search_proposer import SPACES
 from prompt_oirl.opro.shared_log import Spending
+from prompt_oirl.opro.tracked_steps import told_by
 
 
 @dataclass(kw_only=True)
@@ -74,6 +76,8 @@ class Args(SearchOptions):
     """Seed of the parts of all runs; default: each run's own."""
     seeds: int = 1
     """Do so many runs, with seeds counting up from --seed."""
+    report_to: tuple[Tracker, ...] = ()
+    """Trackers that are told every step: tensorboard, wandb, mlflow, one or several; or none."""
     dry_run: bool = False
     """Print the most calls that the run can need, and stop."""
 
@@ -125,7 +129,11 @@ def main(args: Args) -> None:
                 )
             final = scorer if args.judge == "reward_model" else measure
             search = (args.loop, args.meta, args.position, args.initial)
-            run = optimise(Run(task, parts, *search, proposer, scorer, final, seed))
+            name = f"{task.name} {args.run} seed {seed}"
+            with reporting(args.report_to, folder, name, settings) as tell:
+                run = Run(task, parts, *search, proposer, scorer, final, seed)
+                run.after_step = told_by(tell, spending)
+                optimise(run)
             report.write_tables(run, folder, args.scorer_name)
             written = report.write_report(run, folder, args.scorer_name, spending)
         print(written.read_text(encoding="utf-8"))

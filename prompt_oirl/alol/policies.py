@@ -24,8 +24,9 @@ from prompt_oirl.alol.training.advantages import Advantages
 from prompt_oirl.alol.training.loop import LoggedRows, Objective, TrainingRows, train
 from prompt_oirl.alol.training.losses import Loss
 from prompt_oirl.alol.training.recipe import TrainingRecipe
-from prompt_oirl.alol.training.sampling import RowSampler, make_sampler
+from prompt_oirl.alol.training.sampling import RowSampler, make_sampler, with_share_of_rows
 from prompt_oirl.io.files import InputError
+from prompt_oirl.io.tracking import Report
 
 Evaluate = Callable[[Any], float]
 PAIRED, ONLINE = ("dpo", "dpo_ref_free", "pro"), ("ppo", "rloo")
@@ -151,6 +152,7 @@ def train_policy(
     inputs: Any = None,
     evaluate: Evaluate | None = None,
     title: str | None = None,
+    report: Report | None = None,
 ) -> TrainedPolicy:
     """Train `model` in place and leave the best validated weights in it.
 
@@ -161,6 +163,7 @@ def train_policy(
     inputs : JSON-like, names model and data; a checkpoint of others is refused.
     evaluate : validation score of a model; by default `data.score`.
     title : of the progress bar; None shows none.
+    report : told every row of the curve.
     """
     score = evaluate or (lambda trained: data.score(trained, seed))
     pairs: list[Pair] = []
@@ -181,7 +184,10 @@ def train_policy(
             reference = data.advantages if algorithm.loss.needs_reference else None
             rows = TrainingRows(data.tokens, weights, reference)
             objective = LoggedRows(rows, algorithm.loss, sampler, recipe, data.tokenizer.pad_token_id)
-        done = train(model, objective, folder, inputs, score, bar)
+        if report is not None and algorithm.name not in ONLINE:
+            per_step, known = recipe.batch_size * recipe.accumulation, len(pairs or data.rows)
+            report = with_share_of_rows(report, sampler, per_step, known)
+        done = train(model, objective, folder, inputs, score, bar, report)
     best = done.best_score if done.best_step else None
     return TrainedPolicy(
         model, recipe, done.curve, len(sampler.rows), done.step, done.best_step, best, done.start_score

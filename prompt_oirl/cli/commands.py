@@ -71,6 +71,8 @@ class Fit(LogArgument, LearnOptions):
                 "--update keeps the settings of the selector: leave out --embedder (but name a "
                 "folder or hub id again), --model, --cost_weight and --seed"
             )
+        if not folder.is_dir():
+            raise InputError(f"--update {folder}: no such folder; what is on the hub is not replaced")
         old, log = PromptSelector.load(folder, embedder), self.read(self.log)
         found = learn_anew(old, log, old_id=version_id(folder))
         for note in found.notes:
@@ -108,7 +110,7 @@ class Select:
     """
 
     selector: tyro.conf.Positional[Path]
-    """Folder that `prompt-oirl fit` wrote."""
+    """Folder that `prompt-oirl fit` wrote, or owner/name on the Hugging Face hub."""
     questions: tyro.conf.Positional[str] = "-"
     """CSV or JSONL with a field question and optionally segment, or plain text with one question per line; -
     for stdin."""
@@ -118,6 +120,8 @@ class Select:
     embedder: str | None = None
     """The embedder that the selector was fitted with, needed if that is a folder or hub id: such a model may
     bring code, so a selector's folder alone does not choose it."""
+    revision: str | None = None
+    """Branch, tag or commit on the hub."""
     k: int = 1
     """How many prompts per question, best first."""
     abstain_below: float | None = None
@@ -134,9 +138,13 @@ class Select:
         from prompt_oirl.data.arms import llm_of, on_llms, prompt_of
         from prompt_oirl.data.log_columns import segment_column
         from prompt_oirl.io.tables import read_text_table, read_texts, texts
+        from prompt_oirl.selection.hub import located
         from prompt_oirl.selection.selector import PromptSelector
 
-        selector = PromptSelector.load(self.selector, self.embedder)
+        folder = located(self.selector, self.revision)
+        if folder != self.selector:
+            say(f"note: {self.selector} is no folder here: taken from the hub, commit {folder.name}")
+        selector = PromptSelector.load(folder, self.embedder)
         where, asked = f"{self.questions}:", read_text_table(self.questions, "question", lines=True)
         questions = texts(asked, "question", where)
         segments = segment_column(asked, where) if "segment" in asked else None

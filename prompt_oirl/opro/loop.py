@@ -8,7 +8,7 @@ kept as they come, so a run that was killed repeats its past for nothing and res
 from __future__ import annotations
 
 import random
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -101,6 +101,7 @@ class Run:
     meta_prompts: list[str] = field(default_factory=list)
     stopped: str = ""
     winner: Candidate | None = None
+    after_step: Callable[[Run, int], None] = lambda run, step: None  # called when a step is scored
 
     @property
     def scored(self) -> list[Candidate]:
@@ -130,6 +131,7 @@ def _search(run: Run) -> None:
         accept.add(text)
         run.candidates.append(Candidate(START, i, _prompt(text, run.position), "initial"))
     _score_train(run, run.candidates, START)
+    run.after_step(run, START)
     best, since = run.best(), 0
     for step in range(run.settings.steps):
         if run.settings.max_scored is not None and len(run.scored) >= run.settings.max_scored:
@@ -148,6 +150,7 @@ def _search(run: Run) -> None:
         run.candidates += new
         # A hybrid scorer leaves candidates without a score; they stay in its pool.
         _score_train(run, [c for c in run.candidates if c.verdict == ACCEPTED and c.train is None], step)
+        run.after_step(run, step)
         since = 0 if run.best() > best else since + 1
         best = max(best, run.best())
         if run.settings.patience is not None and since >= run.settings.patience:

@@ -16,6 +16,7 @@ import numpy as np
 
 from prompt_oirl.data.prompt_log import PromptLog
 from prompt_oirl.io.files import InputError, on_one_line
+from prompt_oirl.selection import storage
 from prompt_oirl.selection.selector import PromptSelector
 from prompt_oirl.selection.storage import version_id
 from prompt_oirl.selection.traffic import Traffic
@@ -63,7 +64,7 @@ def target_of(traffic: Traffic, policy: str | PromptSelector, embedder: str | No
         return one_hot[np.array(best)[group]]
     if isinstance(policy, str) and policy.startswith("prompt:"):
         return np.tile(one_hot[_prompt_named(log, policy)], (shape[0], 1))
-    selector = PromptSelector.load(policy, embedder) if isinstance(policy, str) else policy
+    selector = storage.load(PromptSelector, Path(policy), embedder) if isinstance(policy, str) else policy
     picks, _ = selector.choose(log.questions, segments=log.segments)
     place = {arm: j for j, arm in enumerate(log.arms)}
     strange = next((pick for pick in picks[:, 0] if pick not in place), None)

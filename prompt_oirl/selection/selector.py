@@ -38,7 +38,8 @@ from prompt_oirl.features.surface import surface_features
 from prompt_oirl.io.files import InputError
 from prompt_oirl.reward_models import RewardModel, TrainingSet
 from prompt_oirl.reward_models.study import Study
-from prompt_oirl.selection import storage
+from prompt_oirl.selection.card import FittedOn
+from prompt_oirl.selection.keeping import Keeping
 from prompt_oirl.selection.log_facts import too_little
 from prompt_oirl.stats.cells import PromptSuccess, independent_answers
 from prompt_oirl.stats.off_policy import cell_values
@@ -48,7 +49,7 @@ DEFAULT_MODEL = "interaction"  # ranks prompts by their means unless held-out fo
 MAX_COST_WEIGHT = 1e12
 
 
-class PromptSelector(BaseEstimator):
+class PromptSelector(Keeping, BaseEstimator):
     """Chooses, for each question, the prompt with the highest predicted success (Prompt-OIRL, Eq. 4).
 
     Parameters
@@ -88,6 +89,7 @@ class PromptSelector(BaseEstimator):
         if log.objection is not None:
             raise InputError(log.objection)
         self.model_name_, self.model_ = self._fit_model(self.training_set(log), log)
+        self.fitted_on_ = FittedOn.of(log, self.study_)
         return self
 
     def training_set(self, log: PromptLog) -> TrainingSet:
@@ -286,22 +288,3 @@ class PromptSelector(BaseEstimator):
         order, predicted = self.rank(log.questions, [arms[j] for j in asked], log.segments)
         values = cell_values(log.labels[:, asked], log.counts[:, asked], predicted)
         return float(np.clip(np.take_along_axis(values, order[:, :1], 1).mean(), 0, 1))
-
-    # --- keeping ----------------------------------------------------------------------------------------
-
-    def save(self, folder: str | Path) -> Path:
-        """Write selector.json and the files it names; the old selector stays whole until the new one is."""
-        check_is_fitted(self, "model_")
-        return storage.save(self, Path(folder))
-
-    @classmethod
-    def load(cls, folder: str | Path, embedder: Embedder | str | None = None) -> PromptSelector:
-        """Read what `save` wrote; nothing in the folder is run.
-
-        Parameters
-        ----------
-        folder : of the selector
-        embedder : what made the vectors; needed only if that was an object of your own, or a
-            sentence-transformers folder or hub id, which may bring code with it
-        """
-        return storage.load(cls, Path(folder), embedder)

@@ -24,8 +24,9 @@ from prompt_oirl.io.files import (
     sha256,
     write_json,
 )
-from prompt_oirl.io.json_files import read_json
+from prompt_oirl.io.json_files import as_record, read_json
 from prompt_oirl.io.locks import held
+from prompt_oirl.selection.card import FittedOn, write_selector_card
 from prompt_oirl.selection.signatures import check_signature, signature_of
 
 if TYPE_CHECKING:
@@ -67,6 +68,7 @@ def write(selector: PromptSelector, folder: Path) -> Path:
         "model": selector.model_name_,
         "settings": selector.model_.settings,
         "best": selector.best_,
+        "fitted_on": asdict(selector.fitted_on_),
         "prompts": [
             {
                 "name": name,
@@ -106,6 +108,7 @@ def write(selector: PromptSelector, folder: Path) -> Path:
     for path in folder.glob("*.safetensors"):
         if path.name not in current and path.name.startswith(("model-", "embedder-")):
             path.unlink()
+    write_selector_card(selector, folder)
     return folder
 
 
@@ -202,6 +205,7 @@ def _restore(selector: PromptSelector, header: dict[str, Any], folder: Path) -> 
     selector.standing_ = np.array([_number(p["standing"], -np.inf, np.inf) for p in prompts])
     costs = [np.nan if p["cost"] is None else _number(p["cost"], 0, np.inf) for p in prompts]
     selector.cost_ = np.array(costs, dtype=np.float64)
+    selector.fitted_on_ = as_record(FittedOn, header.get("fitted_on", {}), HEADER, FIT_FIRST)
     selector.best_ = header["best"]
     if type(selector.best_) is not int or not 0 <= selector.best_ < len(prompts):
         raise ValueError(f"best is {selector.best_!a:.40} of {len(prompts)} prompts")

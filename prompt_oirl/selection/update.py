@@ -12,6 +12,7 @@ from sklearn.base import clone
 from prompt_oirl.data.prompt_log import PromptLog
 from prompt_oirl.features.cache import shared_embedder
 from prompt_oirl.io.files import InputError
+from prompt_oirl.io.model_cards import CARD
 from prompt_oirl.selection.policy_value import policy_values, target_of
 from prompt_oirl.selection.selector import PromptSelector
 from prompt_oirl.selection.storage import HEADER, saving, write
@@ -105,7 +106,7 @@ def _keep(folder: Path) -> None:
     kept, part = folder / PREVIOUS, folder / f"{PREVIOUS}.part"
     shutil.rmtree(part, ignore_errors=True)
     part.mkdir()
-    for path in [*folder.glob("*.safetensors"), folder / HEADER]:
+    for path in [*folder.glob("*.safetensors"), *folder.glob(CARD), folder / HEADER]:
         shutil.copy2(path, part)
     shutil.rmtree(kept, ignore_errors=True)
     part.rename(kept)

@@ -14,9 +14,10 @@ from prompt_oirl.alol.training import advantages
 from prompt_oirl.alol.training.loop import LoggedRows, TrainingRows, train
 from prompt_oirl.alol.training.losses import choose_loss
 from prompt_oirl.alol.training.recipe import TrainingRecipe
-from prompt_oirl.alol.training.sampling import make_sampler
+from prompt_oirl.alol.training.sampling import make_sampler, with_share_of_rows
 from prompt_oirl.alol.training.value_estimate import ValueHead
 from prompt_oirl.io.files import InputError
+from prompt_oirl.io.tracking import reporting
 
 ROWS = toy.make_rows({"train": 60}, 0)["train"]
 TOKENS = encode_rows(ROWS, toy.make_model(0)[1], Limits(8, 5))
@@ -31,9 +32,13 @@ def reference():
     return advantages.compute(model, ValueHead(64, 1.0), TOKENS, rewards, 0, "cpu", 64)
 
 
+def reference_sampler(reference, seed=0):
+    return make_sampler("good_priority", reference.advantages, np.ones(len(ROWS), dtype=bool), seed)
+
+
 def run(folder, reference, recipe=RECIPE, algorithm="a_lol_seq", rows=TOKENS, **flags):
     model, _ = toy.make_model(0)
-    sampler = make_sampler("good_priority", reference.advantages, np.ones(len(ROWS), dtype=bool), recipe.seed)
+    sampler = reference_sampler(reference, recipe.seed)
     given = TrainingRows(rows, reference.advantages, reference)
     objective = LoggedRows(given, choose_loss(algorithm), sampler, recipe, 0)
     outcome = train(model, objective, folder, {"model": "toy"}, **flags)
@@ -81,6 +86,33 @@ def test_a_run_that_died_between_checkpoints_goes_on_to_the_same_weights(tmp_pat
         run(tmp_path / "killed", reference, bar=Bar())
     outcome, resumed = run(tmp_path / "killed", reference)
     assert torch.equal(resumed, weights) and len(outcome.curve) == 8
+
+
+def test_a_tracker_is_told_every_update_once_and_changes_nothing(tmp_path, reference):
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    recipe = replace(RECIPE, eval_every=2)
+    whole, weights = run(tmp_path / "silent", reference, recipe, evaluate=score)
+    told = tmp_path / "told"
+    for stop in (5, None):  # stopped after update 5, then to the end
+        with reporting(["tensorboard"], told, "a run") as report:
+            shares = with_share_of_rows(report, reference_sampler(reference), 8, len(ROWS))
+            flags = {"evaluate": score, "report": shares, "stop_at": stop}
+            outcome, resumed = run(told, reference, recipe, **flags)
+    assert torch.equal(resumed, weights) and outcome == whole
+    assert (told / "checkpoint.safetensors").read_bytes() == (
+        tmp_path / "silent" / "checkpoint.safetensors"
+    ).read_bytes()
+    read = EventAccumulator(str(told / "tensorboard"))
+    read.Reload()
+    for name in ("loss", "learning_rate", "gradient_norm"):
+        assert [(e.step, e.value) for e in read.Scalars(name)] == [
+            (int(row["step"]), pytest.approx(row[name], rel=1e-6)) for row in whole.curve
+        ]
+    assert [e.step for e in read.Scalars("score")] == [0, 2, 4, 6, 8]
+    seen = [e.value for e in read.Scalars("share_of_rows")]
+    drawn = {i for step in range(8) for i in reference_sampler(reference).draw(step, 8).tolist()}
+    assert seen == sorted(seen) and seen[-1] == pytest.approx(len(drawn) / len(ROWS))
 
 
 def test_accumulation_changes_nothing(tmp_path, reference):

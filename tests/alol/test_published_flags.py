@@ -66,7 +66,11 @@ STEPS = {
     "6": "alol_step6_aggregate",
 }
 BARE = "-t --train -ev_b --eval_in_beginning -ts --train_sampling --gradient_checkpointing --reference_free"
-VALUES = {"--lr_scheduler_type": "constant", "--sampling_strategy": "good_priority"}
+VALUES = {
+    "--report_to": "tensorboard",
+    "--lr_scheduler_type": "constant",
+    "--sampling_strategy": "good_priority",
+}
 ALGORITHM = ("-algo", "--learning_algorithm", "--algorithm")
 PAGE = (REPO_ROOT / "docs" / "a_lol.md").read_text()
 

@@ -167,6 +167,27 @@ def test_failures_of_the_optimizer_count_as_calls(runner: Runner, server: Misbeh
     assert sum(body["model"] == "o" for body in server.bodies) == 3
 
 
+def test_a_tracker_is_told_every_step_and_changes_nothing(runner: Runner, tmp_path: Path) -> None:
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    silent = Runner(tmp_path / "silent", runner.server)
+    assert silent.run(silent.step1()).returncode == 0
+    for _ in range(2):  # the second run repeats the first one's past
+        done = runner.run(runner.step1("--report_to", "tensorboard"))
+        assert done.returncode == 0, done.stderr
+    told = runner.folder / "seed0" / "tensorboard"
+    assert {n: b for n, b in runner.results().items() if "tensorboard" not in n} == silent.results()
+    read = EventAccumulator(str(told))
+    read.Reload()
+    rows = list(csv.DictReader((runner.folder / "seed0" / "steps.csv").open()))
+    assert len(rows) == 4
+    for name in ("mean", "best", "best_so_far"):
+        known = [(i, float(row[name])) for i, row in enumerate(rows) if row[name]]
+        assert [(e.step, e.value) for e in read.Scalars(name)] == [(i, pytest.approx(v)) for i, v in known]
+    asked = [e.value for e in read.Scalars("answers_asked")]
+    assert asked[0] == 12 and asked == sorted(asked)
+
+
 def test_killed_and_resumed(tmp_path: Path, server: MisbehavingServer) -> None:
     server.reply_to = reply_to
     whole = Runner(tmp_path / "whole", server)

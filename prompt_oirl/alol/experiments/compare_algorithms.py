@@ -32,6 +32,7 @@ from prompt_oirl.alol.training.losses import PRESETS
 from prompt_oirl.alol.training.recipe import TrainingRecipe
 from prompt_oirl.io.files import REPO_ROOT, InputError
 from prompt_oirl.io.json_files import read_json
+from prompt_oirl.io.tracking import Tracker
 
 TUNING_SEEDS = (100, 101)
 
@@ -62,6 +63,8 @@ class CompareOptions:
     """No policy is begun after so many minutes."""
     tables_only: bool = False
     """Train nothing; tables of what is finished."""
+    report_to: tuple[Tracker, ...] = ()
+    """Trackers that are told every update: tensorboard, wandb, mlflow, one or several; or none."""
     root: Path = REPO_ROOT
     """Folder that holds data/, alol_exps/ and results/."""
 
@@ -106,18 +109,18 @@ def toy(args: CompareOptions) -> Iterator[tuple[PreparedRun, Measurement]]:
         pending = [name for name in (REFERENCE, *args.names) if not args.result_file(name, seed).is_file()]
         if not pending:
             continue
-        run = toy_run(args.root, seed)
+        run = toy_run(args.root, seed, args.report_to)
         for name in pending:
             yield run, toy_policy(run, name, seed, args.result_file(name, seed))
 
 
-def toy_run(root: Path, seed: int) -> PreparedRun:
+def toy_run(root: Path, seed: int, report_to: tuple[Tracker, ...] = ()) -> PreparedRun:
     """Steps 1 to 3 of the toy task with rows, reference and value head of this seed."""
     flags: dict[str, Any] = {"root": root, "run": f"seed{seed}", "seed": seed}
     prepare_data(PrepareOptions(**flags))
     train_reference(ReferenceOptions(**flags))
     estimate_advantage(AdvantageOptions(**flags))
-    return load_run(PolicyOptions(**flags))
+    return load_run(PolicyOptions(**flags, report_to=report_to))
 
 
 def toy_policy(run: PreparedRun, name: str, seed: int, path: Path, **others: Any) -> Measurement:
@@ -141,7 +144,8 @@ def arith_run(args: CompareOptions) -> PreparedRun:
     sizes: dict[str, Any] = {"train_rows": args.train_questions, "test_rows": args.test_prompts}
     prepare_data(PrepareOptions(**flags, **sizes, validation_rows=300, prompt="nan"))
     estimate_advantage(AdvantageOptions(**flags, value_samples=2))
-    return load_run(PolicyOptions(**flags, validation_prompts=args.validation_prompts))
+    told = args.report_to
+    return load_run(PolicyOptions(**flags, validation_prompts=args.validation_prompts, report_to=told))
 
 
 def arith(args: CompareOptions) -> Iterator[tuple[PreparedRun, Measurement]]:

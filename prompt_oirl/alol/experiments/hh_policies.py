@@ -13,7 +13,7 @@ import os
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from shutil import rmtree
 from typing import Any
@@ -38,6 +38,7 @@ from prompt_oirl.alol.rows import Limits
 from prompt_oirl.alol.training.losses import choose_loss
 from prompt_oirl.io.files import InputError, write_json
 from prompt_oirl.io.json_files import read_json
+from prompt_oirl.io.tracking import reporting
 from prompt_oirl.pipeline.workers import end_with
 
 CHOOSES = "reweighted_reward"
@@ -191,9 +192,13 @@ def train(run: HHRun, job: Job, rate: float) -> Path:
     Path("/proc/self/clear_refs").write_text("5")  # the high-water mark of memory begins anew
     began = time.process_time()
     try:
-        done = train_policy(
-            model, data, algorithm_of(job), lambda n: recipe, job.seed, folder / "training", evaluate=dev
-        )
+        told = options.folder / "tracked" / at_rate.name
+        rmtree(told, ignore_errors=True)
+        with reporting(options.report_to, told, f"hh {at_rate.name}", asdict(recipe)) as report:
+            method, training = algorithm_of(job), folder / "training"
+            done = train_policy(
+                model, data, method, lambda n: recipe, job.seed, training, evaluate=dev, report=report
+            )
         curve, failed = done.curve, ""
         save_model(folder / "model", done.model, data.tokenizer)
         rmtree(folder / "training")

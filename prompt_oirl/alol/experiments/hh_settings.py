@@ -8,6 +8,7 @@ from pathlib import Path
 from prompt_oirl.alol.rows import Limits
 from prompt_oirl.alol.training.losses import PRESETS
 from prompt_oirl.io.files import REPO_ROOT, Paths
+from prompt_oirl.io.tracking import Tracker
 
 PAIRED = ("dpo", "dpo_ref_free", "pro")
 ALGORITHMS = (*PRESETS, *PAIRED)
@@ -73,6 +74,8 @@ class HHOptions:
     """Policies trained at the same time, each in a process with one thread."""
     tables_only: bool = False
     """Train nothing; tables of what is finished."""
+    report_to: tuple[Tracker, ...] = ()
+    """Trackers that are told every update: tensorboard, wandb, mlflow, one or several; or none."""
     root: Path = REPO_ROOT
     """Folder that holds data/, results/ and docs/."""
 

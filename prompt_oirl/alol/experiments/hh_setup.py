@@ -35,6 +35,7 @@ from prompt_oirl.alol.training.value_estimate import (
 )
 from prompt_oirl.io.files import InputError, content_key, sha256, write_json
 from prompt_oirl.io.json_files import read_json
+from prompt_oirl.io.tracking import reporting
 
 HINT = "run the same command again"
 ADVANTAGES = "hh"  # settings.json says of what they are
@@ -116,7 +117,10 @@ def _train_reference(options: HHOptions, model: Any, tokenizer: Any, adapter: Pa
     data = policy_data(options, tokenizer, read_split(options, "train"), None)
     recipe = recipe_of(options, options.sizes.reference_rate, options.sizes.reference_updates, 0)
     plain, training = LossAlgorithm("nll", choose_loss("nll")), adapter.with_name("training")
-    done = train_policy(model, data, plain, lambda n: recipe, 0, training, title="reference")
+    with reporting(options.report_to, training, "hh reference", asdict(recipe)) as report:
+        done = train_policy(
+            model, data, plain, lambda n: recipe, 0, training, title="reference", report=report
+        )
     write_json(adapter.with_name("training.json"), {"curve": done.curve})
     save_model(adapter, done.model, tokenizer)
 

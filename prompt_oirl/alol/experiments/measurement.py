@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from shutil import rmtree
 from typing import Any
@@ -32,6 +32,7 @@ from prompt_oirl.alol.training.losses import PRESETS, choose_loss
 from prompt_oirl.alol.training.recipe import TrainingRecipe
 from prompt_oirl.io.files import InputError, write_json
 from prompt_oirl.io.json_files import read_json
+from prompt_oirl.io.tracking import reporting
 
 HINT = "remove it, and run the same command again"
 REFERENCE, TRAINED = "reference", "trained"
@@ -183,7 +184,13 @@ def trained(run: PreparedRun, model: Any, one: Measurement) -> TrainedPolicy:
     checkpoint = one.path.parent / "checkpoint"
     rmtree(checkpoint, ignore_errors=True)
     data, evaluate = flipped(run.data, one.flipped, one.seed), known_at_start(run, one.seed)
-    found = train_policy(model, data, algorithm, lambda rows: one.recipe, one.seed, checkpoint, {}, evaluate)
+    told = one.path.parent / "tracked" / one.path.stem
+    rmtree(told, ignore_errors=True)
+    with reporting(run.options.report_to, told, one.path.stem, asdict(one.recipe)) as report:
+        recipe, seed = one.recipe, one.seed
+        found = train_policy(
+            model, data, algorithm, lambda rows: recipe, seed, checkpoint, {}, evaluate, report=report
+        )
     rmtree(checkpoint, ignore_errors=True)
     return found
 

@@ -20,8 +20,10 @@ from prompt_oirl.alol.tasks.task import Passes, Settings, Task
 from prompt_oirl.alol.training.recipe import TrainingRecipe
 from prompt_oirl.io.files import REPO_ROOT, InputError, Paths, check_folder_name, sha256
 from prompt_oirl.io.manifest import Manifest, check_finished
+from prompt_oirl.io.tracking import Tracker
 
 SPLITS = ("train", "validation", "test")
+UNSEEN = ("root", "force", "eval_batch_size", "report_to")  # flags that cannot change a result
 
 
 def check_policy_name(flag: str, name: str) -> None:
@@ -119,7 +121,7 @@ class RunOptions:
 
     def arguments(self, **more: Any) -> dict[str, Any]:
         """What a manifest compares: the flags, but for those that cannot change a result."""
-        flags = {k: v for k, v in asdict(self).items() if k not in ("root", "force", "eval_batch_size")}
+        flags = {k: v for k, v in asdict(self).items() if k not in UNSEEN}
         return flags | {"judged_by": self.judged_by} | more
 
     @property
@@ -226,6 +228,8 @@ class TrainingOptions:
     """Validations without a better score that end training; 0: none do."""
     save_every: Annotated[int, arg(aliases=["--save_steps"])] = 100
     """Updates between checkpoints."""
+    report_to: tuple[Tracker, ...] = ()
+    """Trackers that are told every update: tensorboard, wandb, mlflow, one or several; or none."""
 
     def recipe(self, usual: Settings, rows: int, seed: int) -> TrainingRecipe:
         """The recipe: the flags, and the task's settings where a flag is left out.

@@ -15,7 +15,7 @@ _TRAINING = (
     "--per_device_train_batch_size -as --accumulation_steps --gradient_accumulation_steps "
     "-e --n_epochs --num_train_epochs --max_steps -lr --learning_rate --lr_scheduler_type --warmup_steps "
     "--weight_decay --max_grad_norm --lora_r --lora_alpha --lora_dropout --gradient_checkpointing "
-    "--save_steps --eval_steps -vf --val_log_frequency -t --train -ev_b --eval_in_beginning"
+    "--save_steps --eval_steps --report_to -vf --val_log_frequency -t --train -ev_b --eval_in_beginning"
 )
 _MODELS = {
     "fluency": "-cm --cola_classifier_model",
@@ -55,7 +55,7 @@ _INSTEAD = {
     "4-bit weights are NF4, quantised twice: pass --load_in_4bit alone": "--double_quant --quant_type",
     "leave it out; --load_in_4bit and --gradient_checkpointing save memory": "--max_memory_MB",
     "pass --max_prompt_length and --max_response_length": "--max_length",
-    "every update is a line of curve.csv: leave it out": "--logging_steps --log_freq --report_to",
+    "every update is a line of curve.csv: leave it out": "--logging_steps --log_freq",
     "try it with --max_steps 2 instead": "--sanity_check",
     "the published scripts do not read it either: leave it out": (
         "--ignore_bias_buffers --block_size --training_stage_num --batched_gen -r --reward_function"

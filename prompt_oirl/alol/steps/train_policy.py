@@ -6,6 +6,7 @@ from __future__ import annotations
 import shutil
 import sys
 from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -27,9 +28,10 @@ from prompt_oirl.alol.training import advantages
 from prompt_oirl.alol.training.loop import CURVE, LoggedRows, TrainingRows, train
 from prompt_oirl.alol.training.losses import PRESETS
 from prompt_oirl.alol.training.recipe import TrainingRecipe
-from prompt_oirl.alol.training.sampling import make_sampler
+from prompt_oirl.alol.training.sampling import make_sampler, with_share_of_rows
 from prompt_oirl.io.files import InputError, sha256, write_csv, write_json
 from prompt_oirl.io.manifest import check_finished
+from prompt_oirl.io.tracking import Report, reporting
 
 
 @dataclass
@@ -43,6 +45,18 @@ class ReferenceOptions(PolicyModelOptions, LengthOptions, TrainingOptions):
         processes.wait()
         # Weights that will be spread must never be whole on one GPU.
         return source.load("cpu" if processes.shards() else processes.device_name())
+
+    def reporting(self, folder: Path, name: str, **about: Any) -> AbstractContextManager[Report]:
+        """What --report_to asks for, from process 0 alone; see `tracking.reporting`.
+
+        Parameters
+        ----------
+        folder : of the checkpoint
+        name : of the run, within its task
+        about : settings besides the flags
+        """
+        asked = self.report_to if processes.is_main() else ()
+        return reporting(asked, folder, f"{self.task.name} {self.run} {name}", self.arguments(**about))
 
     @property
     def of_reference(self) -> Settings:
@@ -83,8 +97,9 @@ def train_reference(args: ReferenceOptions) -> None:
     about["limits"] = repr(limits)
     silent = None if processes.is_main() else True
     bar = tqdm(total=recipe.steps, desc=f"{task.name} reference", disable=silent)
-    with bar, processes.sharded(model):
-        outcome = train(model, objective, training, about, likelihood, bar)
+    with args.reporting(training, "reference") as report, bar, processes.sharded(model):
+        told = with_share_of_rows(report, sampler, recipe.batch_size * recipe.accumulation, len(rows))
+        outcome = train(model, objective, training, about, likelihood, bar, told)
     if not processes.is_main():
         return
     outputs = save_model(folder, model, tokenizer)
@@ -140,9 +155,11 @@ def train_and_save(args: PolicyOptions, algorithm: LossAlgorithm | Baseline) -> 
         "validation": [rows_hash(data.validation), args.validation_prompts],
     }
     title = f"{task.name} {policy}"
-    trained = train_policy(
-        model, data, algorithm, args.recipe_for, args.seed, folder / "training", about_inputs, title=title
-    )
+    make, training = args.recipe_for, folder / "training"
+    with args.reporting(training, policy, algorithm=algorithm.name, **algorithm.settings) as tell:
+        trained = train_policy(
+            model, data, algorithm, make, args.seed, training, about_inputs, title=title, report=tell
+        )
     if not processes.is_main():
         return
     about = account(args, policy, algorithm, trained, len(rows))

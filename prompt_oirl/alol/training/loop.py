@@ -29,6 +29,7 @@ from prompt_oirl.alol.training.recipe import TrainingRecipe
 from prompt_oirl.alol.training.sampling import RowSampler
 from prompt_oirl.io.files import InputError, content_key
 from prompt_oirl.io.manifest import code_version
+from prompt_oirl.io.tracking import Report
 
 DIAGNOSTICS = ("nll", "weight", "ratio", "clipped_low", "clipped_high", "kl")
 CURVE = ["step", "loss", *DIAGNOSTICS, "gradient_norm", "learning_rate", "score"]
@@ -127,6 +128,7 @@ def train(
     inputs: Any,
     evaluate: Evaluate | None = None,
     bar: Any = None,
+    report: Report | None = None,
     stop_at: int | None = None,
 ) -> TrainingProgress:
     """Train `model` in place and leave the best validated weights in it (the last ones without validation).
@@ -139,6 +141,7 @@ def train(
     inputs : JSON-like, names model and data
     evaluate : validation score of the weights and nothing else, higher is better; default: no validation
     bar : tqdm's, or None
+    report : told every row of the curve, those of a resumed run first
     stop_at : end after so many steps, as a kill would, with a checkpoint if a round is over; default: go on
         to the end
 
@@ -156,6 +159,11 @@ def train(
     validate = evaluate if recipe.eval_every > 0 else None
     if validate and outcome.start_score is None:
         outcome.start_score = processes.from_main(lambda: validate(model))
+    if report is not None:
+        if outcome.start_score is not None:
+            report(0, {"step": 0.0, "score": outcome.start_score})
+        for row in outcome.curve:
+            report(int(row["step"]), row)
     while outcome.step < recipe.steps and not outcome.finished:
         row = one_step(model, weights, objective, optimiser, outcome.step)
         outcome.step += 1
@@ -171,6 +179,8 @@ def train(
                 outcome.stale += 1
                 outcome.finished = 0 < recipe.patience <= outcome.stale
         outcome.curve.append(row)
+        if report is not None:
+            report(outcome.step, row)
         outcome.finished = outcome.finished or last
         stop, whole = outcome.step == stop_at, outcome.step % objective.round == 0
         due = stop or outcome.step // recipe.save_every > saved // recipe.save_every

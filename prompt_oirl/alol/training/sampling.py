@@ -18,12 +18,14 @@ The published sampler drew from a generator that no seed controlled, and four ro
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 
 from prompt_oirl.io.files import InputError
+from prompt_oirl.io.tracking import Report
 
 Strategy = Literal["none", "good_priority", "good_random", "all_priority"]
 
@@ -56,6 +58,25 @@ class RowSampler:
             order = np.random.default_rng([self.seed, epoch]).permutation(self.rows)
             self._epoch = (epoch, order)
         return self._epoch[1]
+
+
+def with_share_of_rows(report: Report, sampler: RowSampler, per_step: int, rows: int) -> Report:
+    """`report`, told besides which share of the training rows, or pairs, was drawn so far.
+
+    Parameters
+    ----------
+    report : is told steps from 1, each once
+    sampler : draws `per_step` of them in each
+    rows : how many there are
+    """
+    seen: set[int] = set()
+
+    def told(step: int, values: Mapping[str, Any]) -> None:
+        if step > 0:
+            seen.update(sampler.draw(step - 1, per_step).tolist())
+        report(step, {**values, "share_of_rows": len(seen) / rows})
+
+    return told
 
 
 def make_sampler(strategy: str, weights: np.ndarray | None, chosen: np.ndarray, seed: int) -> RowSampler:
