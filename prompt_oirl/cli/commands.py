@@ -138,13 +138,13 @@ class Select:
         from prompt_oirl.data.arms import llm_of, on_llms, prompt_of
         from prompt_oirl.data.log_columns import segment_column
         from prompt_oirl.io.tables import read_text_table, read_texts, texts
+        from prompt_oirl.selection.chooser import Chooser
         from prompt_oirl.selection.hub import located
-        from prompt_oirl.selection.selector import PromptSelector
 
         folder = located(self.selector, self.revision)
         if folder != self.selector:
             say(f"note: {self.selector} is no folder here: taken from the hub, commit {folder.name}")
-        selector = PromptSelector.load(folder, self.embedder)
+        selector = Chooser.load(folder, self.embedder)
         where, asked = f"{self.questions}:", read_text_table(self.questions, "question", lines=True)
         questions = texts(asked, "question", where)
         segments = segment_column(asked, where) if "segment" in asked else None
