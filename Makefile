@@ -7,7 +7,7 @@ DEMO_SUBSETS ?= 6
 # Released files are taken from here when set (a folder laid out like data/fetched); otherwise downloaded.
 export PROMPT_OIRL_MIRROR ?=
 
-.PHONY: install demo nano-log nano-tables opro opro-log alol alol-tables alol-hh reproduce intervals models voting transfer off-policy real-logs reference selection-tables serving-loop bench torture test check format readme readme-commands real-server clean
+.PHONY: install demo nano-log nano-tables opro opro-log alol alol-tables alol-hh reproduce intervals models voting transfer off-policy real-logs reference selection-tables serving-loop bench torture soak test check docs format readme readme-commands real-server clean
 
 install: .venv/.installed
 
@@ -156,8 +156,19 @@ torture: install
 	PYTHONPATH=$(CURDIR):$(CURDIR)/tests $(BIN)/python -m torture --hours $(hours) --seed $(seed) $(if $(kind),--kind $(kind)) \
 	  $(if $(only),--only "$(only)") $(if $(tries),--tries $(tries))
 
+# Step 1 against a flaky server, serve under load, a Dask cluster whose workers are killed: an hour on two cores.
+soak: install
+	for what in step1 serve dask; do \
+	  PYTHONPATH=$(CURDIR):$(CURDIR)/tests $(BIN)/python -m torture.soak $$what || exit 1; \
+	done
+
 test: install
 	$(BIN)/python -m pytest -n 2 --dist worksteal --durations 20 -m "not install and not slow"
+
+# The documentation as pages in build/site, with search, every link checked; nothing is loaded from elsewhere.
+docs: install
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
+	$(BIN)/python scripts/check_site.py build/site
 
 check: install
 	$(BIN)/ruff check .
@@ -170,7 +181,8 @@ format: install
 	$(BIN)/ruff format .
 
 # Every command of README at small size, the report page in headless Chromium (status 3: no browser here, and it says
-# so), the long kill tests and an install into an empty environment; beside them, twenty minutes of torture.
+# so), the pages of the documentation, the long kill tests and an install into an empty environment; beside them,
+# twenty minutes of torture.
 readme: install
 	$(MAKE) --output-sync=target -j 2 readme-commands torture
 readme-commands: install
@@ -179,6 +191,7 @@ readme-commands: install
 	$(BIN)/python scripts/make_example_log.py --out build/example.csv
 	$(BIN)/prompt-oirl report build/example.csv --out build/example.html
 	$(BIN)/python scripts/check_report.py build/example.html --pictures build/pictures || test $$? -eq 3
+	$(MAKE) docs
 	$(BIN)/python -m pytest -n 2 --dist worksteal -m "install or slow"
 
 # A real model (SmolLM2-135M) behind a real server: steps 1 to 5, beside the same model in a process (ten minutes).

@@ -6,8 +6,8 @@
 Updates results/reference/bench.csv. Each line is the median of interleaved repeats, so that both sides see
 the same load (`repeats` 1: once). Only the ratio means anything on another machine. Parts: generation,
 prefix, step4_one, step4_profile, step4_sweep, embedding, selection, logs, diagnosis, big_log, scale, cluster,
-spread, spread_interaction; all but generation, prefix, diagnosis, big_log, scale and the last two need the
-released logs after steps 2 and 3. Their code is in scripts/benchmarks/.
+spread, spread_interaction, install; those outside WITHOUT_LOGS need the released logs after steps 2 and 3.
+Their code is in scripts/benchmarks/.
 """
 
 from __future__ import annotations
@@ -24,7 +24,18 @@ from pathlib import Path
 from typing import Any
 
 import psutil
-from benchmarks import big_log, cluster, diagnosis, generation, logs, prefix, scale, serving, training
+from benchmarks import (
+    big_log,
+    cluster,
+    diagnosis,
+    generation,
+    install,
+    logs,
+    prefix,
+    scale,
+    serving,
+    training,
+)
 
 from prompt_oirl.data.questions import RELEASED
 from prompt_oirl.data.released import LLM
@@ -122,12 +133,9 @@ def machine() -> str:
     import torch
 
     device = f", {torch.cuda.get_device_name()}" if torch.cuda.is_available() else ""
+    about = Path("/proc/cpuinfo").read_text(encoding="utf-8") if sys.platform == "linux" else ""
     processor = next(
-        (
-            line.split(":")[1].strip()
-            for line in (Path("/proc/cpuinfo").read_text().splitlines() if sys.platform == "linux" else [])
-            if line.startswith("model name")
-        ),
+        (line.split(":")[1].strip() for line in about.splitlines() if line.startswith("model name")),
         platform.processor(),
     )
     versions = f"Python {platform.python_version()}, torch {torch.__version__}"
@@ -149,6 +157,7 @@ PARTS: dict[str, Callable[[int], Iterator[dict[str, Any]]]] = {
     "cluster": cluster.cluster,
     "spread": cluster.spread,
     "spread_interaction": partial(cluster.spread, model="interaction"),
+    "install": install.installs,
 }
 WITHOUT_LOGS = {
     "generation",
@@ -158,6 +167,7 @@ WITHOUT_LOGS = {
     "scale",
     "spread",
     "spread_interaction",
+    "install",
 }  # parts that do not need the released logs
 
 if __name__ == "__main__":

@@ -81,7 +81,7 @@ def main(args: Args) -> None:
                 notes["skip"] = f"{notes['needs']} is not installed"
             whole = block.language != "bash" or block.prints is not None
             commands = [block.body] if whole else list(split_commands(notes.get("small") or block.body))
-            Path(environment["STATE"]).write_text(f"cd '{checkout}'\n")
+            Path(environment["STATE"]).write_text(f"cd '{checkout}'\n", encoding="utf-8")
             for command in commands:
                 if "skip" in notes:
                     print(f"skipped {command}  ({notes['skip']})", flush=True)

@@ -17,9 +17,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import psutil
 
 from prompt_oirl.io.files import REPO_ROOT, InputError, write_csv
 from prompt_oirl.io.manifest import run_step
+from prompt_oirl.io.peak_memory import peak_megabytes, restart_peak
 
 ALGORITHMS = ("nll", "a_lol", "a_lol_seq")
 
@@ -45,7 +47,7 @@ def main(args: Args) -> None:
     seconds = timed(args)
     context = multiprocessing.get_context("spawn")
     with context.Pool(1, maxtasksperchild=1) as pool:
-        measured = pool.map(peak_megabytes, [(args, name) for name in ALGORITHMS], chunksize=1)
+        measured = pool.map(grown_megabytes, [(args, name) for name in ALGORITHMS], chunksize=1)
     peaks = dict(zip(ALGORITHMS, measured))
     rows = []
     for name in ALGORITHMS:
@@ -75,21 +77,15 @@ def timed(args: Args) -> dict[str, list[float]]:
     return seconds
 
 
-def peak_megabytes(task: tuple[Args, str]) -> float:
+def grown_megabytes(task: tuple[Args, str]) -> float:
     """Growth of the resident size over five steps, of a process that does nothing else."""
     args, name = task
     step = stepper(args)
-    Path("/proc/self/clear_refs").write_text("5")  # the high-water mark begins anew
-    before = resident_kilobytes("VmRSS")
+    restart_peak()
+    before = psutil.Process().memory_info().rss / 2**20
     for number in range(5):
         step(name, number)
-    return (resident_kilobytes("VmHWM") - before) / 1024
-
-
-def resident_kilobytes(name: str) -> int:
-    """A line of /proc/self/status (Linux)."""
-    lines = Path("/proc/self/status").read_text().splitlines()
-    return int(next(line for line in lines if line.startswith(name)).split()[1])
+    return peak_megabytes() - before
 
 
 def stepper(args: Args) -> Any:

@@ -87,7 +87,7 @@ def main(args: Args) -> None:
             print(f"{path} is there; --force redoes it")
             continue
         write_csv(path, part_rows(part, args))
-        print(path.read_text())
+        print(path.read_text(encoding="utf-8"))
     for part, table in {"arms": arms_table, "verdicts": verdict_table}.items():
         path = args.root / "results" / "reference" / f"real_{part}.csv"
         if path.is_file():

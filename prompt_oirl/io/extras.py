@@ -15,6 +15,7 @@ EXTRAS = {
     "math": ("math_verify",),
     "parquet": ("pyarrow",),
     "plots": ("matplotlib",),
+    "report": ("tensorboard",),
     "serve": ("httpx", "prometheus_client", "starlette", "uvicorn"),
     "train": ("accelerate", "bitsandbytes", "h5py", "nltk", "peft"),
 }

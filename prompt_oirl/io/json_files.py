@@ -88,11 +88,9 @@ def parse_json(text: str | bytes) -> Any:
     return json.loads(text, object_pairs_hook=each_key_once, parse_int=_whole_number)
 
 
-def _whole_number(digits: str) -> int:
-    """Raises ValueError where no float could hold it, so that whoever reckons with it need not."""
-    if len(digits) > 300:
-        raise ValueError(f"a whole number of {len(digits):,} digits")
-    return int(digits)
+def _whole_number(digits: str) -> float:
+    """Infinite where no float could hold it, as 1e999 is, so that who asks for finite numbers refuses it."""
+    return int(digits) if len(digits) <= 300 else float(digits)
 
 
 def each_key_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

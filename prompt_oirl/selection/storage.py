@@ -205,7 +205,7 @@ def _restore(selector: PromptSelector, header: dict[str, Any], folder: Path) -> 
     selector.standing_ = np.array([_number(p["standing"], -np.inf, np.inf) for p in prompts])
     costs = [np.nan if p["cost"] is None else _number(p["cost"], 0, np.inf) for p in prompts]
     selector.cost_ = np.array(costs, dtype=np.float64)
-    selector.fitted_on_ = as_record(FittedOn, header.get("fitted_on", {}), HEADER, FIT_FIRST)
+    selector.fitted_on_ = as_record(FittedOn, header.get("fitted_on", {}), str(folder / HEADER), FIT_FIRST)
     selector.best_ = header["best"]
     if type(selector.best_) is not int or not 0 <= selector.best_ < len(prompts):
         raise ValueError(f"best is {selector.best_!a:.40} of {len(prompts)} prompts")

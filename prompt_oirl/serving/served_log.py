@@ -28,6 +28,8 @@ from prompt_oirl.serving.choice import Choice
 
 SCHEMA = 1
 NAME = "served-{time}-{number}.jsonl"
+FLAGS = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_EXCL
+FLAGS |= getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_BINARY", 0)  # the one POSIX's, the other Windows'
 RECENT = 100_000  # ids that are known without a look into the files
 
 
@@ -187,7 +189,7 @@ class ServedLog:
         for number in range(10_000):
             path = self.folder / NAME.format(time=time, number=number)
             with suppress(FileExistsError):
-                file = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+                file = os.open(path, FLAGS, 0o600)
                 break
         else:
             raise FileExistsError(17, "too many files of this second", str(self.folder))

@@ -91,7 +91,10 @@ async def _run(server: _Server, listening: socket.socket, policy: Policy, log: P
 
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, stop)
+        try:
+            loop.add_signal_handler(number, stop)
+        except NotImplementedError:  # on Windows
+            signal.signal(number, lambda *_: loop.call_soon_threadsafe(stop))
     host, port = listening.getsockname()[:2]
     shown = f"[{host}]" if ":" in host else host
     n = len(policy.selector.prompts_)

@@ -64,7 +64,7 @@ def spread(repeats: int, model: str = "xgboost", n: int = 10**7) -> Iterator[dic
         for where in ("", address):
             command = [sys.executable, "-m", "benchmarks.cluster", model, where, str(n), name]
             run_measured(command, cwd=Path(__file__).parents[1])
-            found.append(json.loads((Path(name) / "parts.json").read_text()))
+            found.append(json.loads((Path(name) / "parts.json").read_text(encoding="utf-8")))
     how = "50 rounds, two Dask workers against one process of two threads"
     if model == "interaction":
         how = "two Dask workers and the client against one process of one thread"
@@ -125,4 +125,5 @@ def dask_cluster(folder: Path) -> Iterator[tuple[str, list[subprocess.Popen]]]:
 
 if __name__ == "__main__":
     model, address, n, folder = sys.argv[1:]
-    Path(folder, "parts.json").write_text(json.dumps(fit_synthetic(model, address, int(n), Path(folder))))
+    parts = json.dumps(fit_synthetic(model, address, int(n), Path(folder)))
+    Path(folder, "parts.json").write_text(parts, encoding="utf-8")

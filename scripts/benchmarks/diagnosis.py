@@ -61,7 +61,7 @@ def _measured(checkout: Path, questions: int, prompts: int, folder: str) -> dict
     command = [sys.executable, "-m", "benchmarks.diagnosis", str(questions), str(prompts), str(out)]
     environment = {**os.environ, "PYTHONPATH": str(checkout), "OMP_NUM_THREADS": "1"}
     run_measured(command, cwd=Path(__file__).parents[1], env=environment)
-    return json.loads(out.read_text())
+    return json.loads(out.read_text(encoding="utf-8"))
 
 
 def measure(questions: int, prompts: int) -> dict[str, float]:
@@ -81,4 +81,4 @@ def measure(questions: int, prompts: int) -> dict[str, float]:
 
 if __name__ == "__main__":
     questions, prompts, out = sys.argv[1:]
-    Path(out).write_text(json.dumps(measure(int(questions), int(prompts))))
+    Path(out).write_text(json.dumps(measure(int(questions), int(prompts))), encoding="utf-8")

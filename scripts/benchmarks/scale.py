@@ -30,7 +30,7 @@ def scale(repeats: int, sizes: tuple[int, ...] = SIZES) -> Iterator[dict[str, An
             with tempfile.TemporaryDirectory(prefix="bench-") as folder:
                 command = [sys.executable, "-m", "benchmarks.scale", model, str(n), folder]
                 found = run_measured(command, cwd=Path(__file__).parents[1])
-                parts = json.loads((Path(folder) / "parts.json").read_text())
+                parts = json.loads((Path(folder) / "parts.json").read_text(encoding="utf-8"))
             peak = max(found["gb"], parts.pop("peak"))
             found = {f"{part}, CPU seconds": value for part, value in parts.items()} | {
                 "all, minutes by the clock": found["seconds"] / 60,
@@ -89,4 +89,5 @@ def train_synthetic(model: str, n: int, folder: Path) -> dict[str, float]:
 if __name__ == "__main__":
     model, n, folder = sys.argv[1:]
     os.environ["OMP_WAIT_POLICY"] = "passive"
-    Path(folder, "parts.json").write_text(json.dumps(train_synthetic(model, int(n), Path(folder))))
+    parts = json.dumps(train_synthetic(model, int(n), Path(folder)))
+    Path(folder, "parts.json").write_text(parts, encoding="utf-8")

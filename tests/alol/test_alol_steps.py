@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import resource
 import shutil
 import subprocess
@@ -16,6 +17,7 @@ import numpy as np
 import pytest
 import torch
 from alol_steps import SMALL, STEPS, call, script, step, synthetic_log, table
+from huggingface_hub import ModelCard
 from safetensors.torch import save_file
 
 from prompt_oirl.alol.evaluation import aggregation
@@ -294,7 +296,14 @@ def test_arith_from_a_small_log(tmp_path, capsys):
         validation_prompts=3,
         max_response_length=8,
     )
+    policy = tmp_path / "alol_exps" / "arith" / "main" / "policies" / "a_lol-seed0" / "model"
+    assert "step 5 of A-LoL fills this in" in (policy / "README.md").read_text()
     call(5, tmp_path, **flags, max_response_length=8)
+    card = ModelCard((policy / "README.md").read_text())
+    assert card.data.library_name == "transformers" and "a_lol" in card.data.tags
+    assert "| base model | nano |" in card.text
+    assert re.search(r"\| final&#95;reward \| all \| \S+ \| \S+ to \S+ \| \d+ \|", card.text)
+    call(5, tmp_path, **flags, max_response_length=8, force=True)  # step 4 counts as finished still
     printed = capsys.readouterr().out
     assert "responses cut off" in printed and "a_lol-seed0" in printed
     torch.manual_seed(0)

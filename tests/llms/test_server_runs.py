@@ -178,6 +178,13 @@ def test_a_redirect_is_named_and_not_followed(step1: Step1, server: MisbehavingS
     assert f"HTTP 307: redirected to {other.url}/chat/completions; redirects are not" in done.stderr
 
 
+def test_a_redirect_among_answers_is_asked_again(step1: Step1, server: MisbehavingServer) -> None:
+    server.fault_of = lambda text: "redirect http://127.0.0.1:9/login" if "question3 " in text else ""
+    done = step1.run()
+    assert done.returncode == 0, done.stderr
+    assert len(step1.rows()) == QUESTIONS and step1.requests() == QUESTIONS + 1
+
+
 def test_secrets_of_an_address_are_not_shown(server: MisbehavingServer) -> None:
     secret = server.url.replace("//", "//user:hunter2@") + "?api-key=hunter3"
     server.respond = lambda body: (401, error("no"))

@@ -21,8 +21,8 @@ dask = pytest.importorskip("dask")
 pytest.importorskip("distributed")
 TABLE = "toy_xgboost_validation.csv"
 StartCluster = Callable[
-    [], tuple[str, subprocess.Popen, list[subprocess.Popen]]
-]  # address, scheduler, workers
+    [], tuple[str, subprocess.Popen, list[subprocess.Popen], Callable[[], None]]
+]  # address, scheduler, workers, what starts another
 
 
 @pytest.fixture(scope="module")
@@ -51,31 +51,26 @@ def start_cluster(tmp_path: Path) -> Iterator[StartCluster]:
         )
         return processes[-1]
 
-    def cluster() -> tuple[str, subprocess.Popen, list[subprocess.Popen]]:
+    def cluster() -> tuple[str, subprocess.Popen, list[subprocess.Popen], Callable[[], None]]:
         from distributed import Client
+
+        def start_worker() -> None:
+            folder = tmp_path / f"worker{len(workers)}"
+            folder.mkdir()
+            flags = ("--nthreads", "1", "--no-nanny", "--local-directory", str(folder))
+            workers.append(start("worker", address, *flags))
 
         with socket.socket() as free:
             free.bind(("127.0.0.1", 0))
             port = free.getsockname()[1]
         address = f"tcp://127.0.0.1:{port}"
         scheduler = start("scheduler", "--host", "127.0.0.1", "--port", str(port))
-        workers = []
-        for i in range(2):
-            (tmp_path / f"worker{i}").mkdir()
-            workers.append(
-                start(
-                    "worker",
-                    address,
-                    "--nthreads",
-                    "1",
-                    "--no-nanny",
-                    "--local-directory",
-                    str(tmp_path / f"worker{i}"),
-                )
-            )
+        workers: list[subprocess.Popen] = []
+        for _ in range(2):
+            start_worker()
         with Client(address, timeout=60) as client:
             client.wait_for_workers(2, timeout=60)
-        return address, scheduler, workers
+        return address, scheduler, workers, start_worker
 
     yield cluster
     for process in processes:
@@ -124,7 +119,7 @@ def test_a_cluster_writes_the_bytes_of_the_local_run(
     kill: bool, local: Path, tmp_path: Path, start_cluster: StartCluster
 ) -> None:
     root = without_models(local, tmp_path / "root")
-    address, _, workers = start_cluster()
+    address, _, workers, _ = start_cluster()
     run = started(root, address)
     models = Paths(root).models("tiny")
     if kill:
@@ -137,6 +132,29 @@ def test_a_cluster_writes_the_bytes_of_the_local_run(
     assert (models / TABLE).read_bytes() == (Paths(local).models("tiny") / TABLE).read_bytes()
     for model in Paths(local).models("tiny").glob("*.safetensors"):
         assert (models / model.name).read_bytes() == model.read_bytes()
+
+
+def test_workers_that_come_later_take_over_from_all_of_the_first(
+    local: Path, tmp_path: Path, start_cluster: StartCluster
+) -> None:
+    from distributed import Client
+
+    root = without_models(local, tmp_path / "root")
+    address, _, workers, start_worker = start_cluster()
+    run = started(root, address)
+    models = Paths(root).models("tiny")
+    wait_for_a_model(run, models)
+    with Client(address, timeout=60) as client:
+        first = set(client.scheduler_info()["workers"])
+        workers[0].kill()
+        start_worker()
+        while set(client.scheduler_info()["workers"]) <= first:
+            time.sleep(0.02)
+    workers[1].kill()
+    assert len(list(models.glob("*.json"))) < len(list(Paths(local).models("tiny").glob("*.json")))
+    errors = run.communicate(timeout=240)[1]
+    assert run.returncode == 0, errors
+    assert (models / TABLE).read_bytes() == (Paths(local).models("tiny") / TABLE).read_bytes()
 
 
 @pytest.mark.slow
@@ -201,7 +219,7 @@ def test_a_lost_cluster_is_one_clear_line(
     lost: str, local: Path, tmp_path: Path, start_cluster: StartCluster
 ) -> None:
     root = without_models(local, tmp_path / "root")
-    address, scheduler, workers = start_cluster()
+    address, scheduler, workers, _ = start_cluster()
     run = started(root, address)
     models = Paths(root).models("tiny")
     wait_for_a_model(run, models)

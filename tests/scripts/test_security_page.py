@@ -10,7 +10,7 @@ from prompt_oirl.io.files import REPO_ROOT
 
 def test_every_promise_names_a_test_that_exists() -> None:
     page = (REPO_ROOT / "docs" / "security.md").read_text()
-    rows = [line for line in page.splitlines() if line.startswith("| ")][1:]
+    rows = [line for line in page.split("\n## ")[0].splitlines() if line.startswith("| ")][1:]
     assert len(rows) > 8
     for row in rows:
         cells = row.split(" | ")

@@ -41,13 +41,14 @@ def refused(name, work):
         told[name] = str(error)
 
 def command(name, *words):
-    out, err = io.StringIO(), io.StringIO()
+    out, err = io.TextIOWrapper(io.BytesIO(), encoding="utf-8"), io.StringIO()
     with redirect_stdout(out), redirect_stderr(err):
         try:
             main(words)
         except SystemExit as stopped:
             err.write(f"exit {stopped.code}")
-    told[name] = [out.getvalue(), err.getvalue()]
+    out.flush()
+    told[name] = [out.buffer.getvalue().decode(), err.getvalue()]
 
 told["pushed"] = PromptSelector.load(first).push_to_hub("ann/prompts")
 told["first"] = picks(PromptSelector.load("ann/prompts"))

@@ -8,7 +8,6 @@ with the highest `reweighted_reward` on dev is then used with all seeds and all 
 from __future__ import annotations
 
 import copy
-import fcntl
 import os
 import time
 from collections.abc import Iterator
@@ -19,6 +18,7 @@ from shutil import rmtree
 from typing import Any
 
 import torch
+from filelock import FileLock, Timeout
 
 from prompt_oirl.alol.evaluation.responses import answer
 from prompt_oirl.alol.experiments import hh_setup
@@ -38,6 +38,7 @@ from prompt_oirl.alol.rows import Limits
 from prompt_oirl.alol.training.losses import choose_loss
 from prompt_oirl.io.files import InputError, write_json
 from prompt_oirl.io.json_files import read_json
+from prompt_oirl.io.peak_memory import peak_megabytes, restart_peak
 from prompt_oirl.io.tracking import reporting
 from prompt_oirl.pipeline.workers import end_with
 
@@ -119,13 +120,16 @@ def _tried(run: HHRun, job: Job) -> bool:
 def _claimed(path: Path) -> Iterator[bool]:
     """Whether this process alone holds the lock."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("w") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            yield False
-        else:
-            yield True
+    lock = FileLock(path)
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        yield False
+        return
+    try:
+        yield True
+    finally:
+        lock.release()
 
 
 def chosen_rate(options: HHOptions, algorithm: str) -> float | None:
@@ -189,7 +193,7 @@ def train(run: HHRun, job: Job, rate: float) -> Path:
     dev = DevScores(run, every, reference_on_dev(run)) if every else None
     model = copy.deepcopy(run.model)
     rmtree(folder / "training", ignore_errors=True)  # of a killed run, whose dev scores are lost
-    Path("/proc/self/clear_refs").write_text("5")  # the high-water mark of memory begins anew
+    restart_peak()
     began = time.process_time()
     try:
         told = options.folder / "tracked" / at_rate.name
@@ -211,7 +215,7 @@ def train(run: HHRun, job: Job, rate: float) -> Path:
     about |= {"dev": dev.scores if dev else [], "seconds_per_update": seconds / sizes.updates}
     if failed:
         about["dev"] = [(sizes.updates, -1.0)]
-    about["peak_mb"] = _resident_kilobytes("VmHWM") / 1024
+    about["peak_mb"] = peak_megabytes()
     write_json(folder / "training.json", about)
     return folder
 
@@ -260,9 +264,3 @@ def measure(run: HHRun, job: Job, rate: float | None) -> None:
     about |= {"lengths": lengths_of(run.test_tokens).tolist()}
     about |= {"log_probs": pairs.tolist(), "samples": [texts[0] for texts in said]}
     write_json(options.measured_file(job.name), about)
-
-
-def _resident_kilobytes(name: str) -> int:
-    """A line of /proc/self/status (Linux)."""
-    lines = Path("/proc/self/status").read_text().splitlines()
-    return int(next(line for line in lines if line.startswith(name)).split()[1])

@@ -81,6 +81,12 @@ class ModelSource:
         return self.name, self.adapter
 
     @property
+    def base_name(self) -> str:
+        """The base model for people: a hub id, or the name of a folder."""
+        base = self.parts[0]
+        return Path(base).name if Path(base).is_dir() else base
+
+    @property
     def hash(self) -> str:
         """What a cache is filed under: folders by content, hub models by their commit."""
         base, adapter = self.parts

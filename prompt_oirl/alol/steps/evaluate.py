@@ -16,6 +16,7 @@ from prompt_oirl.alol.models import processes
 from prompt_oirl.alol.models.checkpoints import ModelSource
 from prompt_oirl.alol.rows import FINAL, Row, check_at_least, encode_rows
 from prompt_oirl.alol.steps.options import LengthOptions, PolicyModelOptions, check_policy_name
+from prompt_oirl.alol.steps.policy_card import write_policy_card
 from prompt_oirl.alol.tasks import hh
 from prompt_oirl.alol.tasks.task import GREEDY, Search, Task
 from prompt_oirl.alol.tasks.task_rewards import Rewards
@@ -145,7 +146,10 @@ def evaluate(args: EvaluationOptions, policy: str, source: ModelSource) -> None:
     outputs = [folder / n for n in ("predictions.jsonl", "metrics.csv", "policy.json")]
     write_jsonl(outputs[0], predictions(prompts, responses, components))
     write_csv(outputs[1], metrics)
-    write_json(outputs[2], about(args, policy, source))
+    told = about(args, policy, source)
+    write_json(outputs[2], told)
+    if Path(source.name).with_name("policy.json").is_file() and args.split == "test":
+        write_policy_card(Path(source.name), told, metrics)
     if task.name == hh.TASK.name:
         outputs += write_published(folder, prompts, read, components)
     manifest.finish(outputs)

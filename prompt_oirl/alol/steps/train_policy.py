@@ -23,6 +23,7 @@ from prompt_oirl.alol.models.log_probabilities import check_positions
 from prompt_oirl.alol.policies import Baseline, LossAlgorithm, PolicyData, TrainedPolicy, train_policy
 from prompt_oirl.alol.rows import Limits, Row, check_at_least, encode_rows, rows_hash
 from prompt_oirl.alol.steps.options import LengthOptions, PolicyModelOptions, TrainingOptions
+from prompt_oirl.alol.steps.policy_card import write_policy_card
 from prompt_oirl.alol.tasks.task import Settings
 from prompt_oirl.alol.training import advantages
 from prompt_oirl.alol.training.loop import CURVE, LoggedRows, TrainingRows, train
@@ -31,6 +32,7 @@ from prompt_oirl.alol.training.recipe import TrainingRecipe
 from prompt_oirl.alol.training.sampling import make_sampler, with_share_of_rows
 from prompt_oirl.io.files import InputError, sha256, write_csv, write_json
 from prompt_oirl.io.manifest import check_finished
+from prompt_oirl.io.model_cards import CARD
 from prompt_oirl.io.tracking import Report, reporting
 
 
@@ -103,10 +105,19 @@ def train_reference(args: ReferenceOptions) -> None:
     if not processes.is_main():
         return
     outputs = save_model(folder, model, tokenizer)
+    facts = {
+        "task": task.name,
+        "policy": "reference",
+        "algorithm": "nll",
+        "rows": len(rows),
+        "seed": args.seed,
+    }
+    facts |= {"steps": outcome.step, "best_step": outcome.best_step or outcome.step}
+    write_policy_card(folder, facts | {"base_model": source.base_name})
     curve = training / "curve.csv"
     write_csv(curve, outcome.curve, CURVE)
     figure = draw_curve(outcome.curve, f"{task.name}: reference", curve.with_suffix(".png"))
-    manifest.finish([*outputs, curve, figure])
+    manifest.finish([*without_card(outputs), curve, figure])
     best = f", best at update {outcome.best_step}: {-outcome.best_score:.4f} nats per token"
     print(
         f"{task.name}: reference after {outcome.step} updates{best if outcome.best_step else ''} in {folder}"
@@ -162,8 +173,10 @@ def train_and_save(args: PolicyOptions, algorithm: LossAlgorithm | Baseline) -> 
         )
     if not processes.is_main():
         return
-    about = account(args, policy, algorithm, trained, len(rows))
-    manifest.finish(save_policy(folder, trained.model, tokenizer, trained.curve, about))
+    about = account(args, policy, algorithm, trained, len(rows)) | {"base_model": source.base_name}
+    outputs = save_policy(folder, trained.model, tokenizer, trained.curve, about)
+    write_policy_card(folder / "model", about)
+    manifest.finish(without_card(outputs))
     report(policy, folder, algorithm, trained, len(rows))
 
 
@@ -256,6 +269,11 @@ def save_policy(
     write_json(files[1], about)
     figure = draw_curve(curve, f"{about['task']}: {about['policy']}", files[0].with_suffix(".png"))
     return [*outputs, *files, figure]
+
+
+def without_card(files: Sequence[Path]) -> list[Path]:
+    """Files less model cards, which step 5 writes anew."""
+    return [path for path in files if path.name != CARD]
 
 
 def report(

@@ -128,7 +128,11 @@ class Rewards:
         texts, found = [self.clean(row.response) for row in rows], {}
         for c in tqdm(self.components, desc=f"{split} rewards", disable=None):
             said = sha256_texts(t for row, text in zip(rows, texts) for t in (row.id, row.prompt, text))
-            version = sha256_texts([(self.folder / TFIDF).read_text()]) if models[c.name] == TFIDF else ""
+            version = (
+                sha256_texts([(self.folder / TFIDF).read_text(encoding="utf-8")])
+                if models[c.name] == TFIDF
+                else ""
+            )
             key = files.content_key([said, models[c.name], version])
             path = self.folder / "scores" / f"{split}.{c.name}.{key}.npy"
             if not path.is_file():
