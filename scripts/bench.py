@@ -6,8 +6,8 @@
 Updates results/reference/bench.csv. Each line is the median of interleaved repeats, so that both sides see
 the same load (`repeats` 1: once). Only the ratio means anything on another machine. Parts: generation,
 prefix, step4_one, step4_profile, step4_sweep, embedding, selection, logs, diagnosis, big_log, scale, cluster,
-spread, spread_interaction, install; those outside WITHOUT_LOGS need the released logs after steps 2 and 3.
-Their code is in scripts/benchmarks/.
+spread, spread_interaction, install, startup; those outside WITHOUT_LOGS need the released logs after steps 2
+and 3. Their code is in scripts/benchmarks/.
 """
 
 from __future__ import annotations
@@ -34,6 +34,7 @@ from benchmarks import (
     prefix,
     scale,
     serving,
+    startup,
     training,
 )
 
@@ -158,6 +159,7 @@ PARTS: dict[str, Callable[[int], Iterator[dict[str, Any]]]] = {
     "spread": cluster.spread,
     "spread_interaction": partial(cluster.spread, model="interaction"),
     "install": install.installs,
+    "startup": startup.startup,
 }
 WITHOUT_LOGS = {
     "generation",
@@ -168,6 +170,7 @@ WITHOUT_LOGS = {
     "spread",
     "spread_interaction",
     "install",
+    "startup",
 }  # parts that do not need the released logs
 
 if __name__ == "__main__":

@@ -14,6 +14,7 @@ from prompt_oirl.cli.import_command import Import
 from prompt_oirl.cli.options import EmbedOptions, LearnOptions, LogArgument
 from prompt_oirl.cli.output import Format, plain, say, write_rows, write_stdout
 from prompt_oirl.cli.plan import Plan
+from prompt_oirl.cli.select import Select
 from prompt_oirl.cli.serve import Serve
 from prompt_oirl.cli.value import Value
 from prompt_oirl.io.files import InputError, on_one_line
@@ -21,8 +22,6 @@ from prompt_oirl.io.files import InputError, on_one_line
 if TYPE_CHECKING:
     from prompt_oirl.data.prompt_log import PromptLog
     from prompt_oirl.selection.selector import PromptSelector
-
-MOST_AT_ONCE = 20_000_000  # questions x prompts that `select` holds
 
 
 @dataclass(kw_only=True)
@@ -100,83 +99,6 @@ class Fit(LogArgument, LearnOptions):
             f"{answers:,} answers: {on_one_line(str(best)) or '(no prompt)'}"
         )
         say(f"selector ({selector.model_name_}) saved in {folder}")
-
-
-@dataclass(kw_only=True)
-class Select:
-    """Choose a prompt for each question.
-
-    example: prompt-oirl select selector new_questions.csv --format csv > choices.csv
-    """
-
-    selector: tyro.conf.Positional[Path]
-    """Folder that `prompt-oirl fit` wrote, or owner/name on the Hugging Face hub."""
-    questions: tyro.conf.Positional[str] = "-"
-    """CSV or JSONL with a field question and optionally segment, or plain text with one question per line; -
-    for stdin."""
-    prompts: Path | None = None
-    """Choose among these prompts instead of the log's: a CSV or JSONL with a field prompt. Where the LLM is
-    chosen too, a prompt that the log lacks is tried on each LLM."""
-    embedder: str | None = None
-    """The embedder that the selector was fitted with, needed if that is a folder or hub id: such a model may
-    bring code, so a selector's folder alone does not choose it."""
-    revision: str | None = None
-    """Branch, tag or commit on the hub."""
-    k: int = 1
-    """How many prompts per question, best first."""
-    abstain_below: float | None = None
-    """Leave the prompt empty where the best one's probability is lower than this (0 to 1)."""
-    format: Format = "csv"
-    """How the choices are written."""
-    excel_safe: bool = False
-    """In CSV, put ' before texts that a spreadsheet would take for a formula."""
-
-    def run(self) -> None:
-        """Write the prompts that a saved selector chooses for some questions."""
-        import numpy as np
-
-        from prompt_oirl.data.arms import llm_of, on_llms, prompt_of
-        from prompt_oirl.data.log_columns import segment_column
-        from prompt_oirl.io.tables import read_text_table, read_texts, texts
-        from prompt_oirl.selection.hub import located
-        from prompt_oirl.selection.selector import PromptSelector
-
-        folder = located(self.selector, self.revision)
-        if folder != self.selector:
-            say(f"note: {self.selector} is no folder here: taken from the hub, commit {folder.name}")
-        selector = PromptSelector.load(folder, self.embedder)
-        where, asked = f"{self.questions}:", read_text_table(self.questions, "question", lines=True)
-        questions = texts(asked, "question", where)
-        segments = segment_column(asked, where) if "segment" in asked else None
-        strange = sum(s not in selector.segments_.names for s in segments or () if s is not None)
-        if strange:
-            say(
-                f"note: questions of a segment that the selector does not know, taken as average: {strange:,}"
-            )
-        prompts = None
-        if self.prompts is not None:
-            listed = list(dict.fromkeys(read_texts(str(self.prompts), "prompt", lines=False)))
-            prompts = on_llms(listed, selector.arms_)
-        page = max(MOST_AT_ONCE // max(len(prompts or selector.arms_), 1), 1)
-        pages = [slice(start, start + page) for start in range(0, max(len(questions), 1), page)]
-        chosen = [
-            selector.choose(questions[p], prompts, self.k, self.abstain_below, segments and segments[p])
-            for p in pages
-        ]
-        picks, probabilities = (np.concatenate(parts) for parts in zip(*chosen))
-        rows = [
-            {
-                "question": question,
-                "rank": rank + 1,
-                "prompt": prompt_of(picks[i, rank]),
-                "llm": llm_of(picks[i, rank]),
-                "probability": round(float(probabilities[i, rank]), 6),
-            }
-            for i, question in enumerate(questions)
-            for rank in range(self.k)
-        ]
-        columns = ["question", "rank", "prompt", *(["llm"] if selector.llms_ else []), "probability"]
-        write_rows(rows, self.format, self.excel_safe, columns=columns)
 
 
 @dataclass(kw_only=True)

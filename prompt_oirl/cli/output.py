@@ -21,6 +21,7 @@ def write_rows(
     excel_safe: bool = False,
     *,
     columns: Sequence[str] | None = None,
+    header: bool = True,
 ) -> None:
     """Write rows to stdout, always as UTF-8 with plain line ends.
 
@@ -29,6 +30,7 @@ def write_rows(
     form : table (aligned text, four digits), csv or jsonl
     excel_safe : in CSV, put ' before texts that a spreadsheet would take for a formula
     columns : default: the keys of the first row; give them where there may be no row
+    header : in CSV, begin with the names of the columns
     """
     columns = list(rows[0] if columns is None else columns)
     out = io.StringIO(newline="")
@@ -37,7 +39,8 @@ def write_rows(
             out.write(json.dumps({c: plain(row.get(c)) for c in columns}) + "\n")
     elif form == "csv":
         writer = csv_writer(out)
-        writer.writerow(columns)
+        if header:
+            writer.writerow(columns)
         for row in rows:
             cells = [_cell(row.get(c)) for c in columns]
             writer.writerow(

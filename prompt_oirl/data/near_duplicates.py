@@ -11,13 +11,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
-from scipy.sparse import coo_matrix, csr_matrix
-from scipy.sparse.csgraph import connected_components
-from sklearn.feature_extraction.text import TfidfVectorizer
 
 from prompt_oirl.io.extras import missing
+
+if TYPE_CHECKING:  # what is imported here takes a second, and choosing does without
+    from scipy.sparse import csr_matrix
 
 EXACT_LIMIT = 50_000  # distinct texts up to which all pairs are compared
 HASHES = 128
@@ -40,6 +41,9 @@ def cluster_texts(texts: Sequence[str], threshold: float = 0.6) -> np.ndarray:
     `threshold` joins two texts, and joins are transitive. Texts made mostly of numbers stay in one cluster
     only where their numbers and signs are the same.
     """
+    from scipy.sparse import csr_matrix
+    from sklearn.feature_extraction.text import TfidfVectorizer
+
     if not len(texts):
         return np.zeros(0, dtype=np.int64)
     distinct, index = np.unique(np.array(texts, dtype=object), return_inverse=True)
@@ -90,6 +94,9 @@ def connected_groups(left: np.ndarray, right: np.ndarray, n: int) -> np.ndarray:
     left, right : int (m,), the two nodes of each pair, numbered 0..n-1
     n : number of nodes; one that is in no pair is a group by itself
     """
+    from scipy.sparse import coo_matrix
+    from scipy.sparse.csgraph import connected_components
+
     graph = coo_matrix((np.ones(len(left), dtype=bool), (left, right)), shape=(n, n))
     return connected_components(graph, directed=False)[1]
 

@@ -117,7 +117,7 @@ def _shown(done: Any, total: int) -> Any:
 
 
 def _initializers(folder: Path, int8: bool) -> dict[str, np.ndarray]:
-    """The weights by their names in the graph; matrices as they are stored, (out, in), or in int8 (in, out)."""
+    """The weights by their names in the graph; matrices (out, in) as stored, or int8 (in, out)."""
     from safetensors.numpy import load_file
 
     weights = load_file(folder / "model.safetensors")

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
-from scipy.spatial.distance import pdist
 
 LLM_AXIS = 1.0  # as long as an embedding: the LLM says as much about success as all the words do
 OWN_AXIS = 0.3  # length of a logged prompt's own axis beside its embedding
@@ -25,7 +24,11 @@ def prompt_features(vectors: np.ndarray, place: np.ndarray, logged: np.ndarray) 
 
     Returns: float32 (m, e), or (m, e + K) with axes.
     """
-    if pdist(logged).min(initial=np.inf) > SAME and np.linalg.norm(logged, axis=1).min() > SAME:
+    x = logged.astype(np.float64)
+    squares = (x * x).sum(1)
+    apart = squares[:, None] + squares - 2 * x @ x.T  # squared distances
+    np.fill_diagonal(apart, np.inf)
+    if min(apart.min(), squares.min()) > SAME**2:
         return vectors
     axes = OWN_AXIS * (place[:, None] == np.arange(len(logged))).astype(np.float32)
     return np.concatenate([vectors, axes], 1)

@@ -248,9 +248,10 @@ def read_lines(path: Path, *, hint: str) -> Iterator[str]:
         yield from decode_lines(file, path, hint)
 
 
-def decode_lines(lines: Iterable[bytes], source: str | Path, hint: str) -> Iterator[str]:
-    """Lines of bytes as text; what is no UTF-8 names its line, after `source` and before `hint`."""
-    for number, line in enumerate(lines, 1):
+def decode_lines(lines: Iterable[bytes], source: str | Path, hint: str, first: int = 1) -> Iterator[str]:
+    """Lines of bytes as text; what is no UTF-8 names its line, after `source` and before `hint`;
+    `first` is the number of the first."""
+    for number, line in enumerate(lines, first):
         try:  # utf-8-sig: an editor's byte order mark is not part of the first line
             yield line.decode("utf-8-sig" if number == 1 else "utf-8")
         except UnicodeDecodeError as error:

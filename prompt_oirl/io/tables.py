@@ -78,11 +78,11 @@ def _refuse_folder(path: Path) -> None:
         raise InputError(f"{path} is a folder: name its files, or let the shell do so, as in {path}/*.csv")
 
 
-def read_stdin() -> bytes:
-    """All of stdin, unpacked if it is gzipped."""
+def read_stdin(begun: bytes = b"") -> bytes:
+    """All of stdin, unpacked if it is gzipped; `begun` is what was read of it before."""
     if sys.stdin is None:
         raise InputError("stdin is closed: name a file, or pipe something in")
-    data = sys.stdin.buffer.read()
+    data = begun + sys.stdin.buffer.read()
     return _unpacked(io.BytesIO(data), "stdin") if data.startswith(b"\x1f\x8b") else data
 
 
@@ -118,7 +118,7 @@ def read_texts(path: str, column: str, lines: bool) -> list[str]:
     return texts(read_text_table(path, column, lines), column, f"{path}:")
 
 
-def read_text_table(path: str, column: str, lines: bool) -> pd.DataFrame:
+def read_text_table(path: str, column: str, lines: bool, begun: bytes = b"") -> pd.DataFrame:
     """A table with a column of texts; with `lines` plain text makes one, a row a line.
 
     Parameters
@@ -126,15 +126,14 @@ def read_text_table(path: str, column: str, lines: bool) -> pd.DataFrame:
     path : as of `read_table`, or with `lines` any other file, plain or gzipped
     column : name of the column that holds the texts
     lines : read what is no such table as plain text, leaving out its blank lines
+    begun : what was read of stdin before
 
     Raises: InputError on a table or text that cannot be read.
     """
-    hint = f"give a CSV or JSONL with a column {column}" + ", or plain text with one a line" * lines
+    hint = texts_hint(column, lines)
     if path == "-":
-        data = read_stdin()
-        first = data.removeprefix(b"\xef\xbb\xbf").lstrip().split(b"\n", 1)[0]
-        header = [c.strip(b' "\r') for c in first.split(b",")]
-        if lines and not first.startswith(b"{") and column.encode() not in header:
+        data = read_stdin(begun)
+        if lines and is_plain_text(data, column):
             return _lines(data, "stdin", hint, column)
         frame = _from_bytes(data, hint)
     elif lines and not path.lower().endswith(TABLES):
@@ -142,6 +141,18 @@ def read_text_table(path: str, column: str, lines: bool) -> pd.DataFrame:
     else:
         frame = read_table(path, hint)
     return checked_columns(frame, [column], "stdin" if path == "-" else path, hint)
+
+
+def texts_hint(column: str, lines: bool) -> str:
+    """What can be given as texts, the end of a complaint; parameters as of `read_text_table`."""
+    return f"give a CSV or JSONL with a column {column}" + ", or plain text with one a line" * lines
+
+
+def is_plain_text(data: bytes, column: str) -> bool:
+    """Whether the first line that is not blank begins neither JSON, nor gzip, nor a CSV with the column."""
+    first = data.removeprefix(b"\xef\xbb\xbf").lstrip().split(b"\n", 1)[0]
+    header = [c.strip(b' "\r') for c in first.split(b",")]
+    return not first.startswith((b"{", b"\x1f\x8b")) and column.encode() not in header
 
 
 def checked_columns(frame: pd.DataFrame, needed: Sequence[str], source: str, hint: str) -> pd.DataFrame:

@@ -15,9 +15,7 @@ from __future__ import annotations
 from functools import partial, reduce
 
 import numpy as np
-from scipy.linalg import solve_triangular
-from scipy.sparse import csr_array
-from scipy.stats import gamma, norm
+from scipy.special import gammaincc, ndtr  # scipy.stats takes half a second to import
 
 from prompt_oirl.reward_models.cells import Cells, OverBlocks
 
@@ -37,7 +35,7 @@ def stakes_of(prompt_effects: np.ndarray) -> np.ndarray:
     ----------
     prompt_effects : float64 (K,), how good each prompt is, in logits
     """
-    return 2 * norm.sf((prompt_effects.max() - prompt_effects) / (np.sqrt(2) * TYPICAL))
+    return 2 * ndtr((prompt_effects - prompt_effects.max()) / (np.sqrt(2) * TYPICAL))
 
 
 def sign_flip_p_value(
@@ -54,6 +52,8 @@ def sign_flip_p_value(
 
     Returns: p-value; 1 with a single prompt that matters.
     """
+    from scipy.linalg import solve_triangular
+
     among = stakes > 1e-3 * stakes.max()
     if among.sum() < 2:
         return 1.0
@@ -80,6 +80,8 @@ def _flipped_sums(
 
     Groups are added up first, prompt by prompt: flips then cost as much as there are groups.
     """
+    from scipy.sparse import csr_array
+
     rng = np.random.default_rng(11)
     signs = np.ones((n_groups, FLIPS + 1))
     signs[:, 1:] = 2 * rng.integers(0, 2, (n_groups, FLIPS), dtype=np.int8) - 1
@@ -100,4 +102,4 @@ def _tail(value: float, by_chance: np.ndarray) -> float:
         return 1.0
     standard = (by_chance - by_chance.mean()) / spread
     shape = 4 / max((standard**3).mean(), 0.1) ** 2
-    return float(gamma.sf(shape + (value - by_chance.mean()) / spread * np.sqrt(shape), shape))
+    return float(gammaincc(shape, max(shape + (value - by_chance.mean()) / spread * np.sqrt(shape), 0.0)))

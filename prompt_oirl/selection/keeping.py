@@ -5,8 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar, cast
 
-from sklearn.utils.validation import check_is_fitted
-
 from prompt_oirl.features.embedders import Embedder
 from prompt_oirl.selection import hub, storage
 
@@ -19,10 +17,17 @@ Selector = TypeVar("Selector", bound="Keeping")
 class Keeping:
     """The part of `PromptSelector` that saves and loads."""
 
+    def check_fitted(self) -> None:
+        """Raises scikit-learn's NotFittedError before `fit`."""
+        if not hasattr(self, "model_"):
+            from sklearn.utils.validation import check_is_fitted
+
+            check_is_fitted(self, "model_")
+
     def save(self, folder: str | Path) -> Path:
         """Write selector.json, the files it names and a model card; the old selector stays whole until the
         new one is."""
-        check_is_fitted(self, "model_")
+        self.check_fitted()
         return storage.save(cast("PromptSelector", self), Path(folder))
 
     def push_to_hub(
@@ -44,7 +49,7 @@ class Keeping:
 
         Raises: InputError where the hub refuses or cannot be reached.
         """
-        check_is_fitted(self, "model_")
+        self.check_fitted()
         return hub.push(cast("PromptSelector", self), repo_id, private, revision, commit_message)
 
     @classmethod

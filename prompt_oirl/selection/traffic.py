@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 import numpy as np
-from scipy.stats import chi2
+from scipy.special import chdtrc
 
 from prompt_oirl.data.prompt_log import PromptLog
 from prompt_oirl.features.segments import Segments
@@ -105,7 +105,7 @@ def _uneven_feedback(log: PromptLog, rows: np.ndarray) -> list[str]:
         spread = (w**2).sum() * share * (1 - share) / w.sum() ** 2
         total += ((w * rated[of]).sum() / w.sum() - share) ** 2 / max(spread, 1e-12)
         asked += 1
-    if asked > 1 and chi2.sf(total, asked - 1) < 0.001:
+    if asked > 1 and chdtrc(asked - 1, total) < 0.001:
         return [
             "whether a verdict comes depends on the prompt: values are of requests that get one, which may "
             "be other ones under another policy; ask for verdicts in the same way whatever the prompt."

@@ -12,7 +12,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 import numpy as np
-from scipy.stats import t as student
+from scipy.special import stdtrit  # quantiles of Student's t; scipy.stats takes half a second to import
 
 from prompt_oirl.io.files import InputError
 from prompt_oirl.stats.off_policy_rewards import CrossFit
@@ -125,7 +125,7 @@ def direct_method(log: LoggedRewards, target: np.ndarray, predicted: CrossFit) -
     kept = [(target * r).sum(1)[predicted.group != g].mean() for g, r in enumerate(predicted.by_model)]
     groups = len(kept)
     error = np.sqrt((groups - 1) / groups * ((np.array(kept) - np.mean(kept)) ** 2).sum())
-    reach = student.ppf(0.975, groups - 1) * error
+    reach = stdtrit(groups - 1, 0.975) * error
     value = float(parts.mean())
     return Estimate(value, float(value - reach), float(value + reach), float(log.logged.sum()), parts)
 
@@ -186,7 +186,7 @@ def half_width(noise: np.ndarray, clusters: np.ndarray, spent: int = 1) -> float
     widen = len(sums) / (len(sums) - 1) * n / max(n - spent, 1)
     squares = sums**2
     freedom = np.clip(squares.sum() ** 2 / max((squares**2).sum(), 1e-300), 1, len(sums) - 1)
-    return float(student.ppf(0.975, freedom) * np.sqrt(widen * squares.sum()) / n)
+    return float(stdtrit(freedom, 0.975) * np.sqrt(widen * squares.sum()) / n)
 
 
 def estimate_propensities(rewards: np.ndarray, features: np.ndarray, clusters: np.ndarray) -> LoggedRewards:

@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from itertools import combinations
 
 import numpy as np
-from sklearn.model_selection import GroupKFold
 
 HEADLINE_FOLDS = 5  # all training prompts
 SUBSET_FOLDS = 2  # every subset of them
@@ -56,6 +55,8 @@ def assign_folds(clusters: np.ndarray, n_folds: int, seed: int) -> np.ndarray:
     fold = np.zeros(n_clusters, dtype=np.int64)
     ids = np.arange(n_clusters)
     if n_folds > 1:
+        from sklearn.model_selection import GroupKFold
+
         for f, (_, held_out) in enumerate(
             GroupKFold(n_folds, shuffle=True, random_state=seed).split(ids, groups=ids)
         ):

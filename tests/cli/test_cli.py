@@ -38,7 +38,10 @@ class Result:
 def run(*arguments: str, stdin: str = "") -> Result:
     """The command in this process, which saves importing everything again."""
     out, err, status = io.TextIOWrapper(io.BytesIO(), encoding="utf-8"), io.StringIO(), 0
-    stdin_before, sys.stdin = sys.stdin, io.TextIOWrapper(io.BytesIO(stdin.encode()), encoding="utf-8")
+    stdin_before, sys.stdin = (
+        sys.stdin,
+        io.TextIOWrapper(io.BytesIO(stdin.encode("utf-8", "surrogateescape")), encoding="utf-8"),
+    )
     try:
         with redirect_stdout(out), redirect_stderr(err):
             main.main(arguments)
@@ -91,6 +94,38 @@ def test_select_reads_stdin_and_writes_csv_or_jsonl(folder: Path) -> None:
     nothing = done("select", selector, "--abstain_below", "1", "--format", "jsonl", stdin=known)
     assert json.loads(nothing)["prompt"] is None
     assert done("select", selector, stdin="") == "question,rank,prompt,probability\n"
+
+
+def test_select_answers_each_line_when_it_has_come(folder: Path) -> None:
+    """The pipe stays open: what is written of a line has to come before the next one is sent."""
+    command = [sys.executable, "-m", "prompt_oirl", "select", str(folder / "selector"), "-"]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+        assert process.stdin and process.stdout
+        rows = csv.reader(line.decode() for line in iter(process.stdout.readline, b""))
+        process.stdin.write(b"\n What is 2 + 3? \r\n")
+        process.stdin.flush()
+        assert next(rows) == ["question", "rank", "prompt", "probability"]
+        first = next(rows)
+        assert first[:2] == ["What is 2 + 3?", "1"]
+        process.stdin.write("W\u00e4s?\nWhat is 2 ".encode())
+        process.stdin.flush()
+        assert next(rows)[0] == "W\u00e4s?"
+        process.stdin.write(b"+ 3?")
+        process.stdin.close()
+        assert list(rows) == [first]
+
+
+def test_select_names_the_line_that_is_no_utf8(folder: Path) -> None:
+    sent = "What?\n\nb\udcff\n"
+    result = run("select", str(folder / "selector"), stdin=sent)
+    assert result.status == 1 and "stdin:3: not UTF-8" in result.stderr
+
+
+@pytest.mark.parametrize("form", ["csv", "jsonl", "table"])
+def test_select_of_lines_is_select_of_a_table(folder: Path, form: str) -> None:
+    flags = ("select", str(folder / "selector"), "-", "--format", form, "--k", "2")
+    plain = done(*flags, stdin="a?\nWhat is 2 + 3?\nb?")
+    assert plain == done(*flags, stdin="question\na?\nWhat is 2 + 3?\nb?\n") and plain.count("\n") >= 6
 
 
 def test_select_among_other_prompts(folder: Path) -> None:
