@@ -6,8 +6,8 @@
 Updates results/reference/bench.csv. Each line is the median of interleaved repeats, so that both sides see
 the same load (`repeats` 1: once). Only the ratio means anything on another machine. Parts: generation,
 prefix, step4_one, step4_profile, step4_sweep, embedding, selection, logs, diagnosis, big_log, scale, cluster,
-spread, spread_interaction, install, startup; those outside WITHOUT_LOGS need the released logs after steps 2 and 3.
-Their code is in scripts/benchmarks/.
+spread, spread_interaction, install, startup; those outside WITHOUT_LOGS need the released logs after steps 2
+and 3. Their code is in scripts/benchmarks/.
 """
 
 from __future__ import annotations
