@@ -127,11 +127,12 @@ def take_pictures(site: Path, pages: list[Path], folder: Path) -> None:
 
     folder.mkdir(parents=True, exist_ok=True)
     problems: list[str] = []
+    asked: set[str] = set()
     with served(site) as address, browser() as chromium:
         for screen, size in SCREENS.items():
             tab: Any = chromium.new_page(viewport=size)
             tab.on("pageerror", lambda error: problems.append(f"error: {error}"))
-            tab.on("request", lambda r: r.url.startswith(address) or problems.append(f"request: {r.url}"))
+            tab.on("request", lambda request: asked.add(request.url))
             for page in pages:
                 tab.goto(f"{address}/{page.relative_to(site).as_posix()}")
                 if not tab.evaluate(FITS):
@@ -143,6 +144,7 @@ def take_pictures(site: Path, pages: list[Path], folder: Path) -> None:
             tab.wait_for_selector(".md-search-result__item >> text=own logs")
             tab.screenshot(path=folder / f"search_{screen}.png")
             tab.close()
+        problems += [f"request: {url}" for url in sorted(asked) if not url.startswith(address)]
     if problems:
         print("\n".join(dict.fromkeys(problems)))
         raise InputError("the pages do not fit, or ask for something")

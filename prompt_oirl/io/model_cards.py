@@ -15,23 +15,19 @@ from prompt_oirl.io.files import on_one_line, write_text
 
 CARD = "README.md"
 LONGEST = 300
-# All but letters, digits, spaces and what means nothing in Markdown; a dot within a word makes a link.
-_SPECIAL = re.compile(r"[^\w ,;?']|_|\.(?=\S)")
+# ASCII that means something within a line of Markdown or a cell; a dot but between digits makes links.
+_SPECIAL = re.compile(r"[!-/:-@\[-`{-~](?<![,;?'.()+%-])|(?<!\d)\.(?=\S)|\.(?=[^\s\d])")
 
 
 def escaped(text: str, longest: int = LONGEST) -> str:
-    """Any text on one line, which Markdown shows as it is.
+    """Any text on one line, which Markdown shows as it is within a line or a cell.
 
     Parameters
     ----------
     text : of a user
     longest : letters, after which it is cut
     """
-    return _SPECIAL.sub(_reference, on_one_line(text.strip(), longest))
-
-
-def _reference(found: re.Match[str]) -> str:
-    return found[0] if found[0] in ".–…" and found.end() == len(found.string) else f"&#{ord(found[0])};"
+    return _SPECIAL.sub(lambda found: f"&#{ord(found[0])};", on_one_line(text.strip(), longest))
 
 
 def table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:

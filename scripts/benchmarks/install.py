@@ -63,16 +63,16 @@ def _alone() -> dict[str, str]:
 
 def newest_python() -> str:
     """The newest Python here that runs: of the path, or of pyenv."""
-    found = {sys.version_info[:2]: sys.executable}
+    found = {sys.version_info.minor: sys.executable}
     pyenv = [str(p) for p in (Path.home() / ".pyenv" / "versions").glob("3.*/bin/python3")]
     for name in [shutil.which(f"python3.{minor}") for minor in range(11, 20)] + pyenv:
         if not name:
             continue
         asked = subprocess.run(
-            [name, "-c", "import sys, venv; print(*sys.version_info[:2])"], capture_output=True, text=True
+            [name, "-c", "import sys, venv; print(sys.version_info.minor)"], capture_output=True, text=True
         )
         if asked.returncode == 0:
-            found.setdefault(tuple(map(int, asked.stdout.split())), name)
+            found.setdefault(int(asked.stdout), name)
     return found[max(found)]
 
 
@@ -87,7 +87,7 @@ def build_wheel(folder: Path) -> Path:
     )
     for name in listed.stdout.decode().split("\0"):
         if (
-            name.startswith(("prompt_oirl/", "pyproject", "README", "LICENSE", "NOTICE"))
+            name.startswith(("prompt_oirl/", "pyproject", "setup.py", "README", "LICENSE", "NOTICE"))
             and (REPO_ROOT / name).is_file()
         ):
             (source / name).parent.mkdir(parents=True, exist_ok=True)
@@ -112,7 +112,11 @@ def install(python: str, wheel: Path, folder: Path, extra: str = "") -> Installe
     before = _megabytes(folder)
     pip = [str(folder / ("Scripts" if os.name == "nt" else "bin") / "python"), "-m", "pip", "install", "-q"]
     began = time.monotonic()
-    subprocess.run([*pip, f"{wheel}[{extra}]" if extra else str(wheel)], check=True, env=_alone())
+    listed = (REPO_ROOT / "requirements.txt").read_text(encoding="utf-8").splitlines()
+    exact = folder.with_name(f"{folder.name}.txt")  # torch's version, which decides most of the size
+    exact.write_text("\n".join(line for line in listed if line.startswith("torch==")), encoding="utf-8")
+    what = f"{wheel}[{extra}]" if extra else str(wheel)
+    subprocess.run([*pip, what, "-c", str(exact)], check=True, env=_alone())
     seconds = time.monotonic() - began
     return Installed(folder, _megabytes(folder) - before, seconds)
 

@@ -7,6 +7,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -87,7 +88,7 @@ def _embedding(log: Path, repeats: int) -> Iterator[dict[str, Any]]:
         work = (
             f"embedding {TEXTS} questions, {name} (least cosine {cosine:.6f}, {same} of {TEXTS} picks equal)"
         )
-        times = _times(repeats, lambda: exact.encode(texts), lambda fast=fast: fast.encode(texts))
+        times = _times(repeats, partial(exact.encode, texts), partial(fast.encode, texts))
         sides = [TEXTS / seconds for seconds in times]
         unit = "texts per second by the clock"
         yield comparison(f"{work}; {OTHER}", unit, TEXTS, sides, higher_is_better=True)

@@ -2,11 +2,11 @@
 
     python -m torture.soak step1 --items 20000      step 1 against a server with 12 kinds of fault, 5 % of all
     python -m torture.soak serve --items 100000     requests through `prompt-oirl serve`, feedback on a tenth
-    python -m torture.soak dask --items 6           step 4 on a Dask cluster, a worker killed every minute
+    python -m torture.soak dask --items 40          step 4 on a Dask cluster, a worker killed every minute
 
 Each puts a row into results/reference/soak.csv and fills the table of docs/security.md; the exit status is 1
 where something was lost or doubled, or where memory or open files grew. `items` are answers, requests, and
-draws of folds (20 models each).
+draws of folds (5 models each).
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from tyro.conf import OmitArgPrefixes, Positional
 from prompt_oirl.io.files import REPO_ROOT, read_csv
 from prompt_oirl.reports.readme import fill_tables, markdown, replace_rows
 
-ITEMS = {"step1": 20_000, "serve": 100_000, "dask": 6}
+ITEMS = {"step1": 20_000, "serve": 100_000, "dask": 40}
 MARGIN_MB = 32.0  # that processes may have grown by then
 MARGIN_FILES = 16
 
@@ -37,7 +37,7 @@ MARGIN_FILES = 16
 @dataclass(kw_only=True)
 class Args:
     items: int | None = None
-    """How many; default: 20,000 answers, 100,000 requests, 6 draws of folds."""
+    """How many; default: 20,000 answers, 100,000 requests, 40 draws of folds."""
     seed: int = 0
     """Of the faults."""
     kill_seconds: float = 60.0
