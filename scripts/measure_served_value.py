@@ -27,7 +27,7 @@ from prompt_oirl.io.manifest import run_step
 from prompt_oirl.reports.readme import fill_tables, markdown
 from prompt_oirl.selection.policy_value import ESTIMATORS, policy_values, target_of
 from prompt_oirl.selection.traffic import Traffic
-from prompt_oirl.serving.choice import Exploration, ExploreBy
+from prompt_oirl.serving.exploration import Exploration, ExploreBy
 
 LEARNED = 200  # test questions, of the selector that serves, and of another one
 LABELS = {

@@ -8,7 +8,6 @@ import shutil
 import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from importlib.metadata import PackageNotFoundError, metadata, requires, version
 from pathlib import Path
 from typing import Literal
 
@@ -49,12 +48,14 @@ class Doctor:
 
     def run(self) -> None:
         """Write one line per thing looked at."""
+        from importlib import metadata
+
         found = {**_machine(), **_embedder(), **_environment()}
         problems = [f"{NAME} is not installed here: pip install {NAME}, or pip install -e . in a checkout"]
         try:
             problems = list(_lacking(""))
-            found |= _extras(metadata(NAME).get_all("Provides-Extra", []))
-        except PackageNotFoundError:
+            found |= _extras(metadata.metadata(NAME).get_all("Provides-Extra", []))
+        except metadata.PackageNotFoundError:
             pass
         if self.format == "jsonl":
             write_rows([{"what": what, "found": text} for what, text in found.items()], "jsonl")
@@ -112,9 +113,11 @@ def _extras(names: Sequence[str]) -> dict[str, str]:
 
 def _lacking(extra: str) -> Iterator[str]:
     """What core (extra "") or an extra needs and this environment lacks, with what to do about it."""
+    from importlib import metadata
+
     from packaging.requirements import Requirement
 
-    for line in requires(NAME) or ():
+    for line in metadata.requires(NAME) or ():
         needed = Requirement(line)
         of_extra = "extra" in str(needed.marker or "")
         if of_extra != bool(extra) or (needed.marker and not needed.marker.evaluate({"extra": extra})):
@@ -125,7 +128,7 @@ def _lacking(extra: str) -> Iterator[str]:
             continue
         wanted = f"{needed.name}{needed.specifier}"
         try:
-            if not needed.specifier.contains(version(needed.name), prereleases=True):
-                yield f"{needed.name} {version(needed.name)} is here: pip install '{wanted}'"
-        except PackageNotFoundError:
+            if not needed.specifier.contains(metadata.version(needed.name), prereleases=True):
+                yield f"{needed.name} {metadata.version(needed.name)} is here: pip install '{wanted}'"
+        except metadata.PackageNotFoundError:
             yield f"{needed.name} is missing: pip install '{wanted}'"

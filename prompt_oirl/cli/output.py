@@ -9,7 +9,6 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Literal, TextIO
 
 from prompt_oirl.io.files import LONGEST_MESSAGE, InputError, csv_writer, on_one_line
-from prompt_oirl.stats.metrics import format_number
 
 Format = Literal["table", "csv", "jsonl"]
 _FORMULA = ("=", "+", "-", "@", "\t", "\r")  # a spreadsheet runs cells that begin so
@@ -82,7 +81,11 @@ def _cell(value: Any, digits: int = 6) -> str:
     value = plain(value)
     if value is None:
         return ""
-    return format_number(value, digits) if isinstance(value, float) else str(value)
+    if not isinstance(value, float):
+        return str(value)
+    from prompt_oirl.stats.metrics import format_number
+
+    return format_number(value, digits)
 
 
 def say(text: str) -> None:

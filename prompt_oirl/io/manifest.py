@@ -14,7 +14,6 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import asdict, fields, is_dataclass
 from functools import cache, lru_cache
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
@@ -100,11 +99,13 @@ def _hash_sources(files: Iterable[Path]) -> str:
 
 def package_versions(names: Iterable[str]) -> dict[str, str]:
     """Versions of Python and of those packages that are installed."""
+    from importlib import metadata
+
     found = {"python": platform.python_version()}
     for name in names:
         try:
-            found[name] = version(name)
-        except PackageNotFoundError:
+            found[name] = metadata.version(name)
+        except metadata.PackageNotFoundError:
             continue
     return found
 

@@ -10,7 +10,7 @@ from typing import Literal
 from urllib.parse import urlsplit
 
 from prompt_oirl.io.files import InputError
-from prompt_oirl.serving.choice import Exploration, ExploreBy
+from prompt_oirl.serving.exploration import Exploration, ExploreBy
 
 QuestionFrom = Literal["last", "first", "all"]
 Position = Literal["system", "before", "after"]

@@ -88,7 +88,7 @@ def test_doctor_names_what_core_lacks_and_what_an_extra_lacks(monkeypatch: pytes
         'prompt-oirl[fancy]; extra == "all"',
         'pandas; extra == "plain"',
     ]
-    monkeypatch.setattr(doctor, "requires", lambda name: needs)
+    monkeypatch.setattr("importlib.metadata.requires", lambda name: needs)
     result = run("doctor")
     assert result.status == 1
     assert (

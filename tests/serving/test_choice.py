@@ -8,7 +8,8 @@ from scipy.stats import chisquare
 
 from prompt_oirl import PromptSelector
 from prompt_oirl.io.files import InputError
-from prompt_oirl.serving.choice import Exploration, best_choices, draw
+from prompt_oirl.serving.choice import best_choices, draw
+from prompt_oirl.serving.exploration import Exploration
 
 PREDICTED = np.array([0.35, 0.5, 0.45], dtype=np.float32)
 
