@@ -107,7 +107,9 @@ def test_one_log_in_any_form_makes_the_same_selector(example: Path, tmp_path: Pa
     for name in ("csv", "tsv", "jsonl.gz", "chats", "promptfoo", *workbook):
         folder = PromptSelector("tfidf").fit(logs[name]).save(tmp_path / "selectors" / name)
         saved[name] = {path.name: path.read_bytes() for path in folder.iterdir()}
-    assert all(files == saved["csv"] for files in saved.values()) and len(saved["csv"]) == 4  # with the lock
+    assert (
+        all(files == saved["csv"] for files in saved.values()) and len(saved["csv"]) == 5
+    )  # with card and lock
 
 
 def test_verdicts_in_the_words_and_scores_of_others() -> None:
