@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from threadpoolctl import threadpool_limits
 
 from prompt_oirl.voting.votes import Count
 
@@ -88,6 +89,7 @@ def _state(count: Count, left: np.ndarray, calls: int) -> np.ndarray:
     return np.stack([ahead, second, left, ahead / np.sqrt(left + 0.5), share], axis=2)
 
 
+@threadpool_limits.wrap(limits=1, user_api="blas")  # the same bits on any machine, and no waiting
 def fit_stopping(
     count: Count, order: np.ndarray, weights: np.ndarray, budgets: Sequence[float]
 ) -> list[Stopping]:
