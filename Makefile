@@ -184,7 +184,7 @@ format: install
 # so), the pages of the documentation, the long kill tests and an install into an empty environment; beside them,
 # twenty minutes of torture.
 readme: install
-	$(MAKE) --output-sync=target -j 2 readme-commands torture
+	$(MAKE) -j 2 readme-commands torture
 readme-commands: install
 	$(BIN)/python scripts/check_readme.py
 	mkdir -p build
