@@ -250,7 +250,8 @@ def undisturbed(name: str, work: Path) -> Undisturbed:
 
 
 def contents(root: Path) -> dict[str, bytes]:
-    """Bytes of all files by relative path; of JSON without the seconds that a step took. Locks stay out."""
+    """Bytes of all files by relative path; of JSON without the seconds that a step took, and their digest.
+    Locks stay out."""
     return {p.relative_to(root).as_posix(): _bytes(p) for p in sorted(root.rglob("*")) if _counts(p)}
 
 
@@ -264,7 +265,7 @@ def _bytes(path: Path) -> bytes:
         return data
     held = json.loads(data)
     if isinstance(held, dict):
-        held = {key: value for key, value in held.items() if "seconds" not in key}
+        held = {key: value for key, value in held.items() if "seconds" not in key and key != "digest"}
     return json.dumps(held).encode()
 
 
