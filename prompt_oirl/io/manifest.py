@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import asdict, fields, is_dataclass
 from functools import cache, lru_cache
+from os.path import isfile  # False for a name that is too long, too
 from pathlib import Path
 from typing import Any
 
@@ -160,7 +161,7 @@ class Manifest:
 def altered(files: dict[str, str], root: Path) -> list[Path]:
     """Files that are gone or whose sha256 is no longer the one given."""
     paths = {root / name: digest for name, digest in files.items()}
-    return [path for path, digest in paths.items() if not path.is_file() or sha256(path) != digest]
+    return [path for path, digest in paths.items() if not isfile(path) or sha256(path) != digest]
 
 
 def check_finished(manifest: Path, root: Path, hint: str) -> None:
