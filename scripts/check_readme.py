@@ -46,7 +46,7 @@ _SHELL = 'source "$STATE"; eval "$1"; { export -p; printf "cd %q\\n" "$PWD"; } >
 class Args:
     pages: tuple[Path, ...] = tuple(pages(REPO_ROOT))
     """The pages whose blocks are run, each from the root of this checkout."""
-    minutes: float = 40.0
+    minutes: float = 45.0
     """Longest time for all commands together."""
 
 
