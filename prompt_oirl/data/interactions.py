@@ -204,8 +204,6 @@ def checked(row: Any, where: str, hint: str) -> LogRow:
     for name in ("llm", "dataset", "question_id", "prompt_id"):
         if not row[name].isprintable() or not row[name]:
             raise InputError(f"{where}: {name} {row[name]!a} is empty or holds a control character; {hint}")
-    if not row["question"].strip():
-        raise InputError(f"{where}: the question is empty; {hint}")
     if row["split"] not in SPLITS:
         raise InputError(f"{where}: split is {row['split']!r}, expected one of {', '.join(SPLITS)}; {hint}")
     if row.get("position", "after") not in POSITIONS:
