@@ -47,7 +47,7 @@ def read_interactions(path: Path) -> None:
     from prompt_oirl.data import interactions
 
     for row in interactions.read(path, hint="do this"):
-        assert 0 <= row.correct <= 1 and row.question and isinstance(row.prompt, str)
+        assert 0 <= row.correct <= 1 and isinstance(row.question, str) and isinstance(row.prompt, str)
 
 
 def read_prompts(path: Path) -> None:
