@@ -85,6 +85,12 @@ def numerals(text: str, comma: bool = False) -> list[Numeral]:
     return [Numeral(_value(m, comma), m.start(), m.end()) for m in _NUMERAL[comma].finditer(text)]
 
 
+def numeral_at_start(text: str, comma: bool = False) -> int:
+    """How many characters the number takes that a plain text starts with; 0 if it starts with none."""
+    found = _NUMERAL[comma].match(text)
+    return found.end() if found else 0
+
+
 def _value(match: re.Match[str], comma: bool) -> Fraction | None:
     if match["list"] or match["other"]:
         return None

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from fractions import Fraction
 
-from prompt_oirl.grading.numerals import Numeral, decimal_comma, numerals, spelled_number
+from prompt_oirl.grading.numerals import Numeral, decimal_comma, numeral_at_start, numerals, spelled_number
 from prompt_oirl.grading.plain_text import MAX_CHARACTERS, plain, without_reasoning
 from prompt_oirl.grading.statements import MAX_SENTENCE, SHORT, UNSETTLED, Statement, refuses, settled
 
@@ -141,9 +141,9 @@ def _stated(statement: Statement, comma: bool, digits: bool) -> Fraction | str |
 def _undenied(sentence: str, comma: bool) -> str:
     """A sentence without the numbers that it denies: "not 42"."""
     for match in reversed(list(_DENIED.finditer(sentence))):
-        gone = numerals(sentence[match.end() :], comma)[:1]
-        if gone and gone[0].start == 0:
-            sentence = sentence[: match.start()] + sentence[match.end() + gone[0].end :]
+        after = sentence[match.end() :]
+        if length := numeral_at_start(after, comma):
+            sentence = sentence[: match.start()] + after[length:]
     return sentence
 
 

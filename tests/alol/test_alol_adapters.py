@@ -198,3 +198,20 @@ def test_the_dropout_of_an_adapter_is_on_in_gradient_passes_only(base, tmp_path)
     assert losses[0] == losses[1] and losses[0][0] == losses[2][0]  # a new adapter adds nothing yet
     assert losses[0][2] != losses[2][2]
     assert not any(m.training for m in train("nll", source, tmp_path / "x", step).model.modules())
+
+
+def test_a_four_bit_policy_has_the_same_gradient_after_a_pass_without_one(base):
+    """bitsandbytes repacks the weights in such a pass on some processors, and then there is no gradient."""
+    pytest.importorskip("bitsandbytes")
+    tokens = collate(encode_rows(ROWS, toy.make_model(0)[1], LIMITS), 0)
+    gradients = []
+    for passes in (0, 1):
+        model = make_trainable(ModelSource(str(base), None, True).load("cpu")[0], "lora", 4, 8)
+        for _ in range(passes):
+            says(model)
+        token_log_probs(model, tokens).sum().backward()
+        gradients.append({name: p.grad for name, p in trained_weights(model).items()})
+    first, second = gradients
+    assert any("layers.0" in name and g.abs().max() > 0 for name, g in first.items())
+    for name, gradient in first.items():
+        assert torch.allclose(gradient, second[name], atol=1e-6), name

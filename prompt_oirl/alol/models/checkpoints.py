@@ -144,7 +144,14 @@ def load_model(name: str, device: str, four_bit: bool = False) -> tuple[Any, Any
     if tokenizer.pad_token_id is None:
         tokenizer.pad_token = tokenizer.eos_token
     tokenizer.padding_side = "left"
-    return (model.eval() if four_bit else model.eval().to(device)), tokenizer
+    if not four_bit:
+        return model.eval().to(device), tokenizer
+    for layer in model.modules():
+        # bitsandbytes repacks the weights of a layer in eval() on processors with AVX-512, for a product that has
+        # no gradient; a policy is trained in eval().
+        if hasattr(layer, "support_avx512bf16_for_cpu"):
+            layer.support_avx512bf16_for_cpu = False
+    return model.eval(), tokenizer
 
 
 def _four_bits(device: str) -> dict[str, Any]:
