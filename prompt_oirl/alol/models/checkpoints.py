@@ -147,8 +147,8 @@ def load_model(name: str, device: str, four_bit: bool = False) -> tuple[Any, Any
     if not four_bit:
         return model.eval().to(device), tokenizer
     for layer in model.modules():
-        # bitsandbytes repacks the weights of a layer in eval() on processors with AVX-512, for a product that has
-        # no gradient; a policy is trained in eval().
+        # On processors with AVX-512 bitsandbytes repacks a layer in eval() for a product without gradient,
+        # and a policy is trained in eval().
         if hasattr(layer, "support_avx512bf16_for_cpu"):
             layer.support_avx512bf16_for_cpu = False
     return model.eval(), tokenizer
