@@ -10,6 +10,7 @@ No embedding and no label takes part, so nothing a model learns from can shape i
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
@@ -41,17 +42,11 @@ def cluster_texts(texts: Sequence[str], threshold: float = 0.6) -> np.ndarray:
     `threshold` joins two texts, and joins are transitive. Texts made mostly of numbers stay in one cluster
     only where their numbers and signs are the same.
     """
-    from scipy.sparse import csr_matrix
-    from sklearn.feature_extraction.text import TfidfVectorizer
-
     if not len(texts):
         return np.zeros(0, dtype=np.int64)
     distinct, index = np.unique(np.array(texts, dtype=object), return_inverse=True)
     masked = masked_numbers(distinct.tolist())
-    try:
-        vectors: csr_matrix = TfidfVectorizer(ngram_range=(1, 2), sublinear_tf=True).fit_transform(masked)
-    except ValueError:  # no word in any text: nothing but exact duplicates can be joined
-        vectors = csr_matrix((len(distinct), 1))
+    vectors = _tfidf(masked)
     # Texts that differ in numbers alone have one vector: of a log of sums, a few remain to be compared.
     wordless = np.diff(vectors.indptr) == 0
     keys = np.where(wordless, distinct, np.array(masked, dtype=object))
@@ -67,6 +62,32 @@ def cluster_texts(texts: Sequence[str], threshold: float = 0.6) -> np.ndarray:
     signs = [tuple(_NUMBERS_AND_SIGNS.findall(text)) if mostly_numbers(text) else () for text in distinct]
     clusters = in_order_of_appearance(list(zip(component[same].tolist(), signs)))
     return in_order_of_appearance(clusters[index])
+
+
+def _tfidf(texts: Sequence[str]) -> csr_matrix:
+    """TF-IDF with sublinear tf of words and pairs of neighbouring words, float64 (n, vocabulary), of length
+    1, or 0 without a word: the numbers of scikit-learn's TfidfVectorizer, which takes a second to import."""
+    from scipy.sparse import csr_matrix
+
+    counts = [Counter(_words_and_pairs(text)) for text in texts]
+    column = {term: j for j, term in enumerate(sorted(set().union(*counts)))}
+    indices = np.array([column[term] for terms in counts for term in terms], dtype=np.int64)
+    times = np.array([n for terms in counts for n in terms.values()], dtype=np.float64)
+    lengths = np.array([len(terms) for terms in counts])
+    found_in = np.bincount(indices, minlength=max(len(column), 1))
+    weights = (1 + np.log(times)) * (np.log((1 + len(texts)) / (1 + found_in)) + 1)[indices]
+    norms = np.sqrt(np.bincount(np.repeat(np.arange(len(texts)), lengths), weights**2, len(texts)))
+    indptr = np.concatenate([[0], lengths.cumsum()])
+    vectors = csr_matrix(
+        (weights / np.repeat(norms, lengths), indices, indptr), shape=(len(texts), len(found_in))
+    )
+    vectors.sort_indices()
+    return vectors
+
+
+def _words_and_pairs(text: str) -> list[str]:
+    words = _WORD.findall(text)
+    return [*words, *map(" ".join, zip(words, words[1:]))]
 
 
 def masked_numbers(texts: Sequence[str]) -> list[str]:
@@ -133,9 +154,8 @@ def _likely_close_pairs(
     hashes = MinHash(num_perm=HASHES, seed=1)
     signatures = np.empty((len(masked), HASHES), dtype=np.uint64)
     for i, text in enumerate(masked):
-        words = _WORD.findall(text)
         hashes.clear()
-        hashes.update_batch([w.encode() for w in [*words, *map(" ".join, zip(words, words[1:]))]] or [b""])
+        hashes.update_batch([term.encode() for term in _words_and_pairs(text)] or [b""])
         signatures[i] = hashes.hashvalues
     proposed = np.zeros(0, dtype=np.int64)
     for one, two in zip(signatures.T[::2], signatures.T[1::2]):

@@ -14,6 +14,7 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from functools import cached_property
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
@@ -24,14 +25,16 @@ from prompt_oirl.features.minilm_files import minilm_folder, minilm_info
 LAYERS = 6
 DIMENSION = 384
 LARGEST = 63  # of an int8 weight: products of larger ones overflow on processors without VNNI
+BATCH_TOKENS = 512
 SEVERAL = 64  # texts from which a terminal shows how far it is
 
 
 class OnnxMiniLM:
     """The embedders minilm and minilm-int8.
 
-    Each text is computed alone, as many at a time as there are cores: no padding is computed, and a vector
-    depends on its text only.
+    Texts of equally many tokens are computed together, batches side by side on all cores: no padding is
+    computed, and a vector depends on its text only, to the last bit. Whole numbers have one scale per batch,
+    so there each text is computed alone.
 
     Parameters
     ----------
@@ -86,34 +89,45 @@ class OnnxMiniLM:
     def encode(self, texts: Sequence[str]) -> np.ndarray:
         """Vectors float32 (n, 384) of length 1."""
         vectors = np.empty((len(texts), DIMENSION), dtype=np.float32)
-        threads = min(len(texts), _cores())
         session, tokenizer = self._session, self._tokenizer
+        ids = [np.array(tokenizer.encode(text).ids, dtype=np.int64) for text in texts]
 
-        def one(i: int) -> None:
-            ids = np.array([tokenizer.encode(texts[i]).ids], dtype=np.int64)
-            vectors[i] = session.run(None, {"ids": ids})[0][0]
+        def compute(batch: list[int]) -> int:
+            for i, tokens in zip(batch, session.run(None, {"ids": np.stack([ids[i] for i in batch])})[0]):
+                total = tokens.sum(0)  # has the direction of the mean
+                vectors[i] = total / np.linalg.norm(total)
+            return len(batch)
 
+        batches = _batches([len(tokens) for tokens in ids], 1 if self._int8 else BATCH_TOKENS)
+        threads = min(len(batches), _cores())
         if threads < 2:
-            for i in range(len(texts)):
-                one(i)
+            for batch in batches:
+                compute(batch)
             return vectors
-        with ThreadPoolExecutor(threads) as pool:
-            done = pool.map(one, range(len(texts)))
-            for _ in _shown(done, len(texts)):
-                pass
+        with ThreadPoolExecutor(threads) as pool, _progress(len(texts)) as shown:
+            for done in pool.map(compute, batches):
+                shown.update(done)
         return vectors
+
+
+def _batches(lengths: Sequence[int], most: int) -> list[list[int]]:
+    """Texts of one length in batches of at most `most` tokens, or of one text; the longest come first."""
+    order = sorted(range(len(lengths)), key=lambda i: -lengths[i])
+    found = []
+    for length, same in groupby(order, key=lambda i: lengths[i]):
+        texts, size = list(same), max(1, most // length)
+        found += [texts[start : start + size] for start in range(0, len(texts), size)]
+    return found
 
 
 def _cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def _shown(done: Any, total: int) -> Any:
-    if total < SEVERAL:
-        return done
+def _progress(total: int) -> Any:
     from tqdm import tqdm
 
-    return tqdm(done, desc="embedding", total=total, disable=None)
+    return tqdm(desc="embedding", total=total, disable=True if total < SEVERAL else None)
 
 
 def _initializers(folder: Path, int8: bool) -> dict[str, np.ndarray]:

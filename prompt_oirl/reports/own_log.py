@@ -6,7 +6,6 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
-from sklearn.base import clone
 
 from prompt_oirl.data.prompt_log import PromptLog
 from prompt_oirl.features.cache import shared_embedder
@@ -43,9 +42,9 @@ def make_report(
 
     Raises: InputError on a log that cannot be evaluated; if only a vote is impossible, the page says so.
     """
-    selector = clone(selector).set_params(embedder=shared_embedder(selector.embedder, selector.seed))
+    selector = selector.unfitted(embedder=shared_embedder(selector.embedder, selector.seed))
     say("learning from the log, and evaluating on questions not learned from")
-    default = clone(selector).set_params(model=DEFAULT_MODEL).fit(log)
+    default = selector.unfitted(model=DEFAULT_MODEL).fit(log)
     shared = selector.model == DEFAULT_MODEL and default.study_ is not None
     evaluation = evaluate_fitted(default, log, seed) if shared else evaluate(selector, log, seed=seed)
     warnings = list(log.notes)

@@ -15,7 +15,6 @@ from __future__ import annotations
 from functools import partial, reduce
 
 import numpy as np
-from scipy.special import gammaincc, ndtr  # scipy.stats takes half a second to import
 
 from prompt_oirl.reward_models.cells import Cells, OverBlocks
 
@@ -35,6 +34,8 @@ def stakes_of(prompt_effects: np.ndarray) -> np.ndarray:
     ----------
     prompt_effects : float64 (K,), how good each prompt is, in logits
     """
+    from scipy.special import ndtr  # choosing does without; scipy.stats takes longer to import
+
     return 2 * ndtr((prompt_effects - prompt_effects.max()) / (np.sqrt(2) * TYPICAL))
 
 
@@ -97,6 +98,8 @@ def _flipped_sums(
 
 def _tail(value: float, by_chance: np.ndarray) -> float:
     """Probability of at least `value`, by the gamma distribution with the moments of `by_chance`."""
+    from scipy.special import gammaincc
+
     spread = by_chance.std()
     if spread < 1e-9 * max(by_chance.mean(), 1e-12):
         return 1.0

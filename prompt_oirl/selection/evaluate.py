@@ -18,7 +18,6 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from sklearn.base import clone
 
 from prompt_oirl.data.arms import Choices
 from prompt_oirl.data.prompt_log import PromptLog
@@ -71,14 +70,14 @@ def evaluate(
         )
     embedder = shared_embedder(selector.embedder, selector.seed)
     if source is log and learn is _fit and selector.model == DEFAULT_MODEL:
-        fitted = clone(selector).set_params(embedder=embedder).fit(replace(log, known_groups=log_groups))
+        fitted = selector.unfitted(embedder=embedder).fit(replace(log, known_groups=log_groups))
         if fitted.study_ is not None:
             return evaluate_fitted(fitted, log, seed)
     splits = crossfit_splits(source_groups, log_groups, folds, "crossfit", seed)
     said: dict[str, None] = {}
 
     def fit(split: Split) -> dict[str, np.ndarray]:
-        fresh = clone(selector).set_params(embedder=embedder)
+        fresh = selector.unfitted(embedder=embedder)
         with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always")
             # Inner folds keep the same near-duplicates together.

@@ -13,7 +13,6 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike
-from sklearn.base import BaseEstimator
 
 from prompt_oirl import reward_models
 from prompt_oirl.data.prompt_log import PromptLog
@@ -32,7 +31,7 @@ from prompt_oirl.stats.off_policy import cell_values
 from prompt_oirl.stats.splits import INNER_FOLDS, deal_folds
 
 
-class PromptSelector(ScikitLearn, Chooser, BaseEstimator):
+class PromptSelector(ScikitLearn, Chooser):
     """Chooses, for each question, the prompt with the highest predicted success (Prompt-OIRL, Eq. 4).
 
     Parameters

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import copy
+import inspect
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import numpy as np
 import pandas as pd
@@ -15,6 +17,8 @@ from prompt_oirl.io.tables import texts
 
 if TYPE_CHECKING:
     from prompt_oirl.selection.selector import PromptSelector
+
+Selector = TypeVar("Selector", bound="ScikitLearn")
 
 
 def with_labels(log: Any, y: Any) -> Any:
@@ -38,7 +42,37 @@ def with_labels(log: Any, y: Any) -> Any:
 
 
 class ScikitLearn:
-    """The part of `PromptSelector` that speaks to scikit-learn."""
+    """What scikit-learn needs of `PromptSelector`; to import its BaseEstimator takes a second."""
+
+    @classmethod
+    def _settings(cls) -> dict[str, Any]:
+        """What the constructor takes, with its defaults."""
+        return {name: given.default for name, given in inspect.signature(cls).parameters.items()}
+
+    def get_params(self, deep: bool = True) -> dict[str, Any]:
+        """The settings by name; `deep` changes nothing, for none has settings of its own."""
+        return {name: getattr(self, name) for name in self._settings()}
+
+    def set_params(self: Selector, **settings: Any) -> Selector:
+        """Change settings; raises ValueError of a name that is none."""
+        for name, value in settings.items():
+            if name not in self._settings():
+                raise ValueError(f"{name!r} is no setting: choose among {', '.join(self._settings())}")
+            setattr(self, name, value)
+        return self
+
+    def unfitted(self: Selector, **settings: Any) -> Selector:
+        """A new selector of the same settings but for those given, as scikit-learn's `clone` makes it."""
+        new = {name: _clone(value) for name, value in self.get_params().items() if name not in settings}
+        return type(self)(**new, **settings)
+
+    def __repr__(self) -> str:
+        changed = [
+            f"{name}={getattr(self, name)!r}"
+            for name, default in self._settings().items()
+            if repr(getattr(self, name)) != repr(default)
+        ]
+        return f"{type(self).__name__}({', '.join(changed)})"
 
     def predict(self, X: Sequence[str] | pd.DataFrame | PromptLog) -> np.ndarray:
         """`select`, as pipelines and `cross_val_predict` call it: the best prompt of each, object (n,).
@@ -57,6 +91,11 @@ class ScikitLearn:
 
     def __sklearn_tags__(self) -> Any:
         """Texts come in, not an array of numbers; so there are no features to count (`n_features_in_`)."""
-        tags = super().__sklearn_tags__()  # type: ignore[misc]
-        tags.input_tags.two_d_array, tags.input_tags.string = False, True
-        return tags
+        from sklearn.utils import InputTags, Tags, TargetTags
+
+        inputs = InputTags(two_d_array=False, string=True)
+        return Tags(estimator_type=None, target_tags=TargetTags(required=False), input_tags=inputs)
+
+
+def _clone(setting: Any) -> Any:
+    return setting.__sklearn_clone__() if hasattr(setting, "__sklearn_clone__") else copy.deepcopy(setting)

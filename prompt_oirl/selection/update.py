@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from sklearn.base import clone
 
 from prompt_oirl.data.prompt_log import PromptLog
 from prompt_oirl.features.cache import shared_embedder
@@ -68,18 +67,18 @@ def learn_anew(old: PromptSelector, log: PromptLog, seed: int = 0, old_id: str |
     Raises: InputError where the log teaches nothing, or cannot tell the value of either.
     """
     traffic = Traffic.of(log, seed, old_id)
-    fresh = clone(old).set_params(embedder=shared_embedder(old.embedder, old.seed))
+    fresh = old.unfitted(embedder=shared_embedder(old.embedder, old.seed))
     n_groups = int(log.groups.max()) + 1
     folds = assign_folds(log.groups, min(HEADLINE_FOLDS, n_groups), seed)[log.groups]
     target = np.zeros_like(traffic.logged.rewards)
     for fold in range(int(folds.max()) + 1):
         mine = folds[traffic.question] == fold
         if mine.any():
-            learned = clone(fresh).fit(log.select(np.flatnonzero(folds != fold)))
+            learned = fresh.unfitted().fit(log.select(np.flatnonzero(folds != fold)))
             target[mine] = target_of(traffic, learned)[mine]
     rows, notes = policy_values(traffic, [target_of(traffic, old), target])
     (first, second) = (row for row in rows if row["estimator"] == "dr")
-    new = clone(old).fit(log)
+    new = old.unfitted().fit(log)
     old_value, new_value = ((row["value"], row["low"], row["high"]) for row in (first, second))
     gain = second["difference"], second["difference_low"], second["difference_high"]
     return Update(new, old_value, new_value, gain, tuple(notes))

@@ -13,7 +13,6 @@ from typing import TypeAlias
 
 import numpy as np
 import pandas as pd
-from sklearn.base import clone
 
 from prompt_oirl.data.prompt_log import PromptLog
 from prompt_oirl.data.user_log import read_log
@@ -73,7 +72,7 @@ def vote(
     Raises: InputError on a log that votes cannot be counted on, or on an unknown parser.
     """
     log = read_log(log)
-    return evaluate_votes(log, learn_rewards(clone(selector), log, seed), parser, seed)
+    return evaluate_votes(log, learn_rewards(selector.unfitted(), log, seed), parser, seed)
 
 
 def vote_splits(log: PromptLog, seed: int = 0) -> list[Split]:
@@ -112,14 +111,14 @@ def learn_rewards(selector: PromptSelector, log: PromptLog, seed: int = 0) -> Re
     embedder = shared_embedder(selector.embedder, selector.seed)
     if selector.model == DEFAULT_MODEL:
         if not hasattr(selector, "model_"):
-            selector = clone(selector).set_params(embedder=embedder).fit(log)
+            selector = selector.unfitted(embedder=embedder).fit(log)
         if selector.study_ is not None:
             return _held_out_rewards(selector.study_, log)
 
     def predict(train: np.ndarray, wanted: np.ndarray) -> np.ndarray:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # small folds fall back to prompt means, as they should
-            fitted = clone(selector).set_params(embedder=embedder).fit(log.select(train))
+            fitted = selector.unfitted(embedder=embedder).fit(log.select(train))
         asked = log.select(wanted)
         return fitted.predict_proba(asked.questions, log.arms, asked.segments).astype(np.float64)
 

@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.feature_extraction.text import TfidfVectorizer
+from sklearn.model_selection import GroupKFold
 
 from prompt_oirl.data.near_duplicates import cluster_texts, in_order_of_appearance
 from prompt_oirl.data.questions import load_questions
@@ -224,6 +225,10 @@ def test_folds_are_even_seeded_and_never_more_than_clusters(n_clusters: int, n_f
     sizes = np.bincount(folds)
     assert len(sizes) == min(n_folds, n_clusters) and sizes.max() - sizes.min() <= 1
     assert (assign_folds(clusters, n_folds, seed) == folds).all()
+    if len(sizes) > 1:
+        ids = np.arange(n_clusters)
+        drawn = GroupKFold(len(sizes), shuffle=True, random_state=seed).split(ids, groups=ids)
+        assert all((folds[held_out] == f).all() for f, (_, held_out) in enumerate(drawn))
 
 
 def test_assignments_differ_by_seed() -> None:

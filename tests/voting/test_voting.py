@@ -12,6 +12,7 @@ import pytest
 from conftest import run_step, tiny_interactions
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from sklearn.linear_model import LogisticRegression
 
 from prompt_oirl.data import interactions
 from prompt_oirl.io.files import REPO_ROOT, InputError, Paths, read_csv
@@ -212,6 +213,23 @@ def test_a_lead_that_cannot_be_lost_is_certain_and_thresholds_are_monotone(seed:
     calls = [stopping.calls_until(stays.copy(), t) for t in (0.0, 0.5, 0.9, 1.1)]
     assert all((a <= b).all() for a, b in zip(calls, calls[1:]))
     assert (calls[0] == 1).all() and (calls[-1] == rule.max_calls).all()
+
+
+@given(seeds)
+@settings(max_examples=40, deadline=None)
+def test_the_rule_is_fitted_as_scikit_learn_fits_it(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    x = rng.standard_normal((int(rng.integers(3, 300)), 5)) * rng.uniform(0.1, 10, 5)
+    x[:, 1] = x[:, 0] if seed % 3 == 0 else x[:, 1]
+    x[:, 2] = 1 if seed % 5 == 0 else x[:, 2]
+    y = rng.random(len(x)) < 1 / (1 + np.exp(-np.clip(x @ rng.standard_normal(5) * (seed % 4), -30, 30)))
+    if y.all() or not y.any():
+        return
+    mean, scale = x.mean(0), x.std(0) + 1e-9
+    model = LogisticRegression(C=1 / stopping.RIDGE, max_iter=5000, tol=1e-10).fit((x - mean) / scale, y)
+    coefficients = stopping._fit_logistic(x, y)
+    stays = 1 / (1 + np.exp(-(x @ coefficients[:-1] + coefficients[-1])))
+    np.testing.assert_allclose(stays, model.predict_proba((x - mean) / scale)[:, 1], atol=1e-5)
 
 
 def test_stopping_keeps_its_budget_and_beats_asking_that_many_always() -> None:
