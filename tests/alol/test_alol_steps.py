@@ -256,6 +256,7 @@ def test_other_rows_from_step_1_make_what_was_learned_and_measured_on_the_old_on
             call(number, tmp_path, **flags)
 
 
+@pytest.mark.slow
 def test_a_full_disk_is_one_line_and_loses_nothing(root, tmp_path):
     """A file-size limit stands in for a full disk; the same command then goes on."""
     flags = ["--algorithm", "nll", "--steps", "2", "--policy", "full", "--save_every", "1"]

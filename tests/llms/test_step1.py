@@ -142,6 +142,7 @@ def command(root: Path, model: Path, questions: Path, processes: int, *flags: st
 
 
 ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1"}
+KILLS = 20
 
 
 @pytest.fixture
@@ -170,15 +171,15 @@ def kill_everything_with(argument: str) -> None:
                 os.kill(int(path.parent.name), signal.SIGKILL)
 
 
-@pytest.mark.parametrize("kills", [1, pytest.param(20, marks=pytest.mark.slow)])
+@pytest.mark.slow
 def test_killed_runs_go_on_with_another_number_of_processes(
-    kills: int, tmp_path: Path, toy_questions: Path, meta_state, sentencepiece_model
+    tmp_path: Path, toy_questions: Path, meta_state, sentencepiece_model
 ) -> None:
     """Killed at seeded random moments between the first and the last rows of a run; N changes every time."""
     model = tmp_path / "model"
     model.mkdir()
     write_meta_folder(model, meta_state, 1, sentencepiece_model)
-    samples = ("--samples", str(kills))
+    samples = ("--samples", str(KILLS))
 
     def start(root: str, processes: int) -> subprocess.Popen[bytes]:
         return subprocess.Popen(
@@ -192,10 +193,10 @@ def test_killed_runs_go_on_with_another_number_of_processes(
 
     assert start("whole", 1).wait() == 0
     whole = texts(tmp_path / "whole")
-    assert len(whole) == 60 * kills
-    draw = random.Random(kills)
+    assert len(whole) == 60 * KILLS
+    draw = random.Random(KILLS)
     log = tmp_path / "killed" / "llama_exps" / "LMt"
-    moments = sorted(draw.sample(range(1, len(whole)), kills))
+    moments = sorted(draw.sample(range(1, len(whole)), KILLS))
     for kill, moment in enumerate(moments):
         run = start("killed", 2 - kill % 2)
         while run.poll() is None and rows_in(log) < moment:

@@ -109,6 +109,7 @@ def runner(tmp_path: Path, server: MisbehavingServer) -> Runner:
     return Runner(tmp_path / "root", server)
 
 
+@pytest.mark.slow
 def test_optimise_at_a_misbehaving_server_then_evaluate(runner: Runner, server: MisbehavingServer) -> None:
     server.fault_of = lambda text: FAULTS[pick(text) % len(FAULTS)] if pick("fault", text) % 16 == 0 else ""
     # A client that waits one second at most, and a server, get a process each: neither holds up the other.

@@ -134,6 +134,7 @@ def test_a_cluster_writes_the_bytes_of_the_local_run(
         assert (models / model.name).read_bytes() == model.read_bytes()
 
 
+@pytest.mark.slow
 def test_workers_that_come_later_take_over_from_all_of_the_first(
     local: Path, tmp_path: Path, start_cluster: StartCluster
 ) -> None:

@@ -238,7 +238,12 @@ def test_two_at_once_do_not_disturb_each_other(runs: Path, tmp_path: Path):
 
 
 @pytest.mark.parametrize(
-    ("number", "jobs"), [(2, ""), (3, ""), pytest.param(4, "1", marks=pytest.mark.slow), (4, "2"), (5, "")]
+    ("number", "jobs"),
+    [
+        (2, ""),
+        (3, ""),
+        *(pytest.param(*one, marks=pytest.mark.slow) for one in [(4, "1"), (4, "2"), (5, "")]),
+    ],
 )
 def test_interrupt_is_one_clear_line(number: int, jobs: str, runs: Path, stop_at_write, tmp_path: Path):
     root = Path(shutil.copytree(runs / str(number), tmp_path / "root"))

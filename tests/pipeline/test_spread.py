@@ -278,6 +278,7 @@ def test_step4_resumes_after_a_worker_died(tmp_path: Path, client: Any) -> None:
         assert (models / path.name).read_bytes() == path.read_bytes()
 
 
+@pytest.mark.slow
 def test_step4_shares_an_interaction_model_and_resumes(tmp_path: Path, client: Any) -> None:
     """The local run's bytes; finished fits are not done again."""
     root, cwd = tmp_path / "root", REPO_ROOT / "llama_exps"

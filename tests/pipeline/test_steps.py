@@ -328,6 +328,7 @@ def test_every_model_runs(root: Path, model: str):
     assert all(0 <= float(r["accuracy"]) <= 1 and float(r["log_loss"]) > 0 for r in validation)
 
 
+@pytest.mark.slow
 def test_paper_preset_runs(root: Path):
     flags = ("--preset", "paper", "--split", "paper", "--subsets", "3")
     for number in (4, 5):
