@@ -37,6 +37,11 @@ def save_figure(figure: Figure, path: Path, dpi: int = 150) -> Path:
 
     Returns: `path`.
     """
+    from matplotlib.text import Text
+
+    for text in figure.findobj(Text):
+        # A name with dollar signs is no formula; ticks of matplotlib's own are.
+        text.set_parse_math(text.get_text().startswith(r"$\mathdefault"))  # type: ignore[attr-defined]
     with atomic_write(path) as temporary:
         figure.savefig(temporary, dpi=dpi, format="png", metadata={"Software": None})
     return path

@@ -22,10 +22,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 from typing import Any
 from urllib.request import urlopen
 from zlib import crc32
 
+TESTS = Path(__file__).resolve().parents[1]
 FAULTS = (
     *("429", "500", "503", "reset", "cut", "hang", "trickle"),
     *("empty body", "wrong JSON", "HTML page", "redirect", "two choices"),
@@ -71,7 +73,7 @@ def flaky_server(seed: int = 0, share: float = 0.0) -> Iterator[Running]:
     share : of the requests that meet one, 0 to 1
     """
     command = [sys.executable, "-m", "torture.flaky_server", str(seed), str(share)]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=TESTS) as process:
         assert process.stdout is not None
         try:
             yield Running(int(process.stdout.readline()))
