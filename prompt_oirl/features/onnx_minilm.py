@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from functools import cached_property
@@ -25,7 +25,7 @@ from prompt_oirl.features.minilm_files import minilm_folder, minilm_info
 LAYERS = 6
 DIMENSION = 384
 LARGEST = 63  # of an int8 weight: products of larger ones overflow on processors without VNNI
-BATCH_TOKENS = 512
+BATCH_TOKENS = 512  # larger products are no faster
 SEVERAL = 64  # texts from which a terminal shows how far it is
 
 
@@ -99,14 +99,8 @@ class OnnxMiniLM:
             return len(batch)
 
         batches = _batches([len(tokens) for tokens in ids], 1 if self._int8 else BATCH_TOKENS)
-        threads = min(len(batches), _cores())
-        if threads < 2:
-            for batch in batches:
-                compute(batch)
-            return vectors
-        with ThreadPoolExecutor(threads) as pool, _progress(len(texts)) as shown:
-            for done in pool.map(compute, batches):
-                shown.update(done)
+        with ThreadPoolExecutor(_cores()) as pool:
+            _await(pool.map(compute, batches), len(texts))
         return vectors
 
 
@@ -124,10 +118,16 @@ def _cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def _progress(total: int) -> Any:
+def _await(done: Iterator[int], total: int) -> None:
+    """Wait for all batches; a terminal shows how many of many texts are done."""
+    if total < SEVERAL:
+        sum(done)
+        return
     from tqdm import tqdm
 
-    return tqdm(desc="embedding", total=total, disable=True if total < SEVERAL else None)
+    with tqdm(desc="embedding", total=total, disable=None) as shown:
+        for texts in done:
+            shown.update(texts)
 
 
 def _initializers(folder: Path, int8: bool) -> dict[str, np.ndarray]:

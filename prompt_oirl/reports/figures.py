@@ -39,9 +39,10 @@ def save_figure(figure: Figure, path: Path, dpi: int = 150) -> Path:
     """
     from matplotlib.text import Text
 
-    for text in figure.findobj(Text):
-        # A name with dollar signs is no formula; ticks of matplotlib's own are.
-        text.set_parse_math(text.get_text().startswith(r"$\mathdefault"))  # type: ignore[attr-defined]
+    axes = [axis for part in figure.axes for axis in (part.xaxis, part.yaxis)]
+    powers = [axis.get_ticklabels(which="both") for axis in axes if axis.get_scale() == "log"]
+    for text in set(figure.findobj(Text)).difference(*powers):  # a name with dollar signs is no formula
+        text.set_parse_math(False)  # type: ignore[attr-defined]
     with atomic_write(path) as temporary:
         figure.savefig(temporary, dpi=dpi, format="png", metadata={"Software": None})
     return path

@@ -12,8 +12,8 @@ from prompt_oirl.reward_models.cells import sigmoid
 from prompt_oirl.voting.votes import Count
 
 LEARNED_FROM = 5000  # questions suffice for a rule of six coefficients
-RIDGE = 0.1
-STEPS = 100
+RIDGE = 0.1  # on that rule's slopes
+STEPS = 100  # at most, of Newton's method
 
 
 @dataclass(frozen=True)

@@ -24,12 +24,12 @@ SAMPLE = 300  # rows, or distinct texts, that each side embeds per repeat
 
 
 def embedding(repeats: int) -> Iterator[dict[str, Any]]:
-    """SVAMP's rows: as a loop over rows, in one call of the library, and ours; then bfloat16 and int8."""
+    """SVAMP's rows: as a loop over rows, in one call of the library, and ours."""
     names = offline_dataset.load_names(LLM, "svamp", Paths())
     index = np.concatenate([names.train_index, names.test_index])
     rows = [names.texts[i] for i in index]
-    ours, small, before = load_embedder("minilm"), load_embedder("minilm-int8"), SentenceEmbedder("minilm")
-    for embedder in (ours, small, before):
+    ours, before = load_embedder("minilm"), SentenceEmbedder("minilm")
+    for embedder in (ours, before):
         embedder.encode(["one to load it"])
     library = before._model
     rng = np.random.default_rng(0)
@@ -38,9 +38,6 @@ def embedding(repeats: int) -> Iterator[dict[str, Any]]:
         return cpu_seconds(work) / SAMPLE
 
     times: dict[str, list[float]] = {}
-    vectors: dict[str, list[np.ndarray]] = {}
-    fast = SentenceEmbedder("minilm-bf16")
-    fast.encode(["one to load it"])
     for _ in range(repeats):
         start = int(rng.integers(len(rows) - SAMPLE))
         given = rows[start : start + SAMPLE]
@@ -48,9 +45,7 @@ def embedding(repeats: int) -> Iterator[dict[str, Any]]:
         for name, work in {
             "row after row": lambda given=given: [library.encode(text) for text in given],
             "one call": lambda given=given: library.encode(given),
-            "ours": lambda some=distinct: vectors.setdefault("ours", []).append(ours.encode(some)),
-            "bf16": lambda some=distinct: vectors.setdefault("bf16", []).append(fast.encode(some)),
-            "int8": lambda some=distinct: vectors.setdefault("int8", []).append(small.encode(some)),
+            "ours": lambda some=distinct: ours.encode(some),
         }.items():
             times.setdefault(name, []).append(per_text(work))
     middle = {name: statistics.median(values) for name, values in times.items()}
@@ -59,13 +54,6 @@ def embedding(repeats: int) -> Iterator[dict[str, Any]]:
         line = f"embedding the {len(rows):,} SVAMP rows; baseline: {said} at the library's defaults, "
         line += f"{SAMPLE} rows timed"
         yield comparison(line, "CPU ms per row", len(rows), (1e3 * middle[name], 1e3 * mine))
-    for name in ("bf16", "int8"):
-        cosine = min(float((a * b).sum(1).min()) for a, b in zip(vectors["ours"], vectors[name]))
-        kept = "" if cosine >= 0.999 else ", left out"
-        line = f"embedding distinct texts, {name} against float32 (least cosine {cosine:.5f}{kept})"
-        yield comparison(
-            line, "CPU ms per text", SAMPLE * repeats, (1e3 * middle["ours"], 1e3 * middle[name])
-        )
 
 
 def selection(repeats: int) -> Iterator[dict[str, Any]]:

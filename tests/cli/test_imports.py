@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from prompt_oirl.examples import LOG
+
 HEAVY = {
     *("torch", "transformers", "sentence_transformers", "xgboost", "lightgbm", "matplotlib", "networkx"),
     *("openai", "onnx", "anyio", "dask", "uvicorn", "huggingface_hub"),
@@ -48,7 +50,14 @@ def fitted(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, set[str]]:
 
 def test_fit_imports_no_other_library(fitted: tuple[Path, set[str]]) -> None:
     _, modules = fitted
-    assert "onnxruntime" in modules and not modules & HEAVY
+    assert "onnxruntime" in modules and not modules & (HEAVY | {"sklearn"})
+
+
+@pytest.mark.parametrize("command", ["fit", "evaluate", "vote"])
+def test_learning_from_a_whole_log_imports_no_scikit_learn(command: str, tmp_path: Path) -> None:
+    flags = ["--out", "selector"] if command == "fit" else []
+    modules = imported_by(command, str(LOG), *flags, cwd=tmp_path)
+    assert "onnxruntime" in modules and "sklearn" not in modules
 
 
 def test_select_imports_nothing_that_learns(fitted: tuple[Path, set[str]]) -> None:

@@ -52,6 +52,21 @@ def summary_row(**known: str) -> dict[str, str]:
     }
 
 
+def test_a_name_with_dollar_signs_is_no_formula_and_powers_on_a_log_axis_are(tmp_path: Path) -> None:
+    from matplotlib.figure import Figure
+
+    figure = Figure()
+    axes = figure.subplots()
+    axes.plot([1, 2], [1, 1000], label=r"$\mathdefault{")
+    axes.set_yscale("log")
+    axes.set_xticks([1, 2], ["costs $5", r"$\frac$"])
+    axes.set_title(r"$\left")
+    axes.legend()
+    assert figures.save_figure(figure, tmp_path / "figure.png").stat().st_size
+    assert any(label.get_text() and label.get_parse_math() for label in axes.get_yticklabels())
+    assert not any(label.get_parse_math() for label in axes.get_xticklabels())
+
+
 def test_reference_tables_are_collected_from_the_summaries_of_finished_runs(tmp_path: Path) -> None:
     """The rows of the committed tables, put back into summaries, come out again as they were."""
     paths = Paths(tmp_path)
